@@ -1,0 +1,1 @@
+"""Connections that prove who they are."""

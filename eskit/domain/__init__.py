@@ -1,0 +1,1 @@
+"""Events, streams, claims and aggregates: the pure part, without I/O."""

@@ -1,0 +1,211 @@
+"""Aggregates: commands in, events out, state folded from the events."""
+
+from __future__ import annotations
+
+from abc import ABC
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, Generic, TypeVar
+
+from google.protobuf.message import Message
+
+from eskit.domain.claims import Claim
+from eskit.domain.context import MessageContext
+from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent
+from eskit.domain.messages import message_class, message_type
+from eskit.domain.services import Method
+from eskit.domain.streams import stream_name
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import InvalidArgument, UnknownEventType
+
+State = TypeVar("State", bound=Message)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventMethod:
+    """One event of an aggregate and the method that applies it."""
+
+    event: type[Message]
+    python_name: str
+    deprecated: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AggregateType:
+    """What the proto says of an aggregate; generated code puts it in ``__aggregate__``."""
+
+    name: str
+    state: type[Message]
+    id_field: str
+    commands: tuple[Method, ...]
+    events: tuple[EventMethod, ...]
+
+
+class Aggregate(ABC, Generic[State]):
+    """Base of generated aggregate classes.
+
+    A command method reads `state`, calls `emit` for what happened and returns the response; an
+    event method changes `state` and does nothing else. Only `state` is state: what else is
+    stored on the instance is lost with it.
+    """
+
+    __aggregate__: ClassVar[AggregateType]
+    fold_version: ClassVar[int] = 1
+    """Raise it when event methods change meaning: snapshots of other versions are ignored."""
+
+    state: State
+
+    def __init__(self, aggregate_id: str, /) -> None:
+        self._id = aggregate_id
+        self._version = 0
+        self._pending: list[NewEvent] = []
+        self._context: MessageContext | EventRow | None = None
+        self.state = self.__aggregate__.state()  # type: ignore[assignment]
+
+    @property
+    def id(self) -> str:
+        """The id within the aggregate type, known before the first event."""
+        return self._id
+
+    @property
+    def version(self) -> int:
+        """How many events have been applied, those just emitted included."""
+        return self._version
+
+    @property
+    def context(self) -> MessageContext:
+        """The command being decided, or the one behind the event being applied."""
+        if isinstance(self._context, tuple):
+            self._context = _context_of_row(self._context)
+        if self._context is None:
+            raise InvalidArgument(
+                "There is a context only while a command is decided or an event is applied",
+                hint="Use self.context inside the methods of the aggregate.",
+            )
+        return self._context
+
+    def emit(
+        self, event: Message, *claims: Claim, custom: Mapping[str, str] | None = None
+    ) -> None:
+        """Record `event` with its claims, and apply it to the state at once.
+
+        `custom` becomes the event's own metadata pairs. Raises UnknownEventType for a message
+        that is no event of this aggregate.
+        """
+        apply_event = _event_methods(type(self)).get(message_type(event))
+        if apply_event is None:
+            raise UnknownEventType(message_type(event))
+        metadata = self._metadata(custom or {})
+        self._pending.append(NewEvent(event, metadata=metadata, claims=claims))
+        getattr(self, apply_event)(event)
+        self._version += 1
+
+    def _metadata(self, custom: Mapping[str, str]) -> Metadata:
+        if self._context is None:
+            return Metadata(custom=custom)
+        context = self.context
+        return Metadata(
+            correlation_id=context.correlation_id,
+            causation_id=context.causation_id,
+            command_id=context.command_id,
+            principal_id=context.principal_id,
+            custom=custom,
+        )
+
+
+AnyAggregate = Aggregate[Any]
+
+
+def stream_of(aggregate: AnyAggregate) -> str:
+    """The stream that holds the aggregate's events."""
+    return stream_name(aggregate.__aggregate__.name, aggregate.id)
+
+
+def pending_events(aggregate: AnyAggregate) -> tuple[NewEvent, ...]:
+    """What the aggregate has emitted since it was loaded."""
+    return tuple(aggregate._pending)
+
+
+def enter_context(aggregate: AnyAggregate, context: MessageContext | None) -> None:
+    """Let the aggregate's methods see `context`; None ends it."""
+    aggregate._context = context
+
+
+def restore(aggregate: AnyAggregate, state: Message, version: int) -> None:
+    """Put a fresh aggregate at a state that was folded before."""
+    aggregate.state = state
+    aggregate._version = version
+
+
+def fold(
+    aggregate: AnyAggregate, rows: Iterable[EventRow], upcasters: Upcasters | None = None
+) -> None:
+    """Apply stored events, in order, each as its current form.
+
+    This is the one fold: loading, replay, snapshots and their verification all use it.
+    Raises UnknownEventType for an event that the aggregate has no method for.
+    """
+    apply = _Appliers(aggregate, upcasters or Upcasters())
+    for row in rows:
+        aggregate._context = row
+        apply[row[4]](row[8])
+        aggregate._version = row[2]
+    aggregate._context = None
+
+
+def fold_event(
+    aggregate: AnyAggregate, event: RecordedEvent, upcasters: Upcasters | None = None
+) -> None:
+    """Apply one recorded event."""
+    fold(aggregate, (event._row(),), upcasters)
+
+
+class _Appliers(dict[str, Callable[[bytes], None]]):
+    """By event type, what applies a payload to one aggregate; made when first needed."""
+
+    def __init__(self, aggregate: AnyAggregate, upcasters: Upcasters) -> None:
+        self._aggregate = aggregate
+        self._upcasters = upcasters
+
+    def __missing__(self, event_type: str) -> Callable[[bytes], None]:
+        current = self._upcasters.current_type(event_type)
+        name = _event_methods(type(self._aggregate)).get(current)
+        if name is None:
+            raise UnknownEventType(event_type)
+        method: Callable[[Message], None] = getattr(self._aggregate, name)
+        if self._upcasters.touches(event_type):
+            decode = self._upcasters.decode
+
+            def apply(data: bytes) -> None:
+                method(decode(event_type, data))
+        else:
+            parse = message_class(event_type).FromString
+
+            def apply(data: bytes) -> None:
+                method(parse(data))
+
+        self[event_type] = apply
+        return apply
+
+
+def _event_methods(kind: type[AnyAggregate]) -> Mapping[str, str]:
+    """By event type, the name of the method that applies it; built once for a class."""
+    methods: Mapping[str, str] | None = kind.__dict__.get("_event_method_names")
+    if methods is None:
+        methods = {message_type(m.event): m.python_name for m in kind.__aggregate__.events}
+        kind._event_method_names = methods  # type: ignore[attr-defined]
+    return methods
+
+
+def _context_of_row(row: EventRow) -> MessageContext:
+    metadata = Metadata.from_json(row[7])
+    return MessageContext(
+        command_id=metadata.command_id,
+        correlation_id=metadata.correlation_id,
+        causation_id=metadata.causation_id,
+        principal_id=metadata.principal_id,
+        tenant=row[6],
+        now=_EPOCH + timedelta(microseconds=row[5]),
+    )

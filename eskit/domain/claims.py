@@ -1,0 +1,34 @@
+"""Unique values that a stream takes and gives up together with the events it appends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from eskit.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One change to the unique values of a stream: an index name, a value, and which way."""
+
+    operation: Literal["claim", "release"]
+    index: str
+    value: str
+
+    def __post_init__(self) -> None:
+        if not self.index or not self.value:
+            raise InvalidArgument(
+                "A claim needs an index name and a value",
+                hint="For example claim('email', command.email).",
+            )
+
+
+def claim(index: str, value: str) -> Claim:
+    """Take `value` in `index` for the stream; ClaimTaken if another stream has it."""
+    return Claim("claim", index, value)
+
+
+def release(index: str, value: str) -> Claim:
+    """Give `value` in `index` up, if the stream has it."""
+    return Claim("release", index, value)

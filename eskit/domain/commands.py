@@ -1,0 +1,50 @@
+"""What a store remembers of a command, and what an append answers."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+from eskit.errors import InvalidArgument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """The record that makes a command idempotent.
+
+    `fingerprint` tells one command from another under the same id; `response` is what a
+    resend is answered with.
+    """
+
+    id: str
+    fingerprint: str
+    response: bytes = b""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.id) <= 255 or not self.id.isprintable():
+            raise InvalidArgument(
+                f"{self.id!r} is not a command id",
+                hint="A command id is 1 to 255 printable characters, such as a UUID.",
+            )
+
+
+def fingerprint(method: str, request: Message) -> str:
+    """Method name and SHA-256 of the request: equal for a resend, different for anything else."""
+    data = type(request).SerializeToString(request, deterministic=True)
+    return f"{method}:{hashlib.sha256(data).hexdigest()}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppendResult:
+    """What an append did, or what the first append with this command id did.
+
+    `version` is the stream's version after it, `global_position` that of its last event (of the
+    stream's last one when nothing was appended; 0 for an empty stream).
+    """
+
+    version: int
+    global_position: int
+    already_processed: bool = False
+    response: bytes = b""

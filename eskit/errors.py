@@ -1,0 +1,368 @@
+"""Every error eskit raises, in one tree.
+
+EskitError
+├── InvalidArgument            a name, id, version or option that can never work
+├── ProjectError
+│   ├── ProjectNotFound        no [tool.eskit] here or above
+│   ├── ProjectInvalid         a setting, the app or a template is wrong
+│   └── TargetExists           something is already where a new file should go
+├── SchemaInvalid              protos that cannot work, with every diagnostic
+├── UnknownEventType           no message class for a stored event type
+├── UpcastingInvalid           a chain of upcasters with a gap or a cycle
+├── CommandRejected            the rules said no: code, message, solution, details
+├── StoreError
+│   ├── VersionConflict        somebody else appended first
+│   ├── ClaimTaken             a unique value belongs to another stream
+│   ├── CommandIdReused        one command id, two different commands
+│   ├── StreamNotFound
+│   ├── StoreUnavailable       cannot be opened, read or written right now
+│   ├── StoreNotRecognised     the file is not an eskit store, or is damaged
+│   ├── SchemaOutdated         the store needs `eskit store migrate`
+│   └── SchemaTooNew           the store was written by a newer eskit
+├── ProjectionError
+│   ├── ProjectionNotFound
+│   ├── ProjectionFailed       a handler raised; the model stands before that event
+│   ├── ProjectionBusy         another process holds the projection
+│   ├── ReadModelUnavailable   the read model cannot be opened or written
+│   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
+├── MessagingError
+│   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
+│   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
+│   └── RequestTimeout         no answer in time; the command may have run
+├── ServiceError               a runtime service did not start, stop or stay healthy
+├── CallFailed                 a remote service answered with something other than a rejection
+└── MissingExtra               an optional part is not installed
+
+`code` is the stable identifier that ``--json`` shows; `message` says what happened in one
+sentence; `hint` says what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "BrokerMismatch",
+    "BrokerUnavailable",
+    "CallFailed",
+    "CheckpointMismatch",
+    "ClaimTaken",
+    "CommandIdReused",
+    "CommandRejected",
+    "Diagnostic",
+    "EskitError",
+    "InvalidArgument",
+    "MessagingError",
+    "MissingExtra",
+    "ProjectError",
+    "ProjectInvalid",
+    "ProjectNotFound",
+    "ProjectionBusy",
+    "ProjectionError",
+    "ProjectionFailed",
+    "ProjectionNotFound",
+    "ReadModelUnavailable",
+    "RequestTimeout",
+    "SchemaInvalid",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "ServiceError",
+    "StoreError",
+    "StoreNotRecognised",
+    "StoreUnavailable",
+    "StreamNotFound",
+    "TargetExists",
+    "UnknownEventType",
+    "UpcastingInvalid",
+    "VersionConflict",
+]
+
+
+class EskitError(Exception):
+    """Base of all errors: a sentence for people, a hint, and a code for programs."""
+
+    code: ClassVar[str] = "ERROR"
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class InvalidArgument(EskitError, ValueError):
+    """A value that can never work, whatever the state of the store."""
+
+    code = "INVALID_ARGUMENT"
+
+
+class ProjectError(EskitError):
+    """The project on disk is missing or wrong."""
+
+    code = "PROJECT_ERROR"
+
+
+class ProjectNotFound(ProjectError):
+    """No eskit project in the folder or above it."""
+
+    code = "PROJECT_NOT_FOUND"
+
+
+class ProjectInvalid(ProjectError):
+    """A setting, the application object or a template does not work."""
+
+    code = "PROJECT_INVALID"
+
+
+class TargetExists(ProjectError):
+    """A file or folder is already where something new should be written."""
+
+    code = "TARGET_EXISTS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One finding about a source file: where it is, what is wrong, what to do.
+
+    Lines and columns count from 1; 0 means unknown. `width` is how many columns the
+    offending text takes.
+    """
+
+    severity: str = "error"
+    code: str
+    message: str
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    width: int = 1
+
+
+class SchemaInvalid(EskitError):
+    """Protos that cannot be generated from; carries every diagnostic, not the first."""
+
+    code = "SCHEMA_INVALID"
+
+    def __init__(
+        self, message: str, *, diagnostics: Sequence[Diagnostic] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.diagnostics = tuple(diagnostics)
+
+
+class UnknownEventType(EskitError):
+    """A stored event type for which no message class is loaded."""
+
+    code = "UNKNOWN_EVENT_TYPE"
+
+    def __init__(self, event_type: str) -> None:
+        super().__init__(
+            f"No message class for event type {event_type!r}",
+            hint="Import the generated module that defines it, or run: eskit gen",
+        )
+        self.event_type = event_type
+
+
+class UpcastingInvalid(EskitError):
+    """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered."""
+
+    code = "UPCASTING_INVALID"
+
+
+class CommandRejected(EskitError):
+    """The rules of an aggregate refused a command.
+
+    On the wire this is ``eventsourcing.AppError``: the same four fields.
+    """
+
+    code = "COMMAND_REJECTED"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        solution: str = "",
+        details: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, hint=solution)
+        self.rejection = code
+        self.solution = solution
+        self.details = dict(details or {})
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.rejection})"
+
+
+class StoreError(EskitError):
+    """Something about the event store."""
+
+    code = "STORE_ERROR"
+
+
+class VersionConflict(StoreError):
+    """The stream is not at the version the writer last saw."""
+
+    code = "VERSION_CONFLICT"
+
+    def __init__(self, stream: str, expected: object, actual: int) -> None:
+        super().__init__(
+            f"{stream} is at version {actual}, expected {expected}",
+            hint="Load the stream again and decide on its current state.",
+        )
+        self.stream = stream
+        self.expected = expected
+        self.actual = actual
+
+
+class ClaimTaken(StoreError):
+    """A unique value is already claimed by another stream."""
+
+    code = "CLAIM_TAKEN"
+
+    def __init__(self, index: str, value: str, owner: str) -> None:
+        super().__init__(
+            f"{index} {value!r} is already claimed by {owner}",
+            hint=f"Choose another {index}, or let {owner} release it first.",
+        )
+        self.index = index
+        self.value = value
+        self.owner = owner
+
+
+class CommandIdReused(StoreError):
+    """A command id came back with another method, request or stream."""
+
+    code = "COMMAND_ID_REUSED"
+
+    def __init__(self, command_id: str, stream: str) -> None:
+        super().__init__(
+            f"Command id {command_id!r} was already used for a different command on {stream}",
+            hint="Give every command its own id; repeat an id only to resend the same command.",
+        )
+        self.command_id = command_id
+        self.stream = stream
+
+
+class StreamNotFound(StoreError):
+    """No event was ever appended to the stream."""
+
+    code = "STREAM_NOT_FOUND"
+
+    def __init__(self, stream: str, *, hint: str = "") -> None:
+        super().__init__(f"No stream {stream!r}", hint=hint)
+        self.stream = stream
+
+
+class StoreUnavailable(StoreError):
+    """The store cannot be opened, read or written right now; nothing was changed."""
+
+    code = "STORE_UNAVAILABLE"
+
+
+class StoreNotRecognised(StoreError):
+    """The file is not an eskit store, or too damaged to tell."""
+
+    code = "STORE_NOT_RECOGNISED"
+
+
+class SchemaOutdated(StoreError):
+    """The store was written by an older eskit."""
+
+    code = "SCHEMA_OUTDATED"
+
+
+class SchemaTooNew(StoreError):
+    """The store was written by a newer eskit."""
+
+    code = "SCHEMA_TOO_NEW"
+
+
+class ProjectionError(EskitError):
+    """Something about a projection or its read model."""
+
+    code = "PROJECTION_ERROR"
+
+
+class ProjectionNotFound(ProjectionError):
+    """The app has no projection of that name."""
+
+    code = "PROJECTION_NOT_FOUND"
+
+
+class ProjectionFailed(ProjectionError):
+    """A handler raised; the read model stands before the event it raised on."""
+
+    code = "PROJECTION_FAILED"
+
+
+class ProjectionBusy(ProjectionError):
+    """Another process is running or rebuilding the projection."""
+
+    code = "PROJECTION_BUSY"
+
+
+class ReadModelUnavailable(ProjectionError):
+    """The read model cannot be opened, read or written right now."""
+
+    code = "READ_MODEL_UNAVAILABLE"
+
+
+class CheckpointMismatch(ProjectionError):
+    """The log is not the one the checkpoint was taken from."""
+
+    code = "CHECKPOINT_MISMATCH"
+
+
+class MessagingError(EskitError):
+    """Something between this process and NATS."""
+
+    code = "MESSAGING_ERROR"
+
+
+class BrokerUnavailable(MessagingError):
+    """NATS cannot be reached, or refused the credentials."""
+
+    code = "BROKER_UNAVAILABLE"
+
+
+class BrokerMismatch(MessagingError):
+    """The JetStream stream is fed by another store or configured differently."""
+
+    code = "BROKER_MISMATCH"
+
+
+class RequestTimeout(MessagingError):
+    """No answer in time: the command may or may not have run."""
+
+    code = "TIMEOUT"
+
+
+class ServiceError(EskitError):
+    """A runtime service did not start, stop or stay healthy."""
+
+    code = "SERVICE_ERROR"
+
+
+class CallFailed(EskitError):
+    """A service answered, but neither with a response nor with a rejection of the rules."""
+
+    code = "CALL_FAILED"
+
+    def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
+
+
+class MissingExtra(EskitError):
+    """An optional part of eskit is not installed."""
+
+    code = "MISSING_EXTRA"
+
+    def __init__(self, feature: str, extra: str) -> None:
+        super().__init__(
+            f"{feature} needs the optional part {extra!r}",
+            hint=f"pip install 'eskit[{extra}]'",
+        )
+        self.extra = extra

@@ -1,0 +1,1 @@
+"""Services that start, stay healthy and stop; the embedded nats-server."""

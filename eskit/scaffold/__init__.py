@@ -1,0 +1,1 @@
+"""New projects, aggregates and projections from templates."""

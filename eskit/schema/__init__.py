@@ -1,0 +1,1 @@
+"""What protobuf knows: options, descriptors, and the JSON form of messages."""

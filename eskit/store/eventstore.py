@@ -1,0 +1,193 @@
+"""The port that every event store implements."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, Self, runtime_checkable
+
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.streams import ExpectedVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """One stream in a listing."""
+
+    stream: str
+    tenant: str
+    category: str
+    version: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRecord:
+    """What the store remembers of a processed command."""
+
+    id: str
+    fingerprint: str
+    stream: str
+    version: int
+    global_position: int
+    response: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkpoint:
+    """The last event a subscription has passed: of which store, where, and which event."""
+
+    name: str
+    store_id: str
+    position: int
+    event_id: str
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreInfo:
+    """A store at a glance; `bytes` counts its files."""
+
+    url: str
+    store_id: str
+    events: int
+    streams: int
+    head: int
+    schema_version: int
+    bytes: int
+
+
+@runtime_checkable
+class EventStore(Protocol):
+    """An append-only log of events in streams.
+
+    Thread-safe. Every read bound is exclusive. Positions grow in commit order: a reader that has
+    seen N never later finds a new event below N.
+    """
+
+    @property
+    def url(self) -> str:
+        """The URL the store was opened with, without secrets."""
+        ...
+
+    @property
+    def store_id(self) -> str:
+        """A UUID made when the store was created: it tells a log from its copy."""
+        ...
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> AppendResult:
+        """Append all events, their claims and the command's record, or none of them.
+
+        Raises VersionConflict, ClaimTaken, CommandIdReused, StoreUnavailable, InvalidArgument.
+        """
+        ...
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        tenant: str = "",
+    ) -> Iterator[RecordedEvent]:
+        """The events of a stream between two versions; nothing for an unknown stream."""
+        ...
+
+    def read_rows(
+        self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
+    ) -> Iterator[EventRow]:
+        """The same forward, as plain rows for folding."""
+        ...
+
+    def read_all(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        categories: Sequence[str] = (),
+        event_types: Sequence[str] = (),
+        tenants: Sequence[str] = (),
+    ) -> Iterator[RecordedEvent]:
+        """The log between two positions, in pages: no read transaction stays open between them.
+
+        Ends at the head that the last page saw. An empty filter lets everything pass.
+        """
+        ...
+
+    def stream_version(self, stream: str, tenant: str = "") -> int:
+        """How many events the stream has; 0 for an unknown one."""
+        ...
+
+    def find_claim(self, index: str, value: str, tenant: str = "") -> str | None:
+        """The stream that holds the value, if any."""
+        ...
+
+    def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
+        """The record of a processed command within its time to live, if any."""
+        ...
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        ...
+
+    def list_streams(
+        self, *, prefix: str = "", limit: int | None = None, tenant: str | None = None
+    ) -> Iterator[StreamInfo]:
+        """Streams by name; those of every tenant unless one is named."""
+        ...
+
+    def count_events(
+        self, *, after: int = 0, before: int | None = None, event_types: Sequence[str] = ()
+    ) -> int:
+        """How many events lie between two positions; of all types unless some are named."""
+        ...
+
+    def find_event(self, global_position: int) -> RecordedEvent | None:
+        """The event at a position, if there is one."""
+        ...
+
+    def load_checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint of a subscription that keeps it with the log, if it has one."""
+        ...
+
+    def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
+        """Set the checkpoint of a subscription that keeps it with the log."""
+        ...
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        ...
+
+    def info(self) -> StoreInfo:
+        """Counts, sizes and versions."""
+        ...
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Block until the log has an event after a position, at most `timeout` seconds.
+
+        True if it has. Appends of this process wake it at once, others within a short poll.
+        """
+        ...
+
+    def close(self) -> None:
+        """Finish what is being appended and let go of every resource; idempotent."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *exc: object) -> None: ...

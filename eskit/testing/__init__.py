@@ -1,0 +1,1 @@
+"""Given, when, then for rules and read models; contract suites for ports."""
