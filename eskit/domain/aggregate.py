@@ -86,9 +86,7 @@ class Aggregate(ABC, Generic[State]):
             )
         return self._context
 
-    def emit(
-        self, event: Message, *claims: Claim, custom: Mapping[str, str] | None = None
-    ) -> None:
+    def emit(self, event: Message, *claims: Claim, custom: Mapping[str, str] | None = None) -> None:
         """Record `event` with its claims, and apply it to the state at once.
 
         `custom` becomes the event's own metadata pairs. Raises UnknownEventType for a message

@@ -32,9 +32,7 @@ class Upcaster:
         return message_type(self.target)
 
 
-def upcast(
-    source: type[Old], *, to: type[New]
-) -> Callable[[Callable[[Old], New]], Upcaster]:
+def upcast(source: type[Old], *, to: type[New]) -> Callable[[Callable[[Old], New]], Upcaster]:
     """Declare how a stored `source` event is read as `to`.
 
     The same type on both sides mends an old field layout and runs for every event of it.

@@ -1,0 +1,246 @@
+"""The application: the aggregates, queries and projections of a service, and running them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from google.protobuf.message import Message
+
+from eskit.cqrs.dispatch import Dispatcher
+from eskit.cqrs.handwritten import run_handler
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.services import QueryContext, ServiceBinding, bind
+from eskit.domain.aggregate import AnyAggregate
+from eskit.domain.messages import message_type
+from eskit.domain.services import Method, ServiceType
+from eskit.domain.upcasting import Upcaster, Upcasters
+from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound, UpcastingInvalid
+from eskit.projections.projection import Projection
+from eskit.store.eventstore import EventStore
+
+
+class App:
+    """Declares what a service is made of. Checked when it is made, opened to do work."""
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        aggregates: Sequence[type[AnyAggregate]] = (),
+        queries: Sequence[type[Any]] = (),
+        projections: Sequence[Projection] = (),
+        upcasters: Sequence[Upcaster] = (),
+        services: Sequence[ServiceBinding] = (),
+    ) -> None:
+        self.name = name
+        self.aggregates = tuple(aggregates)
+        self.projections = tuple(projections)
+        self.upcasters = Upcasters(upcasters)
+        _refuse_twins("aggregate", [kind.__aggregate__.name for kind in self.aggregates])
+        _refuse_twins("projection", [projection.name for projection in self.projections])
+        self._check_upcasting(upcasters)
+        self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
+        self.methods = self._collect_methods()
+
+    @property
+    def service_types(self) -> list[ServiceType]:
+        """Every service the app answers, by name, with the methods it answers."""
+        by_service: dict[str, list[Method]] = {}
+        for method in self.methods.values():
+            by_service.setdefault(method.service, []).append(method)
+        return [
+            ServiceType(name=name, methods=tuple(methods))
+            for name, methods in sorted(by_service.items())
+        ]
+
+    def aggregate(self, type_name: str) -> type[AnyAggregate]:
+        """The aggregate of a type; ProjectInvalid if the app has none of that name."""
+        for kind in self.aggregates:
+            if kind.__aggregate__.name == type_name:
+                return kind
+        known = [kind.__aggregate__.name for kind in self.aggregates]
+        raise ProjectInvalid(
+            f"App {self.name!r} has no aggregate {type_name!r}",
+            hint=_suggestion(type_name, known, "Aggregates"),
+        )
+
+    def projection(self, name: str) -> Projection:
+        """The projection of that name; ProjectionNotFound if there is none."""
+        for projection in self.projections:
+            if projection.name == name:
+                return projection
+        known = [projection.name for projection in self.projections]
+        raise ProjectionNotFound(
+            f"No projection {name!r}", hint=_suggestion(name, known, "Projections")
+        )
+
+    def find_method(self, text: str) -> Method:
+        """The method called ``package.Service/Method`` (or with a dot before the method).
+
+        Raises InvalidArgument with the nearest name for one the app does not answer.
+        """
+        method = self.methods.get(text.replace("/", "."))
+        if method is None:
+            known = [method.path for method in self.methods.values()]
+            raise InvalidArgument(f"No method {text!r}", hint=_suggestion(text, known, "Methods"))
+        return method
+
+    @contextmanager
+    def open(
+        self, store: str | EventStore, *, read_models: str | None = None
+    ) -> Iterator[RunningApp]:
+        """Open the app over a store, by URL or already open, and its read models.
+
+        `read_models` is by default a file beside that of the store: ``bank.db`` and
+        ``bank_read.db``.
+        """
+        from eskit.projections.engine import ProjectionEngine, beside
+        from eskit.store.open import open_store
+
+        with ExitStack() as stack:
+            if isinstance(store, str):
+                store = stack.enter_context(open_store(store))
+            engine = ProjectionEngine(
+                store,
+                self.projections,
+                read_models or beside(store.url),
+                upcasters=self.upcasters,
+            )
+            stack.callback(engine.close)
+            yield RunningApp(self, store, engine)
+
+    def _collect_methods(self) -> Mapping[str, Method]:
+        declared = [
+            *(method for kind in self.aggregates for method in kind.__aggregate__.commands),
+            *(method for binding in self.bindings for method in binding.service.methods),
+        ]
+        _refuse_twins("handler of", [method.path for method in declared])
+        return {method.full_name: method for method in declared}
+
+    def _check_upcasting(self, upcasters: Iterable[Upcaster]) -> None:
+        deprecated = {
+            message_type(event.event)
+            for kind in self.aggregates
+            for event in kind.__aggregate__.events
+            if event.deprecated
+        }
+        for event_type in sorted(deprecated | {step.source_type for step in upcasters}):
+            current = self.upcasters.current_type(event_type)
+            if current in deprecated:
+                subject = f"{event_type} ends at {current}, which" if current != event_type else ""
+                raise UpcastingInvalid(
+                    f"{subject or event_type} is deprecated and no upcaster leads from it",
+                    hint=f"Write one with @upcast({current.rpartition('.')[2]}, to=…) "
+                    "and add it to App(upcasters=[…]).",
+                )
+
+
+class RunningApp:
+    """An app over an open store: answers commands and queries. Thread-safe."""
+
+    def __init__(self, app: App, store: EventStore, engine: Any) -> None:
+        self.app = app
+        self.store = store
+        self.engine = engine
+        self._dispatcher = Dispatcher(store, app.aggregates, upcasters=app.upcasters)
+        self._bindings = {
+            method.full_name: binding
+            for binding in app.bindings
+            for method in binding.service.methods
+        }
+
+    def execute(
+        self, command: Message, *, command_id: str = "", options: CallOptions | None = None
+    ) -> Any:
+        """Carry a command out and return its response message.
+
+        The same `command_id` again answers with the first response and changes nothing. Raises
+        CommandRejected, ClaimTaken, VersionConflict, CommandIdReused, StoreUnavailable.
+        """
+        options = options or CallOptions(command_id=command_id)
+        return self.handle(self._method_for(command, "command"), command, options).message
+
+    def query(self, request: Message, *, options: CallOptions | None = None) -> Any:
+        """Answer a query from read models that have seen every event up to now."""
+        method = self._method_for(request, "query")
+        return self.handle(method, request, options or CallOptions()).message
+
+    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Answer one request, whichever way it came in."""
+        if self._dispatcher.answers(method):
+            return self._dispatcher.execute(method, request, options)
+        binding = self._bindings[method.full_name]
+        if method.kind == "query":
+            return self._answer_query(binding, method, request, options)
+        return self._run_service(binding, method, request, options)
+
+    def catch_up(self, projections: Iterable[str] | None = None) -> None:
+        """Bring read models up to the head of the log; those of every projection by default.
+
+        A projection that another runner holds is waited for instead. Raises ProjectionFailed.
+        """
+        names = [p.name for p in self.app.projections] if projections is None else projections
+        self.engine.catch_up(list(names))
+
+    def wait_for(self, projection: str, position: int, timeout: float = 10.0) -> bool:
+        """Wait until a projection has passed a position; False if it has not in time."""
+        self.app.projection(projection)
+        passed: bool = self.engine.wait_for(projection, position, timeout)
+        return passed
+
+    def _method_for(self, message: Message, kind: str) -> Method:
+        candidates = [
+            method
+            for method in self.app.methods.values()
+            if method.kind == kind and method.request is type(message)
+        ]
+        if len(candidates) != 1:
+            count = "No" if not candidates else "More than one"
+            raise InvalidArgument(
+                f"{count} {kind} method takes {message_type(message)}",
+                hint="Use app.find_method(…) and running.handle(method, message, options).",
+            )
+        return candidates[0]
+
+    def _answer_query(
+        self, binding: ServiceBinding, method: Method, request: Message, options: CallOptions
+    ) -> Reply:
+        self.catch_up(projection.name for projection in binding.reads)
+        with self.engine.reader() as db:
+            context = QueryContext(
+                tenant=options.tenant,
+                principal_id=options.principal_id,
+                correlation_id=options.correlation_id,
+                db=db,
+            )
+            return Reply(message=binding.handler(method)(request, context))
+
+    def _run_service(
+        self, binding: ServiceBinding, method: Method, request: Message, options: CallOptions
+    ) -> Reply:
+        return run_handler(
+            binding.handler(method),
+            method,
+            request,
+            options,
+            store=self.store,
+            upcasters=self.app.upcasters,
+        )
+
+
+def _refuse_twins(what: str, names: Sequence[str]) -> None:
+    twins = sorted({name for name in names if names.count(name) > 1})
+    if twins:
+        raise ProjectInvalid(
+            f"More than one {what} {twins[0]!r}", hint="Every name stands for one thing."
+        )
+
+
+def _suggestion(text: str, known: Sequence[str], plural: str) -> str:
+    nearest = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
+    if nearest:
+        return f"Did you mean {nearest[0]}?"
+    return f"{plural} here: {', '.join(sorted(known)) or 'none'}."

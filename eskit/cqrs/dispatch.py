@@ -1,0 +1,242 @@
+"""Commands to aggregates: load, decide, append; once for a command id, again on a conflict."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from google.protobuf.message import Message
+
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
+from eskit.domain.commands import Command, fingerprint
+from eskit.domain.context import MessageContext
+from eskit.domain.ids import derived_id, new_id
+from eskit.domain.services import Method
+from eskit.domain.streams import check_tenant, stream_name
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import (
+    CommandIdReused,
+    CommandRejected,
+    EskitError,
+    InvalidArgument,
+    VersionConflict,
+)
+from eskit.store.eventstore import EventStore
+from eskit.store.repository import Repository
+
+ATTEMPTS = 5
+"""How often a command is decided again after another process appended first."""
+_BACKOFF = (0.010, 0.160)
+
+
+class ResponseInvalid(EskitError):
+    """A command method returned something other than its rpc's response."""
+
+    code = "RESPONSE_INVALID"
+
+
+def decide(
+    aggregate: AnyAggregate, method: Method, command: Message, context: MessageContext
+) -> Message:
+    """Run one command method on a loaded aggregate and return its response.
+
+    What it emitted is in `pending_events(aggregate)`. Raises CommandRejected.
+    """
+    enter_context(aggregate, context)
+    try:
+        response = getattr(aggregate, method.python_name)(command)
+    finally:
+        enter_context(aggregate, None)
+    if not isinstance(response, method.response):
+        raise ResponseInvalid(
+            f"{type(aggregate).__name__}.{method.python_name} returned "
+            f"{type(response).__name__}, not {method.response.__name__}",
+            hint="Return the response message of the rpc.",
+        )
+    return response
+
+
+def aggregate_id_of(aggregate: type[AnyAggregate], command: Message, command_id: str) -> str:
+    """The id of the aggregate that a command is for.
+
+    It stands in the command's field called like the aggregate's `id_field`. A command without
+    that field creates: its id is derived from the command id, so that a resend reaches the same
+    stream. Raises CommandRejected INVALID_ID for an id that is empty or no stream may have.
+    """
+    field = aggregate.__aggregate__.id_field
+    if field not in type(command).DESCRIPTOR.fields_by_name:
+        return derived_id(command_id)
+    aggregate_id: str = getattr(command, field)
+    try:
+        stream_name(aggregate.__aggregate__.name, aggregate_id)
+    except InvalidArgument as error:
+        reason = error.message if aggregate_id else f"{field} is empty"
+        raise CommandRejected("INVALID_ID", reason, solution=f"Set {field}.") from error
+    return aggregate_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """One command on its way: everything that stays the same when it is decided again."""
+
+    aggregate: type[AnyAggregate]
+    method: Method
+    request: Message
+    aggregate_id: str
+    stream: str
+    context: MessageContext
+    fingerprint: str
+    expected_version: int | None
+
+
+class Dispatcher:
+    """Runs the commands of a set of aggregates against one store. Thread-safe."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        aggregates: Iterable[type[AnyAggregate]],
+        *,
+        upcasters: Upcasters | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._store = store
+        self._now = now
+        self._locks = _StreamLocks()
+        self._aggregates: Mapping[str, type[AnyAggregate]] = {
+            method.full_name: aggregate
+            for aggregate in aggregates
+            for method in aggregate.__aggregate__.commands
+        }
+        self._repositories = {
+            aggregate: Repository(store, aggregate, upcasters=upcasters)
+            for aggregate in self._aggregates.values()
+        }
+
+    def answers(self, method: Method) -> bool:
+        """Whether an aggregate answers the method."""
+        return method.full_name in self._aggregates
+
+    def execute(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Carry a command out and return its response.
+
+        Raises CommandRejected, ClaimTaken, CommandIdReused, StoreUnavailable; VersionConflict
+        when the caller named an expected version, or after every attempt lost its race.
+        """
+        work = self._prepare(method, request, options)
+        resent = bool(options.command_id)
+
+        def attempt() -> Reply:
+            first = self._find_first_reply(work) if resent else None
+            return first or self._decide_and_append(work)
+
+        with self._locks.hold((work.context.tenant, work.stream)):
+            if work.expected_version is not None:
+                return attempt()
+            return retry_on_conflict(attempt)
+
+    def _prepare(self, method: Method, request: Message, options: CallOptions) -> _Work:
+        aggregate = self._aggregates[method.full_name]
+        command_id = options.command_id or new_id()
+        aggregate_id = aggregate_id_of(aggregate, request, command_id)
+        return _Work(
+            aggregate=aggregate,
+            method=method,
+            request=request,
+            aggregate_id=aggregate_id,
+            stream=stream_name(aggregate.__aggregate__.name, aggregate_id),
+            context=message_context(options, command_id, self._now()),
+            fingerprint=fingerprint(method.full_name, request),
+            expected_version=options.expected_version,
+        )
+
+    def _find_first_reply(self, work: _Work) -> Reply | None:
+        """What the command was answered with the first time, if it was carried out before."""
+        record = self._store.find_command(work.context.command_id, work.context.tenant)
+        if record is None:
+            return None
+        if (record.fingerprint, record.stream) != (work.fingerprint, work.stream):
+            raise CommandIdReused(record.id, record.stream)
+        return first_reply(work.method, record.response, record.global_position)
+
+    def _decide_and_append(self, work: _Work) -> Reply:
+        aggregate = self._repositories[work.aggregate].find(
+            work.aggregate_id, tenant=work.context.tenant
+        ) or work.aggregate(work.aggregate_id)
+        loaded = aggregate.version
+        if work.expected_version not in (None, loaded):
+            raise VersionConflict(work.stream, work.expected_version, loaded)
+        response = decide(aggregate, work.method, work.request, work.context)
+        result = self._store.append(
+            work.stream,
+            pending_events(aggregate),
+            expected_version=loaded,
+            command=Command(
+                id=work.context.command_id,
+                fingerprint=work.fingerprint,
+                response=type(response).SerializeToString(response),
+            ),
+            tenant=work.context.tenant,
+        )
+        if result.already_processed:
+            return first_reply(work.method, result.response, result.global_position)
+        return Reply(message=response, global_position=result.global_position)
+
+
+def message_context(options: CallOptions, command_id: str, now: datetime) -> MessageContext:
+    """The context a command is decided in; by default it starts its own correlation."""
+    return MessageContext(
+        command_id=command_id,
+        correlation_id=options.correlation_id or command_id,
+        causation_id=options.causation_id or command_id,
+        principal_id=options.principal_id,
+        tenant=check_tenant(options.tenant),
+        now=now,
+    )
+
+
+def first_reply(method: Method, response: bytes, position: int) -> Reply:
+    """The reply to a command that was carried out before."""
+    message = method.response.FromString(response)
+    return Reply(message=message, global_position=position, already_processed=True)
+
+
+def retry_on_conflict(attempt: Callable[[], Reply]) -> Reply:
+    """Run `attempt`, and again on VersionConflict, ATTEMPTS times, with jittered pauses."""
+    shortest, longest = _BACKOFF
+    for failures in range(ATTEMPTS):
+        try:
+            return attempt()
+        except VersionConflict:
+            time.sleep(random.uniform(shortest, min(longest, shortest * 2 ** (failures + 1))))
+    return attempt()
+
+
+class _StreamLocks:
+    """A lock for each stream that somebody works on, gone when nobody does."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._held: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
+
+    @contextmanager
+    def hold(self, key: tuple[str, str]) -> Iterator[None]:
+        with self._guard:
+            lock, users = self._held.get(key, (threading.Lock(), 0))
+            self._held[key] = (lock, users + 1)
+        try:
+            with lock:
+                yield
+        finally:
+            with self._guard:
+                lock, users = self._held[key]
+                if users == 1:
+                    del self._held[key]
+                else:
+                    self._held[key] = (lock, users - 1)

@@ -1,0 +1,122 @@
+"""Command services written by hand: the handler loads what it needs and appends one aggregate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from google.protobuf.message import Message
+
+from eskit.cqrs.dispatch import ResponseInvalid, first_reply, message_context, retry_on_conflict
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.services import AnAggregate, CommandContext
+from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events, stream_of
+from eskit.domain.commands import Command, fingerprint
+from eskit.domain.context import MessageContext
+from eskit.domain.ids import new_id
+from eskit.domain.services import Method
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import CommandIdReused, InvalidArgument
+from eskit.store.eventstore import EventStore
+from eskit.store.repository import Repository
+
+Handler = Callable[[Any, CommandContext], Any]
+
+
+def run_handler(
+    handler: Handler,
+    method: Method,
+    request: Message,
+    options: CallOptions,
+    *,
+    store: EventStore,
+    upcasters: Upcasters | None = None,
+) -> Reply:
+    """Call a handler and append what it staged, together with its response.
+
+    A repeated command id is answered with the first response; a handler that staged nothing is
+    not remembered. Raises what the handler raises, and what an append raises.
+    """
+    context = message_context(options, options.command_id or new_id(), datetime.now(UTC))
+    identity = fingerprint(method.full_name, request)
+
+    def attempt() -> Reply:
+        if options.command_id and (
+            record := store.find_command(context.command_id, context.tenant)
+        ):
+            if record.fingerprint != identity:
+                raise CommandIdReused(record.id, record.stream)
+            return first_reply(method, record.response, record.global_position)
+        workspace = _Workspace(store, upcasters, context)
+        response = handler(request, _handler_context(context, workspace))
+        if not isinstance(response, method.response):
+            raise ResponseInvalid(
+                f"{method.path} was answered with {type(response).__name__}, "
+                f"not {method.response.__name__}",
+                hint="Return the response message of the rpc.",
+            )
+        position = workspace.commit(
+            Command(
+                id=context.command_id,
+                fingerprint=identity,
+                response=type(response).SerializeToString(response),
+            )
+        )
+        return Reply(message=response, global_position=position)
+
+    return retry_on_conflict(attempt)
+
+
+def _handler_context(context: MessageContext, workspace: _Workspace) -> CommandContext:
+    return CommandContext(
+        command_id=context.command_id,
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+        principal_id=context.principal_id,
+        tenant=context.tenant,
+        now=context.now,
+        workspace=workspace,
+    )
+
+
+class _Workspace:
+    """The aggregates of one run of a handler."""
+
+    def __init__(
+        self, store: EventStore, upcasters: Upcasters | None, context: MessageContext
+    ) -> None:
+        self._store = store
+        self._upcasters = upcasters
+        self._context = context
+        self._staged: AnyAggregate | None = None
+
+    def load(self, kind: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
+        repository = Repository(self._store, kind, upcasters=self._upcasters)
+        aggregate = repository.find(aggregate_id, tenant=self._context.tenant)
+        aggregate = aggregate or kind(aggregate_id)
+        enter_context(aggregate, self._context)
+        return aggregate
+
+    def append(self, aggregate: AnyAggregate, /) -> None:
+        if self._staged not in (None, aggregate):
+            raise InvalidArgument(
+                "A command appends to one stream",
+                hint="Let a subscription to the first event send the second command.",
+            )
+        self._staged = aggregate
+
+    def commit(self, command: Command) -> int:
+        """Append what was staged; the position of its last event, 0 if nothing was."""
+        aggregate = self._staged
+        if aggregate is None:
+            return 0
+        events = pending_events(aggregate)
+        result = self._store.append(
+            stream_of(aggregate),
+            events,
+            expected_version=aggregate.version - len(events),
+            command=command,
+            tenant=self._context.tenant,
+        )
+        return result.global_position

@@ -1,0 +1,39 @@
+"""What a caller may say about a command or query besides its message."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from google.protobuf.message import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallOptions:
+    """Who calls, on whose behalf, and how long they wait.
+
+    A command without `command_id` gets a fresh one; resending the same command with the same id
+    is safe and answers with the first response. `timeout` is in seconds. `expected_version`
+    makes the call fail with VersionConflict unless the stream is at that version.
+    """
+
+    command_id: str = ""
+    correlation_id: str = ""
+    causation_id: str = ""
+    principal_id: str = ""
+    tenant: str = ""
+    timeout: float = 30.0
+    expected_version: int | None = None
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer, and how far the log had come when it was given.
+
+    `global_position` is that of the command's last event; a read model that has passed it shows
+    the command's effect. It is 0 for queries.
+    """
+
+    message: Message
+    global_position: int = 0
+    already_processed: bool = False
