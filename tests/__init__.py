@@ -1,0 +1,1 @@
+"""Tests of eskit; a package so that ``python -m tests.benchmarks`` works from the checkout."""

@@ -1,0 +1,57 @@
+"""What holds for every test: an empty folder, no settings from outside, no network but loopback."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+_OUTSIDE = ("ESKIT_", "NATS_")
+_TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+# The machine may be slow or shared: a test fails by what it finds, never by how long it took.
+settings.register_profile("eskit", deadline=None, database=None)
+settings.load_profile("eskit")
+
+
+def _is_loopback(host: str) -> bool:
+    if host in {"", "localhost"}:
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse_the_network(event: str, arguments: tuple[object, ...]) -> None:
+    if event != "socket.connect":
+        return
+    sock, address = arguments
+    if not isinstance(sock, socket.socket) or sock.family == socket.AF_UNIX:
+        return
+    if isinstance(address, tuple) and not _is_loopback(str(address[0])):
+        message = f"A test tried to connect to {address[0]}; tests use loopback only"
+        raise PermissionError(message)
+
+
+sys.addaudithook(_refuse_the_network)
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Every test starts in an empty folder of its own and sees no settings of the machine."""
+    for name in list(os.environ):
+        if name.startswith(_OUTSIDE) or name in _TERMINAL:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def checkout() -> Path:
+    """The folder that holds pyproject.toml."""
+    return Path(__file__).parents[1]
