@@ -1,0 +1,294 @@
+"""The user's project on disk: where it is, what its settings are, and its application object.
+
+Settings come, later ones winning, from the defaults, from ``[tool.eskit]`` in pyproject.toml
+(or eskit.toml with the same keys at top level), from ESKIT_STORE and ESKIT_NATS, and from
+options. Each keeps where it came from, so that the command line can show it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eskit.errors import EskitError, ProjectInvalid, ProjectNotFound
+
+if TYPE_CHECKING:
+    from eskit.app import App
+
+DEFAULTS: Mapping[str, tuple[str, ...]] = {
+    "app": ("",),
+    "proto": ("proto",),
+    "gen": ("",),
+    "store": ("sqlite:///events.db",),
+    "read_models": ("sqlite:///read_models.db",),
+    "nats": ("embedded",),
+    "nats_stream": ("EVENTS",),
+    "nats_prefix": ("events",),
+}
+"""Every setting and its default; without `gen` code goes to ``gen`` in the app's package."""
+
+ENVIRONMENT: Mapping[str, str] = {"ESKIT_STORE": "store", "ESKIT_NATS": "nats"}
+"""The environment variables that override a setting."""
+
+_EXAMPLES: Mapping[str, str] = {
+    "app": 'app = "bank.app:app"',
+    "proto": 'proto = ["proto"]',
+    "gen": 'gen = "bank/gen"',
+    "store": 'store = "sqlite:///bank.db"',
+    "read_models": 'read_models = "sqlite:///bank_read.db"',
+    "nats": 'nats = "nats://localhost:4222"',
+    "nats_stream": 'nats_stream = "EVENTS"',
+    "nats_prefix": 'nats_prefix = "events"',
+}
+
+_SQLITE = "sqlite:///"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting and where it came from; only `proto` may have several values.
+
+    `origin` is ``default``, ``pyproject.toml``, ``eskit.toml``, ``environment`` or ``option``.
+    """
+
+    name: str
+    values: tuple[str, ...]
+    origin: str
+
+    @property
+    def text(self) -> str:
+        """The value, or the values with commas between them."""
+        return ", ".join(self.values)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Project:
+    """An eskit project: its folder and its settings.
+
+    `file` is the file the settings were read from.
+    """
+
+    root: Path
+    file: Path
+    settings: Mapping[str, Setting]
+
+    @property
+    def app(self) -> str:
+        """The application object as ``module:attribute``; empty when the project has none."""
+        return self._text("app")
+
+    @property
+    def package(self) -> str:
+        """The import package of the app, such as ``bank``; empty without an app."""
+        return self.app.partition(":")[0].partition(".")[0]
+
+    @property
+    def proto_paths(self) -> tuple[Path, ...]:
+        """The folders that proto imports are relative to."""
+        return tuple(self.root / folder for folder in self.settings["proto"].values)
+
+    @property
+    def gen_path(self) -> Path:
+        """The folder that generated code goes to."""
+        configured = self._text("gen")
+        return self.root / configured if configured else self._package_path() / "gen"
+
+    @property
+    def store(self) -> str:
+        """The URL of the event store; a SQLite path in it is absolute."""
+        return _absolute(self._text("store"), self.root)
+
+    @property
+    def read_models(self) -> str:
+        """The URL of the read models; a SQLite path in it is absolute."""
+        return _absolute(self._text("read_models"), self.root)
+
+    @property
+    def nats(self) -> str:
+        """``embedded``, or the URL of a NATS server."""
+        return self._text("nats")
+
+    @property
+    def nats_stream(self) -> str:
+        """The JetStream stream that the relay publishes to."""
+        return self._text("nats_stream")
+
+    @property
+    def nats_prefix(self) -> str:
+        """The first token of every event's subject."""
+        return self._text("nats_prefix")
+
+    @property
+    def state_dir(self) -> Path:
+        """Where eskit keeps what is of this machine only, such as locks; may not exist yet."""
+        return self.root / ".eskit"
+
+    def import_paths(self) -> list[Path]:
+        """What has to come first on ``sys.path`` for the project's code to be importable."""
+        return [self._package_path().parent]
+
+    def _package_path(self) -> Path:
+        in_src = self.root / "src" / self.package
+        if self.package and in_src.is_dir():
+            return in_src
+        return self.root / self.package if self.package else self.root / "gen"
+
+    def _text(self, name: str) -> str:
+        return self.settings[name].text
+
+
+def find_project(start: Path) -> Project:
+    """The project that `start` is in, with the settings its files give.
+
+    Raises ProjectNotFound and ProjectInvalid, as `load_project` does.
+    """
+    return load_project(start, environ={}, overrides={})
+
+
+def load_project(
+    start: Path, *, environ: Mapping[str, str], overrides: Mapping[str, str]
+) -> Project:
+    """The project that `start` is in: the nearest folder, upwards, that has settings.
+
+    `overrides` are options by setting name; empty ones count as not given, in `environ` too.
+    Raises ProjectNotFound, and ProjectInvalid naming the file and the key.
+    """
+    file, table = _find_settings(start)
+    settings = {
+        name: Setting(name=name, values=values, origin="default")
+        for name, values in DEFAULTS.items()
+    }
+    for name, value in table.items():
+        settings[name] = Setting(
+            name=name, values=_checked(name, value, file=file), origin=file.name
+        )
+    for variable, name in ENVIRONMENT.items():
+        if text := environ.get(variable):
+            settings[name] = Setting(name=name, values=(text,), origin="environment")
+    for name, text in overrides.items():
+        if text:
+            settings[name] = Setting(name=name, values=(text,), origin="option")
+    return Project(root=file.parent, file=file, settings=settings)
+
+
+def load_app(project: Project) -> App:
+    """Import the project's application object.
+
+    The caller has put `Project.import_paths` on ``sys.path``. Raises ProjectInvalid when there is
+    none, its module does not import, or it is not an App.
+    """
+    from eskit.app import App
+
+    module_name, _, attribute = project.app.partition(":")
+    if not project.app:
+        raise ProjectInvalid(
+            f"{project.file} names no app",
+            hint='Set app = "package.app:app" to the App object of the project.',
+        )
+    if not attribute or not module_name:
+        raise ProjectInvalid(
+            f"{project.file}: app = {project.app!r} is not of the form 'module:attribute'",
+            hint='For example app = "bank.app:app".',
+        )
+    found = getattr(_import_module(project, module_name), attribute, None)
+    if found is None:
+        raise ProjectInvalid(
+            f"{module_name} has no attribute {attribute!r}, which {project.file.name} names",
+            hint=f"Define {attribute} = App(…) there, or correct app in {project.file.name}.",
+        )
+    if not isinstance(found, App):
+        raise ProjectInvalid(
+            f"{project.app} is of type {type(found).__name__}, not an eskit App",
+            hint=f'Make it one: {attribute} = App("{project.package}", aggregates=[…])',
+        )
+    return found
+
+
+def _import_module(project: Project, name: str) -> object:
+    try:
+        return importlib.import_module(name)
+    except EskitError:
+        raise
+    except ImportError as error:
+        raise ProjectInvalid(
+            f"Cannot import {name}: {error}", hint=_import_hint(project, error.name or name)
+        ) from error
+    except Exception as error:
+        raise ProjectInvalid(
+            f"Cannot import {name}: {type(error).__name__}: {error}",
+            hint="Mend the error in the project's code; --debug shows the traceback.",
+        ) from error
+
+
+def _import_hint(project: Project, failed: str) -> str:
+    for folder in project.import_paths():
+        if folder.joinpath(*failed.split(".")).is_relative_to(project.gen_path):
+            return "Generate the code: eskit gen"
+    if f"{project.app.partition(':')[0]}.".startswith(f"{failed}."):
+        return f"Check app = {project.app!r} in {project.file}."
+    return f"Install {failed.partition('.')[0]!r} into this environment, or correct the import."
+
+
+def _find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        own = _read_toml(folder / "eskit.toml")
+        pyproject = _read_toml(folder / "pyproject.toml")
+        tool = (pyproject or {}).get("tool")
+        section = tool.get("eskit") if isinstance(tool, dict) else None
+        if own is not None and section is not None:
+            raise ProjectInvalid(
+                f"{folder} has settings in eskit.toml and in pyproject.toml",
+                hint="Keep one: move [tool.eskit] into eskit.toml, or the other way round.",
+            )
+        if own is not None:
+            return folder / "eskit.toml", own
+        if section is not None:
+            if not isinstance(section, dict):
+                raise ProjectInvalid(f"{folder / 'pyproject.toml'}: tool.eskit is not a table")
+            return folder / "pyproject.toml", section
+    raise ProjectNotFound(
+        f"No eskit project in {start} or above it", hint="Start one: eskit new project NAME"
+    )
+
+
+def _read_toml(file: Path) -> dict[str, object] | None:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ProjectInvalid(f"{file} is not valid TOML: {error}") from error
+    except OSError as error:
+        raise ProjectInvalid(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
+    if name not in DEFAULTS:
+        nearest = difflib.get_close_matches(name, DEFAULTS, n=1)
+        raise ProjectInvalid(
+            f"{file}: eskit has no setting {name!r}",
+            hint=f"Did you mean {nearest[0]!r}?"
+            if nearest
+            else f"The settings are {', '.join(DEFAULTS)}.",
+        )
+    values = value if name == "proto" and isinstance(value, list) else [value]
+    texts = tuple(text for text in values if isinstance(text, str) and text)
+    if not texts or len(texts) != len(values):
+        wanted = "a list of folders" if name == "proto" else "a text"
+        raise ProjectInvalid(
+            f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
+        )
+    return texts
+
+
+def _absolute(url: str, root: Path) -> str:
+    if not url.startswith(_SQLITE) or url.startswith(_SQLITE + "/"):
+        return url
+    path, question, options = url.removeprefix(_SQLITE).partition("?")
+    return f"{_SQLITE}{(root / path).as_posix()}{question}{options}"
