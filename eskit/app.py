@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
@@ -20,6 +20,9 @@ from eskit.domain.upcasting import Upcaster, Upcasters
 from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound, UpcastingInvalid
 from eskit.projections.projection import Projection
 from eskit.store.eventstore import EventStore
+
+if TYPE_CHECKING:
+    from eskit.projections.engine import ProjectionEngine
 
 
 class App:
@@ -41,7 +44,7 @@ class App:
         self.upcasters = Upcasters(upcasters)
         _refuse_twins("aggregate", [kind.__aggregate__.name for kind in self.aggregates])
         _refuse_twins("projection", [projection.name for projection in self.projections])
-        self._check_upcasting(upcasters)
+        self._check_upcasting()
         self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
         self.methods = self._collect_methods()
 
@@ -101,16 +104,12 @@ class App:
         from eskit.store.open import open_store
 
         with ExitStack() as stack:
-            if isinstance(store, str):
-                store = stack.enter_context(open_store(store))
+            log = stack.enter_context(open_store(store)) if isinstance(store, str) else store
             engine = ProjectionEngine(
-                store,
-                self.projections,
-                read_models or beside(store.url),
-                upcasters=self.upcasters,
+                log, self.projections, read_models or beside(log.url), upcasters=self.upcasters
             )
             stack.callback(engine.close)
-            yield RunningApp(self, store, engine)
+            yield RunningApp(self, log, engine)
 
     def _collect_methods(self) -> Mapping[str, Method]:
         declared = [
@@ -120,28 +119,32 @@ class App:
         _refuse_twins("handler of", [method.path for method in declared])
         return {method.full_name: method for method in declared}
 
-    def _check_upcasting(self, upcasters: Iterable[Upcaster]) -> None:
-        deprecated = {
-            message_type(event.event)
-            for kind in self.aggregates
-            for event in kind.__aggregate__.events
-            if event.deprecated
-        }
-        for event_type in sorted(deprecated | {step.source_type for step in upcasters}):
-            current = self.upcasters.current_type(event_type)
-            if current in deprecated:
-                subject = f"{event_type} ends at {current}, which" if current != event_type else ""
-                raise UpcastingInvalid(
-                    f"{subject or event_type} is deprecated and no upcaster leads from it",
-                    hint=f"Write one with @upcast({current.rpartition('.')[2]}, to=…) "
-                    "and add it to App(upcasters=[…]).",
-                )
+    def _check_upcasting(self) -> None:
+        for kind in self.aggregates:
+            events = kind.__aggregate__.events
+            current = {message_type(event.event) for event in events if not event.deprecated}
+            for event in events:
+                self._check_chain(message_type(event.event), current, kind.__aggregate__.name)
+
+    def _check_chain(self, event_type: str, current: set[str], aggregate: str) -> None:
+        end = self.upcasters.current_type(event_type)
+        if end in current:
+            return
+        if end == event_type:
+            problem = f"{event_type} is deprecated and has no upcaster"
+        else:
+            problem = f"The upcasters of {event_type} end at {end}, no current event of {aggregate}"
+        raise UpcastingInvalid(
+            problem,
+            hint=f"Write @upcast({end.rpartition('.')[2]}, to=…) to an event that {aggregate} "
+            "applies, and add it to App(upcasters=[…]).",
+        )
 
 
 class RunningApp:
     """An app over an open store: answers commands and queries. Thread-safe."""
 
-    def __init__(self, app: App, store: EventStore, engine: Any) -> None:
+    def __init__(self, app: App, store: EventStore, engine: ProjectionEngine) -> None:
         self.app = app
         self.store = store
         self.engine = engine
@@ -188,8 +191,7 @@ class RunningApp:
     def wait_for(self, projection: str, position: int, timeout: float = 10.0) -> bool:
         """Wait until a projection has passed a position; False if it has not in time."""
         self.app.projection(projection)
-        passed: bool = self.engine.wait_for(projection, position, timeout)
-        return passed
+        return self.engine.wait_for(projection, position, timeout)
 
     def _method_for(self, message: Message, kind: str) -> Method:
         candidates = [
