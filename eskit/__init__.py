@@ -10,7 +10,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from eskit.domain.claims import Claim as Claim
+    from eskit.app import App as App
+    from eskit.app import RunningApp as RunningApp
+    from eskit.cqrs.options import CallOptions as CallOptions
+    from eskit.cqrs.services import CommandContext as CommandContext
+    from eskit.cqrs.services import QueryContext as QueryContext
     from eskit.domain.claims import claim as claim
     from eskit.domain.claims import release as release
     from eskit.domain.commands import AppendResult as AppendResult
@@ -22,6 +26,182 @@ if TYPE_CHECKING:
     from eskit.domain.streams import NO_STREAM as NO_STREAM
     from eskit.domain.streams import STREAM_EXISTS as STREAM_EXISTS
     from eskit.domain.upcasting import upcast as upcast
+    from eskit.errors import BrokerMismatch as BrokerMismatch
+    from eskit.errors import BrokerUnavailable as BrokerUnavailable
+    from eskit.errors import CallFailed as CallFailed
+    from eskit.errors import CheckpointMismatch as CheckpointMismatch
+    from eskit.errors import ClaimTaken as ClaimTaken
+    from eskit.errors import CommandIdReused as CommandIdReused
+    from eskit.errors import CommandRejected as CommandRejected
+    from eskit.errors import EskitError as EskitError
+    from eskit.errors import InvalidArgument as InvalidArgument
+    from eskit.errors import MessagingError as MessagingError
+    from eskit.errors import MissingExtra as MissingExtra
+    from eskit.errors import ProjectError as ProjectError
+    from eskit.errors import ProjectInvalid as ProjectInvalid
+    from eskit.errors import ProjectionBusy as ProjectionBusy
+    from eskit.errors import ProjectionError as ProjectionError
+    from eskit.errors import ProjectionFailed as ProjectionFailed
+    from eskit.errors import ProjectionNotFound as ProjectionNotFound
+    from eskit.errors import ProjectNotFound as ProjectNotFound
+    from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
+    from eskit.errors import RequestTimeout as RequestTimeout
+    from eskit.errors import SchemaInvalid as SchemaInvalid
+    from eskit.errors import SchemaOutdated as SchemaOutdated
+    from eskit.errors import SchemaTooNew as SchemaTooNew
+    from eskit.errors import ServiceError as ServiceError
+    from eskit.errors import StoreError as StoreError
+    from eskit.errors import StoreNotRecognised as StoreNotRecognised
+    from eskit.errors import StoreUnavailable as StoreUnavailable
+    from eskit.errors import StreamNotFound as StreamNotFound
+    from eskit.errors import TargetExists as TargetExists
+    from eskit.errors import UnknownEventType as UnknownEventType
+    from eskit.errors import UpcastingInvalid as UpcastingInvalid
+    from eskit.errors import VersionConflict as VersionConflict
+    from eskit.projections.projection import EventContext as EventContext
+    from eskit.projections.projection import Projection as Projection
     from eskit.store.eventstore import EventStore as EventStore
+    from eskit.store.open import open_store as open_store
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "eskit.app": (
+        "App",
+        "RunningApp",
+    ),
+    "eskit.cqrs.options": ("CallOptions",),
+    "eskit.cqrs.services": (
+        "CommandContext",
+        "QueryContext",
+    ),
+    "eskit.domain.claims": (
+        "claim",
+        "release",
+    ),
+    "eskit.domain.commands": (
+        "AppendResult",
+        "Command",
+    ),
+    "eskit.domain.events": (
+        "Metadata",
+        "NewEvent",
+        "RecordedEvent",
+    ),
+    "eskit.domain.streams": (
+        "ANY",
+        "NO_STREAM",
+        "STREAM_EXISTS",
+    ),
+    "eskit.domain.upcasting": ("upcast",),
+    "eskit.errors": (
+        "BrokerMismatch",
+        "BrokerUnavailable",
+        "CallFailed",
+        "CheckpointMismatch",
+        "ClaimTaken",
+        "CommandIdReused",
+        "CommandRejected",
+        "EskitError",
+        "InvalidArgument",
+        "MessagingError",
+        "MissingExtra",
+        "ProjectError",
+        "ProjectInvalid",
+        "ProjectNotFound",
+        "ProjectionBusy",
+        "ProjectionError",
+        "ProjectionFailed",
+        "ProjectionNotFound",
+        "ReadModelUnavailable",
+        "RequestTimeout",
+        "SchemaInvalid",
+        "SchemaOutdated",
+        "SchemaTooNew",
+        "ServiceError",
+        "StoreError",
+        "StoreNotRecognised",
+        "StoreUnavailable",
+        "StreamNotFound",
+        "TargetExists",
+        "UnknownEventType",
+        "UpcastingInvalid",
+        "VersionConflict",
+    ),
+    "eskit.projections.projection": (
+        "EventContext",
+        "Projection",
+    ),
+    "eskit.store.eventstore": ("EventStore",),
+    "eskit.store.open": ("open_store",),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "ANY",
+    "NO_STREAM",
+    "STREAM_EXISTS",
+    "App",
+    "AppendResult",
+    "BrokerMismatch",
+    "BrokerUnavailable",
+    "CallFailed",
+    "CallOptions",
+    "CheckpointMismatch",
+    "ClaimTaken",
+    "Command",
+    "CommandContext",
+    "CommandIdReused",
+    "CommandRejected",
+    "EskitError",
+    "EventContext",
+    "EventStore",
+    "InvalidArgument",
+    "MessagingError",
+    "Metadata",
+    "MissingExtra",
+    "NewEvent",
+    "ProjectError",
+    "ProjectInvalid",
+    "ProjectNotFound",
+    "Projection",
+    "ProjectionBusy",
+    "ProjectionError",
+    "ProjectionFailed",
+    "ProjectionNotFound",
+    "QueryContext",
+    "ReadModelUnavailable",
+    "RecordedEvent",
+    "RequestTimeout",
+    "RunningApp",
+    "SchemaInvalid",
+    "SchemaOutdated",
+    "SchemaTooNew",
+    "ServiceError",
+    "StoreError",
+    "StoreNotRecognised",
+    "StoreUnavailable",
+    "StreamNotFound",
+    "TargetExists",
+    "UnknownEventType",
+    "UpcastingInvalid",
+    "VersionConflict",
+    "__version__",
+    "claim",
+    "open_store",
+    "release",
+    "upcast",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

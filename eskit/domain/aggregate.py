@@ -157,7 +157,7 @@ def fold_event(
     aggregate: AnyAggregate, event: RecordedEvent, upcasters: Upcasters | None = None
 ) -> None:
     """Apply one recorded event."""
-    fold(aggregate, (event._row(),), upcasters)
+    fold(aggregate, (event.row,), upcasters)
 
 
 class _Appliers(dict[str, Callable[[bytes], None]]):

@@ -10,6 +10,9 @@ from google.protobuf.message import Message
 from eskit.errors import InvalidArgument
 
 
+_MAX_ID = 255
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """The record that makes a command idempotent.
@@ -23,10 +26,10 @@ class Command:
     response: bytes = b""
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.id) <= 255 or not self.id.isprintable():
+        if not 1 <= len(self.id) <= _MAX_ID or not self.id.isprintable():
             raise InvalidArgument(
                 f"{self.id!r} is not a command id",
-                hint="A command id is 1 to 255 printable characters, such as a UUID.",
+                hint=f"A command id is 1 to {_MAX_ID} printable characters, such as a UUID.",
             )
 
 

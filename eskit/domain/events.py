@@ -154,12 +154,14 @@ class RecordedEvent:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):
             return NotImplemented
-        return self._row() == other._row()
+        return self.row == other.row
 
     def __hash__(self) -> int:
         return hash(self.event_id)
 
-    def _row(self) -> EventRow:
+    @property
+    def row(self) -> EventRow:
+        """The event as a store reads it."""
         return (
             self.global_position,
             self.stream,

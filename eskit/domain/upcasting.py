@@ -25,10 +25,12 @@ class Upcaster:
 
     @property
     def source_type(self) -> str:
+        """The stored event type it reads."""
         return message_type(self.source)
 
     @property
     def target_type(self) -> str:
+        """The event type it gives."""
         return message_type(self.target)
 
 
