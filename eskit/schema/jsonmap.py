@@ -1,0 +1,131 @@
+"""Messages to JSON and back, as protobuf's JSON mapping defines it.
+
+Field names are those of the proto (``owner_name``, not ``ownerName``), fields with default
+values are printed, and 64-bit integers are text, because JSON numbers cannot hold them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from eskit.errors import InvalidArgument
+
+AMessage = TypeVar("AMessage", bound=Message)
+_SUFFIX = "Event"
+_DEEPEST = 100
+
+
+def to_dict(message: Message) -> dict[str, Any]:
+    """The message as plain JSON values, fields with default values included."""
+    try:
+        return json_format.MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+    except (TypeError, AttributeError, json_format.Error) as error:
+        # An Any of a type that no loaded module defines, or a field called like a method.
+        raise InvalidArgument(
+            f"{type(message).DESCRIPTOR.full_name} has no JSON form: {error}",
+            hint="Import the generated module of every type that it packs.",
+        ) from error
+
+
+def to_json(message: Message) -> str:
+    """The message as one line of JSON text."""
+    return json.dumps(to_dict(message), ensure_ascii=False)
+
+
+def parse(message_type: type[AMessage], text: str) -> AMessage:
+    """The message that a JSON object describes.
+
+    Raises InvalidArgument that says where the JSON is wrong, or names the unknown field and the
+    nearest one there is.
+    """
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InvalidArgument(
+            f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
+            hint="""Write an object in double quotes, such as {"account_id": "acc-001"}.""",
+        ) from None
+    except RecursionError:
+        raise InvalidArgument("The JSON is nested too deeply") from None
+    descriptor = message_type.DESCRIPTOR
+    if not isinstance(values, dict):
+        raise InvalidArgument(
+            f"{descriptor.full_name} is a JSON object, not {type(values).__name__}",
+            hint="""Write an object, such as {"account_id": "acc-001"}.""",
+        )
+    _check_fields(descriptor, values, path="", depth=0)
+    try:
+        return json_format.ParseDict(values, message_type())
+    except (json_format.ParseError, TypeError, ValueError) as error:
+        raise InvalidArgument(
+            f"Not a {descriptor.full_name}: {error}", hint="Correct the value of that field."
+        ) from error
+
+
+def short(event_type: str) -> str:
+    """An event type for people: ``account.v1.AccountOpenedEvent`` gives ``AccountOpened``."""
+    name = event_type.rpartition(".")[2]
+    return name.removesuffix(_SUFFIX) or name
+
+
+def _check_fields(
+    descriptor: Descriptor, values: Mapping[str, Any], *, path: str, depth: int
+) -> None:
+    """Raise InvalidArgument for the first key that is no field."""
+    if descriptor.file.package == "google.protobuf" or depth > _DEEPEST:
+        return  # well-known types have JSON forms of their own
+    by_name = {field.name: field for field in descriptor.fields}
+    by_json_name = {field.json_name: field for field in descriptor.fields}
+    for key, value in values.items():
+        if key.startswith("["):
+            continue  # an extension
+        field = by_name.get(key) or by_json_name.get(key)
+        if field is None:
+            raise _unknown_field(descriptor, f"{path}{key}", key, tuple(by_name))
+        for name, nested in _nested(field, value):
+            _check_fields(_value_type(field), nested, path=f"{path}{key}{name}.", depth=depth + 1)
+
+
+def _value_type(field: FieldDescriptor) -> Descriptor:
+    """The message type of a field, or of a map's values."""
+    kind = field.message_type
+    if kind.GetOptions().map_entry:
+        return kind.fields_by_name["value"].message_type
+    return kind
+
+
+def _nested(field: FieldDescriptor, value: object) -> list[tuple[str, Mapping[str, Any]]]:
+    """Where `value` holds messages: what to add to the path, and their JSON objects."""
+    if field.message_type is None:
+        return []
+    if isinstance(value, list):
+        return [(f"[{i}]", item) for i, item in enumerate(value) if isinstance(item, dict)]
+    if not isinstance(value, dict):
+        return []
+    if not field.message_type.GetOptions().map_entry:
+        return [("", value)]
+    if field.message_type.fields_by_name["value"].message_type is None:
+        return []
+    return [(f"[{key}]", item) for key, item in value.items() if isinstance(item, dict)]
+
+
+def _unknown_field(
+    descriptor: Descriptor, path: str, key: str, known: tuple[str, ...]
+) -> InvalidArgument:
+    near = get_close_matches(key, known, n=1)
+    if near:
+        hint = f"Did you mean {near[0]}?"
+    elif known:
+        hint = f"Its fields: {', '.join(known)}."
+    else:
+        hint = "It has no fields."
+    return InvalidArgument(f"{descriptor.full_name} has no field {path!r}", hint=hint)
