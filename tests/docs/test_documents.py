@@ -1,0 +1,57 @@
+"""What README.md and docs/ show is what happens."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.docs.document import run_document
+
+CHECKOUT = Path(__file__).parents[2]
+DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_shows_is_what_happens(document, tmp_path):
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+
+    run_document(document, tmp_path, environment={"PATH": path})
+
+
+def test_the_readme_has_two_set_up_commands_of_one_line():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+    blocks = re.findall(r"^```sh\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+
+    assert [block.count("\n") for block in blocks] == [1, 1]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_file_leads_somewhere(document):
+    text = document.read_text(encoding="utf-8")
+
+    links = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", text)
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_test_that_a_document_names_exists(document):
+    text = document.read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)(?:::(\w+))?`", text)
+
+    missing = []
+    for file, *names in named:
+        source = (CHECKOUT / file).read_text(encoding="utf-8") if (CHECKOUT / file).exists() else ""
+        missing += [
+            f"{file}::{name}"
+            for name in filter(None, names)
+            if not re.search(rf"\b(?:def|class) {name}\b", source)
+        ]
+
+    assert missing == []
