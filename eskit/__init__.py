@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from eskit.errors import EskitError as EskitError
     from eskit.errors import InvalidArgument as InvalidArgument
     from eskit.errors import MessagingError as MessagingError
+    from eskit.errors import MigrationInvalid as MigrationInvalid
     from eskit.errors import MissingExtra as MissingExtra
     from eskit.errors import ProjectError as ProjectError
     from eskit.errors import ProjectInvalid as ProjectInvalid
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from eskit.errors import ProjectionNotFound as ProjectionNotFound
     from eskit.errors import ProjectNotFound as ProjectNotFound
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
+    from eskit.errors import RebuildNeeded as RebuildNeeded
     from eskit.errors import RequestTimeout as RequestTimeout
     from eskit.errors import SchemaInvalid as SchemaInvalid
     from eskit.errors import SchemaOutdated as SchemaOutdated
@@ -105,6 +107,7 @@ _HOMES = {
         "EskitError",
         "InvalidArgument",
         "MessagingError",
+        "MigrationInvalid",
         "MissingExtra",
         "ProjectError",
         "ProjectInvalid",
@@ -114,6 +117,7 @@ _HOMES = {
         "ProjectionFailed",
         "ProjectionNotFound",
         "ReadModelUnavailable",
+        "RebuildNeeded",
         "RequestTimeout",
         "SchemaInvalid",
         "SchemaOutdated",
@@ -159,6 +163,7 @@ __all__ = [
     "InvalidArgument",
     "MessagingError",
     "Metadata",
+    "MigrationInvalid",
     "MissingExtra",
     "NewEvent",
     "ProjectError",
@@ -172,6 +177,7 @@ __all__ = [
     "QueryContext",
     "ReadModelUnavailable",
     "RecordedEvent",
+    "RebuildNeeded",
     "RequestTimeout",
     "RunningApp",
     "SchemaInvalid",

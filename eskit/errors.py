@@ -24,6 +24,8 @@ EskitError
 │   ├── ProjectionFailed       a handler raised; the model stands before that event
 │   ├── ProjectionBusy         another process holds the projection
 │   ├── ReadModelUnavailable   the read model cannot be opened or written
+│   ├── MigrationInvalid       a read model's migrations have a gap, an edit or an error
+│   ├── RebuildNeeded          the rows were made by another version of the projection
 │   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
@@ -55,6 +57,7 @@ __all__ = [
     "EskitError",
     "InvalidArgument",
     "MessagingError",
+    "MigrationInvalid",
     "MissingExtra",
     "ProjectError",
     "ProjectInvalid",
@@ -64,6 +67,7 @@ __all__ = [
     "ProjectionFailed",
     "ProjectionNotFound",
     "ReadModelUnavailable",
+    "RebuildNeeded",
     "RequestTimeout",
     "SchemaInvalid",
     "SchemaOutdated",
@@ -307,6 +311,18 @@ class ReadModelUnavailable(ProjectionError):
     """The read model cannot be opened, read or written right now."""
 
     code = "READ_MODEL_UNAVAILABLE"
+
+
+class MigrationInvalid(ProjectionError):
+    """The migrations of a read model have a gap, were edited after use, or do not run."""
+
+    code = "MIGRATION_INVALID"
+
+
+class RebuildNeeded(ProjectionError):
+    """The rows were made by another version of the projection; following on would mix the two."""
+
+    code = "REBUILD_NEEDED"
 
 
 class CheckpointMismatch(ProjectionError):
