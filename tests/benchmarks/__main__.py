@@ -1,0 +1,101 @@
+"""Run the benchmarks: ``python -m tests.benchmarks [NAME…] [--rounds N] [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sqlite3
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks import appending, generating, rebuilding, startup
+from tests.benchmarks.comparison import Comparison
+
+BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
+    "startup": startup.run,
+    "generating": generating.run,
+    "appending": appending.run,
+    "rebuilding": rebuilding.run,
+}
+
+
+def main() -> int:
+    """Measure, print a table, and return 1 when a target is missed."""
+    arguments = parse_arguments()
+    comparisons = []
+    for name in arguments.names or BENCHMARKS:
+        print(f"measuring {name}", file=sys.stderr)
+        with tempfile.TemporaryDirectory(prefix="eskit-bench-") as folder:
+            comparisons += list(BENCHMARKS[name](Path(folder), arguments.rounds))
+    if arguments.json:
+        print(json.dumps([as_dict(comparison) for comparison in comparisons], indent=2))
+    else:
+        print_table(comparisons)
+    return int(not all(comparison.passed for comparison in comparisons))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options of this program."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(BENCHMARKS))
+    parser.add_argument("--rounds", type=int, default=9, help="rounds that count (9)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(
+            f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}"
+        )
+    return arguments
+
+
+def print_table(comparisons: list[Comparison]) -> None:
+    """What was measured, and on what."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("work", "eskit", "floor", "ratio", "target", ""):
+        table.add_column(heading, justify="left" if heading in {"work", ""} else "right")
+    for comparison in comparisons:
+        extra = comparison.target.kind == "extra"
+        table.add_row(
+            comparison.name,
+            format_speed(comparison.ours, comparison.count),
+            format_speed(comparison.floor, comparison.count),
+            f"+{comparison.figure:.2f} s" if extra else f"{comparison.figure:.2f} ×",
+            str(comparison.target),
+            "ok" if comparison.passed else "MISSED",
+        )
+        table.add_row(f"  floor: {comparison.floor_name}", style="dim")
+    Console(width=110, highlight=False).print(table)
+    print(
+        f"\nPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, "
+        f"{platform.system()} {platform.machine()}; medians, both sides measured in turn"
+    )
+
+
+def format_speed(seconds: float, count: int) -> str:
+    """Milliseconds of one run, or how many a second where it is many."""
+    return f"{seconds * 1000:,.0f} ms" if count == 1 else f"{count / seconds:,.0f}/s"
+
+
+def as_dict(comparison: Comparison) -> dict[str, object]:
+    """A comparison for programs."""
+    return {
+        "name": comparison.name,
+        "floor_name": comparison.floor_name,
+        "ours_seconds": comparison.ours,
+        "floor_seconds": comparison.floor,
+        "count": comparison.count,
+        "kind": comparison.target.kind,
+        "figure": comparison.figure,
+        "bound": comparison.target.bound,
+        "passed": comparison.passed,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
