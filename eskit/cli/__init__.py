@@ -1,1 +1,1 @@
-"""The eskit command line."""
+"""The command line: one module per command group, imported when it is run."""

@@ -1,0 +1,169 @@
+"""How commands are declared: groups that load on use, and help that shows examples.
+
+Help is plain text: it reads the same in a pipe, and costs no import of rich.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SHARED_OPTIONS: Mapping[str, bool] = {
+    "-C": True,
+    "--store": True,
+    "--nats": True,
+    "--json": False,
+    "--debug": False,
+}
+"""Options of every command, before or after its name, and whether they take a value."""
+
+
+class Command(TyperCommand):
+    """A command whose help ends with examples, one per line of its epilog."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they are typed."""
+        write_examples(formatter, self.epilog or "")
+        formatter.write_paragraph()
+        formatter.write("Every command also takes -C, --store, --nats, --json, --debug: eskit --help\n")
+
+
+class Examples(TypedDict):
+    """What `examples` hands to ``app.command``."""
+
+    cls: type[TyperCommand]
+    epilog: str
+
+
+def examples(*lines: str) -> Examples:
+    """The command's examples: ``@app.command("list", **examples("eskit stream list"))``."""
+    return {"cls": Command, "epilog": "\n".join(lines)}
+
+
+def write_examples(formatter: Any, text: str) -> None:
+    """Write a section of examples, unwrapped."""
+    if text:
+        formatter.write_paragraph()
+        formatter.write("Examples:\n")
+        for line in text.splitlines():
+            formatter.write(f"  {line}\n")
+
+
+def make_app(help_text: str = "") -> typer.Typer:
+    """A group of commands, or the holder of a single one."""
+    return typer.Typer(
+        help=help_text,
+        cls=Group,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+
+
+class Group(TyperGroup):
+    """A group that shows its help when called without a command."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the group's own options; nothing at all asks for help."""
+        return super().parse_args(ctx, args or ["--help"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """A command or group that is imported when it is run."""
+
+    module: str
+    help: str
+    panel: str
+
+
+class LazyGroup(Group):
+    """The root: knows its commands from a table, imports the one that is run."""
+
+    table: Mapping[str, Entry] = {}
+
+    def __init__(self, **attrs: Any) -> None:
+        super().__init__(**attrs)
+        self._listing = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The names in the table, in its order."""
+        return list(self.table)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """The command itself, or only its name and help while commands are listed."""
+        entry = self.table.get(cmd_name)
+        if entry is None:
+            return None
+        if self._listing:
+            return TyperGroup(name=cmd_name, help=entry.help, rich_markup_mode=None)
+        command = typer.main.get_command(import_module(entry.module).app)
+        command.name = cmd_name
+        return command
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the shared options wherever they stand."""
+        return super().parse_args(ctx, shared_options_first(args))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command to run; for an unknown one name the nearest."""
+        if args[0] not in self.table:
+            ctx.fail(_unknown_command(args[0], self.table))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """Complete names from the table."""
+        self._listing = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._listing = False
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands by panel."""
+        for panel, entries in groupby(self.table.items(), lambda item: item[1].panel):
+            with formatter.section(panel):
+                formatter.write_dl([(name, entry.help) for name, entry in entries])
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write the examples as they are typed."""
+        write_examples(formatter, self.epilog or "")
+
+
+def shared_options_first(args: Sequence[str]) -> list[str]:
+    """`args` with the shared options in front; what follows ``--`` stays where it is."""
+    shared: list[str] = []
+    rest: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        if arg == "--":
+            return [*shared, *rest, arg, *waiting]
+        name = arg.partition("=")[0]
+        if name not in SHARED_OPTIONS:
+            rest.append(arg)
+            continue
+        shared.append(arg)
+        if SHARED_OPTIONS[name] and name == arg:
+            shared.extend(_take_one(waiting))
+    return [*shared, *rest]
+
+
+def _take_one(waiting: Iterable[str]) -> list[str]:
+    for arg in waiting:
+        return [arg]
+    return []
+
+
+def _unknown_command(name: str, table: Mapping[str, Entry]) -> str:
+    nearest = get_close_matches(name, table, n=1)
+    return f"No command {name!r}." + (f" Did you mean {nearest[0]!r}?" if nearest else "")

@@ -1,0 +1,181 @@
+"""From an error to what is shown of it and the exit code: the one place where commands fail.
+
+Exit codes: 1 failed, 2 wrong usage, 3 a check found something, 130 interrupted. Commands
+raise; they never print an error themselves.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from eskit.cli.text import Line, count
+from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
+
+if TYPE_CHECKING:
+    from eskit.cli.output import Output
+    from eskit.errors import Diagnostic
+
+FAILED = 1
+USAGE = 2
+FOUND = 3
+INTERRUPTED = 130
+
+# typer brings its own copy of click or depends on it, by version; both derive this way.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+_ClickError: type[Exception] = typer.BadParameter.__mro__[2]
+
+
+def report(error: BaseException, output: Output, *, debug: bool) -> int:
+    """Show why a command ended and return the exit code."""
+    if isinstance(error, typer.Exit):
+        return error.exit_code
+    if isinstance(error, BrokenPipeError):
+        return _leave_closed_pipe()
+    if isinstance(error, (KeyboardInterrupt, typer.Abort)):
+        output.note([("error", "interrupted")])
+        return INTERRUPTED
+    if debug:
+        output.note(*(line for part in traceback.format_exception(error) for line in part.split("\n")))
+    if output.as_json:
+        _show_json(error, output)
+    else:
+        output.note(*format_error(error, debug=debug))
+    return exit_code(error)
+
+
+def exit_code(error: BaseException) -> int:
+    """2 for what could never have worked as typed, 1 for everything else."""
+    return USAGE if isinstance(error, (InvalidArgument, UsageError)) else FAILED
+
+
+def error_object(error: BaseException) -> dict[str, object]:
+    """The `error` of the envelope."""
+    if isinstance(error, CommandRejected):
+        return {
+            "code": error.rejection,
+            "message": error.message,
+            "solution": error.solution,
+            "details": dict(error.details),
+        }
+    code, message, hint = _describe(error)
+    return {"code": code, "message": message, "hint": hint}
+
+
+def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]:
+    """What happened in one sentence, then what to do next."""
+    if isinstance(error, CommandRejected):
+        yield from _format_rejection(error)
+        return
+    if isinstance(error, SchemaInvalid) and error.diagnostics:
+        yield from format_diagnostics(error.diagnostics)
+        yield f"{count(len(error.diagnostics), 'problem')}, nothing written"
+        return
+    _, message, hint = _describe(error)
+    yield from _labelled("error", message)
+    if hint and not (debug and not isinstance(error, EskitError)):
+        yield from (f"       {line}" for line in hint.splitlines())
+
+
+def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
+    """Each finding with the line of the file it is about, and what to do."""
+    for diagnostic in diagnostics:
+        place = ":".join(
+            str(part) for part in (diagnostic.file, diagnostic.line, diagnostic.column) if part
+        )
+        yield [(place, "name"), "  " if place else "", diagnostic.message]
+        yield from _format_source(diagnostic)
+        yield from (f"   {line}" for line in diagnostic.hint.splitlines())
+
+
+def _format_rejection(error: CommandRejected) -> Iterator[Line]:
+    yield [("rejected", "error"), "  ", (error.rejection, "name"), "  ", error.message]
+    if error.solution:
+        yield f"          {error.solution}"
+    for name, value in error.details.items():
+        yield [f"          {name}  ", value]
+
+
+def _format_source(diagnostic: Diagnostic) -> Iterator[Line]:
+    source = _source_line(diagnostic)
+    if not source:
+        return
+    number = f"{diagnostic.line:5}"
+    shown = source.expandtabs(1)
+    yield [(f"{number} │ ", "dim"), shown]
+    if diagnostic.column:
+        marks = "^" * max(1, diagnostic.width)
+        yield [(" " * len(number) + " │ ", "dim"), " " * (diagnostic.column - 1), (marks, "error")]
+
+
+def _source_line(diagnostic: Diagnostic) -> str:
+    if not diagnostic.file or not diagnostic.line:
+        return ""
+    try:
+        lines = Path(diagnostic.file).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return ""
+    return lines[diagnostic.line - 1] if diagnostic.line <= len(lines) else ""
+
+
+def _labelled(label: str, message: str) -> Iterator[Line]:
+    first, *rest = message.splitlines() or [""]
+    yield [(label, "error"), "  ", first]
+    yield from (f"{' ' * (len(label) + 2)}{line}" for line in rest)
+
+
+def _describe(error: BaseException) -> tuple[str, str, str]:
+    """Code, message and hint of any error."""
+    if isinstance(error, EskitError):
+        return error.code, error.message, error.hint
+    if isinstance(error, UsageError):
+        return "USAGE", _usage_message(error), _usage_hint(error)
+    if isinstance(error, _ClickError):
+        return "ERROR", str(error), ""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return "SYSTEM_ERROR", f"{where}{error.strerror}", ""
+    name = type(error).__name__
+    text = f"{name}: {error}" if str(error) else name
+    return "UNEXPECTED", f"Unexpected {text}", "See where it comes from: the same command with --debug"
+
+
+def _usage_message(error: BaseException) -> str:
+    format_message = getattr(error, "format_message", None)
+    return str(format_message()) if format_message else str(error)
+
+
+def _usage_hint(error: BaseException) -> str:
+    context = getattr(error, "ctx", None)
+    return f"See: {context.command_path} --help" if context else "See: eskit --help"
+
+
+def _show_json(error: BaseException, output: Output) -> None:
+    from eskit.cli.output import envelope, to_json
+
+    status = "failed" if isinstance(error, CommandRejected) else "error"
+    diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
+    found: Mapping[str, object] = envelope(
+        status, error=error_object(error), diagnostics=diagnostics
+    )
+    stream = sys.stderr if output.streaming else sys.stdout
+    stream.write(to_json(found) + "\n")
+    stream.flush()
+
+
+def _leave_closed_pipe() -> int:
+    """The reader has gone: nothing is wrong, and the last flush must not say so either."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+    return 0

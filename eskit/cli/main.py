@@ -1,0 +1,144 @@
+"""The command line: its table of commands, the options all of them share, and the way out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eskit.cli.commands import Entry, LazyGroup, shared_options_first
+from eskit.cli.errors import report
+from eskit.cli.output import Output
+from eskit.cli.session import Session
+
+_START, _STREAMS, _MODELS, _RUN = "Build", "Look", "Read models", "Run"
+
+
+class Root(LazyGroup):
+    """Every command of eskit and where it lives."""
+
+    table = {
+        "new": Entry(
+            module="eskit.cli.new", help="Start a project, or add to one.", panel=_START
+        ),
+        "gen": Entry(
+            module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START
+        ),
+        "schema": Entry(
+            module="eskit.cli.schema", help="What the protos declare.", panel=_START
+        ),
+        "demo": Entry(
+            module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
+        ),
+        "stream": Entry(
+            module="eskit.cli.stream", help="List and read event streams.", panel=_STREAMS
+        ),
+        "replay": Entry(
+            module="eskit.cli.replay",
+            help="Show an aggregate's state after each of its events.",
+            panel=_STREAMS,
+        ),
+        "tail": Entry(
+            module="eskit.cli.tail", help="Follow events as they happen.", panel=_STREAMS
+        ),
+        "store": Entry(
+            module="eskit.cli.store", help="Create and inspect the event store.", panel=_STREAMS
+        ),
+        "project": Entry(
+            module="eskit.cli.project", help="Run, watch and rebuild projections.", panel=_MODELS
+        ),
+        "checkpoint": Entry(
+            module="eskit.cli.checkpoint",
+            help="How far each follower of the log has come.",
+            panel=_MODELS,
+        ),
+        "call": Entry(
+            module="eskit.cli.call", help="Send a command or a query.", panel=_RUN
+        ),
+        "serve": Entry(
+            module="eskit.cli.serve",
+            help="Run services, relay and projections until Ctrl-C.",
+            panel=_RUN,
+        ),
+        "relay": Entry(
+            module="eskit.cli.relay", help="Publish the log to NATS.", panel=_RUN
+        ),
+        "nats": Entry(
+            module="eskit.cli.nats", help="Start the embedded NATS server.", panel=_RUN
+        ),
+    }
+
+
+app = typer.Typer(
+    cls=Root,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    epilog="eskit demo\neskit new project shop\neskit -C shop stream list --json",
+)
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        from eskit import __version__
+
+        typer.echo(f"eskit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    directory: Annotated[
+        Path, typer.Option("-C", metavar="DIR", help="The project's folder.", show_default=False)
+    ] = Path(),
+    store: Annotated[str, typer.Option(metavar="URL", help="Use this event store.")] = "",
+    nats: Annotated[str, typer.Option(metavar="URL", help="Use this NATS server.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show settings, and tracebacks of failures.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Event sourcing from the command line: schema first, replay everything."""
+    context.obj = Session(
+        directory=directory,
+        store_option=store,
+        nats_option=nats,
+        debug=debug,
+        output=context.obj or Output(as_json=as_json),
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit code."""
+    shared = [arg for arg in _before_dashes(shared_options_first(argv)) if arg.startswith("--")]
+    output = Output(as_json="--json" in shared)
+    command = typer.main.get_command(app)
+    try:
+        with command.make_context("eskit", list(argv), obj=output) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except BaseException as error:  # the one way out: every error becomes text and an exit code
+        return report(error, output, debug="--debug" in shared)
+    return 0
+
+
+def run() -> None:
+    """The console script ``eskit``."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or pipe that cannot show a character gets it escaped, not a traceback.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    if os.environ.get("_ESKIT_COMPLETE"):
+        typer.main.get_command(app).main(prog_name="eskit")
+    sys.exit(main(sys.argv[1:]))
+
+
+def _before_dashes(args: list[str]) -> list[str]:
+    return args[: args.index("--")] if "--" in args else args

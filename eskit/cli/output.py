@@ -1,0 +1,224 @@
+"""Where a command's result goes: data to stdout, everything else to stderr.
+
+Every span of a line is escaped here and never read as markup. rich is loaded only for a
+terminal: what is piped is plain text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
+
+from eskit.cli.text import Line, escape_json, plain, spans
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from eskit.errors import Diagnostic
+
+ENVELOPE_VERSION = 1
+
+STYLES: Mapping[str, str] = {
+    "name": "bold",
+    "dim": "dim",
+    "key": "cyan",
+    "old": "dim",
+    "new": "green",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "bold red",
+    "command": "bold",
+}
+"""What the styles in lines look like; no style says anything that a word does not."""
+
+
+class ProgressLike(Protocol):
+    """What long work reports: how far it is, out of how much (0: unknown), of what."""
+
+    @property
+    def label(self) -> str: ...  # noqa: D102
+    @property
+    def done(self) -> int: ...  # noqa: D102
+    @property
+    def total(self) -> int: ...  # noqa: D102
+
+
+class Output:
+    """Shows results as lines for people or, with `as_json`, as JSON."""
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        self.streaming = False
+
+    def result(
+        self,
+        data: object,
+        lines: Iterable[Line] = (),
+        *,
+        found: bool = False,
+        diagnostics: Sequence[Diagnostic] = (),
+    ) -> None:
+        """Show what a command did: the envelope around `data`, or `lines`.
+
+        `found` says that a check found something: status ``failed``.
+        """
+        if self.as_json:
+            status = "failed" if found else "ok"
+            self._write(envelope(status, data=data, diagnostics=diagnostics))
+            return
+        for diagnostic in diagnostics:
+            self.warn(diagnostic.message, hint=diagnostic.hint)
+        self.show(lines)
+
+    def record(self, data: object, lines: Iterable[Line]) -> None:
+        """Show one item of a stream: a JSON line, or `lines`."""
+        if self.as_json:
+            self._write(data)
+        else:
+            self.show(lines)
+
+    def show(self, lines: Iterable[Line]) -> None:
+        """Print lines to stdout; on a terminal each is cut at its width."""
+        print_lines(lines, sys.stdout)
+
+    def note(self, *lines: Line) -> None:
+        """Print lines to stderr: what is happening, never the result."""
+        print_lines(lines, sys.stderr)
+
+    def warn(self, message: str, *, hint: str = "") -> None:
+        """Print a warning to stderr."""
+        self.note([("warning", "warning"), f"  {message}"])
+        if hint:
+            self.note(f"         {hint}")
+
+    def _write(self, data: object) -> None:
+        sys.stdout.write(to_json(data) + "\n")
+        sys.stdout.flush()
+
+    @contextmanager
+    def progress(self, label: str) -> Iterator[ProgressReporter]:
+        """Draw progress: a bar on a terminal, JSON lines on stderr with --json, else nothing."""
+        if self.as_json:
+            yield JsonProgress()
+        elif sys.stderr.isatty():
+            with _bar(label) as reporter:
+                yield reporter
+        else:
+            yield no_progress
+
+
+class ProgressReporter(Protocol):
+    """Takes the progress of long work."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """`done` of `total` (0: unknown) of what `label` names."""
+
+
+def no_progress(label: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+class JsonProgress:
+    """Writes progress as JSON lines to stderr, at most ten a second for each label."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, float] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Write one line, unless one of this label was just written."""
+        import time
+
+        now = time.monotonic()
+        if done < total and now - self._last.get(label, 0.0) < 0.1:
+            return
+        self._last[label] = now
+        line = to_json({"progress": {"name": label, "done": done, "total": total}})
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def _bar(label: str) -> Iterator[ProgressReporter]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn
+
+    with Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=_console(sys.stderr),
+        transient=True,
+    ) as bar:
+        tasks: dict[str, Any] = {}
+
+        def report(name: str, done: int, total: int) -> None:
+            name = name or label
+            if name not in tasks:
+                tasks[name] = bar.add_task(plain(name), total=total or None)
+            bar.update(tasks[name], completed=done, total=total or None)
+
+        yield report
+
+
+def envelope(
+    status: str,
+    *,
+    data: object = None,
+    error: Mapping[str, object] | None = None,
+    diagnostics: Sequence[Diagnostic] = (),
+) -> dict[str, object]:
+    """The one object that --json prints."""
+    return {
+        "version": ENVELOPE_VERSION,
+        "status": status,
+        "data": data,
+        "error": error,
+        "diagnostics": [diagnostic_object(diagnostic) for diagnostic in diagnostics],
+    }
+
+
+def diagnostic_object(diagnostic: Diagnostic) -> dict[str, object]:
+    """A diagnostic for --json; where it is only if that is known."""
+    found = asdict(diagnostic)
+    del found["width"]
+    return {
+        name: value
+        for name, value in found.items()
+        if value or name not in {"file", "line", "column"}
+    }
+
+
+def to_json(data: object) -> str:
+    """One line of JSON that cannot disturb a terminal."""
+    return escape_json(json.dumps(data, ensure_ascii=False))
+
+
+def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
+    """Print lines: styled and cut at its width on a terminal, plain elsewhere."""
+    if not stream.isatty():
+        for line in lines:
+            stream.write(plain(line) + "\n")
+        stream.flush()
+        return
+    from rich.text import Text
+
+    console = _console(stream)
+    for line in lines:
+        text = Text(end="")
+        for part, style in spans(line):
+            text.append(part, STYLES.get(style, style) or None)
+        text.rstrip()
+        console.print(text, overflow="ellipsis", no_wrap=True, crop=False, highlight=False)
+
+
+def _console(stream: TextIO) -> Console:
+    from rich.console import Console
+
+    no_color = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(file=stream, no_color=no_color, highlight=False, markup=False, emoji=False)

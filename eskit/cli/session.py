@@ -1,0 +1,111 @@
+"""What every command works with: the options all commands share, and what they lead to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from eskit.cli.output import Output
+from eskit.errors import ProjectNotFound
+
+if TYPE_CHECKING:
+    from eskit.app import App, RunningApp
+    from eskit.project import Project
+    from eskit.store.eventstore import EventStore
+
+
+@dataclass(kw_only=True)
+class Session:
+    """One run of the command line: its shared options and its output."""
+
+    directory: Path
+    store_option: str = ""
+    nats_option: str = ""
+    debug: bool = False
+    output: Output
+
+    @cached_property
+    def project(self) -> Project:
+        """The project of the folder; ProjectNotFound outside of one."""
+        from eskit.project import load_project
+
+        project = load_project(
+            self.directory,
+            environ=os.environ,
+            overrides={"store": self._absolute_store(), "nats": self.nats_option},
+        )
+        if self.debug:
+            self._show_settings(project)
+        for path in reversed(project.import_paths()):
+            if str(path) not in sys.path:
+                sys.path.insert(0, str(path))
+        return project
+
+    def find_project(self) -> Project | None:
+        """The project of the folder, if it is in one."""
+        try:
+            return self.project
+        except ProjectNotFound:
+            return None
+
+    @property
+    def store_url(self) -> str:
+        """The URL of the store; one from an option or the environment needs no project."""
+        project = self.find_project()
+        url = project.store if project else self._absolute_store() or os.environ.get("ESKIT_STORE")
+        return url or self.project.store
+
+    def open_store(self, *, create: bool = False) -> EventStore:
+        """The project's event store; a command that only reads never creates one."""
+        from eskit.store.open import open_store
+
+        return open_store(self.store_url, create=create)
+
+    def load_app(self) -> App:
+        """The project's application object, not opened."""
+        from eskit.project import load_app
+
+        return load_app(self.project)
+
+    @contextmanager
+    def open_app(self, *, create: bool = True) -> Iterator[RunningApp]:
+        """The application on the project's store and read models."""
+        app = self.load_app()
+        with (
+            self.open_store(create=create) as store,
+            app.open(store=store, read_models=self.project.read_models) as running,
+        ):
+            yield running
+
+    def _absolute_store(self) -> str:
+        """A SQLite path in --store is relative to the chosen folder, as typed."""
+        prefix = "sqlite:///"
+        if not self.store_option.startswith(prefix) or self.store_option.startswith(prefix + "/"):
+            return self.store_option
+        path, mark, query = self.store_option.removeprefix(prefix).partition("?")
+        return f"{prefix}{(self.directory / path).resolve().as_posix()}{mark}{query}"
+
+    def _show_settings(self, project: Project) -> None:
+        self.output.note(f"project  {project.root}")
+        self.output.note(
+            *(
+                f"  {setting.name} = {setting.text}  ({setting.origin})"
+                for setting in project.settings.values()
+            )
+        )
+
+
+def session_of(context: typer.Context) -> Session:
+    """The session that the root command made."""
+    session = context.find_object(Session)
+    if session is None:
+        raise RuntimeError("commands run below the root command, which makes the session")
+    return session

@@ -1,0 +1,125 @@
+"""Text for people: lines made of spans, columns, numbers and times, without a terminal.
+
+A line is a text or a sequence of spans; a span is a text or a text with the name of a style.
+What prints it (`eskit.cli.output`) escapes every span, so text from events can be put into a
+line as it is.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TypeAlias
+
+Span: TypeAlias = str | tuple[str, str]
+Line: TypeAlias = str | Sequence[Span]
+
+_UNITS = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+
+
+def escape(text: str) -> str:
+    """`text` with everything that is not printable written out, as in ``\\x1b``.
+
+    That covers control codes, line breaks, direction marks and lone surrogates: what is left
+    takes part in no terminal protocol and stays on its line.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
+
+
+def escape_json(text: str) -> str:
+    """JSON text with the unprintable characters that JSON itself allows written as ``\\uXXXX``."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else _json_escape(char) for char in text)
+
+
+def _json_escape(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(
+        f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2)
+    )
+
+
+def spans(line: Line) -> list[tuple[str, str]]:
+    """The escaped spans of a line, each with its style (empty for none)."""
+    parts: Sequence[Span] = (line,) if isinstance(line, str) else line
+    return [
+        (escape(part), "") if isinstance(part, str) else (escape(part[0]), part[1])
+        for part in parts
+    ]
+
+
+def plain(line: Line) -> str:
+    """The line without styles, escaped, without trailing blanks."""
+    return "".join(text for text, _ in spans(line)).rstrip()
+
+
+def width(text: str) -> int:
+    """How many terminal cells the escaped text takes."""
+    text = escape(text)
+    if text.isascii():
+        return len(text)
+    return sum(_cells(char) for char in text)
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def columns(rows: Iterable[Sequence[Span]], *, right: Iterable[int] = ()) -> list[Line]:
+    """Rows as aligned lines, two blanks between columns; those in `right` align right."""
+    table = [list(row) for row in rows]
+    to_right = set(right)
+    widths = [
+        max(width(_text(row[column])) for row in table if column < len(row))
+        for column in range(max((len(row) for row in table), default=0))
+    ]
+    return [_aligned(row, widths, to_right) for row in table]
+
+
+def _aligned(row: Sequence[Span], widths: Sequence[int], right: set[int]) -> Line:
+    line: list[Span] = []
+    for column, cell in enumerate(row):
+        padding = " " * (widths[column] - width(_text(cell)))
+        line += [padding, cell] if column in right else [cell, padding]
+        line.append("  ")
+    return line
+
+
+def _text(span: Span) -> str:
+    return span if isinstance(span, str) else span[0]
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 event``, ``2,310 events``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """The largest fitting unit: ``0.4 s``, ``12 s``, ``3 h``, ``2 days``."""
+    if 0 < seconds < 1:
+        return f"{seconds:.1f} s" if seconds >= 0.1 else "0.1 s"
+    for unit, size in _UNITS:
+        if seconds >= size:
+            number = int(seconds // size)
+            return f"{number} {unit}s" if unit == "day" and number > 1 else f"{number} {unit}"
+    return "0 s"
+
+
+def ago(moment: datetime, now: datetime) -> str:
+    """``2 days ago``; ``just now`` within a second, and for a time that is still to come."""
+    seconds = (now - moment) / timedelta(seconds=1)
+    return f"{duration(seconds)} ago" if seconds >= 1 else "just now"
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with microseconds, as ``--json`` shows times."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
