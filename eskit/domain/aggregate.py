@@ -126,6 +126,11 @@ def pending_events(aggregate: AnyAggregate) -> tuple[NewEvent, ...]:
     return tuple(aggregate._pending)
 
 
+def clear_pending(aggregate: AnyAggregate) -> None:
+    """Forget what was emitted, because it is stored now."""
+    aggregate._pending.clear()
+
+
 def enter_context(aggregate: AnyAggregate, context: MessageContext | None) -> None:
     """Let the aggregate's methods see `context`; None ends it."""
     aggregate._context = context

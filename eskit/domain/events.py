@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
+from uuid import UUID
 
 from google.protobuf.message import Message
 
@@ -78,23 +79,24 @@ class NewEvent:
         )
 
 
-EventRow: TypeAlias = tuple[int, str, int, str, str, int, str, str, bytes]
+EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]
 """What a store reads for one event, in the order of RecordedEvent's arguments."""
 
 
 class RecordedEvent:
     """An event as the store holds it.
 
-    `recorded_at` is passed as whole microseconds since 1970 UTC and `metadata` as the JSON text
-    of `Metadata.to_json`; both are turned into objects only when asked for, as is `message`.
+    `event_id` is passed as text or as its 16 bytes, `recorded_at` as whole microseconds since
+    1970 UTC and `metadata` as the JSON text of `Metadata.to_json`; they are turned into what
+    the properties return only when asked for, as is `message`.
     """
 
     __slots__ = (
+        "_event_id",
         "_message",
         "_metadata",
         "_recorded_at",
         "data",
-        "event_id",
         "event_type",
         "global_position",
         "stream",
@@ -107,7 +109,7 @@ class RecordedEvent:
         global_position: int,
         stream: str,
         version: int,
-        event_id: str,
+        event_id: str | bytes,
         event_type: str,
         recorded_at: int,
         tenant: str,
@@ -117,13 +119,20 @@ class RecordedEvent:
         self.global_position = global_position
         self.stream = stream
         self.version = version
-        self.event_id = event_id
+        self._event_id = event_id
         self.event_type = event_type
         self._recorded_at = recorded_at
         self.tenant = tenant
         self._metadata = metadata
         self.data = data
         self._message: Message | None = None
+
+    @property
+    def event_id(self) -> str:
+        """A UUID as text."""
+        if isinstance(self._event_id, bytes):
+            self._event_id = str(UUID(bytes=self._event_id))
+        return self._event_id
 
     @property
     def recorded_at(self) -> datetime:

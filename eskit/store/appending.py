@@ -1,0 +1,167 @@
+"""What every store checks before it appends: arguments, command ids, versions and claims.
+
+Adapters differ in how they look things up, never in these rules.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from eskit.domain.claims import Claim
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.events import NewEvent
+from eskit.domain.streams import (
+    ExpectedVersion,
+    category_of,
+    check_expected_version,
+    check_stream,
+    check_tenant,
+    version_matches,
+)
+from eskit.errors import ClaimTaken, CommandIdReused, InvalidArgument, VersionConflict
+from eskit.store.eventstore import CommandRecord
+
+MAX_POSITION = 2**63 - 1
+"""Above every position and version: what stands for "no upper bound"."""
+
+ClaimKey = tuple[str, str]
+"""Index name and value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedEvent:
+    """An event in the form that is stored: id as 16 bytes, metadata as JSON."""
+
+    event_id: bytes
+    event_type: str
+    metadata: str
+    claims: tuple[Claim, ...]
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Append:
+    """One checked call of `append`."""
+
+    stream: str
+    category: str
+    tenant: str
+    expected_version: int | ExpectedVersion
+    command: Command | None
+    events: tuple[PreparedEvent, ...]
+
+
+def prepare_append(
+    stream: str,
+    events: Sequence[NewEvent],
+    *,
+    expected_version: int | ExpectedVersion,
+    command: Command | None,
+    tenant: str,
+) -> Append:
+    """Check everything that needs no look at the store; raises InvalidArgument."""
+    check_stream(stream)
+    check_tenant(tenant)
+    check_expected_version(expected_version)
+    return Append(
+        stream=stream,
+        category=category_of(stream),
+        tenant=tenant,
+        expected_version=expected_version,
+        command=command,
+        events=tuple([_prepare_event(event) for event in events]),
+    )
+
+
+def _prepare_event(event: NewEvent) -> PreparedEvent:
+    metadata = event.metadata.to_json()
+    _check_text(metadata, "Metadata")
+    for change in event.claims:
+        _check_text(change.index + change.value, "A claim")
+    return PreparedEvent(
+        event_id=_id_bytes(event.event_id),
+        event_type=event.event_type,
+        metadata=metadata,
+        claims=event.claims,
+        data=event.data,
+    )
+
+
+def _id_bytes(event_id: str) -> bytes:
+    try:
+        return UUID(event_id).bytes
+    except ValueError:
+        raise InvalidArgument(
+            f"{event_id!r} is not an event id", hint="An event id is a UUID as text."
+        ) from None
+
+
+def _check_text(text: str, what: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what} holds text that is not valid Unicode: {error}") from None
+
+
+def claims_to_json(claims: Sequence[Claim]) -> str | None:
+    """An event's claims as kept beside it, so that they can be rebuilt from the log."""
+    if not claims:
+        return None
+    rows = [[change.operation, change.index, change.value] for change in claims]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def check_version(append: Append, actual: int) -> None:
+    """Raise VersionConflict unless the stream is where the writer expects it."""
+    if not version_matches(append.expected_version, actual):
+        raise VersionConflict(append.stream, append.expected_version, actual)
+
+
+def first_result(append: Append, command: Command, record: CommandRecord) -> AppendResult:
+    """What a repeated command is answered with; CommandIdReused if it is another command."""
+    if record.fingerprint != command.fingerprint or record.stream != append.stream:
+        raise CommandIdReused(command.id, record.stream)
+    return AppendResult(
+        version=record.version,
+        global_position=record.global_position,
+        already_processed=True,
+        response=record.response,
+    )
+
+
+def settle_claims(
+    append: Append, find_owner: Callable[[str, str], str | None]
+) -> dict[ClaimKey, str | None]:
+    """Run the claims of all events in their order; the new owner of every value they changed.
+
+    The owner is the stream itself, or None for a value that is free afterwards. Raises ClaimTaken when a value is
+    another stream's at that point of the sequence.
+    """
+    owners: dict[ClaimKey, str | None] = {}
+    for event in append.events:
+        for change in event.claims:
+            key = (change.index, change.value)
+            owner = owners[key] if key in owners else find_owner(*key)
+            if change.operation == "claim":
+                if owner is not None and owner != append.stream:
+                    raise ClaimTaken(change.index, change.value, owner)
+                owner = append.stream
+            elif owner == append.stream:
+                owner = None
+            owners[key] = owner
+    return {key: owner for key, owner in owners.items() if owner in (None, append.stream)}
+
+
+def check_bounds(after: int, before: int | None, limit: int | None) -> tuple[int, int, int]:
+    """The exclusive bounds and the limit of a read with their defaults filled in."""
+    upper = MAX_POSITION if before is None else before
+    most = MAX_POSITION if limit is None else limit
+    for name, value in (("after", after), ("before", upper), ("limit", most)):
+        if not 0 <= value <= MAX_POSITION:
+            raise InvalidArgument(
+                f"{name}={value} is out of range", hint="Bounds and limits are ints from 0."
+            )
+    return after, upper, most

@@ -1,0 +1,364 @@
+"""The event store in memory: for tests, and for trying things out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Self
+from uuid import uuid4
+
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
+from eskit.errors import StoreUnavailable
+from eskit.store.appending import (
+    Append,
+    check_bounds,
+    check_version,
+    first_result,
+    prepare_append,
+    settle_claims,
+)
+from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
+from eskit.store.signal import Signal
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 1024
+
+StreamKey = tuple[str, str]
+"""Stream name and tenant."""
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """What a memory store holds; several stores of one name share one."""
+
+    store_id: str = field(default_factory=lambda: str(uuid4()))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    signal: Signal = field(default_factory=Signal)
+    rows: list[EventRow] = field(default_factory=list)
+    streams: dict[StreamKey, list[EventRow]] = field(default_factory=dict)
+    claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+
+
+_named_logs: dict[str, MemoryLog] = {}
+_named_logs_lock = threading.Lock()
+
+
+def named_log(name: str) -> MemoryLog:
+    """The one log of that name in this process; it lives as long as the process."""
+    with _named_logs_lock:
+        return _named_logs.setdefault(name, MemoryLog())
+
+
+class MemoryStore:
+    """An EventStore that is gone when the process ends."""
+
+    def __init__(
+        self,
+        url: str = "memory://",
+        *,
+        log: MemoryLog | None = None,
+        command_ttl: timedelta = DEFAULT_COMMAND_TTL,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Open a store over `log`, by default over a new one."""
+        self._url = url
+        self._log = log or MemoryLog()
+        self._command_ttl = command_ttl // timedelta(microseconds=1)
+        self._clock = clock
+        self._closed = False
+
+    @property
+    def url(self) -> str:
+        """The URL the store was opened with."""
+        return self._url
+
+    @property
+    def store_id(self) -> str:
+        """A UUID made when the log was created."""
+        return self._log.store_id
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> AppendResult:
+        """Append all events, their claims and the command's record, or none of them."""
+        self._check_open()
+        request = prepare_append(
+            stream, events, expected_version=expected_version, command=command, tenant=tenant
+        )
+        with self._log.lock:
+            result = self._append(request, self._clock())
+        self._log.signal.notify()
+        return result
+
+    def _append(self, request: Append, now: int) -> AppendResult:
+        log, command, tenant = self._log, request.command, request.tenant
+        if command is not None:
+            record = self._live_command(command.id, tenant, now)
+            if record is not None:
+                return first_result(request, command, record)
+        stored = log.streams.get((request.stream, tenant), [])
+        check_version(request, len(stored))
+        owners = settle_claims(request, lambda index, value: log.claims.get((tenant, index, value)))
+
+        self._add_events(request, now)
+        for (index, value), owner in owners.items():
+            if owner is None:
+                log.claims.pop((tenant, index, value), None)
+            else:
+                log.claims[tenant, index, value] = owner
+        stored = log.streams.get((request.stream, tenant), [])
+        result = AppendResult(
+            version=len(stored),
+            global_position=stored[-1][0] if stored else 0,
+            response=b"" if command is None else command.response,
+        )
+        if command is not None:
+            log.commands[tenant, command.id] = now, _record(request.stream, command, result)
+        return result
+
+    def _add_events(self, request: Append, now: int) -> None:
+        log = self._log
+        if not request.events:
+            return
+        stored = log.streams.setdefault((request.stream, request.tenant), [])
+        recorded_at = max(now, log.rows[-1][5]) if log.rows else now
+        for event in request.events:
+            row: EventRow = (
+                len(log.rows) + 1,
+                request.stream,
+                len(stored) + 1,
+                event.event_id,
+                event.event_type,
+                recorded_at,
+                request.tenant,
+                event.metadata,
+                event.data,
+            )
+            stored.append(row)
+            log.rows.append(row)
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        tenant: str = "",
+    ) -> Iterator[RecordedEvent]:
+        """The events of a stream between two versions."""
+        rows = self._stream_rows(stream, after, before, limit, backward, tenant)
+        return (RecordedEvent(*row) for row in rows)
+
+    def read_rows(
+        self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
+    ) -> Iterator[EventRow]:
+        """The same forward, as plain rows for folding."""
+        return self._stream_rows(stream, after, before, None, False, tenant)
+
+    def _stream_rows(
+        self,
+        stream: str,
+        after: int,
+        before: int | None,
+        limit: int | None,
+        backward: bool,
+        tenant: str,
+    ) -> Iterator[EventRow]:
+        self._check_open()
+        after, upper, most = check_bounds(after, before, limit)
+        with self._log.lock:
+            rows = self._log.streams.get((stream, check_tenant(tenant)), [])[after : upper - 1]
+        return iter(rows[::-1][:most] if backward else rows[:most])
+
+    def read_all(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        categories: Sequence[str] = (),
+        event_types: Sequence[str] = (),
+        tenants: Sequence[str] = (),
+    ) -> Iterator[RecordedEvent]:
+        """The log between two positions."""
+        self._check_open()
+        after, upper, most = check_bounds(after, before, limit)
+        matching = (
+            row
+            for row in self._log_rows(after, upper, backward=backward)
+            if (not categories or category_of(row[1]) in categories)
+            and (not event_types or row[4] in event_types)
+            and (not tenants or row[6] in tenants)
+        )
+        return (RecordedEvent(*row) for _, row in zip(range(most), matching, strict=False))
+
+    def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
+        """Positions count from 1 without a gap, so that a position is an index plus one."""
+        rows = self._log.rows
+        while True:
+            with self._log.lock:
+                first, last = after, min(before - 1, len(rows))
+                if backward:
+                    first = max(first, last - _PAGE)
+                else:
+                    last = min(last, first + _PAGE)
+                page = rows[first:last]
+            if not page:
+                return
+            if backward:
+                yield from reversed(page)
+                before = first + 1
+            else:
+                yield from page
+                after = last
+
+    def stream_version(self, stream: str, tenant: str = "") -> int:
+        """How many events the stream has."""
+        self._check_open()
+        with self._log.lock:
+            return len(self._log.streams.get((stream, check_tenant(tenant)), []))
+
+    def find_claim(self, index: str, value: str, tenant: str = "") -> str | None:
+        """The stream that holds the value, if any."""
+        self._check_open()
+        with self._log.lock:
+            return self._log.claims.get((tenant, index, value))
+
+    def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
+        """The record of a processed command within its time to live, if any."""
+        self._check_open()
+        with self._log.lock:
+            return self._live_command(command_id, tenant, self._clock())
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        self._check_open()
+        with self._log.lock:
+            return len(self._log.rows)
+
+    def list_streams(
+        self, *, prefix: str = "", limit: int | None = None, tenant: str | None = None
+    ) -> Iterator[StreamInfo]:
+        """Streams by name; those of every tenant unless one is named."""
+        self._check_open()
+        _, _, most = check_bounds(0, None, limit)
+        with self._log.lock:
+            found = sorted(
+                (key, rows[0], rows[-1])
+                for key, rows in self._log.streams.items()
+                if key[0].startswith(prefix) and tenant in (None, key[1])
+            )
+        return (_stream_info(key, first, last) for key, first, last in found[:most])
+
+    def count_events(
+        self, *, after: int = 0, before: int | None = None, event_types: Sequence[str] = ()
+    ) -> int:
+        """How many events lie between two positions."""
+        return sum(1 for _ in self.read_all(after=after, before=before, event_types=event_types))
+
+    def find_event(self, global_position: int) -> RecordedEvent | None:
+        """The event at a position, if there is one."""
+        self._check_open()
+        with self._log.lock:
+            rows = self._log.rows[max(global_position - 1, 0) : global_position]
+        return RecordedEvent(*rows[0]) if rows else None
+
+    def load_checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint of a subscription that keeps it with the log."""
+        self._check_open()
+        return self._log.checkpoints.get(name)
+
+    def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
+        """Set the checkpoint of a subscription that keeps it with the log."""
+        self._check_open()
+        self._log.checkpoints[name] = Checkpoint(
+            name=name,
+            store_id=self.store_id,
+            position=position,
+            event_id=event_id,
+            updated_at=_time(self._clock()),
+        )
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        self._check_open()
+        return [self._log.checkpoints[name] for name in sorted(self._log.checkpoints)]
+
+    def info(self) -> StoreInfo:
+        """Counts; a memory store has no files and no schema."""
+        self._check_open()
+        return StoreInfo(
+            url=self._url,
+            store_id=self.store_id,
+            events=len(self._log.rows),
+            streams=len(self._log.streams),
+            head=len(self._log.rows),
+            schema_version=0,
+            bytes=0,
+        )
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Block until the log has an event after a position, at most `timeout` seconds."""
+        return self._log.signal.wait_until(lambda: self.head_position() > after, timeout)
+
+    def close(self) -> None:
+        """Refuse further use; idempotent. A named log stays for the next store of its name."""
+        self._closed = True
+        self._log.signal.notify()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _live_command(self, command_id: str, tenant: str, now: int) -> CommandRecord | None:
+        recorded_at, record = self._log.commands.get((tenant, command_id), (0, None))
+        return record if record and recorded_at >= now - self._command_ttl else None
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
+
+
+def _record(stream: str, command: Command, result: AppendResult) -> CommandRecord:
+    return CommandRecord(
+        id=command.id,
+        fingerprint=command.fingerprint,
+        stream=stream,
+        version=result.version,
+        global_position=result.global_position,
+        response=command.response,
+    )
+
+
+def _stream_info(key: StreamKey, first: EventRow, last: EventRow) -> StreamInfo:
+    stream, tenant = key
+    return StreamInfo(
+        stream=stream,
+        tenant=tenant,
+        category=category_of(stream),
+        version=last[2],
+        first_recorded_at=_time(first[5]),
+        last_recorded_at=_time(last[5]),
+    )
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)

@@ -1,0 +1,111 @@
+"""From a URL to the store behind it. Adapters are imported here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from eskit.errors import InvalidArgument
+from eskit.store.eventstore import EventStore
+
+_SQLITE_OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days")
+
+
+def open_store(url: str, *, create: bool = True) -> EventStore:
+    """Open the event store at `url`; use it as a context manager, or close it.
+
+    ``sqlite:///relative.db``, ``sqlite:////absolute.db``, with ``?synchronous=normal``,
+    ``busy_timeout=SECONDS`` and ``command_ttl_days=DAYS``; ``memory://`` for a new log and
+    ``memory://NAME`` for one that the process shares by name. With `create` False a missing file
+    raises StoreUnavailable. Raises InvalidArgument for a URL that names no store.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "sqlite":
+        return _open_sqlite(url, create=create)
+    if parts.scheme == "memory":
+        return _open_memory(url)
+    raise InvalidArgument(
+        f"{_without_secrets(url)!r} is not a store URL",
+        hint="Use sqlite:///FILE.db or memory://",
+    )
+
+
+def sqlite_path(url: str) -> Path:
+    """The file that a ``sqlite://`` URL names; InvalidArgument if it names none."""
+    parts = urlsplit(url)
+    path = unquote(parts.path)[1:]
+    if parts.scheme != "sqlite" or parts.netloc or not path or path == ":memory:":
+        raise InvalidArgument(
+            f"{_without_secrets(url)!r} does not name a SQLite file",
+            hint="Use sqlite:///relative.db or sqlite:////absolute/path.db; memory:// for no file.",
+        )
+    return Path(path)
+
+
+def _open_sqlite(url: str, *, create: bool) -> EventStore:
+    from eskit.store.sqlite.store import SqliteStore
+
+    options = _options(url)
+    days = _number(options, "command_ttl_days", 7.0)
+    return SqliteStore(
+        sqlite_path(url),
+        url,
+        create=create,
+        synchronous=_synchronous(options),
+        busy_timeout=_number(options, "busy_timeout", 5.0),
+        command_ttl=timedelta(days=days),
+    )
+
+
+def _options(url: str) -> dict[str, str]:
+    options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
+    for name in options:
+        if name not in _SQLITE_OPTIONS:
+            nearest = get_close_matches(name, _SQLITE_OPTIONS, n=1)
+            known = f"There are {', '.join(_SQLITE_OPTIONS)}."
+            raise InvalidArgument(
+                f"Unknown option {name!r} in a store URL",
+                hint=f"Did you mean {nearest[0]}?" if nearest else known,
+            )
+    return options
+
+
+def _synchronous(options: Mapping[str, str]) -> str:
+    value = options.get("synchronous", "full").upper()
+    if value not in {"FULL", "NORMAL"}:
+        raise InvalidArgument(
+            f"synchronous={value.lower()} is not possible", hint="Use full or normal."
+        )
+    return value
+
+
+def _number(options: Mapping[str, str], name: str, default: float) -> float:
+    text = options.get(name)
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1_000_000:
+        raise InvalidArgument(
+            f"{name}={text} is not a number from 0 to 1,000,000", hint=f"For example {name}=5"
+        )
+    return number
+
+
+def _open_memory(url: str) -> EventStore:
+    from eskit.store.memory import MemoryLog, MemoryStore, named_log
+
+    name = url.removeprefix("memory://")
+    return MemoryStore(url, log=named_log(name) if name else MemoryLog())
+
+
+def _without_secrets(url: str) -> str:
+    parts = urlsplit(url)
+    if "@" not in parts.netloc:
+        return url
+    return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,143 @@
+"""Aggregates from their events and back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from typing import Generic, TypeVar
+
+from eskit.domain.aggregate import (
+    AnyAggregate,
+    clear_pending,
+    fold,
+    pending_events,
+    restore,
+    stream_of,
+)
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.streams import ExpectedVersion, stream_name
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import InvalidArgument, StreamNotFound
+from eskit.store.eventstore import EventStore
+
+AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Repository(Generic[AnAggregate]):
+    """Loads and saves the aggregates of one class."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        aggregate_class: type[AnAggregate],
+        upcasters: Upcasters | None = None,
+    ) -> None:
+        self._store = store
+        self._class = aggregate_class
+        self._upcasters = upcasters
+
+    def load(
+        self,
+        aggregate_id: str,
+        *,
+        tenant: str = "",
+        at_version: int | None = None,
+        at: datetime | None = None,
+    ) -> AnAggregate:
+        """The aggregate as it is, as it was at a version, or as it was at an aware time.
+
+        Raises StreamNotFound when it has no event, or had none at that time, and
+        InvalidArgument for a version that the stream never reached.
+        """
+        aggregate = self._class(aggregate_id)
+        stream = self._stream(aggregate_id)
+        before = None if at_version is None else _check_version(at_version) + 1
+        rows = self._store.read_rows(stream, before=before, tenant=tenant)
+        if at is not None:
+            latest = microseconds(at)
+            rows = takewhile(lambda row: row[5] <= latest, rows)
+        fold(aggregate, rows, self._upcasters)
+        if aggregate.version == 0:
+            raise self._not_found(stream, tenant, at)
+        if at_version is not None and at is None and aggregate.version < at_version:
+            raise InvalidArgument(
+                f"{stream} is at version {aggregate.version} and was never at {at_version}",
+                hint=f"Choose a version from 1 to {aggregate.version}.",
+            )
+        return aggregate
+
+    def find(
+        self,
+        aggregate_id: str,
+        *,
+        tenant: str = "",
+        at_version: int | None = None,
+        at: datetime | None = None,
+    ) -> AnAggregate | None:
+        """The same as `load`, or None when there is no event."""
+        try:
+            return self.load(aggregate_id, tenant=tenant, at_version=at_version, at=at)
+        except StreamNotFound:
+            return None
+
+    def save(
+        self,
+        aggregate: AnAggregate,
+        *,
+        command: Command | None = None,
+        expected_version: int | ExpectedVersion | None = None,
+        tenant: str = "",
+    ) -> AppendResult:
+        """Append what the aggregate has emitted; by default at the version it was loaded at.
+
+        Afterwards it can be used on. When the command was processed before, the aggregate is
+        brought to what is stored. When the append fails it is left as it was: load it again
+        after VersionConflict.
+        """
+        events = pending_events(aggregate)
+        loaded = aggregate.version - len(events)
+        result = self._store.append(
+            stream_of(aggregate),
+            events,
+            expected_version=loaded if expected_version is None else expected_version,
+            command=command,
+            tenant=tenant,
+        )
+        clear_pending(aggregate)
+        if result.already_processed or result.version != aggregate.version:
+            self._refresh(aggregate, tenant)
+        return result
+
+    def _refresh(self, aggregate: AnAggregate, tenant: str) -> None:
+        stored = self.find(aggregate.id, tenant=tenant) or self._class(aggregate.id)
+        restore(aggregate, stored.state, stored.version)
+
+    def _stream(self, aggregate_id: str) -> str:
+        return stream_name(self._class.__aggregate__.name, aggregate_id)
+
+    def _not_found(self, stream: str, tenant: str, at: datetime | None) -> StreamNotFound:
+        if at is None:
+            return StreamNotFound(stream)
+        for first in self._store.read_stream(stream, limit=1, tenant=tenant):
+            return StreamNotFound(
+                stream, hint=f"Its first event was recorded at {first.recorded_at.isoformat()}."
+            )
+        return StreamNotFound(stream)
+
+
+def microseconds(at: datetime) -> int:
+    """An aware time as the whole microseconds since 1970 UTC that events are stored with."""
+    if at.tzinfo is None:
+        raise InvalidArgument(
+            f"{at.isoformat()} has no time zone", hint="Add one, for example +00:00."
+        )
+    return (at - _EPOCH) // timedelta(microseconds=1)
+
+
+def _check_version(at_version: int) -> int:
+    if at_version < 1:
+        raise InvalidArgument(
+            f"There is no version {at_version}", hint="The first event has version 1."
+        )
+    return at_version

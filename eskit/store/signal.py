@@ -1,0 +1,47 @@
+"""A bell that appends ring, for those in the process that wait for the next event."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+
+class Signal:
+    """Counts notifications, so that one between a look and a wait is not missed."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._count = 0
+
+    def notify(self) -> None:
+        """Wake everybody who waits."""
+        with self._condition:
+            self._count += 1
+            self._condition.notify_all()
+
+    def wait_until(
+        self,
+        happened: Callable[[], bool],
+        timeout: float,
+        *,
+        poll: tuple[float, float] | None = None,
+    ) -> bool:
+        """Look after every notification until `happened` says True, at most `timeout` seconds.
+
+        `poll` gives the shortest and longest pause after which to look without one, for what
+        this process is not told of.
+        """
+        deadline = time.monotonic() + timeout
+        pause, longest = poll or (timeout, timeout)
+        while True:
+            seen = self._count
+            if happened():
+                return True
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._condition:
+                if self._count == seen:
+                    self._condition.wait(min(pause, remaining))
+            pause = min(pause * 2, longest)

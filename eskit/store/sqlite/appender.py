@@ -1,0 +1,179 @@
+"""One append inside an open write transaction: look, check, then write."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from eskit.domain.commands import AppendResult, Command
+from eskit.store.appending import (
+    Append,
+    ClaimKey,
+    check_version,
+    claims_to_json,
+    first_result,
+    settle_claims,
+)
+from eskit.store.eventstore import CommandRecord
+from eskit.store.sqlite.queries import query
+
+
+def append(
+    connection: sqlite3.Connection, request: Append, *, now: int, command_ttl: int
+) -> AppendResult:
+    """Run one append; the transaction is the caller's.
+
+    Every check comes before the first write, so that an append that raises an error of ours
+    has changed nothing. Times are microseconds since 1970.
+    """
+    command = request.command
+    if command is not None:
+        record = find_command(connection, command.id, request.tenant, now - command_ttl)
+        if record is not None:
+            return first_result(request, command, record)
+    stream_id, version, position = _find_stream(connection, request)
+    check_version(request, version)
+    owners = _settle_claims(connection, request)
+
+    if stream_id is None and (request.events or command is not None):
+        stream_id = _insert_stream(connection, request)
+    if request.events:
+        assert stream_id is not None
+        version, position = _insert_events(connection, request, stream_id, version, now)
+    if stream_id is not None:
+        _save_claims(connection, request.tenant, owners, stream_id)
+    result = AppendResult(
+        version=version,
+        global_position=position,
+        response=b"" if command is None else command.response,
+    )
+    if command is not None:
+        assert stream_id is not None
+        _save_command(connection, request.tenant, command, stream_id, result, now)
+    return result
+
+
+def find_command(
+    connection: sqlite3.Connection, command_id: str, tenant: str, not_before: int
+) -> CommandRecord | None:
+    """The record of a command, unless it was made before `not_before`."""
+    row = connection.execute(query("find_command"), (tenant, command_id, not_before)).fetchone()
+    if row is None:
+        return None
+    fingerprint, stream, version, position, response = row
+    return CommandRecord(
+        id=command_id,
+        fingerprint=fingerprint,
+        stream=stream,
+        version=version,
+        global_position=position,
+        response=response,
+    )
+
+
+def find_claim(connection: sqlite3.Connection, tenant: str, index: str, value: str) -> str | None:
+    """The stream that holds a value."""
+    row = connection.execute(query("find_claim"), (tenant, index, value)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _find_stream(connection: sqlite3.Connection, request: Append) -> tuple[int | None, int, int]:
+    """Its key, version and last position; None, 0 and 0 for one never heard of."""
+    row = connection.execute(query("find_stream"), (request.stream, request.tenant)).fetchone()
+    if row is None:
+        return None, 0, 0
+    stream_id, version, position = row
+    return stream_id, version or 0, position or 0
+
+
+def _settle_claims(connection: sqlite3.Connection, request: Append) -> dict[ClaimKey, str | None]:
+    return settle_claims(
+        request, lambda index, value: find_claim(connection, request.tenant, index, value)
+    )
+
+
+def _insert_stream(connection: sqlite3.Connection, request: Append) -> int:
+    cursor = connection.execute(
+        query("insert_stream"), (request.stream, request.tenant, request.category)
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _insert_events(
+    connection: sqlite3.Connection, request: Append, stream_id: int, version: int, now: int
+) -> tuple[int, int]:
+    head = connection.execute(query("find_head")).fetchone()
+    position, last_recorded_at = head or (0, 0)
+    recorded_at = max(now, last_recorded_at)
+    kinds: dict[str, int] = {}
+    rows = []
+    for event in request.events:
+        kind_id = kinds.get(event.event_type)
+        if kind_id is None:
+            kind_id = _kind(connection, request.category, event.event_type)
+            kinds[event.event_type] = kind_id
+        position += 1
+        version += 1
+        rows.append(
+            (
+                position,
+                stream_id,
+                version,
+                kind_id,
+                event.event_id,
+                recorded_at,
+                event.metadata,
+                claims_to_json(event.claims),
+                event.data,
+            )
+        )
+    if len(rows) == 1:
+        connection.execute(query("insert_event"), rows[0])
+    else:
+        connection.executemany(query("insert_event"), rows)
+    return version, position
+
+
+def _kind(connection: sqlite3.Connection, category: str, event_type: str) -> int:
+    row = connection.execute(query("find_kind"), (category, event_type)).fetchone()
+    if row is not None:
+        return int(row[0])
+    cursor = connection.execute(query("insert_kind"), (category, event_type))
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _save_claims(
+    connection: sqlite3.Connection,
+    tenant: str,
+    owners: dict[ClaimKey, str | None],
+    stream_id: int,
+) -> None:
+    for (index, value), owner in owners.items():
+        if owner is None:
+            connection.execute(query("delete_claim"), (tenant, index, value))
+        else:
+            connection.execute(query("save_claim"), (tenant, index, value, stream_id))
+
+
+def _save_command(
+    connection: sqlite3.Connection,
+    tenant: str,
+    command: Command,
+    stream_id: int,
+    result: AppendResult,
+    now: int,
+) -> None:
+    connection.execute(
+        query("save_command"),
+        (
+            tenant,
+            command.id,
+            command.fingerprint,
+            stream_id,
+            result.version,
+            result.global_position,
+            now,
+            command.response,
+        ),
+    )

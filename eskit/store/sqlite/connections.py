@@ -1,0 +1,96 @@
+"""Connections to the file: how they are opened, and the pool that reads share."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from eskit.errors import StoreUnavailable
+from eskit.store.sqlite.errors import primary_code
+
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
+_READER_BUSY_TIMEOUT = 5.0
+
+
+def connect(path: Path, *, mode: str) -> sqlite3.Connection:
+    """A connection in autocommit mode; `mode` is SQLite's: ro, rw or rwc.
+
+    It waits for nothing: who writes has a wait of its own, see `begin_immediate`.
+    """
+    uri = f"file://{quote(str(path.absolute()))}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def begin_immediate(connection: sqlite3.Connection, url: str, timeout: float) -> None:
+    """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable.
+
+    SQLite's own busy handler sleeps ever longer, so that under load some processes never get
+    their turn; short random waits share the lock evenly.
+    """
+    deadline = 0.0
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if primary_code(error) != sqlite3.SQLITE_BUSY:
+                raise
+        else:
+            return
+        now = time.monotonic()
+        deadline = deadline or now + timeout
+        if now >= deadline:
+            raise StoreUnavailable(
+                f"{url} was locked by another process for {timeout:g} s",
+                hint="Try again when it has finished, or raise ?busy_timeout=SECONDS.",
+            )
+        time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End the open transaction without its changes, if there still is one."""
+    if connection.in_transaction:
+        connection.execute("ROLLBACK")
+
+
+class ReaderPool:
+    """Read-only connections, made when needed and given back after every page."""
+
+    def __init__(self, make: Callable[[], sqlite3.Connection]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+
+    @contextmanager
+    def borrow(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one page; no transaction may stay open on it."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection is None:
+            connection = self._make()
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {int(_READER_BUSY_TIMEOUT * 1000)}")
+        try:
+            yield connection
+        finally:
+            roll_back(connection)
+            with self._lock:
+                closed = self._closed
+                if not closed:
+                    self._idle.append(connection)
+            if closed:
+                connection.close()
+
+    def close(self) -> None:
+        """Close what is idle; a connection in use is closed when it is given back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()

@@ -1,0 +1,55 @@
+"""SQLite's errors to eskit's, by their code."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eskit.errors import StoreError, StoreNotRecognised, StoreUnavailable
+
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: ("is locked by another process", "Try again when it has finished."),
+    sqlite3.SQLITE_LOCKED: ("is locked", "Try again when the other use has finished."),
+    sqlite3.SQLITE_READONLY: ("is read-only", "Check the permissions of the file and its folder."),
+    sqlite3.SQLITE_PERM: ("may not be used", "Check the permissions of the file and its folder."),
+    sqlite3.SQLITE_CANTOPEN: (
+        "cannot be opened",
+        "Check that the folder exists and may be written to.",
+    ),
+    sqlite3.SQLITE_FULL: ("has no room: the disk is full", "Free some space and try again."),
+    sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check the disk it lies on."),
+    sqlite3.SQLITE_NOMEM: ("ran out of memory", "Free some memory and try again."),
+    sqlite3.SQLITE_INTERRUPT: ("was interrupted", "Try again."),
+}
+
+
+def primary_code(error: sqlite3.Error) -> int:
+    """The result code without its extension; 0 for errors that SQLite itself did not raise."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def store_error(error: sqlite3.Error, url: str) -> StoreError:
+    """The eskit error for what SQLite reported about the store at `url`."""
+    code = primary_code(error)
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreNotRecognised(
+            f"{url} is not a SQLite database", hint="Check the path of the store."
+        )
+    if code in _DAMAGED:
+        return StoreNotRecognised(
+            f"{url} is damaged or not an eskit store: {error}",
+            hint="Restore it from a backup.",
+        )
+    what, hint = _UNAVAILABLE.get(code, (f"cannot be used: {error}", ""))
+    return StoreUnavailable(f"{url} {what}", hint=hint)
+
+
+@contextmanager
+def translated(url: str) -> Iterator[None]:
+    """Raise SQLite's errors as eskit's."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise store_error(error, url) from error

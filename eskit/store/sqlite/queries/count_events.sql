@@ -1,0 +1,1 @@
+SELECT count(*) FROM events WHERE global_position > ?1 AND global_position < ?2

@@ -1,0 +1,1 @@
+SELECT stream_id FROM streams WHERE name = ?1 AND tenant = ?2

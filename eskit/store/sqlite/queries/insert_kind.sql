@@ -1,0 +1,1 @@
+INSERT INTO kinds (category, event_type) VALUES (?1, ?2)

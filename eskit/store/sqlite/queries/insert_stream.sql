@@ -1,0 +1,1 @@
+INSERT INTO streams (name, tenant, category) VALUES (?1, ?2, ?3)

@@ -1,0 +1,1 @@
+SELECT kind_id, category, event_type FROM kinds ORDER BY kind_id

@@ -1,0 +1,7 @@
+-- One arm of a merge over several kinds: each is read in the order of the kind's own index.
+SELECT e.global_position, s.name, e.version, e.event_id, k.event_type, e.recorded_at, s.tenant, e.metadata, e.data
+FROM events AS e
+CROSS JOIN streams AS s ON s.stream_id = e.stream_id
+CROSS JOIN kinds AS k ON k.kind_id = e.kind_id
+WHERE e.kind_id = :kind AND e.global_position > ?1 AND e.global_position < ?2
+    AND (?4 IS NULL OR s.tenant IN (SELECT value FROM json_each(?4)))

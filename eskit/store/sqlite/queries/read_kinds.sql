@@ -1,0 +1,10 @@
+-- For more kinds than can be merged: nearly the whole log, in its own order.
+SELECT e.global_position, s.name, e.version, e.event_id, k.event_type, e.recorded_at, s.tenant, e.metadata, e.data
+FROM events AS e
+CROSS JOIN streams AS s ON s.stream_id = e.stream_id
+CROSS JOIN kinds AS k ON k.kind_id = e.kind_id
+WHERE e.global_position > ?1 AND e.global_position < ?2
+    AND (?4 IS NULL OR s.tenant IN (SELECT value FROM json_each(?4)))
+    AND +e.kind_id IN (SELECT value FROM json_each(?5))
+ORDER BY e.global_position
+LIMIT ?3

@@ -1,0 +1,124 @@
+"""Reads in pages: each page is one short transaction, none stays open between pages."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+
+from eskit.domain.events import EventRow
+from eskit.store.sqlite.connections import ReaderPool
+from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.queries import merged_kinds, query
+
+_FIRST_PAGE, _LARGEST_PAGE = 64, 1024
+_MOST_MERGED = 100
+
+
+def page_sizes(limit: int) -> Iterator[int]:
+    """How many rows to ask for next, until `limit`: few at first, for small streams."""
+    size = _FIRST_PAGE
+    while limit > 0:
+        yield min(size, limit)
+        limit -= size
+        size = min(size * 4, _LARGEST_PAGE)
+
+
+def read_stream(
+    pool: ReaderPool,
+    url: str,
+    stream: str,
+    tenant: str,
+    *,
+    after: int,
+    before: int,
+    limit: int,
+    backward: bool,
+) -> Iterator[list[EventRow]]:
+    """Pages of one stream."""
+    statement = query("read_stream_backward" if backward else "read_stream")
+    stream_id: int | None = None
+    for size in page_sizes(limit):
+        with translated(url), pool.borrow() as connection:
+            if stream_id is None:
+                stream_id = _stream_id(connection, stream, tenant)
+                if stream_id is None:
+                    return
+            parameters = (stream_id, after, before, size, stream, tenant)
+            page: list[EventRow] = connection.execute(statement, parameters).fetchall()
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        if backward:
+            before = page[-1][2]
+        else:
+            after = page[-1][2]
+
+
+def read_log(
+    pool: ReaderPool,
+    url: str,
+    *,
+    after: int,
+    before: int,
+    limit: int,
+    backward: bool,
+    categories: Sequence[str],
+    event_types: Sequence[str],
+    tenants: Sequence[str],
+) -> Iterator[list[EventRow]]:
+    """Pages of the log, filtered."""
+    tenants_json = json.dumps(list(tenants)) if tenants else None
+    for size in page_sizes(limit):
+        with translated(url), pool.borrow() as connection:
+            if categories or event_types:
+                page = _page_of_kinds(
+                    connection,
+                    (after, before, size, tenants_json),
+                    backward=backward,
+                    categories=categories,
+                    event_types=event_types,
+                )
+            else:
+                statement = query("read_log_backward" if backward else "read_log")
+                page = connection.execute(statement, (after, before, size, tenants_json)).fetchall()
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        if backward:
+            before = page[-1][0]
+        else:
+            after = page[-1][0]
+
+
+def _page_of_kinds(
+    connection: sqlite3.Connection,
+    bounds: tuple[int, int, int, str | None],
+    *,
+    backward: bool,
+    categories: Sequence[str],
+    event_types: Sequence[str],
+) -> list[EventRow]:
+    # Kinds and events from one snapshot: a kind that is new since the last page must not be
+    # passed over while later events of the others are returned.
+    connection.execute("BEGIN")
+    kinds = [
+        kind_id
+        for kind_id, category, event_type in connection.execute(query("list_kinds"))
+        if (not categories or category in categories)
+        and (not event_types or event_type in event_types)
+    ]
+    if not kinds:
+        return []
+    if len(kinds) > _MOST_MERGED:
+        statement = query("read_kinds_backward" if backward else "read_kinds")
+        return connection.execute(statement, (*bounds, json.dumps(kinds))).fetchall()
+    statement = merged_kinds(len(kinds), backward=backward)
+    return connection.execute(statement, (*bounds, *kinds)).fetchall()
+
+
+def _stream_id(connection: sqlite3.Connection, stream: str, tenant: str) -> int | None:
+    row = connection.execute(query("find_stream_id"), (stream, tenant)).fetchone()
+    return None if row is None else int(row[0])

@@ -1,0 +1,97 @@
+"""The tables of the file: numbered migrations, and what is refused."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from uuid import uuid4
+
+from eskit.errors import SchemaOutdated, SchemaTooNew, StoreNotRecognised
+from eskit.store.sqlite.connections import begin_immediate, roll_back
+
+APPLICATION_ID = 0x65736B74
+"""``eskt`` in the header of the file: tells an eskit store from any other database."""
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@cache
+def current_version() -> int:
+    """The schema version that this eskit reads and writes."""
+    return len(_migration_files())
+
+
+def is_empty(connection: sqlite3.Connection) -> bool:
+    """Whether nothing was ever created in the file."""
+    tables: int = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return tables == 0 and _pragma(connection, "application_id") == 0
+
+
+def create_schema(connection: sqlite3.Connection, url: str, timeout: float) -> None:
+    """Create the store in an empty file, unless another process is quicker."""
+    begin_immediate(connection, url, timeout)
+    try:
+        if is_empty(connection):
+            for file in _migration_files():
+                _run(connection, file)
+            connection.execute(
+                "INSERT INTO store (key, value) VALUES ('store_id', ?)", (str(uuid4()),)
+            )
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {current_version()}")
+        connection.execute("COMMIT")
+    finally:
+        roll_back(connection)
+
+
+def check_schema(connection: sqlite3.Connection, url: str) -> None:
+    """Raise StoreNotRecognised, SchemaOutdated or SchemaTooNew unless the file fits this code."""
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreNotRecognised(
+            f"{url} is not an eskit store", hint="Check the path of the store."
+        )
+    version = _pragma(connection, "user_version")
+    if version > current_version():
+        raise SchemaTooNew(
+            f"{url} has schema version {version}, this eskit knows {current_version()}",
+            hint="Upgrade eskit: pip install --upgrade eskit",
+        )
+    if version < current_version():
+        raise SchemaOutdated(
+            f"{url} has schema version {version}, this eskit needs {current_version()}",
+            hint="Run: eskit store migrate",
+        )
+
+
+def read_store_id(connection: sqlite3.Connection, url: str) -> str:
+    """The UUID that the store got when it was made."""
+    row = connection.execute("SELECT value FROM store WHERE key = 'store_id'").fetchone()
+    if row is None:
+        raise StoreNotRecognised(f"{url} has no store id", hint="Restore it from a backup.")
+    return str(row[0])
+
+
+def _migration_files() -> list[Path]:
+    return sorted(_MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+
+
+def _run(connection: sqlite3.Connection, file: Path) -> None:
+    for statement in _statements(file.read_text(encoding="utf-8")):
+        connection.execute(statement)
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script one by one: executescript would commit before the first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    value: int = connection.execute(f"PRAGMA {name}").fetchone()[0]
+    return value

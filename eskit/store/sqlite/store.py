@@ -1,0 +1,318 @@
+"""The event store in one SQLite file."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.streams import ExpectedVersion, check_tenant
+from eskit.errors import StoreUnavailable
+from eskit.store.appending import check_bounds, prepare_append
+from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
+from eskit.store.signal import Signal
+from eskit.store.sqlite import appender, reader
+from eskit.store.sqlite.connections import ReaderPool, connect
+from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.opening import open_file
+from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.schema import current_version
+from eskit.store.sqlite.writer import Writer
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Result = TypeVar("Result")
+_POLL_PAUSES = 0.002, 0.02
+
+
+class SqliteStore:
+    """An EventStore over one file in WAL mode.
+
+    One connection writes, a pool of others reads. `synchronous` is FULL or NORMAL: with FULL an
+    append is on disk when it returns, with NORMAL the last ones may be lost with the power.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        url: str,
+        *,
+        create: bool = True,
+        synchronous: str = "FULL",
+        busy_timeout: float = 5.0,
+        command_ttl: timedelta = DEFAULT_COMMAND_TTL,
+        clock: Clock = system_clock,
+    ) -> None:
+        """Open the file, creating it if it is missing and `create` allows it.
+
+        Raises StoreUnavailable, StoreNotRecognised, SchemaOutdated or SchemaTooNew.
+        """
+        self._path = path = path.absolute()
+        self._url = url
+        self._clock = clock
+        self._command_ttl = command_ttl // timedelta(microseconds=1)
+        self._process = os.getpid()
+        self._closed = False
+        with translated(url):
+            opened = open_file(path, url, create=create, timeout=busy_timeout)
+        self._store_id = opened.store_id
+        self._readers = ReaderPool(lambda: connect(path, mode=opened.read_mode))
+        self._writer = Writer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
+        self._signal = Signal()
+
+    @property
+    def url(self) -> str:
+        """The URL the store was opened with."""
+        return self._url
+
+    @property
+    def store_id(self) -> str:
+        """A UUID made when the store was created."""
+        return self._store_id
+
+    def append(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> AppendResult:
+        """Append all events, their claims and the command's record, or none of them."""
+        self._check_usable()
+        request = prepare_append(
+            stream, events, expected_version=expected_version, command=command, tenant=tenant
+        )
+        result = self._writer.run(
+            lambda connection: appender.append(
+                connection, request, now=self._clock(), command_ttl=self._command_ttl
+            )
+        )
+        self._signal.notify()
+        return result
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        tenant: str = "",
+    ) -> Iterator[RecordedEvent]:
+        """The events of a stream between two versions."""
+        pages = self._stream_pages(stream, after, before, limit, backward, tenant)
+        return (RecordedEvent(*row) for page in pages for row in page)
+
+    def read_rows(
+        self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
+    ) -> Iterator[EventRow]:
+        """The same forward, as plain rows for folding."""
+        pages = self._stream_pages(stream, after, before, None, False, tenant)
+        return (row for page in pages for row in page)
+
+    def read_all(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        categories: Sequence[str] = (),
+        event_types: Sequence[str] = (),
+        tenants: Sequence[str] = (),
+    ) -> Iterator[RecordedEvent]:
+        """The log between two positions, in pages."""
+        self._check_usable()
+        after, upper, most = check_bounds(after, before, limit)
+        pages = reader.read_log(
+            self._readers,
+            self._url,
+            after=after,
+            before=upper,
+            limit=most,
+            backward=backward,
+            categories=categories,
+            event_types=event_types,
+            tenants=tenants,
+        )
+        return (RecordedEvent(*row) for page in pages for row in page)
+
+    def stream_version(self, stream: str, tenant: str = "") -> int:
+        """How many events the stream has."""
+        rows = self._read_rows("find_stream", (stream, check_tenant(tenant)))
+        return rows[0][1] or 0 if rows else 0
+
+    def find_claim(self, index: str, value: str, tenant: str = "") -> str | None:
+        """The stream that holds the value, if any."""
+        return self._read(lambda reading: appender.find_claim(reading, tenant, index, value))
+
+    def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
+        """The record of a processed command within its time to live, if any."""
+        not_before = self._clock() - self._command_ttl
+        return self._read(
+            lambda reading: appender.find_command(reading, command_id, tenant, not_before)
+        )
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        rows = self._read_rows("find_head", ())
+        return rows[0][0] if rows else 0
+
+    def list_streams(
+        self, *, prefix: str = "", limit: int | None = None, tenant: str | None = None
+    ) -> Iterator[StreamInfo]:
+        """Streams by name; those of every tenant unless one is named."""
+        _, _, most = check_bounds(0, None, limit)
+        return self._list_streams(prefix, most, tenant)
+
+    def count_events(
+        self, *, after: int = 0, before: int | None = None, event_types: Sequence[str] = ()
+    ) -> int:
+        """How many events lie between two positions."""
+        after, upper, _ = check_bounds(after, before, None)
+        if event_types:
+            return self._count("count_kinds", (after, upper, json.dumps(list(event_types))))
+        return self._count("count_events", (after, upper))
+
+    def find_event(self, global_position: int) -> RecordedEvent | None:
+        """The event at a position, if there is one."""
+        rows = self._read_rows("find_event", (global_position,))
+        return RecordedEvent(*rows[0]) if rows else None
+
+    def load_checkpoint(self, name: str) -> Checkpoint | None:
+        """The checkpoint of a subscription that keeps it with the log."""
+        rows = self._read_rows("find_checkpoint", (name,))
+        return _checkpoint(*rows[0]) if rows else None
+
+    def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
+        """Set the checkpoint of a subscription that keeps it with the log."""
+        self._check_usable()
+        row = (name, self._store_id, position, event_id, self._clock())
+        self._writer.run(lambda connection: connection.execute(query("save_checkpoint"), row))
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        return [_checkpoint(*row) for row in self._read_rows("list_checkpoints", ())]
+
+    def info(self) -> StoreInfo:
+        """Counts, sizes and versions."""
+        return StoreInfo(
+            url=self._url,
+            store_id=self._store_id,
+            events=self.count_events(),
+            streams=self._count("count_streams", ()),
+            head=self.head_position(),
+            schema_version=current_version(),
+            bytes=sum(_size(Path(f"{self._path}{suffix}")) for suffix in ("", "-wal", "-shm")),
+        )
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Block until the log has an event after a position, at most `timeout` seconds."""
+        return self._signal.wait_until(
+            lambda: self.head_position() > after, timeout, poll=_POLL_PAUSES
+        )
+
+    def close(self) -> None:
+        """Finish what is being appended and let go of the file; idempotent."""
+        if self._closed or os.getpid() != self._process:
+            return
+        self._closed = True
+        self._readers.close()
+        self._writer.close()
+        self._signal.notify()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _stream_pages(
+        self,
+        stream: str,
+        after: int,
+        before: int | None,
+        limit: int | None,
+        backward: bool,
+        tenant: str,
+    ) -> Iterator[list[EventRow]]:
+        self._check_usable()
+        after, upper, most = check_bounds(after, before, limit)
+        return reader.read_stream(
+            self._readers,
+            self._url,
+            stream,
+            check_tenant(tenant),
+            after=after,
+            before=upper,
+            limit=most,
+            backward=backward,
+        )
+
+    def _list_streams(self, prefix: str, limit: int, tenant: str | None) -> Iterator[StreamInfo]:
+        last = ("", "")
+        for size in reader.page_sizes(limit):
+            page = self._read_rows("list_streams", (*last, prefix, tenant, size))
+            yield from (_stream_info(*row) for row in page)
+            if len(page) < size:
+                return
+            last = page[-1][:2]
+
+    def _count(self, name: str, parameters: tuple[object, ...]) -> int:
+        count: int = self._read_rows(name, parameters)[0][0]
+        return count
+
+    def _read_rows(self, name: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        return self._read(lambda reading: reading.execute(query(name), parameters).fetchall())
+
+    def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+        self._check_usable()
+        with translated(self._url), self._readers.borrow() as connection:
+            return work(connection)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
+        if os.getpid() != self._process:
+            raise StoreUnavailable(
+                f"{self._url} was opened before this process was forked",
+                hint="Open the store in the process that uses it.",
+            )
+
+
+def _stream_info(
+    stream: str, tenant: str, category: str, version: int, first: int, last: int
+) -> StreamInfo:
+    return StreamInfo(
+        stream=stream,
+        tenant=tenant,
+        category=category,
+        version=version,
+        first_recorded_at=_EPOCH + timedelta(microseconds=first),
+        last_recorded_at=_EPOCH + timedelta(microseconds=last),
+    )
+
+
+def _checkpoint(
+    name: str, store_id: str, position: int, event_id: str, updated_at: int
+) -> Checkpoint:
+    return Checkpoint(
+        name=name,
+        store_id=store_id,
+        position=position,
+        event_id=event_id,
+        updated_at=_EPOCH + timedelta(microseconds=updated_at),
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
