@@ -35,7 +35,9 @@ class Command(TyperCommand):
         """Write the examples as they are typed."""
         write_examples(formatter, self.epilog or "")
         formatter.write_paragraph()
-        formatter.write("Every command also takes -C, --store, --nats, --json, --debug: eskit --help\n")
+        formatter.write(
+            "Every command also takes -C, --store, --nats, --json, --debug: eskit --help\n"
+        )
 
 
 class Examples(TypedDict):

@@ -42,7 +42,9 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
         output.note([("error", "interrupted")])
         return INTERRUPTED
     if debug:
-        output.note(*(line for part in traceback.format_exception(error) for line in part.split("\n")))
+        output.note(
+            *(line for part in traceback.format_exception(error) for line in part.split("\n"))
+        )
     if output.as_json:
         _show_json(error, output)
     else:
@@ -143,7 +145,11 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
         return "SYSTEM_ERROR", f"{where}{error.strerror}", ""
     name = type(error).__name__
     text = f"{name}: {error}" if str(error) else name
-    return "UNEXPECTED", f"Unexpected {text}", "See where it comes from: the same command with --debug"
+    return (
+        "UNEXPECTED",
+        f"Unexpected {text}",
+        "See where it comes from: the same command with --debug",
+    )
 
 
 def _usage_message(error: BaseException) -> str:

@@ -22,15 +22,9 @@ class Root(LazyGroup):
     """Every command of eskit and where it lives."""
 
     table = {
-        "new": Entry(
-            module="eskit.cli.new", help="Start a project, or add to one.", panel=_START
-        ),
-        "gen": Entry(
-            module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START
-        ),
-        "schema": Entry(
-            module="eskit.cli.schema", help="What the protos declare.", panel=_START
-        ),
+        "new": Entry(module="eskit.cli.new", help="Start a project, or add to one.", panel=_START),
+        "gen": Entry(module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START),
+        "schema": Entry(module="eskit.cli.schema", help="What the protos declare.", panel=_START),
         "demo": Entry(
             module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
         ),
@@ -56,20 +50,14 @@ class Root(LazyGroup):
             help="How far each follower of the log has come.",
             panel=_MODELS,
         ),
-        "call": Entry(
-            module="eskit.cli.call", help="Send a command or a query.", panel=_RUN
-        ),
+        "call": Entry(module="eskit.cli.call", help="Send a command or a query.", panel=_RUN),
         "serve": Entry(
             module="eskit.cli.serve",
             help="Run services, relay and projections until Ctrl-C.",
             panel=_RUN,
         ),
-        "relay": Entry(
-            module="eskit.cli.relay", help="Publish the log to NATS.", panel=_RUN
-        ),
-        "nats": Entry(
-            module="eskit.cli.nats", help="Start the embedded NATS server.", panel=_RUN
-        ),
+        "relay": Entry(module="eskit.cli.relay", help="Publish the log to NATS.", panel=_RUN),
+        "nats": Entry(module="eskit.cli.nats", help="Start the embedded NATS server.", panel=_RUN),
     }
 
 

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from eskit.cli.output import Output
-from eskit.errors import ProjectNotFound
+from eskit.errors import BrokerUnavailable, ProjectNotFound
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
     from eskit.project import Project
     from eskit.store.eventstore import EventStore
+
+EMBEDDED = "embedded"
 
 
 @dataclass(kw_only=True)
@@ -68,6 +70,31 @@ class Session:
         from eskit.store.open import open_store
 
         return open_store(self.store_url, create=create)
+
+    def nats_url(self) -> str:
+        """Where NATS is: the URL that is set, or the embedded server of the project.
+
+        Raises BrokerUnavailable when the project's server is not running.
+        """
+        url = self.find_nats()
+        if url is None:
+            self.project  # noqa: B018  # outside of a project say that first
+            raise BrokerUnavailable(
+                "No NATS server of this project is running",
+                hint="Start one in another terminal: eskit serve, or eskit nats start",
+            )
+        return url
+
+    def find_nats(self) -> str | None:
+        """The URL of a NATS server that is set or running, if there is one."""
+        project = self.find_project()
+        if project is None:
+            return self.nats_option or os.environ.get("ESKIT_NATS")
+        if project.nats != EMBEDDED:
+            return project.nats
+        from eskit.runtime.embedded import find_announced
+
+        return find_announced(project.root)
 
     def load_app(self) -> App:
         """The project's application object, not opened."""

@@ -1,0 +1,136 @@
+"""Events on screen and as JSON objects; used by every command that shows events."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from eskit.cli.text import Line, Span, ago, duration, timestamp
+from eskit.cli.values import leaves
+from eskit.errors import EskitError
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
+
+    from eskit.domain.events import Metadata, RecordedEvent
+    from eskit.project import Project
+
+_TYPE_WIDTH = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """What an event's bytes say, or why they could not be read."""
+
+    data: dict[str, Any] | None
+    descriptor: Descriptor | None = None
+    problem: EskitError | None = None
+
+
+def load_event_types(project: Project | None) -> list[str]:
+    """Import the project's generated messages; returns what could not be imported and why."""
+    if project is None or not project.gen_path.is_dir():
+        return []
+    problems = []
+    for path in project.import_paths():
+        if not project.gen_path.is_relative_to(path):
+            continue
+        for file in sorted(project.gen_path.rglob("*_pb2.py")):
+            module = ".".join(file.relative_to(path).with_suffix("").parts)
+            try:
+                importlib.import_module(module)
+            except Exception as error:  # noqa: BLE001  # user code: its events show undecoded
+                problems.append(f"{module}: {type(error).__name__}: {error}")
+    return problems
+
+
+def read_payload(event: RecordedEvent) -> Payload:
+    """Decode the payload; a type or bytes that cannot be read are told, never fatal."""
+    from eskit.schema.jsonmap import to_dict
+
+    try:
+        message = event.message
+        return Payload(data=to_dict(message), descriptor=type(message).DESCRIPTOR)
+    except EskitError as error:
+        return Payload(data=None, problem=error)
+
+
+def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
+    """The event as --json shows it."""
+    found: dict[str, object] = {
+        "global_position": event.global_position,
+        "stream": event.stream,
+        "version": event.version,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "recorded_at": timestamp(event.recorded_at),
+        "tenant": event.tenant,
+        "metadata": metadata_object(event.metadata),
+    }
+    if payload.problem is None:
+        return {**found, "data": payload.data}
+    diagnostic = {
+        "severity": "warning",
+        "code": payload.problem.code,
+        "message": payload.problem.message,
+        "hint": payload.problem.hint,
+    }
+    data = base64.b64encode(event.data).decode("ascii")
+    return {**found, "data_base64": data, "diagnostics": [diagnostic]}
+
+
+def metadata_object(metadata: Metadata) -> dict[str, object]:
+    """Metadata with every key, set or not."""
+    return {
+        "correlation_id": metadata.correlation_id,
+        "causation_id": metadata.causation_id,
+        "command_id": metadata.command_id,
+        "principal_id": metadata.principal_id,
+        "custom": dict(metadata.custom),
+    }
+
+
+def short_type(event_type: str) -> str:
+    """``account.v1.AccountOpenedEvent`` as ``AccountOpened``."""
+    name = event_type.rpartition(".")[2]
+    return name.removesuffix("Event") or name
+
+
+def format_heading(event: RecordedEvent, when: str) -> Line:
+    """Version, type, time and, where known, who: the first line of an event's block."""
+    line: list[Span] = [
+        f"{event.version:>3}  ",
+        (short_type(event.event_type).ljust(_TYPE_WIDTH), "name"),
+        "  ",
+        (when, "dim"),
+    ]
+    if who := format_origin(event.metadata):
+        line += ["  ", (who, "dim")]
+    return line
+
+
+def format_origin(metadata: Metadata) -> str:
+    """Who was behind it, if anybody is named."""
+    return f"by {metadata.principal_id}" if metadata.principal_id else ""
+
+
+def format_fields(payload: Payload, size: int) -> Iterator[Line]:
+    """The payload's fields, one a line; how many bytes there are when it cannot be read."""
+    if payload.problem is not None:
+        yield [("       ", ""), (f"{payload.problem.message} ({size:,} bytes)", "warning")]
+        return
+    fields = list(leaves(payload.data or {}, payload.descriptor))
+    longest = max((len(name) for name, _ in fields), default=0)
+    for name, value in fields:
+        yield ["       ", (name.ljust(longest), "key"), "  ", value]
+
+
+def format_when(moment: datetime, previous: datetime | None, now: datetime) -> str:
+    """How long ago for the first event, how long after its predecessor for the others."""
+    if previous is None or moment < previous:
+        return ago(moment, now)
+    return f"+{duration((moment - previous) / timedelta(seconds=1))}"

@@ -1,0 +1,97 @@
+"""``eskit new``: start a project, or add to one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands import examples, make_app
+from eskit.cli.session import Session, session_of
+from eskit.cli.text import Line, columns, count
+
+if TYPE_CHECKING:
+    from eskit.scaffold.plan import Plan
+
+app = make_app("Start a project, or add to one.")
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, write nothing.")]
+"""The option of every command that creates files."""
+
+
+@app.command(
+    "project",
+    **examples("eskit new project shop", "eskit new project bank --template bank --dry-run"),
+)
+def new_project(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The project and its folder.")],
+    template: Annotated[
+        str, typer.Option(metavar="T", help="What to start from: blank or bank.")
+    ] = "blank",
+    dry_run: DryRun = False,
+) -> None:
+    """Create a folder with a new project in it. Nothing that exists is touched."""
+    from eskit.scaffold.project import new_project as plan_project
+
+    session = session_of(context)
+    target = Path(name)
+    plan = plan_project(target.name, target=session.directory / target, template=template)
+    carry_out(session, plan, dry_run=dry_run)
+
+
+@app.command(
+    "aggregate",
+    **examples("eskit new aggregate proto/account/v1/account.proto"),
+)
+def new_aggregate(
+    context: typer.Context,
+    proto: Annotated[Path, typer.Argument(metavar="PROTO", help="A proto file of the project.")],
+    dry_run: DryRun = False,
+) -> None:
+    """Create a module and a test for each aggregate of a proto file that has none yet."""
+    from eskit.scaffold.aggregate import new_aggregate as plan_aggregate
+
+    session = session_of(context)
+    plan = plan_aggregate(session.project, session.directory / proto)
+    carry_out(session, plan, dry_run=dry_run)
+
+
+def carry_out(session: Session, plan: Plan, *, dry_run: bool) -> None:
+    """Create what the plan says, unless it is only to be shown, and show it."""
+    if not dry_run:
+        plan.apply()
+    session.output.result(plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run))
+
+
+def plan_object(plan: Plan, *, dry_run: bool) -> dict[str, object]:
+    """The plan as --json shows it."""
+    return {
+        "root": str(plan.root),
+        "files": [str(file.path) for file in plan.files],
+        "created": not dry_run,
+        "next_steps": list(plan.next_steps),
+    }
+
+
+def format_plan(plan: Plan, *, dry_run: bool) -> Iterator[Line]:
+    """The files, numbered, and what to do next."""
+    if not plan.files:
+        yield "Nothing to create: everything is there"
+    else:
+        done = "would be created" if dry_run else "created"
+        yield [(f"{count(len(plan.files), 'file')} {done}", "name"), f" in {plan.root}"]
+        yield from columns(
+            [
+                (f"{number}", (str(file.path), "key"), (file.description, "dim"))
+                for number, file in enumerate(plan.files, start=1)
+            ],
+            right=[0],
+        )
+    if plan.next_steps:
+        yield ""
+        yield "Next:"
+        for step in plan.next_steps:
+            yield from (f"  {line}" for line in step.splitlines())

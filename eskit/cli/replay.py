@@ -1,0 +1,155 @@
+"""``eskit replay``: an aggregate's history, event by event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands import examples, make_app
+from eskit.cli.events import format_heading, format_when
+from eskit.cli.session import session_of
+from eskit.cli.stream import Tenant, refuse_unknown
+from eskit.cli.text import Line, Span, count, timestamp, width
+from eskit.cli.times import parse_time
+from eskit.cli.values import format_value, is_default, leaves
+from eskit.domain.streams import category_of, check_stream
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
+
+    from eskit.store.replay import Change, ReplayStep
+
+app = make_app()
+
+
+@app.command(
+    **examples(
+        "eskit replay Account-acc-001",
+        "eskit replay Account-acc-001 --to-version 3",
+        "eskit replay Account-acc-001 --at 2026-05-01T12:00:00Z --json",
+    )
+)
+def replay(
+    context: typer.Context,
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="As in Account-acc-001.")],
+    to_version: Annotated[
+        int | None, typer.Option("--to-version", metavar="N", min=1, help="Stop after version N.")
+    ] = None,
+    at: Annotated[
+        str, typer.Option(metavar="TIME", help="Stop at this time, such as 2026-05-01T12:00Z.")
+    ] = "",
+    tenant: Tenant = "",
+) -> None:
+    """Show an aggregate's state after each of its events, and what each changed.
+
+    The events are folded by the application's own code. With --json one object per line.
+    """
+    from eskit.store.replay import replay as replay_stream
+
+    session = session_of(context)
+    session.output.streaming = True
+    until = parse_time(at) if at else None
+    aggregate = category_of(check_stream(stream))
+    loaded = session.load_app()
+    with session.open_store() as store:
+        version = store.stream_version(stream, tenant)
+        if version == 0:
+            refuse_unknown(store, stream, tenant)
+        kind = loaded.aggregate(aggregate)
+        steps = replay_stream(
+            store,
+            kind,
+            stream,
+            upcasters=loaded.upcasters,
+            to_version=to_version,
+            at=until,
+            tenant=tenant,
+        )
+        if session.output.as_json:
+            for step in steps:
+                session.output.record(step_object(step), ())
+        else:
+            descriptor = kind.__aggregate__.state.DESCRIPTOR
+            heading: Line = [(stream, "name"), f" · {count(version, 'event')} · {aggregate}"]
+            session.output.show(
+                format_replay(heading, steps, descriptor, total=version, now=datetime.now(UTC))
+            )
+
+
+def step_object(step: ReplayStep) -> dict[str, object]:
+    """A step as --json shows it."""
+    return {
+        "version": step.version,
+        "global_position": step.event.global_position,
+        "event_type": step.event.event_type,
+        "recorded_at": timestamp(step.event.recorded_at),
+        "data": _data_of(step),
+        "state": step.state,
+        "changes": [
+            {"path": change.path, "old": change.old, "new": change.new} for change in step.changes
+        ],
+    }
+
+
+def _data_of(step: ReplayStep) -> object:
+    from eskit.schema.jsonmap import to_dict
+
+    return to_dict(step.event.message)
+
+
+def format_replay(
+    heading: Line,
+    steps: Iterator[ReplayStep],
+    descriptor: Descriptor,
+    *,
+    total: int,
+    now: datetime,
+) -> Iterator[Line]:
+    """The heading, a block for each event with what it changed, and the state at the end."""
+    yield heading
+    last: ReplayStep | None = None
+    for step in steps:
+        before = last.event.recorded_at if last else None
+        yield ""
+        yield format_heading(step.event, format_when(step.event.recorded_at, before, now))
+        yield from format_changes(step.changes, descriptor)
+        last = step
+    yield ""
+    if last is None:
+        yield "Nothing had happened yet"
+        return
+    of = "" if last.version == total else f" of {total:,}"
+    yield [(f"State at version {last.version:,}{of}", "name")]
+    yield from format_state(last.state, descriptor)
+
+
+def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Line]:
+    """One change a line: path, old value unless it was unset, new value."""
+    longest = max((len(change.path) for change in changes), default=0)
+    for change in changes:
+        line: list[Span] = ["       ", (change.path.ljust(longest), "key"), "  "]
+        if not is_default(change.old, change.path, descriptor):
+            line += [(format_value(change.old, change.path, descriptor), "old"), " "]
+        new = "nothing" if change.new is None else format_value(change.new, change.path, descriptor)
+        yield [*line, "→ ", (new, "new")]
+
+
+def format_state(state: dict[str, object], descriptor: Descriptor) -> Iterator[Line]:
+    """The fields that are set, two a line where they are short."""
+    cells = [
+        (name, value, width(name) + width(value) + 2) for name, value in leaves(state, descriptor)
+    ]
+    longest = max((size for _, _, size in cells), default=0)
+    per_line = 2 if longest <= _HALF else 1
+    for at in range(0, len(cells), per_line):
+        line: list[Span] = []
+        for name, value, size in cells[at : at + per_line]:
+            line += ["  ", (name, "key"), "  ", value, " " * (longest - size)]
+        yield line
+
+
+_HALF = 34
+"""The widest cell of which two fit on a line of 80 columns."""
