@@ -1,0 +1,38 @@
+"""Names of new projects: a folder, and a package that Python can import."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import sys
+
+from eskit.errors import InvalidArgument
+
+_NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
+_MAX_LENGTH = 40
+_TAKEN = frozenset({"eskit", "eventsourcing", "google", "proto", "tests"})
+
+
+def package_name(project: str) -> str:
+    """The import package of a project: ``my-shop`` gives ``my_shop``.
+
+    Raises InvalidArgument for a name that makes no package, or one that hides another.
+    """
+    package = project.replace("-", "_")
+    if not _NAME.fullmatch(project) or len(project) > _MAX_LENGTH:
+        raise InvalidArgument(
+            f"{project!r} cannot name a project",
+            hint=f"A name has at most {_MAX_LENGTH} characters: a letter from a to z, then "
+            "letters, digits, and single '-' or '_' between them.",
+        )
+    if keyword.iskeyword(package) or keyword.issoftkeyword(package):
+        raise InvalidArgument(
+            f"{project!r} cannot name a project: it is a word of Python itself",
+            hint=f"For example {project}-service.",
+        )
+    if package in sys.stdlib_module_names or package in _TAKEN:
+        raise InvalidArgument(
+            f"{project!r} cannot name a project: it would hide the package {package!r}",
+            hint=f"For example {project}-service.",
+        )
+    return package

@@ -1,0 +1,79 @@
+"""New projects from templates."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import google.protobuf
+
+import eskit
+from eskit.errors import InvalidArgument, TargetExists
+from eskit.resources import templates_dir
+from eskit.scaffold.names import package_name
+from eskit.scaffold.plan import Plan, PlannedFile
+from eskit.scaffold.render import render
+
+_COMMON = "common"
+_QUESTIONS = "copier.yml"
+
+
+def project_templates() -> list[str]:
+    """The names of the templates that `new_project` takes."""
+    return sorted(file.parent.name for file in _templates().glob(f"*/{_QUESTIONS}"))
+
+
+def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
+    """Plan a project called `name` in the new folder `target`.
+
+    Raises InvalidArgument for a name or template that cannot be, TargetExists when the folder
+    is there.
+    """
+    package = package_name(name)
+    _check_template(template)
+    if target.exists() or target.is_symlink():
+        raise TargetExists(f"{target} exists already", hint="Choose another name, or move it away.")
+    if not target.parent.is_dir():
+        raise InvalidArgument(
+            f"{target.parent} is not a folder", hint="Create it first, or go to another one."
+        )
+    data = {
+        "name": name,
+        "package": package,
+        "eskit_version": eskit.__version__,
+        "protobuf_version": google.protobuf.__version__,
+    }
+    files: list[PlannedFile] = []
+    for source in (_COMMON, template):
+        files += render(_templates() / source, data)
+    return Plan(
+        root=target,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        next_steps=_next_steps(target, template),
+    )
+
+
+def _next_steps(target: Path, template: str) -> tuple[str, ...]:
+    if template == "blank":
+        return (
+            f"cd {target.name}",
+            "eskit new aggregate proto/…  # once you have written or copied a proto file",
+            "eskit gen",
+        )
+    return (f"cd {target.name}", "eskit gen", "pytest")
+
+
+def _check_template(template: str) -> None:
+    known = project_templates()
+    if template in known:
+        return
+    nearest = difflib.get_close_matches(template, known, n=1)
+    listed = f"The templates are {', '.join(known)}."
+    raise InvalidArgument(
+        f"There is no project template {template!r}",
+        hint=f"Did you mean {nearest[0]!r}? {listed}" if nearest else listed,
+    )
+
+
+def _templates() -> Path:
+    return templates_dir() / "project"
