@@ -182,7 +182,7 @@ class MemoryStore:
         self._check_open()
         after, upper, most = check_bounds(after, before, limit)
         with self._log.lock:
-            rows = self._log.streams.get((stream, check_tenant(tenant)), [])[after : upper - 1]
+            rows = self._log.streams.get((stream, check_tenant(tenant)), [])[after : max(upper - 1, 0)]
         return iter(rows[::-1][:most] if backward else rows[:most])
 
     def read_all(
@@ -213,7 +213,7 @@ class MemoryStore:
         rows = self._log.rows
         while True:
             with self._log.lock:
-                first, last = after, min(before - 1, len(rows))
+                first, last = after, max(min(before - 1, len(rows)), 0)
                 if backward:
                     first = max(first, last - _PAGE)
                 else:
