@@ -1,0 +1,260 @@
+"""Publishing to JetStream: the relay's outlet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from eskit.credentials.nats import Connection, broker_errors
+from eskit.domain.events import RecordedEvent
+from eskit.errors import BrokerMismatch, BrokerUnavailable
+from eskit.messaging.headers import encode_headers, source_of, stream_subjects, subject_of
+from eskit.messaging.jetstream import (
+    JetStreamError,
+    StoredMessage,
+    StreamState,
+    create_stream,
+    delete_stream,
+    find_stream,
+    last_message,
+)
+from eskit.messaging.relay import LastEvent, OutletState, PublishInterrupted, Relay, RelayStatus
+from eskit.store.eventstore import EventStore
+
+EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+_ACK_TIMEOUT = 5.0
+_LOOK_EVERY = 0.25
+_DUPLICATE_WINDOW = 120
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSettings:
+    """How the JetStream stream keeps events.
+
+    `max_age` in seconds and `max_bytes` are limits for throwing the oldest away; 0 is none. What
+    is None is left to the server and not compared with a stream that exists already.
+    """
+
+    name: str = "EVENTS"
+    prefix: str = "events"
+    replicas: int | None = None
+    max_age: float | None = None
+    max_bytes: int | None = None
+
+    def config(self) -> dict[str, Any]:
+        """The stream's configuration as JetStream wants it."""
+        config: dict[str, Any] = {
+            "name": self.name,
+            "subjects": stream_subjects(self.prefix),
+            "retention": "limits",
+            "storage": "file",
+            "discard": "old",
+            "allow_direct": True,
+            "duplicate_window": _DUPLICATE_WINDOW * 1_000_000_000,
+            "num_replicas": self.replicas or 1,
+        }
+        return {**config, **self._limits()}
+
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Raise BrokerMismatch, naming every difference, if an existing stream does not fit."""
+        wanted: dict[str, Any] = {"retention": "limits", "storage": "file", **self._limits()}
+        if self.replicas is not None:
+            wanted["num_replicas"] = self.replicas
+        differences = [
+            f"{key} is {config.get(key)}, not {value}"
+            for key, value in wanted.items()
+            if config.get(key) != value
+        ]
+        missing = set(stream_subjects(self.prefix)) - set(config.get("subjects") or ())
+        differences += [f"it does not listen to {subject}" for subject in sorted(missing)]
+        if differences:
+            raise BrokerMismatch(
+                f"Stream {self.name} is configured differently: {'; '.join(differences)}",
+                hint="Change the stream or the settings; eskit does not change a stream by itself.",
+            )
+
+    def _limits(self) -> dict[str, Any]:
+        limits: dict[str, Any] = {}
+        if self.max_age is not None:
+            limits["max_age"] = round(self.max_age * 1e9)
+        if self.max_bytes is not None:
+            limits["max_bytes"] = self.max_bytes or -1
+        return limits
+
+
+def nats_relay(
+    store: EventStore,
+    connection: Connection,
+    *,
+    app_name: str,
+    settings: StreamSettings | None = None,
+    on_status: Callable[[RelayStatus], None] | None = None,
+) -> Relay:
+    """A relay from a store to a JetStream stream."""
+    outlet = JetStreamOutlet(
+        connection, settings or StreamSettings(), source=source_of(app_name, store.store_id)
+    )
+    return Relay(store, outlet, on_status=on_status)
+
+
+class JetStreamOutlet:
+    """A JetStream stream that takes one store's events.
+
+    Each publish names the sequence that must be the stream's last, so when one is lost, or
+    somebody else publishes, everything behind it fails instead of slipping in out of order.
+    """
+
+    def __init__(self, connection: Connection, settings: StreamSettings, *, source: str) -> None:
+        self._connection = connection
+        self._settings = settings
+        self._source = source
+        self._acks = _Acks(connection)
+
+    @property
+    def source(self) -> str:
+        """The ``ce-source`` of this store's events."""
+        return self._source
+
+    async def open(self) -> OutletState:
+        """Create the stream, or check the one there is, and say how far it is."""
+        state = await self._open_stream()
+        message = await last_message(self._connection, state.name) if state.messages else None
+        last = _last_event(state.name, message) if message is not None else None
+        return OutletState(
+            name=state.name, created=state.created, sequence=state.last_sequence, last=last
+        )
+
+    async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
+        """Publish all without waiting for each, then wait for the acknowledgement of all."""
+        done = await self._acks.expect(after_sequence, len(events))
+        with self._acks.collecting(), broker_errors("Publishing"):
+            for sequence, event in enumerate(events, start=after_sequence):
+                headers = encode_headers(event, self._source)
+                headers[EXPECTED_LAST_SEQUENCE] = str(sequence)
+                self._check_size(event, headers)
+                await self._connection.publish(
+                    subject_of(event, self._settings.prefix),
+                    event.data,
+                    reply=self._acks.inbox,
+                    headers=headers,
+                )
+                if done.done():
+                    break
+            return await self._acks.wait(done)
+
+    async def discard(self) -> None:
+        """Delete the stream; `open` creates it anew."""
+        await delete_stream(self._connection, self._settings.name)
+
+    def _check_size(self, event: RecordedEvent, headers: Mapping[str, str]) -> None:
+        """The server counts headers too, and cuts the connection instead of answering."""
+        size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items())
+        size += len(event.data) + len("NATS/1.0\r\n\r\n")
+        if size > self._connection.max_payload:
+            raise BrokerMismatch(
+                f"The event at position {event.global_position} is a message of {size} bytes; "
+                f"the NATS server takes {self._connection.max_payload}",
+                hint="Raise max_payload in the server's configuration.",
+            )
+
+    async def _open_stream(self) -> StreamState:
+        state = await find_stream(self._connection, self._settings.name)
+        if state is None:
+            try:
+                return await create_stream(self._connection, self._settings.config())
+            except JetStreamError as error:
+                raise BrokerMismatch(
+                    f"Stream {self._settings.name} cannot be created: {error.message}",
+                    hint="Choose another nats_stream or nats_prefix.",
+                ) from error
+        self._settings.check(state.config)
+        return state
+
+
+class _Acks:
+    """Collects the acknowledgements of one batch at a time; they come back in order."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._batch = 0
+        self._prefix = ""
+        self.inbox = ""
+        self._done: asyncio.Future[int] | None = None
+        self._next = 0
+        self._target = 0
+
+    async def expect(self, after_sequence: int, count: int) -> asyncio.Future[int]:
+        """Get ready for `count` acknowledgements after a sequence."""
+        if not self._prefix:
+            prefix = self._connection.new_inbox()
+            with broker_errors("Publishing"):
+                await self._connection.subscribe(f"{prefix}.*", cb=self._on_ack)
+            self._prefix = prefix
+        self._batch += 1
+        self.inbox = f"{self._prefix}.{self._batch}"
+        self._next, self._target = after_sequence + 1, after_sequence + count
+        self._done = asyncio.get_running_loop().create_future()
+        return self._done
+
+    async def wait(self, done: asyncio.Future[int]) -> int:
+        """The last sequence, when every acknowledgement is there.
+
+        Gives up when none came for some seconds or the connection is lost.
+        """
+        before, since = self._next, time.monotonic()
+        while not done.done():
+            await asyncio.wait([done], timeout=_LOOK_EVERY)
+            if self._next != before:
+                before, since = self._next, time.monotonic()
+            elif not self._connection.is_connected:
+                raise BrokerUnavailable("NATS went away while publishing")
+            elif time.monotonic() - since > _ACK_TIMEOUT:
+                raise PublishInterrupted("JetStream did not acknowledge in time")
+        return done.result()
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Let go of the batch at the end of the block, however it ends."""
+        try:
+            yield
+        finally:
+            if self._done is not None:
+                self._done.cancel()
+            self._done = None
+
+    async def _on_ack(self, message: Msg) -> None:
+        done = self._done
+        if done is None or done.done() or message.subject != self.inbox:
+            return
+        if message.headers is not None:
+            done.set_exception(BrokerUnavailable("No JetStream stream takes the events"))
+            return
+        answer = json.loads(message.data)
+        if "error" in answer or answer.get("seq") != self._next or answer.get("duplicate"):
+            reason = answer.get("error", {}).get("description", "an unexpected sequence")
+            done.set_exception(PublishInterrupted(f"The stream is not where it was: {reason}"))
+            return
+        if self._next == self._target:
+            done.set_result(self._target)
+        self._next += 1
+
+
+def _last_event(stream: str, message: StoredMessage) -> LastEvent:
+    try:
+        return LastEvent(
+            source=message.headers["ce-source"],
+            position=int(message.headers["ce-globalposition"]),
+            event_id=message.headers["ce-id"],
+        )
+    except (KeyError, ValueError) as error:
+        raise BrokerMismatch(
+            f"Message {message.sequence} of stream {stream} was not published by a relay",
+            hint="Give this project a stream and a prefix of its own: nats_stream, nats_prefix.",
+        ) from error

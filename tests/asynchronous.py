@@ -1,0 +1,19 @@
+"""Coroutine tests without a plugin: import the hook in a folder's conftest.py."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from typing import Any
+
+LIMIT = 90
+
+
+def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:
+    """Run a test that is a coroutine function in an event loop of its own, for LIMIT seconds."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments = {name: pyfuncitem.funcargs[name] for name in names}
+    asyncio.run(asyncio.wait_for(pyfuncitem.obj(**arguments), LIMIT))
+    return True

@@ -1,0 +1,52 @@
+"""A real nats-server and a store with events for the tests of messaging."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from eskit.domain.events import Metadata, NewEvent
+from eskit.domain.streams import ANY
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.store.eventstore import EventStore
+from eskit.store.open import open_store
+from tests.asynchronous import pytest_pyfunc_call
+
+__all__ = ["append", "file_store", "pytest_pyfunc_call", "server", "store"]
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedNats]:
+    with EmbeddedNats() as server:
+        yield server
+
+
+@pytest.fixture
+def store() -> Iterator[EventStore]:
+    with open_store("memory://") as store:
+        yield store
+
+
+@pytest.fixture
+def file_store(tmp_path: Path) -> Iterator[EventStore]:
+    with open_store(f"sqlite:///{tmp_path}/log.db?synchronous=normal") as store:
+        yield store
+
+
+def append(store: EventStore, count: int, *, streams: int = 5, tenant: str = "") -> None:
+    """Append `count` events, one at a time, spread over `streams` streams."""
+    for number in range(count):
+        event = NewEvent(
+            StringValue(value=f"event {number}"),
+            metadata=Metadata(
+                correlation_id=f"corr {number}",
+                causation_id="cause-1",
+                command_id=f"cmd-{number}",
+                principal_id="alice",
+                custom={"note": 'ü "quoted" 100%'},
+            ),
+        )
+        store.append(f"Account-{number % streams}", [event], expected_version=ANY, tenant=tenant)

@@ -1,0 +1,95 @@
+"""Events as NATS messages: what goes out comes back the same."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eskit.domain.events import Metadata, RecordedEvent
+from eskit.messaging.headers import (
+    NotAnEvent,
+    decode_event,
+    encode_headers,
+    filter_subjects,
+    source_of,
+    subject_of,
+)
+
+TEXT = st.text(max_size=30)
+
+
+def recorded(stream: str = "Account-a", tenant: str = "", metadata: str = "") -> RecordedEvent:
+    return RecordedEvent(
+        7, stream, 3, "id-7", "bank.v1.Opened", 1_700_000_000_123_456, tenant, metadata, b"\x00\xff"
+    )
+
+
+@given(
+    stream_id=st.text(min_size=1, max_size=40).filter(str.isprintable),
+    metadata=st.builds(
+        Metadata,
+        correlation_id=TEXT,
+        causation_id=TEXT,
+        command_id=TEXT,
+        principal_id=TEXT,
+        custom=st.dictionaries(TEXT, TEXT, max_size=3),
+    ),
+    tenant=st.sampled_from(["", "acme", "a.b-c_d"]),
+)
+def test_an_event_survives_the_way_through_headers(
+    stream_id: str, metadata: Metadata, tenant: str
+) -> None:
+    event = recorded(f"Account-{stream_id}", tenant, metadata.to_json())
+
+    headers = encode_headers(event, source_of("bank", "store-1"))
+    decoded = decode_event(headers, event.data)
+
+    assert decoded == event
+    assert all(value.isascii() and value.isprintable() for value in headers.values())
+
+
+def test_headers_are_those_of_the_cloudevents_binding() -> None:
+    metadata = Metadata(correlation_id="corr 1", principal_id="alice", custom={"k": "v"})
+
+    headers = encode_headers(recorded("Account-ü 1", "acme", metadata.to_json()), "/bank/s1")
+
+    assert headers == {
+        "Nats-Msg-Id": "id-7",
+        "ce-specversion": "1.0",
+        "ce-id": "id-7",
+        "ce-source": "/bank/s1",
+        "ce-type": "bank.v1.Opened",
+        "ce-subject": "Account-%C3%BC%201",
+        "ce-time": "2023-11-14T22:13:20.123456Z",
+        "ce-datacontenttype": "application/protobuf",
+        "ce-streamversion": "3",
+        "ce-globalposition": "7",
+        "ce-correlationid": "corr%201",
+        "ce-tenant": "acme",
+        "ce-metadata": "{%22principal_id%22:%22alice%22,%22custom%22:{%22k%22:%22v%22}}",
+    }
+
+
+def test_subjects_name_aggregate_type_and_event_type_and_tenant() -> None:
+    assert subject_of(recorded(), "events") == "events.Account.bank.v1.Opened"
+    assert subject_of(recorded(tenant="a.b"), "es") == "tenants.a%2Eb.es.Account.bank.v1.Opened"
+
+
+@pytest.mark.parametrize(
+    "headers", [None, {}, {"ce-id": "x"}, {"ce-globalposition": "seven", "ce-subject": "A-1"}]
+)
+def test_a_message_from_elsewhere_is_not_an_event(headers: dict[str, str] | None) -> None:
+    with pytest.raises(NotAnEvent, match="without the headers of an event"):
+        decode_event(headers, b"")
+
+
+def test_filters_become_subjects_that_do_not_overlap() -> None:
+    assert filter_subjects("events") == []
+    assert filter_subjects("events", aggregates=["A", "B"], tenants=["", "t"]) == [
+        "events.A.>",
+        "events.B.>",
+        "tenants.t.events.A.>",
+        "tenants.t.events.B.>",
+    ]
+    assert filter_subjects("events", event_types=["b.v1.X"], tenants=[""]) == ["events.*.b.v1.X"]

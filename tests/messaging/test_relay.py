@@ -1,0 +1,357 @@
+"""The relay: every event of the log once in the JetStream stream, in order, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats
+import pytest
+from google.protobuf.wrappers_pb2 import StringValue
+
+from eskit.credentials.nats import connected
+from eskit.domain.events import NewEvent
+from eskit.domain.streams import ANY
+from eskit.errors import BrokerMismatch, BrokerUnavailable
+from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.relay import CHECKPOINT, Relay
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.store.eventstore import EventStore
+from eskit.store.open import open_store
+
+from tests.messaging.conftest import append
+
+CHILD = """
+import asyncio, sys
+from eskit.credentials.nats import open_nats
+from eskit.messaging.nats import nats_relay
+from eskit.store.open import open_store
+async def main():
+    store = open_store(sys.argv[1])
+    relay = nats_relay(store, await open_nats(sys.argv[2]), app_name="bank")
+    relay.BATCH = 50
+    await relay.run(asyncio.Event())
+asyncio.run(main())
+"""
+
+
+async def published(url: str, stream: str = "EVENTS") -> list[Any]:
+    """Everything in the stream, read with nothing but nats-py."""
+    connection = await nats.connect(url)
+    jetstream = connection.jetstream()
+    total = (await jetstream.stream_info(stream)).state.messages
+    messages = []
+    if total:
+        subscription = await jetstream.subscribe("", stream=stream, ordered_consumer=True)
+        messages = [await subscription.next_msg(timeout=5) for _ in range(total)]
+    await connection.close()
+    return messages
+
+
+def positions(messages: list[Any]) -> list[int]:
+    return [int(message.headers["ce-globalposition"]) for message in messages]
+
+
+def log_of(store: EventStore) -> list[int]:
+    return [event.global_position for event in store.read_all()]
+
+
+@asynccontextmanager
+async def running_relay(store: EventStore, url: str) -> AsyncIterator[Relay]:
+    async with connected(url) as connection:
+        relay = nats_relay(store, connection, app_name="bank")
+        stop = asyncio.Event()
+        task = asyncio.create_task(relay.run(stop))
+        try:
+            yield relay
+        finally:
+            stop.set()
+            await asyncio.wait_for(task, 20)
+
+
+async def until_published(url: str, store: EventStore, within: float = 20) -> list[Any]:
+    """What the stream holds once it holds the whole log, or after `within` seconds."""
+    head = store.head_position()
+    deadline = time.monotonic() + within
+    while True:
+        try:
+            messages = await published(url)
+            if positions(messages)[-1:] == [head] or time.monotonic() > deadline:
+                return messages
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.1)
+
+
+async def relay_once(store: EventStore, url: str, **settings: Any) -> int:
+    async with connected(url) as connection:
+        relay = nats_relay(store, connection, app_name="bank", settings=StreamSettings(**settings))
+        return (await relay.run_once()).published
+
+
+async def test_a_bare_consumer_reads_headers_and_payload(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 3)
+
+    await relay_once(store, server.url)
+    messages = await published(server.url)
+
+    first = next(store.read_all())
+    assert len(messages) == 3
+    assert messages[0].subject == "events.Account.google.protobuf.StringValue"
+    assert StringValue.FromString(messages[0].data).value == "event 0"
+    assert messages[0].headers["ce-source"] == f"/bank/{store.store_id}"
+    assert messages[0].headers["ce-id"] == first.event_id
+    assert messages[0].headers["ce-subject"] == "Account-0"
+    assert messages[0].headers["ce-correlationid"] == "corr%200"
+
+
+async def test_a_second_run_publishes_only_what_is_new(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 2500)
+
+    counts = [await relay_once(store, server.url), await relay_once(store, server.url)]
+    append(store, 3)
+    counts.append(await relay_once(store, server.url))
+
+    assert counts == [2500, 0, 3]
+    assert positions(await published(server.url)) == log_of(store)
+
+
+async def test_the_checkpoint_names_the_last_published_event(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 3)
+
+    await relay_once(store, server.url)
+
+    checkpoint = store.load_checkpoint(CHECKPOINT)
+    last = next(store.read_all(backward=True))
+    assert checkpoint is not None
+    assert (checkpoint.position, checkpoint.event_id) == (last.global_position, last.event_id)
+
+
+async def test_a_running_relay_publishes_what_is_appended_at_once(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    async with running_relay(store, server.url) as relay:
+        append(store, 20)
+        messages = await until_published(server.url, store)
+
+    assert positions(messages) == log_of(store)
+    assert relay.status.state == "stopped"
+    assert relay.status.position == store.head_position()
+
+
+async def test_events_of_tenants_have_subjects_of_their_own(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 1, tenant="acme.eu")
+
+    await relay_once(store, server.url)
+
+    (message,) = await published(server.url)
+    assert message.subject == "tenants.acme%2Eeu.events.Account.google.protobuf.StringValue"
+    assert message.headers["ce-tenant"] == "acme.eu"
+
+
+async def test_the_stream_of_another_store_is_refused(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 2)
+    await relay_once(store, server.url)
+
+    with open_store("memory://") as other:
+        append(other, 5)
+        with pytest.raises(BrokerMismatch, match="is fed by /bank/"):
+            await relay_once(other, server.url)
+
+    assert len(await published(server.url)) == 2
+
+
+async def test_a_stream_that_somebody_else_writes_to_is_refused(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 1)
+    await relay_once(store, server.url)
+    connection = await nats.connect(server.url)
+    await connection.jetstream().publish("events.Account.made.up", b"?")
+    await connection.close()
+
+    with pytest.raises(BrokerMismatch, match="was not published by a relay"):
+        await relay_once(store, server.url)
+
+
+async def test_a_stream_with_work_queue_retention_is_refused_with_what_differs(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    connection = await nats.connect(server.url)
+    await connection.jetstream().add_stream(
+        name="EVENTS", subjects=["events.>"], retention="workqueue"
+    )
+    await connection.close()
+
+    with pytest.raises(BrokerMismatch, match="retention is workqueue, not limits") as caught:
+        await relay_once(store, server.url)
+
+    assert "does not listen to tenants.*.events.>" in str(caught.value)
+
+
+async def test_a_log_restored_to_an_earlier_state_is_noticed(
+    tmp_path: Path, server: EmbeddedNats
+) -> None:
+    with open_store(f"sqlite:///{tmp_path}/log.db") as store:
+        append(store, 2)
+    backup = (tmp_path / "log.db").read_bytes()
+    with open_store(f"sqlite:///{tmp_path}/log.db") as store:
+        append(store, 2)
+        await relay_once(store, server.url)
+    (tmp_path / "log.db").write_bytes(backup)
+
+    with (
+        open_store(f"sqlite:///{tmp_path}/log.db") as store,
+        pytest.raises(BrokerMismatch, match="restored or replaced") as caught,
+    ):
+        try:
+            await relay_once(store, server.url)
+        except BrokerMismatch as error:
+            raise BrokerMismatch(error.hint) from error
+
+    assert caught.value is not None
+
+
+async def test_an_aged_out_stream_goes_on_from_the_checkpoint(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 4)
+    await relay_once(store, server.url)
+    await purge(server.url)
+
+    append(store, 2)
+    count = await relay_once(store, server.url)
+
+    assert count == 2
+    assert positions(await published(server.url)) == log_of(store)[4:]
+
+
+async def test_an_empty_stream_that_is_not_the_one_of_the_checkpoint_is_refused(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 4)
+    await relay_once(store, server.url)
+    with EmbeddedNats() as another:
+        await relay_once(store, another.url)
+    await purge(server.url)
+
+    with pytest.raises(BrokerMismatch, match="empty but was used before"):
+        await relay_once(store, server.url)
+
+
+async def test_a_lost_stream_is_filled_again_from_the_log(store: EventStore) -> None:
+    append(store, 4)
+    with EmbeddedNats() as lost:
+        await relay_once(store, lost.url)
+
+    with EmbeddedNats() as fresh:
+        assert await relay_once(store, fresh.url) == 4
+        assert positions(await published(fresh.url)) == log_of(store)
+
+
+async def test_republish_replaces_what_the_stream_holds(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 4)
+    await relay_once(store, server.url)
+
+    async with connected(server.url) as connection:
+        report = await nats_relay(store, connection, app_name="bank").republish()
+
+    assert report.published == 4
+    assert positions(await published(server.url)) == log_of(store)
+
+
+async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
+    file_store: EventStore, tmp_path: Path
+) -> None:
+    server = EmbeddedNats(tmp_path / "nats").start()
+    port = urlsplit(server.url).port or 0
+    states: list[str] = []
+
+    async with running_relay(file_store, server.url) as relay:
+        relay._on_status = lambda status: states.append(status.state)
+        append(file_store, 300)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(server.pid, number)
+            await asyncio.to_thread(append, file_store, 300)
+            await asyncio.to_thread(server.stop)
+            server = EmbeddedNats(tmp_path / "nats", port=port)
+            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(append, file_store, 300)
+        messages = await until_published(server.url, file_store)
+
+    server.stop()
+    assert positions(messages) == log_of(file_store)
+    assert "away" in states
+
+
+async def test_a_killed_relay_goes_on_without_gap_or_duplicate(
+    file_store: EventStore, server: EmbeddedNats
+) -> None:
+    append(file_store, 3000)
+
+    for moment in (0.02, 0.05, 0.1, 0.2, 0.3):
+        child = subprocess.Popen([sys.executable, "-c", CHILD, file_store.url, server.url])
+        await asyncio.sleep(0.4 + moment)
+        child.kill()
+        child.wait()
+    await relay_once(file_store, server.url)
+
+    assert positions(await published(server.url)) == log_of(file_store)
+
+
+async def test_two_relays_at_once_publish_every_event_once(
+    file_store: EventStore, server: EmbeddedNats
+) -> None:
+    append(file_store, 500)
+
+    async with running_relay(file_store, server.url), running_relay(file_store, server.url):
+        await asyncio.to_thread(append, file_store, 1000)
+        messages = await until_published(server.url, file_store)
+
+    assert positions(messages) == log_of(file_store)
+
+
+async def test_a_broker_that_cannot_be_reached_is_a_clear_error() -> None:
+    with pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1:1 cannot be reached"):
+        async with connected("nats://127.0.0.1:1"):
+            pass
+
+
+@pytest.mark.parametrize("size", [5000, 950])
+async def test_an_event_too_large_for_the_broker_is_named(store: EventStore, size: int) -> None:
+    event = NewEvent(StringValue(value="x" * size))
+    store.append("Account-1", [event], expected_version=ANY)
+
+    with EmbeddedNats(max_payload=1024) as server:
+        with pytest.raises(BrokerMismatch, match="at position 1 is a message of"):
+            await relay_once(store, server.url)
+
+
+async def purge(url: str) -> None:
+    connection = await nats.connect(url)
+    answer = await connection.request("$JS.API.STREAM.PURGE.EVENTS", b"")
+    assert json.loads(answer.data)["success"]
+    await connection.close()
