@@ -1,0 +1,94 @@
+"""A stream event by event, with what each changed."""
+
+from datetime import timedelta
+
+import pytest
+
+from eskit.domain.events import NewEvent
+from eskit.errors import InvalidArgument, StreamNotFound
+from eskit.store.memory import MemoryStore
+from eskit.store.replay import Change, find_changes, replay
+from eskit.store.repository import Repository
+from eskit.testing.store_contract import SettableClock
+from tests.ledger import UPCASTERS, DepositedEvent, Ledger, LimitedEvent, OpenedEventV1
+
+
+@pytest.fixture
+def clock():
+    return SettableClock()
+
+
+@pytest.fixture
+def store(clock):
+    with MemoryStore(clock=clock) as store:
+        for message in (
+            OpenedEventV1(name="ann"),
+            DepositedEvent(amount=5),
+            LimitedEvent(amount=100),
+            DepositedEvent(amount=7),
+        ):
+            store.append(
+                "Ledger-l-1",
+                [NewEvent(message)],
+                expected_version=store.stream_version("Ledger-l-1"),
+            )
+            clock.move(hours=1)
+        yield store
+
+
+def run(store, stream="Ledger-l-1", **bounds):
+    return list(replay(store, Ledger, stream, upcasters=UPCASTERS, **bounds))
+
+
+def changes(step):
+    return [(change.path, change.old, change.new) for change in step.changes]
+
+
+def test_every_step_shows_the_event_and_what_it_changed(store):
+    steps = run(store)
+
+    assert [step.version for step in steps] == [1, 2, 3, 4]
+    assert steps[0].event.event_type == "tests.ledger.v1.OpenedEventV1"
+    assert changes(steps[0]) == [("owner", "", "Ann")]
+    assert changes(steps[1]) == [("balance", "0", "5"), ("notes.0", None, "5 at 2")]
+    assert changes(steps[2]) == [("limit", None, {"amount": "100"})]
+    assert changes(steps[3]) == [("balance", "5", "12"), ("notes.1", None, "7 at 4")]
+
+
+def test_the_last_step_is_what_the_application_loads(store):
+    loaded = Repository(store, Ledger, upcasters=UPCASTERS).load("l-1")
+
+    last = run(store)[-1]
+
+    assert last.version == loaded.version
+    assert last.state["balance"] == str(loaded.state.balance)
+
+
+def test_a_replay_ends_at_a_version_or_a_time(store, clock):
+    assert [step.version for step in run(store, to_version=2)] == [1, 2]
+    assert [step.version for step in run(store, at=clock.now - timedelta(hours=3))] == [1, 2]
+    assert run(store, at=clock.now - timedelta(days=1)) == []
+
+
+def test_a_replay_of_nothing_says_so_at_once(store):
+    with pytest.raises(StreamNotFound):
+        replay(store, Ledger, "Ledger-l-9")
+    with pytest.raises(InvalidArgument):
+        replay(store, Ledger, "Account-1")
+    with pytest.raises(InvalidArgument):
+        replay(store, Ledger, "Ledger-l-1", to_version=0)
+
+
+def test_changes_have_dotted_paths():
+    old = {"a": {"b": 1, "gone": 2}, "list": [1, {"c": 2}], "same": [1]}
+    new = {"a": {"b": 3}, "list": [1, {"c": 4}, 5], "same": [1], "new": True}
+
+    found = list(find_changes(old, new))
+
+    assert found == [
+        Change(path="a.b", old=1, new=3),
+        Change(path="a.gone", old=2, new=None),
+        Change(path="list.1.c", old=2, new=4),
+        Change(path="list.2", old=None, new=5),
+        Change(path="new", old=None, new=True),
+    ]
