@@ -182,7 +182,9 @@ class MemoryStore:
         self._check_open()
         after, upper, most = check_bounds(after, before, limit)
         with self._log.lock:
-            rows = self._log.streams.get((stream, check_tenant(tenant)), [])[after : max(upper - 1, 0)]
+            rows = self._log.streams.get((stream, check_tenant(tenant)), [])[
+                after : max(upper - 1, 0)
+            ]
         return iter(rows[::-1][:most] if backward else rows[:most])
 
     def read_all(

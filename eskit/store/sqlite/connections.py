@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from eskit.errors import StoreUnavailable
 from eskit.store.sqlite.errors import primary_code
 
+Result = TypeVar("Result")
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
 _READER_BUSY_TIMEOUT = 5.0
 
@@ -28,27 +30,33 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
 
 
 def begin_immediate(connection: sqlite3.Connection, url: str, timeout: float) -> None:
-    """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable.
+    """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if primary_code(error) != sqlite3.SQLITE_BUSY:
+            raise
+        wait_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), url, timeout)
+
+
+def wait_while_busy(work: Callable[[], Result], url: str, timeout: float) -> Result:
+    """Try until the file is free, at most `timeout` seconds; then StoreUnavailable.
 
     SQLite's own busy handler sleeps ever longer, so that under load some processes never get
     their turn; short random waits share the lock evenly.
     """
-    deadline = 0.0
+    deadline = time.monotonic() + timeout
     while True:
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            return work()
         except sqlite3.OperationalError as error:
             if primary_code(error) != sqlite3.SQLITE_BUSY:
                 raise
-        else:
-            return
-        now = time.monotonic()
-        deadline = deadline or now + timeout
-        if now >= deadline:
-            raise StoreUnavailable(
-                f"{url} was locked by another process for {timeout:g} s",
-                hint="Try again when it has finished, or raise ?busy_timeout=SECONDS.",
-            )
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(
+                    f"{url} was locked by another process for {timeout:g} s",
+                    hint="Try again when it has finished, or raise ?busy_timeout=SECONDS.",
+                ) from error
         time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
 
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eskit.errors import StoreNotRecognised, StoreUnavailable
-from eskit.store.sqlite.connections import connect
+from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
 _READ_WRITE = "rw"
 _READ_ONLY_FOLDER = "ro&immutable=1"
+_NOTHING_CAN_BE_WRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +34,23 @@ def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFi
     if path.is_dir():
         raise StoreNotRecognised(f"{url} is a folder", hint="Name a file in it.")
     try:
-        return _open(
+        return _open_when_free(
             path, url, create=create, timeout=timeout, mode="rwc" if create else _READ_WRITE
         )
     except sqlite3.OperationalError as error:
-        # In WAL mode even a reader needs to write beside the file, unless nobody else can.
+        # In WAL mode even a reader writes beside the file. Where it cannot, it can still read a
+        # file that nobody has open: one without a WAL.
         alone = path.exists() and not Path(f"{path}-wal").exists()
-        if primary_code(error) != sqlite3.SQLITE_CANTOPEN or not alone:
+        if primary_code(error) not in _NOTHING_CAN_BE_WRITTEN or not alone:
             raise
-        return _open(path, url, create=False, timeout=timeout, mode=_READ_ONLY_FOLDER)
+        return _open_when_free(path, url, create=False, timeout=timeout, mode=_READ_ONLY_FOLDER)
+
+
+def _open_when_free(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
+    """Wait for another process that is creating the same store."""
+    return wait_while_busy(
+        lambda: _open(path, url, create=create, timeout=timeout, mode=mode), url, timeout
+    )
 
 
 def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
@@ -53,17 +62,10 @@ def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> O
                     f"{url} is an empty file, not an eskit store",
                     hint="Remove it, or create the store: eskit store init",
                 )
-            _use_wal(connection, timeout)
+            connection.execute("PRAGMA journal_mode = WAL")
             create_schema(connection, url, timeout)
         check_schema(connection, url)
         read_mode = mode if mode == _READ_ONLY_FOLDER else _READ_WRITE
         return OpenedFile(store_id=read_store_id(connection, url), read_mode=read_mode)
     finally:
         connection.close()
-
-
-def _use_wal(connection: sqlite3.Connection, timeout: float) -> None:
-    """Switch to WAL; another process that is doing the same is waited for."""
-    connection.execute(f"PRAGMA busy_timeout = {int(timeout * 1000)}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA busy_timeout = 0")

@@ -1,0 +1,241 @@
+"""The file of a SQLite store: what is refused, what is read, what survives."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+
+import pytest
+
+from eskit.domain.streams import ANY
+from eskit.errors import (
+    SchemaOutdated,
+    SchemaTooNew,
+    StoreNotRecognised,
+    StoreUnavailable,
+)
+from eskit.store.open import open_store
+from eskit.store.sqlite import schema
+from eskit.testing.store_contract import text, texts
+
+URL = "sqlite:///log.db"
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A store with two events, closed."""
+    with open_store(URL) as store:
+        store.append("Account-1", texts("a", "b"), expected_version=ANY)
+    return tmp_path / "log.db"
+
+
+def set_pragma(path, name, value):
+    connection = sqlite3.connect(path)
+    connection.execute(f"PRAGMA {name} = {value}")
+    connection.close()
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_file_that_is_not_sqlite_is_refused_and_untouched(tmp_path, create):
+    path = tmp_path / "log.db"
+    path.write_text("not a database " * 100)
+    before = path.read_bytes()
+
+    with pytest.raises(StoreNotRecognised, match="not a SQLite database"):
+        open_store(URL, create=create)
+
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_the_database_of_something_else_is_refused_and_untouched(tmp_path, create):
+    path = tmp_path / "log.db"
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreNotRecognised, match="not an eskit store"):
+        open_store(URL, create=create)
+
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_becomes_a_store_only_when_creating(tmp_path):
+    (tmp_path / "log.db").touch()
+
+    with pytest.raises(StoreNotRecognised, match="empty"):
+        open_store(URL, create=False)
+    with open_store(URL) as store:
+        store.append("Account-1", texts("a"), expected_version=ANY)
+
+
+def test_a_folder_is_refused(tmp_path):
+    (tmp_path / "log.db").mkdir()
+
+    with pytest.raises(StoreNotRecognised):
+        open_store(URL)
+
+
+def test_a_store_of_a_newer_eskit_is_refused(stored):
+    set_pragma(stored, "user_version", schema.current_version() + 1)
+
+    with pytest.raises(SchemaTooNew, match="schema version"):
+        open_store(URL)
+
+
+def test_a_store_of_an_older_eskit_is_refused_until_it_is_migrated(stored):
+    set_pragma(stored, "user_version", schema.current_version() - 1)
+
+    with pytest.raises(SchemaOutdated) as outdated:
+        open_store(URL)
+
+    assert "eskit store migrate" in outdated.value.hint
+
+
+def test_a_truncated_store_is_refused(stored):
+    stored.write_bytes(stored.read_bytes()[:5000])
+
+    with pytest.raises(StoreNotRecognised), open_store(URL) as store:
+        list(store.read_all())
+
+
+def test_another_process_that_holds_the_lock_is_waited_for_and_then_named(stored):
+    other = sqlite3.connect(stored, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    with open_store(f"{URL}?busy_timeout=0.05") as store:
+        with pytest.raises(StoreUnavailable, match="locked by another process"):
+            store.append("Account-1", texts("c"), expected_version=ANY)
+        assert store.head_position() == 2
+        other.execute("ROLLBACK")
+        assert store.append("Account-1", texts("c"), expected_version=ANY).version == 3
+    other.close()
+
+
+def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
+    with open_store(URL) as store:
+        store.append("Account-1", texts("c"), expected_version=ANY)
+        connection = store._writer._connection
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            store.append("Account-1", [text("x" * 1_000_000)], expected_version=ANY)
+
+        connection.execute("PRAGMA max_page_count = 1000000")
+        assert store.append("Account-1", texts("d"), expected_version=3).version == 4
+        assert store.count_events() == 4
+
+
+READ_ONLY = """
+import os, sys
+from google.protobuf.wrappers_pb2 import StringValue
+from eskit import ANY, NewEvent, StoreUnavailable, open_store
+import eskit.store.sqlite.store
+if os.getuid() == 0:  # root may write everything: become nobody
+    os.setgid(65534); os.setuid(65534)
+url, create = sys.argv[1:]
+with open_store(url, create=create == "create") as store:
+    print(len(list(store.read_all())), store.stream_version("Account-1"))
+    try:
+        store.append("Account-1", [NewEvent(StringValue(value="c"))], expected_version=ANY)
+    except StoreUnavailable as error:
+        print(error)
+"""
+
+
+@pytest.mark.parametrize("create", ["create", "existing"])
+@pytest.mark.parametrize("folder_mode", [0o777, 0o555])
+def test_a_read_only_file_is_read_and_refuses_appends(stored, folder_mode, create):
+    # A folder of its own under the one for temporary files, where nobody may look too.
+    with tempfile.TemporaryDirectory() as folder:
+        path = shutil.copy(stored, folder)
+        os.chmod(path, 0o444)
+        os.chmod(folder, folder_mode)
+
+        run = subprocess.run(
+            [sys.executable, "-c", READ_ONLY, f"sqlite:///{path}", create],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        os.chmod(folder, 0o700)
+
+    assert run.stderr == ""
+    assert run.stdout.splitlines()[0] == "2 2"
+    assert "is read-only" in run.stdout.splitlines()[1]
+
+
+def test_a_store_that_was_forked_refuses_and_leaves_the_parent_alone(stored):
+    with open_store(URL) as store:
+        store.append("Account-1", texts("c"), expected_version=ANY)
+        child = os.fork()
+        if child == 0:
+            try:
+                store.append("Account-1", texts("d"), expected_version=ANY)
+            except StoreUnavailable:
+                store.close()
+                os._exit(0)
+            os._exit(1)
+
+        _, status = os.waitpid(child, 0)
+
+        assert os.waitstatus_to_exitcode(status) == 0
+        assert store.append("Account-1", texts("e"), expected_version=3).version == 4
+
+
+def test_a_copy_of_the_file_is_a_store_of_the_same_id(stored, tmp_path):
+    with open_store(URL) as store:
+        original = store.store_id
+    shutil.copy(stored, tmp_path / "copy.db")
+
+    with open_store("sqlite:///copy.db") as copy:
+        assert copy.store_id == original
+
+
+def test_two_stores_have_different_ids():
+    with open_store("sqlite:///one.db") as one, open_store("sqlite:///two.db") as two:
+        assert one.store_id != two.store_id
+
+
+def test_no_transaction_stays_open_between_pages(stored):
+    with open_store(URL) as store:
+        for _ in range(3):
+            store.append("Account-1", texts(*"abcdefgh" * 20), expected_version=ANY)
+        reading = store.read_all()
+        next(reading)
+
+        connection = sqlite3.connect(stored, isolation_level=None)
+        store.append("Account-1", texts("late"), expected_version=ANY)
+        busy, pages, moved = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.close()
+
+        assert (busy, pages, moved) == (0, 0, 0)
+        assert [event.message.value for event in reading][-1] == "late"
+
+
+@pytest.mark.parametrize("filters", [{}, {"event_types": ["google.protobuf.StringValue"]}])
+def test_reads_use_an_index_and_never_sort(stored, filters):
+    statements = []
+    with open_store(URL) as store:
+        with store._readers.borrow() as connection:
+            connection.set_trace_callback(statements.append)
+        list(store.read_all(categories=["Account", "Order"], **filters))
+        list(store.read_all())
+        list(store.read_stream("Account-1", backward=True))
+
+    connection = sqlite3.connect(stored)
+    plans = [
+        row[3]
+        for statement in statements
+        if "FROM events" in statement
+        for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+    connection.close()
+    assert plans
+    assert not [plan for plan in plans if "B-TREE" in plan or plan.startswith("SCAN e")]

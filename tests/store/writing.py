@@ -1,0 +1,37 @@
+"""A process that appends to one stream as fast as it can and reports how each append ended.
+
+Run as ``python writing.py URL STREAM COUNT``; prints one line per outcome.
+"""
+
+import sys
+from collections import Counter
+
+from google.protobuf.wrappers_pb2 import StringValue
+
+from eskit import NewEvent, VersionConflict, open_store
+
+
+def main(url: str, stream: str, count: int) -> None:
+    outcomes: Counter[str] = Counter()
+    with open_store(url) as store:
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for number in range(count):
+            version = store.stream_version(stream)
+            try:
+                store.append(
+                    stream, [NewEvent(StringValue(value=str(number)))], expected_version=version
+                )
+                outcomes["appended"] += 1
+            except VersionConflict as conflict:
+                assert conflict.actual > version
+                outcomes["conflict"] += 1
+            except BaseException as error:
+                outcomes[type(error).__name__] += 1
+                raise
+    for outcome, times in outcomes.items():
+        print(outcome, times)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
