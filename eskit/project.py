@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from eskit.errors import EskitError, ProjectInvalid, ProjectNotFound
 
@@ -288,7 +289,8 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
 
 
 def _absolute(url: str, root: Path) -> str:
+    """In a URL the path is percent-encoded, so the root has to be as well."""
     if not url.startswith(_SQLITE) or url.startswith(_SQLITE + "/"):
         return url
-    path, question, options = url.removeprefix(_SQLITE).partition("?")
-    return f"{_SQLITE}{(root / path).as_posix()}{question}{options}"
+    encoded = root.as_posix().translate({ord(c): quote(c) for c in "%?#"})
+    return f"{_SQLITE}{encoded}/{url.removeprefix(_SQLITE)}"
