@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -23,12 +25,13 @@ class PlannedFile:
 class Plan:
     """Files to create below `root`, in order, and what the user does next.
 
-    `next_steps` are lines to show as they are: commands to run, or code to add to a file that
-    exists. Making a plan changes nothing.
+    With `creates_root` the root itself is new, too. `next_steps` are texts to show as they are:
+    commands to run, or code to add to a file that exists. Making a plan changes nothing.
     """
 
     root: Path
     files: tuple[PlannedFile, ...]
+    creates_root: bool = False
     next_steps: tuple[str, ...] = ()
 
     def apply(self) -> list[Path]:
@@ -38,7 +41,7 @@ class Plan:
         then nothing was created. No file that exists is ever changed.
         """
         try:
-            return self._add_files() if self.root.is_dir() else self._create_root()
+            return self._create_root() if self.creates_root else self._add_files()
         except FileExistsError as error:
             raise TargetExists(
                 f"{error.filename} exists already", hint="Move it away, or choose another name."
@@ -55,6 +58,8 @@ class Plan:
             built = Path(scratch) / self.root.name
             for file in self.files:
                 _write_new(built / file.path, file.content)
+            if self.root.exists() or self.root.is_symlink():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(self.root))
             built.rename(self.root)
         return self._paths()
 

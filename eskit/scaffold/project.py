@@ -48,6 +48,7 @@ def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
         files += render(_templates() / source, data)
     return Plan(
         root=target,
+        creates_root=True,
         files=tuple(sorted(files, key=lambda file: file.path)),
         next_steps=_next_steps(target, template),
     )

@@ -1,0 +1,115 @@
+"""New projects: what is planned, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from eskit.errors import InvalidArgument, TargetExists
+from eskit.project import find_project
+from eskit.scaffold.project import new_project, project_templates
+
+
+def test_the_templates_are_those_there_are() -> None:
+    assert project_templates() == ["bank", "blank"]
+
+
+@pytest.mark.parametrize("template", ["bank", "blank"])
+def test_every_planned_file_says_what_it_is_for(tmp_path: Path, template: str) -> None:
+    plan = new_project("shop", target=tmp_path / "shop", template=template)
+
+    assert [file.path for file in plan.files if not file.description] == []
+    assert not (tmp_path / "shop").exists()
+
+
+def test_no_file_of_a_template_is_left_unrendered(tmp_path: Path) -> None:
+    for template in project_templates():
+        plan = new_project("my-shop", target=tmp_path / "shop", template=template)
+
+        for file in plan.files:
+            assert b"{{" not in file.content
+            assert "{" not in str(file.path)
+            assert file.path.suffix != ".jinja"
+
+
+def test_a_name_with_dashes_is_a_folder_and_a_package(tmp_path: Path) -> None:
+    new_project("my-shop", target=tmp_path / "my-shop").apply()
+
+    project = find_project(tmp_path / "my-shop")
+
+    assert project.app == "my_shop.app:app"
+    assert project.gen_path == tmp_path / "my-shop" / "my_shop" / "gen"
+    assert project.store == f"sqlite:///{tmp_path}/my-shop/my_shop.db"
+    assert (tmp_path / "my-shop" / "my_shop" / "app.py").is_file()
+
+
+def test_copier_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    new_project("shop", target=tmp_path / "shop").apply()
+
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_copier_settings_of_the_user_do_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "settings.yml"
+    settings.write_text("defaults: {package: other_package}\ntrust: [")
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", os.fspath(settings))
+
+    plan = new_project("shop", target=tmp_path / "shop")
+
+    assert "shop/app.py" in [str(file.path) for file in plan.files]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "Shop", "1shop", "my shop", "shop.py", "../shop", "shop-", "my--shop", "käse", "s" * 41],
+)
+def test_a_name_that_makes_no_package_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot name a project") as caught:
+        new_project(name, target=tmp_path / "shop")
+
+    assert "a letter from a to z" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("class", "a word of Python"),
+        ("queue", "hide the package 'queue'"),
+        ("eskit", "hide the package 'eskit'"),
+        ("tests", "hide the package 'tests'"),
+    ],
+)
+def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, reason: str) -> None:
+    with pytest.raises(InvalidArgument, match=reason):
+        new_project(name, target=tmp_path / name)
+
+
+def test_an_unknown_template_lists_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="no project template 'bnk'") as caught:
+        new_project("shop", target=tmp_path / "shop", template="bnk")
+
+    assert caught.value.hint == "Did you mean 'bank'? The templates are bank, blank."
+
+
+@pytest.mark.parametrize("template", ["common", "../aggregate", ""])
+def test_only_templates_are_templates(tmp_path: Path, template: str) -> None:
+    with pytest.raises(InvalidArgument, match="no project template"):
+        new_project("shop", target=tmp_path / "shop", template=template)
+
+
+def test_a_target_that_exists_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+
+    for name in ("folder", "dangling"):
+        with pytest.raises(TargetExists, match="exists already"):
+            new_project("shop", target=tmp_path / name)
+
+
+def test_a_target_in_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="is not a folder"):
+        new_project("shop", target=tmp_path / "nowhere" / "shop")
