@@ -210,9 +210,7 @@ class EventStoreContract:
             store.append("Account-1", [], expected_version=2)
 
     @pytest.mark.parametrize("stream", ["", "Account", "Account-", "1-a", "-a", "Account-a\nb"])
-    def test_a_stream_must_be_named_after_type_and_id(
-        self, store: EventStore, stream: str
-    ) -> None:
+    def test_a_stream_must_be_named_after_type_and_id(self, store: EventStore, stream: str) -> None:
         with pytest.raises(InvalidArgument):
             store.append(stream, texts("a"), expected_version=ANY)
 
@@ -231,9 +229,7 @@ class EventStoreContract:
 
     def test_text_that_is_not_unicode_is_refused(self, store: EventStore) -> None:
         with pytest.raises(InvalidArgument):
-            store.append(
-                "Account-1", [text("a", claim("email", "\ud800"))], expected_version=ANY
-            )
+            store.append("Account-1", [text("a", claim("email", "\ud800"))], expected_version=ANY)
 
         assert store.head_position() == 0
 
@@ -259,9 +255,7 @@ class EventStoreContract:
     def test_a_thousand_events_of_one_second_keep_their_order(self, store: EventStore) -> None:
         for first in range(0, 1100, 11):
             stream = f"Account-{first % 7}"
-            store.append(
-                stream, [number(first + step) for step in range(11)], expected_version=ANY
-            )
+            store.append(stream, [number(first + step) for step in range(11)], expected_version=ANY)
 
         events = list(store.read_all())
 
@@ -298,8 +292,7 @@ class EventStoreContract:
             writing = [pool.submit(write, writer) for writer in range(4)]
             while len(seen) < 100 and store.wait(seen[-1] if seen else 0, 10):
                 seen += [
-                    event.global_position
-                    for event in store.read_all(after=seen[-1] if seen else 0)
+                    event.global_position for event in store.read_all(after=seen[-1] if seen else 0)
                 ]
             for future in writing:
                 future.result()
@@ -501,9 +494,7 @@ class EventStoreContract:
 
     def test_a_stream_may_claim_again_what_it_has(self, store: EventStore) -> None:
         for version in range(2):
-            store.append(
-                "Account-1", [text("a", claim("email", "a@b"))], expected_version=version
-            )
+            store.append("Account-1", [text("a", claim("email", "a@b"))], expected_version=version)
 
         assert store.find_claim("email", "a@b") == "Account-1"
 
@@ -514,9 +505,7 @@ class EventStoreContract:
 
         assert store.find_claim("email", "a@b") == "Account-1"
 
-    def test_releasing_what_another_has_does_not_let_one_claim_it(
-        self, store: EventStore
-    ) -> None:
+    def test_releasing_what_another_has_does_not_let_one_claim_it(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("email", "a@b"))], expected_version=ANY)
 
         with pytest.raises(ClaimTaken):
@@ -528,9 +517,7 @@ class EventStoreContract:
 
     # --- command ids ---
 
-    def test_a_repeated_command_is_answered_with_its_first_result(
-        self, store: EventStore
-    ) -> None:
+    def test_a_repeated_command_is_answered_with_its_first_result(self, store: EventStore) -> None:
         first = store.append(
             "Account-1", texts("a", "b"), expected_version=0, command=command("c1")
         )

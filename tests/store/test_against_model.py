@@ -1,0 +1,209 @@
+"""Both stores against a plain model, through any sequence of operations."""
+
+import shutil
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from eskit.domain.claims import claim, release
+from eskit.domain.commands import AppendResult, Command
+from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS
+from eskit.errors import ClaimTaken, CommandIdReused, VersionConflict
+from eskit.store.memory import MemoryLog, MemoryStore
+from eskit.store.sqlite.store import SqliteStore
+from eskit.testing.store_contract import COMMAND_TTL, SettableClock, text
+
+STREAMS = st.sampled_from(["Account-1", "Account-2", "Order-1"])
+TENANTS = st.sampled_from(["", "acme"])
+CHANGES = st.builds(
+    lambda make, value: make("name", value),
+    st.sampled_from([claim, release]),
+    st.sampled_from(["x", "y"]),
+)
+EVENTS = st.lists(st.lists(CHANGES, max_size=2), max_size=3)
+EXPECTED = st.sampled_from([ANY, NO_STREAM, STREAM_EXISTS, 0, 1, 2, "right"])
+COMMANDS = st.none() | st.builds(
+    Command,
+    id=st.sampled_from(["c1", "c2", "c3"]),
+    fingerprint=st.sampled_from(["Open", "Close"]),
+    response=st.binary(max_size=3),
+)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """The model: lists and dicts, changed only when the rules of the port allow it."""
+
+    def __init__(self):
+        super().__init__()
+        self.clock = SettableClock()
+        self.log = []
+        self.versions = defaultdict(int)
+        self.last_positions = defaultdict(int)
+        self.owners = {}
+        self.commands = {}
+        self.store = self.open()
+
+    @rule(
+        stream=STREAMS,
+        tenant=TENANTS,
+        events=EVENTS,
+        expected=EXPECTED,
+        command=COMMANDS,
+    )
+    def append(self, stream, tenant, events, expected, command):
+        version = self.versions[stream, tenant]
+        expected = version if expected == "right" else expected
+        should = self.expectation(stream, tenant, events, expected, command)
+
+        try:
+            outcome = self.store.append(
+                stream,
+                [text(f"{len(self.log)}-{i}", *changes) for i, changes in enumerate(events)],
+                expected_version=expected,
+                command=command,
+                tenant=tenant,
+            )
+        except (VersionConflict, ClaimTaken, CommandIdReused) as error:
+            outcome = type(error)
+
+        if isinstance(should, dict):
+            assert isinstance(outcome, AppendResult)
+            self.accept(stream, tenant, events, command, should, outcome)
+        else:
+            assert outcome == should
+
+    def expectation(self, stream, tenant, events, expected, command):
+        """The error, the first result, or the claims as they will be."""
+        version = self.versions[stream, tenant]
+        if command and (first := self.remembered(command.id, tenant)):
+            _, fingerprint, first_stream, result = first
+            if (fingerprint, first_stream) != (command.fingerprint, stream):
+                return CommandIdReused
+            return result
+        rules = {ANY: True, NO_STREAM: version == 0, STREAM_EXISTS: version > 0}
+        if not rules.get(expected, expected == version):
+            return VersionConflict
+        owners = dict(self.owners)
+        for change in (change for changes in events for change in changes):
+            key = (tenant, change.index, change.value)
+            if change.operation == "claim":
+                if owners.setdefault(key, stream) != stream:
+                    return ClaimTaken
+            elif owners.get(key) == stream:
+                del owners[key]
+        return owners
+
+    def accept(self, stream, tenant, events, command, owners, outcome):
+        for number in range(len(events)):
+            self.versions[stream, tenant] += 1
+            self.log.append((stream, tenant, self.versions[stream, tenant]))
+            if number == len(events) - 1:
+                self.last_positions[stream, tenant] = outcome.global_position
+        self.owners = owners
+        result = AppendResult(
+            version=self.versions[stream, tenant],
+            global_position=self.last_positions[stream, tenant],
+            response=command.response if command else b"",
+        )
+        assert outcome == result
+        if command:
+            first = AppendResult(
+                version=result.version,
+                global_position=result.global_position,
+                already_processed=True,
+                response=result.response,
+            )
+            self.commands[tenant, command.id] = (
+                self.clock.now,
+                command.fingerprint,
+                stream,
+                first,
+            )
+
+    def remembered(self, command_id, tenant):
+        record = self.commands.get((tenant, command_id))
+        return record if record and record[0] >= self.clock.now - COMMAND_TTL else None
+
+    @rule(days=st.sampled_from([-1, 1, 8]))
+    def move_the_clock(self, days):
+        self.clock.move(days=days)
+
+    @rule()
+    def reopen(self):
+        self.store.close()
+        self.store = self.open()
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data(), backward=st.booleans())
+    def read_a_part(self, data, backward):
+        positions = [event.global_position for event in self.store.read_all()]
+        after = data.draw(st.sampled_from([0, *positions]))
+        before = data.draw(st.sampled_from([*positions, positions[-1] + 1]))
+        limit = data.draw(st.integers(0, 4))
+
+        part = self.store.read_all(
+            after=after, before=before, limit=limit, backward=backward, categories=["Account"]
+        )
+
+        matching = [
+            position
+            for position, (stream, _, _) in zip(positions, self.log, strict=True)
+            if after < position < before and stream.startswith("Account-")
+        ]
+        if backward:
+            matching.reverse()
+        assert [event.global_position for event in part] == matching[:limit]
+
+    @invariant()
+    def the_store_is_the_model(self):
+        events = list(self.store.read_all())
+        positions = [event.global_position for event in events]
+        times = [event.recorded_at for event in events]
+        assert [(event.stream, event.tenant, event.version) for event in events] == self.log
+        assert positions == sorted(set(positions))
+        assert times == sorted(times)
+        for (stream, tenant), version in self.versions.items():
+            assert self.store.stream_version(stream, tenant) == version
+        for tenant in ("", "acme"):
+            for value in ("x", "y"):
+                owner = self.owners.get((tenant, "name", value))
+                assert self.store.find_claim("name", value, tenant) == owner
+            for command_id in ("c1", "c2", "c3"):
+                known = self.remembered(command_id, tenant) is not None
+                assert (self.store.find_command(command_id, tenant) is not None) == known
+
+    def teardown(self):
+        self.store.close()
+
+
+class MemoryMachine(StoreMachine):
+    def __init__(self):
+        self.memory = MemoryLog()
+        super().__init__()
+
+    def open(self):
+        return MemoryStore(log=self.memory, clock=self.clock)
+
+
+class SqliteMachine(StoreMachine):
+    def __init__(self):
+        self.folder = Path(tempfile.mkdtemp())
+        super().__init__()
+
+    def open(self):
+        path = self.folder / "log.db"
+        return SqliteStore(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
+
+    def teardown(self):
+        super().teardown()
+        shutil.rmtree(self.folder)
+
+
+TestMemory = MemoryMachine.TestCase
+TestMemory.settings = settings(max_examples=60, stateful_step_count=30)
+TestSqlite = SqliteMachine.TestCase
+TestSqlite.settings = settings(max_examples=25, stateful_step_count=30)
