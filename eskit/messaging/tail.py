@@ -1,0 +1,178 @@
+"""Following events: what to show, and where from. From the store here, from NATS in `tail_nats`.
+
+Both give the same RecordedEvents in log order. Their payloads are decoded by whoever asks for
+`message`, so an unknown event type stops nobody from following.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from eskit.domain.events import RecordedEvent
+from eskit.domain.streams import category_of
+from eskit.errors import InvalidArgument
+from eskit.store.eventstore import EventStore
+
+_PAGE = 1000
+_POLL = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TailRequest:
+    """Which events to follow.
+
+    `start` is ``"first"``, ``"new"`` or the number of last matching events to begin with; `after`
+    (a position) and `since` (a time) override it. `follow` goes on waiting for new events;
+    without it the tail ends at the head it found when it began, or at `until`. Every filter that
+    is empty lets everything pass. Event types may be full names or short ones: ``AccountOpened``,
+    ``AccountOpenedEvent``. `tenants` names tenants; ``""`` is the default one.
+    """
+
+    start: Literal["first", "new"] | int = "new"
+    after: int | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    follow: bool = True
+    event_types: Sequence[str] = ()
+    stream: str = ""
+    aggregates: Sequence[str] = ()
+    tenants: Sequence[str] = ()
+    correlation_id: str = ""
+
+    def __post_init__(self) -> None:
+        for time in (self.since, self.until):
+            if time is not None and time.tzinfo is None:
+                raise InvalidArgument(f"{time} has no time zone", hint="Write 2026-01-31T12:00Z.")
+        if not isinstance(self.start, str) and self.start < 0:
+            raise InvalidArgument(f"Cannot begin with the last {self.start} events")
+
+    def matches(self, event: RecordedEvent) -> bool:
+        """Whether the event passes every filter; times are not looked at."""
+        return (
+            (not self.stream or event.stream == self.stream)
+            and (not self.aggregates or category_of(event.stream) in self.aggregates)
+            and (not self.tenants or event.tenant in self.tenants)
+            and (not self.event_types or _is_one_of(event.event_type, self.event_types))
+            and (not self.correlation_id or event.metadata.correlation_id == self.correlation_id)
+        )
+
+    def ends_before(self, event: RecordedEvent) -> bool:
+        """Whether the event, and so every later one, was recorded after `until`."""
+        return self.until is not None and event.recorded_at > self.until
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The aggregate types that can match; empty for all."""
+        if self.stream:
+            return (category_of(self.stream),)
+        return tuple(dict.fromkeys(self.aggregates))
+
+    @property
+    def full_types(self) -> tuple[str, ...]:
+        """The event types to read if all are given by full name, else empty for all."""
+        return tuple(self.event_types) if all("." in name for name in self.event_types) else ()
+
+
+async def tail_store(store: EventStore, request: TailRequest) -> AsyncIterator[RecordedEvent]:
+    """The events that `request` asks for, from the log. With `follow` it ends only at `until`."""
+    head = await asyncio.to_thread(store.head_position)
+    if _counts_back(request):
+        for event in await asyncio.to_thread(_last_events, store, request, head):
+            yield event
+        position = head
+    else:
+        position = await asyncio.to_thread(_start_position, store, request, head)
+    while True:
+        async for event in _read(store, request, after=position, head=head):
+            if request.ends_before(event):
+                return
+            yield event
+        position = max(position, head)
+        if not request.follow or (request.until is not None and datetime.now(UTC) > request.until):
+            return
+        while (head := await asyncio.to_thread(store.head_position)) <= position:
+            await asyncio.to_thread(store.wait, position, _POLL)
+
+
+async def _read(
+    store: EventStore, request: TailRequest, *, after: int, head: int
+) -> AsyncIterator[RecordedEvent]:
+    """The matching events up to the head, a page at a time."""
+    read = functools.partial(_page, store, request, head)
+    while page := await asyncio.to_thread(read, after):
+        for event in page:
+            if request.matches(event):
+                yield event
+        after = page[-1].global_position
+
+
+def _page(store: EventStore, request: TailRequest, head: int, after: int) -> list[RecordedEvent]:
+    if after >= head:
+        return []
+    return list(
+        store.read_all(
+            after=after,
+            before=head + 1,
+            limit=_PAGE,
+            categories=request.categories,
+            event_types=request.full_types,
+            tenants=request.tenants,
+        )
+    )
+
+
+def _counts_back(request: TailRequest) -> bool:
+    return request.after is None and request.since is None and not isinstance(request.start, str)
+
+
+def _last_events(store: EventStore, request: TailRequest, head: int) -> list[RecordedEvent]:
+    """The last matching events up to the head, oldest first."""
+    wanted = int(request.start)
+    found: list[RecordedEvent] = []
+    if wanted == 0:
+        return found
+    for event in store.read_all(
+        before=head + 1,
+        backward=True,
+        categories=request.categories,
+        event_types=request.full_types,
+        tenants=request.tenants,
+    ):
+        if request.matches(event) and not request.ends_before(event):
+            found.append(event)
+            if len(found) == wanted:
+                break
+    return found[::-1]
+
+
+def _start_position(store: EventStore, request: TailRequest, head: int) -> int:
+    if request.after is not None:
+        return request.after
+    if request.since is not None:
+        return _position_before(store, request.since, head)
+    return head if request.start == "new" else 0
+
+
+def _position_before(store: EventStore, time: datetime, head: int) -> int:
+    """The last position recorded before `time`; times never go back along the log."""
+    low, high = 0, head
+    while low < high:
+        middle = (low + high) // 2
+        event = next(store.read_all(after=middle, limit=1), None)
+        if event is None or event.recorded_at >= time:
+            high = middle
+        else:
+            low = event.global_position
+    return low
+
+
+def _is_one_of(event_type: str, wanted: Sequence[str]) -> bool:
+    if event_type in wanted:
+        return True
+    name = event_type.rpartition(".")[2]
+    return name in wanted or name.removesuffix("Event") in wanted

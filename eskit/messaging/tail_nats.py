@@ -1,0 +1,197 @@
+"""Following events from JetStream, over restarts of the server and even the loss of its disk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from eskit.credentials.nats import Connection
+from eskit.domain.events import RecordedEvent
+from eskit.errors import BrokerUnavailable, RequestTimeout
+from eskit.messaging.headers import decode_event, filter_subjects
+from eskit.messaging.jetstream import (
+    StoredMessage,
+    StreamState,
+    find_stream,
+    last_message,
+    message_from,
+)
+from eskit.messaging.reader import StreamReader
+from eskit.messaging.tail import TailRequest
+
+_log = logging.getLogger("eskit.tail")
+_RETRY_AFTER = 0.2
+_FIRST_WINDOW = 64
+_WIDER = 8
+
+
+@dataclass(slots=True)
+class _Cursor:
+    """What was seen last: a sequence in one incarnation of the stream, a position in the log."""
+
+    created: str
+    sequence: int
+    position: int
+    end: int | None
+    """The sequence to stop at; None to follow for ever."""
+
+
+async def tail_nats(
+    connection: Connection,
+    request: TailRequest,
+    *,
+    stream: str = "EVENTS",
+    prefix: str = "events",
+) -> AsyncIterator[RecordedEvent]:
+    """The events that `request` asks for, from a JetStream stream that a relay fills.
+
+    With `follow` it waits for a stream that does not exist yet, and for a server that is away.
+    Without, it ends at the stream's present last message, and a server that is away is
+    BrokerUnavailable. A message that is no event raises NotAnEvent.
+    """
+    subjects = filter_subjects(
+        prefix,
+        aggregates=request.categories,
+        event_types=request.full_types,
+        tenants=request.tenants,
+    )
+    cursor: _Cursor | None = None
+    while cursor is None or cursor.end is None or cursor.sequence < cursor.end:
+        try:
+            if cursor is None:
+                cursor, events = await _begin(connection, stream, request, subjects)
+                for event in events:
+                    yield event
+                continue
+            async for event in _sitting(connection, stream, cursor, subjects):
+                if request.ends_before(event):
+                    return
+                if request.matches(event):
+                    yield event
+        except (BrokerUnavailable, RequestTimeout) as error:
+            if not request.follow:
+                raise
+            _log.info("Waiting for NATS: %s", error)
+            await asyncio.sleep(_RETRY_AFTER)
+        if not request.follow or _is_over(request):
+            return
+
+
+async def _begin(
+    connection: Connection, stream: str, request: TailRequest, subjects: Sequence[str]
+) -> tuple[_Cursor, list[RecordedEvent]]:
+    """Where to go on from, and the events to give before that."""
+    state = await find_stream(connection, stream)
+    if state is None:
+        return _Cursor("", 0, 0, None if request.follow else 0), []
+    end = None if request.follow else state.last_sequence
+    if request.after is None and request.since is None and not isinstance(request.start, str):
+        position = await _last_position(connection, state)
+        events = await _last_events(connection, state, request, subjects)
+        return _Cursor(state.created, state.last_sequence, position, end), events
+    sequence, position = await _find_start(connection, state, request)
+    return _Cursor(state.created, sequence, position, end), []
+
+
+async def _sitting(
+    connection: Connection,
+    stream: str,
+    cursor: _Cursor,
+    subjects: Sequence[str],
+) -> AsyncIterator[RecordedEvent]:
+    """Events behind the cursor, which moves along, up to its end; an error if the reader breaks."""
+    end = cursor.end
+    state = await find_stream(connection, stream)
+    if state is None:
+        raise BrokerUnavailable(f"There is no stream {stream} yet")
+    if state.created != cursor.created or state.last_sequence < cursor.sequence:
+        cursor.created, cursor.sequence = state.created, 0
+    async with StreamReader(
+        connection, stream, start=cursor.sequence + 1, subjects=subjects
+    ) as reader:
+        if end is not None and reader.pending == 0:
+            return
+        while True:
+            for delivery in await reader.read():
+                if end is not None and delivery.sequence > end:
+                    return
+                event = decode_event(delivery.message.headers, delivery.message.data)
+                cursor.sequence = delivery.sequence
+                if event.global_position > cursor.position:
+                    cursor.position = event.global_position
+                    yield event
+                if end is not None and (delivery.pending == 0 or delivery.sequence == end):
+                    return
+
+
+async def _find_start(
+    connection: Connection, state: StreamState, request: TailRequest
+) -> tuple[int, int]:
+    """The sequence and the position before the first event wanted."""
+    after, since = request.after, request.since
+    if after is not None:
+        sequence = await _first_sequence(
+            connection, state, lambda event: event.global_position > after
+        )
+        return sequence - 1, after
+    if since is not None:
+        sequence = await _first_sequence(
+            connection, state, lambda event: event.recorded_at >= since
+        )
+        before = await message_from(connection, state.name, sequence - 1)
+        known = before is not None and before.sequence < sequence
+        return sequence - 1, _position(before) if known else 0
+    if request.start == "new":
+        return state.last_sequence, await _last_position(connection, state)
+    return 0, 0
+
+
+async def _first_sequence(
+    connection: Connection, state: StreamState, wanted: Callable[[RecordedEvent], bool]
+) -> int:
+    """The sequence of the first event for which `wanted` holds, as it does for all behind it."""
+    low, high = max(state.first_sequence, 1), state.last_sequence + 1
+    while low < high:
+        middle = (low + high) // 2
+        message = await message_from(connection, state.name, middle)
+        if message is None or wanted(decode_event(message.headers, message.data)):
+            high = middle
+        else:
+            low = message.sequence + 1
+    return low
+
+
+async def _last_position(connection: Connection, state: StreamState) -> int:
+    message = await last_message(connection, state.name) if state.messages else None
+    return _position(message)
+
+
+def _position(message: StoredMessage | None) -> int:
+    return decode_event(message.headers, message.data).global_position if message else 0
+
+
+async def _last_events(
+    connection: Connection, state: StreamState, request: TailRequest, subjects: Sequence[str]
+) -> list[RecordedEvent]:
+    """The last matching events, oldest first, looking at ever more of the stream's end."""
+    wanted = int(request.start)
+    window = max(wanted, _FIRST_WINDOW)
+    while wanted and state.messages:
+        start = max(state.first_sequence, state.last_sequence - window + 1)
+        cursor = _Cursor(state.created, start - 1, 0, state.last_sequence)
+        found = [
+            event
+            async for event in _sitting(connection, state.name, cursor, subjects)
+            if request.matches(event) and not request.ends_before(event)
+        ]
+        if len(found) >= wanted or start <= state.first_sequence:
+            return found[-wanted:]
+        window *= _WIDER
+    return []
+
+
+def _is_over(request: TailRequest) -> bool:
+    return request.until is not None and datetime.now(UTC) > request.until
