@@ -43,7 +43,7 @@ def test_every_link_to_a_file_leads_somewhere(document):
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_test_that_a_document_names_exists(document):
     text = document.read_text(encoding="utf-8")
-    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)(?:::(\w+))?`", text)
+    named = re.findall(r"`((?:tests|eskit/testing)/[\w/]+\.py)::(\w+)(?:::(\w+))?`", text)
 
     missing = []
     for file, *names in named:
@@ -55,3 +55,15 @@ def test_every_test_that_a_document_names_exists(document):
         ]
 
     assert missing == []
+
+
+def test_every_guarantee_names_a_test():
+    page = (CHECKOUT / "docs" / "guarantees.md").read_text(encoding="utf-8")
+    promises = re.findall(r"^- \*\*.*?(?=^- |^#|\Z)", page, re.DOTALL | re.MULTILINE)
+
+    assert len(promises) > 10
+    assert [
+        promise
+        for promise in promises
+        if "_contract.py::" not in promise and "tests/" not in promise
+    ] == []
