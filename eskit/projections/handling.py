@@ -1,0 +1,97 @@
+"""Calling handlers: from a stored event to every handler that wants it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from google.protobuf.message import Message
+
+from eskit.domain.events import RecordedEvent
+from eskit.domain.messages import message_class
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import UnknownEventType
+from eskit.projections.projection import EventContext, Handler, Projection
+
+Decode: TypeAlias = Callable[[bytes], Message]
+Dispatch: TypeAlias = Mapping[str, tuple[Decode, Sequence[tuple[Handler, EventContext]]]]
+
+# Between two looks at the clock.
+_SLICE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """The handlers of a projection by stored event type, old types that are read as new ones too."""
+
+    projection: Projection
+    handlers: Mapping[str, Handler]
+
+    @property
+    def event_types(self) -> tuple[str, ...]:
+        """The stored event types the projection wants, sorted."""
+        return tuple(sorted(self.handlers))
+
+
+def subscribe(projection: Projection, upcasters: Upcasters) -> Subscription:
+    """What a projection wants of the log, given how old events are read."""
+    return Subscription(
+        projection=projection,
+        handlers={
+            stored: handler
+            for current, handler in projection.handlers.items()
+            for stored in upcasters.stored_types(current)
+            # An upcast event arrives as what it has become, never as what it was.
+            if upcasters.current_type(stored) == current
+        },
+    )
+
+
+def decoder(event_type: str, upcasters: Upcasters) -> Decode:
+    """How the payload of a stored event type is read."""
+    if upcasters.touches(event_type):
+        return lambda data: upcasters.decode(event_type, data)
+    try:
+        parse: Decode = message_class(event_type).FromString
+    except UnknownEventType as error:
+        unknown = error
+
+        def refuse(data: bytes) -> Message:
+            raise unknown
+
+        return refuse
+    return parse
+
+
+def build_dispatch(
+    subscriptions: Iterable[tuple[Subscription, EventContext]], upcasters: Upcasters
+) -> Dispatch:
+    """By event type, how to decode it and whom to call."""
+    targets: dict[str, list[tuple[Handler, EventContext]]] = {}
+    for subscription, context in subscriptions:
+        for event_type, handler in subscription.handlers.items():
+            targets.setdefault(event_type, []).append((handler, context))
+    return {
+        event_type: (decoder(event_type, upcasters), calls)
+        for event_type, calls in targets.items()
+    }
+
+
+def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
+    """Call the handlers of the events in order, for about `seconds`; how many events that was.
+
+    Whatever a handler raises comes through.
+    """
+    deadline = time.monotonic() + seconds
+    for start in range(0, len(events), _SLICE):
+        for event in events[start : start + _SLICE]:
+            decode, calls = dispatch[event.event_type]
+            message = decode(event.data)
+            for handler, context in calls:
+                context.event = event
+                handler(message, context)
+        if time.monotonic() > deadline:
+            return min(start + _SLICE, len(events))
+    return len(events)

@@ -1,0 +1,110 @@
+"""One runner and one rebuild per projection: locks of the operating system, freed by death.
+
+A lease by the wall clock has two holders when the clock moves; ``flock`` cannot, and the kernel
+lets go when the holder dies, however it dies. It also holds between threads of one process.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from eskit.errors import ProjectionBusy
+
+Activity: TypeAlias = Literal["run", "rebuild"]
+
+_DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding"}
+# Longer than anybody who only asks `find_holder` keeps the lock.
+_PATIENCE = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """The process that holds a lock: its id and since when, in seconds since 1970."""
+
+    pid: int
+    since: float
+
+
+class ProjectionLock:
+    """The right to run, or to rebuild, one projection. Not thread-safe itself."""
+
+    def __init__(self, folder: Path, name: str, activity: Activity) -> None:
+        self._path = folder / f"{name}.{activity}"
+        self._name = name
+        self._activity = activity
+        self._file = -1
+
+    def acquire(self) -> None:
+        """Take the lock, or raise ProjectionBusy saying who has it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not _lock_patiently(file):
+            os.close(file)
+            raise self._busy()
+        self._file = file
+        os.truncate(file, 0)
+        os.pwrite(file, json.dumps({"pid": os.getpid(), "since": time.time()}).encode(), 0)
+
+    def release(self) -> None:
+        """Let go; harmless when it is not held."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def find_holder(self) -> Holder | None:
+        """Who holds the lock now, if anybody does."""
+        try:
+            file = os.open(self._path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return _parse_holder(os.pread(file, 1000, 0))
+        else:
+            return None
+        finally:
+            os.close(file)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+    def _busy(self) -> ProjectionBusy:
+        holder = self.find_holder()
+        who = f"process {holder.pid}" if holder and holder.pid else "another process"
+        return ProjectionBusy(
+            f"{who[0].upper()}{who[1:]} is {_DOING[self._activity]} projection {self._name!r}",
+            hint="Wait until it has finished, or stop it.",
+        )
+
+
+def _lock_patiently(file: int) -> bool:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        else:
+            return True
+
+
+def _parse_holder(text: bytes) -> Holder:
+    """The holder as it wrote itself; process 0 in the instant before it has."""
+    try:
+        told: Any = json.loads(text)
+    except ValueError:
+        return Holder(pid=0, since=0.0)
+    return Holder(pid=told["pid"], since=told["since"])

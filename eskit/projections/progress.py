@@ -1,0 +1,47 @@
+"""How far long work has come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One projection on its way: `events` handled so far in `seconds`, up to `position`.
+
+    `total` is how many events it will have handled at `head`; None while following.
+    """
+
+    name: str
+    events: int
+    position: int
+    head: int
+    seconds: float
+    total: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """Events a second since the start."""
+        return self.events / self.seconds if self.seconds else 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """At this rate, how long until the head; None if nothing can be said."""
+        if self.total is None or not self.events or not self.seconds:
+            return None
+        return max(0.0, (self.total - self.events) / self.rate)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """What a run or rebuild of one projection did."""
+
+    name: str
+    events: int
+    position: int
+    seconds: float
+
+
+ReportProgress: TypeAlias = Callable[[Progress], None]

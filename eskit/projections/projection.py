@@ -1,0 +1,117 @@
+"""What a projection is: a name and a handler for each event type it cares about.
+
+User modules import this; it loads no database library.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from google.protobuf.message import Message
+
+from eskit.domain.events import RecordedEvent
+from eskit.domain.messages import message_type
+from eskit.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from eskit.projections.database import Database
+
+AnEvent = TypeVar("AnEvent", bound=Message)
+Handler: TypeAlias = Callable[[Any, "EventContext"], None]
+"""Called with the decoded event, in its current form, and its context."""
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
+
+
+class EventContext:
+    """What a handler gets beside the event.
+
+    `db` is the read model inside the engine's transaction: a `sqlite_utils.Database` whose
+    `execute` goes straight to sqlite3. Leave BEGIN, COMMIT and ROLLBACK to the engine; savepoints
+    are free. `event` is the event as recorded: position, stream, version, time, metadata.
+    """
+
+    __slots__ = ("db", "event")
+
+    def __init__(self, db: Database, event: RecordedEvent) -> None:
+        self.db = db
+        self.event = event
+
+
+class Projection:
+    """Turns events, of any aggregates, into a read model.
+
+    `migrations` is a folder of ordered ``.sql`` files, relative to the folder of the module that
+    makes the projection. Raise `version` when rows made by the old handlers are no longer right:
+    the projection then waits for a rebuild instead of mixing the two.
+    """
+
+    def __init__(
+        self, name: str, *, migrations: str | Path | None = None, version: int = 1
+    ) -> None:
+        if not _NAME.match(name):
+            raise InvalidArgument(
+                f"{name!r} is not a projection name",
+                hint="Up to 63 lower-case letters, digits, '-' and '_', such as account-balance.",
+            )
+        if version < 1:
+            raise InvalidArgument(
+                f"Projection {name!r} has version {version}", hint="Versions count from 1."
+            )
+        self.name = name
+        self.version = version
+        self.migrations = None if migrations is None else _caller_folder() / migrations
+        self.handlers: dict[str, Handler] = {}
+
+    def on(
+        self, *events: type[AnEvent]
+    ) -> Callable[
+        [Callable[[AnEvent, EventContext], None]], Callable[[AnEvent, EventContext], None]
+    ]:
+        """Declare the handler of one or more event types; each type has one handler.
+
+        The decorated function stays as it is, so that tests can call it.
+        """
+        if not events:
+            raise InvalidArgument(
+                f"@on of projection {self.name!r} names no event",
+                hint="Name the event classes it handles: @projection.on(MoneyDepositedEvent).",
+            )
+
+        def declare(
+            handler: Callable[[AnEvent, EventContext], None],
+        ) -> Callable[[AnEvent, EventContext], None]:
+            for event in events:
+                self._add(message_type(event), handler)
+            return handler
+
+        return declare
+
+    def __repr__(self) -> str:
+        return f"Projection({self.name!r})"
+
+    def _add(self, event_type: str, handler: Handler) -> None:
+        if inspect.iscoroutinefunction(handler):
+            raise InvalidArgument(
+                f"The handler of {event_type} in projection {self.name!r} is a coroutine function",
+                hint="Write it with def: projections run in a thread of their own.",
+            )
+        if event_type in self.handlers:
+            raise InvalidArgument(
+                f"Projection {self.name!r} has two handlers for {event_type}",
+                hint="Keep one handler for each event type; it may call several functions.",
+            )
+        self.handlers[event_type] = handler
+
+
+def _caller_folder() -> Path:
+    """The folder of the module that is making a projection; the current one in a console."""
+    frame = inspect.currentframe()
+    while frame is not None and frame.f_globals.get("__name__") == __name__:
+        frame = frame.f_back
+    file = frame.f_globals.get("__file__") if frame is not None else None
+    return Path(file).resolve().parent if file else Path.cwd()

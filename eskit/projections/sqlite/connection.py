@@ -1,0 +1,192 @@
+"""A connection to a read-model file, its write lock, and SQLite's errors in eskit's words."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from eskit.errors import ReadModelUnavailable
+
+_WRITE_LOCK_TIMEOUT = 30.0
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
+# A write-ahead log beyond this is moved into the database after a commit.
+_LONG_LOG = 4 * 1024 * 1024
+
+_NOT_TO_BLAME_ON_HANDLERS = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+_ENDS_OR_WIDENS_A_TRANSACTION = {
+    sqlite3.SQLITE_TRANSACTION,
+    sqlite3.SQLITE_ATTACH,
+    sqlite3.SQLITE_DETACH,
+}
+
+
+def connect(path: Path, *, mode: str) -> sqlite3.Connection:
+    """A connection for one thread at a time; `mode` is SQLite's: ro, rw or rwc."""
+    with translated(path):
+        connection = sqlite3.connect(
+            file_uri(path, mode=mode), uri=True, timeout=5.0, check_same_thread=False
+        )
+        if mode != "ro":
+            connection.execute("PRAGMA journal_mode=WAL")
+            # Rows and checkpoint stay together whatever is lost, and the log has all events.
+            connection.execute("PRAGMA synchronous=NORMAL")
+            # Checkpoints are taken under the write lock instead: SQLite before 3.51.3 can lose
+            # the log when one connection checkpoints while another writes.
+            connection.execute("PRAGMA wal_autocheckpoint=0")
+        return connection
+
+
+def file_uri(path: Path, *, mode: str) -> str:
+    """The URI by which SQLite opens a file."""
+    return f"file:{quote(str(path))}?mode={mode}"
+
+
+@contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn what SQLite raises into ReadModelUnavailable."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise unavailable(path, error) from error
+
+
+def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
+    """What to say when the file cannot be used."""
+    return ReadModelUnavailable(
+        f"Read model {path} cannot be used: {error}",
+        hint="Check that it is a SQLite file that may be written to, and the space on its disk.",
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error is the condition of disk, file or memory rather than a wrong statement."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in _NOT_TO_BLAME_ON_HANDLERS
+
+
+class WriteLock:
+    """Who may write to a read-model file: one connection of all processes, in fair turns.
+
+    SQLite's own busy handler sleeps ever longer, so that under load some never get their turn.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = -1
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the lock around a block; ReadModelUnavailable after 30 s of waiting."""
+        if self._file < 0:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._acquire()
+        try:
+            yield
+        finally:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Let go of the lock file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _acquire(self) -> None:
+        deadline = 0.0
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                now = time.monotonic()
+                deadline = deadline or now + _WRITE_LOCK_TIMEOUT
+                if now > deadline:
+                    raise ReadModelUnavailable(
+                        f"Another process has been writing to the read model for "
+                        f"{_WRITE_LOCK_TIMEOUT:g} s ({self._path})",
+                        hint="Find out what it does, then try again.",
+                    ) from None
+                time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
+            else:
+                return
+
+
+class Transactions:
+    """Write transactions of one connection that nothing inside them can end.
+
+    The engine's own BEGIN and COMMIT carry a comment: sqlite3 caches statements by their text,
+    and a cached one would pass the authorizer unseen.
+    """
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, lock: WriteLock) -> None:
+        self._connection = connection
+        self._path = path
+        self._log = Path(f"{path}-wal")
+        self._lock = lock
+        self._guarded = False
+        connection.set_authorizer(self._authorize)
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """Begin, run the block, commit; roll back and raise when the block does."""
+        with self._lock.held():
+            with translated(self._path):
+                self._connection.execute("BEGIN IMMEDIATE /* eskit */")
+            try:
+                self._guarded = True
+                try:
+                    yield
+                finally:
+                    self._guarded = False
+                self._commit()
+            except BaseException:
+                self.roll_back()
+                raise
+            self._checkpoint_long_log()
+
+    def roll_back(self) -> None:
+        """Undo the open transaction, if there still is one."""
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK /* eskit */")
+
+    def _commit(self) -> None:
+        if not self._connection.in_transaction:
+            raise ReadModelUnavailable(
+                f"A statement has undone the transaction on {self._path}; nothing was kept",
+                hint="Do not catch errors of ON CONFLICT ROLLBACK or RAISE(ROLLBACK) in handlers.",
+            )
+        with translated(self._path):
+            self._connection.execute("COMMIT /* eskit */")
+
+    def _checkpoint_long_log(self) -> None:
+        try:
+            long = self._log.stat().st_size > _LONG_LOG
+        except FileNotFoundError:
+            return
+        if long:
+            with translated(self._path):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _authorize(self, action: int, *_: str | None) -> int:
+        if self._guarded and action in _ENDS_OR_WIDENS_A_TRANSACTION:
+            return sqlite3.SQLITE_DENY
+        return sqlite3.SQLITE_OK

@@ -1,0 +1,163 @@
+"""Migrations of a read model: ordered ``.sql`` files, each applied once.
+
+sqlite-utils has migrations too. They are Python functions in any order, without checksums, and
+cost 80 ms of imports on every command; an edited or missing one goes unnoticed. Hence these.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eskit.errors import MigrationInvalid
+from eskit.projections.projection import Projection
+from eskit.projections.sqlite.queries import query
+
+_FILE = re.compile(r"(\d+)_(\w[\w-]*)\.sql\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One file: ``0002_add_owner.sql`` has number 2."""
+
+    number: int
+    name: str
+    sql: str
+    checksum: str
+
+
+def load_migrations(projection: Projection) -> tuple[Migration, ...]:
+    """The migrations of a projection in order; none if it declares no folder.
+
+    Raises MigrationInvalid for a missing folder, a file name without a number, and numbers that
+    repeat or leave a gap.
+    """
+    folder = projection.migrations
+    if folder is None:
+        return ()
+    if not folder.is_dir():
+        raise MigrationInvalid(
+            f"Projection {projection.name!r} has no migrations folder {folder}",
+            hint="The folder is relative to the module that makes the projection.",
+        )
+    migrations = sorted(
+        (_load(file) for file in folder.iterdir() if file.suffix == ".sql"),
+        key=lambda migration: migration.number,
+    )
+    for expected, migration in enumerate(migrations, start=1):
+        if migration.number != expected:
+            raise MigrationInvalid(
+                f"Migrations in {folder} should go on with number {expected}, "
+                f"but the next is {migration.name}",
+                hint="Numbers count from 1, without gaps and without twins.",
+            )
+    return tuple(migrations)
+
+
+def migrations_checksum(migrations: Sequence[Migration]) -> str:
+    """One checksum over all of them."""
+    text = "\n".join(f"{migration.name} {migration.checksum}" for migration in migrations)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def find_pending(
+    connection: sqlite3.Connection, projection: Projection, migrations: Sequence[Migration]
+) -> Sequence[Migration]:
+    """What is still to be applied; MigrationInvalid if an applied one was edited or is gone."""
+    applied = connection.execute(query("list_migrations"), (projection.name,)).fetchall()
+    rebuild = f"or begin anew: eskit project rebuild {projection.name}"
+    if len(applied) > len(migrations):
+        raise MigrationInvalid(
+            f"Migration {applied[len(migrations)][1]} of projection {projection.name!r} was "
+            "applied, but its file is gone",
+            hint=f"Put the file back, {rebuild}",
+        )
+    for (_, name, checksum), migration in zip(applied, migrations, strict=False):
+        if checksum != migration.checksum or name != migration.name:
+            raise MigrationInvalid(
+                f"Migration {name} of projection {projection.name!r} was edited after it was "
+                "applied",
+                hint=f"Restore it and write migration {len(migrations) + 1} instead, {rebuild}",
+            )
+    return migrations[len(applied) :]
+
+
+def apply_migrations(
+    connection: sqlite3.Connection, projection: Projection, pending: Sequence[Migration]
+) -> None:
+    """Run migrations and record them with the objects they make; the caller's transaction."""
+    before = set(list_objects(connection))
+    for migration in pending:
+        for statement in _statements(migration.sql):
+            try:
+                connection.execute(statement)
+            except sqlite3.Error as error:
+                raise _not_applied(projection, migration, error) from error
+        connection.execute(
+            query("save_migration"),
+            (
+                projection.name,
+                migration.number,
+                migration.name,
+                migration.checksum,
+                time.time_ns() // 1000,
+            ),
+        )
+    connection.executemany(
+        "INSERT OR REPLACE INTO eskit_objects (name, projection) VALUES (?, ?)",
+        [(name, projection.name) for name in set(list_objects(connection)) - before],
+    )
+
+
+def list_objects(connection: sqlite3.Connection) -> list[str]:
+    """The names of all tables, indexes, triggers and views that are not eskit's or SQLite's."""
+    return [name for (name,) in connection.execute(query("list_objects"))]
+
+
+def _load(file: Path) -> Migration:
+    match = _FILE.match(file.name)
+    if not match:
+        raise MigrationInvalid(
+            f"{file} is not named like a migration",
+            hint="Name it <number>_<what it does>.sql, such as 0002_add_owner_name.sql.",
+        )
+    # A checkout may have changed the line ends; the statements are the same.
+    sql = file.read_text(encoding="utf-8").replace("\r\n", "\n")
+    return Migration(
+        number=int(match[1]),
+        name=file.stem,
+        sql=sql,
+        checksum=hashlib.sha256(sql.encode()).hexdigest(),
+    )
+
+
+def _statements(sql: str) -> Iterator[str]:
+    """Statement by statement: `executescript` would commit the transaction around it."""
+    statement = ""
+    for part in re.split(r"(?<=;)", sql):
+        statement += part
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    if statement.strip():
+        yield statement
+
+
+def _not_applied(
+    projection: Projection, migration: Migration, error: sqlite3.Error
+) -> MigrationInvalid:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
+        return MigrationInvalid(
+            f"Migration {migration.name} of projection {projection.name!r} begins or ends a "
+            "transaction, or attaches a database",
+            hint="Leave BEGIN, COMMIT and ROLLBACK out: each migration runs in a transaction.",
+        )
+    return MigrationInvalid(
+        f"Migration {migration.name} of projection {projection.name!r} does not run: {error}",
+        hint="Nothing of it was kept. Mend the file, or the table it stumbles over.",
+    )

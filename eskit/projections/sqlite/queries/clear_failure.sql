@@ -1,0 +1,1 @@
+DELETE FROM eskit_failures WHERE projection = ? AND phase = ?

@@ -1,0 +1,42 @@
+CREATE TABLE IF NOT EXISTS eskit_read_model (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- A projection, its checkpoint, and the version of the code that made its rows.
+CREATE TABLE IF NOT EXISTS eskit_projections (
+    name TEXT PRIMARY KEY,
+    version INTEGER NOT NULL,
+    store_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    updated_at INTEGER NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS eskit_failures (
+    projection TEXT NOT NULL,
+    phase TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    error TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    failed_at INTEGER NOT NULL,
+    PRIMARY KEY (projection, phase)
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS eskit_migrations (
+    projection TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    checksum TEXT NOT NULL,
+    applied_at INTEGER NOT NULL,
+    PRIMARY KEY (projection, number)
+) WITHOUT ROWID;
+
+-- Which projection a table, index, trigger or view belongs to.
+CREATE TABLE IF NOT EXISTS eskit_objects (
+    name TEXT PRIMARY KEY,
+    projection TEXT NOT NULL
+) WITHOUT ROWID;

@@ -1,0 +1,1 @@
+SELECT number, name, checksum FROM eskit_migrations WHERE projection = ? ORDER BY number

@@ -1,0 +1,3 @@
+INSERT OR REPLACE INTO main.eskit_projections
+    (name, version, store_id, position, event_id, updated_at)
+VALUES (?, ?, ?, ?, ?, ?)

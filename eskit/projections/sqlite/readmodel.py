@@ -1,0 +1,244 @@
+"""The read model of one or more projections in one SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from eskit.errors import ReadModelUnavailable, RebuildNeeded
+from eskit.projections.database import Database
+from eskit.projections.projection import Projection
+from eskit.projections.readmodel import (
+    START,
+    Failure,
+    Mark,
+    Phase,
+    Standing,
+    TransactionLost,
+)
+from eskit.projections.sqlite.connection import (
+    Transactions,
+    WriteLock,
+    connect,
+    is_outage,
+    translated,
+)
+from eskit.projections.sqlite.migrations import (
+    apply_migrations,
+    find_pending,
+    load_migrations,
+)
+from eskit.projections.sqlite.queries import query
+
+SCHEMA_VERSION = 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SqliteReadModel:
+    """See `eskit.projections.readmodel.ReadModel`; opened for writing, one thread at a time."""
+
+    def __init__(self, path: Path, *, lock: WriteLock) -> None:
+        self.path = path
+        self._lock = lock
+        self._connection = connect(path, mode="rwc")
+        self._transactions = Transactions(self._connection, path, lock)
+        self._db = Database(self._connection)
+        try:
+            self._create_bookkeeping()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def db(self) -> Database:
+        return self._db
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection behind `db`, for the parts of this adapter."""
+        return self._connection
+
+    def prepare(self, projection: Projection, *, store_id: str) -> Standing:
+        migrations = load_migrations(projection)
+        with translated(self.path):
+            standing = self.find_standing(projection.name)
+            pending = find_pending(self._connection, projection, migrations)
+        if standing and standing.mark != START and standing.version != projection.version:
+            raise _rebuild_needed(projection, standing)
+        if standing and not pending and standing.version == projection.version:
+            return standing
+        with self.transaction(), translated(self.path):
+            pending = find_pending(self._connection, projection, migrations)
+            apply_migrations(self._connection, projection, pending)
+            mark = standing.mark if standing else START
+            store_id = standing.store_id if standing and mark != START else store_id
+            return self.save_standing(projection, store_id=store_id, mark=mark)
+
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._transactions.write()
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        execute = self._connection.execute
+        execute("SAVEPOINT eskit_attempt")
+        try:
+            yield
+        except BaseException as error:
+            if not self._connection.in_transaction:
+                raise TransactionLost from error
+            execute("ROLLBACK TO eskit_attempt")
+            execute("RELEASE eskit_attempt")
+            raise
+        execute("RELEASE eskit_attempt")
+
+    def is_outage(self, error: BaseException) -> bool:
+        return is_outage(error)
+
+    def find_standing(self, name: str) -> Standing | None:
+        with translated(self.path):
+            return find_standing(self._connection, name)
+
+    def save_standing(self, projection: Projection, *, store_id: str, mark: Mark) -> Standing:
+        """Remember a projection as it is now; part of the transaction."""
+        now = time.time_ns() // 1000
+        row = (projection.name, projection.version, store_id, mark.position, mark.event_id, now)
+        self._connection.execute(query("save_standing"), row)
+        return to_standing(row)
+
+    def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
+        with translated(self.path):
+            moved = self._connection.execute(
+                query("advance"),
+                (
+                    passed.position,
+                    passed.event_id,
+                    time.time_ns() // 1000,
+                    name,
+                    seen.position,
+                    seen.event_id,
+                ),
+            ).rowcount
+        if moved != 1:
+            raise ReadModelUnavailable(
+                f"The checkpoint of {name!r} in {self.path} was changed from within a handler",
+                hint="Tables that begin with eskit_ belong to eskit.",
+            )
+
+    def find_failures(self, name: str) -> list[Failure]:
+        with translated(self.path):
+            return find_failures(self._connection, name)
+
+    def save_failure(self, failure: Failure) -> None:
+        with translated(self.path):
+            self._connection.execute(
+                query("save_failure"),
+                (
+                    failure.projection,
+                    failure.phase,
+                    failure.position,
+                    failure.event_id,
+                    failure.event_type,
+                    failure.stream,
+                    failure.error,
+                    failure.traceback,
+                    (failure.failed_at - _EPOCH) // timedelta(microseconds=1),
+                ),
+            )
+
+    def clear_failure(self, name: str, phase: Phase) -> None:
+        with translated(self.path):
+            self._connection.execute(query("clear_failure"), (name, phase))
+
+    def close(self) -> None:
+        self._connection.close()
+        self._lock.close()
+
+    def _create_bookkeeping(self) -> None:
+        with translated(self.path):
+            found = find_schema_version(self._connection)
+            if found is None:
+                with self.transaction():
+                    for statement in query("create_bookkeeping").split(";\n"):
+                        self._connection.execute(statement)
+                    self._connection.execute(
+                        "INSERT OR IGNORE INTO eskit_read_model (key, value) VALUES (?, ?)",
+                        ("schema_version", str(SCHEMA_VERSION)),
+                    )
+            else:
+                check_schema_version(self.path, found)
+
+
+def find_schema_version(connection: sqlite3.Connection) -> int | None:
+    """The version of eskit's own tables; None where there are none yet."""
+    known = connection.execute(
+        "SELECT 1 FROM main.sqlite_master WHERE name = 'eskit_read_model'"
+    ).fetchone()
+    if not known:
+        return None
+    (version,) = connection.execute(
+        "SELECT value FROM main.eskit_read_model WHERE key = 'schema_version'"
+    ).fetchone()
+    return int(version)
+
+
+def check_schema_version(path: Path, version: int) -> None:
+    """Refuse a file whose bookkeeping a newer eskit has written."""
+    if version > SCHEMA_VERSION:
+        raise ReadModelUnavailable(
+            f"Read model {path} was written by a newer eskit (version {version} of its tables)",
+            hint="Upgrade eskit, or choose another file in read_models.",
+        )
+
+
+def find_standing(connection: sqlite3.Connection, name: str) -> Standing | None:
+    """What the file remembers of a projection."""
+    row = connection.execute(query("find_standing"), (name,)).fetchone()
+    return None if row is None else to_standing(row)
+
+
+def list_standings(connection: sqlite3.Connection) -> list[Standing]:
+    """Every projection the file remembers, by name."""
+    return [to_standing(row) for row in connection.execute(query("list_standings"))]
+
+
+def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
+    """The failures of a projection: that of its run before that of its rebuild."""
+    return [
+        Failure(
+            projection=row[0],
+            phase=row[1],
+            position=row[2],
+            event_id=row[3],
+            event_type=row[4],
+            stream=row[5],
+            error=row[6],
+            traceback=row[7],
+            failed_at=_EPOCH + timedelta(microseconds=row[8]),
+        )
+        for row in connection.execute(query("find_failures"), (name,))
+    ]
+
+
+def to_standing(row: tuple[Any, ...]) -> Standing:
+    """A row of eskit_projections as an object."""
+    name, version, store_id, position, event_id, updated_at = row
+    return Standing(
+        name=name,
+        version=version,
+        store_id=store_id,
+        mark=Mark(position, event_id),
+        updated_at=_EPOCH + timedelta(microseconds=updated_at),
+    )
+
+
+def _rebuild_needed(projection: Projection, standing: Standing) -> RebuildNeeded:
+    return RebuildNeeded(
+        f"The rows of {projection.name!r} were made by version {standing.version} of the "
+        f"projection, the code is version {projection.version}",
+        hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
+    )
