@@ -95,9 +95,9 @@ class Aggregate(ABC, Generic[State]):
         apply_event = _event_methods(type(self)).get(message_type(event))
         if apply_event is None:
             raise UnknownEventType(message_type(event))
-        metadata = self._metadata(custom or {})
-        self._pending.append(NewEvent(event, metadata=metadata, claims=claims))
+        new = NewEvent(event, metadata=self._metadata(custom or {}), claims=claims)
         getattr(self, apply_event)(event)
+        self._pending.append(new)
         self._version += 1
 
     def _metadata(self, custom: Mapping[str, str]) -> Metadata:

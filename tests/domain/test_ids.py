@@ -1,0 +1,63 @@
+"""Ids that grow, and ids that repeat."""
+
+import threading
+import time
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eskit.domain.ids import derived_id, new_id
+
+
+def test_new_ids_are_version_7_of_now():
+    before = time.time_ns() // 1_000_000
+
+    made = UUID(new_id())
+
+    assert made.version == 7
+    assert made.variant == "specified in RFC 4122"
+    assert before <= made.int >> 80 <= time.time_ns() // 1_000_000 + 10
+
+
+def test_new_ids_grow_also_within_one_millisecond():
+    ids = [new_id() for _ in range(20_000)]
+
+    assert ids == sorted(set(ids))
+
+
+def test_new_ids_grow_when_the_clock_is_set_back(monkeypatch):
+    first = new_id()
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+
+    assert new_id() > first
+
+
+def test_threads_never_get_the_same_id():
+    made = [[] for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda ids=ids: ids.extend(new_id() for _ in range(2000)))
+        for ids in made
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert all(ids == sorted(ids) for ids in made)
+    assert len({an_id for ids in made for an_id in ids}) == 8000
+
+
+def test_derived_ids_repeat_for_the_same_parts():
+    assert derived_id("a", "b") == derived_id("a", "b")
+    assert derived_id("a", "b") != derived_id("ab")
+    assert derived_id("a", "b") != derived_id("b", "a")
+    assert UUID(derived_id("a")).version == 5
+
+
+PARTS = st.lists(st.text(st.characters(exclude_characters="\x1f")), min_size=1, max_size=3)
+
+
+@given(PARTS, PARTS)
+def test_derived_ids_differ_when_any_part_differs(one, other):
+    assert (derived_id(*one) == derived_id(*other)) == (one == other)
