@@ -12,7 +12,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import Line
-from eskit.cli.values import leaves
+from eskit.cli.values import descriptor_of, leaves
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -33,7 +33,8 @@ class Via(StrEnum):
 
 @app.command(
     **examples(
-        """eskit call account.v1.AccountQueryService/GetAccount --data '{"account_id":"acc-001"}'""",
+        "eskit call account.v1.AccountQueryService/GetAccount \\",
+        """    --data '{"account_id":"acc-001"}'""",
         "eskit call account.v1.AccountCommandService/Deposit --via nats \\",
         """    --data '{"account_id":"acc-001","amount":"25.00"}' --command-id 7f3a""",
         "eskit call --list",
@@ -97,22 +98,19 @@ def _send_over_nats(
 ) -> Reply:
     import asyncio
 
-    from eskit.credentials.nats import open_nats
     from eskit.cqrs.nats import NatsTransport
+    from eskit.credentials.nats import connected
 
     async def send() -> Reply:
-        connection = await open_nats(session.nats_url(), name="eskit call")
-        try:
+        async with connected(session.nats_url(), name="eskit call") as connection:
             return await NatsTransport(connection).request(method, request, options)
-        finally:
-            await connection.close()
 
     return asyncio.run(send())
 
 
 def format_response(reply: Reply, answer: dict[str, object]) -> Iterator[Line]:
     """The response's fields, one a line."""
-    fields = list(leaves(answer, type(reply.message).DESCRIPTOR, unset=True))
+    fields = list(leaves(answer, descriptor_of(type(reply.message)), unset=True))
     longest = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:
         yield [(name.ljust(longest), "key"), "  ", value]

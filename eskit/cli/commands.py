@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -31,7 +31,7 @@ SHARED_OPTIONS: Mapping[str, bool] = {
 class Command(TyperCommand):
     """A command whose help ends with examples, one per line of its epilog."""
 
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+    def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Write the examples as they are typed."""
         write_examples(formatter, self.epilog or "")
         formatter.write_paragraph()
@@ -92,17 +92,17 @@ class Entry:
 class LazyGroup(Group):
     """The root: knows its commands from a table, imports the one that is run."""
 
-    table: Mapping[str, Entry] = {}
+    table: ClassVar[Mapping[str, Entry]] = {}
 
     def __init__(self, **attrs: Any) -> None:
         super().__init__(**attrs)
         self._listing = False
 
-    def list_commands(self, ctx: Any) -> list[str]:
+    def list_commands(self, _ctx: Any) -> list[str]:
         """The names in the table, in its order."""
         return list(self.table)
 
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+    def get_command(self, _ctx: Any, cmd_name: str) -> Any:
         """The command itself, or only its name and help while commands are listed."""
         entry = self.table.get(cmd_name)
         if entry is None:
@@ -131,13 +131,13 @@ class LazyGroup(Group):
         finally:
             self._listing = False
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """List the commands by panel."""
         for panel, entries in groupby(self.table.items(), lambda item: item[1].panel):
             with formatter.section(panel):
                 formatter.write_dl([(name, entry.help) for name, entry in entries])
 
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+    def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Write the examples as they are typed."""
         write_examples(formatter, self.epilog or "")
 

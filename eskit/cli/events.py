@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from eskit.cli.text import Line, Span, ago, duration, timestamp
-from eskit.cli.values import leaves
+from eskit.cli.values import descriptor_of, leaves
 from eskit.errors import EskitError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def read_payload(event: RecordedEvent) -> Payload:
 
     try:
         message = event.message
-        return Payload(data=to_dict(message), descriptor=type(message).DESCRIPTOR)
+        return Payload(data=to_dict(message), descriptor=descriptor_of(type(message)))
     except EskitError as error:
         return Payload(data=None, problem=error)
 

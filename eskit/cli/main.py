@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
@@ -21,7 +21,7 @@ _START, _STREAMS, _MODELS, _RUN = "Build", "Look", "Read models", "Run"
 class Root(LazyGroup):
     """Every command of eskit and where it lives."""
 
-    table = {
+    table: ClassVar[Mapping[str, Entry]] = {
         "new": Entry(module="eskit.cli.new", help="Start a project, or add to one.", panel=_START),
         "gen": Entry(module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START),
         "schema": Entry(module="eskit.cli.schema", help="What the protos declare.", panel=_START),
@@ -89,7 +89,7 @@ def start(
     debug: Annotated[
         bool, typer.Option("--debug", help="Show settings, and tracebacks of failures.")
     ] = False,
-    version: Annotated[
+    _version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True),
     ] = False,
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> int:
         with command.make_context("eskit", list(argv), obj=output) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except BaseException as error:  # the one way out: every error becomes text and an exit code
+    except BaseException as error:  # noqa: BLE001  # the one way out: every error becomes text and an exit code
         return report(error, output, debug="--debug" in shared)
     return 0
 

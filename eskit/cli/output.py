@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eskit.errors import Diagnostic
 
 ENVELOPE_VERSION = 1
+_PROGRESS_EVERY = 0.1
 
 STYLES: Mapping[str, str] = {
     "name": "bold",
@@ -35,17 +36,6 @@ STYLES: Mapping[str, str] = {
     "command": "bold",
 }
 """What the styles in lines look like; no style says anything that a word does not."""
-
-
-class ProgressLike(Protocol):
-    """What long work reports: how far it is, out of how much (0: unknown), of what."""
-
-    @property
-    def label(self) -> str: ...  # noqa: D102
-    @property
-    def done(self) -> int: ...  # noqa: D102
-    @property
-    def total(self) -> int: ...  # noqa: D102
 
 
 class Output:
@@ -75,6 +65,13 @@ class Output:
             self.warn(diagnostic.message, hint=diagnostic.hint)
         self.show(lines)
 
+    def failure(self, data: object, lines: Iterable[Line], *, error: Mapping[str, object]) -> None:
+        """Show a result that is itself a failure; the caller exits with 1."""
+        if self.as_json:
+            self._write(envelope("error", data=data, error=error))
+        else:
+            self.show(lines)
+
     def record(self, data: object, lines: Iterable[Line]) -> None:
         """Show one item of a stream: a JSON line, or `lines`."""
         if self.as_json:
@@ -96,20 +93,28 @@ class Output:
         if hint:
             self.note(f"         {hint}")
 
+    def confirm(self, question: str) -> None:
+        """Ask before something is destroyed; typer.Abort for no, wrong usage without a terminal."""
+        import typer
+
+        if not sys.stdin.isatty():
+            raise typer.BadParameter(f"{question} Confirm with --yes", param_hint="--yes")
+        typer.confirm(question, abort=True, err=True)
+
     def _write(self, data: object) -> None:
         sys.stdout.write(to_json(data) + "\n")
         sys.stdout.flush()
 
     @contextmanager
-    def progress(self, label: str) -> Iterator[ProgressReporter]:
+    def progress(self) -> Iterator[ProgressReporter]:
         """Draw progress: a bar on a terminal, JSON lines on stderr with --json, else nothing."""
         if self.as_json:
             yield JsonProgress()
         elif sys.stderr.isatty():
-            with _bar(label) as reporter:
+            with _bar() as reporter:
                 yield reporter
         else:
-            yield no_progress
+            yield NoProgress()
 
 
 class ProgressReporter(Protocol):
@@ -119,8 +124,11 @@ class ProgressReporter(Protocol):
         """`done` of `total` (0: unknown) of what `label` names."""
 
 
-def no_progress(label: str, done: int, total: int) -> None:
-    """Show nothing."""
+class NoProgress:
+    """Shows nothing."""
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        """Do nothing."""
 
 
 class JsonProgress:
@@ -134,7 +142,7 @@ class JsonProgress:
         import time
 
         now = time.monotonic()
-        if done < total and now - self._last.get(label, 0.0) < 0.1:
+        if done < total and now - self._last.get(label, 0.0) < _PROGRESS_EVERY:
             return
         self._last[label] = now
         line = to_json({"progress": {"name": label, "done": done, "total": total}})
@@ -143,9 +151,14 @@ class JsonProgress:
 
 
 @contextmanager
-def _bar(label: str) -> Iterator[ProgressReporter]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn
+def _bar() -> Iterator[ProgressReporter]:
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     with Progress(
         TextColumn("{task.description}", markup=False),
@@ -157,11 +170,10 @@ def _bar(label: str) -> Iterator[ProgressReporter]:
     ) as bar:
         tasks: dict[str, Any] = {}
 
-        def report(name: str, done: int, total: int) -> None:
-            name = name or label
-            if name not in tasks:
-                tasks[name] = bar.add_task(plain(name), total=total or None)
-            bar.update(tasks[name], completed=done, total=total or None)
+        def report(label: str, done: int, total: int) -> None:
+            if label not in tasks:
+                tasks[label] = bar.add_task(plain(label), total=total or None)
+            bar.update(tasks[label], completed=done, total=total or None)
 
         yield report
 
@@ -202,8 +214,7 @@ def to_json(data: object) -> str:
 def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
     """Print lines: styled and cut at its width on a terminal, plain elsewhere."""
     if not stream.isatty():
-        for line in lines:
-            stream.write(plain(line) + "\n")
+        stream.writelines(plain(line) + "\n" for line in lines)
         stream.flush()
         return
     from rich.text import Text

@@ -14,7 +14,7 @@ from eskit.cli.session import session_of
 from eskit.cli.stream import Tenant, refuse_unknown
 from eskit.cli.text import Line, Span, count, timestamp, width
 from eskit.cli.times import parse_time
-from eskit.cli.values import format_value, is_default, leaves
+from eskit.cli.values import descriptor_of, format_value, is_default, leaves
 from eskit.domain.streams import category_of, check_stream
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def replay(
             for step in steps:
                 session.output.record(step_object(step), ())
         else:
-            descriptor = kind.__aggregate__.state.DESCRIPTOR
+            descriptor = descriptor_of(kind.__aggregate__.state)
             heading: Line = [(stream, "name"), f" · {count(version, 'event')} · {aggregate}"]
             session.output.show(
                 format_replay(heading, steps, descriptor, total=version, now=datetime.now(UTC))

@@ -96,6 +96,15 @@ class Session:
 
         return find_announced(project.root)
 
+    def nats_names(self) -> tuple[str, str]:
+        """The JetStream stream and the subject prefix; the defaults outside of a project."""
+        from eskit.project import DEFAULTS
+
+        project = self.find_project()
+        if project is None:
+            return DEFAULTS["nats_stream"][0], DEFAULTS["nats_prefix"][0]
+        return project.nats_stream, project.nats_prefix
+
     def load_app(self) -> App:
         """The project's application object, not opened."""
         from eskit.project import load_app

@@ -19,7 +19,7 @@ _UNITS = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def escape(text: str) -> str:
-    """`text` with everything that is not printable written out, as in ``\\x1b``.
+    r"""`text` with everything that is not printable written out, as in ``\x1b``.
 
     That covers control codes, line breaks, direction marks and lone surrogates: what is left
     takes part in no terminal protocol and stays on its line.
@@ -33,7 +33,7 @@ def escape(text: str) -> str:
 
 
 def escape_json(text: str) -> str:
-    """JSON text with the unprintable characters that JSON itself allows written as ``\\uXXXX``."""
+    r"""JSON text with the unprintable characters that JSON allows written as ``\uXXXX``."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else _json_escape(char) for char in text)
@@ -104,7 +104,7 @@ def count(number: int, noun: str, plural: str = "") -> str:
 def duration(seconds: float) -> str:
     """The largest fitting unit: ``0.4 s``, ``12 s``, ``3 h``, ``2 days``."""
     if 0 < seconds < 1:
-        return f"{seconds:.1f} s" if seconds >= 0.1 else "0.1 s"
+        return f"{max(seconds, 0.1):.1f} s"
     for unit, size in _UNITS:
         if seconds >= size:
             number = int(seconds // size)

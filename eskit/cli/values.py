@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 _WIDE = frozenset(
     {
@@ -22,6 +23,11 @@ _WIDE = frozenset(
         FieldDescriptor.TYPE_SFIXED64,
     }
 )
+
+
+def descriptor_of(kind: type[Message]) -> Descriptor:
+    """The descriptor of a message class, as the type its stubs should have."""
+    return cast("Descriptor", kind.DESCRIPTOR)
 
 
 def leaves(
@@ -35,7 +41,7 @@ def leaves(
 
 def is_default(value: object, path: str, descriptor: Descriptor | None) -> bool:
     """Whether the value is what the field has when nobody sets it."""
-    return value in ("", 0, "0", False, None) or _is_first_enum(value, path, descriptor)
+    return value in {"", 0, "0", None} or _is_first_enum(value, path, descriptor)
 
 
 def format_value(value: object, path: str, descriptor: Descriptor | None) -> str:
@@ -57,7 +63,7 @@ def find_field(descriptor: Descriptor | None, path: str) -> FieldDescriptor | No
             field = field.message_type.fields_by_name["value"]
         elif not (field is not None and step.isdigit()):
             message = descriptor if field is None else field.message_type
-            field = None if message is None else message.fields_by_name.get(step)
+            field = message.fields_by_name.get(step) if message else None
             if field is None:
                 return None
     return field
