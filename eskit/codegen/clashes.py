@@ -1,0 +1,126 @@
+"""Names that are different in the protos but would be one in Python, or one on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from eskit.codegen import names
+from eskit.codegen.findings import Findings
+from eskit.codegen.model import Aggregate, Schema, SdkGroup, Service, SourceFile
+from eskit.codegen.sdk import sdk_groups
+
+
+def check_clashes(
+    schema: Schema, findings: Findings, *, reserved_packages: Sequence[str]
+) -> None:
+    """Report every name that two things would share."""
+    for file in schema.files:
+        _check_package(file, findings, reserved_packages)
+        _check_module_names(file, findings)
+    _check_modules(schema, findings)
+    for group in sdk_groups(schema):
+        _check_group(group, findings)
+
+
+def _check_package(
+    file: SourceFile, findings: Findings, reserved_packages: Sequence[str]
+) -> None:
+    """Requests are sent to subjects that start with the package."""
+    first = file.package.partition(".")[0]
+    if file.has_code and first in reserved_packages:
+        findings.at_package(
+            "RESERVED_PACKAGE",
+            f"Package {file.package} starts with {first!r}, where published events are",
+            "Put another word in front: JetStream would answer the requests of its services.",
+            file=file.name,
+        )
+
+
+def _check_module_names(file: SourceFile, findings: Findings) -> None:
+    """Classes, constants and functions of one generated module."""
+    taken: dict[str, str] = {"EVENTS": "the tuple EVENTS"}
+    for aggregate in file.aggregates:
+        taken[names.class_name(f"{aggregate.name}Aggregate")] = aggregate.state.full_name
+    for service in file.services:
+        for name in (service.constant, service.handler, service.client, service.register):
+            first = taken.setdefault(name, service.full_name)
+            if first != service.full_name:
+                findings.at_service(
+                    "NAME_CLASH",
+                    f"{first} and {service.full_name} would both generate {name}",
+                    "Rename one of them.",
+                    name=service.full_name,
+                )
+                break
+
+
+def _check_modules(schema: Schema, findings: Findings) -> None:
+    """Files that would be generated into one module."""
+    taken: dict[tuple[str, ...], str] = {}
+    for file in schema.files:
+        parts = names.module_parts(file.name)
+        first = taken.setdefault(parts, file.name)
+        if first != file.name:
+            findings.at_file(
+                "NAME_CLASH",
+                f"{first} and {file.name} would both generate {'/'.join(parts)}_pb2.py",
+                "Rename one of the files.",
+                file=file.name,
+            )
+        if len(parts) > 1 and parts[0] == "sdk":
+            findings.at_file(
+                "NAME_CLASH",
+                f"The folder of {file.name} would hide the generated module sdk.py",
+                "Rename the folder sdk.",
+                file=file.name,
+            )
+
+
+def _check_events(aggregate: Aggregate, findings: Findings) -> dict[str, str]:
+    """By method name, the event that has it."""
+    taken: dict[str, str] = {}
+    for event in aggregate.events:
+        full_name = event.message.full_name
+        first = taken.setdefault(event.python_name, full_name)
+        if first != full_name:
+            findings.at_message(
+                "NAME_CLASH",
+                f"Events {first} and {full_name} would both be {event.python_name} of "
+                f"{aggregate.name}",
+                "Rename one of them.",
+                name=full_name,
+            )
+    return taken
+
+
+def _check_rpcs(services: Iterable[Service], taken: dict[str, str], findings: Findings) -> None:
+    """Rpcs of one aggregate are methods of one class, and of one client."""
+    for service in services:
+        for rpc in service.rpcs:
+            full_name = f"{service.full_name}.{rpc.name}"
+            first = taken.setdefault(rpc.python_name, full_name)
+            if first != full_name:
+                of = f" of {service.aggregate}" if service.aggregate else ""
+                findings.at_rpc(
+                    "NAME_CLASH",
+                    f"{first} and {full_name} would both be {rpc.python_name}{of}",
+                    "Rename one of them.",
+                    service=service.full_name,
+                    index=rpc.index,
+                )
+
+
+def _check_group(group: SdkGroup, findings: Findings) -> None:
+    """One attribute of the SDK: one aggregate at most, and no two rpcs with one name."""
+    events: dict[str, str] = {}
+    for aggregate in group.aggregates:
+        events |= _check_events(aggregate, findings)
+    _check_rpcs(group.services, events, findings)
+    for aggregate in group.aggregates[1:]:
+        findings.at_message(
+            "NAME_CLASH",
+            f"Aggregates {group.aggregates[0].name} and {aggregate.name} would both be "
+            f"{group.attribute} of the SDK",
+            "Give one of them another type_name.",
+            name=aggregate.state.full_name,
+        )

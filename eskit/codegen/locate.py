@@ -1,0 +1,108 @@
+"""Where something stands in a proto file, so that a diagnostic can point at it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
+
+from eskit.errors import Diagnostic
+
+PathInFile = tuple[int, ...]
+_TAB = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Lines and columns from 0, as protoc counts them."""
+
+    line: int
+    column: int
+    last_line: int
+    end: int
+
+
+class Locator:
+    """Finds declarations of one file; `read` gives its source, or None where there is none."""
+
+    def __init__(self, file: FileDescriptorProto, read: Callable[[str], str | None]) -> None:
+        self._name = file.name
+        self._read = read
+        self._lines: list[str] | None = None
+        self._places: dict[PathInFile, SourceCodeInfo.Location] = {
+            tuple(place.path): place for place in file.source_code_info.location
+        }
+
+    def comment(self, path: PathInFile) -> str:
+        """The comment above a declaration, or after it on its line; empty without one."""
+        place = self._places.get(path)
+        if place is None:
+            return ""
+        return clean_comment(place.leading_comments or place.trailing_comments)
+
+    def diagnostic(
+        self, code: str, message: str, hint: str, *paths: PathInFile, at: str = ""
+    ) -> Diagnostic:
+        """A finding at the first of `paths` that the file has; there, at the text `at`."""
+        span = next((s for s in map(self._span, paths) if s), Span(-1, -1, -1, 0))
+        line, column, width = self._pinpoint(span, at)
+        return Diagnostic(
+            code=code,
+            message=message,
+            hint=hint,
+            file=self._name,
+            line=line,
+            column=column,
+            width=width,
+        )
+
+    def _span(self, path: PathInFile) -> Span | None:
+        place = self._places.get(path)
+        if place is None:
+            return None
+        numbers: Sequence[int] = place.span
+        if len(numbers) == 3:
+            return Span(numbers[0], numbers[1], numbers[0], numbers[2])
+        return Span(numbers[0], numbers[1], numbers[2], numbers[3])
+
+    def _pinpoint(self, span: Span, at: str) -> tuple[int, int, int]:
+        """Line, column and width from 1, in characters."""
+        if span.line < 0:
+            return 0, 0, 1
+        lines = self._source_lines()
+        if not lines or span.last_line >= len(lines):
+            width = span.end - span.column if span.line == span.last_line else 1
+            return span.line + 1, span.column + 1, max(width, 1)
+        start = character(lines[span.line], span.column)
+        for number in range(span.line, span.last_line + 1) if at else ():
+            found = lines[number].find(at, start if number == span.line else 0)
+            if found >= 0:
+                return number + 1, found + 1, len(at)
+        first = lines[span.line].rstrip()
+        one_line = span.line == span.last_line
+        end = character(lines[span.line], span.end) if one_line else len(first)
+        return span.line + 1, start + 1, max(end - start, 1)
+
+    def _source_lines(self) -> list[str]:
+        if self._lines is None:
+            self._lines = (self._read(self._name) or "").splitlines()
+        return self._lines
+
+
+def character(line: str, column: int) -> int:
+    """The index in `line` of protoc's column, which counts bytes and stops at tabs."""
+    reached = 0
+    for index, text in enumerate(line):
+        if reached >= column:
+            return index
+        reached += _TAB - reached % _TAB if text == "\t" else len(text.encode())
+    return len(line)
+
+
+def clean_comment(text: str) -> str:
+    """A proto comment as plain lines, without the space after the slashes."""
+    lines = [line.rstrip() for line in text.strip("\n").splitlines()]
+    indents = [len(line) - len(line.lstrip()) for line in lines if line]
+    cut = min(indents, default=0)
+    return "\n".join(line[cut:] for line in lines).strip("\n")

@@ -1,0 +1,88 @@
+"""Make protoc's Python modules importable from wherever they are generated to.
+
+protoc writes absolute imports that only work with the output folder on ``sys.path``, and puts
+the module's name into its classes as text. Here imports become relative and the name becomes
+``__name__``, so that classes carry their real module and pickle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
+from eskit.codegen import names
+from eskit.errors import EskitError
+
+_ENCODING = "# -*- coding: utf-8 -*-\n"
+_MODULE_NAME = re.compile(r"(_builder\.BuildTopDescriptorsAndMessages\(DESCRIPTOR, )'[^']*'")
+
+
+# protoc writes its fallback even where a path segment is a keyword, which is no valid Python.
+_ALIAS = re.compile(
+    r"^try:\n  (?P<alias>\w+ = \w+\.\w+)\nexcept AttributeError:\n  .+$", re.MULTILINE
+)
+
+
+class GencodeUnknown(EskitError):
+    """protoc wrote something that this version of eskit does not know how to rewrite."""
+
+    code = "GENCODE_UNKNOWN"
+
+
+def relocate(
+    file: FileDescriptorProto, text: str, module_of: Callable[[str], tuple[str, str] | None]
+) -> str:
+    """The text of a pb2 module with its imports and its own name put right.
+
+    `module_of` gives, for an imported proto, the package to import from (relative or absolute)
+    and the module in it; None leaves the import as protoc wrote it. Raises GencodeUnknown when
+    an import or the name is not where this protoc is known to put it.
+    """
+    for dependency in file.dependency:
+        target = module_of(dependency)
+        if target is not None:
+            text = _rewrite_imports(file, text, dependency, target)
+    text = _ALIAS.sub(r"\g<alias>", text)
+    text, count = _MODULE_NAME.subn(r"\1__name__", text)
+    if count != 1:
+        raise _unknown(file.name, "its own module name")
+    return text.removeprefix(_ENCODING)
+
+
+def _rewrite_imports(
+    file: FileDescriptorProto, text: str, dependency: str, target: tuple[str, str]
+) -> str:
+    """Each line that protoc writes for one import, as of protoc 35.
+
+    The alias block of a public import reads attributes of a module that was just imported, so
+    only these forms name a module.
+    """
+    package, module = target
+    old = names.protoc_module(dependency)
+    old_package, _, old_module = old.rpartition(".")
+    plain = f"from {old_package} import {old_module} as" if old_package else f"import {old} as"
+    lines = re.compile(
+        rf"^(?:{re.escape(plain)} (?P<alias>\w+)"
+        rf"|(?P<dynamic>\w+) = importlib\.import_module\('{re.escape(old)}'\)"
+        rf"|(?P<star>from {re.escape(old)} import \*))$",
+        re.MULTILINE,
+    )
+
+    def replacement(match: re.Match[str]) -> str:
+        if match["star"]:
+            return f"from {package if package.endswith('.') else package + '.'}{module} import *"
+        return f"from {package} import {module} as {match['alias'] or match['dynamic']}"
+
+    text, count = lines.subn(replacement, text)
+    if not count:
+        raise _unknown(file.name, f"the import of {dependency}")
+    return text
+
+
+def _unknown(file: str, what: str) -> GencodeUnknown:
+    return GencodeUnknown(
+        f"In what protoc generated from {file}, {what} is not where it is expected",
+        hint="Install the version of grpcio-tools that this eskit was tested with.",
+    )

@@ -1,0 +1,157 @@
+"""Run protoc inside this process: one run parses the protos and writes their pb2 modules."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+# Not grpc_tools.protoc: importing that installs finders in sys.meta_path which compile protos
+# on import.
+from grpc_tools import _protoc_compiler
+
+from eskit.errors import Diagnostic
+from eskit.resources import proto_dir
+from eskit.schema import options_pb2 as _options_pb2  # registers the options before parsing
+
+_MESSAGE = re.compile(
+    r"(?P<file>[^:\n]+?\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.*)\Z"
+)
+_stderr_lock = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """What protoc made of a set of protos.
+
+    `files` holds the requested files and everything they import, dependencies first;
+    `modules` the text of their pb2 modules by proto file name. `messages` are errors and
+    warnings; with an error among them the rest is empty.
+    """
+
+    files: FileDescriptorSet
+    modules: Mapping[str, str]
+    messages: tuple[Diagnostic, ...]
+
+
+def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled:
+    """Parse `files` (by name relative to their root) and generate the pb2 module of each.
+
+    ``eventsourcing/options.proto`` always comes from eskit, whatever the roots hold; protos that
+    installed packages bring are found, too.
+    """
+    includes = [proto_dir(), *roots, _well_known_protos(), *_installed_protos()]
+    paths = [str(path.absolute()) for path in files.values()]
+    return _run([f"-I{folder.absolute()}" for folder in includes], list(files), paths)
+
+
+def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compiled:
+    """The same, from protos that somebody else has parsed."""
+    with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
+        descriptors = Path(folder, "in.binpb")
+        descriptors.write_bytes(files.SerializeToString())
+        return _run([f"--descriptor_set_in={descriptors}"], names, names)
+
+
+def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str]) -> Compiled:
+    with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
+        descriptors = Path(folder, "out.binpb")
+        modules = Path(folder, "python")
+        modules.mkdir()
+        status, output = _protoc(
+            *sources,
+            f"--python_out={modules}",
+            f"--descriptor_set_out={descriptors}",
+            "--include_imports",
+            "--include_source_info",
+            *arguments,
+        )
+        messages = tuple(_diagnostics(output))
+        if status:
+            return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
+        return Compiled(
+            files=FileDescriptorSet.FromString(descriptors.read_bytes()),
+            modules={name: _module_path(modules, name).read_text("utf-8") for name in names},
+            messages=messages,
+        )
+
+
+def _protoc(*arguments: str) -> tuple[int, str]:
+    """Run protoc; its exit status, and what it wrote to standard error."""
+    command = [os.fsencode(argument) for argument in ("protoc", *arguments)]
+    with _stderr_lock, _captured_stderr() as captured:
+        status = _protoc_compiler.run_main(command)
+        captured.seek(0)
+        return status, captured.read().decode("utf-8", "replace")
+
+
+@contextmanager
+def _captured_stderr() -> Iterator[IO[bytes]]:
+    """The file descriptor is redirected, because protoc writes to it from C++."""
+    if sys.stderr is not None:
+        sys.stderr.flush()
+    with tempfile.TemporaryFile() as captured:
+        saved = os.dup(2)
+        os.dup2(captured.fileno(), 2)
+        try:
+            yield captured
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _diagnostics(output: str) -> Iterator[Diagnostic]:
+    for line in output.splitlines():
+        if not line.strip():
+            continue
+        match = _MESSAGE.match(line)
+        if match is None:
+            yield Diagnostic(code="PROTOC", message=line.strip(), hint=_hint(line))
+            continue
+        text = match["text"].strip()
+        severity = "warning" if text.startswith("warning: ") else "error"
+        text = text.removeprefix("warning: ")
+        yield Diagnostic(
+            severity=severity,
+            code="PROTO_WARNING" if severity == "warning" else "PROTO_INVALID",
+            message=text,
+            hint=_hint(text),
+            file=match["file"],
+            line=int(match["line"] or 0),
+            column=int(match["column"] or 0),
+        )
+
+
+def _hint(text: str) -> str:
+    if "was not found or had errors" in text or "File not found" in text:
+        return "Put the file under a proto root, or correct the import path."
+    if "is not defined" in text or "seems to be defined in" in text:
+        return "Declare it, or import the file that declares it."
+    if "is already defined" in text or "already been used" in text:
+        return "Give one of the two another name or number."
+    return "Correct the proto and run eskit gen again."
+
+
+def _module_path(folder: Path, name: str) -> Path:
+    stem = name.removesuffix(".proto").replace("-", "_").replace(".", "/")
+    return folder / f"{stem}_pb2.py"
+
+
+def _well_known_protos() -> Path:
+    return Path(_protoc_compiler.__file__).parent / "_proto"
+
+
+def _installed_protos() -> list[Path]:
+    """Folders where installed packages keep protos beside their modules."""
+    paths = sysconfig.get_paths()
+    return [Path(folder) for folder in dict.fromkeys((paths["purelib"], paths["platlib"]))]

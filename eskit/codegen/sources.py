@@ -1,0 +1,90 @@
+"""The proto files of a project."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
+
+_OWN = frozenset({"eventsourcing/options.proto", "eventsourcing/response.proto"})
+_WELL_KNOWN = "google/protobuf/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where each proto of a project is; names are relative to its root, as imports write them."""
+
+    roots: tuple[Path, ...]
+    files: Mapping[str, Path]
+
+    @property
+    def names(self) -> list[str]:
+        """The protos to generate, sorted."""
+        return list(self.files)
+
+    def read(self, name: str) -> str | None:
+        """The text of a proto, or None if it is not the project's or cannot be read."""
+        path = self.files.get(name)
+        if path is None:
+            return None
+        try:
+            return path.read_text("utf-8", errors="replace")
+        except OSError:
+            return None
+
+    def display(self, name: str) -> str:
+        """Where a person finds the proto."""
+        return str(self.files.get(name, name))
+
+
+def find_sources(roots: Sequence[Path]) -> Sources:
+    """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's.
+
+    Raises ProjectInvalid when a root is missing or there is nothing to generate, and
+    SchemaInvalid when two roots have a file of one name.
+    """
+    for root in roots:
+        if not root.is_dir():
+            raise ProjectInvalid(
+                f"No folder {root} to find protos in",
+                hint="Create it, or correct proto in [tool.eskit].",
+            )
+    # A root inside another comes first, so that its files are named relative to it.
+    ordered = sorted({root.resolve(): root for root in roots}.items(), key=_depth)
+    files: dict[str, Path] = {}
+    taken: set[Path] = set()
+    for resolved, root in ordered:
+        for path in sorted(root.rglob("*.proto")):
+            name = path.relative_to(root).as_posix()
+            real = resolved / name
+            if real in taken or name in _OWN or name.startswith(_WELL_KNOWN):
+                continue
+            taken.add(real)
+            if name in files:
+                raise _twice(name, files[name], path)
+            files[name] = path
+    if not files:
+        listed = ", ".join(str(root) for root in roots)
+        raise ProjectInvalid(
+            f"No .proto file in {listed or 'no proto root'}",
+            hint="Write one, such as proto/account/v1/account.proto.",
+        )
+    return Sources(
+        roots=tuple(root for _, root in ordered), files=dict(sorted(files.items()))
+    )
+
+
+def _depth(item: tuple[Path, Path]) -> tuple[int, Path]:
+    return -len(item[0].parts), item[0]
+
+
+def _twice(name: str, first: Path, second: Path) -> SchemaInvalid:
+    finding = Diagnostic(
+        code="DUPLICATE_FILE",
+        message=f"{first} and {second} are both imported as {name}",
+        hint="Rename one of them: the second would never be found.",
+        file=str(second),
+    )
+    return SchemaInvalid("Two protos have one name", diagnostics=[finding], hint=finding.hint)

@@ -1,0 +1,360 @@
+"""What the ``.pyi`` of a pb2 module says, from its descriptors.
+
+protoc's own stubs fail mypy's strict mode, take no keyword fields and know neither which fields
+have presence nor what constructors accept. Every builtin stands behind a private alias, because
+fields may be called ``int`` or ``list``.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from google.protobuf.descriptor import (
+    Descriptor,
+    EnumDescriptor,
+    FieldDescriptor,
+    FileDescriptor,
+    OneofDescriptor,
+)
+
+from eskit.codegen import names
+from eskit.codegen.imports import Import, Modules, aliased
+from eskit.codegen.locate import Locator, PathInFile
+
+_SCALARS = {
+    FieldDescriptor.CPPTYPE_INT32: "_b.int",
+    FieldDescriptor.CPPTYPE_INT64: "_b.int",
+    FieldDescriptor.CPPTYPE_UINT32: "_b.int",
+    FieldDescriptor.CPPTYPE_UINT64: "_b.int",
+    FieldDescriptor.CPPTYPE_DOUBLE: "_b.float",
+    FieldDescriptor.CPPTYPE_FLOAT: "_b.float",
+    FieldDescriptor.CPPTYPE_BOOL: "_b.bool",
+}
+# What constructors accept for a field of a well-known type besides the message and a mapping.
+_CONVENIENT = {
+    "google.protobuf.Timestamp": "_datetime.datetime",
+    "google.protobuf.Duration": "_datetime.timedelta",
+    "google.protobuf.ListValue": "_abc.Sequence[_t.Any]",
+}
+_MESSAGES, _ENUMS, _EXTENSIONS = 4, 5, 7
+_FIELDS, _NESTED, _NESTED_ENUMS, _NESTED_EXTENSIONS, _VALUES = 2, 3, 4, 6, 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubField:
+    """One field: its type when read, and what the constructor accepts for it."""
+
+    name: str
+    number_name: str
+    type: str
+    accepted: str
+    settable: bool
+    presence: bool
+    doc: str
+
+    @property
+    def is_keyword(self) -> bool:
+        """Whether it can only be reached with getattr, and set by ``**{...}``."""
+        return keyword.iskeyword(self.name)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubOneof:
+    """A oneof and the fields in it."""
+
+    name: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubValue:
+    """One value of an enum."""
+
+    name: str
+    number: int
+    doc: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubEnum:
+    """One enum; `path` is its name from the module's top."""
+
+    name: str
+    path: str
+    values: tuple[StubValue, ...]
+    doc: str
+
+    @property
+    def hidden(self) -> str:
+        """The class that holds ValueType, from the module's top."""
+        outer, dot, _ = self.path.rpartition(".")
+        return f"{outer}{dot}_{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubExtension:
+    """An extension of somebody else's message."""
+
+    name: str
+    extended: str
+    type: str
+    number_name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubMessage:
+    """One message with everything inside it."""
+
+    name: str
+    enums: tuple[StubEnum, ...]
+    messages: tuple[StubMessage, ...]
+    extensions: tuple[StubExtension, ...]
+    fields: tuple[StubField, ...]
+    oneofs: tuple[StubOneof, ...]
+    doc: str
+
+    @property
+    def plain_fields(self) -> list[StubField]:
+        """Fields that can be written as attributes and arguments."""
+        return [field for field in self.fields if not field.is_keyword]
+
+    @property
+    def keyword_fields(self) -> list[str]:
+        """What the constructor accepts for fields that are called like keywords."""
+        return sorted({field.accepted for field in self.fields if field.is_keyword})
+
+    @property
+    def with_presence(self) -> list[str]:
+        """What HasField can be asked about."""
+        fields = [field.name for field in self.fields if field.presence]
+        return [*fields, *(oneof.name for oneof in self.oneofs)]
+
+    @property
+    def clearable(self) -> list[str]:
+        """What ClearField can clear."""
+        return [*(field.name for field in self.fields), *(oneof.name for oneof in self.oneofs)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StubModule:
+    """One module's stub."""
+
+    imports: tuple[Import, ...]
+    public: tuple[tuple[str, str], ...]
+    enums: tuple[StubEnum, ...]
+    messages: tuple[StubMessage, ...]
+    extensions: tuple[StubExtension, ...]
+    shadowed: tuple[str, ...]
+    uses: frozenset[str]
+
+
+def stub_module(
+    file: FileDescriptor, public: Sequence[str], modules: Modules, locator: Locator
+) -> StubModule:
+    """Describe the module of `file`; `public` are the protos it imports publicly."""
+    return _Stub(file, modules, locator).module(public)
+
+
+class _Stub:
+    def __init__(self, file: FileDescriptor, modules: Modules, locator: Locator) -> None:
+        self._file = file
+        self._modules = modules
+        self._locator = locator
+        self._imports = aliased(
+            (name for name in _referenced(file) if name != file.name),
+            modules,
+            seen_from=file.name,
+            private=True,
+        )
+        self._shadowed: set[str] = set()
+        self._uses: set[str] = set()
+
+    def module(self, public: Sequence[str]) -> StubModule:
+        file = self._file
+        enums = tuple(
+            self._enum(enum, (_ENUMS, index))
+            for index, enum in enumerate(file.enum_types_by_name.values())
+        )
+        messages = tuple(
+            self._message(message, (_MESSAGES, index))
+            for index, message in enumerate(file.message_types_by_name.values())
+        )
+        extensions = tuple(
+            self._extension(extension, frozenset())
+            for extension in file.extensions_by_name.values()
+        )
+        return StubModule(
+            imports=tuple(sorted(set(self._imports.values()))),
+            public=tuple(self._modules.locate(p, seen_from=file.name) for p in public),
+            enums=enums,
+            messages=messages,
+            extensions=extensions,
+            shadowed=tuple(sorted(self._shadowed)),
+            uses=frozenset(self._uses),
+        )
+
+    def _message(self, message: Descriptor, place: PathInFile) -> StubMessage:
+        scope = _scope(message)
+        nested = [n for n in message.nested_types if not n.GetOptions().map_entry]
+        if message.fields:
+            self._uses.add("t")
+        return StubMessage(
+            name=names.attribute(message.name),
+            enums=tuple(
+                self._enum(enum, (*place, _NESTED_ENUMS, index))
+                for index, enum in enumerate(message.enum_types)
+            ),
+            messages=tuple(
+                self._message(inner, (*place, _NESTED, message.nested_types.index(inner)))
+                for inner in nested
+            ),
+            extensions=tuple(self._extension(e, scope) for e in message.extensions),
+            fields=tuple(
+                self._field(field, (*place, _FIELDS, index), scope)
+                for index, field in enumerate(message.fields)
+            ),
+            oneofs=tuple(_oneof(oneof) for oneof in message.oneofs if not _is_synthetic(oneof)),
+            doc=self._locator.comment(place),
+        )
+
+    def _field(
+        self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]
+    ) -> StubField:
+        plain, accepted = self._types(field, scope)
+        settable = not field.is_repeated and field.message_type is None
+        read = plain
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            key, value = field.message_type.fields
+            key_type = self._types(key, scope)[0]
+            plain, accepted = self._types(value, scope)
+            kind = "ScalarMap" if value.message_type is None else "MessageMap"
+            read = f"_containers.{kind}[{key_type}, {plain}]"
+            accepted = f"_abc.Mapping[{key_type}, {accepted}]"
+            self._uses |= {"containers", "abc"}
+        elif field.is_repeated:
+            scalar = field.message_type is None
+            kind = "RepeatedScalarFieldContainer" if scalar else "RepeatedCompositeFieldContainer"
+            read = f"_containers.{kind}[{plain}]"
+            accepted = f"_abc.Iterable[{accepted}]"
+            self._uses |= {"containers", "abc"}
+        return StubField(
+            name=field.name,
+            number_name=f"{field.name.upper()}_FIELD_NUMBER",
+            type=read,
+            accepted=accepted,
+            settable=settable,
+            presence=field.has_presence,
+            doc=self._locator.comment(place),
+        )
+
+    def _types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
+        """The type of one value, and what a constructor accepts for it."""
+        if field.enum_type is not None:
+            kind = f"{self._reference(field.enum_type, scope)}.ValueType"
+            return kind, f"{kind} | _b.str"
+        if field.message_type is not None:
+            kind = self._reference(field.message_type, scope)
+            if field.message_type.GetOptions().map_entry:
+                return kind, kind
+            self._uses |= {"abc", "t"}
+            accepted = f"{kind} | _abc.Mapping[_b.str, _t.Any]"
+            if more := _CONVENIENT.get(field.message_type.full_name):
+                self._uses.add(more.partition(".")[0].removeprefix("_"))
+                accepted = f"{accepted} | {more}"
+            return kind, accepted
+        if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
+            kind = "_b.bytes" if field.type == FieldDescriptor.TYPE_BYTES else "_b.str"
+            return kind, kind
+        kind = _SCALARS[field.cpp_type]
+        return kind, kind
+
+    def _reference(self, kind: Descriptor | EnumDescriptor, scope: frozenset[str]) -> str:
+        """How a class body whose names are `scope` refers to a message or enum."""
+        path = _path(kind)
+        if kind.file.name != self._file.name:
+            return f"{self._imports[kind.file.name].name}.{path}"
+        first, dot, rest = path.partition(".")
+        if first in scope:
+            self._shadowed.add(first)
+            first = f"_Outer{first}"
+        return f"{first}{dot}{rest}"
+
+    def _enum(self, enum: EnumDescriptor, place: PathInFile) -> StubEnum:
+        self._uses |= {"enums", "t"}
+        return StubEnum(
+            name=names.attribute(enum.name),
+            path=_path(enum),
+            values=tuple(
+                StubValue(
+                    name=value.name,
+                    number=value.number,
+                    doc=self._locator.comment((*place, _VALUES, index)),
+                )
+                for index, value in enumerate(enum.values)
+                if not keyword.iskeyword(value.name)
+            ),
+            doc=self._locator.comment(place),
+        )
+
+    def _extension(self, extension: FieldDescriptor, scope: frozenset[str]) -> StubExtension:
+        self._uses.add("extensions")
+        field = self._field(extension, (), scope)
+        return StubExtension(
+            name=names.attribute(extension.name),
+            extended=self._reference(extension.containing_type, scope),
+            type=field.type,
+            number_name=field.number_name,
+        )
+
+
+def _referenced(file: FileDescriptor) -> set[str]:
+    """The files whose messages and enums the stub names."""
+    found: set[str] = set()
+    fields = list(file.extensions_by_name.values())
+    messages = list(file.message_types_by_name.values())
+    while messages:
+        message = messages.pop()
+        messages.extend(message.nested_types)
+        fields.extend(message.fields)
+        fields.extend(message.extensions)
+    for field in fields:
+        if field.is_extension:
+            found.add(field.containing_type.file.name)
+        kind = field.message_type or field.enum_type
+        if kind is not None:
+            found.add(kind.file.name)
+    return found
+
+
+def _scope(message: Descriptor) -> frozenset[str]:
+    """Names that the class body of a message defines."""
+    return frozenset(
+        [
+            *(field.name for field in message.fields),
+            *(nested.name for nested in message.nested_types),
+            *(enum.name for enum in message.enum_types),
+            *(value.name for enum in message.enum_types for value in enum.values),
+            *(extension.name for extension in message.extensions),
+        ]
+    )
+
+
+def _path(kind: Descriptor | EnumDescriptor) -> str:
+    """``Outer.Inner`` within the module, keywords mended."""
+    parts = [names.attribute(kind.name)]
+    outer = kind.containing_type
+    while outer is not None:
+        parts.insert(0, names.attribute(outer.name))
+        outer = outer.containing_type
+    return ".".join(parts)
+
+
+def _oneof(oneof: OneofDescriptor) -> StubOneof:
+    return StubOneof(name=oneof.name, fields=tuple(field.name for field in oneof.fields))
+
+
+def _is_synthetic(oneof: OneofDescriptor) -> bool:
+    """The oneof that protoc makes for a proto3 optional field."""
+    return len(oneof.fields) == 1 and oneof.name == f"_{oneof.fields[0].name}"
