@@ -105,7 +105,8 @@ class Given:
                 f"{name} has several rpcs for {message_type(command)}: {rpcs}",
                 hint=f'Say which: .when(command, rpc="{methods[0].name}")',
             )
-        known = ", ".join(m.request.__name__ for m in self.aggregate.__aggregate__.commands)
+        commands = self.aggregate.__aggregate__.commands
+        known = ", ".join(dict.fromkeys(method.request.__name__ for method in commands))
         raise InvalidArgument(
             f"{message_type(command)} is no command of {name}", hint=f"Its commands: {known}"
         )
