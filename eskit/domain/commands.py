@@ -9,7 +9,6 @@ from google.protobuf.message import Message
 
 from eskit.errors import InvalidArgument
 
-
 _MAX_ID = 255
 
 

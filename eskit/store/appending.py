@@ -137,8 +137,8 @@ def settle_claims(
 ) -> dict[ClaimKey, str | None]:
     """Run the claims of all events in their order; the new owner of every value they changed.
 
-    The owner is the stream itself, or None for a value that is free afterwards. Raises ClaimTaken when a value is
-    another stream's at that point of the sequence.
+    The owner is the stream itself, or None for a value that is free afterwards. Raises
+    ClaimTaken when a value is another stream's at that point of the sequence.
     """
     owners: dict[ClaimKey, str | None] = {}
     for event in append.events:

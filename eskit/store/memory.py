@@ -161,14 +161,14 @@ class MemoryStore:
         tenant: str = "",
     ) -> Iterator[RecordedEvent]:
         """The events of a stream between two versions."""
-        rows = self._stream_rows(stream, after, before, limit, backward, tenant)
+        rows = self._stream_rows(stream, after, before, limit, tenant, backward=backward)
         return (RecordedEvent(*row) for row in rows)
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
     ) -> Iterator[EventRow]:
         """The same forward, as plain rows for folding."""
-        return self._stream_rows(stream, after, before, None, False, tenant)
+        return self._stream_rows(stream, after, before, None, tenant)
 
     def _stream_rows(
         self,
@@ -176,8 +176,9 @@ class MemoryStore:
         after: int,
         before: int | None,
         limit: int | None,
-        backward: bool,
         tenant: str,
+        *,
+        backward: bool = False,
     ) -> Iterator[EventRow]:
         self._check_open()
         after, upper, most = check_bounds(after, before, limit)

@@ -12,6 +12,7 @@ from eskit.errors import InvalidArgument
 from eskit.store.eventstore import EventStore
 
 _SQLITE_OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days")
+_LARGEST_NUMBER = 1_000_000
 
 
 def open_store(url: str, *, create: bool = True) -> EventStore:
@@ -90,9 +91,10 @@ def _number(options: Mapping[str, str], name: str, default: float) -> float:
         number = float(text)
     except ValueError:
         number = -1.0
-    if not 0 <= number <= 1_000_000:
+    if not 0 <= number <= _LARGEST_NUMBER:
         raise InvalidArgument(
-            f"{name}={text} is not a number from 0 to 1,000,000", hint=f"For example {name}=5"
+            f"{name}={text} is not a number from 0 to {_LARGEST_NUMBER:,}",
+            hint=f"For example {name}=5",
         )
     return number
 

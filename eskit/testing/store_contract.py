@@ -14,9 +14,10 @@ The store must be empty, take its time from `clock` and keep command ids for `CO
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -95,15 +96,15 @@ class EventStoreContract:
         return SettableClock()
 
     @pytest.fixture
-    def store(self, clock: SettableClock) -> Iterator[EventStore]:
-        """An empty store; every subclass has its own."""
+    def store(self, clock: SettableClock) -> Iterator[EventStore]:  # noqa: ARG002 - for subclasses
+        """An empty store that reads `clock`; every subclass has its own."""
         pytest.fail("Override the fixture `store` with one that opens an empty store.")
 
     # --- the port ---
 
     def test_the_store_has_every_member_of_the_port(self, store: EventStore) -> None:
         assert isinstance(store, EventStore)
-        assert UUID(store.store_id)
+        assert str(UUID(store.store_id)) == store.store_id
         assert store.url
 
     # --- append ---
@@ -327,7 +328,7 @@ class EventStoreContract:
         ],
     )
     def test_bounds_are_exclusive_in_both_directions(
-        self, store: EventStore, bounds: dict[str, int], expected: str
+        self, store: EventStore, bounds: Any, expected: str
     ) -> None:
         store.append("Account-1", texts(*"abcde"), expected_version=ANY)
 
@@ -345,7 +346,7 @@ class EventStoreContract:
         assert values(store.read_all(before=0)) == values(store.read_all(after=last)) == []
 
     @pytest.mark.parametrize("bounds", [{"after": -1}, {"before": -1}, {"limit": -1}])
-    def test_negative_bounds_are_refused(self, store: EventStore, bounds: dict[str, int]) -> None:
+    def test_negative_bounds_are_refused(self, store: EventStore, bounds: Any) -> None:
         with pytest.raises(InvalidArgument):
             list(store.read_stream("Account-1", **bounds))
         with pytest.raises(InvalidArgument):
@@ -366,7 +367,7 @@ class EventStoreContract:
         ],
     )
     def test_filters_keep_the_order_of_the_log(
-        self, store: EventStore, filters: dict[str, Sequence[str]], expected: list[object]
+        self, store: EventStore, filters: Any, expected: list[object]
     ) -> None:
         store.append("Account-1", [text("a"), number(1)], expected_version=ANY)
         store.append("Order-1", [text("b"), number(2)], expected_version=ANY)

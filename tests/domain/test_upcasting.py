@@ -72,7 +72,7 @@ def test_a_cycle_is_refused_with_its_path():
     def back(event):
         return StringValue(value=str(event.value))
 
-    with pytest.raises(UpcastingInvalid, match="StringValue → .*Int32Value → .*Int64Value → "):
+    with pytest.raises(UpcastingInvalid, match=r"StringValue → .*Int32Value → .*Int64Value → "):
         Upcasters([text_to_small, small_to_number, back])
 
 

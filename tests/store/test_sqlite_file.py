@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -153,9 +154,9 @@ with open_store(url, create=create == "create") as store:
 def test_a_read_only_file_is_read_and_refuses_appends(stored, folder_mode, create):
     # A folder of its own under the one for temporary files, where nobody may look too.
     with tempfile.TemporaryDirectory() as folder:
-        path = shutil.copy(stored, folder)
-        os.chmod(path, 0o444)
-        os.chmod(folder, folder_mode)
+        path = Path(shutil.copy(stored, folder))
+        path.chmod(0o444)
+        path.parent.chmod(folder_mode)
 
         run = subprocess.run(
             [sys.executable, "-c", READ_ONLY, f"sqlite:///{path}", create],
@@ -164,7 +165,7 @@ def test_a_read_only_file_is_read_and_refuses_appends(stored, folder_mode, creat
             timeout=60,
             check=False,
         )
-        os.chmod(folder, 0o700)
+        path.parent.chmod(0o700)
 
     assert run.stderr == ""
     assert run.stdout.splitlines()[0] == "2 2"

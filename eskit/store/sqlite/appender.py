@@ -33,23 +33,18 @@ def append(
     stream_id, version, position = _find_stream(connection, request)
     check_version(request, version)
     owners = _settle_claims(connection, request)
+    if command is None and not request.events:
+        return AppendResult(version=version, global_position=position)
 
-    if stream_id is None and (request.events or command is not None):
+    if stream_id is None:
         stream_id = _insert_stream(connection, request)
     if request.events:
-        assert stream_id is not None
         version, position = _insert_events(connection, request, stream_id, version, now)
-    if stream_id is not None:
         _save_claims(connection, request.tenant, owners, stream_id)
-    result = AppendResult(
-        version=version,
-        global_position=position,
-        response=b"" if command is None else command.response,
-    )
-    if command is not None:
-        assert stream_id is not None
-        _save_command(connection, request.tenant, command, stream_id, result, now)
-    return result
+    if command is None:
+        return AppendResult(version=version, global_position=position)
+    _save_command(connection, request, command, (stream_id, version, position, now))
+    return AppendResult(version=version, global_position=position, response=command.response)
 
 
 def find_command(
@@ -92,11 +87,8 @@ def _settle_claims(connection: sqlite3.Connection, request: Append) -> dict[Clai
 
 
 def _insert_stream(connection: sqlite3.Connection, request: Append) -> int:
-    cursor = connection.execute(
-        query("insert_stream"), (request.stream, request.tenant, request.category)
-    )
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    parameters = (request.stream, request.tenant, request.category)
+    return _inserted_key(connection.execute(query("insert_stream"), parameters))
 
 
 def _insert_events(
@@ -138,9 +130,12 @@ def _kind(connection: sqlite3.Connection, category: str, event_type: str) -> int
     row = connection.execute(query("find_kind"), (category, event_type)).fetchone()
     if row is not None:
         return int(row[0])
-    cursor = connection.execute(query("insert_kind"), (category, event_type))
-    assert cursor.lastrowid is not None
-    return cursor.lastrowid
+    return _inserted_key(connection.execute(query("insert_kind"), (category, event_type)))
+
+
+def _inserted_key(cursor: sqlite3.Cursor) -> int:
+    key: int = cursor.fetchall()[0][0]
+    return key
 
 
 def _save_claims(
@@ -158,22 +153,9 @@ def _save_claims(
 
 def _save_command(
     connection: sqlite3.Connection,
-    tenant: str,
+    request: Append,
     command: Command,
-    stream_id: int,
-    result: AppendResult,
-    now: int,
+    outcome: tuple[int, int, int, int],
 ) -> None:
-    connection.execute(
-        query("save_command"),
-        (
-            tenant,
-            command.id,
-            command.fingerprint,
-            stream_id,
-            result.version,
-            result.global_position,
-            now,
-            command.response,
-        ),
-    )
+    parameters = (request.tenant, command.id, command.fingerprint, *outcome, command.response)
+    connection.execute(query("save_command"), parameters)

@@ -109,14 +109,14 @@ class SqliteStore:
         tenant: str = "",
     ) -> Iterator[RecordedEvent]:
         """The events of a stream between two versions."""
-        pages = self._stream_pages(stream, after, before, limit, backward, tenant)
+        pages = self._stream_pages(stream, after, before, limit, tenant, backward=backward)
         return (RecordedEvent(*row) for page in pages for row in page)
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
     ) -> Iterator[EventRow]:
         """The same forward, as plain rows for folding."""
-        pages = self._stream_pages(stream, after, before, None, False, tenant)
+        pages = self._stream_pages(stream, after, before, None, tenant)
         return (row for page in pages for row in page)
 
     def read_all(
@@ -242,8 +242,9 @@ class SqliteStore:
         after: int,
         before: int | None,
         limit: int | None,
-        backward: bool,
         tenant: str,
+        *,
+        backward: bool = False,
     ) -> Iterator[list[EventRow]]:
         self._check_usable()
         after, upper, most = check_bounds(after, before, limit)
