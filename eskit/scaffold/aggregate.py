@@ -32,7 +32,7 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
             hint='Set app = "package.app:app" first.',
         )
     name = _name_below(project.proto_paths, proto)
-    protos = read_protos(project.proto_paths)
+    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
     aggregates = [a for a in protos.schema.aggregates if a.state.file == name]
     if not aggregates:
         raise InvalidArgument(
@@ -83,13 +83,28 @@ def _files(project: Project, protos: Protos, aggregate: Aggregate) -> list[Plann
 
 
 def _sections(prefix: str, project: Project, imports: Sequence[Import]) -> dict[str, object]:
-    """The imports of a module in the two sections that formatters make."""
-    ordered = sorted(imports)
-    own = [found for found in ordered if f"{found.package}.".startswith(f"{project.package}.")]
+    """The import lines of a module in the two sections that formatters make."""
+    lines = _import_lines(imports)
+    own = [line for line in lines if f"{line[0]}.".startswith(f"{project.package}.")]
     return {
         f"{prefix}own": own,
-        f"{prefix}third_party": [found for found in ordered if found not in own],
+        f"{prefix}third_party": [line for line in lines if line not in own],
     }
+
+
+def _import_lines(imports: Sequence[Import]) -> list[tuple[str, list[str]]]:
+    """Packages and what is imported from each: together, but for what gets another name."""
+    together: dict[str, list[str]] = {}
+    lines = []
+    for found in sorted(imports):
+        if found.alias:
+            lines.append((found.package, [f"{found.module} as {found.alias}"]))
+        elif found.package in together:
+            together[found.package].append(found.module)
+        else:
+            together[found.package] = [found.module]
+            lines.append((found.package, together[found.package]))
+    return lines
 
 
 def _next_steps(project: Project, aggregates: Sequence[Aggregate]) -> Iterator[str]:

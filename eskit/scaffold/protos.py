@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
-from eskit.codegen.analyse import analyse
+from eskit.codegen.generate import check_schema
 from eskit.codegen.model import Schema
 from eskit.codegen.protoc import compile_protos
+from eskit.codegen.sources import find_sources
 from eskit.errors import SchemaInvalid
 
 
@@ -31,31 +32,24 @@ class Protos:
         )
 
 
-def read_protos(roots: Sequence[Path]) -> Protos:
+def read_protos(roots: Sequence[Path], *, nats_prefix: str) -> Protos:
     """Parse every proto below `roots`.
 
-    Raises SchemaInvalid with every finding when they cannot work.
+    Raises SchemaInvalid with every finding when they cannot work, ProjectInvalid when there is
+    none.
     """
-    sources = {
-        path.relative_to(root).as_posix(): path
-        for root in reversed(roots)
-        for path in sorted(root.rglob("*.proto"))
-    }
-    names = sorted(name for name in sources if not name.startswith("eventsourcing/"))
-    compiled = compile_protos(roots, names)
-
-    def read(name: str) -> str | None:
-        return sources[name].read_text("utf-8") if name in sources else None
-
-    schema, findings = analyse(compiled.files, names, read=read, reserved_packages=())
-    errors = [f for f in (*compiled.messages, *findings) if f.severity == "error"]
+    sources = find_sources(roots)
+    compiled = compile_protos(sources.roots, sources.files)
+    errors = [
+        replace(message, file=sources.display(message.file))
+        for message in compiled.messages
+        if message.severity == "error"
+    ]
     if errors:
         raise SchemaInvalid(
-            f"The protos have {len(errors)} error{'s' if len(errors) > 1 else ''}; "
-            f"the first: {errors[0].message}",
-            diagnostics=errors,
-            hint=errors[0].hint,
+            "The protos cannot be read", diagnostics=errors, hint="Correct them first."
         )
+    schema = check_schema(compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix)
     return Protos(schema, compiled.files)
 
 

@@ -1,0 +1,207 @@
+"""A module and a test for each aggregate of a proto that has none yet."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from eskit.errors import InvalidArgument, ProjectInvalid, SchemaInvalid
+from eskit.project import Project, find_project
+from eskit.scaffold.aggregate import new_aggregate
+from eskit.scaffold.plan import Plan
+
+PARCEL = """
+syntax = "proto3";
+package parcel.v1;
+import "eventsourcing/options.proto";
+import "google/protobuf/empty.proto";
+import "parcel/v1/events.proto";
+
+service ParcelCommandService {
+  option (eventsourcing.service) = {aggregate_name: "Parcel"};
+  // Sends a parcel. It gets a new id.
+  rpc SendParcel(SendParcelCommand) returns (ParcelReply);
+  rpc DeliverParcelToNeighbourWhenNobodyAnswers(DeliverParcelToNeighbourWhenNobodyAnswersCommand)
+      returns (ParcelReply);
+  rpc LoseParcel(LoseParcelCommand) returns (google.protobuf.Empty);
+}
+
+// Where a parcel is.
+message Parcel {
+  option (eventsourcing.aggregate_root) = {id_field: "parcel_id"};
+  string parcel_id = 1;
+}
+message SendParcelCommand { string weight = 1; }
+message DeliverParcelToNeighbourWhenNobodyAnswersCommand { string parcel_id = 1; }
+message LoseParcelCommand { string parcel_id = 1; }
+message ParcelReply { string parcel_id = 1; }
+"""
+
+EVENTS = """
+syntax = "proto3";
+package parcel.v1;
+import "eventsourcing/options.proto";
+
+message ParcelSentEvent {
+  option (eventsourcing.event) = {aggregate_name: "Parcel"};
+  string parcel_id = 1;
+}
+message ParcelSentEventV1 {
+  option deprecated = true;
+  option (eventsourcing.event) = {aggregate_name: "Parcel"};
+}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    folder = tmp_path / "proto" / "parcel" / "v1"
+    folder.mkdir(parents=True)
+    (tmp_path / "eskit.toml").write_text('app = "post.app:app"\n')
+    (folder / "parcel.proto").write_text(PARCEL)
+    (folder / "events.proto").write_text(EVENTS)
+    return find_project(tmp_path)
+
+
+def plan(project: Project, proto: str = "proto/parcel/v1/parcel.proto") -> Plan:
+    return new_aggregate(project, project.root / proto)
+
+
+def content(plan: Plan, path: str) -> str:
+    [found] = [file.content for file in plan.files if str(file.path) == path]
+    return found.decode()
+
+
+def test_an_aggregate_gets_a_module_and_a_test(project: Project) -> None:
+    made = plan(project)
+
+    assert [str(file.path) for file in made.files] == [
+        "post/domain/parcel.py",
+        "tests/test_parcel.py",
+    ]
+    assert all(file.description for file in made.files)
+    assert not (project.root / "post").exists()
+
+
+def test_the_module_has_a_method_for_every_command_and_current_event(project: Project) -> None:
+    module = content(plan(project), "post/domain/parcel.py")
+
+    assert "class Parcel(es.ParcelAggregate):" in module
+    assert "def send_parcel(self, command: parcel_pb2.SendParcelCommand)" in module
+    assert "-> empty_pb2.Empty:" in module
+    assert "def on_parcel_sent(self, event: events_pb2.ParcelSentEvent) -> None:" in module
+    assert "V1" not in module
+
+
+def test_comments_of_the_proto_become_docstrings(project: Project) -> None:
+    module = content(plan(project), "post/domain/parcel.py")
+
+    assert '"""Where a parcel is."""' in module
+    assert '"""Sends a parcel."""' in module
+    assert '"""Decide LoseParcel."""' in module
+
+
+def test_the_test_sets_the_id_only_where_the_command_has_it(project: Project) -> None:
+    test = content(plan(project), "tests/test_parcel.py")
+
+    assert "command = parcel_pb2.SendParcelCommand()" in test
+    assert 'command = parcel_pb2.LoseParcelCommand(parcel_id="parcel-1")' in test
+
+
+def test_the_files_are_as_ruff_would_have_them(project: Project) -> None:
+    plan(project).apply()
+    isort = 'lint.isort.known-first-party=["post"]'
+    options = ["--isolated", "--config", "line-length=100"]
+
+    for command in (["format", "--check"], ["check", "--select=E,F,I,W", "--config", isort]):
+        done = subprocess.run(
+            ["ruff", *command, *options, "post", "tests"],
+            cwd=project.root,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_next_steps_say_what_only_the_user_can_do(project: Project) -> None:
+    steps = "\n".join(plan(project).next_steps)
+
+    assert "eskit gen" in steps
+    assert "Add to post/app.py:" in steps
+    assert "from post.domain.parcel import Parcel" in steps
+    assert "aggregates=[Parcel]" in steps
+    assert "upcaster for parcel.v1.ParcelSentEventV1" in steps
+
+
+def test_what_is_there_is_left_alone(project: Project) -> None:
+    plan(project).apply()
+    (project.root / "post" / "domain" / "parcel.py").write_text("mine\n")
+
+    again = plan(project)
+    again.apply()
+
+    assert again.files == ()
+    assert again.next_steps == ()
+    assert (project.root / "post" / "domain" / "parcel.py").read_text() == "mine\n"
+
+
+def test_a_test_that_is_there_is_not_planned(project: Project) -> None:
+    (project.root / "tests").mkdir()
+    (project.root / "tests" / "test_parcel.py").touch()
+
+    assert [str(file.path) for file in plan(project).files] == ["post/domain/parcel.py"]
+
+
+def test_a_package_below_src_gets_the_module_there(project: Project) -> None:
+    (project.root / "src" / "post").mkdir(parents=True)
+
+    made = plan(project)
+
+    assert [str(file.path) for file in made.files] == [
+        "src/post/domain/parcel.py",
+        "tests/test_parcel.py",
+    ]
+    assert "from post.gen.parcel.v1 import" in content(made, "src/post/domain/parcel.py")
+
+
+def test_a_proto_without_an_aggregate_is_refused(project: Project) -> None:
+    with pytest.raises(InvalidArgument, match="declares no aggregate") as caught:
+        plan(project, "proto/parcel/v1/events.proto")
+
+    assert "eventsourcing.aggregate_root" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("proto", "message"),
+    [
+        ("proto/parcel/v1/none.proto", "There is no file"),
+        ("elsewhere/parcel.proto", "is not a proto file of this project"),
+        ("proto/parcel/v1", "is not a proto file of this project"),
+        ("proto/../eskit.toml", "is not a proto file of this project"),
+    ],
+)
+def test_what_is_no_proto_of_the_project_is_refused(
+    project: Project, proto: str, message: str
+) -> None:
+    with pytest.raises(InvalidArgument, match=message):
+        plan(project, proto)
+
+
+def test_protos_that_cannot_work_are_refused_with_their_findings(project: Project) -> None:
+    (project.root / "proto" / "parcel" / "v1" / "events.proto").write_text("syntax = proto3;")
+
+    with pytest.raises(SchemaInvalid) as caught:
+        plan(project)
+
+    assert caught.value.diagnostics[0].file.endswith("parcel/v1/events.proto")
+    assert caught.value.diagnostics[0].line == 1
+
+
+def test_a_project_without_an_app_has_no_place_for_rules(project: Project) -> None:
+    (project.root / "eskit.toml").write_text("")
+
+    with pytest.raises(ProjectInvalid, match="names no app"):
+        plan(find_project(project.root))
