@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from textwrap import wrap
-from typing import Any
+from typing import TypeAlias
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 
 from eskit.codegen import names
 from eskit.codegen.imports import Import, Modules, aliased
-from eskit.codegen.model import MessageRef, Schema, SourceFile
+from eskit.codegen.model import MessageRef, Rpc, Schema, SourceFile
 from eskit.codegen.sdk import sdk_groups
 from eskit.codegen.stubs import StubModule
 from eskit.resources import templates_dir
 
+Grouped: TypeAlias = list[tuple[str, list[str]]]
 LINE_LENGTH = 88
 """Generated code fits the shortest line length that formatters use by default."""
 
@@ -34,24 +35,92 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
     def path(ref: MessageRef) -> str:
         return f"{imports[ref.file].name}.{ref.path}"
 
-    elsewhere: dict[str, list[str]] = {}
-    for aggregate in file.aggregates:
-        for service in aggregate.commands:
-            if service.file != file.name:
-                elsewhere.setdefault(service.file, []).append(service.constant)
-    return _template("es.py.jinja").render(
+    services = _imported_services(file, modules)
+    early, late = ([], services) if _is_in_cycle(file, schema) else (services, [])
+    text: str = _template("es.py.jinja").render(
         file=file,
         class_of=path,
         class_name=names.class_name,
-        modules=_by_package(imports.values()),
-        elsewhere=[
-            (modules.locate(name, seen_from=file.name, suffix="_es"), sorted(set(constants)))
-            for name, constants in sorted(elsewhere.items())
-        ],
-        kinds={service.kind for service in file.services},
-        has_deprecated=any(e.deprecated for a in file.aggregates for e in a.events),
-        has_active=any(not e.deprecated for a in file.aggregates for e in a.events),
+        imports=[group for group in _import_groups(file, imports.values(), early) if group],
+        late_imports=late,
     )
+    return text
+
+
+def _import_groups(
+    file: SourceFile, pb2: Iterable[Import], services: Grouped
+) -> list[Grouped]:
+    """What a module needs, sorted: the standard library, libraries, modules beside it."""
+    kinds = {service.kind for service in file.services}
+    events = [event for aggregate in file.aggregates for event in aggregate.events]
+    standard = {
+        "abc": ["abstractmethod"] if file.aggregates or kinds else [],
+        "typing": [
+            *(["ClassVar"] if file.aggregates or "query" in kinds else []),
+            *(["Protocol"] if kinds else []),
+        ],
+    }
+    libraries = {
+        "eskit.cqrs.clients": ["CallOptions", "Client"] if kinds else [],
+        "eskit.cqrs.services": [
+            *(["CommandContext"] if "command" in kinds else []),
+            *(["QueryContext", "QueryHandler"] if "query" in kinds else []),
+            *(["ServiceBinding", "bind"] if kinds else []),
+        ],
+        "eskit.domain.aggregate": [
+            *(["Aggregate", "AggregateType"] if file.aggregates else []),
+            *(["EventMethod"] if events else []),
+        ],
+        "eskit.domain.services": ["Method", "ServiceType"] if kinds else [],
+        "eskit.errors": ["UpcastingInvalid"] if any(e.deprecated for e in events) else [],
+        "google.protobuf.message": ["Message"] if file.events else [],
+    }
+    beside: Grouped = [*services]
+    for package, found in _by_package(pb2):
+        if package.startswith("."):
+            beside.append((package, found))
+        else:
+            libraries.setdefault(package, []).extend(found)
+    return [
+        [(module, found) for module, found in sorted(group.items()) if found]
+        for group in (standard, libraries)
+    ] + [sorted(beside, key=lambda item: _import_order(item[0]))]
+
+
+def _imported_services(file: SourceFile, modules: Modules) -> Grouped:
+    """The services of its aggregates that a module imports from other generated ones."""
+    found: Grouped = []
+    for name in sorted(_needs(file)):
+        package, module = modules.locate(name, seen_from=file.name, suffix="_es")
+        dot = "" if package.endswith(".") else "."
+        constants = {
+            service.constant
+            for aggregate in file.aggregates
+            for service in aggregate.commands
+            if service.file == name
+        }
+        found.append((f"{package}{dot}{module}", sorted(constants)))
+    return sorted(found, key=lambda item: _import_order(item[0]))
+
+
+def _needs(file: SourceFile) -> set[str]:
+    """The other files whose services are commands of aggregates of `file`."""
+    files = {service.file for a in file.aggregates for service in a.commands}
+    return files - {file.name}
+
+
+def _is_in_cycle(file: SourceFile, schema: Schema) -> bool:
+    """Whether the module of `file` imports one that imports it."""
+    by_name = {other.name: other for other in schema.files}
+    reached: set[str] = set()
+    ahead = _needs(file)
+    while ahead:
+        name = ahead.pop()
+        if name == file.name:
+            return True
+        reached.add(name)
+        ahead |= _needs(by_name[name]) - reached
+    return False
 
 
 def render_sdk(schema: Schema, modules: Modules, *, app_name: str) -> str:
@@ -59,25 +128,27 @@ def render_sdk(schema: Schema, modules: Modules, *, app_name: str) -> str:
     groups = [group for group in sdk_groups(schema) if group.services]
     files = {service.file for group in groups for service in group.services}
     imports = aliased(files, modules, seen_from="", suffix="_es")
-    return _template("sdk.py.jinja").render(
+    text: str = _template("sdk.py.jinja").render(
         name=f"{names.camel_case(app_name)}Sdk",
         app_name=app_name,
         groups=groups,
         modules=_by_package(imports.values()),
         module_of={name: found.name for name, found in imports.items()},
     )
+    return text
 
 
 def render_stub(module: StubModule) -> str:
     """The ``.pyi`` of a pb2 module."""
-    return _template("pb2.pyi.jinja").render(module=module)
+    text: str = _template("pb2.pyi.jinja").render(module=module)
+    return text.rstrip("\n") + "\n"
 
 
-def _refs(rpc: Any) -> tuple[MessageRef, MessageRef]:
+def _refs(rpc: Rpc) -> tuple[MessageRef, MessageRef]:
     return rpc.request, rpc.response
 
 
-def _by_package(imports: Iterable[Import]) -> list[tuple[str, list[str]]]:
+def _by_package(imports: Iterable[Import]) -> Grouped:
     """Absolute packages first, then relative ones, farthest first, as formatters sort them."""
     grouped: dict[str, list[str]] = {}
     for found in sorted(set(imports)):
@@ -103,7 +174,7 @@ def docstring(text: str, indent: int) -> str:
     ]
     if len(lines) == 1 and len(lines[0]) <= room - 6 and not lines[0].endswith('"'):
         return f'"""{lines[0]}"""'
-    lines[:1] = wrap(lines[0], room - 3, break_long_words=False)
+    lines[:1] = wrap(lines[0], room - 6, break_long_words=False)
     body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
     return f'"""{body}\n{pad}"""'
 
@@ -124,5 +195,5 @@ def _environment() -> Environment:
 
 
 @cache
-def _template(name: str) -> Any:
+def _template(name: str) -> Template:
     return _environment().get_template(name)
