@@ -4,7 +4,7 @@ CREATE TABLE account_balance (
     account_id TEXT NOT NULL,
     owner_name TEXT NOT NULL,
     balance TEXT NOT NULL,
-    status INTEGER NOT NULL,
+    status TEXT NOT NULL,
     currency TEXT NOT NULL,
     created_at INTEGER NOT NULL,
     PRIMARY KEY (tenant, account_id)
