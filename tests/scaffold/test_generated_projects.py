@@ -1,0 +1,96 @@
+"""Untouched, a new project passes its own tests, its linter and its type checker."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eskit.codegen.generate import generate
+from eskit.project import Project, find_project
+from eskit.resources import templates_dir
+from eskit.scaffold.aggregate import new_aggregate
+from eskit.scaffold.project import new_project, project_templates
+
+CHECKS = {
+    "pytest": ["pytest", "-q", "-p", "no:cacheprovider"],
+    "mypy": ["mypy"],
+    "ruff check": ["ruff", "check", "--no-cache"],
+    "ruff format": ["ruff", "format", "--check", "--no-cache"],
+}
+
+
+def create(folder: Path, name: str, *, template: str) -> Project:
+    new_project(name, target=folder / name, template=template).apply()
+    return find_project(folder / name)
+
+
+def generate_code(project: Project) -> None:
+    if any(file for root in project.proto_paths for file in root.rglob("*.proto")):
+        generate(proto_roots=project.proto_paths, output=project.gen_path, app_name=project.package)
+
+
+def assert_passes(project: Project, check: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", *CHECKS[check]],
+        cwd=project.root,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{check}:\n{done.stdout}{done.stderr}"
+
+
+@pytest.fixture(scope="module", params=project_templates())
+def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = create(tmp_path_factory.mktemp("new"), "corner-shop", template=request.param)
+    generate_code(project)
+    return project
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_new_project_passes(generated: Project, check: str) -> None:
+    assert_passes(generated, check)
+
+
+@pytest.fixture(scope="module")
+def with_aggregate(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = create(tmp_path_factory.mktemp("new"), "corner-shop", template="blank")
+    protos = templates_dir() / "project" / "bank" / "proto"
+    shutil.copytree(protos, project.root / "proto", dirs_exist_ok=True)
+    new_aggregate(project, project.root / "proto" / "account" / "v1" / "account.proto").apply()
+    generate_code(project)
+    return project
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_a_project_with_a_new_aggregate_passes(with_aggregate: Project, check: str) -> None:
+    assert_passes(with_aggregate, check)
+
+
+def test_the_longest_name_breaks_no_line(tmp_path: Path) -> None:
+    for template in project_templates():
+        project = create(tmp_path, f"{template}-{'x' * (39 - len(template))}", template=template)
+
+        assert_passes(project, "ruff check")
+        assert_passes(project, "ruff format")
+
+
+def test_generated_code_is_committed_and_data_is_not(generated: Project) -> None:
+    subprocess.run(["git", "init", "-q"], cwd=generated.root, check=True)
+    (generated.root / f"{generated.package}.db-wal").touch()
+
+    listed = subprocess.run(
+        ["git", "ls-files", "--others", "--exclude-standard"],
+        cwd=generated.root,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+    assert [path for path in listed if ".db" in path or "cache" in path] == []
+    assert any("/gen/" in path for path in listed) == generated.gen_path.is_dir()
