@@ -86,22 +86,22 @@ def encode_headers(event: RecordedEvent, source: str) -> dict[str, str]:
         "ce-id": event.event_id,
         "ce-source": source,
         "ce-type": event.event_type,
-        "ce-subject": _encode(event.stream),
+        "ce-subject": encode_value(event.stream),
         "ce-time": f"{event.recorded_at:%Y-%m-%dT%H:%M:%S.%f}Z",
         "ce-datacontenttype": CONTENT_TYPE,
         "ce-streamversion": str(event.version),
         "ce-globalposition": str(event.global_position),
     }
     if metadata.correlation_id:
-        headers["ce-correlationid"] = _encode(metadata.correlation_id)
+        headers["ce-correlationid"] = encode_value(metadata.correlation_id)
     if metadata.causation_id:
-        headers["ce-causationid"] = _encode(metadata.causation_id)
+        headers["ce-causationid"] = encode_value(metadata.causation_id)
     if event.tenant:
         headers["ce-tenant"] = event.tenant
     if own := _own_pairs(metadata):
-        headers["ce-metadata"] = _encode(own)
+        headers["ce-metadata"] = encode_value(own)
     if traceparent := metadata.custom.get("traceparent"):
-        headers["traceparent"] = _encode(traceparent)
+        headers["traceparent"] = encode_value(traceparent)
     return headers
 
 
@@ -138,7 +138,8 @@ def header_lines(text: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.strip()
 
 
-def _encode(value: str) -> str:
+def encode_value(value: str) -> str:
+    """A header value that is safe on the wire; plain ASCII text stays as it is."""
     return value if _PLAIN.match(value) else quote(value, safe=_SAFE)
 
 

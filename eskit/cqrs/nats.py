@@ -1,0 +1,377 @@
+"""Commands and queries over NATS: the services of an app, and the transport of its clients."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from google.protobuf.message import DecodeError, Message
+
+from eskit.cqrs import wire
+from eskit.cqrs.clients import with_command_id
+from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.responses import (
+    HANDLER_TIMEOUT,
+    INTERNAL_ERROR,
+    INVALID_MESSAGE_TYPE,
+    INVALID_REQUEST,
+    OVERLOADED,
+    REQUEST_TOO_LARGE,
+    as_rejection,
+    failure,
+    success,
+    unpack,
+)
+from eskit.credentials.nats import Connection, broker_errors
+from eskit.domain.ids import new_id
+from eskit.domain.messages import message_type
+from eskit.domain.services import Method, ServiceType
+from eskit.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    CommandRejected,
+    InvalidArgument,
+    ProjectInvalid,
+    RequestTimeout,
+)
+from eskit.schema.response_pb2 import Response
+
+if TYPE_CHECKING:
+    from nats.aio.msg import Msg
+
+_log = logging.getLogger("eskit.services")
+
+Authenticator: TypeAlias = Callable[[Method, Mapping[str, str]], str]
+"""Who sent a request with these headers: a principal id. Raises CommandRejected for nobody."""
+
+_HEADERS_AT_MOST = 16 * 1024
+_REJECTED = 422
+_FAILURE_CODES = {
+    INVALID_REQUEST: 400,
+    INVALID_MESSAGE_TYPE: 400,
+    REQUEST_TOO_LARGE: 413,
+    OVERLOADED: 503,
+    HANDLER_TIMEOUT: 504,
+    INTERNAL_ERROR: 500,
+}
+
+
+class Handles(Protocol):
+    """What serves: an opened application. Called in worker threads."""
+
+    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Answer one request."""
+        ...
+
+
+def nobody(_method: Method, _headers: Mapping[str, str]) -> str:
+    """The default: a principal that the caller merely claims is not believed."""
+    return ""
+
+
+def claimed_principal(_method: Method, headers: Mapping[str, str]) -> str:
+    """Believe the ``Principal-Id`` header: for a broker that only trusted services can reach."""
+    return headers.get(wire.PRINCIPAL_ID, "")
+
+
+class NatsServices:
+    """Answers the methods of services over one connection: a micro service for each.
+
+    At most `max_concurrent` requests run at once, in worker threads, and at most `max_waiting`
+    wait for their turn; any more are answered OVERLOADED. A request that has not been answered
+    within `timeout` seconds, or within the caller's deadline, is answered HANDLER_TIMEOUT; its
+    handler runs on, and keeps its place until it is done. Larger requests than `max_request`
+    bytes are refused. Callers learn the code of a rejection; of a fault only an id, under which
+    the log has the rest.
+    """
+
+    def __init__(
+        self,
+        app: Handles,
+        connection: Connection,
+        services: Sequence[ServiceType],
+        *,
+        max_concurrent: int = 64,
+        max_waiting: int = 1024,
+        timeout: float = 30.0,
+        max_request: int = 1024 * 1024,
+        authenticate: Authenticator = nobody,
+        prefix: str = "events",
+        version: str = "0.1.0",
+    ) -> None:
+        self.name = "services"
+        self._app = app
+        self._connection = connection
+        self._timeout = timeout
+        self._max_request = max_request
+        self._authenticate = authenticate
+        self._capacity = max_concurrent + max_waiting
+        self._present = 0
+        self._slots = asyncio.Semaphore(max_concurrent)
+        self._pool = ThreadPoolExecutor(max_concurrent, thread_name_prefix="eskit-service")
+        self._services = [self._make(service, version, prefix) for service in services]
+
+    @property
+    def service_names(self) -> list[str]:
+        """The names under which NATS knows the services."""
+        return [service.name for service in self._services]
+
+    async def start(self) -> None:
+        """Answer requests from now on."""
+        for service in self._services:
+            await service.start()
+            _log.info("Answering %s", ", ".join(end.subject for end in service.endpoints))
+
+    async def stop(self, within: float = 5.0) -> None:
+        """Take no more requests, and give those under way `within` seconds; idempotent."""
+        await asyncio.gather(*(service.stop(within) for service in self._services))
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
+        for reserved in (prefix, "tenants"):
+            if service.name.split(".")[0] == reserved.split(".")[0]:
+                raise ProjectInvalid(
+                    f"Service {service.name} would answer on subjects that belong to events",
+                    hint=f"Choose a proto package that does not start with {reserved!r}, "
+                    "or another nats_prefix.",
+                )
+        return MicroService(
+            self._connection,
+            name=service.name.replace(".", "-"),
+            version=version,
+            description=f"{service.name}: {len(service.methods)} methods",
+            endpoints=[
+                Endpoint(method.name, method.full_name, functools.partial(self._respond, method))
+                for method in service.methods
+            ],
+        )
+
+    async def _respond(self, method: Method, message: Msg) -> Answer:
+        """The answer to one request, whatever it is and whatever happens."""
+        if self._present >= self._capacity:
+            return _failed(OVERLOADED, "Too many requests at once", solution="Try again later.")
+        self._present += 1
+        try:
+            request, options = self._read(method, message)
+            return await self._run(method, request, options)
+        except _Refused as refusal:
+            return refusal.answer
+        except Exception as error:  # noqa: BLE001 - the border: whatever is raised, the server lives
+            return _answer_to(method, error)
+        finally:
+            self._present -= 1
+
+    def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions]:
+        """The request and its options; the endpoint alone decides which type it has."""
+        if len(message.data) > self._max_request:
+            raise _Refused(
+                REQUEST_TOO_LARGE,
+                f"{len(message.data)} bytes are more than the {self._max_request} allowed",
+            )
+        headers = message.headers or {}
+        expected = message_type(method.request)
+        claimed = headers.get(wire.MESSAGE_TYPE, expected)
+        if claimed != expected:
+            raise _Refused(INVALID_MESSAGE_TYPE, f"{method.path} takes {expected}")
+        try:
+            request = method.request.FromString(message.data)
+        except DecodeError:
+            raise _Refused(INVALID_REQUEST, f"The body is not a {expected}") from None
+        principal_id = self._authenticate(method, headers)
+        options = wire.call_options(headers, principal_id=principal_id, timeout=self._timeout)
+        return request, options
+
+    async def _run(self, method: Method, request: Message, options: CallOptions) -> Answer:
+        """Run the handler in a worker thread as soon as there is room, within the deadline."""
+        deadline = time.monotonic() + options.timeout
+        try:
+            async with asyncio.timeout(options.timeout):
+                await self._slots.acquire()
+        except TimeoutError:
+            return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
+        try:
+            running = asyncio.get_running_loop().run_in_executor(
+                self._pool, self._app.handle, method, request, options
+            )
+        except RuntimeError:
+            self._slots.release()
+            return _failed(OVERLOADED, "The service is shutting down", solution="Try again later.")
+        running.add_done_callback(self._end_of_handler)
+        await asyncio.wait([running], timeout=max(0.0, deadline - time.monotonic()))
+        if not running.done():
+            return _failed(HANDLER_TIMEOUT, f"{method.path} took too long; it may still succeed")
+        return self._succeeded(running.result())
+
+    def _end_of_handler(self, running: asyncio.Future[Reply]) -> None:
+        self._slots.release()
+        # Looked at here because after a timeout nobody else does.
+        if not running.cancelled() and (error := running.exception()) is not None:
+            _log.debug("A handler raised %s", type(error).__name__)
+
+    def _succeeded(self, reply: Reply) -> Answer:
+        data = success(reply.message).SerializeToString()
+        if len(data) + _HEADERS_AT_MOST > self._connection.max_payload:
+            return _failed(
+                INTERNAL_ERROR,
+                f"The response has {len(data)} bytes, more than the NATS server takes",
+                solution="Ask for less, or raise max_payload in the server's configuration.",
+            )
+        headers = {wire.GLOBAL_POSITION: str(reply.global_position)}
+        if reply.already_processed:
+            headers[wire.ALREADY_PROCESSED] = "true"
+        return Answer(data=data, headers=headers)
+
+
+async def serve_nats(
+    app: Handles,
+    connection: Connection,
+    services: Sequence[ServiceType],
+    *,
+    max_concurrent: int = 64,
+    timeout: float = 30.0,  # noqa: ASYNC109 - of each request, not of this call
+    authenticate: Authenticator = nobody,
+    prefix: str = "events",
+) -> NatsServices:
+    """Start answering the services' methods; call `stop` on the result to end."""
+    served = NatsServices(
+        app,
+        connection,
+        services,
+        max_concurrent=max_concurrent,
+        timeout=timeout,
+        authenticate=authenticate,
+        prefix=prefix,
+    )
+    await served.start()
+    return served
+
+
+class NatsTransport:
+    """Sends requests over a connection.
+
+    `attempts` share the call's timeout: a command that is not answered is sent again with the
+    same id, which yields one event however often it arrives; so is one that met an overloaded
+    service. Nothing else is repeated.
+    """
+
+    def __init__(self, connection: Connection, *, attempts: int = 3) -> None:
+        self._connection = connection
+        self._attempts = attempts
+
+    async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
+        """Send `message` and return the reply.
+
+        Raises CommandRejected, RequestTimeout, BrokerUnavailable, CallFailed, InvalidArgument.
+        """
+        options = with_command_id(method, options)
+        payload = type(message).SerializeToString(message)
+        if len(payload) + _HEADERS_AT_MOST > self._connection.max_payload:
+            raise InvalidArgument(
+                f"The request has {len(payload)} bytes, more than the NATS server takes",
+                hint="Send less, or raise max_payload in the server's configuration.",
+            )
+        deadline = time.monotonic() + options.timeout
+        for left in range(self._attempts, 0, -1):
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                break
+            headers = wire.request_headers(message, options, remaining=remaining)
+            try:
+                answer = await self._send(method, payload, headers, within=remaining / left)
+                return _reply(method, answer)
+            except RequestTimeout:
+                continue
+            except CallFailed as error:
+                if error.reason != OVERLOADED or left == 1:
+                    raise
+                await asyncio.sleep(min(random.uniform(0.05, 0.25), remaining / left))
+        raise RequestTimeout(
+            f"{method.path} did not answer within {options.timeout:g} s",
+            hint="The command may have run: send it again with the same command id."
+            if method.kind == "command"
+            else "Try again.",
+        )
+
+    async def _send(
+        self, method: Method, payload: bytes, headers: dict[str, str], *, within: float
+    ) -> Msg:
+        try:
+            with broker_errors(f"Calling {method.path}"):
+                return await self._connection.request(
+                    method.full_name, payload, timeout=within, headers=headers
+                )
+        except BrokerUnavailable as error:
+            if self._connection.is_connected:
+                raise BrokerUnavailable(
+                    f"Nobody answers {method.path}", hint="Start the service: eskit serve"
+                ) from error
+            raise
+
+
+class _Refused(Exception):
+    """A request that never reaches a handler."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.answer = _failed(code, message)
+
+
+def _failed(code: str, message: str, *, solution: str = "") -> Answer:
+    response = failure(code, message, solution=solution)
+    return _failure_answer(response, code, _FAILURE_CODES[code])
+
+
+def _failure_answer(response: Response, error: str, code: int) -> Answer:
+    return Answer(data=response.SerializeToString(), error=error, error_code=code)
+
+
+def _answer_to(method: Method, error: Exception) -> Answer:
+    """A verdict goes to the caller as it is; of a fault the caller gets an id, the log the rest."""
+    rejection = as_rejection(error)
+    if rejection is not None:
+        return _rejection_answer(rejection)
+    if isinstance(error, InvalidArgument):
+        return _failed(INVALID_REQUEST, error.message, solution=error.hint)
+    error_id = new_id()
+    _log.error("%s failed, error id %s", method.path, error_id, exc_info=error)
+    return _failed(
+        INTERNAL_ERROR,
+        f"Internal error {error_id}",
+        solution="Give this id to whoever runs the service.",
+    )
+
+
+def _rejection_answer(rejection: CommandRejected) -> Answer:
+    response = failure(
+        rejection.rejection,
+        rejection.message,
+        solution=rejection.solution,
+        details=rejection.details,
+    )
+    name = rejection.rejection if rejection.rejection.isascii() else "REJECTED"
+    return _failure_answer(response, " ".join(name.split()), _REJECTED)
+
+
+def _reply(method: Method, message: Msg) -> Reply:
+    headers = message.headers or {}
+    try:
+        response = Response.FromString(message.data)
+    except DecodeError as error:
+        raise CallFailed("INVALID_RESPONSE", f"{method.path} did not answer as eskit") from error
+    if not message.data and ERROR_HEADER in headers:
+        raise CallFailed("SERVICE_ERROR", f"{method.path}: {headers[ERROR_HEADER]}")
+    if response.error.code == HANDLER_TIMEOUT:
+        raise RequestTimeout(response.error.message)
+    position = headers.get(wire.GLOBAL_POSITION, "0")
+    return Reply(
+        message=unpack(response, method.response),
+        global_position=int(position) if position.isdigit() else 0,
+        already_processed=headers.get(wire.ALREADY_PROCESSED) == "true",
+    )
