@@ -17,7 +17,7 @@ from google.protobuf.descriptor_pb2 import (
 
 from eskit.codegen import names
 from eskit.codegen.clashes import check_clashes
-from eskit.codegen.findings import DeclaredMessage, DeclaredService, Declarations, Findings
+from eskit.codegen.findings import Declarations, DeclaredMessage, DeclaredService, Findings
 from eskit.codegen.model import Aggregate, Event, Kind, MessageRef, Rpc, Schema, Service, SourceFile
 from eskit.domain.streams import check_aggregate_type
 from eskit.errors import Diagnostic, InvalidArgument
@@ -321,9 +321,7 @@ class _Analysis:
                 index=index,
                 request=self._declarations.messages[method.input_type.removeprefix(".")].ref,
                 response=self._declarations.messages[method.output_type.removeprefix(".")].ref,
-                doc=self._declarations.comment(
-                    declared.file, (*declared.place, _METHODS, index)
-                ),
+                doc=self._declarations.comment(declared.file, (*declared.place, _METHODS, index)),
             )
             rpcs.append(rpc)
             if method.client_streaming or method.server_streaming:

@@ -10,9 +10,7 @@ from eskit.codegen.model import Aggregate, Schema, SdkGroup, Service, SourceFile
 from eskit.codegen.sdk import sdk_groups
 
 
-def check_clashes(
-    schema: Schema, findings: Findings, *, reserved_packages: Sequence[str]
-) -> None:
+def check_clashes(schema: Schema, findings: Findings, *, reserved_packages: Sequence[str]) -> None:
     """Report every name that two things would share."""
     for file in schema.files:
         _check_package(file, findings, reserved_packages)
@@ -22,9 +20,7 @@ def check_clashes(
         _check_group(group, findings)
 
 
-def _check_package(
-    file: SourceFile, findings: Findings, reserved_packages: Sequence[str]
-) -> None:
+def _check_package(file: SourceFile, findings: Findings, reserved_packages: Sequence[str]) -> None:
     """Requests are sent to subjects that start with the package."""
     first = file.package.partition(".")[0]
     if file.has_code and first in reserved_packages:

@@ -114,7 +114,11 @@ class Findings:
         place = (*declared.place, _FIELDS, index)
         # A repeated field is pointed at as a whole: its label is the mistake.
         label = declared.proto.field[index].label
-        parts = [] if label == FieldDescriptorProto.LABEL_REPEATED else [(*place, _TYPE), (*place, _TYPE_NAME)]
+        parts = (
+            []
+            if label == FieldDescriptorProto.LABEL_REPEATED
+            else [(*place, _TYPE), (*place, _TYPE_NAME)]
+        )
         self._add(declared.ref.file, code, message, hint, *parts, place)
 
     def at_service(
@@ -175,6 +179,4 @@ def _nested(
 
 def _services(file: FileDescriptorProto) -> Iterator[DeclaredService]:
     for index, proto in enumerate(file.service):
-        yield DeclaredService(
-            join(file.package, proto.name), file.name, proto, (_SERVICES, index)
-        )
+        yield DeclaredService(join(file.package, proto.name), file.name, proto, (_SERVICES, index))

@@ -22,7 +22,7 @@ from eskit.codegen.sources import Sources, find_sources
 from eskit.codegen.stubs import stub_module
 from eskit.errors import Diagnostic, SchemaInvalid
 
-__all__ = ["GenResult", "check_schema", "generate", "render_tree"]
+__all__ = ["GenResult", "check_schema", "generate", "render_messages", "render_tree"]
 
 
 def generate(
@@ -45,9 +45,7 @@ def generate(
     errors = [message for message in compiled.messages if message.severity == "error"]
     if errors or not compiled.files.file:
         raise _invalid(errors, sources)
-    schema = check_schema(
-        compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix
-    )
+    schema = check_schema(compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix)
     files = render_tree(
         compiled.files, sources.names, compiled.modules, schema=schema, app_name=app_name
     )
@@ -59,9 +57,7 @@ def check_schema(
 ) -> Schema:
     """What the `project` files declare; SchemaInvalid when something cannot work."""
     reserved = (nats_prefix.partition(".")[0], "tenants")
-    schema, findings = analyse(
-        files, project, read=sources.read, reserved_packages=reserved
-    )
+    schema, findings = analyse(files, project, read=sources.read, reserved_packages=reserved)
     if findings:
         raise _invalid(findings, sources)
     return schema
@@ -85,17 +81,7 @@ def render_tree(
         if not modules.is_generated(file.name):
             continue
         path = "/".join(names.module_parts(file.name))
-        stub = stub_module(
-            pool.FindFileByName(file.name),
-            [file.dependency[index] for index in file.public_dependency],
-            modules,
-            Locator(file, lambda _: None),
-        )
-        pb2 = relocate(file, pb2_modules[file.name], _module_of(file, modules))
-        tree[f"{path}_pb2.py"] = with_header(
-            f"# fmt: off\n# ruff: noqa\n{pb2}", source=file.name, typed=False
-        )
-        tree[f"{path}_pb2.pyi"] = with_header(render_stub(stub), source=file.name)
+        tree |= render_messages(file, pool, pb2_modules[file.name], modules, path=path)
         if declared[file.name].has_code:
             tree[f"{path}_es.py"] = with_header(
                 render_services(declared[file.name], schema, modules), source=file.name
@@ -105,6 +91,25 @@ def render_tree(
     for folder in _packages(tree):
         tree[f"{folder}__init__.py"] = with_header("", source="")
     return dict(sorted(tree.items()))
+
+
+def render_messages(
+    file: FileDescriptorProto, pool: DescriptorPool, pb2: str, modules: Modules, *, path: str
+) -> dict[str, str]:
+    """The pb2 module of a file and its stub, as ``<path>_pb2.py`` and ``.pyi``."""
+    stub = stub_module(
+        pool.FindFileByName(file.name),
+        [file.dependency[index] for index in file.public_dependency],
+        modules,
+        Locator(file, lambda _: None),
+    )
+    code = relocate(file, pb2, _module_of(file, modules))
+    return {
+        f"{path}_pb2.py": with_header(
+            f"# fmt: off\n# ruff: noqa\n{code}", source=file.name, typed=False
+        ),
+        f"{path}_pb2.pyi": with_header(render_stub(stub), source=file.name),
+    }
 
 
 def _module_of(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
@@ -61,10 +61,8 @@ class Locator:
         place = self._places.get(path)
         if place is None:
             return None
-        numbers: Sequence[int] = place.span
-        if len(numbers) == 3:
-            return Span(numbers[0], numbers[1], numbers[0], numbers[2])
-        return Span(numbers[0], numbers[1], numbers[2], numbers[3])
+        line, column, *last_line, end = place.span  # the last line is left out when it is the first
+        return Span(line, column, last_line[0] if last_line else line, end)
 
     def _pinpoint(self, span: Span, at: str) -> tuple[int, int, int]:
         """Line, column and width from 1, in characters."""

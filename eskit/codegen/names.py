@@ -9,9 +9,7 @@ _WORD = re.compile(r"(.)([A-Z][a-z]+)")
 _CASE = re.compile(r"([a-z0-9])([A-Z])")
 _NOT_IDENTIFIER = re.compile(r"\W", re.ASCII)
 
-RESERVED = frozenset(
-    {"id", "version", "state", "context", "emit", "fold_version", "reads"}
-)
+RESERVED = frozenset({"id", "version", "state", "context", "emit", "fold_version", "reads"})
 """Public names of the classes that generated ones derive from."""
 
 

@@ -22,6 +22,7 @@ _HEADER = re.compile(
     r"# checksum: (?P<checksum>[0-9a-f]{16})\n"
 )
 _SUFFIXES = ("*.py", "*.pyi")
+_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,10 @@ class _Plan:
 
 
 def _compare(output: Path, files: Mapping[str, str]) -> _Plan:
-    changed, unchanged, edited = [], [], []
+    changed: list[Path] = []
+    unchanged: list[Path] = []
+    edited: list[Path] = []
+    left_over: list[Path] = []
     for relative, text in files.items():
         path = output / relative
         current = _read(path)
@@ -96,7 +100,6 @@ def _compare(output: Path, files: Mapping[str, str]) -> _Plan:
             unchanged.append(path)  # a package may have an __init__.py of its own
         else:
             edited.append(path)
-    left_over = []
     for path in _generated(output):
         if path.relative_to(output).as_posix() not in files:
             (left_over if _is_intact(_read(path) or "") else edited).append(path)
@@ -127,14 +130,15 @@ def _write(output: Path, files: Mapping[str, str], plan: _Plan) -> GenResult:
 def _replace(path: Path, text: str) -> None:
     """Readers see the old file or the new one, never a part."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask()
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        os.chmod(temporary, mode)
-        os.replace(temporary, path)
+        temporary.chmod(mode)
+        temporary.replace(path)
     except BaseException:
-        os.unlink(temporary)
+        temporary.unlink()
         raise
 
 
@@ -183,8 +187,8 @@ def _checksum(head: str, rest: str) -> str:
 
 
 def _edited(paths: tuple[Path, ...]) -> ProjectError:
-    shown = ", ".join(path.name for path in paths[:3])
-    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    shown = ", ".join(path.name for path in paths[:_SHOWN])
+    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ProjectError(
         f"Generated files were edited: {shown}{more}",
         hint="Move the changes into your own modules, or drop them with: eskit gen --force",

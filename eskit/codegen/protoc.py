@@ -22,7 +22,7 @@ from grpc_tools import _protoc_compiler
 
 from eskit.errors import Diagnostic
 from eskit.resources import proto_dir
-from eskit.schema import options_pb2 as _options_pb2  # registers the options before parsing
+from eskit.schema import options_pb2
 
 _MESSAGE = re.compile(
     r"(?P<file>[^:\n]+?\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.*)\Z"
@@ -63,6 +63,13 @@ def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compi
         return _run([f"--descriptor_set_in={descriptors}"], names, names)
 
 
+def parse_descriptors(data: bytes) -> FileDescriptorSet:
+    """Read descriptors with eskit's options in them."""
+    # Options of extensions that are not loaded by now would be unknown fields.
+    options_pb2.DESCRIPTOR  # noqa: B018
+    return FileDescriptorSet.FromString(data)
+
+
 def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str]) -> Compiled:
     with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
         descriptors = Path(folder, "out.binpb")
@@ -80,7 +87,7 @@ def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str])
         if status:
             return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
         return Compiled(
-            files=FileDescriptorSet.FromString(descriptors.read_bytes()),
+            files=parse_descriptors(descriptors.read_bytes()),
             modules={name: _module_path(modules, name).read_text("utf-8") for name in names},
             messages=messages,
         )

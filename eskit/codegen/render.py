@@ -47,9 +47,7 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
     return text
 
 
-def _import_groups(
-    file: SourceFile, pb2: Iterable[Import], services: Grouped
-) -> list[Grouped]:
+def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -> list[Grouped]:
     """What a module needs, sorted: the standard library, libraries, modules beside it."""
     kinds = {service.kind for service in file.services}
     events = [event for aggregate in file.aggregates for event in aggregate.events]

@@ -71,9 +71,7 @@ def find_sources(roots: Sequence[Path]) -> Sources:
             f"No .proto file in {listed or 'no proto root'}",
             hint="Write one, such as proto/account/v1/account.proto.",
         )
-    return Sources(
-        roots=tuple(root for _, root in ordered), files=dict(sorted(files.items()))
-    )
+    return Sources(roots=tuple(root for _, root in ordered), files=dict(sorted(files.items())))
 
 
 def _depth(item: tuple[Path, Path]) -> tuple[int, Path]:

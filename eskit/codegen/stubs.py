@@ -219,9 +219,7 @@ class _Stub:
             doc=self._locator.comment(place),
         )
 
-    def _field(
-        self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]
-    ) -> StubField:
+    def _field(self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]) -> StubField:
         plain, accepted = self._types(field, scope)
         settable = not field.is_repeated and field.message_type is None
         read = plain
@@ -299,11 +297,12 @@ class _Stub:
         )
 
     def _extension(self, extension: FieldDescriptor, scope: frozenset[str]) -> StubExtension:
+        extended = extension.containing_type
         self._uses.add("extensions")
         field = self._field(extension, (), scope)
         return StubExtension(
             name=names.attribute(extension.name),
-            extended=self._reference(extension.containing_type, scope),
+            extended=self._reference(extended, scope) if extended else "",
             type=field.type,
             number_name=field.number_name,
         )
@@ -320,7 +319,7 @@ def _referenced(file: FileDescriptor) -> set[str]:
         fields.extend(message.fields)
         fields.extend(message.extensions)
     for field in fields:
-        if field.is_extension:
+        if field.is_extension and field.containing_type is not None:
             found.add(field.containing_type.file.name)
         kind = field.message_type or field.enum_type
         if kind is not None:

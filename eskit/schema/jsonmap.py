@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -56,7 +56,7 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
         ) from None
     except RecursionError:
         raise InvalidArgument("The JSON is nested too deeply") from None
-    descriptor = message_type.DESCRIPTOR
+    descriptor = cast("Descriptor", message_type.DESCRIPTOR)
     if not isinstance(values, dict):
         raise InvalidArgument(
             f"{descriptor.full_name} is a JSON object, not {type(values).__name__}",
@@ -91,30 +91,29 @@ def _check_fields(
         field = by_name.get(key) or by_json_name.get(key)
         if field is None:
             raise _unknown_field(descriptor, f"{path}{key}", key, tuple(by_name))
+        kind = _value_type(field)
+        if kind is None:
+            continue
         for name, nested in _nested(field, value):
-            _check_fields(_value_type(field), nested, path=f"{path}{key}{name}.", depth=depth + 1)
+            _check_fields(kind, nested, path=f"{path}{key}{name}.", depth=depth + 1)
 
 
-def _value_type(field: FieldDescriptor) -> Descriptor:
-    """The message type of a field, or of a map's values."""
+def _value_type(field: FieldDescriptor) -> Descriptor | None:
+    """The message type of a field, or of a map's values; None for scalars."""
     kind = field.message_type
-    if kind.GetOptions().map_entry:
+    if kind is not None and kind.GetOptions().map_entry:
         return kind.fields_by_name["value"].message_type
     return kind
 
 
 def _nested(field: FieldDescriptor, value: object) -> list[tuple[str, Mapping[str, Any]]]:
     """Where `value` holds messages: what to add to the path, and their JSON objects."""
-    if field.message_type is None:
-        return []
     if isinstance(value, list):
         return [(f"[{i}]", item) for i, item in enumerate(value) if isinstance(item, dict)]
     if not isinstance(value, dict):
         return []
-    if not field.message_type.GetOptions().map_entry:
+    if field.message_type is None or not field.message_type.GetOptions().map_entry:
         return [("", value)]
-    if field.message_type.fields_by_name["value"].message_type is None:
-        return []
     return [(f"[{key}]", item) for key, item in value.items() if isinstance(item, dict)]
 
 

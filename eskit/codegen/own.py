@@ -1,0 +1,33 @@
+"""Regenerate eskit's own messages, which are committed: options and the wire's response."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from google.protobuf.descriptor_pool import DescriptorPool
+
+from eskit.codegen.generate import render_messages
+from eskit.codegen.imports import Modules
+from eskit.codegen.output import GenResult, update
+from eskit.codegen.protoc import compile_protos
+from eskit.errors import SchemaInvalid
+from eskit.resources import proto_dir
+
+_SCHEMA = Path(__file__).resolve().parent.parent / "schema"
+
+
+def regenerate(*, check: bool = False) -> GenResult:
+    """Bring ``eskit/schema`` up to date with ``proto/eventsourcing``, or only compare."""
+    folder = proto_dir()
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.proto")}
+    compiled = compile_protos([], dict(sorted(paths.items())))
+    if not compiled.files.file:
+        raise SchemaInvalid("eskit's own protos do not compile", diagnostics=compiled.messages)
+    pool = DescriptorPool()
+    tree: dict[str, str] = {}
+    for file in compiled.files.file:
+        pool.Add(file)
+        if file.name in paths:
+            pb2 = compiled.modules[file.name]
+            tree |= render_messages(file, pool, pb2, Modules([]), path=Path(file.name).stem)
+    return update(_SCHEMA, tree, check=check, force=True)
