@@ -20,7 +20,7 @@ app = make_app("Start the embedded NATS server.")
 
 @app.callback()
 def group() -> None:
-    """Keep `start` a command of its own: more will follow."""
+    """Start the embedded NATS server."""
 
 
 @app.command("start", **examples("eskit nats start", "eskit nats start --port 4222"))

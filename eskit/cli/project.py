@@ -23,9 +23,7 @@ app = make_app("Run, watch and rebuild projections.")
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="[NAME]...", help="Projections; all of them without.", show_default=False
-    ),
+    typer.Argument(metavar="[NAME]...", help="Projections; without names all.", show_default=False),
 ]
 """The projections that a command is about."""
 

@@ -62,7 +62,7 @@ def find_field(descriptor: Descriptor | None, path: str) -> FieldDescriptor | No
         if field is not None and _is_map(field):
             field = field.message_type.fields_by_name["value"]
         elif not (field is not None and step.isdigit()):
-            message = descriptor if field is None else field.message_type
+            message: Descriptor | None = descriptor if field is None else field.message_type
             field = message.fields_by_name.get(step) if message else None
             if field is None:
                 return None

@@ -1,0 +1,110 @@
+"""``eskit gen``: generate Python from the protos."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands import examples, make_app
+from eskit.cli.errors import FOUND
+from eskit.cli.session import session_of
+from eskit.cli.text import Line, count
+
+if TYPE_CHECKING:
+    from eskit.codegen.generate import GenResult
+
+app = make_app()
+
+
+@app.command(**examples("eskit gen", "eskit gen --check", "eskit gen --force"))
+def gen(
+    context: typer.Context,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit 3 when files are not up to date.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Overwrite generated files that were edited.")
+    ] = False,
+) -> None:
+    """Generate messages, aggregate bases, handlers and clients from the project's protos.
+
+    Only what changed is written; what no proto declares any more is removed.
+    """
+    from eskit.codegen.generate import generate
+
+    session = session_of(context)
+    project = session.project
+    result = generate(
+        proto_roots=project.proto_paths,
+        output=project.gen_path,
+        app_name=project.package or project.root.name,
+        nats_prefix=project.nats_prefix,
+        check=check,
+        force=force,
+    )
+    result = relative(result, project.root)
+    folder = os.path.relpath(project.gen_path, project.root)
+    if not check:
+        session.output.result(written_object(result), format_written(result, folder))
+        return
+    found = bool(result.stale or result.edited)
+    session.output.result(checked_object(result), format_checked(result, folder), found=found)
+    if found:
+        raise typer.Exit(FOUND)
+
+
+def relative(result: GenResult, root: Path) -> GenResult:
+    """The result with paths relative to the project's folder."""
+    shown = {
+        field.name: tuple(Path(os.path.relpath(path, root)) for path in getattr(result, field.name))
+        for field in fields(result)
+    }
+    return replace(result, **shown)
+
+
+def written_object(result: GenResult) -> dict[str, object]:
+    """What was done, as --json shows it."""
+    return {
+        "written": [str(path) for path in result.written],
+        "removed": [str(path) for path in result.removed],
+        "unchanged": [str(path) for path in result.unchanged],
+    }
+
+
+def checked_object(result: GenResult) -> dict[str, object]:
+    """What is not up to date, as --json shows it."""
+    return {
+        "stale": [str(path) for path in result.stale],
+        "edited": [str(path) for path in result.edited],
+    }
+
+
+def format_written(result: GenResult, folder: str) -> Iterator[Line]:
+    """How many files were written, then which."""
+    total = len(result.written) + len(result.unchanged)
+    if not result.written and not result.removed:
+        yield f"{folder} is up to date, {count(total, 'file')}"
+        return
+    yield [
+        (f"{count(len(result.written), 'file')} written", "name"),
+        f" in {folder}, {len(result.unchanged):,} unchanged, {len(result.removed):,} removed",
+    ]
+    yield from ([("  written  ", "dim"), str(path)] for path in result.written)
+    yield from ([("  removed  ", "dim"), str(path)] for path in result.removed)
+
+
+def format_checked(result: GenResult, folder: str) -> Iterator[Line]:
+    """Which files are not what the protos say, and what to do about it."""
+    if not result.stale and not result.edited:
+        yield f"{folder} is up to date"
+        return
+    yield from ([("  stale   ", "warning"), str(path)] for path in result.stale)
+    yield from ([("  edited  ", "error"), str(path)] for path in result.edited)
+    command = "eskit gen --force" if result.edited else "eskit gen"
+    found = count(len(result.stale) + len(result.edited), "file")
+    yield [f"{found} not up to date; bring them up to date with: ", (command, "command")]

@@ -1,0 +1,207 @@
+"""Commands that need a store and no project."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+from eskit import ANY, NewEvent, open_store
+from eskit.schema.response_pb2 import AppError
+
+
+def make_message(full_name: str, field: str):
+    """A message class that the default pool does not know."""
+    package, _, name = full_name.rpartition(".")
+    file = descriptor_pb2.FileDescriptorProto(
+        name=f"{name}.proto", package=package, syntax="proto3"
+    )
+    file.message_type.add(name=name).field.add(name=field, number=1, type=9, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName(full_name))
+
+
+def test_store_info_shows_counts(cli, store_url):
+    ran = cli("store", "info", "--store", store_url, "--json")
+
+    data = ran.json["data"]
+    assert ran.code == 0
+    assert (data["events"], data["streams"], data["head"]) == (2, 1, 2)
+    assert data["bytes"] > 0
+    assert data["url"] == store_url
+    assert set(data) >= {"store_id", "schema_version"}
+
+
+def test_store_init_creates_the_file_and_a_second_one_changes_nothing(cli, tmp_path):
+    first = cli("store", "init", "--store", "sqlite:///new.db", "--json")
+    second = cli("store", "init", "--store", "sqlite:///new.db", "--json")
+
+    assert (first.code, second.code) == (0, 0)
+    assert (tmp_path / "new.db").is_file()
+    assert first.json["data"]["store_id"] == second.json["data"]["store_id"]
+
+
+@pytest.mark.parametrize(
+    "command", [["store", "info"], ["stream", "list"], ["stream", "read", "A-1"]]
+)
+def test_reading_never_creates_a_store(cli, tmp_path, command):
+    ran = cli("--store", "sqlite:///none.db", *command)
+
+    assert ran.code == 1
+    assert "none.db" in ran.err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stream_list_shows_every_stream(cli, store_url):
+    ran = cli("stream", "list", "--store", store_url, "--json")
+
+    (stream,) = ran.json["data"]
+    assert stream["stream"] == "Thing-a1"
+    assert stream["category"] == "Thing"
+    assert stream["version"] == 2
+    assert stream["first_recorded_at"].endswith("Z")
+    assert stream["last_recorded_at"] >= stream["first_recorded_at"]
+
+
+def test_stream_list_says_when_there_is_more(cli, store_url):
+    with open_store(store_url) as store:
+        store.append("Thing-b2", [NewEvent(AppError(code="X"))], expected_version=0)
+
+    ran = cli("stream", "list", "--limit", "1", "--store", store_url)
+
+    assert ran.out.splitlines()[0].startswith("Thing-a1  2 events")
+    assert "--limit" in ran.err
+
+
+def test_stream_read_prints_an_event_object_a_line(cli, store_url):
+    ran = cli("stream", "read", "Thing-a1", "--store", store_url, "--json")
+
+    first, second = ran.records
+    assert set(first) == {
+        *("global_position", "stream", "version", "event_id", "event_type"),
+        *("recorded_at", "tenant", "metadata", "data"),
+    }
+    assert first["data"] == {"code": "ONE", "message": "first", "solution": "", "details": {}}
+    assert second["metadata"]["principal_id"] == "bob"
+    assert second["metadata"]["custom"] == {"shop": "7"}
+
+
+def test_stream_read_shows_set_fields_and_who(cli, store_url):
+    ran = cli("stream", "read", "Thing-a1", "--store", store_url)
+
+    assert ran.out.splitlines()[0] == "Thing-a1 · 2 events"
+    assert '       code     "ONE"' in ran.out
+    assert '       details.k  "v"' in ran.out
+    assert "by bob" in ran.out
+    assert "solution" not in ran.out
+
+
+def test_stream_read_bounds_are_exclusive_and_backward_turns_round(cli, store_url):
+    def versions(*options: str) -> list[int]:
+        ran = cli("stream", "read", "Thing-a1", *options, "--store", store_url, "--json")
+        return [record["version"] for record in ran.records]
+
+    assert versions("--after", "1") == [2]
+    assert versions("--limit", "1") == [1]
+    assert versions("--backward") == [2, 1]
+
+
+def test_a_misspelt_stream_suggests_the_nearest(cli, store_url):
+    for typed in ("thing-a1", "Thing-a11", "Thnig-a1"):
+        ran = cli("stream", "read", typed, "--store", store_url)
+
+        assert ran.code == 1
+        assert ran.out == ""
+        assert "Did you mean Thing-a1?" in ran.err
+
+
+def test_an_event_nobody_can_decode_is_shown_as_bytes(cli, store_url):
+    unknown = make_message("nobody.v1.KnowsEvent", "what")
+    with open_store(store_url) as store:
+        store.append("Thing-u", [NewEvent(unknown(what="x"))], expected_version=ANY)
+
+    as_json = cli("stream", "read", "Thing-u", "--store", store_url, "--json")
+    shown = cli("stream", "read", "Thing-u", "--store", store_url)
+    tail = cli("tail", "--no-follow", "--source", "store", "--store", store_url)
+
+    (record,) = as_json.records
+    assert (as_json.code, shown.code, tail.code) == (0, 0, 0)
+    assert record["data_base64"] == "CgF4"
+    assert record["diagnostics"][0]["code"] == "UNKNOWN_EVENT_TYPE"
+    assert "data" not in record
+    assert "No message class for event type 'nobody.v1.KnowsEvent' (3 bytes)" in shown.out
+    assert "3 bytes, not decoded" in tail.out
+
+
+EVIL = "\x1b[31mred\x1b[0m [bold]b[/bold] [link=x]y[/] \x9b2J\u202e\r\nnext"
+
+
+def test_payloads_with_control_codes_and_markup_are_shown_harmlessly(cli, store_url):
+    with open_store(store_url) as store:
+        store.append("Thing-e", [NewEvent(AppError(message=EVIL))], expected_version=ANY)
+
+    for command in (
+        ["stream", "read", "Thing-e"],
+        ["tail", "--from", "first", "--no-follow", "--source", "store"],
+    ):
+        ran = cli(*command, "--store", store_url)
+        assert ran.code == 0
+        assert "[bold]b[/bold] [link=x]y[/]" in ran.out
+        assert all(line.isprintable() for line in ran.out.split("\n"))
+        as_json = cli(*command, "--store", store_url, "--json")
+        assert as_json.records[-1]["data"]["message"] == EVIL
+        assert all(line.isprintable() for line in as_json.out.split("\n"))
+
+
+def test_a_closed_pipe_is_a_clean_end(store_url, tmp_path):
+    from tests.cli.running import start
+
+    with open_store(store_url) as store:
+        big = [NewEvent(AppError(message="x" * 500)) for _ in range(1000)]
+        store.append("Thing-big", big, expected_version=ANY)
+
+    process = start("stream", "read", "Thing-big", "--json", "--store", store_url, cwd=tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(20) == 0
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_a_file_that_is_no_store_is_refused_untouched(cli, tmp_path):
+    (tmp_path / "notes.db").write_text("not a database, but long enough to have a header" * 9)
+
+    ran = cli("store", "info", "--store", "sqlite:///notes.db", "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "STORE_NOT_RECOGNISED"
+    assert (tmp_path / "notes.db").read_text().startswith("not a database")
+
+
+def test_a_store_url_that_names_nothing_is_wrong_usage(cli):
+    ran = cli("store", "info", "--store", "oracle://x", "--json")
+
+    assert ran.code == 2
+    assert ran.json["status"] == "error"
+    assert ran.json["error"]["code"] == "INVALID_ARGUMENT"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_store_can_be_read(cli, store_url):
+    path = store_url.removeprefix("sqlite:///")
+    os.chmod(path, 0o444)
+
+    assert cli("stream", "list", "--store", store_url).code == 0
+
+
+def test_json_is_one_line_per_result(cli, store_url):
+    ran = cli("stream", "list", "--store", store_url, "--json")
+
+    assert ran.out.count("\n") == 1
+    assert list(json.loads(ran.out)) == ["version", "status", "data", "error", "diagnostics"]
