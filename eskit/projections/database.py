@@ -24,7 +24,8 @@ class Database(_Base):
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.conn = connection
-        self.execute = connection.execute  # type: ignore[method-assign]
+        # The raw method takes what sqlite-utils' does, and more kinds of parameters.
+        self.execute = connection.execute  # type: ignore[method-assign, assignment]
         self.executemany = connection.executemany
 
     if not TYPE_CHECKING:

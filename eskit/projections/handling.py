@@ -24,7 +24,7 @@ _SLICE = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """The handlers of a projection by stored event type, old types that are read as new ones too."""
+    """The handlers of a projection by stored event type, older types of an event included."""
 
     projection: Projection
     handlers: Mapping[str, Handler]
@@ -33,6 +33,15 @@ class Subscription:
     def event_types(self) -> tuple[str, ...]:
         """The stored event types the projection wants, sorted."""
         return tuple(sorted(self.handlers))
+
+
+class HandlerRaised(Exception):
+    """Carries what a handler raised, and on which event, out of a transaction to be undone."""
+
+    def __init__(self, event: RecordedEvent, error: Exception) -> None:
+        super().__init__(event, error)
+        self.event = event
+        self.error = error
 
 
 def subscribe(projection: Projection, upcasters: Upcasters) -> Subscription:
@@ -58,7 +67,7 @@ def decoder(event_type: str, upcasters: Upcasters) -> Decode:
     except UnknownEventType as error:
         unknown = error
 
-        def refuse(data: bytes) -> Message:
+        def refuse(_: bytes) -> Message:
             raise unknown
 
         return refuse
@@ -74,24 +83,28 @@ def build_dispatch(
         for event_type, handler in subscription.handlers.items():
             targets.setdefault(event_type, []).append((handler, context))
     return {
-        event_type: (decoder(event_type, upcasters), calls)
-        for event_type, calls in targets.items()
+        event_type: (decoder(event_type, upcasters), calls) for event_type, calls in targets.items()
     }
 
 
 def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
     """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
-    Whatever a handler raises comes through.
+    Raises HandlerRaised on the first that does not go well.
     """
     deadline = time.monotonic() + seconds
-    for start in range(0, len(events), _SLICE):
-        for event in events[start : start + _SLICE]:
-            decode, calls = dispatch[event.event_type]
-            message = decode(event.data)
-            for handler, context in calls:
-                context.event = event
-                handler(message, context)
-        if time.monotonic() > deadline:
-            return min(start + _SLICE, len(events))
+    event = None
+    try:
+        for start in range(0, len(events), _SLICE):
+            for event in events[start : start + _SLICE]:
+                decode, calls = dispatch[event.event_type]
+                message = decode(event.data)
+                for handler, context in calls:
+                    context.event = event
+                    handler(message, context)
+            if time.monotonic() > deadline:
+                return min(start + _SLICE, len(events))
+    except Exception as error:
+        assert event is not None
+        raise HandlerRaised(event, error) from error
     return len(events)

@@ -37,9 +37,11 @@ class EventContext:
 
     __slots__ = ("db", "event")
 
-    def __init__(self, db: Database, event: RecordedEvent) -> None:
+    db: Database
+    event: RecordedEvent
+
+    def __init__(self, db: Database) -> None:
         self.db = db
-        self.event = event
 
 
 class Projection:

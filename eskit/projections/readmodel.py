@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from eskit.projections.database import Database
+from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
 
-Phase: TypeAlias = Literal["run", "rebuild"]
+Phase: TypeAlias = Activity
+"""In what a projection failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,6 @@ class Failure:
     failed_at: datetime
 
 
-class TransactionLost(Exception):
-    """The error that caused this one has undone the whole transaction, not only its attempt."""
-
-
 class ReadModel(Protocol):
     """Rows of projections together with their checkpoints. Used by one thread at a time.
 
@@ -77,13 +74,6 @@ class ReadModel(Protocol):
         """A write transaction, undone when the block raises; the only writer meanwhile.
 
         What runs inside can neither end it nor begin another.
-        """
-        ...
-
-    def attempt(self) -> AbstractContextManager[None]:
-        """A part of the transaction that is undone alone when the block raises.
-
-        Raises TransactionLost when the block's error has undone the whole transaction.
         """
         ...
 
@@ -116,31 +106,66 @@ class ReadModel(Protocol):
         ...
 
 
-class RebuildableReadModel(ReadModel, Protocol):
+class LiveReadModel(ReadModel, Protocol):
     """A read model in which a projection can be built aside and then exchanged at once."""
 
-    def open_aside(self, projection: Projection, *, fingerprint: str) -> ReadModel:
-        """An empty read model with the same table names, or an unfinished one to go on with.
+    def open_aside(self, projection: Projection, *, fingerprint: str, store_id: str) -> ReadModel:
+        """A read model with the same table names, without rows: for building anew.
 
-        It goes on only where the same code began: `fingerprint` tells.
+        Goes on with an unfinished one where the same code (`fingerprint`) began it on the same
+        store. What other projections keep can be read through it.
         """
         ...
 
-    def take_over(self, projection: Projection, aside: Standing) -> None:
-        """Exchange the projection's rows for those built aside; part of the transaction.
+    def exchanging(self, projection: Projection) -> AbstractContextManager[Standing]:
+        """A transaction in which the rows built aside, and closed, have replaced the live ones.
 
-        `exchanging` has to be around the transaction.
+        The checkpoint is that of the rows built aside, the failures are gone. Undone as a whole
+        when the block raises.
         """
-        ...
-
-    def exchanging(self, projection: Projection) -> AbstractContextManager[None]:
-        """Make what was built aside, and closed, readable for `take_over`."""
         ...
 
     def discard_aside(self, name: str) -> None:
         """Delete what was built aside."""
         ...
 
-    def list_standings(self) -> Iterable[Standing]:
-        """Every projection remembered, by name."""
+
+class ReadModels(Protocol):
+    """Where the read models of an app are kept, open or not."""
+
+    @property
+    def url(self) -> str:
+        """What it was opened with."""
+        ...
+
+    def open(self) -> LiveReadModel:
+        """Open for writing, made if missing."""
+        ...
+
+    def reader(self) -> AbstractContextManager[Database]:
+        """Read one moment of it; ReadModelUnavailable if there is nothing yet. Thread-safe."""
+        ...
+
+    def list_standings(self) -> list[Standing]:
+        """Every projection remembered, by name; none if nothing was written yet."""
+        ...
+
+    def find_standing(self, name: str) -> Standing | None:
+        """What is remembered of a projection, if anything."""
+        ...
+
+    def find_failures(self, name: str) -> list[Failure]:
+        """The event that stopped the projection and the one that stopped its rebuild, if any."""
+        ...
+
+    def find_aside(self, name: str) -> Standing | None:
+        """How far an unfinished rebuild has come, if there is one."""
+        ...
+
+    def lock(self, name: str, activity: Activity) -> ProjectionLock:
+        """The right to run or rebuild a projection here."""
+        ...
+
+    def close(self) -> None:
+        """Let go of every connection; idempotent."""
         ...

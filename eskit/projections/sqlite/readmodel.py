@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,6 @@ from eskit.projections.readmodel import (
     Mark,
     Phase,
     Standing,
-    TransactionLost,
 )
 from eskit.projections.sqlite.connection import (
     Transactions,
@@ -82,20 +80,6 @@ class SqliteReadModel:
     def transaction(self) -> AbstractContextManager[None]:
         return self._transactions.write()
 
-    @contextmanager
-    def attempt(self) -> Iterator[None]:
-        execute = self._connection.execute
-        execute("SAVEPOINT eskit_attempt")
-        try:
-            yield
-        except BaseException as error:
-            if not self._connection.in_transaction:
-                raise TransactionLost from error
-            execute("ROLLBACK TO eskit_attempt")
-            execute("RELEASE eskit_attempt")
-            raise
-        execute("RELEASE eskit_attempt")
-
     def is_outage(self, error: BaseException) -> bool:
         return is_outage(error)
 
@@ -109,6 +93,14 @@ class SqliteReadModel:
         row = (projection.name, projection.version, store_id, mark.position, mark.event_id, now)
         self._connection.execute(query("save_standing"), row)
         return to_standing(row)
+
+    def remember_build(self, *, fingerprint: str, store_id: str) -> None:
+        """Note which code builds these rows, from which store."""
+        with self.transaction(), translated(self.path):
+            self._connection.executemany(
+                "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
+                [("fingerprint", fingerprint), ("store_id", store_id)],
+            )
 
     def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
         with translated(self.path):

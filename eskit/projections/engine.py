@@ -1,0 +1,243 @@
+"""Running, rebuilding and inspecting the projections of an app."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ProjectionNotFound
+from eskit.projections.database import Database
+from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.progress import Progress, ReportProgress, RunReport
+from eskit.projections.projection import Projection
+from eskit.projections.readmodel import ReadModels, Standing
+from eskit.projections.rebuild import Rebuild
+from eskit.projections.status import ProjectionStatus, load_status
+from eskit.store.eventstore import Checkpoint, EventStore
+
+# How long a follower may take to notice that it should stop.
+_STOP_LATENCY = 0.25
+# Between two looks at a checkpoint that another process moves.
+_POLL = 0.01
+
+
+def open_read_models(url: str) -> ReadModels:
+    """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
+    if url.startswith(("sqlite:", "memory:")):
+        from eskit.projections.sqlite.live import SqliteReadModels
+
+        return SqliteReadModels(url)
+    raise InvalidArgument(
+        f"{url!r} is not the URL of a read model",
+        hint="Write sqlite:///bank_read.db, or memory: for one that is not kept.",
+    )
+
+
+def beside(store_url: str) -> str:
+    """Where read models lie by default: ``bank_read.db`` beside ``bank.db``."""
+    if not store_url.startswith("sqlite:///"):
+        return "memory:"
+    path = Path(store_url.partition("?")[0].removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(f'{path.stem}_read{path.suffix}')}"
+
+
+def list_checkpoints(url: str) -> list[Checkpoint]:
+    """The checkpoints kept at a read-model URL, by name; needs neither app nor store."""
+    models = open_read_models(url)
+    try:
+        return list(map(_to_checkpoint, models.list_standings()))
+    finally:
+        models.close()
+
+
+class ProjectionEngine:
+    """The projections of an app over one store and one place of read models. Thread-safe."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        projections: Sequence[Projection],
+        read_models: str,
+        *,
+        upcasters: Upcasters | None = None,
+    ) -> None:
+        self._store = store
+        self._projections = {projection.name: projection for projection in projections}
+        self._models = open_read_models(read_models)
+        self._upcasters = upcasters or Upcasters()
+        self._moved = threading.Condition()
+
+    def run(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        once: bool = True,
+        limits: BatchLimits | None = None,
+        stop: threading.Event | None = None,
+        progress: ReportProgress | None = None,
+    ) -> list[RunReport]:
+        """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
+
+        A projection whose handler raises stops before that event, the others go on. Raises at
+        the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or MigrationInvalid, for the
+        first that stopped, and at once ProjectionBusy if one of them is run by somebody else.
+        """
+        projections = self._select(names)
+        with ExitStack() as stack:
+            for projection in projections:
+                stack.enter_context(self._models.lock(projection.name, "run"))
+            model = self._models.open()
+            stack.callback(model.close)
+            follower = Follower(
+                self._store,
+                model,
+                projections,
+                upcasters=self._upcasters,
+                limits=limits,
+                progress=self._announcing(progress),
+            )
+            follower.start()
+            self._follow(follower, once=once, stop=stop or threading.Event())
+        return _reports(follower)
+
+    def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
+        """Bring projections to the head as it is now, waiting for who runs them already.
+
+        Raises what `run` raises, and ProjectionBusy when the runner takes longer than `timeout`.
+        """
+        head = self._store.head_position()
+        deadline = time.monotonic() + timeout
+        for projection in self._select(names):
+            while not self._has_passed(projection.name, head):
+                try:
+                    self.run([projection.name])
+                except ProjectionBusy:
+                    remaining = deadline - time.monotonic()
+                    if remaining <= 0:
+                        raise
+                    self.wait_for(projection.name, head, min(remaining, _STOP_LATENCY))
+
+    def rebuild(self, name: str, *, progress: ReportProgress | None = None) -> RunReport:
+        """Build the rows of a projection anew, and exchange them for the live ones at once.
+
+        Goes on where an interrupted rebuild was. Raises ProjectionFailed, with the live rows
+        untouched, on the first handler error, and ProjectionBusy during another rebuild.
+        """
+        (projection,) = self._select([name])
+        with ExitStack() as stack:
+            stack.enter_context(self._models.lock(name, "rebuild"))
+            live = self._models.open()
+            stack.callback(live.close)
+            report = Rebuild(
+                self._store, live, projection, upcasters=self._upcasters, progress=progress
+            ).run()
+        self._announce()
+        return report
+
+    def status(self, names: Sequence[str] | None = None) -> list[ProjectionStatus]:
+        """Where projections stand, by name; reads only."""
+        return [
+            load_status(self._store, self._models, projection, self._upcasters)
+            for projection in sorted(self._select(names), key=lambda found: found.name)
+        ]
+
+    def wait_for(self, name: str, position: int, timeout: float) -> bool:
+        """Wait until a projection has passed a position; False if it has not in time.
+
+        Raises ProjectionFailed if it stopped before.
+        """
+        self._select([name])
+        deadline = time.monotonic() + timeout
+        while not self._has_passed(name, position):
+            for failure in self._models.find_failures(name):
+                if failure.phase == "run" and failure.position <= position:
+                    raise ProjectionFailed(
+                        f"{name} stopped before {failure.position:,}: {failure.error}",
+                        hint=f"See why: eskit project status {name}",
+                    )
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._moved:
+                self._moved.wait(min(remaining, _POLL))
+        return True
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints in the read models, by name, also of projections that are no more."""
+        return list(map(_to_checkpoint, self._models.list_standings()))
+
+    def reader(self) -> AbstractContextManager[Database]:
+        """One moment of the read models, for queries; ReadModelUnavailable if there are none."""
+        return self._models.reader()
+
+    def close(self) -> None:
+        """Let go of every connection; idempotent."""
+        self._models.close()
+
+    def _follow(self, follower: Follower, *, once: bool, stop: threading.Event) -> None:
+        """Batch by batch to the head, then wait for more."""
+        head = self._store.head_position()
+        while follower.active and not stop.is_set():
+            if follower.step(head):
+                continue
+            if once:
+                return
+            self._store.wait(head, _STOP_LATENCY)
+            head = self._store.head_position()
+
+    def _select(self, names: Sequence[str] | None) -> list[Projection]:
+        if names is None:
+            return list(self._projections.values())
+        for name in names:
+            if name not in self._projections:
+                raise ProjectionNotFound(
+                    f"No projection {name!r}",
+                    hint=f"Projections here: {', '.join(sorted(self._projections)) or 'none'}.",
+                )
+        return [self._projections[name] for name in dict.fromkeys(names)]
+
+    def _has_passed(self, name: str, position: int) -> bool:
+        standing = self._models.find_standing(name)
+        return standing is not None and standing.mark.position >= position
+
+    def _announcing(self, progress: ReportProgress | None) -> Callable[[Progress], None]:
+        def report(step: Progress) -> None:
+            self._announce()
+            if progress is not None:
+                progress(step)
+
+        return report
+
+    def _announce(self) -> None:
+        with self._moved:
+            self._moved.notify_all()
+
+
+def _to_checkpoint(standing: Standing) -> Checkpoint:
+    return Checkpoint(
+        name=standing.name,
+        store_id=standing.store_id,
+        position=standing.mark.position,
+        event_id=standing.mark.event_id,
+        updated_at=standing.updated_at,
+    )
+
+
+def _reports(follower: Follower) -> list[RunReport]:
+    """What was done; raises for the first projection that stopped."""
+    for member in follower.members:
+        if member.stopped is not None:
+            raise member.stopped
+    return [
+        RunReport(
+            name=member.name,
+            events=member.events,
+            position=member.mark.position,
+            seconds=follower.seconds,
+        )
+        for member in follower.members
+    ]

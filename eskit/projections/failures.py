@@ -1,0 +1,56 @@
+"""What is kept and said of an event that a handler raised on."""
+
+from __future__ import annotations
+
+import traceback
+from datetime import UTC, datetime
+
+from eskit.domain.events import RecordedEvent
+from eskit.errors import ProjectionFailed, ReadModelUnavailable
+from eskit.projections.handling import HandlerRaised
+from eskit.projections.readmodel import Failure, Phase, ReadModel
+
+
+def describe(name: str, phase: Phase, event: RecordedEvent, error: BaseException) -> Failure:
+    """A failure as it is stored."""
+    return Failure(
+        projection=name,
+        phase=phase,
+        position=event.global_position,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        stream=event.stream,
+        error=one_line(error),
+        traceback="".join(traceback.format_exception(error)),
+        failed_at=datetime.now(UTC),
+    )
+
+
+def stopped_before(
+    name: str, phase: Phase, event: RecordedEvent, error: BaseException
+) -> ProjectionFailed:
+    """The error that a run or rebuild ends with."""
+    what, command = ("", "run") if phase == "run" else ("The rebuild of ", "rebuild")
+    failed = ProjectionFailed(
+        f"{what}{name} stopped before {event.global_position:,} {event.event_type} of "
+        f"{event.stream}: {one_line(error)}",
+        hint=f"See why: eskit project status {name}. Then try again: "
+        f"eskit project {command} {name}",
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def refuse_outage(model: ReadModel, raised: HandlerRaised) -> None:
+    """Raise ReadModelUnavailable if the handler only met a full disk or the like."""
+    if model.is_outage(raised.error):
+        raise ReadModelUnavailable(
+            f"The read model failed under a handler: {raised.error}",
+            hint="Nothing of the batch was kept; run again when the cause is gone.",
+        ) from raised.error
+
+
+def one_line(error: BaseException) -> str:
+    """The error as people say it: its class and first line."""
+    text = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,0 +1,163 @@
+"""Building a read model anew beside the live one, then exchanging the two at once.
+
+A rebuild that is killed goes on where it was; one that fails leaves the live rows untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import platform
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import eskit
+from eskit.domain.events import RecordedEvent
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import EskitError
+from eskit.projections.checkpoints import check_standing, last_mark
+from eskit.projections.failures import describe, refuse_outage, stopped_before
+from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
+from eskit.projections.progress import ReportProgress, RunReport
+from eskit.projections.projection import EventContext, Projection
+from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
+from eskit.store.eventstore import EventStore
+
+# How often to look whether events have arrived meanwhile before the rest is left to the exchange.
+_ROUNDS = 5
+
+
+class Rebuild:
+    """One rebuild of one projection; the caller holds its lock."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        live: LiveReadModel,
+        projection: Projection,
+        *,
+        upcasters: Upcasters,
+        limits: BatchLimits | None = None,
+        progress: ReportProgress | None = None,
+    ) -> None:
+        self._store = store
+        self._live = live
+        self._projection = projection
+        self._upcasters = upcasters
+        self._limits = limits or BatchLimits(events=5_000, seconds=1.0)
+        self._progress = progress
+        self._subscription = subscribe(projection, upcasters)
+
+    def run(self) -> RunReport:
+        """Build aside up to the head, exchange, and clear away what was built aside.
+
+        Raises ProjectionFailed with the live rows as they were.
+        """
+        started = time.monotonic()
+        aside = self._live.open_aside(
+            self._projection,
+            fingerprint=code_fingerprint(self._projection),
+            store_id=self._store.store_id,
+        )
+        try:
+            handled = self._build(aside)
+        finally:
+            aside.close()
+        late, position = self._exchange()
+        self._live.discard_aside(self._projection.name)
+        return RunReport(
+            name=self._projection.name,
+            events=handled + late,
+            position=position,
+            seconds=time.monotonic() - started,
+        )
+
+    def _build(self, aside: ReadModel) -> int:
+        """Follow the log into the rows aside; how many events that took this time."""
+        head = self._store.head_position()
+        follower = Follower(
+            self._store,
+            aside,
+            [self._projection],
+            upcasters=self._upcasters,
+            phase="rebuild",
+            limits=self._limits,
+            progress=self._progress,
+            total=self._count(head) if self._progress else None,
+        )
+        (member,) = follower.members
+        follower.start()
+        for _ in range(_ROUNDS):
+            while follower.step(head):
+                pass
+            if member.stopped is not None:
+                self._fail(member.stopped, next(iter(aside.find_failures(member.name)), None))
+            if self._store.head_position() == head:
+                break
+            head = self._store.head_position()
+        return member.events
+
+    def _exchange(self) -> tuple[int, int]:
+        """Exchange the rows and handle what has arrived since; how much, up to which position."""
+        name = self._projection.name
+        dispatch = build_dispatch(
+            [(self._subscription, EventContext(self._live.db))], self._upcasters
+        )
+        try:
+            with self._live.exchanging(self._projection) as standing:
+                check_standing(standing, self._store)
+                head = self._store.head_position()
+                end = last_mark(self._store, after=standing.mark, until=head)
+                late = self._read_late(standing.mark.position, head)
+                handle_all(dispatch, late, seconds=float("inf"))
+                if end != standing.mark:
+                    self._live.advance(name, seen=standing.mark, passed=end)
+        except HandlerRaised as raised:
+            refuse_outage(self._live, raised)
+            self._fail(
+                stopped_before(name, "rebuild", raised.event, raised.error),
+                describe(name, "rebuild", raised.event, raised.error),
+            )
+        return len(late), end.position
+
+    def _read_late(self, after: int, head: int) -> list[RecordedEvent]:
+        types = self._subscription.event_types
+        if not types:
+            return []
+        return list(self._store.read_all(after=after, before=head + 1, event_types=types))
+
+    def _count(self, head: int) -> int:
+        types = self._subscription.event_types
+        return self._store.count_events(before=head + 1, event_types=types) if types else 0
+
+    def _fail(self, error: EskitError, failure: Failure | None) -> NoReturn:
+        """Remember the failure with the live model, and clear away what was built."""
+        if failure is not None:
+            with self._live.transaction():
+                self._live.save_failure(failure)
+            self._live.discard_aside(self._projection.name)
+        raise error
+
+
+def code_fingerprint(projection: Projection) -> str:
+    """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
+
+    Taken from the source files of the handlers, so that a changed function beside them counts.
+    """
+    files = {
+        Path(source)
+        for handler in projection.handlers.values()
+        if (source := inspect.getsourcefile(inspect.unwrap(handler)))
+    }
+    if projection.migrations is not None and projection.migrations.is_dir():
+        files.update(projection.migrations.glob("*.sql"))
+    digest = hashlib.sha256(
+        f"{projection.name} {projection.version} {sorted(projection.handlers)} "
+        f"{eskit.__version__} {platform.python_version()}".encode()
+    )
+    for file in sorted(files):
+        if file.is_file():
+            digest.update(f"\n{file.name}\n".encode() + file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,156 @@
+"""Exchanging the tables of a projection for those of another file, inside one transaction.
+
+Readers in any process see the old rows or the new ones. Replacing the file instead would leave
+open readers on the old one, and take the tables of other projections with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+
+from eskit.errors import MigrationInvalid
+from eskit.projections.sqlite.queries import query
+
+ASIDE = "aside"
+_DROP_ORDER = ("trigger", "view", "index", "table")
+_LAST = ("index", "trigger", "view")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class _Object:
+    """A table, index, trigger or view with the statement that makes it."""
+
+    kind: str
+    name: str
+    sql: str
+
+    @property
+    def is_virtual(self) -> bool:
+        return self.kind == "table" and self.sql.upper().startswith("CREATE VIRTUAL")
+
+
+def exchange_tables(connection: sqlite3.Connection, projection: str) -> None:
+    """Make the projection's tables in ``main`` equal to those attached as ``aside``.
+
+    MigrationInvalid if one of their names belongs to another projection.
+    """
+    fresh = _objects(connection, ASIDE)
+    _refuse_foreign(connection, projection, {found.name for found in fresh})
+    names = {found.name for found in fresh} | _owned(connection, projection)
+    live = [found for found in _objects(connection, "main") if found.name in names]
+
+    if sorted(live) == sorted(fresh) and not any(found.is_virtual for found in fresh):
+        _refill(connection, fresh)
+    else:
+        _replace(connection, live, fresh)
+    _copy_autoincrement(connection, fresh)
+    for statement in query("exchange_bookkeeping").split(";\n"):
+        connection.execute(statement, {"projection": projection})
+    connection.executemany(
+        "INSERT OR REPLACE INTO main.eskit_objects (name, projection) VALUES (?, ?)",
+        [(found.name, projection) for found in fresh],
+    )
+
+
+def _objects(connection: sqlite3.Connection, schema: str) -> list[_Object]:
+    """The objects of a database, without SQLite's, eskit's and the inner ones of virtual tables."""
+    inner = {
+        row[1]
+        for row in connection.execute(f"PRAGMA {schema}.table_list").fetchall()
+        if row[2] == "shadow"
+    }
+    rows = connection.execute(
+        f"SELECT type, name, sql FROM {schema}.sqlite_master "
+        r"WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE 'eskit\_%' ESCAPE '\'"
+    ).fetchall()
+    return [_Object(kind, name, sql) for kind, name, sql in rows if name not in inner]
+
+
+def _owned(connection: sqlite3.Connection, projection: str) -> set[str]:
+    rows = connection.execute(
+        "SELECT name FROM main.eskit_objects WHERE projection = ?", (projection,)
+    )
+    return {name for (name,) in rows}
+
+
+def _refuse_foreign(connection: sqlite3.Connection, projection: str, names: set[str]) -> None:
+    for name, owner in connection.execute("SELECT name, projection FROM main.eskit_objects"):
+        if name in names and owner != projection:
+            raise MigrationInvalid(
+                f"{name!r} of projection {projection!r} already belongs to {owner!r}",
+                hint="Give every projection tables of its own.",
+            )
+
+
+def _refill(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
+    """The schema is the same: exchange the rows, with triggers out of the way."""
+    triggers = [found for found in fresh if found.kind == "trigger"]
+    for trigger in triggers:
+        connection.execute(f"DROP TRIGGER main.{_quoted(trigger.name)}")
+    for table in _tables(fresh):
+        connection.execute(f"DELETE FROM main.{_quoted(table.name)}")
+        _copy_rows(connection, table)
+    for trigger in triggers:
+        connection.execute(trigger.sql)
+
+
+def _replace(connection: sqlite3.Connection, live: list[_Object], fresh: list[_Object]) -> None:
+    """The schema differs: drop what was there and make everything anew."""
+    for kind in _DROP_ORDER:
+        for found in live:
+            if found.kind == kind:
+                connection.execute(f"DROP {kind} IF EXISTS main.{_quoted(found.name)}")
+    # Virtual tables last: one may index the rows of an ordinary one.
+    for table in sorted(_tables(fresh), key=lambda found: found.is_virtual):
+        connection.execute(table.sql)
+        _copy_rows(connection, table)
+    for kind in _LAST:
+        for found in fresh:
+            if found.kind == kind:
+                connection.execute(found.sql)
+
+
+def _tables(objects: list[_Object]) -> list[_Object]:
+    return [found for found in objects if found.kind == "table"]
+
+
+def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
+    """Copy all rows with their rowids; generated columns make themselves."""
+    columns = ", ".join(_columns(connection, table))
+    connection.execute(
+        f"INSERT INTO main.{_quoted(table.name)} ({columns}) "
+        f"SELECT {columns} FROM {ASIDE}.{_quoted(table.name)}"
+    )
+
+
+def _columns(connection: sqlite3.Connection, table: _Object) -> list[str]:
+    info = connection.execute(f"PRAGMA {ASIDE}.table_xinfo({_quoted(table.name)})").fetchall()
+    names = [row[1] for row in info if row[6] == 0]
+    (without_rowid,) = (
+        row[4]
+        for row in connection.execute(f"PRAGMA {ASIDE}.table_list({_quoted(table.name)})")
+        if row[0] == ASIDE
+    )
+    key = [row for row in info if row[5]]
+    is_rowid = len(key) == 1 and key[0][2].upper() == "INTEGER"
+    named_rowid = any(name.lower() == "rowid" for name in names)
+    quoted = [_quoted(name) for name in names]
+    return quoted if without_rowid or is_rowid or named_rowid else ["rowid", *quoted]
+
+
+def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
+    """Let AUTOINCREMENT go on where the rows built aside have come to."""
+    if not any("AUTOINCREMENT" in found.sql.upper() for found in _tables(fresh) if found.sql):
+        return
+    for table in _tables(fresh):
+        connection.execute("DELETE FROM main.sqlite_sequence WHERE name = ?", (table.name,))
+        connection.execute(
+            "INSERT INTO main.sqlite_sequence (name, seq) "
+            f"SELECT name, seq FROM {ASIDE}.sqlite_sequence WHERE name = ?",
+            (table.name,),
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,213 @@
+"""A read-model file in use: its readers, its writer, and the rebuilds beside it."""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from eskit.errors import InvalidArgument, ReadModelUnavailable
+from eskit.projections.database import Database
+from eskit.projections.locks import Activity, ProjectionLock
+from eskit.projections.projection import Projection
+from eskit.projections.readmodel import Failure, Standing
+from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
+from eskit.projections.sqlite.exchange import ASIDE, exchange_tables
+from eskit.projections.sqlite.readmodel import (
+    SqliteReadModel,
+    check_schema_version,
+    find_failures,
+    find_schema_version,
+    find_standing,
+    list_standings,
+)
+
+Found = TypeVar("Found")
+
+
+class SqliteReadModels:
+    """See `eskit.projections.readmodel.ReadModels`.
+
+    Beside ``bank_read.db`` lie ``bank_read.db-locks/`` and, during a rebuild,
+    ``bank_read.db-rebuild-<projection>``.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        if url.startswith("memory:"):
+            self._temporary = tempfile.TemporaryDirectory(prefix="eskit-read-models-")
+            self.path = Path(self._temporary.name) / "read.db"
+        else:
+            self.path = _path_of(url)
+        self._idle: list[sqlite3.Connection] = []
+        self._mutex = threading.Lock()
+        self._closed = False
+
+    def open(self) -> SqliteLiveReadModel:
+        if not self.path.parent.is_dir():
+            raise ReadModelUnavailable(
+                f"No folder {self.path.parent} for read model {self.path.name}",
+                hint="Create it, or set read_models in the project's settings.",
+            )
+        return SqliteLiveReadModel(self.path, lock=WriteLock(self._locks / "write"))
+
+    @contextmanager
+    def reader(self) -> Iterator[Database]:
+        if not self.path.exists():
+            raise ReadModelUnavailable(
+                f"No read model {self.path} yet", hint="Make it: eskit project run"
+            )
+        connection = self._borrow()
+        try:
+            with translated(self.path):
+                connection.execute("BEGIN")
+            yield Database(connection)
+        finally:
+            connection.rollback()
+            self._give_back(connection)
+
+    def list_standings(self) -> list[Standing]:
+        return self._look(self.path, list_standings) or []
+
+    def find_standing(self, name: str) -> Standing | None:
+        return self._look(self.path, lambda connection: find_standing(connection, name))
+
+    def find_failures(self, name: str) -> list[Failure]:
+        return self._look(self.path, lambda connection: find_failures(connection, name)) or []
+
+    def find_aside(self, name: str) -> Standing | None:
+        path = _aside_path(self.path, name)
+        if not path.exists():
+            return None
+        connection = connect(path, mode="ro")
+        try:
+            with translated(path):
+                known = find_schema_version(connection)
+                return None if known is None else find_standing(connection, name)
+        finally:
+            connection.close()
+
+    def lock(self, name: str, activity: Activity) -> ProjectionLock:
+        return ProjectionLock(self._locks, name, activity)
+
+    def close(self) -> None:
+        with self._mutex:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+
+    @property
+    def _locks(self) -> Path:
+        return Path(f"{self.path}-locks")
+
+    def _look(self, path: Path, look: Callable[[sqlite3.Connection], Found]) -> Found | None:
+        """Ask the file something; None where nothing was written yet."""
+        if not path.exists():
+            return None
+        connection = self._borrow()
+        try:
+            with translated(path):
+                version = find_schema_version(connection)
+                if version is None:
+                    return None
+                check_schema_version(path, version)
+                return look(connection)
+        finally:
+            self._give_back(connection)
+
+    def _borrow(self) -> sqlite3.Connection:
+        with self._mutex:
+            if self._idle:
+                return self._idle.pop()
+        return connect(self.path, mode="ro")
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        with self._mutex:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+
+class SqliteLiveReadModel(SqliteReadModel):
+    """The file that queries read; see `eskit.projections.readmodel.LiveReadModel`."""
+
+    def open_aside(
+        self, projection: Projection, *, fingerprint: str, store_id: str
+    ) -> SqliteReadModel:
+        path = _aside_path(self.path, projection.name)
+        if not _can_go_on(path, fingerprint=fingerprint, store_id=store_id):
+            self.discard_aside(projection.name)
+        aside = SqliteReadModel(path, lock=WriteLock(Path(f"{path}-lock")))
+        try:
+            aside.remember_build(fingerprint=fingerprint, store_id=store_id)
+            with translated(self.path):
+                # What other projections keep can be read, and what is written goes nowhere else.
+                aside.connection.execute("ATTACH ? AS live", (file_uri(self.path, mode="ro"),))
+        except BaseException:
+            aside.close()
+            raise
+        return aside
+
+    @contextmanager
+    def exchanging(self, projection: Projection) -> Iterator[Standing]:
+        path = _aside_path(self.path, projection.name)
+        with translated(self.path):
+            # Read-only: writable, it would have to be locked as well.
+            self.connection.execute(f"ATTACH ? AS {ASIDE}", (file_uri(path, mode="ro"),))
+        try:
+            with self.transaction():
+                with translated(self.path):
+                    exchange_tables(self.connection, projection.name)
+                standing = self.find_standing(projection.name)
+                assert standing is not None
+                yield standing
+        finally:
+            with translated(self.path):
+                self.connection.execute(f"DETACH {ASIDE}")
+
+    def discard_aside(self, name: str) -> None:
+        path = _aside_path(self.path, name)
+        for suffix in ("", "-wal", "-shm", "-lock"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def _can_go_on(path: Path, *, fingerprint: str, store_id: str) -> bool:
+    """Whether an unfinished build was begun by the same code on the same store."""
+    if not path.exists():
+        return False
+    try:
+        connection = connect(path, mode="ro")
+    except ReadModelUnavailable:
+        return False
+    try:
+        if find_schema_version(connection) is None:
+            return False
+        begun = dict(connection.execute("SELECT key, value FROM eskit_read_model").fetchall())
+        return (begun.get("fingerprint"), begun.get("store_id")) == (fingerprint, store_id)
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()
+
+
+def _aside_path(path: Path, name: str) -> Path:
+    return Path(f"{path}-rebuild-{name}")
+
+
+def _path_of(url: str) -> Path:
+    prefix, text = "sqlite:///", url.partition("?")[0]
+    if not text.startswith(prefix) or text == prefix:
+        raise InvalidArgument(
+            f"{url!r} is not the URL of a read model",
+            hint="Write sqlite:///bank_read.db, or sqlite:////absolute/path.db.",
+        )
+    return Path(text.removeprefix(prefix)).absolute()

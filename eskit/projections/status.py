@@ -1,0 +1,108 @@
+"""Where projections stand: position, lag, and what stopped them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeAlias
+
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import CheckpointMismatch
+from eskit.projections.checkpoints import check_standing
+from eskit.projections.handling import subscribe
+from eskit.projections.projection import Projection
+from eskit.projections.readmodel import Failure, ReadModels, Standing
+from eskit.store.eventstore import EventStore
+
+State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionStatus:
+    """One projection at a glance.
+
+    `lag` counts the events it handles that lie after `position`, `behind_seconds` is the age of
+    the oldest of them. `error` is empty while nothing is wrong; `failures` has the events that
+    stopped it, with tracebacks. `rebuild_position` is how far a rebuild has come, running or
+    interrupted. `holder` is the process that runs or rebuilds it.
+    """
+
+    name: str
+    state: State
+    position: int
+    head: int
+    lag: int
+    error: str
+    version: int
+    behind_seconds: float
+    updated_at: datetime | None
+    failures: tuple[Failure, ...]
+    rebuild_position: int | None
+    holder: int | None
+
+
+def load_status(
+    store: EventStore, models: ReadModels, projection: Projection, upcasters: Upcasters
+) -> ProjectionStatus:
+    """Look a projection up; creates nothing and waits for nothing."""
+    standing = models.find_standing(projection.name)
+    failures = tuple(models.find_failures(projection.name))
+    aside = models.find_aside(projection.name)
+    running = models.lock(projection.name, "run").find_holder()
+    rebuilding = models.lock(projection.name, "rebuild").find_holder()
+    position = standing.mark.position if standing else 0
+    types = subscribe(projection, upcasters).event_types
+    error = _find_error(store, projection, standing, failures)
+    state: State = "idle"
+    if rebuilding:
+        state = "rebuilding"
+    elif error:
+        state = "failed"
+    elif running:
+        state = "running"
+    holder = rebuilding or running
+    return ProjectionStatus(
+        name=projection.name,
+        state=state,
+        position=position,
+        head=store.head_position(),
+        lag=store.count_events(after=position, event_types=types) if types else 0,
+        error=error,
+        version=projection.version,
+        behind_seconds=_age_of_next(store, types, position),
+        updated_at=standing.updated_at if standing else None,
+        failures=failures,
+        rebuild_position=aside.mark.position if aside else None,
+        holder=holder.pid if holder else None,
+    )
+
+
+def _find_error(
+    store: EventStore,
+    projection: Projection,
+    standing: Standing | None,
+    failures: tuple[Failure, ...],
+) -> str:
+    if failures:
+        failure = failures[0]
+        what = "rebuild " if failure.phase == "rebuild" else ""
+        return f"{what}stopped before {failure.position:,}: {failure.error}"
+    if standing is None:
+        return ""
+    try:
+        check_standing(standing, store)
+    except CheckpointMismatch as error:
+        return error.message
+    if standing.mark.position and standing.version != projection.version:
+        return (
+            f"needs a rebuild: its rows are of version {standing.version}, "
+            f"the code is version {projection.version}"
+        )
+    return ""
+
+
+def _age_of_next(store: EventStore, types: tuple[str, ...], position: int) -> float:
+    if types:
+        for event in store.read_all(after=position, limit=1, event_types=types):
+            return max(0.0, (datetime.now(UTC) - event.recorded_at).total_seconds())
+    return 0.0
