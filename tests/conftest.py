@@ -11,6 +11,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.asynchronous import pytest_pyfunc_call
+
+__all__ = ["pytest_pyfunc_call"]
+
 _OUTSIDE = ("ESKIT_", "NATS_")
 _TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
 

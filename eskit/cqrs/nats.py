@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import random
@@ -256,9 +257,9 @@ async def serve_nats(
 class NatsTransport:
     """Sends requests over a connection.
 
-    `attempts` share the call's timeout: a command that is not answered is sent again with the
-    same id, which yields one event however often it arrives; so is one that met an overloaded
-    service. Nothing else is repeated.
+    `attempts` share the call's timeout: a request that is not answered is sent again, a command
+    with the same id, which yields one event however often it arrives; the first answer to any of
+    them counts. So is a request that met an overloaded service. Nothing else is repeated.
     """
 
     def __init__(self, connection: Connection, *, attempts: int = 3) -> None:
@@ -278,20 +279,27 @@ class NatsTransport:
                 hint="Send less, or raise max_payload in the server's configuration.",
             )
         deadline = time.monotonic() + options.timeout
-        for left in range(self._attempts, 0, -1):
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                break
-            headers = wire.request_headers(message, options, remaining=remaining)
-            try:
-                answer = await self._send(method, payload, headers, within=remaining / left)
-                return _reply(method, answer)
-            except RequestTimeout:
-                continue
-            except CallFailed as error:
-                if error.reason != OVERLOADED or left == 1:
-                    raise
-                await asyncio.sleep(min(random.uniform(0.05, 0.25), remaining / left))
+        sent: set[asyncio.Task[Msg]] = set()
+        try:
+            for left in range(self._attempts, 0, -1):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    break
+                headers = wire.request_headers(message, options, remaining=remaining)
+                sending = self._send(method, payload, headers, within=remaining)
+                sent.add(asyncio.create_task(sending))
+                try:
+                    reply = await _first_reply(method, sent, within=remaining / left)
+                except CallFailed as error:
+                    if error.reason != OVERLOADED or left == 1:
+                        raise
+                    await asyncio.sleep(min(random.uniform(0.05, 0.25), remaining / left))
+                else:
+                    if reply is not None:
+                        return reply
+        finally:
+            for task in sent:
+                task.cancel()
         raise RequestTimeout(
             f"{method.path} did not answer within {options.timeout:g} s",
             hint="The command may have run: send it again with the same command id."
@@ -357,6 +365,20 @@ def _rejection_answer(rejection: CommandRejected) -> Answer:
     )
     name = rejection.rejection if rejection.rejection.isascii() else "REJECTED"
     return _failure_answer(response, " ".join(name.split()), _REJECTED)
+
+
+async def _first_reply(
+    method: Method, sent: set[asyncio.Task[Msg]], *, within: float
+) -> Reply | None:
+    """What the first of the requests under way is answered with; None if none is in time."""
+    until = time.monotonic() + within
+    while sent and (left := until - time.monotonic()) > 0:
+        done, _ = await asyncio.wait(sent, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+        sent -= done
+        for task in done:
+            with contextlib.suppress(RequestTimeout):
+                return _reply(method, task.result())
+    return None
 
 
 def _reply(method: Method, message: Msg) -> Reply:

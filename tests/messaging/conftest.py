@@ -13,9 +13,6 @@ from eskit.domain.streams import ANY
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-from tests.asynchronous import pytest_pyfunc_call
-
-__all__ = ["append", "file_store", "pytest_pyfunc_call", "server", "store"]
 
 
 @pytest.fixture

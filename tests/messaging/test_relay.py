@@ -28,7 +28,6 @@ from eskit.messaging.relay import CHECKPOINT, Relay
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-
 from tests.messaging.conftest import append
 
 CHILD = """

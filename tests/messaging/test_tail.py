@@ -45,7 +45,7 @@ class Source:
             )
         return self
 
-    async def __aexit__(self, *exc: Any) -> None:
+    async def __aexit__(self, *exc: object) -> None:
         if self._url:
             self._stop.set()
             await self._relay

@@ -1,0 +1,468 @@
+"""Commands and queries over a real nats-server: every request gets an answer, the server lives."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any, ClassVar
+
+import nats
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+
+from eskit.app import App
+from eskit.cqrs.nats import NatsTransport, claimed_principal, serve_nats
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.credentials.nats import connected
+from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
+from eskit.domain.services import Method, ServiceType
+from eskit.errors import (
+    BrokerUnavailable,
+    CallFailed,
+    CommandRejected,
+    InvalidArgument,
+    ProjectInvalid,
+    RequestTimeout,
+)
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.schema.response_pb2 import Response
+
+ECHO = Method(
+    service="test.v1.EchoCommandService",
+    name="Echo",
+    python_name="echo",
+    kind="command",
+    request=StringValue,
+    response=StringValue,
+)
+ASK = Method(
+    service="test.v1.EchoQueryService",
+    name="Ask",
+    python_name="ask",
+    kind="query",
+    request=StringValue,
+    response=Int64Value,
+)
+SERVICES = [
+    ServiceType(name=ECHO.service, methods=(ECHO,)),
+    ServiceType(name=ASK.service, methods=(ASK,)),
+]
+
+
+class FakeApp:
+    """Answers with what a test says, and remembers what it was asked."""
+
+    def __init__(self, answer: Callable[[Any], Any] = lambda request: request) -> None:
+        self.answer = answer
+        self.calls: list[tuple[Method, Any, CallOptions]] = []
+
+    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        self.calls.append((method, request, options))
+        return Reply(message=self.answer(request), global_position=7)
+
+
+class Served:
+    """An app that answers over NATS, and a client's connection of its own."""
+
+    def __init__(self, app: Any, url: str, **options: Any) -> None:
+        self._app, self._url, self._options = app, url, options
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Served:
+        connection = await self._stack.enter_async_context(connected(self._url))
+        services = self._options.pop("services", SERVICES)
+        self.server = await serve_nats(self._app, connection, services, **self._options)
+        self._stack.push_async_callback(self.server.stop)
+        self.client = await self._stack.enter_async_context(connected(self._url))
+        self.transport = NatsTransport(self.client)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._stack.aclose()
+
+    async def call(self, text: str = "hello", **options: Any) -> Reply:
+        return await self.transport.request(ECHO, StringValue(value=text), CallOptions(**options))
+
+    async def raw(self, data: bytes, headers: dict[str, str] | None = None) -> tuple[Any, Any]:
+        """Send bytes as a bare client would; the Response and its headers."""
+        message = await self.client.request(ECHO.full_name, data, timeout=10, headers=headers)
+        return Response.FromString(message.data), message.headers or {}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedNats]:
+    with EmbeddedNats() as server:
+        yield server
+
+
+async def test_a_call_reaches_the_app_and_its_reply_comes_back(server: EmbeddedNats) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        reply = await served.call("hello")
+
+    assert reply.message == StringValue(value="hello")
+    assert reply.global_position == 7
+    assert app.calls[0][0] is ECHO
+
+
+async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
+    app = FakeApp()
+    options = {
+        "command_id": "cmd 1 ü",
+        "correlation_id": "corr%1",
+        "causation_id": "cause",
+        "tenant": "acme",
+        "expected_version": 4,
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    }
+
+    async with Served(app, server.url) as served:
+        await served.call(**options, timeout=12)
+
+    received = app.calls[0][2]
+    assert {name: getattr(received, name) for name in options} == options
+    assert 11 < received.timeout <= 12
+
+
+async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
+    server: EmbeddedNats,
+) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        await served.call(principal_id="alice")
+    async with Served(app, server.url, authenticate=claimed_principal) as served:
+        await served.call(principal_id="alice")
+
+    assert [call[2].principal_id for call in app.calls] == ["", "alice"]
+
+
+async def test_a_command_without_an_id_gets_one_that_a_retry_repeats(
+    server: EmbeddedNats,
+) -> None:
+    app = FakeApp(answer=lambda request: time.sleep(0.4) or request)
+
+    async with Served(app, server.url) as served:
+        await served.call(timeout=0.9)
+
+    ids = {call[2].command_id for call in app.calls}
+    assert len(app.calls) > 1
+    assert len(ids) == 1
+    assert ids != {""}
+
+
+async def test_a_rejection_arrives_with_all_its_fields(server: EmbeddedNats) -> None:
+    def reject(_: Any) -> Any:
+        raise CommandRejected("NO_FUNDS", "Not enough ü", solution="Pay in", details={"a": "1"})
+
+    async with Served(FakeApp(reject), server.url) as served:
+        with pytest.raises(CommandRejected) as caught:
+            await served.call()
+        _, headers = await served.raw(b"")
+
+    error = caught.value
+    assert (error.rejection, error.message) == ("NO_FUNDS", "Not enough ü")
+    assert (error.solution, error.details) == ("Pay in", {"a": "1"})
+    assert headers["Nats-Service-Error"] == "NO_FUNDS"
+    assert headers["Nats-Service-Error-Code"] == "422"
+
+
+async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
+    server: EmbeddedNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_: Any) -> Any:
+        raise RuntimeError("secret table users has no column password")
+
+    async with Served(FakeApp(fail), server.url) as served:
+        with pytest.raises(CallFailed, match="Internal error") as caught:
+            await served.call()
+
+    assert "secret" not in str(caught.value)
+    error_id = caught.value.message.rpartition(" ")[2]
+    assert error_id in caplog.text
+    assert "secret table" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("data", "headers", "code"),
+    [
+        (b"\xff\xff\xff", None, "INVALID_REQUEST"),
+        (b"", {"Message-Type": "test.v1.SomethingElse"}, "INVALID_MESSAGE_TYPE"),
+        (b"", {"Message-Type": "eventsourcing.Response"}, "INVALID_MESSAGE_TYPE"),
+        (b"", {"Expected-Version": "-1"}, "INVALID_REQUEST"),
+        (b"", {"Expected-Version": "9" * 5000}, "INVALID_REQUEST"),
+        (b"", {"Deadline-Ms": "soon"}, "INVALID_REQUEST"),
+        (b"x" * 2_000_000, None, "REQUEST_TOO_LARGE"),
+    ],
+)
+async def test_a_bad_request_gets_an_error_and_the_server_lives(
+    server: EmbeddedNats, data: bytes, headers: dict[str, str] | None, code: str
+) -> None:
+    """D-28: the endpoint decides the type of its request, never the client."""
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        response, reply_headers = await served.raw(data, headers)
+        assert (await served.call("still here")).message.value == "still here"
+
+    assert not response.success
+    assert response.error.code == code
+    assert reply_headers["Nats-Service-Error"] == code
+    assert len(app.calls) == 1
+
+
+async def test_requests_run_at_the_same_time_but_not_more_than_allowed(
+    server: EmbeddedNats,
+) -> None:
+    """D-40: concurrency is real, and bounded."""
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def slow(request: Any) -> Any:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        time.sleep(0.1)
+        with lock:
+            running -= 1
+        return request
+
+    async with Served(FakeApp(slow), server.url, max_concurrent=16) as served:
+        begun = time.monotonic()
+        await asyncio.gather(*(served.call() for _ in range(64)))
+        took = time.monotonic() - begun
+
+    assert most == 16
+    assert took < 64 * 0.1 / 4
+
+
+async def test_too_many_requests_are_turned_away_and_those_within_bounds_answered(
+    server: EmbeddedNats,
+) -> None:
+    def slow(request: Any) -> Any:
+        time.sleep(0.002)
+        return request
+
+    async with Served(FakeApp(slow), server.url, max_concurrent=8) as served:
+        answers = await asyncio.gather(*(served.raw(b"") for _ in range(3000)))
+
+    codes = [response.error.code for response, _ in answers]
+    assert set(codes) <= {"", "OVERLOADED"}
+    assert codes.count("") >= 1024
+
+
+async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNats) -> None:
+    app = FakeApp(answer=lambda request: time.sleep(0.6) or request)
+
+    async with Served(app, server.url, timeout=0.1) as served:
+        response, headers = await served.raw(b"")
+
+    assert response.error.code == "HANDLER_TIMEOUT"
+    assert headers["Nats-Service-Error-Code"] == "504"
+
+
+async def test_a_call_that_is_never_answered_times_out_within_its_time(
+    server: EmbeddedNats,
+) -> None:
+    app = FakeApp(answer=lambda request: time.sleep(1.5) or request)
+
+    async with Served(app, server.url) as served:
+        begun = time.monotonic()
+        with pytest.raises(RequestTimeout, match=r"did not answer within 0\.6 s"):
+            await served.call(timeout=0.6)
+        took = time.monotonic() - begun
+
+    assert took < 1.2
+
+
+async def test_nobody_who_answers_is_told_apart_from_no_broker(server: EmbeddedNats) -> None:
+    async with connected(server.url) as connection:
+        with pytest.raises(BrokerUnavailable, match="Nobody answers") as caught:
+            await NatsTransport(connection).request(ECHO, StringValue(), CallOptions())
+
+    assert "eskit serve" in caught.value.hint
+
+
+async def test_a_request_larger_than_the_broker_takes_is_refused_at_once(
+    server: EmbeddedNats,
+) -> None:
+    async with Served(FakeApp(), server.url) as served:
+        with pytest.raises(InvalidArgument, match="more than the NATS server takes"):
+            await served.call("x" * 10_000_000)
+
+
+async def test_two_services_are_two_micro_services_with_each_endpoint_once(
+    server: EmbeddedNats,
+) -> None:
+    """D-41: serving a second service does not register the first one's endpoints again."""
+
+    def fail(_: Any) -> Any:
+        raise RuntimeError("no")
+
+    async with Served(FakeApp(fail), server.url) as served:
+        await served.raw(b"")
+        infos = await gather_replies(served.client, "$SRV.INFO")
+        stats = await gather_replies(served.client, "$SRV.STATS.test-v1-EchoCommandService")
+
+    endpoints = {
+        info["name"]: [(end["name"], end["subject"]) for end in info["endpoints"]] for info in infos
+    }
+    assert len(infos) == 2
+    assert endpoints == {
+        "test-v1-EchoCommandService": [("Echo", "test.v1.EchoCommandService.Echo")],
+        "test-v1-EchoQueryService": [("Ask", "test.v1.EchoQueryService.Ask")],
+    }
+    (endpoint,) = stats[0]["endpoints"]
+    assert (endpoint["num_requests"], endpoint["num_errors"]) == (1, 1)
+    assert endpoint["last_error"] == "500:INTERNAL_ERROR"
+
+
+async def test_nats_py_reads_what_the_services_say_about_themselves(
+    server: EmbeddedNats,
+) -> None:
+    from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
+
+    async with Served(FakeApp(), server.url) as served:
+        for verb, kind in (("PING", ServicePing), ("INFO", ServiceInfo), ("STATS", ServiceStats)):
+            (reply,) = await gather_replies(served.client, f"$SRV.{verb}.test-v1-EchoQueryService")
+            assert kind.from_dict(reply).name == "test-v1-EchoQueryService"
+
+
+async def test_stopping_lets_requests_under_way_finish(server: EmbeddedNats) -> None:
+    app = FakeApp(answer=lambda request: time.sleep(0.3) or request)
+
+    async with Served(app, server.url) as served:
+        call = asyncio.create_task(served.call())
+        await asyncio.sleep(0.1)
+        await served.server.stop()
+
+        assert (await call).message.value == "hello"
+        with pytest.raises(BrokerUnavailable):
+            await served.call()
+
+
+@pytest.mark.parametrize("name", ["events.v1.Service", "tenants.v1.Service"])
+async def test_a_package_on_the_subjects_of_events_is_refused(
+    server: EmbeddedNats, name: str
+) -> None:
+    async with connected(server.url) as connection:
+        with pytest.raises(ProjectInvalid, match="subjects that belong to events"):
+            await serve_nats(FakeApp(), connection, [ServiceType(name=name, methods=(ECHO,))])
+
+
+async def test_command_and_caller_reach_the_metadata_of_the_event(server: EmbeddedNats) -> None:
+    """D-43: the command id and who sent it are with the event, and a resend appends nothing."""
+    app = App("notes", aggregates=[Note])
+    options = CallOptions(
+        command_id="cmd-1",
+        correlation_id="corr-1",
+        causation_id="cause-1",
+        principal_id="alice",
+        tenant="acme",
+    )
+
+    with app.open("memory://") as running:
+        async with Served(
+            running, server.url, services=app.service_types, authenticate=claimed_principal
+        ) as served:
+            first = await served.transport.request(WRITE, WriteCommand(note_id="1"), options)
+            again = await served.transport.request(WRITE, WriteCommand(note_id="1"), options)
+        (event,) = running.store.read_all()
+
+    assert (first.message.note_id, first.already_processed) == ("1", False)
+    assert (again.message.note_id, again.already_processed) == ("1", True)
+    assert first.global_position == again.global_position == event.global_position
+    assert event.tenant == "acme"
+    assert event.metadata.command_id == "cmd-1"
+    assert event.metadata.correlation_id == "corr-1"
+    assert event.metadata.causation_id == "cause-1"
+    assert event.metadata.principal_id == "alice"
+
+
+async def test_verdicts_of_the_log_arrive_as_rejections(
+    server: EmbeddedNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("notes", aggregates=[Note])
+    caplog.set_level(logging.ERROR)
+
+    with app.open("memory://") as running:
+        async with Served(running, server.url, services=app.service_types) as served:
+            with pytest.raises(CommandRejected) as caught:
+                await served.transport.request(
+                    WRITE, WriteCommand(note_id="1"), CallOptions(expected_version=3)
+                )
+            with pytest.raises(CallFailed) as invalid:
+                await served.transport.request(
+                    WRITE, WriteCommand(note_id="1"), CallOptions(tenant="no tenant")
+                )
+
+    assert caught.value.rejection == "VERSION_CONFLICT"
+    assert invalid.value.reason == "INVALID_REQUEST"
+    assert not caplog.records
+
+
+async def gather_replies(client: Any, subject: str) -> list[dict[str, Any]]:
+    """Every reply to one request that several services answer."""
+    inbox = client.new_inbox()
+    subscription = await client.subscribe(inbox)
+    await client.publish(subject, b"", reply=inbox)
+    replies = []
+    try:
+        while True:
+            message = await subscription.next_msg(timeout=0.3)
+            replies.append(json.loads(message.data))
+    except nats.errors.TimeoutError:
+        await subscription.unsubscribe()
+        return replies
+
+
+def _define_notes() -> dict[str, Any]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tests/notes/v1/notes.proto", package="tests.notes.v1", syntax="proto3"
+    )
+    for name in ("Note", "WriteCommand", "WriteResponse", "WrittenEvent"):
+        text = descriptor_pb2.FieldDescriptorProto.TYPE_STRING
+        file.message_type.add(name=name).field.add(name="note_id", number=1, type=text, label=1)
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+    classes = message_factory.GetMessageClassesForFiles([file.name], descriptor_pool.Default())
+    return {name.rpartition(".")[2]: kind for name, kind in classes.items()}
+
+
+_notes = _define_notes()
+WriteCommand: Any = _notes["WriteCommand"]
+WRITE = Method(
+    service="tests.notes.v1.NoteCommandService",
+    name="Write",
+    python_name="write",
+    kind="command",
+    request=WriteCommand,
+    response=_notes["WriteResponse"],
+)
+
+
+class Note(Aggregate[Any]):
+    """The smallest aggregate there is, written as generated code and a user would."""
+
+    __aggregate__: ClassVar[AggregateType] = AggregateType(
+        name="Note",
+        state=_notes["Note"],
+        id_field="note_id",
+        commands=(WRITE,),
+        events=(EventMethod(event=_notes["WrittenEvent"], python_name="on_written"),),
+    )
+
+    def write(self, command: Any) -> Any:
+        self.emit(_notes["WrittenEvent"](note_id=command.note_id))
+        return _notes["WriteResponse"](note_id=command.note_id)
+
+    def on_written(self, event: Any) -> None:
+        self.state.note_id = event.note_id
