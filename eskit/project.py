@@ -26,12 +26,16 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "proto": ("proto",),
     "gen": ("",),
     "store": ("sqlite:///events.db",),
-    "read_models": ("sqlite:///read_models.db",),
+    "read_models": ("",),
     "nats": ("embedded",),
     "nats_stream": ("EVENTS",),
     "nats_prefix": ("events",),
 }
-"""Every setting and its default; without `gen` code goes to ``gen`` in the app's package."""
+"""Every setting and its default.
+
+Without `gen` code goes to ``gen`` in the app's package, without `read_models` they lie beside the
+store, wherever that is.
+"""
 
 ENVIRONMENT: Mapping[str, str] = {"ESKIT_STORE": "store", "ESKIT_NATS": "nats"}
 """The environment variables that override a setting."""
@@ -107,7 +111,10 @@ class Project:
     @property
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
-        return _absolute(self._text("read_models"), self.root)
+        from eskit.projections.engine import beside
+
+        configured = self._text("read_models")
+        return _absolute(configured, self.root) if configured else beside(self.store)
 
     @property
     def nats(self) -> str:

@@ -72,7 +72,24 @@ def test_sqlite_paths_are_relative_to_the_project_and_keep_their_options(root: P
     project = find_project(root)
 
     assert project.store == f"sqlite:///{root}/shop.db?synchronous=normal"
-    assert project.read_models == f"sqlite:///{root}/read_models.db"
+
+
+def test_a_folder_whose_name_means_something_in_urls_is_encoded(tmp_path: Path) -> None:
+    root = tmp_path / "100%?#"
+    root.mkdir()
+    (root / "eskit.toml").write_text('store = "sqlite:///shop.db"')
+
+    assert find_project(root).store == f"sqlite:///{tmp_path}/100%25%3F%23/shop.db"
+
+
+def test_read_models_lie_beside_the_store_unless_set(root: Path) -> None:
+    beside = find_project(root)
+    elsewhere = load_project(root, environ={}, overrides={"store": "sqlite:////var/other.db"})
+    configured = load_project(root, environ={}, overrides={"read_models": "sqlite:///r.db"})
+
+    assert beside.read_models == f"sqlite:///{root}/shop_read.db"
+    assert elsewhere.read_models == "sqlite:////var/other_read.db"
+    assert configured.read_models == f"sqlite:///{root}/r.db"
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-import google.protobuf
-
 import eskit
 from eskit.errors import InvalidArgument, TargetExists
 from eskit.resources import templates_dir
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
+from eskit.scaffold.protos import protobuf_version
 from eskit.scaffold.render import render
 
 _COMMON = "common"
@@ -41,7 +40,7 @@ def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
         "name": name,
         "package": package,
         "eskit_version": eskit.__version__,
-        "protobuf_version": google.protobuf.__version__,
+        "protobuf_version": protobuf_version(),
     }
     files: list[PlannedFile] = []
     for source in (_COMMON, template):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import google.protobuf
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from eskit.codegen.generate import check_schema
 from eskit.codegen.model import Schema
-from eskit.codegen.protoc import compile_protos
+from eskit.codegen.protoc import compile_descriptors, compile_protos
 from eskit.codegen.sources import find_sources
 from eskit.errors import SchemaInvalid
+
+_GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,15 @@ class Protos:
             for name, message in _messages(file.package, file.message_type)
             if any(declared.name == field for declared in message.field)
         )
+
+
+def protobuf_version() -> str:
+    """The oldest protobuf that can load what protoc generates here, such as ``7.35.1``."""
+    probe = FileDescriptorSet()
+    probe.file.add(name="eskit_probe.proto", syntax="proto3")
+    module = compile_descriptors(probe, ["eskit_probe.proto"]).modules["eskit_probe.proto"]
+    found = _GENCODE.search(module)
+    return found["version"] if found else google.protobuf.__version__
 
 
 def read_protos(roots: Sequence[Path], *, nats_prefix: str) -> Protos:
