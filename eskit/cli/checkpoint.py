@@ -21,7 +21,7 @@ app = make_app("How far each follower of the log has come.")
 
 
 @app.command("list", **examples("eskit checkpoint list", "eskit checkpoint list --json"))
-def list_checkpoints(context: typer.Context) -> None:
+def list_all(context: typer.Context) -> None:
     """List the checkpoints of projections and of the relay."""
     session = session_of(context)
     checkpoints, head = load_checkpoints(session)
@@ -53,14 +53,12 @@ def show(
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
     """Every checkpoint, of the read models and of the store, by name; and the log's head."""
-    from eskit.projections.engine import ProjectionEngine
+    from eskit.projections.engine import beside, list_checkpoints
 
+    project = session.find_project()
     with session.open_store() as store:
-        engine = ProjectionEngine(store, [], session.project.read_models)
-        try:
-            found = [*engine.checkpoints(), *store.list_checkpoints()]
-        finally:
-            engine.close()
+        read_models = project.read_models if project else beside(store.url)
+        found = [*list_checkpoints(read_models), *store.list_checkpoints()]
         return sorted(found, key=lambda c: c.name), store.head_position()
 
 

@@ -107,7 +107,7 @@ class Stage:
     @contextmanager
     def running(self, *args: str, until: str) -> Iterator[None]:
         """Have a command run meanwhile; it is up when it has printed a line with `until`."""
-        self._announce((*args, "&"))
+        self._announce(args, after=" &")
         process = subprocess.Popen(
             [sys.executable, "-m", "eskit", *args],
             cwd=self.folder,
@@ -155,9 +155,9 @@ class Stage:
                 return
         raise DemoFailed(f"eskit ended with exit code {process.wait()} before it was up")
 
-    def _announce(self, args: Sequence[str]) -> None:
+    def _announce(self, args: Sequence[str], *, after: str = "") -> None:
         if not self.output.as_json:
-            self.output.show(["", *format_command(args)])
+            self.output.show(["", *format_command(f"{typed(args)}{after}")])
 
 
 def show(stage: Stage, project: Path) -> None:
@@ -168,17 +168,12 @@ def show(stage: Stage, project: Path) -> None:
     stage.run("gen")
 
     stage.say("Commands run in this process: load, decide, append.")
-    open_account = f"{_COMMANDS}/OpenAccount"
-    for account, owner, amount in (("acc-001", "Alice", "1000.00"), ("acc-002", "Bob", "20.00")):
-        stage.run(
-            "call",
-            open_account,
-            "--data",
-            _json(account_id=account, owner_name=owner, initial_balance=amount),
-        )
-    stage.run(
-        "call", f"{_COMMANDS}/Deposit", "--data", _json(account_id="acc-001", amount="250.50")
-    )
+    alice = _json(account_id="acc-001", owner_name="Alice", initial_balance="1000.00")
+    stage.run("call", f"{_COMMANDS}/OpenAccount", "--data", alice)
+    bob = _json(account_id="acc-002", owner_name="Bob", initial_balance="20.00")
+    stage.run("call", f"{_COMMANDS}/OpenAccount", "--data", bob)
+    deposit = _json(account_id="acc-001", amount="250.50")
+    stage.run("call", f"{_COMMANDS}/Deposit", "--data", deposit)
     stage.run("stream", "list")
 
     stage.say("What happened to one account, and what each event changed.")
@@ -199,9 +194,8 @@ def show(stage: Stage, project: Path) -> None:
         stage.run("tail", "--from", "first", "--no-follow", "--source", "nats")
 
 
-def format_command(args: Sequence[str]) -> Iterator[Line]:
+def format_command(text: str) -> Iterator[Line]:
     """The command as it is typed, continued on a second line where it is long."""
-    text = typed(args)
     head, option, data = text.partition(" --data ")
     if len(text) <= _WIDTH or not option:
         yield [("$ ", "dim"), (text, "command")]
@@ -212,7 +206,7 @@ def format_command(args: Sequence[str]) -> Iterator[Line]:
 
 def typed(args: Sequence[str]) -> str:
     """The command line for a shell."""
-    return shlex.join(["eskit", *args]).removesuffix(" '&'") + (" &" if args[-1] == "&" else "")
+    return shlex.join(["eskit", *args])
 
 
 def _json(**fields: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -94,8 +94,8 @@ def format_written(result: GenResult, folder: str) -> Iterator[Line]:
         (f"{count(len(result.written), 'file')} written", "name"),
         f" in {folder}, {len(result.unchanged):,} unchanged, {len(result.removed):,} removed",
     ]
-    yield from ([("  written  ", "dim"), str(path)] for path in result.written)
-    yield from ([("  removed  ", "dim"), str(path)] for path in result.removed)
+    yield from _listed("written", result.written)
+    yield from _listed("removed", result.removed)
 
 
 def format_checked(result: GenResult, folder: str) -> Iterator[Line]:
@@ -103,8 +103,13 @@ def format_checked(result: GenResult, folder: str) -> Iterator[Line]:
     if not result.stale and not result.edited:
         yield f"{folder} is up to date"
         return
-    yield from ([("  stale   ", "warning"), str(path)] for path in result.stale)
-    yield from ([("  edited  ", "error"), str(path)] for path in result.edited)
+    yield from _listed("stale", result.stale)
+    yield from _listed("edited", result.edited)
     command = "eskit gen --force" if result.edited else "eskit gen"
     found = count(len(result.stale) + len(result.edited), "file")
     yield [f"{found} not up to date; bring them up to date with: ", (command, "command")]
+
+
+def _listed(what: str, paths: Iterable[Path]) -> Iterator[Line]:
+    for path in paths:
+        yield [(f"  {what:7}  ", "dim"), str(path)]

@@ -16,8 +16,9 @@ from eskit.cli.text import Line, columns, count, duration
 from eskit.errors import ProjectionFailed
 
 if TYPE_CHECKING:
-    from eskit.projections.engine import ProjectionStatus
     from eskit.projections.progress import Progress, ReportProgress, RunReport
+    from eskit.projections.readmodel import Failure
+    from eskit.projections.status import ProjectionStatus
 
 app = make_app("Run, watch and rebuild projections.")
 
@@ -137,6 +138,7 @@ def status_object(status: ProjectionStatus) -> dict[str, object]:
 
 
 _STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
+_HEADING = ("", "state", "position", "head", "lag", "behind", "last error")
 
 
 def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
@@ -151,31 +153,51 @@ def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
             f"{status.position:,}",
             f"{status.head:,}",
             f"{status.lag:,}",
-            (_first_line(status.error), "error"),
+            duration(status.behind_seconds),
+            (_remark(status), "error" if status.error else ""),
         )
         for status in statuses
     ]
-    heading = tuple(("" if i == 0 else name, "dim") for i, name in enumerate(_HEADINGS))
-    yield from columns([heading, *rows], right=[2, 3, 4])
+    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5])
 
 
-_HEADINGS = ("name", "state", "position", "head", "lag", "last error")
+def _remark(status: ProjectionStatus) -> str:
+    """The error in short, or how far a rebuild has come."""
+    if status.failures:
+        return status.failures[0].error.partition("\n")[0]
+    if status.error:
+        return status.error.partition("\n")[0]
+    if status.rebuild_position is None:
+        return ""
+    return f"rebuilt up to {status.rebuild_position:,}"
 
 
 def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
     """For each projection that failed what happened, and the commands to run next."""
     for status in failed:
         yield ""
-        yield [
-            (status.name, "name"),
-            f" stopped at position {status.position:,}: ",
-            (_first_line(status.error), "error"),
-        ]
-        if detailed:
-            yield from (f"  {line}" for line in (status.error or "").splitlines()[1:])
-        else:
+        if not status.failures:
+            yield [(status.name, "name"), f"  {status.error}"]
+            yield ["  rebuild    ", (f"eskit project rebuild {status.name}", "command")]
+            continue
+        for failure in status.failures:
+            yield from format_failure(failure, detailed=detailed)
+        if not detailed:
             yield ["  see why    ", (f"eskit project status {status.name}", "command")]
-        yield ["  try again  ", (f"eskit project run --once {status.name}", "command")]
+        again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
+        yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
+
+
+def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
+    """The event that stopped a projection; with `detailed` the error and its traceback."""
+    what = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
+    yield [
+        (failure.projection, "name"),
+        f" {what} before {failure.position:,} {failure.event_type} of {failure.stream}",
+    ]
+    if detailed:
+        yield from (f"  {line}" for line in failure.traceback.splitlines())
+        yield ["  ", (failure.error, "error")]
 
 
 def format_reports(reports: Sequence[RunReport]) -> Iterator[Line]:
@@ -197,7 +219,3 @@ def format_reports(reports: Sequence[RunReport]) -> Iterator[Line]:
 
 def _rate(report: RunReport) -> str:
     return f"{report.events / report.seconds:,.0f}/s" if report.events and report.seconds else ""
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").partition("\n")[0]

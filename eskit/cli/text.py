@@ -102,9 +102,9 @@ def count(number: int, noun: str, plural: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """The largest fitting unit: ``0.4 s``, ``12 s``, ``3 h``, ``2 days``."""
+    """The largest fitting unit: ``0.40 s``, ``12 s``, ``3 h``, ``2 days``."""
     if 0 < seconds < 1:
-        return f"{max(seconds, 0.1):.1f} s"
+        return f"{max(seconds, 0.01):.2f} s"
     for unit, size in _UNITS:
         if seconds >= size:
             number = int(seconds // size)

@@ -61,12 +61,15 @@ def find_field(descriptor: Descriptor | None, path: str) -> FieldDescriptor | No
     for step in path.split("."):
         if field is not None and _is_map(field):
             field = field.message_type.fields_by_name["value"]
-        elif not (field is not None and step.isdigit()):
-            message: Descriptor | None = descriptor if field is None else field.message_type
-            field = message.fields_by_name.get(step) if message else None
+        elif field is None or not step.isdigit():
+            field = _find(descriptor if field is None else field.message_type, step)
             if field is None:
                 return None
     return field
+
+
+def _find(message: Descriptor | None, name: str) -> FieldDescriptor | None:
+    return message.fields_by_name.get(name) if message is not None else None
 
 
 def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
-
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from eskit import ANY, NewEvent, open_store
@@ -194,8 +194,7 @@ def test_a_store_url_that_names_nothing_is_wrong_usage(cli):
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_store_can_be_read(cli, store_url):
-    path = store_url.removeprefix("sqlite:///")
-    os.chmod(path, 0o444)
+    Path(store_url.removeprefix("sqlite:///")).chmod(0o444)
 
     assert cli("stream", "list", "--store", store_url).code == 0
 

@@ -42,8 +42,10 @@ def test_columns_line_up_also_with_wide_characters():
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0, "0 s"), (0.04, "0.1 s"), (0.44, "0.4 s"), (12.9, "12 s"), (90, "1 min"), (7200, "2 h")]
-    + [(86_400, "1 day"), (200_000, "2 days")],
+    [
+        *((0, "0 s"), (0.004, "0.01 s"), (0.44, "0.44 s"), (12.9, "12 s"), (90, "1 min")),
+        *((7_200, "2 h"), (86_400, "1 day"), (200_000, "2 days")),
+    ],
 )
 def test_durations_use_the_largest_unit_that_fits(seconds, text):
     assert duration(seconds) == text
