@@ -120,7 +120,7 @@ def test_another_process_that_holds_the_lock_is_waited_for_and_then_named(stored
 def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
     with open_store(URL) as store:
         store.append("Account-1", texts("c"), expected_version=ANY)
-        connection = store._writer._connection
+        connection = store._writer._committer._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 

@@ -47,6 +47,21 @@ def append(
     return AppendResult(version=version, global_position=position, response=command.response)
 
 
+def find_stored(connection: sqlite3.Connection, request: Append) -> AppendResult | None:
+    """What an append has done if it was committed although its commit failed."""
+    if not request.events:
+        return None
+    last = request.events[-1].event_id
+    row = connection.execute(
+        query("find_stored"), (request.stream, request.tenant, last)
+    ).fetchone()
+    if row is None:
+        return None
+    version, position = row
+    response = b"" if request.command is None else request.command.response
+    return AppendResult(version=version, global_position=position, response=response)
+
+
 def find_command(
     connection: sqlite3.Connection, command_id: str, tenant: str, not_before: int
 ) -> CommandRecord | None:

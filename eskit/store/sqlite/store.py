@@ -19,6 +19,7 @@ from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamI
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
 from eskit.store.sqlite import appender, reader
+from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.opening import open_file
@@ -63,7 +64,8 @@ class SqliteStore:
             opened = open_file(path, url, create=create, timeout=busy_timeout)
         self._store_id = opened.store_id
         self._readers = ReaderPool(lambda: connect(path, mode=opened.read_mode))
-        self._writer = Writer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
+        committer = Committer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
+        self._writer = Writer(committer, url)
         self._signal = Signal()
 
     @property
@@ -90,11 +92,15 @@ class SqliteStore:
         request = prepare_append(
             stream, events, expected_version=expected_version, command=command, tenant=tenant
         )
-        result = self._writer.run(
-            lambda connection: appender.append(
+
+        def work(connection: sqlite3.Connection, *, again: bool) -> AppendResult:
+            if again and (stored := appender.find_stored(connection, request)):
+                return stored
+            return appender.append(
                 connection, request, now=self._clock(), command_ttl=self._command_ttl
             )
-        )
+
+        result: AppendResult = self._writer.run(work)
         self._signal.notify()
         return result
 
@@ -197,7 +203,11 @@ class SqliteStore:
         """Set the checkpoint of a subscription that keeps it with the log."""
         self._check_usable()
         row = (name, self._store_id, position, event_id, self._clock())
-        self._writer.run(lambda connection: connection.execute(query("save_checkpoint"), row))
+
+        def work(connection: sqlite3.Connection, *, again: bool) -> None:  # noqa: ARG001 - the same twice
+            connection.execute(query("save_checkpoint"), row)
+
+        self._writer.run(work)
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""

@@ -1,61 +1,117 @@
-"""The one connection that writes, and the lock around it."""
+"""The one connection that writes, and the queue in front of it.
+
+Callers share durable commits. Whoever finds nobody writing leads: it runs its own work and all
+that waits, each in a savepoint, commits once, and hands the lead to the next who waits. A caller
+that is alone pays for none of it.
+"""
 
 from __future__ import annotations
 
-import sqlite3
 import threading
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from collections import deque
+from typing import Any
 
 from eskit.errors import StoreUnavailable
-from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
-from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.commits import Committer
+from eskit.store.sqlite.ticket import Ticket, Work
 
-Result = TypeVar("Result")
+_MOST_AT_ONCE = 256
 
 
 class Writer:
-    """Runs work in write transactions, one after another."""
+    """Runs work in write transactions, one transaction after another. Thread-safe."""
 
-    def __init__(self, path: Path, url: str, *, synchronous: str, busy_timeout: float) -> None:
-        self._path = path
+    def __init__(self, committer: Committer, url: str) -> None:
+        self._committer = committer
         self._url = url
-        self._synchronous = synchronous
-        self._busy_timeout = busy_timeout
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._idle = threading.Condition(self._lock)
+        self._waiting: deque[Ticket] = deque()
+        self._led = False
         self._closed = False
 
-    def run(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
+    def run(self, work: Work) -> Any:
         """The result of `work`, delivered after its transaction is committed.
 
-        Whatever it raises ends the transaction without a change.
+        What it raises is raised here, and then it has changed nothing.
         """
-        with self._lock, translated(self._url):
-            connection = self._open()
-            begin_immediate(connection, self._url, self._busy_timeout)
-            try:
-                result = work(connection)
-                connection.execute("COMMIT")
-            except BaseException:
-                roll_back(connection)
-                raise
-            return result
+        ticket = Ticket(work)
+        if self._enter(ticket) or self._wait(ticket):
+            self._lead(ticket)
+        return ticket.outcome()
 
     def close(self) -> None:
-        """Wait for the work under way, then close the connection; idempotent."""
-        with self._lock:
+        """Refuse new work, finish what waits, then close the connection; idempotent."""
+        with self._idle:
             self._closed = True
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+            while self._led:
+                self._idle.wait()
+        self._committer.close()
 
-    def _open(self) -> sqlite3.Connection:
-        if self._closed:
-            raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
-        if self._connection is None:
-            connection = connect(self._path, mode="rw")
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-            self._connection = connection
-        return self._connection
+    def _enter(self, ticket: Ticket) -> bool:
+        """Take the lead if nobody has it, else queue up."""
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
+            if not self._led:
+                self._led = True
+                return True
+            self._waiting.append(ticket)
+            return False
+
+    def _wait(self, ticket: Ticket) -> bool:
+        """Wait for the outcome or the lead; True for the lead.
+
+        A caller interrupted before its work was taken withdraws it; afterwards the interrupt
+        waits for the verdict.
+        """
+        try:
+            ticket.wait()
+        except BaseException:
+            if self._withdraw(ticket):
+                raise
+            ticket.wait_through_interrupts()
+            if ticket.leads:
+                self._hand_over()
+            raise
+        return ticket.leads
+
+    def _withdraw(self, ticket: Ticket) -> bool:
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+                return True
+            return False
+
+    def _lead(self, ticket: Ticket) -> None:
+        """Commit what waits together with one's own, then hand the lead over."""
+        others = self._take()
+        try:
+            self._committer.commit([ticket, *others])
+        finally:
+            self._put_back([other for other in others if not other.done])
+            self._hand_over()
+            for other in others:
+                if other.done:
+                    other.wake()
+
+    def _take(self) -> list[Ticket]:
+        with self._lock:
+            count = min(len(self._waiting), _MOST_AT_ONCE - 1)
+            return [self._waiting.popleft() for _ in range(count)]
+
+    def _put_back(self, others: list[Ticket]) -> None:
+        """What has no outcome because the leader was interrupted waits on, in its order."""
+        if others:
+            with self._lock:
+                self._waiting.extendleft(reversed(others))
+
+    def _hand_over(self) -> None:
+        with self._lock:
+            if self._waiting:
+                heir = self._waiting.popleft()
+                heir.leads = True
+                heir.wake()
+            else:
+                self._led = False
+                self._idle.notify_all()

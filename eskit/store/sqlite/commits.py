@@ -1,0 +1,175 @@
+"""The connection that writes: transactions of one caller's work or of many."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from eskit.errors import StoreError
+from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
+from eskit.store.sqlite.errors import ends_the_transaction, store_error
+from eskit.store.sqlite.ticket import Ticket
+
+_CHECK_WAL_EVERY = 50
+_WAL_LIMIT = 4 * 1024 * 1024
+
+Outcome = tuple[Any, Exception | None]
+
+
+class Committer:
+    """Runs batches of tickets, each batch in one transaction. Used by one thread at a time."""
+
+    def __init__(self, path: Path, url: str, *, synchronous: str, busy_timeout: float) -> None:
+        self._path = path
+        self._url = url
+        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
+        self._connection: sqlite3.Connection | None = None
+        self._commits = 0
+
+    def commit(self, batch: Sequence[Ticket]) -> None:
+        """Finish every ticket of the batch.
+
+        Only an interrupt is raised: then tickets that are not done have changed nothing.
+        """
+        if len(batch) == 1 or not self._commit_together(batch):
+            for ticket in batch:
+                self._commit_alone(ticket)
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _commit_alone(self, ticket: Ticket) -> None:
+        try:
+            connection = self._begin()
+            try:
+                result = ticket.work(connection, again=ticket.again)
+            except BaseException:
+                roll_back(connection)
+                raise
+            committed = self._try_to_commit(connection, last_try=ticket.again)
+        except Exception as error:  # noqa: BLE001 - it is raised where the work came from
+            ticket.finish(None, self._named(error))
+            return
+        if committed:
+            ticket.finish(result)
+        else:
+            ticket.again = True
+            self._commit_alone(ticket)
+
+    def _try_to_commit(self, connection: sqlite3.Connection, *, last_try: bool) -> bool:
+        """Commit; False when nobody can tell whether it was committed."""
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            self.close()
+            if last_try:
+                raise
+            return False
+        except BaseException:
+            roll_back(connection)
+            raise
+        return True
+
+    def _commit_together(self, batch: Sequence[Ticket]) -> bool:
+        """Run a batch in one transaction; False when each must run again alone."""
+        try:
+            connection = self._begin()
+        except (StoreError, sqlite3.Error) as error:
+            for ticket in batch:
+                ticket.finish(None, self._named(error))
+            return True
+        outcomes: list[Outcome] = []
+        try:
+            for ticket in batch:
+                outcomes.append(_run_in_savepoint(connection, ticket))  # noqa: PERF401 - kept on an interrupt
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            self.close()
+            for ticket in batch:
+                ticket.again = True
+            return False
+        except BaseException:
+            if len(outcomes) < len(batch) or connection.in_transaction:
+                roll_back(connection)
+            else:
+                _finish(batch, outcomes, self._url)
+            raise
+        _finish(batch, outcomes, self._url)
+        return True
+
+    def _named(self, error: Exception) -> Exception:
+        return _named(error, self._url)
+
+    def _begin(self) -> sqlite3.Connection:
+        connection = self._connection or self._open()
+        roll_back(connection)  # an interrupt between two statements may have left one open
+        begin_immediate(connection, self._url, self._busy_timeout)
+        self._commits += 1
+        if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
+            self._checkpoint(connection)
+        return connection
+
+    def _open(self) -> sqlite3.Connection:
+        connection = connect(self._path, mode="rw")
+        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._connection = connection
+        return connection
+
+    def _wal_size(self) -> int:
+        try:
+            return Path(f"{self._path}-wal").stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Move the WAL into the file while no other process can write, then begin again.
+
+        SQLite's automatic checkpoint runs after the write lock is given up, which libraries
+        before 3.51.3 can get wrong when another connection writes just then.
+        """
+        checkpointing = connect(self._path, mode="rw")
+        try:
+            checkpointing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            checkpointing.close()
+            roll_back(connection)
+        # A transaction begun after the checkpoint writes from the start of the WAL again.
+        begin_immediate(connection, self._url, self._busy_timeout)
+
+
+def _run_in_savepoint(connection: sqlite3.Connection, ticket: Ticket) -> Outcome:
+    connection.execute("SAVEPOINT one")
+    try:
+        outcome = ticket.work(connection, again=ticket.again), None
+    except sqlite3.Error as error:
+        if ends_the_transaction(error) or not connection.in_transaction:
+            raise
+        failure: Exception = error
+    except Exception as error:  # noqa: BLE001 - it is raised where the work came from
+        failure = error
+    else:
+        connection.execute("RELEASE one")
+        return outcome
+    connection.execute("ROLLBACK TO one")
+    connection.execute("RELEASE one")
+    return None, failure
+
+
+def _finish(batch: Sequence[Ticket], outcomes: Sequence[Outcome], url: str) -> None:
+    for ticket, (result, error) in zip(batch, outcomes, strict=True):
+        ticket.finish(result, None if error is None else _named(error, url))
+
+
+def _named(error: Exception, url: str) -> Exception:
+    if not isinstance(error, sqlite3.Error):
+        return error
+    named = store_error(error, url)
+    named.__cause__ = error
+    return named

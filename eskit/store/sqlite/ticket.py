@@ -1,0 +1,64 @@
+"""One caller's work on its way through the writer's queue."""
+
+from __future__ import annotations
+
+import sqlite3
+from threading import Lock
+from typing import Any, Protocol
+
+
+class Work(Protocol):
+    """What a caller wants done in a write transaction."""
+
+    def __call__(self, connection: sqlite3.Connection, *, again: bool) -> Any:
+        """Do it and return the result; the transaction is the writer's.
+
+        `again` is True when an earlier try may have been committed after all: look first.
+        """
+        ...
+
+
+class Ticket:
+    """Work, its outcome, and a latch that opens when the caller may go on."""
+
+    __slots__ = ("_latch", "_woken", "again", "done", "error", "leads", "result", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.again = False
+        self.done = False
+        self.result: Any = None
+        self.error: Exception | None = None
+        self.leads = False
+        self._woken = False
+        self._latch = Lock()
+        self._latch.acquire()
+
+    def finish(self, result: Any, error: Exception | None = None) -> None:
+        """Note the outcome; the caller is woken separately."""
+        self.result = result
+        self.error = error
+        self.done = True
+
+    def wake(self) -> None:
+        """Let the caller go on: to take its outcome, or to lead."""
+        self._woken = True
+        self._latch.release()
+
+    def wait(self) -> None:
+        """Wait until woken; may be interrupted."""
+        self._latch.acquire()
+
+    def wait_through_interrupts(self) -> None:
+        """Wait until woken, whatever signals arrive; the latch may have been taken already."""
+        while not self._woken:
+            try:
+                self._latch.acquire()
+            except KeyboardInterrupt:
+                continue
+
+    def outcome(self) -> Any:
+        """The result, or the error raised."""
+        if self.error is not None:
+            raise self.error
+        return self.result
