@@ -1,0 +1,80 @@
+"""The wire response: what goes in comes out, and every failure says which kind it is."""
+
+from __future__ import annotations
+
+import pytest
+from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+
+from eskit.cqrs import responses
+from eskit.errors import (
+    CallFailed,
+    ClaimTaken,
+    CommandIdReused,
+    CommandRejected,
+    StoreUnavailable,
+    VersionConflict,
+)
+from eskit.schema.response_pb2 import Response
+
+
+def test_a_response_carries_its_message() -> None:
+    sent = responses.success(StringValue(value="hello"))
+
+    received = Response.FromString(sent.SerializeToString())
+
+    assert responses.unpack(received, StringValue) == StringValue(value="hello")
+
+
+def test_a_rejection_arrives_with_all_four_fields() -> None:
+    sent = responses.failure("NO_FUNDS", "Too little", solution="Deposit", details={"balance": "1"})
+
+    with pytest.raises(CommandRejected) as rejected:
+        responses.unpack(sent, StringValue)
+
+    error = rejected.value
+    assert (error.rejection, error.message, error.solution, error.details) == (
+        "NO_FUNDS",
+        "Too little",
+        "Deposit",
+        {"balance": "1"},
+    )
+
+
+@pytest.mark.parametrize("code", sorted(responses.FAILURES))
+def test_a_failure_of_the_service_is_no_rejection(code: str) -> None:
+    with pytest.raises(CallFailed) as failed:
+        responses.unpack(responses.failure(code, "It broke"), StringValue)
+
+    assert failed.value.reason == code
+
+
+def test_a_failure_without_an_error_is_still_a_failure() -> None:
+    """D-29: neither a response nor an error must not look like success."""
+    with pytest.raises(CallFailed):
+        responses.unpack(Response(success=False), StringValue)
+
+
+def test_an_answer_of_another_type_is_refused() -> None:
+    with pytest.raises(CallFailed) as failed:
+        responses.unpack(responses.success(Int64Value(value=1)), StringValue)
+
+    assert failed.value.reason == "INVALID_RESPONSE"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        VersionConflict("Account-1", 3, 4),
+        ClaimTaken("email", "a@b.c", "User-1"),
+        CommandIdReused("c-1", "Account-1"),
+    ],
+)
+def test_verdicts_of_the_log_are_rejections_for_a_caller(error: Exception) -> None:
+    rejection = responses.as_rejection(error)
+
+    assert rejection is not None
+    assert rejection.rejection == error.code  # type: ignore[attr-defined]
+
+
+def test_a_fault_is_no_rejection() -> None:
+    assert responses.as_rejection(StoreUnavailable("The disk is full")) is None
