@@ -46,9 +46,12 @@ def _planned(path: Path, relative: Path) -> PlannedFile:
 
 
 def _describe(suffix: str, text: str) -> str:
+    return re.split("[:;.]( |$)", _first_sentence(suffix, text))[0]
+
+
+def _first_sentence(suffix: str, text: str) -> str:
     if suffix == ".py":
-        docstring = ast.get_docstring(ast.parse(text)) or ""
-        return docstring.partition("\n")[0]
+        return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     if suffix == ".md":
         lines = (line for line in text.splitlines() if line and not line.startswith("#"))
         return next(lines, "")

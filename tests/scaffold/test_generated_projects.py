@@ -57,12 +57,16 @@ def test_a_new_project_passes(generated: Project, check: str) -> None:
     assert_passes(generated, check)
 
 
-@pytest.fixture(scope="module")
-def with_aggregate(tmp_path_factory: pytest.TempPathFactory) -> Project:
+@pytest.fixture(scope="module", params=["account/v1/account", "subscription/v1/state"])
+def with_aggregate(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Project:
+    """One with everything in one file, one with state, events and services apart."""
     project = create(tmp_path_factory.mktemp("new"), "corner-shop", template="blank")
-    protos = templates_dir() / "project" / "bank" / "proto"
-    shutil.copytree(protos, project.root / "proto", dirs_exist_ok=True)
-    new_aggregate(project, project.root / "proto" / "account" / "v1" / "account.proto").apply()
+    for example in ("bank", "subscription"):
+        protos = templates_dir() / "project" / example / "proto"
+        shutil.copytree(protos, project.root / "proto", dirs_exist_ok=True)
+    new_aggregate(project, project.root / "proto" / f"{request.param}.proto").apply()
     generate_code(project)
     return project
 
