@@ -1,0 +1,19 @@
+"""Rewrite the golden files: ``python -m tests.codegen``."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.codegen.test_golden import GOLDEN, generated_text
+from tests.codegen.trees import EXAMPLES
+
+with tempfile.TemporaryDirectory() as folder:
+    for example in EXAMPLES:
+        shutil.rmtree(GOLDEN / example, ignore_errors=True)
+        for name, text in generated_text(example, Path(folder)).items():
+            path = GOLDEN / example / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            print(path.relative_to(GOLDEN))

@@ -1,0 +1,57 @@
+"""The examples generate exactly what is kept in ``golden``.
+
+What protoc itself writes (``_pb2.py``) differs from version to version and is not kept.
+After a wanted change: ``python -m tests.codegen``, and read the difference.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.codegen.trees import EXAMPLES, generate_example
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def generated_text(example: str, folder: Path) -> dict[str, str]:
+    """What eskit renders for an example, by path within the generated package."""
+    generate_example(example, folder / example)
+    root = folder / example / "gen"
+    return texts(root)
+
+
+def texts(root: Path) -> dict[str, str]:
+    return {
+        path.relative_to(root).as_posix(): path.read_text()
+        for path in sorted(root.rglob("*.py*"))
+        if not path.name.endswith("_pb2.py") and path.name != "__init__.py"
+    }
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_generates_its_golden_files(example, tmp_path):
+    expected = texts(GOLDEN / example)
+
+    generated = generated_text(example, tmp_path)
+
+    assert list(generated) == list(expected)
+    for name, text in generated.items():
+        assert text == expected[name], name
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_same_protos_generate_the_same_bytes_in_another_folder(example, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+
+    generate_example(example, first / "one")
+    generate_example(example, second / "two")
+
+    def content(root: Path) -> dict[str, bytes]:
+        files = sorted(path for path in root.rglob("*") if path.is_file())
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+    assert content(first / "one" / "gen") == content(second / "two" / "gen")
