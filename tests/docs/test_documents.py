@@ -67,3 +67,23 @@ def test_every_guarantee_names_a_test():
         for promise in promises
         if "_contract.py::" not in promise and "tests/" not in promise
     ] == []
+
+
+def test_the_code_in_the_readme_is_the_banks():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    bank = CHECKOUT / "templates" / "project" / "bank"
+    source = "\n".join(
+        path.read_text(encoding="utf-8")
+        for pattern in ("account.proto", "account.py*")
+        for path in sorted(bank.rglob(pattern))
+    )
+
+    fragments = [
+        fragment.strip("\n")
+        for block in re.findall(r"^```(?:proto|py)\n(.*?)^```$", readme, re.DOTALL | re.MULTILINE)
+        for fragment in re.split(r"\n\n|^ *(?:#|//) …\n\}?", block, flags=re.MULTILINE)
+        if fragment.strip()
+    ]
+
+    assert len(fragments) > 5
+    assert [fragment for fragment in fragments if fragment not in source] == []
