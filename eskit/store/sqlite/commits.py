@@ -119,6 +119,8 @@ class Committer:
         connection = connect(self._path, mode="rw")
         connection.execute(f"PRAGMA synchronous = {self._synchronous}")
         connection.execute("PRAGMA wal_autocheckpoint = 0")
+        # Begun anew, the WAL is cut to this size: it is larger only when it has grown since.
+        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
         self._connection = connection
         return connection
 
