@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from eskit.cli.coercion import coerce_lazily
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -30,6 +32,10 @@ SHARED_OPTIONS: Mapping[str, bool] = {
 
 class Command(TyperCommand):
     """A command whose help ends with examples, one per line of its epilog."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, none of which loads pydantic without need."""
+        return coerce_lazily(super().get_params(ctx))
 
     def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Write the examples as they are typed."""
@@ -74,6 +80,10 @@ def make_app(help_text: str = "") -> typer.Typer:
 
 class Group(TyperGroup):
     """A group that shows its help when called without a command."""
+
+    def get_params(self, ctx: Any) -> Any:
+        """The parameters, none of which loads pydantic without need."""
+        return coerce_lazily(super().get_params(ctx))
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the group's own options; nothing at all asks for help."""

@@ -185,7 +185,7 @@ def show(stage: Stage, project: Path) -> None:
     stage.run("project", "status")
 
     stage.say("The service: a NATS server of its own, request/reply, and published events.")
-    with stage.running("serve", until="ready"):
+    with stage.running("serve", until="Ctrl-C"):
         withdraw = _json(account_id="acc-001", amount="50.25")
         stage.run("call", f"{_COMMANDS}/Withdraw", "--via", "nats", "--data", withdraw)
         balance = _json(account_id="acc-001")

@@ -81,8 +81,8 @@ def _show_version(value: bool) -> None:
 def start(
     context: typer.Context,
     directory: Annotated[
-        Path, typer.Option("-C", metavar="DIR", help="The project's folder.", show_default=False)
-    ] = Path(),
+        str, typer.Option("-C", metavar="DIR", help="The project's folder.", show_default=False)
+    ] = ".",
     store: Annotated[str, typer.Option(metavar="URL", help="Use this event store.")] = "",
     nats: Annotated[str, typer.Option(metavar="URL", help="Use this NATS server.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -96,7 +96,7 @@ def start(
 ) -> None:
     """Event sourcing from the command line: schema first, replay everything."""
     context.obj = Session(
-        directory=directory,
+        directory=Path(directory),
         store_option=store,
         nats_option=nats,
         debug=debug,

@@ -7,6 +7,7 @@ terminal: what is piped is plain text.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,18 @@ class Output:
                 yield reporter
         else:
             yield NoProgress()
+
+
+class LogToStderr(logging.Handler):
+    """Prints warnings and errors of the library, escaped, beside what a command prints."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.setFormatter(logging.Formatter("%(levelname)s  %(name)s  %(message)s"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one record, a traceback line by line."""
+        print_lines(self.format(record).splitlines(), sys.stderr)
 
 
 class ProgressReporter(Protocol):
