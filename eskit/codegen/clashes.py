@@ -8,6 +8,7 @@ from eskit.codegen import names
 from eskit.codegen.findings import Findings
 from eskit.codegen.model import Aggregate, Schema, SdkGroup, Service, SourceFile
 from eskit.codegen.sdk import sdk_groups
+from eskit.errors import Diagnostic
 
 
 def check_clashes(schema: Schema, findings: Findings, *, reserved_packages: Sequence[str]) -> None:
@@ -15,7 +16,6 @@ def check_clashes(schema: Schema, findings: Findings, *, reserved_packages: Sequ
     for file in schema.files:
         _check_package(file, findings, reserved_packages)
         _check_module_names(file, findings)
-    _check_modules(schema, findings)
     for group in sdk_groups(schema):
         _check_group(group, findings)
 
@@ -50,26 +50,23 @@ def _check_module_names(file: SourceFile, findings: Findings) -> None:
                 break
 
 
-def _check_modules(schema: Schema, findings: Findings) -> None:
-    """Files that would be generated into one module."""
+def module_clashes(protos: Iterable[str]) -> list[Diagnostic]:
+    """Files that would be generated into one module; protoc refuses them without saying why."""
+    found = []
     taken: dict[tuple[str, ...], str] = {}
-    for file in schema.files:
-        parts = names.module_parts(file.name)
-        first = taken.setdefault(parts, file.name)
-        if first != file.name:
-            findings.at_file(
-                "NAME_CLASH",
-                f"{first} and {file.name} would both generate {'/'.join(parts)}_pb2.py",
-                "Rename one of the files.",
-                file=file.name,
-            )
-        if len(parts) > 1 and parts[0] == "sdk":
-            findings.at_file(
-                "NAME_CLASH",
-                f"The folder of {file.name} would hide the generated module sdk.py",
-                "Rename the folder sdk.",
-                file=file.name,
-            )
+    for proto in protos:
+        parts = names.module_parts(proto)
+        first = taken.setdefault(parts, proto)
+        if first != proto:
+            message = f"{first} and {proto} would both generate {'/'.join(parts)}_pb2.py"
+            hint = "Rename one of the files."
+        elif len(parts) > 1 and parts[0] == "sdk":
+            message = f"The folder of {proto} would hide the generated module sdk.py"
+            hint = "Rename the folder sdk."
+        else:
+            continue
+        found.append(Diagnostic(code="NAME_CLASH", message=message, hint=hint, file=proto))
+    return found
 
 
 def _check_events(aggregate: Aggregate, findings: Findings) -> dict[str, str]:

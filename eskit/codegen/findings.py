@@ -146,10 +146,6 @@ class Findings:
         places = [place] if text else [(*place, _NAME), place]
         self._add(declared.file, code, message, hint, *places, at=text)
 
-    def at_file(self, code: str, message: str, hint: str, *, file: str) -> None:
-        """About a file as a whole."""
-        self._found.append(Diagnostic(code=code, message=message, hint=hint, file=file))
-
     def _add(
         self, file: str, code: str, message: str, hint: str, *places: PathInFile, at: str = ""
     ) -> None:

@@ -11,12 +11,13 @@ from google.protobuf.descriptor_pool import DescriptorPool
 
 from eskit.codegen import names
 from eskit.codegen.analyse import analyse
+from eskit.codegen.clashes import module_clashes
 from eskit.codegen.imports import Modules
-from eskit.codegen.locate import Locator
+from eskit.codegen.locate import Locator, pinpoint
 from eskit.codegen.model import Schema
 from eskit.codegen.output import GenResult, update, with_header
 from eskit.codegen.pb2 import relocate
-from eskit.codegen.protoc import compile_protos
+from eskit.codegen.protoc import Compiled, compile_protos
 from eskit.codegen.render import render_sdk, render_services, render_stub
 from eskit.codegen.sources import Sources, find_sources
 from eskit.codegen.stubs import stub_module
@@ -41,10 +42,11 @@ def generate(
     generated file was edited and `force` is not given; nothing is written then.
     """
     sources = find_sources(proto_roots)
+    if clashes := module_clashes(sources.names):
+        raise _invalid(clashes, sources)
     compiled = compile_protos(sources.roots, sources.files)
-    errors = [message for message in compiled.messages if message.severity == "error"]
-    if errors or not compiled.files.file:
-        raise _invalid(errors, sources)
+    if not compiled.files.file:
+        raise _invalid(_protoc_errors(compiled, sources), sources)
     schema = check_schema(compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix)
     files = render_tree(
         compiled.files, sources.names, compiled.modules, schema=schema, app_name=app_name
@@ -130,6 +132,14 @@ def _packages(paths: Iterable[str]) -> list[str]:
         parts = path.split("/")[:-1]
         folders |= {"/".join(parts[: i + 1]) + "/" for i in range(len(parts))}
     return sorted(folders)
+
+
+def _protoc_errors(compiled: Compiled, sources: Sources) -> list[Diagnostic]:
+    """What protoc found, each at the word it is about."""
+    errors = [message for message in compiled.messages if message.severity == "error"]
+    # That an imported file is missing is said again, with its place, by the file that imports it.
+    placed = [error for error in errors if error.line] or errors
+    return [pinpoint(error, sources.read(error.file)) for error in placed]
 
 
 def _invalid(findings: Sequence[Diagnostic], sources: Sources) -> SchemaInvalid:

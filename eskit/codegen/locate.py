@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
 
@@ -11,6 +12,7 @@ from eskit.errors import Diagnostic
 
 PathInFile = tuple[int, ...]
 _TAB = 8
+_WORD = re.compile(r'"[^"]*"|[\w.]+')
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,17 @@ def character(line: str, column: int) -> int:
             return index
         reached += _TAB - reached % _TAB if text == "\t" else len(text.encode())
     return len(line)
+
+
+def pinpoint(finding: Diagnostic, source: str | None) -> Diagnostic:
+    """A finding of protoc's with its column in characters and the width of the word there."""
+    lines = (source or "").splitlines()
+    if not 0 < finding.line <= len(lines):
+        return finding
+    line = lines[finding.line - 1]
+    column = character(line, finding.column - 1)
+    word = _WORD.match(line, column)
+    return replace(finding, column=column + 1, width=len(word[0]) if word else 1)
 
 
 def clean_comment(text: str) -> str:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -51,8 +51,11 @@ def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled
     installed packages bring are found, too.
     """
     includes = [proto_dir(), *roots, _well_known_protos(), *_installed_protos()]
-    paths = [str(path.absolute()) for path in files.values()]
-    return _run([f"-I{folder.absolute()}" for folder in includes], list(files), paths)
+    paths = {str(path.absolute()): name for name, path in files.items()}
+    compiled = _run([f"-I{folder.absolute()}" for folder in includes], list(files), list(paths))
+    # protoc calls the files it was given by their paths, and imported ones by their names.
+    messages = [replace(m, file=paths.get(m.file, m.file)) for m in compiled.messages]
+    return replace(compiled, messages=tuple(messages))
 
 
 def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compiled:

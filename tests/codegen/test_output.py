@@ -113,7 +113,8 @@ def test_check_names_stale_missing_and_left_over_files_and_writes_nothing(packag
     (package / "gen/thing/v1/thing_es.py").unlink()
 
     result = generate_into(
-        package, {"thing/v1/thing.proto": THING.replace("string id", "// New.\n  string id")},
+        package,
+        {"thing/v1/thing.proto": THING.replace("string id", "// New.\n  string id")},
         check=True,
     )
 
@@ -136,7 +137,8 @@ def test_check_tells_an_edited_file_from_a_stale_one(package):
     edited.write_text(edited.read_text() + "# mine\n")
 
     result = generate_into(
-        package, {"thing/v1/thing.proto": THING.replace("string id", "// New.\n  string id")},
+        package,
+        {"thing/v1/thing.proto": THING.replace("string id", "// New.\n  string id")},
         check=True,
     )
 

@@ -1,0 +1,490 @@
+"""Protos that cannot work: each with its place, its reason and what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eskit.codegen.generate import generate
+from eskit.errors import Diagnostic, SchemaInvalid
+from tests.codegen.trees import findings, proto, write_protos
+
+STATE = """
+message Thing {
+  option (eventsourcing.aggregate_root) = {id_field: "thing_id"};
+  string thing_id = 1;
+}
+"""
+
+
+def error(code: str, message: str, hint: str, line: int, column: int, width: int) -> Diagnostic:
+    return Diagnostic(
+        code=code,
+        message=message,
+        hint=hint,
+        file="thing/v1/thing.proto",
+        line=line,
+        column=column,
+        width=width,
+    )
+
+
+def refused(folder: Path, body: str, package: str = "thing.v1") -> list[Diagnostic]:
+    return findings(folder, {"thing/v1/thing.proto": proto(package, body)})
+
+
+def test_a_syntax_error(tmp_path):
+    assert refused(tmp_path, "message Thing {\n  string name 1;\n}\n") == [
+        error(
+            "PROTO_INVALID",
+            "Missing field number.",
+            "Correct the proto and run eskit gen again.",
+            5,
+            15,
+            1,
+        )
+    ]
+
+
+def test_an_unknown_type(tmp_path):
+    assert refused(tmp_path, "message Thing {\n  Nothing name = 1;\n}\n") == [
+        error(
+            "PROTO_INVALID",
+            '"Nothing" is not defined.',
+            "Declare it, or import the file that declares it.",
+            5,
+            3,
+            7,
+        )
+    ]
+
+
+def test_a_missing_import_and_what_follows_from_it(tmp_path):
+    found = findings(
+        tmp_path, {"thing/v1/thing.proto": 'syntax = "proto3";\nimport "no/such.proto";\n'}
+    )
+
+    assert [(d.file, d.line, d.column, d.message) for d in found] == [
+        ("thing/v1/thing.proto", 2, 1, 'Import "no/such.proto" was not found or had errors.'),
+    ]
+    assert found[0].hint == "Put the file under a proto root, or correct the import path."
+
+
+def test_an_aggregate_without_id_field(tmp_path):
+    body = """
+message Thing {
+  option (eventsourcing.aggregate_root) = {type_name: "Thing"};
+  string thing_id = 1;
+}
+"""
+    assert refused(tmp_path, body) == [
+        error(
+            "ID_FIELD_MISSING",
+            "Aggregate thing.v1.Thing has no id_field",
+            'Add to its option: id_field: "thing_id". It names the string field that holds the id, '
+            "in the state and in commands.",
+            6,
+            3,
+            61,
+        )
+    ]
+
+
+def test_an_id_field_that_is_misspelt(tmp_path):
+    body = """
+message Thing {
+  option (eventsourcing.aggregate_root) = {
+    id_field: "thing_idd"
+  };
+  string thing_id = 1;
+}
+"""
+    assert refused(tmp_path, body) == [
+        error(
+            "ID_FIELD_UNKNOWN",
+            "thing.v1.Thing has no field 'thing_idd'",
+            "Did you mean thing_id?",
+            7,
+            15,
+            11,
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("declaration", "column", "width"),
+    [("int64 thing_id = 4;", 3, 5), ("repeated string thing_id = 4;", 3, 29)],
+)
+def test_an_id_field_that_is_no_string(declaration, column, width, tmp_path):
+    body = STATE.replace("string thing_id = 1;", declaration)
+
+    assert refused(tmp_path, body) == [
+        error(
+            "ID_FIELD_NOT_A_STRING",
+            "thing.v1.Thing.thing_id is the id of an aggregate, but not a single string",
+            "Declare it as: string thing_id = 4;",
+            7,
+            column,
+            width,
+        )
+    ]
+
+
+def test_a_command_whose_id_is_no_string(tmp_path):
+    body = (
+        STATE
+        + """
+service ThingCommandService { rpc Make(MakeCommand) returns (MakeResponse); }
+message MakeCommand { int32 thing_id = 3; }
+message MakeResponse {}
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "ID_FIELD_NOT_A_STRING",
+            "thing.v1.MakeCommand.thing_id is the id of Thing, but not a single string",
+            "Declare it as: string thing_id = 3;",
+            11,
+            23,
+            5,
+        )
+    ]
+
+
+def test_an_event_of_an_unknown_aggregate_suggests_the_nearest(tmp_path):
+    body = (
+        STATE
+        + """
+message ThingMadeEvent {
+  option (eventsourcing.event) = {aggregate_name: "Thign"};
+}
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "UNKNOWN_AGGREGATE",
+            "Event thing.v1.ThingMadeEvent is of an unknown aggregate 'Thign'",
+            "Did you mean Thing?",
+            11,
+            51,
+            7,
+        )
+    ]
+
+
+def test_an_event_that_names_the_message_instead_of_the_type_name(tmp_path):
+    body = (
+        STATE.replace('"thing_id"}', '"thing_id" type_name: "Gadget"}')
+        + """
+message ThingMadeEvent {
+  option (eventsourcing.event) = {aggregate_name: "Thing"};
+}
+"""
+    )
+    assert [d.hint for d in refused(tmp_path, body)] == [
+        "The type_name of thing.v1.Thing is Gadget."
+    ]
+
+
+def test_an_event_of_no_aggregate(tmp_path):
+    body = "message ThingMade { option (eventsourcing.event) = {}; }\n"
+
+    assert refused(tmp_path, body) == [
+        error(
+            "UNKNOWN_AGGREGATE",
+            "Event thing.v1.ThingMade names no aggregate",
+            "Mark the state message with (eventsourcing.aggregate_root).",
+            4,
+            21,
+            34,
+        )
+    ]
+
+
+def test_a_service_of_an_unknown_aggregate(tmp_path):
+    body = (
+        STATE
+        + """
+service ThingCommandService {
+  option (eventsourcing.service) = {aggregate_name: "Thingy"};
+  rpc Make(MakeCommand) returns (MakeResponse);
+}
+message MakeCommand {}
+message MakeResponse {}
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "UNKNOWN_AGGREGATE",
+            "Service thing.v1.ThingCommandService is bound to an unknown aggregate 'Thingy'",
+            "Did you mean Thing?",
+            11,
+            53,
+            8,
+        )
+    ]
+
+
+def test_a_service_of_a_state_that_is_none(tmp_path):
+    body = (
+        STATE
+        + """
+service ThingCommandService {
+  option (eventsourcing.service) = {aggregate_root_message: "thing.v1.Think"};
+  rpc Make(MakeCommand) returns (MakeResponse);
+}
+message MakeCommand {}
+message MakeResponse {}
+"""
+    )
+    assert [(d.message, d.hint, d.line, d.column, d.width) for d in refused(tmp_path, body)] == [
+        (
+            "Service thing.v1.ThingCommandService is bound to thing.v1.Think, which is no aggregate",
+            "Did you mean thing.v1.Thing?",
+            11,
+            61,
+            16,
+        )
+    ]
+
+
+def test_two_aggregates_with_one_name(tmp_path):
+    body = (
+        STATE
+        + """
+message Other {
+  option (eventsourcing.aggregate_root) = {id_field: "id" type_name: "Thing"};
+  string id = 1;
+}
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "DUPLICATE_AGGREGATE",
+            "thing.v1.Thing and thing.v1.Other are both aggregates called 'Thing'",
+            "Give one of them another type_name: it is the first part of every stream's name.",
+            11,
+            70,
+            7,
+        )
+    ]
+
+
+def test_a_type_name_that_no_stream_can_have(tmp_path):
+    body = STATE.replace('"thing_id"}', '"thing_id" type_name: "my-thing"}')
+
+    assert refused(tmp_path, body) == [
+        error(
+            "AGGREGATE_NAME",
+            "thing.v1.Thing: 'my-thing' is not an aggregate type",
+            "A type starts with a letter and has only letters, digits and underscores.",
+            6,
+            76,
+            10,
+        )
+    ]
+
+
+def test_two_events_that_would_be_one_method(tmp_path):
+    body = (
+        STATE
+        + """
+message ThingMade { option (eventsourcing.event) = {aggregate_name: "Thing"}; }
+message ThingMadeEvent { option (eventsourcing.event) = {aggregate_name: "Thing"}; }
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "NAME_CLASH",
+            "Events thing.v1.ThingMade and thing.v1.ThingMadeEvent would both be on_thing_made of "
+            "Thing",
+            "Rename one of them.",
+            11,
+            9,
+            14,
+        )
+    ]
+
+
+def test_two_rpcs_that_would_be_one_method(tmp_path):
+    body = (
+        STATE
+        + """
+service ThingCommandService {
+  rpc MakeThing(MakeCommand) returns (MakeResponse);
+}
+service MoreThings {
+  option (eventsourcing.service) = {aggregate_name: "Thing"};
+  rpc makeThing(MakeCommand) returns (MakeResponse);
+}
+message MakeCommand {}
+message MakeResponse {}
+"""
+    )
+    assert refused(tmp_path, body) == [
+        error(
+            "NAME_CLASH",
+            "thing.v1.ThingCommandService.MakeThing and thing.v1.MoreThings.makeThing would both "
+            "be make_thing of Thing",
+            "Rename one of them.",
+            15,
+            7,
+            9,
+        )
+    ]
+
+
+def test_an_rpc_that_would_be_the_method_of_an_event(tmp_path):
+    body = (
+        STATE
+        + """
+service ThingCommandService {
+  rpc OnMade(MakeCommand) returns (MakeResponse);
+}
+message Made { option (eventsourcing.event) = {aggregate_name: "Thing"}; }
+message MakeCommand {}
+message MakeResponse {}
+"""
+    )
+    assert [d.message for d in refused(tmp_path, body)] == [
+        "thing.v1.Made and thing.v1.ThingCommandService.OnMade would both be on_made of Thing"
+    ]
+
+
+def test_two_services_that_would_generate_one_class(tmp_path):
+    body = """
+service Report { rpc Get(Request) returns (Request); }
+service ReportService { rpc Find(Request) returns (Request); }
+message Request {}
+"""
+    assert refused(tmp_path, body) == [
+        error(
+            "NAME_CLASH",
+            "thing.v1.Report and thing.v1.ReportService would both generate ReportHandler",
+            "Rename one of them.",
+            6,
+            9,
+            13,
+        )
+    ]
+
+
+def test_a_streaming_rpc(tmp_path):
+    body = """
+service ThingQueryService {
+  rpc Watch(Request) returns (stream Request);
+}
+message Request {}
+"""
+    assert refused(tmp_path, body) == [
+        error(
+            "STREAMING_RPC",
+            "thing.v1.ThingQueryService.Watch streams, but a command or query is one request with "
+            "one response",
+            "Remove the word stream: page through long answers, follow events with a projection.",
+            6,
+            31,
+            6,
+        )
+    ]
+
+
+@pytest.mark.parametrize("package", ["events", "events.v1", "tenants.v1"])
+def test_a_package_where_published_events_are(package, tmp_path):
+    body = "service Things { rpc Get(Request) returns (Request); }\nmessage Request {}\n"
+    first = package.partition(".")[0]
+
+    assert refused(tmp_path, body, package) == [
+        error(
+            "RESERVED_PACKAGE",
+            f"Package {package} starts with {first!r}, where published events are",
+            "Put another word in front: JetStream would answer the requests of its services.",
+            2,
+            1,
+            len(f"package {package};"),
+        )
+    ]
+
+
+def test_a_package_that_starts_with_the_projects_own_prefix(tmp_path):
+    body = "service Things { rpc Get(Request) returns (Request); }\nmessage Request {}\n"
+    root = write_protos(tmp_path / "proto", {"a.proto": proto("facts.v1", body)})
+
+    with pytest.raises(SchemaInvalid) as caught:
+        generate(
+            proto_roots=[root], output=tmp_path / "gen", app_name="app", nats_prefix="facts.bank"
+        )
+
+    assert [d.code for d in caught.value.diagnostics] == ["RESERVED_PACKAGE"]
+
+
+def test_a_message_that_python_cannot_name(tmp_path):
+    body = STATE + 'message None { option (eventsourcing.event) = {aggregate_name: "Thing"}; }\n'
+
+    assert refused(tmp_path, body) == [
+        error(
+            "PYTHON_KEYWORD",
+            "thing.v1.None cannot be named in Python: 'None' is a keyword",
+            "Give the message another name.",
+            9,
+            9,
+            4,
+        )
+    ]
+
+
+def test_two_files_that_would_be_one_module(tmp_path):
+    empty = 'syntax = "proto3";\n'
+
+    found = findings(tmp_path, {"a-b.proto": empty, "a_b.proto": empty})
+
+    assert [(d.file, d.code, d.message) for d in found] == [
+        ("a_b.proto", "NAME_CLASH", "a-b.proto and a_b.proto would both generate a_b_pb2.py")
+    ]
+
+
+def test_two_roots_with_one_file(tmp_path):
+    text = 'syntax = "proto3";\n'
+    one = write_protos(tmp_path / "one", {"a/x.proto": text})
+    two = write_protos(tmp_path / "two", {"a/x.proto": text})
+
+    with pytest.raises(SchemaInvalid) as caught:
+        generate(proto_roots=[one, two], output=tmp_path / "gen", app_name="app")
+
+    assert [d.code for d in caught.value.diagnostics] == ["DUPLICATE_FILE"]
+
+
+def test_columns_count_characters_behind_tabs_and_umlauts(tmp_path):
+    body = '/* ü */\tmessage Thing { option (eventsourcing.aggregate_root) = {id_field: "x"}; }\n'
+
+    (found,) = refused(tmp_path, body)
+
+    line = proto("thing.v1", body).splitlines()[found.line - 1]
+    assert line[found.column - 1 : found.column - 1 + found.width] == '"x"'
+
+
+def test_all_problems_are_reported_in_one_run_in_the_order_of_places(tmp_path):
+    body = (
+        STATE.replace('"thing_id"}', '"nothing"}')
+        + """
+message ThingMade { option (eventsourcing.event) = {aggregate_name: "Thign"}; }
+service ThingQueryService { rpc Watch(stream Thing) returns (Thing); }
+"""
+    )
+    assert [(d.line, d.code) for d in refused(tmp_path, body)] == [
+        (6, "ID_FIELD_UNKNOWN"),
+        (10, "UNKNOWN_AGGREGATE"),
+        (11, "STREAMING_RPC"),
+    ]
+
+
+def test_the_error_says_how_many_problems_there_are(tmp_path):
+    root = write_protos(
+        tmp_path / "proto", {"a.proto": proto("a", STATE.replace('"thing_id"', '"x"'))}
+    )
+
+    with pytest.raises(SchemaInvalid) as caught:
+        generate(proto_roots=[root], output=tmp_path / "gen", app_name="app")
+
+    assert caught.value.message == "1 problem in the protos; nothing was written"
