@@ -243,7 +243,7 @@ def _spawn_watcher() -> subprocess.Popen[str]:
 
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
-    return cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+    return cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
 
 
 def _withdraw(path: Path, pid: int) -> None:

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import nats
 import pytest
@@ -75,7 +75,7 @@ class Served:
         self._app, self._url, self._options = app, url, options
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Served:
+    async def __aenter__(self) -> Self:
         connection = await self._stack.enter_async_context(connected(self._url))
         services = self._options.pop("services", SERVICES)
         self.server = await serve_nats(self._app, connection, services, **self._options)

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -46,15 +45,16 @@ asyncio.run(main())
 
 async def published(url: str, stream: str = "EVENTS") -> list[Any]:
     """Everything in the stream, read with nothing but nats-py."""
-    connection = await nats.connect(url)
-    jetstream = connection.jetstream()
-    total = (await jetstream.stream_info(stream)).state.messages
-    messages = []
-    if total:
+    connection = await nats.connect(url, allow_reconnect=False, connect_timeout=5)
+    try:
+        jetstream = connection.jetstream()
+        total = (await jetstream.stream_info(stream)).state.messages
+        if not total:
+            return []
         subscription = await jetstream.subscribe("", stream=stream, ordered_consumer=True)
-        messages = [await subscription.next_msg(timeout=5) for _ in range(total)]
-    await connection.close()
-    return messages
+        return [await subscription.next_msg(timeout=5) for _ in range(total)]
+    finally:
+        await connection.close()
 
 
 def positions(messages: list[Any]) -> list[int]:
@@ -222,14 +222,11 @@ async def test_a_log_restored_to_an_earlier_state_is_noticed(
 
     with (
         open_store(f"sqlite:///{tmp_path}/log.db") as store,
-        pytest.raises(BrokerMismatch, match="restored or replaced") as caught,
+        pytest.raises(BrokerMismatch, match="at position 4, the log has nothing there") as caught,
     ):
-        try:
-            await relay_once(store, server.url)
-        except BrokerMismatch as error:
-            raise BrokerMismatch(error.hint) from error
+        await relay_once(store, server.url)
 
-    assert caught.value is not None
+    assert "restored or replaced" in caught.value.hint
 
 
 async def test_an_aged_out_stream_goes_on_from_the_checkpoint(
@@ -312,10 +309,12 @@ async def test_a_killed_relay_goes_on_without_gap_or_duplicate(
     append(file_store, 3000)
 
     for moment in (0.02, 0.05, 0.1, 0.2, 0.3):
-        child = subprocess.Popen([sys.executable, "-c", CHILD, file_store.url, server.url])
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", CHILD, file_store.url, server.url)
+        )
         await asyncio.sleep(0.4 + moment)
         child.kill()
-        child.wait()
+        await child.wait()
     await relay_once(file_store, server.url)
 
     assert positions(await published(server.url)) == log_of(file_store)
@@ -344,9 +343,11 @@ async def test_an_event_too_large_for_the_broker_is_named(store: EventStore, siz
     event = NewEvent(StringValue(value="x" * size))
     store.append("Account-1", [event], expected_version=ANY)
 
-    with EmbeddedNats(max_payload=1024) as server:
-        with pytest.raises(BrokerMismatch, match="at position 1 is a message of"):
-            await relay_once(store, server.url)
+    with (
+        EmbeddedNats(max_payload=1024) as server,
+        pytest.raises(BrokerMismatch, match="at position 1 is a message of"),
+    ):
+        await relay_once(store, server.url)
 
 
 async def purge(url: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import pytest
@@ -35,7 +35,7 @@ class Source:
         self._url = url
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Source:
+    async def __aenter__(self) -> Self:
         if self._url:
             connection = await self._stack.enter_async_context(connected(self._url))
             self.connection = connection
@@ -219,7 +219,7 @@ async def test_a_wiped_server_is_followed_on_from_the_position(
         follower = asyncio.create_task(
             collect(tail_nats(connection, TailRequest(start="first")), seen, 150)
         )
-        while len(seen) < 100:
+        while len(seen) < 100:  # noqa: ASYNC110 - the list is filled by the task
             await asyncio.sleep(0.02)
         await asyncio.to_thread(server.stop)
         server = EmbeddedNats(port=port)
@@ -243,7 +243,7 @@ async def test_a_bounded_tail_of_a_broker_that_went_away_is_an_error() -> None:
 
 def test_times_without_a_zone_and_negative_counts_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="no time zone"):
-        TailRequest(since=datetime(2026, 1, 1))
+        TailRequest(since=datetime(2026, 1, 1))  # noqa: DTZ001 - that is the point
     with pytest.raises(InvalidArgument, match="last -1 events"):
         TailRequest(start=-1)
 

@@ -1,0 +1,131 @@
+"""The services that make up a running application, for the runner.
+
+``eskit serve`` runs them all. Each is also of use by itself: a connection that lives as long as
+the runner, the relay, the projections, and the app's services over NATS.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from google.protobuf.message import Message
+
+from eskit.cqrs.nats import Authenticator, NatsServices, nobody
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.credentials.nats import Connection, close_nats, open_nats
+from eskit.domain.services import Method, ServiceType
+from eskit.errors import BrokerUnavailable
+from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.relay import RelayStatus
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.runtime.service import Loop, Resource, Service, Worker
+from eskit.store.eventstore import EventStore
+
+
+class Handles(Protocol):
+    """An opened application."""
+
+    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Answer one request."""
+        ...
+
+
+class Broker:
+    """A service that holds one connection to NATS, opened when it starts.
+
+    `url` is asked for then, because an embedded server has none before it runs.
+    """
+
+    def __init__(self, url: Callable[[], str], *, name: str = "connection") -> None:
+        self.name = name
+        self._url = url
+        self._connection: Connection | None = None
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; BrokerUnavailable before the start."""
+        if self._connection is None:
+            raise BrokerUnavailable("Not connected to NATS yet")
+        return self._connection
+
+    async def start(self) -> None:
+        """Connect. Raises BrokerUnavailable."""
+        self._connection = await open_nats(self._url(), name="eskit serve")
+
+    async def stop(self) -> None:
+        """Send what is buffered, and close."""
+        if self._connection is not None:
+            await close_nats(self._connection)
+
+    async def check_health(self) -> None:
+        """Raise BrokerUnavailable while NATS is away."""
+        if not self.connection.is_connected:
+            raise BrokerUnavailable("NATS is away")
+
+
+class ServicesOverNats:
+    """A service that answers an app's methods over a broker's connection."""
+
+    def __init__(
+        self,
+        app: Handles,
+        broker: Broker,
+        services: Sequence[ServiceType],
+        *,
+        authenticate: Authenticator = nobody,
+        prefix: str = "events",
+    ) -> None:
+        self.name = "services"
+        self._app, self._broker = app, broker
+        self._service_types = tuple(services)
+        self._authenticate, self._prefix = authenticate, prefix
+        self._served: NatsServices | None = None
+
+    async def start(self) -> None:
+        """Answer requests from now on."""
+        self._served = NatsServices(
+            self._app,
+            self._broker.connection,
+            self._service_types,
+            authenticate=self._authenticate,
+            prefix=self._prefix,
+        )
+        await self._served.start()
+
+    async def stop(self) -> None:
+        """Take no more requests, and let those under way finish."""
+        if self._served is not None:
+            await self._served.stop()
+
+
+def embedded_nats(server: EmbeddedNats) -> Service:
+    """The embedded server as a service."""
+    return Resource("nats", server.start, server.stop, check=server.check_health)
+
+
+def relay(
+    store: EventStore,
+    broker: Broker,
+    *,
+    app_name: str,
+    settings: StreamSettings,
+    on_status: Callable[[RelayStatus], None] | None = None,
+) -> Service:
+    """The relay as a service."""
+    return Loop(
+        "relay",
+        lambda stop: nats_relay(
+            store,
+            broker.connection,
+            app_name=app_name,
+            settings=settings,
+            on_status=on_status,
+        ).run(stop),
+    )
+
+
+def projections(run: Callable[[threading.Event], object]) -> Service:
+    """The projection engine as a service: `run` follows the log until the event is set."""
+    return Worker("projections", run)

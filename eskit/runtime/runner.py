@@ -1,0 +1,229 @@
+"""Runs services together: started in order, stopped in reverse, none left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from eskit.errors import EskitError, InvalidArgument, ServiceError
+from eskit.runtime.service import Checked, Service, Watched
+
+_log = logging.getLogger("eskit.runner")
+
+State: TypeAlias = Literal["starting", "ready", "failed", "stopping", "stopped"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_HEALTH_WITHIN = 2.0
+_CANCEL_WITHIN = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunnerEvent:
+    """A service has come to a new state; `error` says why when that is `failed`."""
+
+    service: str
+    state: State
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """Whether a service is well, and if not, what it says."""
+
+    service: str
+    healthy: bool
+    error: str = ""
+
+
+class Runner:
+    """Starts services one after another, each when the one before is ready.
+
+    When asked to stop, when one of them fails or ends, and when one does not start, all that
+    were started are stopped in reverse. `startup_timeout` and `shutdown_timeout` are seconds for
+    all services together, and hold even for a service that does not listen.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        startup_timeout: float = 60.0,
+        shutdown_timeout: float = 30.0,
+        on_event: Callable[[RunnerEvent], None] | None = None,
+        exit_at_once: Callable[[int], object] = os._exit,
+    ) -> None:
+        names = [service.name for service in services]
+        if len(set(names)) != len(names):
+            raise InvalidArgument(f"Two services have one name: {', '.join(names)}")
+        self._services = tuple(services)
+        self._startup_timeout = startup_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._on_event = on_event
+        self._exit_at_once = exit_at_once
+        self._started: list[Service] = []
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Run until `stop` is set or a signal comes; a second signal ends the process at once.
+
+        Raises what a service failed with, or ServiceError for one that did not start or stop
+        in time. By then everything has been stopped.
+        """
+        stop = stop or asyncio.Event()
+        failures: list[Exception] = []
+        with self._signals(stop):
+            try:
+                await self._start_all(stop)
+                await self._wait(stop)
+            except Exception as error:  # noqa: BLE001 - raised again below, after stopping
+                failures.append(error)
+            finally:
+                failures += await self._stop_all()
+        if failures:
+            raise failures[0]
+
+    async def check_health(self) -> list[Health]:
+        """How each service is, in order; one that was not started is not healthy."""
+        return list(await asyncio.gather(*(self._health_of(service) for service in self._services)))
+
+    async def _start_all(self, stop: asyncio.Event) -> None:
+        deadline = time.monotonic() + self._startup_timeout
+        for service in self._services:
+            if stop.is_set():
+                return
+            self._tell(service, "starting")
+            self._started.append(service)
+            left = deadline - time.monotonic()
+            try:
+                if not await _within(left, service.start(), unless=stop):
+                    return
+            except TimeoutError:
+                message = f"{service.name} did not start within {self._startup_timeout:g} s"
+                raise self._failed(service, ServiceError(message)) from None
+            except Exception as error:
+                raise self._failed(service, error) from error
+            self._tell(service, "ready")
+
+    async def _wait(self, stop: asyncio.Event) -> None:
+        """Return when asked to stop; raise when a service ends by itself."""
+        watches: dict[asyncio.Future[Any], Service] = {
+            asyncio.ensure_future(service.wait()): service
+            for service in self._started
+            if isinstance(service, Watched)
+        }
+        asked: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
+        try:
+            done, _ = await asyncio.wait({asked, *watches}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {asked}:
+                error = task.exception() or ServiceError(f"{watches[task].name} ended by itself")
+                raise self._failed(watches[task], error) from error
+        finally:
+            for task in (asked, *watches):
+                task.cancel()
+
+    async def _stop_all(self) -> list[Exception]:
+        """Stop what was started, in reverse, whatever goes wrong on the way."""
+        deadline = time.monotonic() + self._shutdown_timeout
+        failures: list[Exception] = []
+        while self._started:
+            service = self._started.pop()
+            self._tell(service, "stopping")
+            left = max(deadline - time.monotonic(), _CANCEL_WITHIN)
+            try:
+                await _within(left, service.stop())
+            except TimeoutError:
+                message = f"{service.name} did not stop within {self._shutdown_timeout:g} s"
+                failures.append(self._failed(service, ServiceError(message)))
+            except Exception as error:  # noqa: BLE001 - collected, so that the rest is stopped
+                failures.append(self._failed(service, error))
+            else:
+                self._tell(service, "stopped")
+        return failures
+
+    async def _health_of(self, service: Service) -> Health:
+        if service not in self._started:
+            return Health(service=service.name, healthy=False, error="not started")
+        try:
+            if isinstance(service, Checked):
+                await _within(_HEALTH_WITHIN, service.check_health())
+        except TimeoutError:
+            return Health(service=service.name, healthy=False, error="no answer")
+        except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
+            return Health(service=service.name, healthy=False, error=str(error))
+        return Health(service=service.name, healthy=True)
+
+    def _failed(self, service: Service, error: BaseException) -> EskitError:
+        """Tell of the failure, and give what to raise: a clear sentence in any case."""
+        if not isinstance(error, EskitError):
+            _log.error("Service %s failed", service.name, exc_info=error)
+            error = ServiceError(f"{service.name} failed: {type(error).__name__}: {error}")
+        self._tell(service, "failed", str(error))
+        return error
+
+    def _tell(self, service: Service, state: State, error: str = "") -> None:
+        _log.debug("Service %s is %s %s", service.name, state, error)
+        if self._on_event is not None:
+            self._on_event(RunnerEvent(service=service.name, state=state, error=error))
+
+    @contextlib.contextmanager
+    def _signals(self, stop: asyncio.Event) -> Iterator[None]:
+        """The first signal asks to stop, the second does not ask."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        # Not loop.add_signal_handler: that waits for the loop, and a second signal must be
+        # obeyed even when a service blocks the loop.
+        loop = asyncio.get_running_loop()
+        asked: list[int] = []
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def handle(number: int, _frame: object) -> None:
+            if asked:
+                self._exit_at_once(128 + number)
+            asked.append(number)
+            loop.call_soon_threadsafe(stop.set)
+
+        for number in _SIGNALS:
+            signal.signal(number, handle)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+async def _within(
+    seconds: float, work: Coroutine[Any, Any, object], *, unless: asyncio.Event | None = None
+) -> bool:
+    """Do `work` in time, TimeoutError if it takes longer; False if `unless` was set before.
+
+    Unlike wait_for it does not wait for work that ignores its cancellation.
+    """
+    task = asyncio.ensure_future(work)
+    waiting: set[asyncio.Future[Any]] = {task}
+    asked = asyncio.ensure_future(unless.wait()) if unless is not None else None
+    if asked is not None:
+        waiting.add(asked)
+    try:
+        await asyncio.wait(waiting, timeout=max(seconds, 0), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            task.result()
+            return True
+        if asked is not None and asked.done():
+            return False
+        raise TimeoutError
+    finally:
+        if asked is not None:
+            asked.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_CANCEL_WITHIN)
+        if task.done() and not task.cancelled():
+            task.exception()
