@@ -93,6 +93,27 @@ class Project:
         return self.app.partition(":")[0].partition(".")[0]
 
     @property
+    def package_path(self) -> Path:
+        """The folder of the package; ProjectInvalid without an app."""
+        if not self.package:
+            raise ProjectInvalid(
+                f"{self.file} names no app, so there is no package to put code in",
+                hint='Set app = "package.app:app" first.',
+            )
+        return self._base() / self.package
+
+    @property
+    def gen_package(self) -> str:
+        """The package that generated code is imported from; ProjectInvalid if there is none."""
+        base = self._base()
+        if not self.gen_path.is_relative_to(base):
+            raise ProjectInvalid(
+                f"{self.file}: gen is {self.gen_path}, which nothing can import",
+                hint=f"Choose a folder below {base}.",
+            )
+        return ".".join(self.gen_path.relative_to(base).parts)
+
+    @property
     def proto_paths(self) -> tuple[Path, ...]:
         """The folders that proto imports are relative to."""
         return tuple(self.root / folder for folder in self.settings["proto"].values)
@@ -101,7 +122,7 @@ class Project:
     def gen_path(self) -> Path:
         """The folder that generated code goes to."""
         configured = self._text("gen")
-        return self.root / configured if configured else self._package_path() / "gen"
+        return self.root / configured if configured else self._base() / self.package / "gen"
 
     @property
     def store(self) -> str:
@@ -138,13 +159,12 @@ class Project:
 
     def import_paths(self) -> list[Path]:
         """What has to come first on ``sys.path`` for the project's code to be importable."""
-        return [self._package_path().parent]
+        return [self._base()]
 
-    def _package_path(self) -> Path:
-        in_src = self.root / "src" / self.package
-        if self.package and in_src.is_dir():
-            return in_src
-        return self.root / self.package if self.package else self.root / "gen"
+    def _base(self) -> Path:
+        """The folder that holds the package: ``src`` if it is there, else the root."""
+        in_src = self.root / "src"
+        return in_src if self.package and (in_src / self.package).is_dir() else self.root
 
     def _text(self, name: str) -> str:
         return self.settings[name].text

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from eskit.codegen.imports import Import
 from eskit.codegen.model import Aggregate
-from eskit.errors import InvalidArgument, ProjectInvalid
+from eskit.errors import InvalidArgument
 from eskit.project import Project
 from eskit.resources import templates_dir
+from eskit.scaffold.imports import sections
 from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.protos import Protos, read_protos
 from eskit.scaffold.render import render
@@ -26,11 +27,7 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
     not, or that declares no aggregate; SchemaInvalid for protos that cannot work; ProjectInvalid
     for a project without an app.
     """
-    if not project.package:
-        raise ProjectInvalid(
-            f"{project.file} names no app, so there is no package to write the rules in",
-            hint='Set app = "package.app:app" first.',
-        )
+    package_path = project.package_path
     name = _name_below(project.proto_paths, proto)
     protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
     aggregates = [a for a in protos.schema.aggregates if a.state.file == name]
@@ -40,7 +37,7 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
             hint="Mark its state message: "
             'option (eventsourcing.aggregate_root) = {id_field: "account_id"};',
         )
-    missing = [a for a in aggregates if not _module_path(project, a).exists()]
+    missing = [a for a in aggregates if not (package_path / _module_file(a)).exists()]
     files = [file for aggregate in missing for file in _files(project, protos, aggregate)]
     return Plan(
         root=project.root,
@@ -68,43 +65,18 @@ def _files(project: Project, protos: Protos, aggregate: Aggregate) -> list[Plann
     skeleton = skeleton_of(
         aggregate,
         protos.schema,
-        gen_package=_gen_package(project),
+        gen_package=project.gen_package,
         id_requests=protos.messages_with(aggregate.id_field),
     )
     domain = Import(f"{project.package}.domain.{skeleton.module}", skeleton.name)
     data: dict[str, object] = {
         "aggregate": skeleton,
-        "folder": _folder(project).relative_to(project.root).as_posix(),
+        "folder": project.package_path.relative_to(project.root).as_posix(),
         "module": skeleton.module,
-        **_sections("", project, [_ESKIT, *skeleton.module_imports]),
-        **_sections("test_", project, [_GIVEN, domain, *skeleton.test_imports]),
+        **sections("", project, [_ESKIT, *skeleton.module_imports]),
+        **sections("test_", project, [_GIVEN, domain, *skeleton.test_imports]),
     }
     return render(templates_dir() / "aggregate", data)
-
-
-def _sections(prefix: str, project: Project, imports: Sequence[Import]) -> dict[str, object]:
-    """The import lines of a module in the two sections that formatters make."""
-    lines = _import_lines(imports)
-    own = [line for line in lines if f"{line[0]}.".startswith(f"{project.package}.")]
-    return {
-        f"{prefix}own": own,
-        f"{prefix}third_party": [line for line in lines if line not in own],
-    }
-
-
-def _import_lines(imports: Sequence[Import]) -> list[tuple[str, list[str]]]:
-    """Packages and what is imported from each: together, but for what gets another name."""
-    together: dict[str, list[str]] = {}
-    lines = []
-    for found in sorted(imports):
-        if found.alias:
-            lines.append((found.package, [f"{found.module} as {found.alias}"]))
-        elif found.package in together:
-            together[found.package].append(found.module)
-        else:
-            together[found.package] = [found.module]
-            lines.append((found.package, together[found.package]))
-    return lines
 
 
 def _next_steps(project: Project, aggregates: Sequence[Aggregate]) -> Iterator[str]:
@@ -129,19 +101,5 @@ def _next_steps(project: Project, aggregates: Sequence[Aggregate]) -> Iterator[s
                 yield f"Answer {service.name}: derive a class from {service.handler}"
 
 
-def _gen_package(project: Project) -> str:
-    base = project.import_paths()[0]
-    if not project.gen_path.is_relative_to(base):
-        raise ProjectInvalid(
-            f"{project.file}: gen is {project.gen_path}, which nothing can import",
-            hint=f"Choose a folder below {base}.",
-        )
-    return ".".join(project.gen_path.relative_to(base).parts)
-
-
-def _folder(project: Project) -> Path:
-    return project.import_paths()[0] / project.package
-
-
-def _module_path(project: Project, aggregate: Aggregate) -> Path:
-    return _folder(project) / "domain" / f"{module_name(aggregate)}.py"
+def _module_file(aggregate: Aggregate) -> str:
+    return f"domain/{module_name(aggregate)}.py"

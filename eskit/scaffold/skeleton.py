@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from eskit.codegen import names
-from eskit.codegen.imports import Import, Modules, aliased
-from eskit.codegen.model import Aggregate, Event, MessageRef, Rpc, Schema
+from eskit.codegen.imports import Import
+from eskit.codegen.model import Aggregate, Event, Rpc, Schema
+from eskit.scaffold.imports import MessageModules
 
 _DOC_WIDTH = 80
 
@@ -75,7 +75,7 @@ def skeleton_of(
     events = [event for event in aggregate.events if not event.deprecated]
     requests = [rpc.request for rpc in rpcs]
     messages = [*requests, *(rpc.response for rpc in rpcs), *(event.message for event in events)]
-    modules = _Modules(schema, gen_package, messages)
+    modules = MessageModules(schema, gen_package, messages)
     uses = Counter(request.full_name for request in requests)
     return Skeleton(
         name=class_name(aggregate),
@@ -100,7 +100,7 @@ def skeleton_of(
     )
 
 
-def _fold(event: Event, modules: _Modules) -> Fold:
+def _fold(event: Event, modules: MessageModules) -> Fold:
     name = event.message.path.rpartition(".")[2]
     return Fold(
         python_name=event.python_name,
@@ -114,38 +114,6 @@ def _arguments(aggregate: Aggregate, rpc: Rpc, id_requests: AbstractSet[str]) ->
     if rpc.request.full_name not in id_requests:
         return ""
     return f'{aggregate.id_field}="{aggregate.name.lower()}-1"'
-
-
-class _Modules:
-    """What the pb2 modules are called in the module and in its test."""
-
-    def __init__(self, schema: Schema, gen_package: str, messages: Iterable[MessageRef]) -> None:
-        self._gen_package = gen_package
-        self._modules = Modules(file.name for file in schema.files)
-        found = aliased((ref.file for ref in messages), self._modules, seen_from="")
-        generated = [proto for proto in found if self._modules.is_generated(proto)]
-        if len(generated) == 1:
-            found[generated[0]] = replace(found[generated[0]], alias="pb")
-        self._found: Mapping[str, Import] = found
-
-    def path(self, message: MessageRef) -> str:
-        return f"{self._found[message.file].name}.{message.path}"
-
-    def imports(
-        self, messages: Iterable[MessageRef], *, services_of: str = ""
-    ) -> tuple[Import, ...]:
-        """Sorted as formatters sort them; `services_of` adds the ``*_es.py`` of a proto."""
-        found = {self._absolute(self._found[message.file]) for message in messages}
-        if services_of:
-            location = self._modules.locate(services_of, seen_from="", suffix="_es")
-            found.add(self._absolute(Import(*location, "es")))
-        return tuple(sorted(found))
-
-    def _absolute(self, found: Import) -> Import:
-        if not found.package.startswith("."):
-            return found
-        package = f"{self._gen_package}{found.package}".removesuffix(".")
-        return replace(found, package=package)
 
 
 def _sentence(comment: str, default: str) -> str:
