@@ -80,7 +80,8 @@ def types(session: nox.Session) -> None:
 @nox.session
 def generated(session: nox.Session) -> None:
     """Generate again what is generated and committed: nothing may differ."""
-    _install(session, "-e", ".[test]")
+    (protoc,) = (bound for bound in _lower_bounds() if bound.startswith("grpcio-tools=="))
+    _install(session, "-e", ".[test]", f"{protoc}.*")
     session.run("python", "-m", "tests.generated", "--check")
 
 
