@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
-from eskit.domain.events import Metadata, RecordedEvent
+from eskit.domain.events import Metadata, RecordedEvent, erased_metadata
 from eskit.domain.streams import category_of
 from eskit.errors import MessagingError
 
@@ -96,6 +96,8 @@ def encode_headers(event: RecordedEvent, source: str) -> dict[str, str]:
         headers["ce-correlationid"] = encode_value(metadata.correlation_id)
     if metadata.causation_id:
         headers["ce-causationid"] = encode_value(metadata.causation_id)
+    if event.erased:
+        headers["ce-erased"] = "true"
     if event.tenant:
         headers["ce-tenant"] = event.tenant
     if own := _own_pairs(metadata):
@@ -156,13 +158,14 @@ def _own_pairs(metadata: Metadata) -> str:
 
 def _metadata_text(headers: Mapping[str, str]) -> str:
     own = json.loads(unquote(headers.get("ce-metadata", "{}")))
-    return Metadata(
+    text = Metadata(
         correlation_id=unquote(headers.get("ce-correlationid", "")),
         causation_id=unquote(headers.get("ce-causationid", "")),
         command_id=own.get("command_id", ""),
         principal_id=own.get("principal_id", ""),
         custom=own.get("custom", {}),
     ).to_json()
+    return erased_metadata(text) if headers.get("ce-erased") == "true" else text
 
 
 def _microseconds(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -78,7 +78,9 @@ class TailRequest:
         return tuple(self.event_types) if all("." in name for name in self.event_types) else ()
 
 
-async def tail_store(store: EventStore, request: TailRequest) -> AsyncIterator[RecordedEvent]:
+async def tail_store(
+    store: EventStore, request: TailRequest
+) -> AsyncGenerator[RecordedEvent, None]:
     """The events that `request` asks for, from the log. With `follow` it ends only at `until`."""
     head = await asyncio.to_thread(store.head_position)
     if _counts_back(request):
@@ -101,7 +103,7 @@ async def tail_store(store: EventStore, request: TailRequest) -> AsyncIterator[R
 
 async def _read(
     store: EventStore, request: TailRequest, *, after: int, head: int
-) -> AsyncIterator[RecordedEvent]:
+) -> AsyncGenerator[RecordedEvent, None]:
     """The matching events up to the head, a page at a time."""
     read = functools.partial(_page, store, request, head)
     while page := await asyncio.to_thread(read, after):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,7 +45,7 @@ async def tail_nats(
     *,
     stream: str = "EVENTS",
     prefix: str = "events",
-) -> AsyncIterator[RecordedEvent]:
+) -> AsyncGenerator[RecordedEvent, None]:
     """The events that `request` asks for, from a JetStream stream that a relay fills.
 
     With `follow` it waits for a stream that does not exist yet, and for a server that is away.
@@ -101,7 +101,7 @@ async def _sitting(
     stream: str,
     cursor: _Cursor,
     subjects: Sequence[str],
-) -> AsyncIterator[RecordedEvent]:
+) -> AsyncGenerator[RecordedEvent, None]:
     """Events behind the cursor, which moves along, up to its end; an error if the reader breaks."""
     end = cursor.end
     state = await find_stream(connection, stream)

@@ -118,7 +118,9 @@ def test_two_servers_never_share_a_store_folder(tmp_path: Path) -> None:
 
 
 def test_credentials_are_in_the_url_and_nowhere_that_is_shown() -> None:
-    with EmbeddedNats(token="top/word") as server:
+    word = "top/word"
+
+    with EmbeddedNats(token=word) as server:
         assert "//top%2Fword@" in server.url
         assert "word" not in repr(server)
         assert "word" not in server.address
