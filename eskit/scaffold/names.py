@@ -1,4 +1,4 @@
-"""Names of new projects: a folder, and a package that Python can import."""
+"""Names of new projects and projections, and of the packages and modules that hold them."""
 
 from __future__ import annotations
 
@@ -36,3 +36,23 @@ def package_name(project: str) -> str:
             hint=f"For example {project}-service.",
         )
     return package
+
+
+def module_of_projection(name: str) -> str:
+    """The module of a projection: ``account-balance`` gives ``account_balance``.
+
+    Raises InvalidArgument for a name that makes no module.
+    """
+    module = name.replace("-", "_")
+    if (
+        not _NAME.fullmatch(name)
+        or len(name) > _MAX_LENGTH
+        or keyword.iskeyword(module)
+        or module == "migrations"
+    ):
+        raise InvalidArgument(
+            f"{name!r} cannot name a new projection",
+            hint=f"A name has at most {_MAX_LENGTH} characters and is no word of Python: a letter "
+            "from a to z, then letters, digits, and single '-' or '_' between them.",
+        )
+    return module

@@ -14,6 +14,7 @@ from eskit.project import Project, find_project
 from eskit.resources import templates_dir
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.project import new_project, project_templates
+from eskit.scaffold.projection import new_projection
 
 CHECKS = {
     "pytest": ["pytest", "-q", "-p", "no:cacheprovider"],
@@ -57,23 +58,30 @@ def test_a_new_project_passes(generated: Project, check: str) -> None:
     assert_passes(generated, check)
 
 
-@pytest.fixture(scope="module", params=["account/v1/account", "subscription/v1/state"])
-def with_aggregate(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Project:
-    """One with everything in one file, one with state, events and services apart."""
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("account/v1/account", ["MoneyDeposited", "MoneyWithdrawn"]),
+        ("subscription/v1/state", ["SubscriptionCreated", "AccountOpened"]),
+    ],
+    ids=["one file", "several files"],
+)
+def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A blank project with a new aggregate and a new projection."""
+    proto, events = request.param
     project = create(tmp_path_factory.mktemp("new"), "corner-shop", template="blank")
     for example in ("bank", "subscription"):
         protos = templates_dir() / "project" / example / "proto"
         shutil.copytree(protos, project.root / "proto", dirs_exist_ok=True)
-    new_aggregate(project, project.root / "proto" / f"{request.param}.proto").apply()
+    new_aggregate(project, project.root / "proto" / f"{proto}.proto").apply()
+    new_projection(project, "what-happened", events=events).apply()
     generate_code(project)
     return project
 
 
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_project_with_a_new_aggregate_passes(with_aggregate: Project, check: str) -> None:
-    assert_passes(with_aggregate, check)
+def test_a_project_with_a_new_aggregate_and_projection_passes(grown: Project, check: str) -> None:
+    assert_passes(grown, check)
 
 
 def test_the_longest_name_breaks_no_line(tmp_path: Path) -> None:

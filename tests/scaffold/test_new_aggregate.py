@@ -11,58 +11,12 @@ from eskit.errors import InvalidArgument, ProjectInvalid, SchemaInvalid
 from eskit.project import Project, find_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
-
-PARCEL = """
-syntax = "proto3";
-package parcel.v1;
-import "eventsourcing/options.proto";
-import "google/protobuf/empty.proto";
-import "parcel/v1/events.proto";
-
-service ParcelCommandService {
-  option (eventsourcing.service) = {aggregate_name: "Parcel"};
-  // Sends a parcel. It gets a new id.
-  rpc SendParcel(SendParcelCommand) returns (ParcelReply);
-  rpc DeliverParcelToNeighbourWhenNobodyAnswers(DeliverParcelToNeighbourWhenNobodyAnswersCommand)
-      returns (ParcelReply);
-  rpc LoseParcel(LoseParcelCommand) returns (google.protobuf.Empty);
-}
-
-// Where a parcel is.
-message Parcel {
-  option (eventsourcing.aggregate_root) = {id_field: "parcel_id"};
-  string parcel_id = 1;
-}
-message SendParcelCommand { string weight = 1; }
-message DeliverParcelToNeighbourWhenNobodyAnswersCommand { string parcel_id = 1; }
-message LoseParcelCommand { string parcel_id = 1; }
-message ParcelReply { string parcel_id = 1; }
-"""
-
-EVENTS = """
-syntax = "proto3";
-package parcel.v1;
-import "eventsourcing/options.proto";
-
-message ParcelSentEvent {
-  option (eventsourcing.event) = {aggregate_name: "Parcel"};
-  string parcel_id = 1;
-}
-message ParcelSentEventV1 {
-  option deprecated = true;
-  option (eventsourcing.event) = {aggregate_name: "Parcel"};
-}
-"""
+from tests.scaffold.parcels import create_parcels
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    folder = tmp_path / "proto" / "parcel" / "v1"
-    folder.mkdir(parents=True)
-    (tmp_path / "eskit.toml").write_text('app = "post.app:app"\n')
-    (folder / "parcel.proto").write_text(PARCEL)
-    (folder / "events.proto").write_text(EVENTS)
-    return find_project(tmp_path)
+    return create_parcels(tmp_path)
 
 
 def plan(project: Project, proto: str = "proto/parcel/v1/parcel.proto") -> Plan:

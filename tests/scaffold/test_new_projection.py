@@ -1,0 +1,68 @@
+"""A module, a migration and a test for a projection of chosen events."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eskit.errors import InvalidArgument, TargetExists
+from eskit.project import Project
+from eskit.scaffold.projection import new_projection
+from tests.scaffold.parcels import create_parcels
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return create_parcels(tmp_path)
+
+
+def test_a_projection_gets_a_module_a_migration_and_a_test(project: Project) -> None:
+    plan = new_projection(project, "sent-parcels", events=["ParcelSentEvent"])
+
+    assert [str(file.path) for file in plan.files] == [
+        "post/projections/__init__.py",
+        "post/projections/migrations/sent_parcels/001_events.sql",
+        "post/projections/sent_parcels.py",
+        "tests/test_sent_parcels.py",
+    ]
+    assert "projections=[sent_parcels]" in "\n".join(plan.next_steps)
+    assert not (project.root / "post").exists()
+
+
+@pytest.mark.parametrize("name", ["ParcelSent", "ParcelSentEvent", "parcel.v1.ParcelSentEvent"])
+def test_an_event_may_be_named_in_short(project: Project, name: str) -> None:
+    plan = new_projection(project, "sent-parcels", events=[name, "ParcelSentEvent"])
+
+    [module] = [file.content for file in plan.files if file.path.name == "sent_parcels.py"]
+    assert module.count(b"@sent_parcels.on(pb.ParcelSentEvent)") == 1
+
+
+def test_an_unknown_event_suggests_the_nearest(project: Project) -> None:
+    with pytest.raises(InvalidArgument, match="no event 'ParcelSendEvent'") as caught:
+        new_projection(project, "sent-parcels", events=["ParcelSendEvent"])
+
+    assert caught.value.hint == "Did you mean ParcelSentEvent?"
+
+
+def test_a_deprecated_event_is_refused(project: Project) -> None:
+    with pytest.raises(InvalidArgument, match="is deprecated"):
+        new_projection(project, "sent-parcels", events=["ParcelSentEventV1"])
+
+
+def test_a_projection_without_events_is_refused(project: Project) -> None:
+    with pytest.raises(InvalidArgument, match="would handle no event"):
+        new_projection(project, "sent-parcels", events=[])
+
+
+@pytest.mark.parametrize("name", ["", "Sent", "sent parcels", "class", "migrations", "../x"])
+def test_a_name_that_makes_no_module_is_refused(project: Project, name: str) -> None:
+    with pytest.raises(InvalidArgument, match="cannot name a new projection"):
+        new_projection(project, name, events=["ParcelSentEvent"])
+
+
+def test_a_projection_that_is_there_is_not_touched(project: Project) -> None:
+    new_projection(project, "sent-parcels", events=["ParcelSentEvent"]).apply()
+
+    with pytest.raises(TargetExists, match=r"sent_parcels\.py exists already"):
+        new_projection(project, "sent-parcels", events=["ParcelSentEvent"])
