@@ -1,0 +1,148 @@
+"""A checkpoint knows its log: restored, exchanged or shortened ones are noticed."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+
+import pytest
+
+from eskit import ANY, CheckpointMismatch, NewEvent, ReadModelUnavailable, open_store
+from eskit.projections.engine import ProjectionEngine, beside, list_checkpoints
+from tests.projections.conftest import counting, rows
+from tests.projections.ledger import Counted
+
+
+def fill(store, n: int) -> None:
+    store.append(
+        "Count-1", [NewEvent(Counted(key="a", amount=1)) for _ in range(n)], expected_version=ANY
+    )
+
+
+@pytest.fixture
+def restored(tmp_path, read_models):
+    """A read model at 10 events of a log that was set back to its first 5."""
+    url = f"sqlite:///{tmp_path}/bank.db"
+    with open_store(url) as store:
+        fill(store, 5)
+    shutil.copy(tmp_path / "bank.db", tmp_path / "backup.db")
+    with open_store(url) as store:
+        fill(store, 5)
+        engine = ProjectionEngine(store, [counting(tmp_path)], read_models)
+        engine.run()
+        engine.close()
+    for leftover in tmp_path.glob("bank.db*"):
+        leftover.unlink()
+    shutil.copy(tmp_path / "backup.db", tmp_path / "bank.db")
+    with open_store(url) as store:
+        yield store
+
+
+def test_a_restored_backup_is_noticed_before_new_events(restored, read_models, tmp_path):
+    engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
+
+    with pytest.raises(CheckpointMismatch, match=r"stands at 10 .* ends at 5"):
+        engine.run()
+
+    (status,) = engine.status()
+    assert status.state == "failed"
+    assert "not this one" in status.error
+    engine.close()
+
+
+def test_a_restored_backup_is_noticed_when_new_events_have_passed_the_old_head(
+    restored, read_models, tmp_path
+):
+    fill(restored, 20)
+    engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
+
+    with pytest.raises(CheckpointMismatch, match="at 10 it has event") as raised:
+        engine.run()
+
+    assert "eskit project rebuild counts" in raised.value.hint
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(10,)]
+    engine.close()
+
+
+def test_a_rebuild_puts_a_mismatch_right(restored, read_models, tmp_path):
+    fill(restored, 2)
+    engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
+
+    engine.rebuild("counts")
+    engine.run()
+
+    assert engine.status()[0].state == "idle"
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(7,)]
+    engine.close()
+
+
+def test_another_store_is_noticed(store, append, engine_of, counts, read_models, tmp_path):
+    append(Counted(key="a"))
+    engine_of(counts).run()
+    with open_store(f"sqlite:///{tmp_path}/other.db") as other:
+        fill(other, 3)
+        engine = ProjectionEngine(other, [counting(tmp_path)], read_models)
+
+        with pytest.raises(CheckpointMismatch, match=f"this is store {other.store_id}"):
+            engine.run()
+
+        engine.close()
+
+
+def test_others_run_when_one_does_not_fit(restored, read_models, tmp_path):
+    engine = ProjectionEngine(
+        restored, [counting(tmp_path), counting(tmp_path, "fresh")], read_models
+    )
+
+    with pytest.raises(CheckpointMismatch):
+        engine.run()
+
+    assert rows(engine, "SELECT COUNT(*) FROM fresh_seen") == [(5,)]
+    engine.close()
+
+
+def test_checkpoints_are_listed_without_the_app(engine_of, append, counts, read_models):
+    append(Counted(key="a"))
+    engine_of(counts).run()
+
+    (checkpoint,) = list_checkpoints(read_models)
+
+    assert (checkpoint.name, checkpoint.position) == ("counts", 1)
+
+
+def test_listing_checkpoints_creates_no_file(tmp_path):
+    assert list_checkpoints(f"sqlite:///{tmp_path}/none.db") == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_read_models_lie_beside_the_store():
+    assert beside("sqlite:///bank.db") == "sqlite:///bank_read.db"
+    assert beside("sqlite:////var/bank.db?synchronous=normal") == "sqlite:////var/bank_read.db"
+    assert beside("memory://") == "memory:"
+
+
+def test_a_file_that_is_not_sqlite_is_refused(engine_of, counts, tmp_path):
+    (tmp_path / "read.db").write_text("dear diary, this is not a database at all")
+
+    with pytest.raises(ReadModelUnavailable, match="not a database"):
+        engine_of(counts).run()
+
+
+def test_a_read_model_of_a_newer_eskit_is_refused(engine_of, append, counts, tmp_path):
+    engine_of(counts).run()
+    with sqlite3.connect(tmp_path / "read.db") as connection:
+        connection.execute("UPDATE eskit_read_model SET value = '99'")
+    connection.close()
+
+    with pytest.raises(ReadModelUnavailable, match="newer eskit"):
+        engine_of(counts).run()
+    with pytest.raises(ReadModelUnavailable, match="newer eskit"):
+        engine_of(counts).status()
+
+
+def test_a_query_before_the_first_run_is_told_so(engine_of, counts):
+    with (
+        pytest.raises(ReadModelUnavailable, match="No read model"),
+        engine_of(counts).reader(),
+    ):
+        pass
