@@ -12,7 +12,7 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.events import format_heading, format_when
 from eskit.cli.session import session_of
 from eskit.cli.stream import Tenant, refuse_unknown
-from eskit.cli.text import Line, Span, count, timestamp, width
+from eskit.cli.text import Line, Span, columns, count, timestamp, width
 from eskit.cli.times import parse_time
 from eskit.cli.values import descriptor_of, format_value, is_default, leaves
 from eskit.domain.streams import category_of, check_stream
@@ -139,17 +139,20 @@ def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Li
 
 def format_state(state: dict[str, object], descriptor: Descriptor) -> Iterator[Line]:
     """The fields that are set, two a line where they are short."""
-    cells = [
-        (name, value, width(name) + width(value) + 2) for name, value in leaves(state, descriptor)
-    ]
-    longest = max((size for _, _, size in cells), default=0)
-    per_line = 2 if longest <= _HALF else 1
-    for at in range(0, len(cells), per_line):
-        line: list[Span] = []
-        for name, value, size in cells[at : at + per_line]:
-            line += ["  ", (name, "key"), "  ", value, " " * (longest - size)]
-        yield line
+    cells = list(leaves(state, descriptor))
+    widest = max((width(name) + width(value) for name, value in cells), default=0)
+    per_line = 2 if widest <= _HALF else 1
+    yield from columns(
+        [
+            [
+                span
+                for name, value in cells[at : at + per_line]
+                for span in ("", (name, "key"), value, "")
+            ]
+            for at in range(0, len(cells), per_line)
+        ]
+    )
 
 
-_HALF = 34
-"""The widest cell of which two fit on a line of 80 columns."""
+_HALF = 30
+"""The widest field of which two fit on a line of 80 columns."""

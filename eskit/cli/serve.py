@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 app = make_app()
 
+_QUIET = {"starting", "stopping"}
+
 
 @app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections"))
 def serve(
@@ -64,6 +66,7 @@ class Host:
         self._running = running
         self._connection: Connection | None = None
         self._last = ""
+        self._details: dict[str, str] = {}
 
     async def run(self, *, services: bool, relay: bool, projections: bool) -> None:
         """Run the chosen parts until a signal comes."""
@@ -102,7 +105,7 @@ class Host:
         def start() -> None:
             server.start()
             server.announce(project.root)
-            self._tell("nats", server.address)
+            self._details["nats"] = server.address
 
         return [
             Resource("nats", start, server.stop, check=server.check_health),
@@ -155,13 +158,16 @@ class Host:
             self._running.app.service_types,
             prefix=self._session.project.nats_prefix,
         )
-        self._tell("services", ", ".join(served.service_names))
+        self._details["services"] = ", ".join(served.service_names)
         return served
 
     def _show(self, event: RunnerEvent) -> None:
+        detail = event.error or (
+            self._details.get(event.service, "") if event.state == "ready" else ""
+        )
+        lines = [] if event.state in _QUIET else [_status(event.service, event.state, detail)]
         self._session.output.record(
-            {"service": event.service, "state": event.state, "error": event.error},
-            [_status(event.service, event.state, event.error)],
+            {"service": event.service, "state": event.state, "detail": detail}, lines
         )
         if event.state == "ready" and event.service == self._last:
             self._tell("eskit", "up; stop with Ctrl-C")
@@ -208,4 +214,4 @@ class _Services:
 
 
 def _status(name: str, state: str, error: str = "") -> list[Span]:
-    return [(f"{name:<12}", "name"), state, f"  {error}" if error else ""]
+    return [(f"{name:<13}", "name"), state, f"  {error}" if error else ""]

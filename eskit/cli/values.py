@@ -59,8 +59,9 @@ def find_field(descriptor: Descriptor | None, path: str) -> FieldDescriptor | No
     """The field that a dotted path leads to, as far as the descriptor tells."""
     field: FieldDescriptor | None = None
     for step in path.split("."):
-        if field is not None and _is_map(field):
-            field = field.message_type.fields_by_name["value"]
+        value = _map_value(field)
+        if value is not None:
+            field = value
         elif field is None or not step.isdigit():
             field = _find(descriptor if field is None else field.message_type, step)
             if field is None:
@@ -83,16 +84,19 @@ def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
         yield path, value
 
 
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
+def _map_value(field: FieldDescriptor | None) -> FieldDescriptor | None:
+    """What a map holds by key; None for a field that is no map."""
+    entry = field.message_type if field is not None else None
+    if entry is None or not entry.GetOptions().map_entry:
+        return None
+    return entry.fields_by_name["value"]
 
 
 def _is_first_enum(value: object, path: str, descriptor: Descriptor | None) -> bool:
     field = find_field(descriptor, path)
     if field is None or field.enum_type is None or not isinstance(value, str):
         return False
-    zero = field.enum_type.values_by_number.get(0)
-    return zero is not None and zero.name == value
+    return any(known.number == 0 and known.name == value for known in field.enum_type.values)
 
 
 def _short_enum(value: str, enum: EnumDescriptor) -> str:

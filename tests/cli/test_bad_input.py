@@ -1,0 +1,253 @@
+"""Each bad input gives a clear sentence and its exit code, and writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import stat
+
+import pytest
+
+from tests.cli.running import OPEN, eskit
+
+
+def files(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_no_project_here(cli, tmp_path):
+    for command in (["gen"], ["call", "--list"], ["project", "status"], ["stream", "list"]):
+        ran = cli(*command, "--json")
+
+        assert ran.code == 1
+        assert ran.json["error"]["code"] == "PROJECT_NOT_FOUND"
+        assert ran.json["error"]["hint"] == "Start one: eskit new project NAME"
+    assert files(tmp_path) == []
+
+
+def test_a_folder_that_does_not_exist(cli, tmp_path):
+    ran = cli("-C", "nowhere", "stream", "list")
+
+    assert ran.code == 1
+    assert "nowhere" in ran.err
+
+
+def test_an_unknown_template_names_those_there_are(cli, tmp_path):
+    ran = cli("new", "project", "shop", "--template", "bnak")
+
+    assert ran.code == 2
+    assert "'bnak'" in ran.err
+    assert "bank" in ran.err
+    assert files(tmp_path) == []
+
+
+def test_an_existing_target_folder_is_left_alone(cli, tmp_path):
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "mine.txt").write_text("mine")
+
+    ran = cli("new", "project", "shop", "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "TARGET_EXISTS"
+    assert files(tmp_path) == ["shop", "shop/mine.txt"]
+
+
+def test_dry_run_writes_nothing(cli, tmp_path):
+    ran = cli("new", "project", "shop", "--dry-run", "--json")
+
+    assert ran.code == 0
+    assert ran.json["data"]["created"] is False
+    assert "pyproject.toml" in ran.json["data"]["files"]
+    assert files(tmp_path) == []
+
+
+def test_a_proto_with_a_syntax_error_is_pointed_at_and_nothing_is_written(bank):
+    before = files(bank)
+    proto = bank / "proto" / "account" / "v1" / "account.proto"
+    proto.write_text(proto.read_text().replace("message OpenAccountCommand {", "message {"))
+
+    ran = eskit("gen", cwd=bank)
+    as_json = eskit("gen", "--json", cwd=bank)
+
+    assert ran.code == 1
+    assert "account.proto:" in ran.err
+    assert "│ message {" in ran.err
+    assert "^" in ran.err
+    assert "nothing written" in ran.err
+    assert as_json.code == 1
+    (diagnostic,) = as_json.json["diagnostics"]
+    assert diagnostic["severity"] == "error"
+    assert diagnostic["line"] > 0
+    assert files(bank) == before
+
+
+def test_generated_code_that_is_behind_is_found(bank):
+    proto = bank / "proto" / "account" / "v1" / "account.proto"
+    proto.write_text(proto.read_text().replace("// One account.", "// A single account."))
+
+    fresh = eskit("gen", "--check", "--json", cwd=bank)
+
+    assert fresh.code == 3
+    assert fresh.json["status"] == "failed"
+    assert "bank/gen/account/v1/account_es.py" in fresh.json["data"]["stale"]
+    assert fresh.json["data"]["edited"] == []
+    assert eskit("gen", cwd=bank).code == 0
+    assert eskit("gen", "--check", cwd=bank).code == 0
+
+
+def test_edited_generated_code_is_not_overwritten(bank):
+    generated = bank / "bank" / "gen" / "sdk.py"
+    generated.write_text(generated.read_text() + "# mine\n")
+
+    checked = eskit("gen", "--check", "--json", cwd=bank)
+    refused = eskit("gen", cwd=bank)
+    forced = eskit("gen", "--force", cwd=bank)
+
+    assert (checked.code, checked.json["data"]["edited"]) == (3, ["bank/gen/sdk.py"])
+    assert refused.code == 1
+    assert "sdk.py" in refused.err
+    assert forced.code == 0
+    assert "# mine" not in generated.read_text()
+
+
+@pytest.mark.parametrize("command", ["stream read", "replay"])
+def test_an_unknown_stream(bank, command):
+    ran = eskit(*command.split(), "Account-zzz-999", cwd=bank)
+    misspelt = eskit(*command.split(), "Acount-acc-001", cwd=bank)
+    impossible = eskit("replay", "nonsense", cwd=bank)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert "No stream 'Account-zzz-999'" in ran.err
+    assert misspelt.code == 1
+    assert "Did you mean Account-acc-001?" in misspelt.err
+    assert impossible.code == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ("{", "Not JSON"),
+        ("[]", "is a JSON object, not list"),
+        ('{"ownr_name": "x"}', "Did you mean owner_name?"),
+        ('{"account_id": 7}', "account_id"),
+    ],
+)
+def test_data_that_is_no_such_request_is_wrong_usage(bank, data, says):
+    ran = eskit("call", OPEN, "--data", data, cwd=bank)
+
+    assert ran.code == 2
+    assert ran.out == ""
+    assert says in ran.err
+
+
+def test_a_misspelt_method_suggests_the_nearest(bank):
+    ran = eskit("call", OPEN.replace("OpenAccount", "OpenAcount"), "--json", cwd=bank)
+
+    assert ran.code == 2
+    assert OPEN in ran.json["error"]["hint"]
+
+
+def test_a_rejection_is_a_failed_result_with_exit_1(bank):
+    data = json.dumps({"account_id": "acc-001", "amount": "9999.00"})
+
+    withdraw = "account.v1.AccountCommandService.Withdraw"
+    ran = eskit("call", withdraw, "--data", data, "--json", cwd=bank)
+    shown = eskit("call", withdraw, "--data", data, cwd=bank)
+
+    assert ran.code == 1
+    assert ran.json["status"] == "failed"
+    assert ran.json["data"] is None
+    assert set(ran.json["error"]) == {"code", "message", "solution", "details"}
+    assert shown.code == 1
+    assert "rejected  INSUFFICIENT_FUNDS" in shown.err
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["call", OPEN, "--via", "nats", "--data", "{}"],
+        ["relay", "--once"],
+        ["tail", "--source", "nats", "--no-follow"],
+    ],
+)
+def test_nats_that_cannot_be_reached(bank, command):
+    nowhere = eskit(*command, "--nats", "nats://127.0.0.1:9", cwd=bank)
+    not_started = eskit(*command, cwd=bank)
+
+    assert nowhere.code == 1
+    assert "127.0.0.1:9 cannot be reached" in nowhere.err
+    assert not_started.code == 1
+    assert "No NATS server of this project is running" in not_started.err
+    assert "Traceback" not in nowhere.err + not_started.err
+
+
+def test_a_store_written_by_a_newer_eskit(bank):
+    with sqlite3.connect(bank / "bank.db") as database:
+        database.execute("PRAGMA user_version = 9999")
+    database.close()
+
+    ran = eskit("stream", "list", "--json", cwd=bank)
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "SCHEMA_TOO_NEW"
+
+
+def test_a_store_that_may_only_be_read(bank):
+    for file in bank.glob("bank.db*"):
+        file.chmod(stat.S_IRUSR)
+    if os.geteuid() == 0:
+        pytest.skip("root may write anywhere")
+    data = json.dumps({"account_id": "acc-9", "owner_name": "Z", "initial_balance": "1"})
+
+    read = eskit("stream", "list", cwd=bank)
+    written = eskit("call", OPEN, "--data", data, "--json", cwd=bank)
+
+    assert read.code == 0
+    assert written.code == 1
+    assert written.json["error"]["code"] == "STORE_UNAVAILABLE"
+
+
+def test_wrong_usage_is_exit_2_and_an_envelope_with_json(cli):
+    for command in (["stream", "read"], ["stream", "list", "--limit", "x"], ["stream", "--nope"]):
+        ran = cli(*command, "--json")
+
+        assert ran.code == 2, command
+        assert "Traceback" not in ran.err
+    ran = cli("stream", "list", "--limit", "x", "--json")
+    assert ran.json["error"]["code"] == "USAGE"
+    assert "--help" in ran.json["error"]["hint"]
+
+
+def test_an_unknown_command_suggests_the_nearest(cli):
+    assert "Did you mean 'stream'?" in cli("straem").err
+    assert "Did you mean 'list'?" in cli("stream", "lst").err
+
+
+def test_republish_destroys_and_so_needs_a_yes(bank):
+    ran = eskit("relay", "--republish", cwd=bank)
+
+    assert ran.code == 2
+    assert "--yes" in ran.err
+
+
+def test_debug_shows_settings_and_the_traceback(bank):
+    ran = eskit("--debug", "stream", "read", "Account-none", cwd=bank)
+
+    assert ran.code == 1
+    assert "nats = embedded  (pyproject.toml)" in ran.err
+    assert "nats_prefix = events  (default)" in ran.err
+    assert "Traceback" in ran.err
+
+
+def test_a_project_whose_code_does_not_import(bank):
+    (bank / "bank" / "app.py").write_text("import nonsense_that_is_nowhere\n")
+
+    ran = eskit("project", "status", cwd=bank)
+    needs_no_app = eskit("stream", "read", "Account-acc-001", "--json", cwd=bank)
+
+    assert ran.code == 1
+    assert "nonsense_that_is_nowhere" in ran.err
+    assert "Traceback" not in ran.err
+    assert needs_no_app.code == 0
+    assert needs_no_app.records[0]["data"]["owner_name"] == "Alice"
