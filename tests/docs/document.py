@@ -4,6 +4,7 @@ Fences that count:
 
 ``console``          lines after ``$ `` are commands, what follows is what they print. In it ``…``
                      stands for anything within a line, and a line ``…`` alone for any lines.
+                     How many blanks stand between words does not matter.
                      ``exit N`` as the last line is the exit code, where it is not 0. A command
                      that ends in ``&`` goes on in the background until the document ends.
 ``LANGUAGE file=P``  the block is the content of file P.
@@ -21,7 +22,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +101,18 @@ def _read_session(body: list[str], first: int) -> list[Step]:
 
 def matches(expected: tuple[str, ...], printed: str) -> bool:
     """Whether what was printed is what the document shows."""
-    lines = [line.rstrip() for line in _ESCAPES.sub("", printed).strip("\n").splitlines()]
-    return bool(re.fullmatch(_pattern(expected), "".join(f"{line}\n" for line in lines)))
+    text = _ESCAPES.sub("", printed).strip("\n")
+    lines = [_squeeze(line) for line in text.splitlines()]
+    pattern = _pattern([_squeeze(line) for line in expected])
+    return bool(re.fullmatch(pattern, "".join(f"{line}\n" for line in lines)))
 
 
-def _pattern(expected: tuple[str, ...]) -> str:
+def _squeeze(line: str) -> str:
+    """Blanks in a row are one: how wide a column is depends on what else is in it."""
+    return re.sub(r" +", " ", line.rstrip())
+
+
+def _pattern(expected: Sequence[str]) -> str:
     parts = []
     for line in expected:
         if line.strip() in {"…", "..."}:

@@ -43,6 +43,8 @@ def test_a_document_is_read_as_commands_files_and_snippets():
         (("one", "…", "four"), "one\ntwo\nthree\nfour\n", True),
         (("one", "…", "two"), "one\ntwo\n", True),
         (("one",), "\x1b[1mone\x1b[0m\n", True),
+        (("one two",), "one    two  \n", True),
+        (("one two",), "onetwo\n", False),
         (("a+b",), "aab\n", False),
         ((), "", True),
         ((), "noise\n", False),
