@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from eskit.errors import CommandIdReused as CommandIdReused
     from eskit.errors import CommandRejected as CommandRejected
     from eskit.errors import EskitError as EskitError
+    from eskit.errors import EventErased as EventErased
+    from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import InvalidArgument as InvalidArgument
     from eskit.errors import MessagingError as MessagingError
     from eskit.errors import MigrationInvalid as MigrationInvalid
@@ -105,6 +107,8 @@ _HOMES = {
         "CommandIdReused",
         "CommandRejected",
         "EskitError",
+        "EventErased",
+        "ExportInvalid",
         "InvalidArgument",
         "MessagingError",
         "MigrationInvalid",
@@ -159,7 +163,9 @@ __all__ = [
     "CommandRejected",
     "EskitError",
     "EventContext",
+    "EventErased",
     "EventStore",
+    "ExportInvalid",
     "InvalidArgument",
     "MessagingError",
     "Metadata",

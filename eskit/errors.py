@@ -15,6 +15,8 @@ EskitError
 │   ├── ClaimTaken             a unique value belongs to another stream
 │   ├── CommandIdReused        one command id, two different commands
 │   ├── StreamNotFound
+│   ├── EventErased            its payload was erased for good, only its place is left
+│   ├── ExportInvalid          an export that is cut short, altered or of a newer format
 │   ├── StoreUnavailable       cannot be opened, read or written right now
 │   ├── StoreNotRecognised     the file is not an eskit store, or is damaged
 │   ├── SchemaOutdated         the store needs `eskit store migrate`
@@ -55,6 +57,8 @@ __all__ = [
     "CommandRejected",
     "Diagnostic",
     "EskitError",
+    "EventErased",
+    "ExportInvalid",
     "InvalidArgument",
     "MessagingError",
     "MigrationInvalid",
@@ -257,6 +261,26 @@ class StreamNotFound(StoreError):
     def __init__(self, stream: str, *, hint: str = "") -> None:
         super().__init__(f"No stream {stream!r}", hint=hint)
         self.stream = stream
+
+
+class EventErased(StoreError):
+    """The payload of an event was erased for good; its place in the log is all that is left."""
+
+    code = "EVENT_ERASED"
+
+    def __init__(self, stream: str, version: int) -> None:
+        super().__init__(
+            f"Version {version} of {stream} was erased",
+            hint="Check `event.erased` before reading the message of an event.",
+        )
+        self.stream = stream
+        self.version = version
+
+
+class ExportInvalid(StoreError):
+    """An export that is cut short, altered, or of a format that this eskit does not know."""
+
+    code = "EXPORT_INVALID"
 
 
 class StoreUnavailable(StoreError):

@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 
 from eskit.domain.claims import Claim
 from eskit.domain.context import MessageContext
-from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent, is_erased
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
 from eskit.domain.streams import stream_name
@@ -147,13 +147,15 @@ def fold(
 ) -> None:
     """Apply stored events, in order, each as its current form.
 
-    This is the one fold: loading, replay, snapshots and their verification all use it.
+    This is the one fold: loading, replay, snapshots and their verification all use it. An erased
+    event counts as a version and changes nothing.
     Raises UnknownEventType for an event that the aggregate has no method for.
     """
     apply = _Appliers(aggregate, upcasters or Upcasters())
     for row in rows:
         aggregate._context = row
-        apply[row[4]](row[8])
+        if row[8] or not is_erased(row[7]):
+            apply[row[4]](row[8])
         aggregate._version = row[2]
     aggregate._context = None
 

@@ -14,9 +14,12 @@ from google.protobuf.message import Message
 from eskit.domain.claims import Claim
 from eskit.domain.ids import new_id
 from eskit.domain.messages import decode, message_type
+from eskit.errors import EventErased
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
+_ERASED = '{"erased":true'
+"""How the metadata of an erased event begins, and that of no other event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,25 @@ class Metadata:
             principal_id=pairs.get("principal_id", ""),
             custom=pairs.get("custom", _NO_CUSTOM),
         )
+
+
+def is_erased(metadata: str) -> bool:
+    """Whether stored metadata is that of an erased event."""
+    return metadata.startswith(_ERASED)
+
+
+def erased_metadata(metadata: str) -> str:
+    """What is left of stored metadata when its event is erased: the mark and the ids.
+
+    The principal and the user's own pairs go, because they may name a person.
+    """
+    known = Metadata.from_json(metadata)
+    ids = Metadata(
+        correlation_id=known.correlation_id,
+        causation_id=known.causation_id,
+        command_id=known.command_id,
+    ).to_json()
+    return f"{_ERASED},{ids[1:]}" if ids else f"{_ERASED}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +167,20 @@ class RecordedEvent:
         return Metadata.from_json(self._metadata)
 
     @property
+    def erased(self) -> bool:
+        """Whether its payload was erased for good; stream, version, type and time are left."""
+        return is_erased(self._metadata)
+
+    @property
     def message(self) -> Message:
         """The payload as the class of its event type, decoded once, on first use.
 
-        Raises UnknownEventType when no loaded module defines the type.
+        Raises UnknownEventType when no loaded module defines the type, and EventErased when the
+        payload was erased.
         """
         if self._message is None:
+            if self.erased:
+                raise EventErased(self.stream, self.version)
             self._message = decode(self.event_type, self.data)
         return self._message
 

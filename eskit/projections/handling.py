@@ -90,13 +90,15 @@ def build_dispatch(
 def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
     """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
+    An erased event counts and is passed over: there is nothing left to handle.
     Raises HandlerRaised on the first that does not go well.
     """
     deadline = time.monotonic() + seconds
-    event = None
     try:
         for start in range(0, len(events), _SLICE):
             for event in events[start : start + _SLICE]:
+                if not event.data and event.erased:
+                    continue
                 decode, calls = dispatch[event.event_type]
                 message = decode(event.data)
                 for handler, context in calls:
@@ -105,6 +107,5 @@ def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: 
             if time.monotonic() > deadline:
                 return min(start + _SLICE, len(events))
     except Exception as error:
-        assert event is not None
         raise HandlerRaised(event, error) from error
     return len(events)

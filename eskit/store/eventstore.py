@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
+
+if TYPE_CHECKING:
+    from eskit.store.maintenance import Maintenance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,11 @@ class EventStore(Protocol):
     @property
     def store_id(self) -> str:
         """A UUID made when the store was created: it tells a log from its copy."""
+        ...
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Operations on the store as a whole: verification, claims, erasure, export, backup."""
         ...
 
     def append(

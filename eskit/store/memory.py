@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Self
-from uuid import uuid4
 
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
@@ -17,43 +15,19 @@ from eskit.store.appending import (
     Append,
     check_bounds,
     check_version,
+    claims_to_json,
     first_result,
     prepare_append,
     settle_claims,
 )
 from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.maintenance import Maintenance
+from eskit.store.memory_log import MemoryLog, StreamKey, position_of
+from eskit.store.memory_maintenance import MemoryMaintenance
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
-from eskit.store.signal import Signal
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
-
-StreamKey = tuple[str, str]
-"""Stream name and tenant."""
-
-
-@dataclass(slots=True)
-class MemoryLog:
-    """What a memory store holds; several stores of one name share one."""
-
-    store_id: str = field(default_factory=lambda: str(uuid4()))
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    signal: Signal = field(default_factory=Signal)
-    rows: list[EventRow] = field(default_factory=list)
-    streams: dict[StreamKey, list[EventRow]] = field(default_factory=dict)
-    claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
-    commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
-    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
-
-
-_named_logs: dict[str, MemoryLog] = {}
-_named_logs_lock = threading.Lock()
-
-
-def named_log(name: str) -> MemoryLog:
-    """The one log of that name in this process; it lives as long as the process."""
-    with _named_logs_lock:
-        return _named_logs.setdefault(name, MemoryLog())
 
 
 class MemoryStore:
@@ -83,6 +57,14 @@ class MemoryStore:
     def store_id(self) -> str:
         """A UUID made when the log was created."""
         return self._log.store_id
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Operations on the store as a whole."""
+        self._check_open()
+        return MemoryMaintenance(
+            log=self._log, url=self._url, command_ttl=self._command_ttl, clock=self._clock
+        )
 
     def append(
         self,
@@ -136,8 +118,9 @@ class MemoryStore:
         stored = log.streams.setdefault((request.stream, request.tenant), [])
         recorded_at = max(now, log.rows[-1][5]) if log.rows else now
         for event in request.events:
+            position = log.head_position() + 1
             row: EventRow = (
-                len(log.rows) + 1,
+                position,
                 request.stream,
                 len(stored) + 1,
                 event.event_id,
@@ -147,8 +130,7 @@ class MemoryStore:
                 event.metadata,
                 event.data,
             )
-            stored.append(row)
-            log.rows.append(row)
+            log.add(row, claims_to_json(event.claims))
 
     def read_stream(
         self,
@@ -212,11 +194,11 @@ class MemoryStore:
         return (RecordedEvent(*row) for _, row in zip(range(most), matching, strict=False))
 
     def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
-        """Positions count from 1 without a gap, so that a position is an index plus one."""
         rows = self._log.rows
         while True:
             with self._log.lock:
-                first, last = after, max(min(before - 1, len(rows)), 0)
+                first = bisect_right(rows, after, key=position_of)
+                last = max(bisect_left(rows, before, key=position_of), first)
                 if backward:
                     first = max(first, last - _PAGE)
                 else:
@@ -226,10 +208,10 @@ class MemoryStore:
                 return
             if backward:
                 yield from reversed(page)
-                before = first + 1
+                before = page[0][0]
             else:
                 yield from page
-                after = last
+                after = page[-1][0]
 
     def stream_version(self, stream: str, tenant: str = "") -> int:
         """How many events the stream has."""
@@ -253,7 +235,7 @@ class MemoryStore:
         """The position of the last event; 0 for an empty log."""
         self._check_open()
         with self._log.lock:
-            return len(self._log.rows)
+            return self._log.head_position()
 
     def list_streams(
         self, *, prefix: str = "", limit: int | None = None, tenant: str | None = None
@@ -279,8 +261,9 @@ class MemoryStore:
         """The event at a position, if there is one."""
         self._check_open()
         with self._log.lock:
-            rows = self._log.rows[max(global_position - 1, 0) : global_position]
-        return RecordedEvent(*rows[0]) if rows else None
+            at = bisect_left(self._log.rows, global_position, key=position_of)
+            rows = self._log.rows[at : at + 1]
+        return RecordedEvent(*rows[0]) if rows and rows[0][0] == global_position else None
 
     def load_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""
@@ -311,7 +294,7 @@ class MemoryStore:
             store_id=self.store_id,
             events=len(self._log.rows),
             streams=len(self._log.streams),
-            head=len(self._log.rows),
+            head=self._log.head_position(),
             schema_version=0,
             bytes=0,
         )

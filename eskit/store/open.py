@@ -100,7 +100,8 @@ def _number(options: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _open_memory(url: str) -> EventStore:
-    from eskit.store.memory import MemoryLog, MemoryStore, named_log
+    from eskit.store.memory import MemoryStore
+    from eskit.store.memory_log import MemoryLog, named_log
 
     name = url.removeprefix("memory://")
     return MemoryStore(url, log=named_log(name) if name else MemoryLog())

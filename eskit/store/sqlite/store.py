@@ -16,12 +16,14 @@ from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.errors import StoreUnavailable
 from eskit.store.appending import check_bounds, prepare_append
 from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.maintenance import Maintenance
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
 from eskit.store.sqlite import appender, reader
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.schema import current_version
@@ -67,6 +69,15 @@ class SqliteStore:
         committer = Committer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
         self._writer = Writer(committer, url)
         self._signal = Signal()
+        self._maintenance = SqliteMaintenance(
+            path=path,
+            url=url,
+            store_id=opened.store_id,
+            read_mode=opened.read_mode,
+            busy_timeout=busy_timeout,
+            command_ttl=self._command_ttl,
+            clock=clock,
+        )
 
     @property
     def url(self) -> str:
@@ -77,6 +88,12 @@ class SqliteStore:
     def store_id(self) -> str:
         """A UUID made when the store was created."""
         return self._store_id
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """Operations on the store as a whole."""
+        self._check_usable()
+        return self._maintenance
 
     def append(
         self,

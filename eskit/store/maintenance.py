@@ -1,0 +1,183 @@
+"""The port behind every operation on a store as a whole, from verification to erasure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from eskit.store.eventstore import Checkpoint
+from eskit.store.progress import ReportProgress
+
+
+class EventRecord(NamedTuple):
+    """An event exactly as it is stored, with its claims; made by the million.
+
+    `event_id` is 16 bytes, `recorded_at` microseconds since 1970 UTC, `metadata` and `claims`
+    are JSON; an event without claims has None.
+    """
+
+    global_position: int
+    stream: str
+    version: int
+    event_id: bytes
+    event_type: str
+    recorded_at: int
+    tenant: str
+    metadata: str
+    data: bytes
+    claims: str | None
+
+
+class HeldClaim(NamedTuple):
+    """A unique value and the stream that holds it. Claims sort by tenant, index and value."""
+
+    tenant: str
+    index_name: str
+    value: str
+    stream: str
+
+
+class VersionGap(NamedTuple):
+    """A place where a stream's versions do not count up by one with growing positions."""
+
+    stream: str
+    tenant: str
+    version: int
+    global_position: int
+    previous: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """The audit record of an erased stream: `version` is the last one that was erased.
+
+    `events` counts what this erasure blanked; those blanked before it are not counted again.
+    """
+
+    stream: str
+    tenant: str
+    version: int
+    events: int
+    erased_at: datetime
+    erased_by: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackupReport:
+    """A finished and checked backup; `store_id` is its own, `origin` that of its original."""
+
+    path: Path
+    store_id: str
+    origin: str
+    events: int
+    head: int
+    bytes: int
+
+
+class StoreView(Protocol):
+    """The whole store at one moment, whatever others write meanwhile."""
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        ...
+
+    def count_events(self) -> int:
+        """How many events the log has."""
+        ...
+
+    def count_streams(self) -> int:
+        """How many streams have events."""
+        ...
+
+    def read_records(
+        self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[EventRecord]:
+        """The log in order of positions; only some streams when they are named (and tenants)."""
+        ...
+
+    def find_gaps(self) -> Iterator[VersionGap]:
+        """Every place where versions are not contiguous."""
+        ...
+
+    def read_claims(self) -> Iterator[HeldClaim]:
+        """All claims that are held, sorted."""
+        ...
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        ...
+
+    def list_erasures(self) -> list[Erasure]:
+        """The audit records, oldest first."""
+        ...
+
+    def find_damage(self) -> Iterator[str]:
+        """What is wrong with the storage itself, below events and streams."""
+        ...
+
+
+class LockedView(StoreView, Protocol):
+    """The store while nobody else can write."""
+
+    def put_claim(self, claim: HeldClaim) -> None:
+        """Let the stream hold the value, whoever did before."""
+        ...
+
+    def drop_claim(self, claim: HeldClaim) -> None:
+        """Free the value."""
+        ...
+
+
+class Maintenance(Protocol):
+    """Operations on a store as a whole."""
+
+    def view(self) -> AbstractContextManager[StoreView]:
+        """The store at this moment; it never holds up a writer."""
+        ...
+
+    def lock(self) -> AbstractContextManager[LockedView]:
+        """The store with all writers waiting; what was changed is kept unless it raises."""
+        ...
+
+    def erase_stream(
+        self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
+    ) -> Erasure:
+        """Blank the payloads and claims of a stream, free its values, and record that it was done.
+
+        Positions, versions, types, times and ids stay. A stream that has nothing to blank is left
+        as it is. Raises StreamNotFound. What was blanked may linger in free space until `scrub`.
+        """
+        ...
+
+    def scrub(self) -> None:
+        """Leave nothing of what was erased in free space; raises StoreUnavailable if it cannot."""
+        ...
+
+    def restore_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are, after all that the log has.
+
+        Their claims are run like those of an append. Raises InvalidArgument for a position, a
+        version or a time that does not follow, and ClaimTaken.
+        """
+        ...
+
+    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are."""
+        ...
+
+    def prune_commands(self) -> int:
+        """Forget the commands whose time to live is over; how many they were."""
+        ...
+
+    def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:
+        """Copy the store as it is at one moment into a new file, and check the copy.
+
+        Writers are not held up. The copy has a store id of its own. Raises TargetExists,
+        StoreUnavailable, and InvalidArgument for a store that has no files.
+        """
+        ...

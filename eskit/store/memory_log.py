@@ -1,0 +1,58 @@
+"""What a memory store holds, apart from the store, so that several can share it by name."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from eskit.domain.events import EventRow
+from eskit.store.eventstore import Checkpoint, CommandRecord
+from eskit.store.maintenance import Erasure
+from eskit.store.signal import Signal
+
+StreamKey = tuple[str, str]
+"""Stream name and tenant."""
+
+
+@dataclass(slots=True)
+class MemoryLog:
+    """Everything in a memory store; `lock` guards all of it."""
+
+    store_id: str = field(default_factory=lambda: str(uuid4()))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    signal: Signal = field(default_factory=Signal)
+    rows: list[EventRow] = field(default_factory=list)
+    streams: dict[StreamKey, list[EventRow]] = field(default_factory=dict)
+    changes: dict[int, str] = field(default_factory=dict)
+    """The claims of events as JSON, by position; only of events that have some."""
+    claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
+    checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    erasures: list[Erasure] = field(default_factory=list)
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        return self.rows[-1][0] if self.rows else 0
+
+    def add(self, row: EventRow, claims: str | None) -> None:
+        """Put an event at the end."""
+        self.rows.append(row)
+        self.streams.setdefault((row[1], row[6]), []).append(row)
+        if claims is not None:
+            self.changes[row[0]] = claims
+
+
+def position_of(row: EventRow) -> int:
+    """The key that a log is sorted by."""
+    return row[0]
+
+
+_named_logs: dict[str, MemoryLog] = {}
+_named_logs_lock = threading.Lock()
+
+
+def named_log(name: str) -> MemoryLog:
+    """The one log of that name in this process; it lives as long as the process."""
+    with _named_logs_lock:
+        return _named_logs.setdefault(name, MemoryLog())

@@ -1,0 +1,228 @@
+"""Operations on a memory store as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from eskit.domain.events import EventRow, erased_metadata, is_erased
+from eskit.errors import InvalidArgument, StreamNotFound
+from eskit.store.eventstore import Checkpoint
+from eskit.store.maintenance import BackupReport, Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.memory_log import MemoryLog
+from eskit.store.progress import ReportProgress
+from eskit.store.restoring import changed_claims, check_follows
+from eskit.store.settings import Clock
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class MemoryView:
+    """A StoreView: what the log held when it was made."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        """Copy the references; the log's lock is held by the caller."""
+        self._rows = list(log.rows)
+        self._changes = dict(log.changes)
+        self._claims = dict(log.claims)
+        self._checkpoints = [log.checkpoints[name] for name in sorted(log.checkpoints)]
+        self._erasures = list(log.erasures)
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        return self._rows[-1][0] if self._rows else 0
+
+    def count_events(self) -> int:
+        """How many events the log has."""
+        return len(self._rows)
+
+    def count_streams(self) -> int:
+        """How many streams have events."""
+        return len({(row[1], row[6]) for row in self._rows})
+
+    def read_records(
+        self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[EventRecord]:
+        """The log in order of positions."""
+        wanted = set(streams)
+        return (
+            _record(row, self._changes.get(row[0]))
+            for row in self._rows
+            if row[0] > after and (not wanted or (row[1], row[6]) in wanted)
+        )
+
+    def find_gaps(self) -> Iterator[VersionGap]:
+        """Every place where versions are not contiguous."""
+        versions: dict[tuple[str, str], int] = {}
+        for row in self._rows:
+            key = row[1], row[6]
+            previous = versions.get(key, 0)
+            if row[2] != previous + 1:
+                yield VersionGap(*key, row[2], row[0], previous)
+            versions[key] = row[2]
+
+    def read_claims(self) -> Iterator[HeldClaim]:
+        """All claims that are held, sorted."""
+        return (HeldClaim(*key, self._claims[key]) for key in sorted(self._claims))
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        return self._checkpoints
+
+    def list_erasures(self) -> list[Erasure]:
+        """The audit records, oldest first."""
+        return self._erasures
+
+    def find_damage(self) -> Iterator[str]:
+        """Nothing: there is no storage below."""
+        return iter(())
+
+
+class LockedMemoryView(MemoryView):
+    """A view that changes the log, whose lock is held."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        super().__init__(log)
+        self._log = log
+
+    def put_claim(self, claim: HeldClaim) -> None:
+        """Let the stream hold the value."""
+        self._log.claims[claim[:3]] = claim.stream
+
+    def drop_claim(self, claim: HeldClaim) -> None:
+        """Free the value."""
+        self._log.claims.pop(claim[:3], None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryMaintenance:
+    """Maintenance of one log."""
+
+    log: MemoryLog
+    url: str
+    command_ttl: int
+    clock: Clock
+
+    @contextmanager
+    def view(self) -> Iterator[MemoryView]:
+        """The store at this moment."""
+        with self.log.lock:
+            view = MemoryView(self.log)
+        yield view
+
+    @contextmanager
+    def lock(self) -> Iterator[LockedMemoryView]:
+        """The store with all writers waiting."""
+        with self.log.lock:
+            before = dict(self.log.claims)
+            try:
+                yield LockedMemoryView(self.log)
+            except BaseException:
+                self.log.claims.clear()
+                self.log.claims.update(before)
+                raise
+
+    def erase_stream(
+        self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
+    ) -> Erasure:
+        """Blank the payloads and claims of a stream."""
+        key = stream, tenant
+        with self.log.lock:
+            rows = self.log.streams.get(key)
+            if not rows:
+                raise StreamNotFound(stream)
+            erasure = Erasure(
+                stream=stream,
+                tenant=tenant,
+                version=rows[-1][2],
+                events=sum(not is_erased(row[7]) for row in rows),
+                erased_at=_EPOCH + timedelta(microseconds=self.clock()),
+                erased_by=erased_by,
+                reason=reason,
+            )
+            self._blank(key)
+            if erasure.events:
+                self.log.erasures.append(erasure)
+            return erasure
+
+    def _blank(self, key: tuple[str, str]) -> None:
+        log, (stream, tenant) = self.log, key
+        blanked = {row[0]: _blanked(row) for row in log.streams[key]}
+        log.streams[key] = list(blanked.values())
+        log.rows[:] = [blanked.get(row[0], row) for row in log.rows]
+        for position in blanked:
+            log.changes.pop(position, None)
+        for claim in [c for c, owner in log.claims.items() if (owner, c[0]) == (stream, tenant)]:
+            del log.claims[claim]
+        for command, (made, record) in log.commands.items():
+            if record.stream == stream and command[0] == tenant:
+                log.commands[command] = made, replace(record, response=b"")
+
+    def scrub(self) -> None:
+        """Nothing to do: memory has no free space that outlives the process."""
+
+    def restore_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are, all or none."""
+        with self.log.lock:
+            claims = dict(self.log.claims)
+            versions: dict[tuple[str, str], int] = {}
+            position = self.log.head_position()
+            recorded_at = self.log.rows[-1][5] if self.log.rows else 0
+            for record in records:
+                key = record.stream, record.tenant
+                version = versions.get(key, len(self.log.streams.get(key, ())))
+                check_follows(record, position=position, recorded_at=recorded_at, version=version)
+                _run_claims(claims, record)
+                position, recorded_at = record.global_position, record.recorded_at
+                versions[key] = record.version
+            for record in records:
+                self.log.add(record[:9], record.claims)
+            self.log.claims.clear()
+            self.log.claims.update(claims)
+        self.log.signal.notify()
+
+    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are."""
+        with self.log.lock:
+            self.log.erasures.extend(erasures)
+
+    def prune_commands(self) -> int:
+        """Forget the commands whose time to live is over."""
+        not_before = self.clock() - self.command_ttl
+        with self.log.lock:
+            old = [key for key, (made, _) in self.log.commands.items() if made < not_before]
+            for key in old:
+                del self.log.commands[key]
+        return len(old)
+
+    def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:  # noqa: ARG002
+        """Refused: there is no file to copy."""
+        raise InvalidArgument(
+            f"{self.url} has no file to back up",
+            hint=f"Export it instead: eskit store export {target.with_suffix('.jsonl').name}",
+        )
+
+
+def _record(row: EventRow, claims: str | None) -> EventRecord:
+    event_id = row[3] if isinstance(row[3], bytes) else UUID(row[3]).bytes
+    return EventRecord(row[0], row[1], row[2], event_id, *row[4:], claims)
+
+
+def _blanked(row: EventRow) -> EventRow:
+    if is_erased(row[7]):
+        return row
+    return (*row[:7], erased_metadata(row[7]), b"")
+
+
+def _run_claims(claims: dict[tuple[str, str, str], str], record: EventRecord) -> None:
+    tenant = record.tenant
+    for change in changed_claims(record, lambda index, value: claims.get((tenant, index, value))):
+        key = tenant, change.index, change.value
+        if change.taken:
+            claims[key] = record.stream
+        else:
+            del claims[key]

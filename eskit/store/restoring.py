@@ -1,0 +1,51 @@
+"""The rules by which recorded events are added to a log as they are, for every store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from eskit.errors import ClaimTaken, InvalidArgument
+from eskit.store.maintenance import EventRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimChange:
+    """A value that an event takes for its stream, or frees."""
+
+    index: str
+    value: str
+    taken: bool
+
+
+def check_follows(record: EventRecord, *, position: int, recorded_at: int, version: int) -> None:
+    """Raise InvalidArgument unless the event comes after the log and after its stream."""
+    if record.global_position <= position:
+        problem = f"position {record.global_position} does not come after {position}"
+    elif record.version != version + 1:
+        problem = f"version {record.version} of {record.stream} does not come after {version}"
+    elif record.recorded_at < recorded_at:
+        problem = f"the event at {record.global_position} is older than the one before it"
+    else:
+        return
+    raise InvalidArgument(
+        f"The event cannot be added: {problem}", hint="Events are added in their order, each once."
+    )
+
+
+def changed_claims(
+    record: EventRecord, find_owner: Callable[[str, str], str | None]
+) -> Iterator[ClaimChange]:
+    """What the claims of an event change, one after another; raises ClaimTaken.
+
+    `find_owner` is asked for each when the change before it has been made.
+    """
+    for operation, index, value in json.loads(record.claims or "[]"):
+        owner = find_owner(index, value)
+        if operation == "claim":
+            if owner not in {None, record.stream}:
+                raise ClaimTaken(index, value, str(owner))
+            yield ClaimChange(index=index, value=value, taken=True)
+        elif owner == record.stream:
+            yield ClaimChange(index=index, value=value, taken=False)

@@ -1,0 +1,97 @@
+"""A copy of the file while others write, checked before it gets its name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from uuid import uuid4
+
+from eskit.errors import StoreNotRecognised, TargetExists
+from eskit.store.maintenance import BackupReport
+from eskit.store.progress import Progress, ReportProgress
+from eskit.store.sqlite.connections import connect
+from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.view import SqliteView
+
+_PAGES = 2048
+
+
+def back_up(
+    path: Path, target: Path, *, url: str, origin: str, mode: str, progress: ReportProgress
+) -> BackupReport:
+    """Copy the store to `target`, which must not exist.
+
+    The copy is made under another name and renamed when it is checked: what is called `target`
+    is whole. It has a store id of its own, so that checkpoints notice when it takes the place
+    of its original.
+    """
+    if target.exists():
+        raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
+    partial = target.with_name(f"{target.name}.partial")
+    remove_store_files(partial)
+    store_id = str(uuid4())
+    with translated(str(partial)), closing(connect(partial, mode="rwc")) as copy:
+        with translated(url), closing(connect(path, mode=mode)) as original:
+            # The open transaction keeps the copy at one moment, however long it takes.
+            original.execute("BEGIN")
+            head = SqliteView(original, url).head_position()
+            original.backup(copy, pages=_PAGES, progress=_report(progress))
+        copy.execute("BEGIN IMMEDIATE")
+        values = {"store_id": store_id, "copied_from": origin, "copied_at_head": str(head)}
+        copy.executemany("INSERT OR REPLACE INTO store (key, value) VALUES (?, ?)", values.items())
+        copy.execute("COMMIT")
+        events = _check(SqliteView(copy, str(partial)), head)
+        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    publish(partial, target)
+    return BackupReport(
+        path=target,
+        store_id=store_id,
+        origin=origin,
+        events=events,
+        head=head,
+        bytes=target.stat().st_size,
+    )
+
+
+def remove_store_files(path: Path) -> None:
+    """Remove a store that was never finished, with what lies beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
+
+
+def publish(partial: Path, target: Path) -> None:
+    """Give a finished file its name, for good: also after the power went."""
+    _sync(partial)
+    partial.rename(target)
+    _sync(target.absolute().parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _report(progress: ReportProgress) -> Callable[[int, int, int], None]:
+    def report(_status: int, remaining: int, total: int) -> None:
+        progress(Progress(name="copy", done=total - remaining, total=total))
+
+    return report
+
+
+def _check(view: SqliteView, head: int) -> int:
+    for problem in view.find_damage():
+        raise StoreNotRecognised(
+            f"The copy is damaged: {problem}",
+            hint="Check the original: eskit store verify",
+        )
+    if view.head_position() != head:
+        raise StoreNotRecognised(
+            f"The copy ends at {view.head_position()}, its original at {head}",
+            hint="Check the disk, and try again.",
+        )
+    return view.count_events()

@@ -1,0 +1,90 @@
+"""Erasing a stream for good: its rows first, then what is left of them in the file."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from eskit.domain.events import erased_metadata, is_erased
+from eskit.errors import StoreUnavailable, StreamNotFound
+from eskit.store.maintenance import Erasure
+from eskit.store.sqlite.connections import connect, wait_while_busy
+from eskit.store.sqlite.queries import query
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 1000
+_PAUSE = 0.05
+
+
+def erase_stream(
+    connection: sqlite3.Connection,
+    stream: str,
+    tenant: str,
+    *,
+    reason: str,
+    erased_by: str,
+    now: int,
+) -> Erasure:
+    """Blank a stream inside an open write transaction, and record it if there was something."""
+    stream_id, version = _find_stream(connection, stream, tenant)
+    events = _blank_events(connection, stream_id)
+    connection.execute(query("erase_claims"), (stream_id,))
+    connection.execute(query("erase_responses"), (stream_id,))
+    if events:
+        row = (stream_id, version, events, now, erased_by, reason)
+        connection.execute(query("save_erasure"), row)
+    return Erasure(
+        stream=stream,
+        tenant=tenant,
+        version=version,
+        events=events,
+        erased_at=_EPOCH + timedelta(microseconds=now),
+        erased_by=erased_by,
+        reason=reason,
+    )
+
+
+def scrub(path: Path, url: str, *, timeout: float) -> None:
+    """Write the file anew and empty its WAL.
+
+    Overwriting rows is not enough: pages that SQLite once split or freed may hold copies.
+    """
+    with closing(connect(path, mode="rw")) as connection:
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout)
+        deadline = time.monotonic() + timeout
+        while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+            if time.monotonic() >= deadline:
+                raise StoreUnavailable(
+                    f"What was erased may still be in {path.name}-wal: {url} is being read",
+                    hint="Erase the stream again when long reads have ended; that finishes it.",
+                )
+            time.sleep(_PAUSE)
+
+
+def _find_stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[int, int]:
+    row = connection.execute(query("find_stream"), (stream, tenant)).fetchone()
+    if row is None or not row[1]:
+        raise StreamNotFound(stream)
+    return row[0], row[1]
+
+
+def _blank_events(connection: sqlite3.Connection, stream_id: int) -> int:
+    version = events = 0
+    while True:
+        page = connection.execute(
+            query("read_stream_metadata"), (stream_id, version, _PAGE)
+        ).fetchall()
+        left = [
+            (position, erased_metadata(metadata))
+            for position, _, metadata in page
+            if not is_erased(metadata)
+        ]
+        connection.executemany(query("erase_event"), left)
+        events += len(left)
+        if len(page) < _PAGE:
+            return events
+        version = page[-1][1]

@@ -1,0 +1,103 @@
+"""Operations on the whole file. Each has a connection of its own, as another process would."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from eskit.store.maintenance import BackupReport, Erasure, EventRecord
+from eskit.store.progress import ReportProgress
+from eskit.store.settings import Clock
+from eskit.store.sqlite.backup import back_up
+from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
+from eskit.store.sqlite.erasing import erase_stream, scrub
+from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.restoring import add_erasures, add_events
+from eskit.store.sqlite.view import SqliteView
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SqliteMaintenance:
+    """Maintenance of the store in one file; `read_mode` is how its readers connect."""
+
+    path: Path
+    url: str
+    store_id: str
+    read_mode: str
+    busy_timeout: float
+    command_ttl: int
+    clock: Clock
+
+    @contextmanager
+    def view(self) -> Iterator[SqliteView]:
+        """The store at this moment: one read transaction."""
+        with translated(self.url), closing(connect(self.path, mode=self.read_mode)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+            connection.execute("BEGIN")
+            view = SqliteView(connection, self.url)
+            view.head_position()  # the first read fixes the moment
+            yield view
+
+    @contextmanager
+    def lock(self) -> Iterator[SqliteView]:
+        """The store with all writers waiting: one write transaction."""
+        with self._write() as connection:
+            yield SqliteView(connection, self.url)
+
+    def erase_stream(
+        self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
+    ) -> Erasure:
+        """Blank the payloads and claims of a stream."""
+        with self._write() as connection:
+            return erase_stream(
+                connection, stream, tenant, reason=reason, erased_by=erased_by, now=self.clock()
+            )
+
+    def scrub(self) -> None:
+        """Write the file anew, so that nothing is left in free space or in the WAL."""
+        with translated(self.url):
+            scrub(self.path, self.url, timeout=self.busy_timeout)
+
+    def restore_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are."""
+        with self._write() as connection:
+            add_events(connection, records)
+
+    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are."""
+        with self._write() as connection:
+            add_erasures(connection, erasures)
+
+    def prune_commands(self) -> int:
+        """Forget the commands whose time to live is over."""
+        with self._write() as connection:
+            not_before = self.clock() - self.command_ttl
+            return connection.execute(query("prune_commands"), (not_before,)).rowcount
+
+    def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:
+        """Copy the file as it is at one moment, and check the copy."""
+        return back_up(
+            self.path,
+            target,
+            url=self.url,
+            origin=self.store_id,
+            mode=self.read_mode,
+            progress=progress,
+        )
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with translated(self.url), closing(connect(self.path, mode="rw")) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+            begin_immediate(connection, self.url, self.busy_timeout)
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                roll_back(connection)

@@ -1,0 +1,90 @@
+"""Adding recorded events as they are, for an import."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from eskit.domain.streams import category_of
+from eskit.store.maintenance import Erasure, EventRecord
+from eskit.store.restoring import changed_claims, check_follows
+from eskit.store.sqlite.appender import find_claim
+from eskit.store.sqlite.queries import query
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+    """Add events after the head, inside an open write transaction."""
+    head = connection.execute(query("find_head")).fetchone()
+    position, recorded_at = head or (0, 0)
+    streams: dict[tuple[str, str], tuple[int, int]] = {}
+    kinds: dict[tuple[str, str], int] = {}
+    for record in records:
+        key = record.stream, record.tenant
+        stream_id, version = streams.get(key) or _stream(connection, *key)
+        check_follows(record, position=position, recorded_at=recorded_at, version=version)
+        kind = category_of(record.stream), record.event_type
+        kind_id = kinds[kind] = kinds.get(kind) or _kind(connection, *kind)
+        connection.execute(
+            query("insert_event"),
+            (
+                record.global_position,
+                stream_id,
+                record.version,
+                kind_id,
+                record.event_id,
+                record.recorded_at,
+                record.metadata,
+                record.claims,
+                record.data,
+            ),
+        )
+        if record.claims:
+            _run_claims(connection, record, stream_id)
+        streams[key] = stream_id, record.version
+        position, recorded_at = record.global_position, record.recorded_at
+
+
+def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) -> None:
+    """Add audit records, inside an open write transaction."""
+    for erasure in erasures:
+        stream_id, _ = _stream(connection, erasure.stream, erasure.tenant)
+        erased_at = (erasure.erased_at - _EPOCH) // timedelta(microseconds=1)
+        row = (
+            stream_id,
+            erasure.version,
+            erasure.events,
+            erased_at,
+            erasure.erased_by,
+            erasure.reason,
+        )
+        connection.execute(query("save_erasure"), row)
+
+
+def _stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[int, int]:
+    row = connection.execute(query("find_stream"), (stream, tenant)).fetchone()
+    if row is not None:
+        return row[0], row[1] or 0
+    values = (stream, tenant, category_of(stream))
+    return connection.execute(query("insert_stream"), values).fetchall()[0][0], 0
+
+
+def _kind(connection: sqlite3.Connection, category: str, event_type: str) -> int:
+    row = connection.execute(query("find_kind"), (category, event_type)).fetchone()
+    if row is None:
+        row = connection.execute(query("insert_kind"), (category, event_type)).fetchall()[0]
+    return int(row[0])
+
+
+def _run_claims(connection: sqlite3.Connection, record: EventRecord, stream_id: int) -> None:
+    def find_owner(index: str, value: str) -> str | None:
+        return find_claim(connection, record.tenant, index, value)
+
+    for change in changed_claims(record, find_owner):
+        key = record.tenant, change.index, change.value
+        if change.taken:
+            connection.execute(query("save_claim"), (*key, stream_id))
+        else:
+            connection.execute(query("delete_claim"), key)

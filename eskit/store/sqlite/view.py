@@ -1,0 +1,122 @@
+"""The whole file at one moment: what verification, export and rebuilding read."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from eskit.store.eventstore import Checkpoint
+from eskit.store.maintenance import Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.queries import query
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 1024
+
+
+class SqliteView:
+    """A StoreView on one connection with an open transaction, which is its owner's."""
+
+    def __init__(self, connection: sqlite3.Connection, url: str) -> None:
+        self._connection = connection
+        self._url = url
+
+    def head_position(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        return next((int(position) for position, _ in self._rows("find_head")), 0)
+
+    def count_events(self) -> int:
+        """How many events the log has."""
+        return self._number("count_log")
+
+    def count_streams(self) -> int:
+        """How many streams have events."""
+        return self._number("count_streams")
+
+    def read_records(
+        self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
+    ) -> Iterator[EventRecord]:
+        """The log in order of positions."""
+        if streams:
+            rows = self._rows("read_records_of_streams", after, json.dumps(list(streams)))
+        else:
+            rows = self._rows("read_records", after)
+        return map(EventRecord._make, rows)
+
+    def find_gaps(self) -> Iterator[VersionGap]:
+        """Every place where versions are not contiguous."""
+        return map(VersionGap._make, self._rows("find_gaps"))
+
+    def read_claims(self) -> Iterator[HeldClaim]:
+        """All claims that are held, sorted."""
+        return map(HeldClaim._make, self._rows("list_claims"))
+
+    def list_checkpoints(self) -> list[Checkpoint]:
+        """The checkpoints kept with the log, by name."""
+        return [
+            Checkpoint(
+                name=name,
+                store_id=store_id,
+                position=position,
+                event_id=event_id,
+                updated_at=_time(updated_at),
+            )
+            for name, store_id, position, event_id, updated_at in self._rows("list_checkpoints")
+        ]
+
+    def list_erasures(self) -> list[Erasure]:
+        """The audit records, oldest first."""
+        return [
+            Erasure(
+                stream=stream,
+                tenant=tenant,
+                version=version,
+                events=events,
+                erased_at=_time(erased_at),
+                erased_by=erased_by,
+                reason=reason,
+            )
+            for stream, tenant, version, events, erased_at, erased_by, reason in self._rows(
+                "list_erasures"
+            )
+        ]
+
+    def find_damage(self) -> Iterator[str]:
+        """What SQLite's own checks find: pages, indexes, and rows that refer to nothing."""
+        for (text,) in self._run("PRAGMA integrity_check"):
+            if text != "ok":
+                yield from str(text).splitlines()
+        for table, rowid, parent, _ in self._run("PRAGMA foreign_key_check"):
+            yield f"row {rowid} of {table} refers to a row of {parent} that is not there"
+
+    def put_claim(self, claim: HeldClaim) -> None:
+        """Let the stream hold the value."""
+        with translated(self._url):
+            found = self._connection.execute(query("find_stream_id"), (claim.stream, claim.tenant))
+            parameters = (claim.tenant, claim.index_name, claim.value, found.fetchone()[0])
+            self._connection.execute(query("save_claim"), parameters)
+
+    def drop_claim(self, claim: HeldClaim) -> None:
+        """Free the value."""
+        with translated(self._url):
+            parameters = (claim.tenant, claim.index_name, claim.value)
+            self._connection.execute(query("delete_claim"), parameters)
+
+    def _number(self, name: str) -> int:
+        return next((int(number) for (number,) in self._rows(name)), 0)
+
+    def _rows(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        return self._run(query(name), *parameters)
+
+    def _run(self, statement: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        with translated(self._url):
+            cursor = self._connection.execute(statement, parameters)
+            while page := cursor.fetchmany(_PAGE):
+                yield from page
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
