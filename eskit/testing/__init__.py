@@ -5,3 +5,5 @@ from eskit.testing.given import Accepted as Accepted
 from eskit.testing.given import Given as Given
 from eskit.testing.given import Outcome as Outcome
 from eskit.testing.given import given as given
+from eskit.testing.projecting import Projected as Projected
+from eskit.testing.projecting import projecting as projecting

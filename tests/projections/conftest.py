@@ -70,13 +70,11 @@ def counting(folder: Path, name: str = "counts", *, version: int = 1) -> Project
     @projection.on(Counted)
     def counted(event, context) -> None:
         context.db.execute(
-            f"INSERT INTO {table} VALUES (?, ?) "
+            f"INSERT INTO {table} VALUES (?, ?) "  # noqa: S608
             "ON CONFLICT (key) DO UPDATE SET amount = amount + excluded.amount",
             (event.key, event.amount),
         )
-        context.db.execute(
-            f"INSERT INTO {table}_seen VALUES (?)", (context.event.global_position,)
-        )
+        context.db.execute(f"INSERT INTO {table}_seen VALUES (?)", (context.event.global_position,))  # noqa: S608
 
     return projection
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -69,9 +70,7 @@ def test_the_first_event_of_all_may_fail(engine_of, append, tmp_path):
     assert rows(engine, "SELECT COUNT(*) FROM fragile_seen") == [(0,)]
 
 
-def test_a_run_after_the_cause_is_gone_goes_on_and_clears_the_failure(
-    engine_of, append, tmp_path
-):
+def test_a_run_after_the_cause_is_gone_goes_on_and_clears_the_failure(engine_of, append, tmp_path):
     append(*(Counted(key="a", amount=1) for _ in range(9)))
     with pytest.raises(ProjectionFailed):
         engine_of(failing(tmp_path, on=5)).run()
@@ -134,9 +133,7 @@ def test_an_event_that_cannot_be_decoded_fails_like_a_handler(engine_of, store, 
 
 
 @pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK", "BEGIN", "ATTACH ':memory:' AS x"])
-def test_a_handler_cannot_end_the_transaction_of_the_engine(
-    engine_of, append, tmp_path, statement
-):
+def test_a_handler_cannot_end_the_transaction_of_the_engine(engine_of, append, tmp_path, statement):
     projection = counting(tmp_path)
     handle = projection.handlers.pop("eskit.tests.ledger.v1.Counted")
 
@@ -190,10 +187,8 @@ def test_a_swallowed_error_that_undid_the_transaction_is_noticed(engine_of, appe
 
     @projection.on(NoteAdded)
     def noted(event, context):
-        try:
+        with contextlib.suppress(sqlite3.IntegrityError):
             context.db.execute("INSERT OR ROLLBACK INTO counts VALUES ('a', 0)")
-        except sqlite3.IntegrityError:
-            pass
 
     append(Counted(key="a"), NoteAdded(), Counted(key="c"))
     engine = engine_of(projection)

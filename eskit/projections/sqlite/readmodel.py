@@ -54,6 +54,7 @@ class SqliteReadModel:
 
     @property
     def db(self) -> Database:
+        """What handlers are given."""
         return self._db
 
     @property
@@ -62,6 +63,7 @@ class SqliteReadModel:
         return self._connection
 
     def prepare(self, projection: Projection, *, store_id: str) -> Standing:
+        """Apply pending migrations and remember the projection."""
         migrations = load_migrations(projection)
         with translated(self.path):
             standing = self.find_standing(projection.name)
@@ -78,12 +80,15 @@ class SqliteReadModel:
             return self.save_standing(projection, store_id=store_id, mark=mark)
 
     def transaction(self) -> AbstractContextManager[None]:
+        """The only write transaction on the file, of all processes."""
         return self._transactions.write()
 
     def is_outage(self, error: BaseException) -> bool:
+        """Whether SQLite reports a condition of disk, file or memory."""
         return is_outage(error)
 
     def find_standing(self, name: str) -> Standing | None:
+        """The row of eskit_projections, if there is one."""
         with translated(self.path):
             return find_standing(self._connection, name)
 
@@ -103,6 +108,7 @@ class SqliteReadModel:
             )
 
     def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
+        """Move the checkpoint; ReadModelUnavailable if it is not where it was seen."""
         with translated(self.path):
             moved = self._connection.execute(
                 query("advance"),
@@ -122,10 +128,12 @@ class SqliteReadModel:
             )
 
     def find_failures(self, name: str) -> list[Failure]:
+        """The failures of a projection: that of its run first."""
         with translated(self.path):
             return find_failures(self._connection, name)
 
     def save_failure(self, failure: Failure) -> None:
+        """Remember a failure."""
         with translated(self.path):
             self._connection.execute(
                 query("save_failure"),
@@ -143,10 +151,12 @@ class SqliteReadModel:
             )
 
     def clear_failure(self, name: str, phase: Phase) -> None:
+        """Forget a failure."""
         with translated(self.path):
             self._connection.execute(query("clear_failure"), (name, phase))
 
     def close(self) -> None:
+        """Close the connection and let go of the lock file."""
         self._connection.close()
         self._lock.close()
 
