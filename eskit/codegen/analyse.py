@@ -256,7 +256,9 @@ class _Analysis:
             return self._roots.get(name.removesuffix("Command").removesuffix("Query"))
         by_name = self._roots.get(bound.aggregate_name)
         state = bound.aggregate_root_message.removeprefix(".")
-        by_state = next((r for r in self._roots.values() if r.state == state), None)
+        # A name without package is one of the service's own package.
+        full_names = {state, f"{declared.full_name.rpartition('.')[0]}.{state}"}
+        by_state = next((r for r in self._roots.values() if r.state in full_names), None)
         if bound.aggregate_name and by_name is None:
             self._service_is_misbound(
                 declared,

@@ -99,12 +99,7 @@ def render_messages(
     file: FileDescriptorProto, pool: DescriptorPool, pb2: str, modules: Modules, *, path: str
 ) -> dict[str, str]:
     """The pb2 module of a file and its stub, as ``<path>_pb2.py`` and ``.pyi``."""
-    stub = stub_module(
-        pool.FindFileByName(file.name),
-        [file.dependency[index] for index in file.public_dependency],
-        modules,
-        Locator(file, lambda _: None),
-    )
+    stub = stub_module(pool.FindFileByName(file.name), modules, Locator(file, lambda _: None))
     code = relocate(file, pb2, _module_of(file, modules))
     return {
         f"{path}_pb2.py": with_header(

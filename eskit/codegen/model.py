@@ -45,6 +45,11 @@ class Service:
     rpcs: tuple[Rpc, ...]
     doc: str
 
+    @property
+    def starred(self) -> str:
+        """Its methods within a tuple."""
+        return f"*{self.constant}.methods"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

@@ -73,9 +73,9 @@ def module_parts(proto_file: str) -> tuple[str, ...]:
     As protoc does it, a dot makes a folder and a dash an underscore; segments that could not
     be imported are mended.
     """
-    return tuple(
-        _importable(part) for part in proto_file.removesuffix(".proto").replace("/", ".").split(".")
-    )
+    *folders, stem = proto_file.removesuffix(".proto").replace("/", ".").split(".")
+    # The stem gets a suffix, so it may be a keyword.
+    return (*(attribute(_identifier(folder)) for folder in folders), _identifier(stem))
 
 
 def protoc_module(proto_file: str) -> str:
@@ -90,8 +90,6 @@ def camel_case(name: str) -> str:
     return f"App{joined}" if joined[:1].isdigit() else joined or "App"
 
 
-def _importable(part: str) -> str:
+def _identifier(part: str) -> str:
     name = _NOT_IDENTIFIER.sub("_", part)
-    if not name or name[0].isdigit():
-        name = f"_{name}"
-    return attribute(name)
+    return f"_{name}" if not name or name[0].isdigit() else name

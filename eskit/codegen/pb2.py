@@ -24,6 +24,9 @@ _ALIAS = re.compile(
     r"^try:\n  (?P<alias>\w+ = \w+\.\w+)\nexcept AttributeError:\n  .+$", re.MULTILINE
 )
 
+# Nor is an alias that starts with the digit of a folder's name.
+_DIGIT = re.compile(r"(?<!\w)(?=\d)")
+
 
 class GencodeUnknown(EskitError):
     """protoc wrote something that this version of eskit does not know how to rewrite."""
@@ -44,7 +47,7 @@ def relocate(
         target = module_of(dependency)
         if target is not None:
             text = _rewrite_imports(file, text, dependency, target)
-    text = _ALIAS.sub(r"\g<alias>", text)
+    text = _ALIAS.sub(lambda match: _DIGIT.sub("_", match["alias"]), text)
     text, count = _MODULE_NAME.subn(r"\1__name__", text)
     if count != 1:
         raise _unknown(file.name, "its own module name")
@@ -73,7 +76,8 @@ def _rewrite_imports(
     def replacement(match: re.Match[str]) -> str:
         if match["star"]:
             return f"from {package if package.endswith('.') else package + '.'}{module} import *"
-        return f"from {package} import {module} as {match['alias'] or match['dynamic']}"
+        alias = _DIGIT.sub("_", match["alias"] or match["dynamic"])
+        return f"from {package} import {module} as {alias}"
 
     text, count = lines.subn(replacement, text)
     if not count:

@@ -17,6 +17,7 @@ from eskit.codegen.stubs import StubModule
 from eskit.resources import templates_dir
 
 Grouped: TypeAlias = list[tuple[str, list[str]]]
+_QUOTES = 6
 LINE_LENGTH = 88
 """Generated code fits the shortest line length that formatters use by default."""
 
@@ -43,6 +44,7 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
         class_name=names.class_name,
         imports=[group for group in _import_groups(file, imports.values(), early) if group],
         late_imports=late,
+        event_classes=[path(ref) for ref in file.events],
     )
     return text
 
@@ -51,8 +53,11 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
     """What a module needs, sorted: the standard library, libraries, modules beside it."""
     kinds = {service.kind for service in file.services}
     events = [event for aggregate in file.aggregates for event in aggregate.events]
+    has_methods = any(not e.deprecated for e in events) or any(
+        aggregate.commands for aggregate in file.aggregates
+    )
     standard = {
-        "abc": ["abstractmethod"] if file.aggregates or kinds else [],
+        "abc": ["abstractmethod"] if has_methods or kinds else [],
         "typing": [
             *(["ClassVar"] if file.aggregates or "query" in kinds else []),
             *(["Protocol"] if kinds else []),
@@ -131,7 +136,10 @@ def render_sdk(schema: Schema, modules: Modules, *, app_name: str) -> str:
         app_name=app_name,
         groups=groups,
         modules=_by_package(imports.values()),
-        module_of={name: found.name for name, found in imports.items()},
+        clients={
+            group.attribute: [f"{imports[s.file].name}.{s.client}" for s in group.services]
+            for group in groups
+        },
     )
     return text
 
@@ -170,9 +178,11 @@ def docstring(text: str, indent: int) -> str:
         for line in text.splitlines()
         for part in (wrap(line, room, break_long_words=False) if len(line) > room else [line])
     ]
-    if len(lines) == 1 and len(lines[0]) <= room - 6 and not lines[0].endswith('"'):
-        return f'"""{lines[0]}"""'
-    lines[:1] = wrap(lines[0], room - 6, break_long_words=False)
+    first = " " if lines[0].startswith('"') else ""
+    if len(lines) == 1 and len(lines[0]) + len(first) < room - _QUOTES:
+        last = " " if lines[0].endswith('"') else ""
+        return f'"""{first}{lines[0]}{last}"""'
+    lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
     body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
     return f'"""{body}\n{pad}"""'
 

@@ -8,7 +8,7 @@ fields may be called ``int`` or ``list``.
 from __future__ import annotations
 
 import keyword
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.protobuf.descriptor import (
@@ -142,7 +142,7 @@ class StubModule:
     """One module's stub."""
 
     imports: tuple[Import, ...]
-    public: tuple[tuple[str, str], ...]
+    public: tuple[tuple[str, tuple[str, ...]], ...]
     enums: tuple[StubEnum, ...]
     messages: tuple[StubMessage, ...]
     extensions: tuple[StubExtension, ...]
@@ -150,11 +150,9 @@ class StubModule:
     uses: frozenset[str]
 
 
-def stub_module(
-    file: FileDescriptor, public: Sequence[str], modules: Modules, locator: Locator
-) -> StubModule:
-    """Describe the module of `file`; `public` are the protos it imports publicly."""
-    return _Stub(file, modules, locator).module(public)
+def stub_module(file: FileDescriptor, modules: Modules, locator: Locator) -> StubModule:
+    """Describe the module of `file`."""
+    return _Stub(file, modules, locator).module()
 
 
 class _Stub:
@@ -171,7 +169,7 @@ class _Stub:
         self._shadowed: set[str] = set()
         self._uses: set[str] = set()
 
-    def module(self, public: Sequence[str]) -> StubModule:
+    def module(self) -> StubModule:
         file = self._file
         enums = tuple(
             self._enum(enum, (_ENUMS, index))
@@ -187,13 +185,28 @@ class _Stub:
         )
         return StubModule(
             imports=tuple(sorted(set(self._imports.values()))),
-            public=tuple(self._modules.locate(p, seen_from=file.name) for p in public),
+            public=tuple(self._public()),
             enums=enums,
             messages=messages,
             extensions=extensions,
             shadowed=tuple(sorted(self._shadowed)),
             uses=frozenset(self._uses),
         )
+
+    def _public(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Modules whose names this one offers, too: its public imports, and theirs."""
+        ahead = list(self._file.public_dependencies)
+        seen: set[str] = set()
+        while ahead:
+            file = ahead.pop(0)
+            if file.name in seen:
+                continue
+            seen.add(file.name)
+            ahead.extend(file.public_dependencies)
+            package, module = self._modules.locate(file.name, seen_from=self._file.name)
+            offered = _offered(file)
+            if offered:
+                yield f"{package}{'' if package.endswith('.') else '.'}{module}", offered
 
     def _message(self, message: Descriptor, place: PathInFile) -> StubMessage:
         scope = _scope(message)
@@ -306,6 +319,18 @@ class _Stub:
             type=field.type,
             number_name=field.number_name,
         )
+
+
+def _offered(file: FileDescriptor) -> tuple[str, ...]:
+    """The public names of a module."""
+    found = [
+        *file.enum_types_by_name,
+        *(value.name for enum in file.enum_types_by_name.values() for value in enum.values),
+        *file.message_types_by_name,
+        *file.extensions_by_name,
+        *(f"{name.upper()}_FIELD_NUMBER" for name in file.extensions_by_name),
+    ]
+    return tuple(name for name in found if not keyword.iskeyword(name))
 
 
 def _referenced(file: FileDescriptor) -> set[str]:

@@ -238,15 +238,14 @@ message MakeCommand {}
 message MakeResponse {}
 """
     )
-    assert [(d.message, d.hint, d.line, d.column, d.width) for d in refused(tmp_path, body)] == [
-        (
-            "Service thing.v1.ThingCommandService is bound to thing.v1.Think, which is no aggregate",
-            "Did you mean thing.v1.Thing?",
-            11,
-            61,
-            16,
-        )
-    ]
+    (found,) = refused(tmp_path, body)
+    assert (found.message, found.hint, found.line, found.column, found.width) == (
+        "Service thing.v1.ThingCommandService is bound to thing.v1.Think, which is no aggregate",
+        "Did you mean thing.v1.Thing?",
+        11,
+        61,
+        16,
+    )
 
 
 def test_two_aggregates_with_one_name(tmp_path):

@@ -1,0 +1,289 @@
+"""Every proto shape generates code that can be imported and used."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+
+import pytest
+
+from eskit.domain.messages import message_type
+from eskit.errors import UpcastingInvalid
+from tests.codegen.shapes import SHAPES, TWO_AGGREGATES
+from tests.codegen.trees import (
+    findings,
+    generate_example,
+    generate_into,
+    importable,
+    load,
+    proto,
+)
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every shape as package ``shape_<name>`` in one folder."""
+    folder = tmp_path_factory.mktemp("shapes")
+    for name, protos in SHAPES.items():
+        sources = tmp_path_factory.mktemp(name)
+        generate_into(sources / f"shape_{name}", protos)
+        (sources / f"shape_{name}").rename(folder / f"shape_{name}")
+    return folder
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_generated_module_can_be_imported(name, shapes):
+    root = shapes / f"shape_{name}"
+    with importable(shapes):
+        for path in sorted(root.rglob("*.py")):
+            importlib.import_module(".".join(path.relative_to(shapes).with_suffix("").parts))
+
+
+def test_every_kind_of_field_survives_bytes_and_pickle(shapes):
+    pb = load(shapes, "shape_kinds.gen.kinds.v1.kinds_pb2")
+    kinds = pb.Kinds(
+        a_double=1.5,
+        some_bytes=b"\0",
+        colour=pb.Kinds.COLOUR_RED,
+        inner={"innermost": {"number": 3}},
+        maybe="",
+        numbers=[1, 2],
+        by_number={7: pb.Kinds.Inner(text="seven")},
+        word="w",
+    )
+    kinds.at.GetCurrentTime()
+
+    assert pb.Kinds.FromString(kinds.SerializeToString()) == kinds
+    assert pickle.loads(pickle.dumps(kinds)) == kinds  # noqa: S301
+    assert pickle.loads(pickle.dumps(kinds.inner)) == kinds.inner  # noqa: S301
+    assert kinds.HasField("maybe")
+    assert kinds.WhichOneof("choice") == "word"
+
+
+def test_fields_called_like_keywords_and_builtins_can_be_set(shapes):
+    pb = load(shapes, "shape_names.gen.names.v1.names_pb2")
+
+    names = pb.Names(**{"from": "a", "class": 2}, self="s", list=["x"], int=5, str=b"y")
+
+    assert getattr(names, "from") == "a"
+    assert names.self == "s"
+    assert pb.Names.FromString(names.SerializeToString()) == names
+
+
+def test_messages_carry_their_real_module_wherever_it_is(shapes):
+    pb = load(shapes, "shape_paths.gen.class_.x_y.z_pb2")
+
+    assert pb.A.__module__ == "shape_paths.gen.class_.x_y.z_pb2"
+
+
+def test_a_public_import_offers_the_names_of_the_other_file(shapes):
+    user = load(shapes, "shape_paths.gen.all_pb2")
+
+    assert user.A is load(shapes, "shape_paths.gen.class_.x_y.z_pb2").A
+
+
+def test_two_aggregates_in_a_package_and_two_services_on_one(shapes):
+    """D-25: two aggregates in one package do not get in each other's way."""
+    es = load(shapes, "shape_two_aggregates.gen.two.v1.two_es")
+
+    order, cart = es.OrderAggregate.__aggregate__, es.CartAggregate.__aggregate__
+
+    assert [m.python_name for m in order.commands] == ["place"]
+    assert [m.python_name for m in cart.commands] == ["fill", "id_", "empty"]
+    assert [e.python_name for e in order.events] == ["on_order_placed", "on_iban_changed"]
+    assert [e.python_name for e in cart.events] == ["on_cart_filled"]
+    assert len(es.EVENTS) == 3
+
+
+def test_an_aggregate_without_events_can_be_used(shapes):
+    """D-25: an aggregate that has no event yet is one."""
+    es = load(shapes, "shape_no_events.gen.noevents.v1.quiet_es")
+
+    class Quiet(es.QuietAggregate):
+        pass
+
+    assert Quiet("q-1").id == "q-1"
+    assert Quiet.__aggregate__.events == ()
+
+
+def test_events_of_an_aggregate_may_be_in_another_package(shapes):
+    """D-25: events of another package are found and imported."""
+    es = load(shapes, "shape_other_package.gen.spread.state.v1.state_es")
+
+    assert [message_type(e.event) for e in es.SpreadAggregate.__aggregate__.events] == [
+        "spread.facts.v1.Spreading"
+    ]
+    assert [m.full_name for m in es.SpreadAggregate.__aggregate__.commands] == [
+        "spread.v1.SpreadCommandService.Butter"
+    ]
+
+
+def test_services_of_no_aggregate_are_handled_by_hand(shapes):
+    es = load(shapes, "shape_no_aggregate.gen.reports.v1.reports_es")
+    sdk = load(shapes, "shape_no_aggregate.gen.sdk").ShapeNoAggregateSdk(None)
+
+    assert es.REPORT_COMMAND_SERVICE.methods[0].python_name == "import_"
+    assert es.LOOKUP.methods[0].kind == "query"
+    assert {"import_", "lambda_"} <= set(dir(sdk.report))
+    assert not hasattr(es, "EMPTY")
+
+
+def test_two_files_that_need_each_others_services_import_in_either_order(shapes):
+    b = load(shapes, "shape_crosswise.gen.crosswise.b_es")
+    a = load(shapes, "shape_crosswise.gen.crosswise.a_es")
+
+    assert a.AAggregate.__aggregate__.commands[0].service == "crosswise.b.ACommandService"
+    assert b.BAggregate.__aggregate__.commands[0].service == "crosswise.a.BCommandService"
+
+
+def test_comments_become_docstrings_word_for_word(shapes):
+    es = load(shapes, "shape_docs.gen.docs.v1.docs_es")
+
+    text = es.DocAggregate.__doc__
+    assert text.startswith('Has """quotes""", a \\ and a line that is longer')
+    assert 'with an indent "at its end"' in text
+    assert es.DocAggregate.on_documented.__doc__.strip() == '"Quoted"'
+
+
+def test_the_service_option_decides_before_the_name(tmp_path):
+    """D-21: (eventsourcing.service) is what binds a service; its name is only the fallback."""
+    text = proto(
+        "honoured.v1",
+        """
+message A { option (eventsourcing.aggregate_root) = {id_field: "id"}; string id = 1; }
+message B { option (eventsourcing.aggregate_root) = {id_field: "id"}; string id = 1; }
+service ACommandService {
+  option (eventsourcing.service) = {aggregate_name: "B"};
+  rpc ByName(Do) returns (Do);
+}
+service BQueryService {
+  option (eventsourcing.service) = {aggregate_root_message: "honoured.v1.A"};
+  rpc ByState(Do) returns (Do);
+}
+service Office {
+  option (eventsourcing.service) = {aggregate_name: "A" aggregate_root_message: "honoured.v1.A"};
+  rpc ByBoth(Do) returns (Do);
+}
+service BCommandService { rpc ByConvention(Do) returns (Do); }
+message Do { string id = 1; }
+""",
+    )
+    generate_into(tmp_path / "honoured_app", {"honoured/v1/x.proto": text})
+    es = load(tmp_path, "honoured_app.gen.honoured.v1.x_es")
+    sdk = load(tmp_path, "honoured_app.gen.sdk")
+
+    assert [m.name for m in es.AAggregate.__aggregate__.commands] == ["ByBoth"]
+    assert [m.name for m in es.BAggregate.__aggregate__.commands] == ["ByName", "ByConvention"]
+    assert hasattr(sdk.AClient, "by_state")
+    assert not hasattr(sdk.BClient, "by_state")
+
+
+def test_the_event_option_alone_makes_an_event(bank_gen):
+    """D-22: an event need not be called ...Event, and V1 of one is not left out."""
+    events = {message_type(e.event): e for e in bank_gen.es.AccountAggregate.__aggregate__.events}
+
+    old = events["account.v1.AccountOpenedEventV1"]
+    assert old.deprecated
+    assert old.python_name == "on_account_opened_event_v1"
+    assert bank_gen.pb.AccountOpenedEventV1 in bank_gen.es.EVENTS
+
+
+def test_an_event_without_the_suffix_has_a_method(shapes):
+    """D-22: the suffix Event is a convention, not a condition."""
+    es = load(shapes, "shape_two_aggregates.gen.two.v1.two_es")
+
+    assert "on_order_placed" in es.OrderAggregate.__abstractmethods__
+
+
+def test_a_deprecated_event_needs_no_method_and_says_that_it_needs_an_upcaster(bank_gen):
+    old = bank_gen.pb.AccountOpenedEventV1()
+    assert "on_account_opened_event_v1" not in bank_gen.es.AccountAggregate.__abstractmethods__
+
+    with pytest.raises(
+        UpcastingInvalid, match=r"No upcaster for account\.v1\.AccountOpenedEventV1"
+    ):
+        bank_gen.es.AccountAggregate.on_account_opened_event_v1(None, old)
+
+
+def test_services_in_another_file_get_a_client_and_their_place_in_the_sdk(tmp_path):
+    """D-23: state, events and services may be in three files."""
+    generate_example("subscription", tmp_path / "subscription_app")
+    sdk = load(tmp_path, "subscription_app.gen.sdk").SubscriptionSdk(None)
+
+    assert {"create_subscription", "cancel_subscription", "get_subscription"} <= set(
+        dir(sdk.subscription)
+    )
+
+
+def test_the_event_type_is_the_protobuf_full_name_whatever_the_go_package_is(tmp_path):
+    """D-26: neither the Python module nor go_package is part of an event's type."""
+    text = TWO_AGGREGATES.replace("two.v1", "renamed.v1").replace(
+        'import "', 'option go_package = "example.com/x;xv1";\nimport "', 1
+    )
+    generate_into(tmp_path / "types_app", {"somewhere/else.proto": text})
+    es = load(tmp_path, "types_app.gen.somewhere.else_es")
+
+    assert [message_type(event) for event in es.EVENTS] == [
+        "renamed.v1.OrderPlaced",
+        "renamed.v1.IBANChangedEvent",
+        "renamed.v1.CartFilledEvent",
+    ]
+
+
+def test_a_wrong_id_field_stops_generation(tmp_path):
+    """D-24: nothing is skipped silently."""
+    text = SHAPES["no_events"]["noevents/v1/quiet.proto"]
+    for wrong in (
+        text.replace('id_field: "id"', ""),
+        text.replace('id_field: "id"', 'id_field: "no"'),
+    ):
+        assert len(findings(tmp_path, {"q.proto": wrong})) == 1
+
+
+def test_a_project_made_for_go_generates_unchanged(tmp_path):
+    """The options of the original, its import path, and its own copy of the options file."""
+    copied = """\
+syntax = "proto3";
+package eventsourcing;
+option go_package = "github.com/example/pkg/eventsourcing;eventsourcing";
+import "google/protobuf/descriptor.proto";
+// An older copy, with other comments and an option less.
+extend google.protobuf.MessageOptions { AggregateRootOptions aggregate_root = 50003; }
+message AggregateRootOptions { string id_field = 1; }
+"""
+    account = proto(
+        "legacy.v1",
+        """
+option go_package = "github.com/example/pb/legacy/v1;legacyv1";
+message Legacy {
+  option (eventsourcing.aggregate_root) = {
+    id_field: "legacy_id",
+    type_name: "Legacy"
+  };
+  string legacy_id = 1;
+}
+message LegacyOpenedEvent {
+  option (eventsourcing.event) = { aggregate_name: "Legacy" };
+  string legacy_id = 1;
+}
+service LegacyCommandService {
+  option (eventsourcing.service) = {
+    aggregate_name: "Legacy",
+    aggregate_root_message: "Legacy"
+  };
+  rpc OpenLegacy(OpenLegacyCommand) returns (OpenLegacyResponse);
+}
+message OpenLegacyCommand { string legacy_id = 1; }
+message OpenLegacyResponse { string legacy_id = 1; }
+""",
+    )
+
+    result = generate_into(
+        tmp_path / "legacy_app",
+        {"eventsourcing/options.proto": copied, "legacy/v1/legacy.proto": account},
+    )
+
+    assert not any("options" in path.name for path in result.written)
+    es = load(tmp_path, "legacy_app.gen.legacy.v1.legacy_es")
+    assert es.LegacyAggregate.__aggregate__.id_field == "legacy_id"
