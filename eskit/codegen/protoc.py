@@ -8,13 +8,17 @@ import sys
 import sysconfig
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorSet,
+)
 
 # Not grpc_tools.protoc: importing that installs finders in sys.meta_path which compile protos
 # on import.
@@ -62,7 +66,7 @@ def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compi
     """The same, from protos that somebody else has parsed."""
     with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
         descriptors = Path(folder, "in.binpb")
-        descriptors.write_bytes(files.SerializeToString())
+        descriptors.write_bytes(_as_written(files).SerializeToString())
         return _run([f"--descriptor_set_in={descriptors}"], names, names)
 
 
@@ -71,6 +75,32 @@ def parse_descriptors(data: bytes) -> FileDescriptorSet:
     # Options of extensions that are not loaded by now would be unknown fields.
     options_pb2.DESCRIPTOR  # noqa: B018
     return FileDescriptorSet.FromString(data)
+
+
+def _as_written(files: FileDescriptorSet) -> FileDescriptorSet:
+    """`files` without the JSON names that compilers add for plugins.
+
+    protoc keeps a JSON name in the generated module only if the proto writes one.
+    """
+    copy = FileDescriptorSet()
+    copy.CopyFrom(files)
+    messages: list[DescriptorProto] = []
+    for file in copy.file:
+        messages.extend(file.message_type)
+        _drop_default_json_names(file.extension)
+    while messages:
+        message = messages.pop()
+        messages.extend(message.nested_type)
+        _drop_default_json_names(message.field)
+        _drop_default_json_names(message.extension)
+    return copy
+
+
+def _drop_default_json_names(fields: Iterable[FieldDescriptorProto]) -> None:
+    for field in fields:
+        first, *rest = field.name.split("_")
+        if field.json_name == first + "".join(part[:1].upper() + part[1:] for part in rest):
+            field.ClearField("json_name")
 
 
 def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str]) -> Compiled:

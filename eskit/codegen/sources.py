@@ -39,6 +39,11 @@ class Sources:
         return str(self.files.get(name, name))
 
 
+def is_foreign(name: str) -> bool:
+    """Whether a proto is eskit's own or protobuf's: a copy of it is not generated again."""
+    return name in _OWN or name.startswith(_WELL_KNOWN)
+
+
 def find_sources(roots: Sequence[Path]) -> Sources:
     """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's.
 
@@ -59,7 +64,7 @@ def find_sources(roots: Sequence[Path]) -> Sources:
         for path in sorted(root.rglob("*.proto")):
             name = path.relative_to(root).as_posix()
             real = resolved / name
-            if real in taken or name in _OWN or name.startswith(_WELL_KNOWN):
+            if real in taken or is_foreign(name):
                 continue
             taken.add(real)
             if name in files:
