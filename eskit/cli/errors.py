@@ -39,7 +39,7 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
     if isinstance(error, BrokenPipeError):
         return _leave_closed_pipe()
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        output.note([("error", "interrupted")])
+        output.note([("interrupted", "error")])
         return INTERRUPTED
     if debug:
         output.note(

@@ -244,5 +244,11 @@ def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    no_color = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
-    return Console(file=stream, no_color=no_color, highlight=False, markup=False, emoji=False)
+    plain_terminal = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(
+        file=stream,
+        color_system=None if plain_terminal else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )

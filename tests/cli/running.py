@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +35,10 @@ class Ran:
         return [json.loads(line) for line in self.out.splitlines()]
 
 
-def start(*args: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
-    """Start eskit as a process of its own."""
+def start(
+    *args: str, cwd: Path, terminal: int | None = None, **options: Any
+) -> subprocess.Popen[str]:
+    """Start eskit as a process of its own, on pipes or with its output on a terminal."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("ESKIT_", "NO_COLOR"))}
     environment |= options.pop("env", {})
     return subprocess.Popen(
@@ -41,8 +46,8 @@ def start(*args: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
         cwd=cwd,
         env=environment,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE if terminal is None else terminal,
+        stderr=subprocess.PIPE if terminal is None else terminal,
         text=True,
         **options,
     )
@@ -56,6 +61,52 @@ def eskit(*args: str, cwd: Path, timeout: float = 60, **options: Any) -> Ran:
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
+        raise
+    return Ran(process.returncode, out, err)
+
+
+def launcher() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """For a fixture: starts processes, and kills those that are left when the test ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(*args: str, cwd: Path, **options: Any) -> subprocess.Popen[str]:
+        started.append(start(*args, cwd=cwd, **options))
+        return started[-1]
+
+    yield launch
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.wait(10)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def read_until(
+    process: subprocess.Popen[str], text: str, *, stream: str = "stdout", within: float = 30.0
+) -> list[str]:
+    """The lines the process prints up to one with `text`; kills it when that does not come."""
+    lines: list[str] = []
+    watchdog = threading.Timer(within, process.kill)
+    watchdog.start()
+    try:
+        for line in getattr(process, stream):
+            lines.append(line)
+            if text in line:
+                return lines
+    finally:
+        watchdog.cancel()
+    raise AssertionError(f"{text!r} did not come: {lines}")
+
+
+def interrupt(process: subprocess.Popen[str]) -> Ran:
+    """Press Ctrl-C and wait for the end; what was still printed, with the exit code."""
+    process.send_signal(signal.SIGINT)
+    try:
+        out, err = process.communicate(timeout=30)
+    except subprocess.TimeoutExpired:
+        process.kill()
         raise
     return Ran(process.returncode, out, err)
 

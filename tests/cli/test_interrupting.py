@@ -1,0 +1,186 @@
+"""Ctrl-C: a clean stop for what runs until it is stopped, exit 130 for what is broken off."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import time
+
+import pytest
+
+from tests.cli.running import DEPOSIT, eskit, interrupt, move, read_until
+
+
+def slow_down(bank, seconds):
+    """Make the handler of deposits take its time."""
+    module = bank / "bank" / "projections" / "account_balance.py"
+    text = module.read_text()
+    head = "def deposited("
+    assert head in text
+    before, _, after = text.partition(head)
+    signature, _, body = after.partition(":\n")
+    slow = f"    __import__('time').sleep({seconds})\n"
+    docstring, _, rest = body.partition('"""\n')
+    module.write_text(f'{before}{head}{signature}:\n{docstring}"""\n{slow}{rest}')
+
+
+def balances(bank):
+    ran = eskit("project", "status", "--json", cwd=bank)
+    return {item["name"]: item for item in ran.json["data"]}
+
+
+def test_ctrl_c_ends_project_run_after_the_batch_with_exit_0(launch, bank):
+    slow_down(bank, 1.0)
+    process = launch("project", "run", "--json", cwd=bank)
+    read_until(process, "until Ctrl-C", stream="stderr")
+    time.sleep(0.3)
+
+    ended = interrupt(process)
+
+    assert ended.code == 0
+    assert {report["name"] for report in ended.json["data"]} == {
+        "account-balance",
+        "activity-log",
+    }
+    status = balances(bank)["account-balance"]
+    assert (status["state"], status["error"]) == ("idle", None)
+
+
+def test_project_run_follows_new_events(launch, bank):
+    process = launch("project", "run", cwd=bank)
+    read_until(process, "until Ctrl-C", stream="stderr")
+
+    move(bank, DEPOSIT, "acc-001", "1.00")
+    deadline = time.monotonic() + 20
+    while balances(bank)["account-balance"]["position"] < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    status = balances(bank)["account-balance"]
+    ended = interrupt(process)
+
+    assert (status["position"], status["state"]) == (5, "running")
+    assert ended.code == 0
+
+
+def test_ctrl_c_breaks_a_rebuild_off_with_exit_130_and_leaves_the_live_model(launch, bank):
+    assert eskit("project", "run", "--once", cwd=bank).code == 0
+    query = ("call", "account.v1.AccountQueryService/ListAccounts", "--json")
+    before = eskit(*query, cwd=bank).json["data"]
+    slow_down(bank, 60)
+    process = launch("project", "rebuild", "account-balance", cwd=bank)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if balances(bank)["account-balance"]["state"] == "rebuilding":
+            break
+        time.sleep(0.1)
+    time.sleep(0.5)
+
+    ended = interrupt(process)
+
+    assert (ended.code, ended.out, ended.err) == (130, "", "interrupted\n")
+    assert eskit(*query, cwd=bank).json["data"] == before
+    assert balances(bank)["account-balance"]["position"] == 4
+
+
+def test_ctrl_c_ends_tail_with_exit_0_and_says_how_to_go_on(launch, bank):
+    process = launch("tail", cwd=bank)
+    lines = read_until(process, "Account-acc-002")
+
+    ended = interrupt(process)
+
+    assert len(lines) == 4
+    assert ended.code == 0
+    assert ended.err == "4 events · last 4 · go on with: eskit tail --after 4\n"
+
+
+def test_tail_from_the_store_follows_other_processes(launch, bank):
+    process = launch("tail", "--from", "new", "--json", "--source", "store", cwd=bank)
+    time.sleep(1.5)
+    move(bank, DEPOSIT, "acc-001", "7.00")
+
+    (line,) = read_until(process, "MoneyDeposited")
+    ended = interrupt(process)
+
+    assert json.loads(line)["data"]["amount"] == "7.00"
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
+def test_tail_ends_cleanly_when_its_reader_goes(launch, bank):
+    process = launch("tail", "--from", "first", cwd=bank)
+    process.stdout.readline()
+    process.stdout.close()
+
+    assert move(bank, DEPOSIT, "acc-001", "7.00").code == 0
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_nats_start_runs_until_ctrl_c_and_is_found_by_others(launch, bank):
+    process = launch("nats", "start", cwd=bank)
+    read_until(process, "until Ctrl-C")
+
+    second = eskit("nats", "start", cwd=bank)
+    relayed = eskit("relay", "--once", "--json", cwd=bank)
+    tailed = eskit("tail", "--from", "first", "--no-follow", "--source", "nats", "--json", cwd=bank)
+    stored = eskit(
+        "tail", "--from", "first", "--no-follow", "--source", "store", "--json", cwd=bank
+    )
+    ended = interrupt(process)
+
+    assert second.code == 1
+    assert "runs already" in second.err
+    assert relayed.json["data"] == {"published": 4, "position": 4}
+    assert tailed.code == 0
+    assert tailed.records == stored.records
+    assert ended.code == 0
+    assert not (bank / ".eskit" / "nats.json").exists()
+
+
+def test_serve_says_what_runs_and_ends_with_exit_0(launch, bank):
+    process = launch("serve", cwd=bank)
+    lines = "".join(read_until(process, "stop with Ctrl-C"))
+
+    ended = interrupt(process)
+
+    for part in ("nats", "projections", "services", "relay"):
+        assert f"{part:<13}ready" in lines
+        assert f"{part:<13}stopped" in ended.out
+    assert (ended.code, ended.err) == (0, "")
+
+
+def run_in_terminal(launch, *args, cwd, env=None, size="80"):
+    """Run eskit on a terminal of its own and return what it wrote there."""
+    ours, theirs = pty.openpty()
+    environment = {"TERM": "xterm-256color", "COLUMNS": size} | (env or {})
+    process = launch(*args, cwd=cwd, env=environment, terminal=theirs)
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        written += part
+    process.wait(30)
+    os.close(ours)
+    return written.decode()
+
+
+def test_a_terminal_gets_styles_and_lines_that_fit(launch, bank):
+    shown = run_in_terminal(launch, "tail", "--no-follow", "--from", "first", cwd=bank)
+
+    lines = shown.replace("\r", "").splitlines()
+    assert "\x1b[" in shown
+    assert len(lines) == 4
+    assert all("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colour_gets_no_escape_at_all(launch, bank, env):
+    shown = run_in_terminal(launch, "replay", "Account-acc-001", cwd=bank, env=env)
+
+    assert "State at version 3" in shown
+    assert "\x1b" not in shown

@@ -1,0 +1,157 @@
+"""Projections and checkpoints from the command line, on a real bank."""
+
+from __future__ import annotations
+
+import json
+
+from tests.cli.running import DEPOSIT, eskit, move
+
+BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
+
+
+def break_deposits(bank):
+    module = bank / "bank" / "projections" / "account_balance.py"
+    module.write_text(
+        module.read_text().replace('"""Set the balance."""', 'raise KeyError("\\x1b[31meur")', 1)
+    )
+
+
+def by_name(ran):
+    return {item["name"]: item for item in ran.json["data"]}
+
+
+def test_status_before_during_and_after(bank):
+    fresh = by_name(eskit("project", "status", "--json", cwd=bank))
+    ran = eskit("project", "run", "--once", "--json", cwd=bank)
+    done = by_name(eskit("project", "list", "--json", cwd=bank))
+
+    assert fresh["account-balance"] == {
+        "name": "account-balance",
+        "state": "idle",
+        "position": 0,
+        "head": 4,
+        "lag": 4,
+        "error": None,
+    }
+    assert ran.code == 0
+    assert set(by_name(ran)["activity-log"]) >= {"name", "events", "position", "seconds"}
+    assert by_name(ran)["activity-log"]["events"] == 4
+    assert (done["account-balance"]["position"], done["account-balance"]["lag"]) == (4, 0)
+
+
+def test_run_takes_names_and_refuses_those_there_are_not(bank):
+    one = eskit("project", "run", "--once", "activity-log", "--json", cwd=bank)
+    unknown = eskit("project", "run", "--once", "activity-lag", cwd=bank)
+
+    assert list(by_name(one)) == ["activity-log"]
+    assert unknown.code == 1
+    assert "Did you mean activity-log?" in unknown.err
+
+
+def test_rebuild_ends_with_the_same_rows(bank):
+    query = ("call", "account.v1.AccountQueryService/ListAccounts", "--json")
+    before = eskit(*query, cwd=bank)
+
+    rebuilt = eskit("project", "rebuild", "account-balance", "--json", cwd=bank)
+
+    assert rebuilt.code == 0
+    assert by_name(rebuilt)["account-balance"]["events"] == 4
+    assert eskit(*query, cwd=bank).out == before.out
+    assert [a["balance"] for a in before.json["data"]["accounts"]] == ["1200.25", "5.00"]
+
+
+def test_every_command_that_touches_a_failed_projection_says_so_and_exits_1(bank):
+    break_deposits(bank)
+
+    run = eskit("project", "run", "--once", cwd=bank)
+    status = eskit("project", "status", cwd=bank)
+    as_json = eskit("project", "status", "--json", cwd=bank)
+    why = eskit("project", "status", "account-balance", cwd=bank)
+    query = eskit("call", BALANCE, "--data", '{"account_id":"acc-001"}', cwd=bank)
+    rebuild = eskit("project", "rebuild", "account-balance", cwd=bank)
+
+    assert [r.code for r in (run, status, as_json, why, query, rebuild)] == [1] * 6
+    assert "KeyError" in run.err
+    assert "account-balance stopped before 2 account.v1.MoneyDepositedEvent" in status.out
+    assert "eskit project status account-balance" in status.out
+    assert "Traceback" in why.out
+    assert "account-balance" in query.err
+    assert query.out == ""
+    assert as_json.json["status"] == "error"
+    assert as_json.json["error"]["code"] == "PROJECTION_FAILED"
+    failed = by_name(as_json)["account-balance"]
+    assert (failed["state"], failed["position"]) == ("failed", 1)
+    assert by_name(as_json)["activity-log"]["state"] == "idle"
+    for shown in (run.err, status.out, why.out, query.err, rebuild.err):
+        assert "\x1b" not in shown
+    assert "Traceback" not in run.err + query.err + rebuild.err
+
+
+def test_a_mended_handler_goes_on_where_it_stopped(bank):
+    module = bank / "bank" / "projections" / "account_balance.py"
+    good = module.read_text()
+    break_deposits(bank)
+    assert eskit("project", "run", "--once", cwd=bank).code == 1
+    module.write_text(good)
+
+    mended = eskit("project", "run", "--once", "--json", cwd=bank)
+
+    assert mended.code == 0
+    assert by_name(mended)["account-balance"]["events"] == 3
+    assert eskit("project", "status", cwd=bank).code == 0
+
+
+def test_checkpoints_are_listed_and_shown_without_the_app(bank):
+    assert eskit("checkpoint", "list", "--json", cwd=bank).json["data"] == []
+    assert eskit("project", "run", "--once", cwd=bank).code == 0
+    (bank / "bank" / "app.py").unlink()
+
+    listed = eskit("checkpoint", "list", "--json", cwd=bank)
+    shown = eskit("checkpoint", "show", "account-balance", "--json", cwd=bank)
+    missing = eskit("checkpoint", "show", "account-balanc", cwd=bank)
+
+    assert [item["name"] for item in listed.json["data"]] == ["account-balance", "activity-log"]
+    assert shown.json["data"]["position"] == 4
+    assert set(shown.json["data"]) >= {"name", "position", "updated_at"}
+    assert missing.code == 1
+    assert "Did you mean account-balance?" in missing.err
+
+
+def test_a_query_sees_what_was_just_written(bank):
+    move(bank, DEPOSIT, "acc-001", "99.75")
+
+    ran = eskit(
+        "call", BALANCE, "--data", json.dumps({"account_id": "acc-001"}), "--json", cwd=bank
+    )
+
+    assert ran.json["data"]["balance"] == "1300.00"
+
+
+def test_a_command_id_sent_again_changes_nothing(bank):
+    data = json.dumps({"account_id": "acc-002", "amount": "1.00"})
+    call = ("call", DEPOSIT, "--data", data, "--command-id", "one-and-only")
+
+    first = eskit(*call, "--json", cwd=bank)
+    again = eskit(*call, "--json", cwd=bank)
+    shown = eskit(*call, cwd=bank)
+
+    assert first.json["data"] == again.json["data"] == {"new_balance": "6.00", "version": "2"}
+    assert "first response" in shown.out
+    assert len(eskit("stream", "read", "Account-acc-002", "--json", cwd=bank).records) == 2
+
+
+def test_replay_shows_state_and_changes(bank):
+    ran = eskit("replay", "Account-acc-001", "--json", cwd=bank)
+    earlier = eskit("replay", "Account-acc-001", "--to-version", "1", cwd=bank)
+    nothing = eskit("replay", "Account-acc-001", "--at", "2001-01-01", cwd=bank)
+
+    last = ran.records[-1]
+    assert set(last) == {
+        *("version", "global_position", "event_type", "recorded_at", "data", "state", "changes"),
+    }
+    assert last["state"]["balance"] == "1200.25"
+    assert last["changes"] == [{"path": "balance", "old": "1250.50", "new": "1200.25"}]
+    assert "State at version 1 of 3" in earlier.out
+    assert 'owner_name  → "Alice"' in earlier.out
+    assert "status      → OPEN" in earlier.out
+    assert "Nothing had happened yet" in nothing.out
