@@ -19,13 +19,14 @@ from eskit.errors import InvalidArgument
 
 AMessage = TypeVar("AMessage", bound=Message)
 _SUFFIX = "Event"
+_WELL_KNOWN = "google.protobuf"
 _DEEPEST = 100
 
 
 def to_dict(message: Message) -> dict[str, Any]:
-    """The message as plain JSON values, fields with default values included."""
+    """The message as plain JSON values in the order of the proto, default values included."""
     try:
-        return json_format.MessageToDict(
+        values = json_format.MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
     except (TypeError, AttributeError, json_format.Error) as error:
@@ -34,6 +35,7 @@ def to_dict(message: Message) -> dict[str, Any]:
             f"{type(message).DESCRIPTOR.full_name} has no JSON form: {error}",
             hint="Import the generated module of every type that it packs.",
         ) from error
+    return _in_proto_order(cast("Descriptor", type(message).DESCRIPTOR), values)
 
 
 def to_json(message: Message) -> str:
@@ -67,7 +69,7 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
         return json_format.ParseDict(values, message_type())
     except (json_format.ParseError, TypeError, ValueError) as error:
         raise InvalidArgument(
-            f"Not a {descriptor.full_name}: {error}", hint="Correct the value of that field."
+            f"Not valid as {descriptor.full_name}: {error}", hint="Correct the value of that field."
         ) from error
 
 
@@ -77,11 +79,37 @@ def short(event_type: str) -> str:
     return name.removesuffix(_SUFFIX) or name
 
 
+def _in_proto_order(descriptor: Descriptor, values: dict[str, Any]) -> dict[str, Any]:
+    """The same values, with keys where the proto has the fields."""
+    if descriptor.file.package == _WELL_KNOWN:
+        return values
+    ordered: dict[str, Any] = {}
+    for field in descriptor.fields:
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        kind = _value_type(field)
+        if kind is None:
+            ordered[field.name] = value
+        elif isinstance(value, list):
+            ordered[field.name] = [_nested_order(kind, item) for item in value]
+        elif kind is not field.message_type:  # a map
+            ordered[field.name] = {k: _nested_order(kind, item) for k, item in value.items()}
+        else:
+            ordered[field.name] = _nested_order(kind, value)
+    return ordered | {key: value for key, value in values.items() if key not in ordered}
+
+
+def _nested_order(descriptor: Descriptor, value: Any) -> Any:
+    """Well-known types may be text, numbers or lists; everything else is an object."""
+    return _in_proto_order(descriptor, value) if isinstance(value, dict) else value
+
+
 def _check_fields(
     descriptor: Descriptor, values: Mapping[str, Any], *, path: str, depth: int
 ) -> None:
     """Raise InvalidArgument for the first key that is no field."""
-    if descriptor.file.package == "google.protobuf" or depth > _DEEPEST:
+    if descriptor.file.package == _WELL_KNOWN or depth > _DEEPEST:
         return  # well-known types have JSON forms of their own
     by_name = {field.name: field for field in descriptor.fields}
     by_json_name = {field.json_name: field for field in descriptor.fields}
