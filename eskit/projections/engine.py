@@ -82,9 +82,10 @@ class ProjectionEngine:
     ) -> list[RunReport]:
         """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
 
-        A projection whose handler raises stops before that event, the others go on. Raises at
-        the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or MigrationInvalid, for the
-        first that stopped, and at once ProjectionBusy if one of them is run by somebody else.
+        A projection whose handler raises stops before that event, the others go on; `progress`
+        is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
+        MigrationInvalid, for the first that stopped, and at the start ProjectionBusy if one of
+        them is run by somebody else.
         """
         projections = self._select(names)
         with ExitStack() as stack:
@@ -115,6 +116,7 @@ class ProjectionEngine:
             while not self._has_passed(projection.name, head):
                 try:
                     self.run([projection.name])
+                    break
                 except ProjectionBusy:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:

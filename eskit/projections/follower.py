@@ -72,7 +72,6 @@ class Follower:
         phase: Phase = "run",
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
-        total: int | None = None,
     ) -> None:
         self._store = store
         self._model = model
@@ -80,9 +79,9 @@ class Follower:
         self._phase = phase
         self._limits = limits or BatchLimits()
         self._progress = progress
-        self._total = total
         self._dispatches: dict[tuple[Member, ...], Dispatch] = {}
         self._started = time.monotonic()
+        self.total: int | None = None
         self.members = [Member(subscribe(projection, upcasters)) for projection in projections]
 
     @property
@@ -113,6 +112,7 @@ class Follower:
                 member.mark = standing.mark
                 failures = self._model.find_failures(member.name)
                 member.failed_before = any(failure.phase == self._phase for failure in failures)
+        self._report([member for member in self.members if member.stopped], 0)
 
     def step(self, until: int) -> bool:
         """Handle one batch of events up to `until`; False when there was nothing to do."""
@@ -181,7 +181,8 @@ class Follower:
             for member in group:
                 self._advance(member, passed)
         for member in group:
-            self._settle(member, events[:done], passed)
+            handled = done if len(group) == 1 else sum(map(member.wants, events[:done]))
+            self._settle(member, handled, passed)
         return True
 
     def _handle_singly(
@@ -246,11 +247,11 @@ class Follower:
         if member.failed_before:
             self._model.clear_failure(member.name, self._phase)
 
-    def _settle(self, member: Member, events: Sequence[RecordedEvent], passed: Mark) -> None:
+    def _settle(self, member: Member, handled: int, passed: Mark) -> None:
         """Note what a committed transaction has done."""
         member.mark = passed
         member.failed_before = False
-        member.events += sum(map(member.wants, events))
+        member.events += handled
 
     def _dispatch(self, group: Sequence[Member]) -> Dispatch:
         key = tuple(group)
@@ -272,6 +273,7 @@ class Follower:
                     position=member.mark.position,
                     head=until,
                     seconds=self.seconds,
-                    total=self._total,
+                    total=self.total,
+                    error=member.stopped,
                 )
             )

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from eskit.errors import EskitError
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
     """One projection on its way: `events` handled so far in `seconds`, up to `position`.
 
-    `total` is how many events it will have handled at `head`; None while following.
+    `total` is how many events it will have handled at `head`; None while following. `error` says
+    why it stopped, once, if it did.
     """
 
     name: str
@@ -20,6 +23,7 @@ class Progress:
     head: int
     seconds: float
     total: int | None = None
+    error: EskitError | None = None
 
     @property
     def rate(self) -> float:

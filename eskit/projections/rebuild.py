@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import eskit
 from eskit.domain.events import RecordedEvent
+from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError
 from eskit.projections.checkpoints import check_standing, last_mark
@@ -21,7 +22,7 @@ from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
 from eskit.projections.progress import ReportProgress, RunReport
-from eskit.projections.projection import EventContext, Projection
+from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
 from eskit.store.eventstore import EventStore
 
@@ -85,10 +86,10 @@ class Rebuild:
             phase="rebuild",
             limits=self._limits,
             progress=self._progress,
-            total=self._count(head) if self._progress else None,
         )
         (member,) = follower.members
         follower.start()
+        follower.total = self._count(member.mark.position, head)
         for _ in range(_ROUNDS):
             while follower.step(head):
                 pass
@@ -128,9 +129,11 @@ class Rebuild:
             return []
         return list(self._store.read_all(after=after, before=head + 1, event_types=types))
 
-    def _count(self, head: int) -> int:
+    def _count(self, after: int, head: int) -> int:
         types = self._subscription.event_types
-        return self._store.count_events(before=head + 1, event_types=types) if types else 0
+        if not types:
+            return 0
+        return self._store.count_events(after=after, before=head + 1, event_types=types)
 
     def _fail(self, error: EskitError, failure: Failure | None) -> NoReturn:
         """Remember the failure with the live model, and clear away what was built."""
@@ -145,19 +148,23 @@ def code_fingerprint(projection: Projection) -> str:
     """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
 
     Taken from the source files of the handlers, so that a changed function beside them counts.
+    Without a source file nobody can tell, and a rebuild always begins anew.
     """
-    files = {
-        Path(source)
-        for handler in projection.handlers.values()
-        if (source := inspect.getsourcefile(inspect.unwrap(handler)))
-    }
-    if projection.migrations is not None and projection.migrations.is_dir():
-        files.update(projection.migrations.glob("*.sql"))
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "
         f"{eskit.__version__} {platform.python_version()}".encode()
     )
-    for file in sorted(files):
-        if file.is_file():
-            digest.update(f"\n{file.name}\n".encode() + file.read_bytes())
-    return digest.hexdigest()
+    files = {_source_of(handler) for handler in projection.handlers.values()}
+    if projection.migrations is not None:
+        files.update(projection.migrations.glob("*.sql"))
+    for file in sorted(file for file in files if file is not None):
+        digest.update(f"\n{file.name}\n".encode() + file.read_bytes())
+    return new_id() if None in files else digest.hexdigest()
+
+
+def _source_of(handler: Handler) -> Path | None:
+    function = inspect.unwrap(handler)
+    if not inspect.isfunction(function):
+        return None  # a partial, or an object that can be called: its code may lie anywhere
+    source = inspect.getsourcefile(function)
+    return Path(source) if source and Path(source).is_file() else None

@@ -125,11 +125,14 @@ def test_a_failed_projection_leaves_the_others_following(engine_of, append, tmp_
     engine = engine_of(broken, counting(tmp_path))
     append(NoteAdded())
 
+    told = []
+
     def go_on():
-        with following(engine):
+        with following(engine, progress=told.append):
             append(Counted(key="a"))
             assert engine.wait_for("counts", 2, timeout=10)
             assert [status.state for status in engine.status()] == ["failed", "running"]
+            assert [type(p.error) for p in told if p.error] == [ProjectionFailed]
 
     with pytest.raises(ProjectionFailed, match="broken stopped before 1"):
         go_on()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit import Projection, ProjectionBusy, ProjectionFailed
+from eskit import Projection, ProjectionBusy, ProjectionFailed, RebuildNeeded
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
@@ -381,6 +382,15 @@ def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of,
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(12_000,)]
 
 
+def test_an_interrupted_rebuild_starts_over_when_a_handler_has_no_source(engine_of, counts, append):
+    counts.handlers["eskit.tests.ledger.v1.Counted"] = functools.partial(
+        counts.handlers["eskit.tests.ledger.v1.Counted"]
+    )
+    engine = interrupted(engine_of, counts, append)
+
+    assert engine.rebuild("counts").events == 12_000
+
+
 def test_an_interrupted_rebuild_starts_over_when_its_file_is_damaged(
     engine_of, counts, append, tmp_path
 ):
@@ -390,6 +400,34 @@ def test_an_interrupted_rebuild_starts_over_when_its_file_is_damaged(
     report = engine.rebuild("counts")
 
     assert report.events == 12_000
+
+
+def test_progress_of_a_resumed_rebuild_counts_what_is_left(engine_of, counts, append):
+    engine = interrupted(engine_of, counts, append)
+    told = []
+
+    engine.rebuild("counts", progress=told.append)
+
+    assert [(p.events, p.total) for p in told] == [(2_000, 2_000)]
+
+
+def test_a_runner_with_old_code_stops_when_a_newer_version_was_rebuilt(engine_of, append, counts):
+    old = engine_of(counts)
+    new = engine_of(counting(counts.migrations.parent, version=2))
+    append(*many(5))
+
+    def upgrade(progress):
+        if progress.position == 5:
+            append(*many(5))
+            new.rebuild("counts")
+
+    stop = threading.Event()
+    with pytest.raises(RebuildNeeded, match="as version 2, this process has version 1"):
+        old.run(once=False, stop=stop, progress=upgrade)
+
+    assert rows(new, "SELECT COUNT(*) FROM counts_seen") == [(10,)]
+    append(*many(1))
+    assert new.run()[0].events == 1
 
 
 def test_progress_of_a_rebuild_knows_its_total(engine_of, append, counts):

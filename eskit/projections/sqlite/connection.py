@@ -184,7 +184,7 @@ class Transactions:
             return
         if long:
             with translated(self._path):
-                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+                self._connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)")
 
     def _authorize(self, action: int, *_: str | None) -> int:
         if self._guarded and action in _ENDS_OR_WIDENS_A_TRANSACTION:
