@@ -417,7 +417,7 @@ def test_a_runner_with_old_code_stops_when_a_newer_version_was_rebuilt(engine_of
     append(*many(5))
 
     def upgrade(progress):
-        if progress.position == 5:
+        if progress.position == 5 and progress.error is None:
             append(*many(5))
             new.rebuild("counts")
 
