@@ -48,10 +48,15 @@ sys.addaudithook(_refuse_the_network)
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Every test starts in an empty folder of its own and sees no settings of the machine."""
+    """Every test starts in an empty folder of its own and sees no settings of the machine.
+
+    Commands are those of this environment, whether or not it is activated.
+    """
     for name in list(os.environ):
         if name.startswith(_OUTSIDE) or name in _TERMINAL:
             monkeypatch.delenv(name)
+    tools = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
 
 
