@@ -128,7 +128,7 @@ def format_replay(
 
 def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Line]:
     """One change a line: path, old value unless it was unset, new value."""
-    longest = max((len(change.path) for change in changes), default=0)
+    longest = min(max((len(field.name) for field in descriptor.fields), default=0), _LONGEST)
     for change in changes:
         line: list[Span] = ["       ", (change.path.ljust(longest), "key"), "  "]
         if not is_default(change.old, change.path, descriptor):
@@ -154,5 +154,7 @@ def format_state(state: dict[str, object], descriptor: Descriptor) -> Iterator[L
     )
 
 
+_LONGEST = 24
+"""Longer paths than this do not widen the column."""
 _HALF = 30
 """The widest field of which two fit on a line of 80 columns."""
