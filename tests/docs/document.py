@@ -20,7 +20,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -149,7 +148,7 @@ class _Runner:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(step.text, encoding="utf-8")
         elif step.kind == "python":
-            self._compare(step, self._execute([sys.executable, "-c", step.text]), any_output=True)
+            self._compare(step, self._execute(["python", "-c", step.text]), any_output=True)
         elif step.text.startswith("cd "):
             self._folder = (self._folder / step.text[3:].strip()).resolve()
         elif step.text.endswith("&"):
