@@ -16,6 +16,7 @@ import sys
 import sysconfig
 import threading
 import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Self, cast
@@ -50,13 +51,30 @@ def find_nats_server() -> str:
     return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerTls:
+    """The server's PEM files; with `ca` it demands certificates of that authority from clients."""
+
+    cert: Path
+    key: Path
+    ca: Path | None = None
+
+    def config(self) -> dict[str, Any]:
+        """As nats-server's configuration wants it."""
+        config = {"cert_file": str(self.cert.resolve()), "key_file": str(self.key.resolve())}
+        if self.ca is None:
+            return config
+        return {**config, "ca_file": str(self.ca.resolve()), "verify": True}
+
+
 class EmbeddedNats:
     """One nats-server with JetStream on the loopback interface.
 
     `store_dir` keeps the streams; without it they live in a temporary folder that goes with the
     server. `port` -1 is a free one. `token`, or `user` and `password`, are demanded from clients
     and are part of `url`. `max_payload` is the largest message in bytes. `log_file` keeps the
-    server's log, which otherwise goes with the temporary folder.
+    server's log, which otherwise goes with the temporary folder. `extra_config` is added to the
+    server's configuration as it is.
     """
 
     def __init__(
@@ -67,6 +85,7 @@ class EmbeddedNats:
         token: str = "",
         user: str = "",
         password: str = "",
+        tls: ServerTls | None = None,
         max_payload: int = 8 * 1024 * 1024,
         log_file: Path | str | None = None,
         server: str | None = None,
@@ -75,7 +94,10 @@ class EmbeddedNats:
         self._store_dir = Path(store_dir).resolve() if store_dir is not None else None
         self._token, self._user, self._password = token, user, password
         self._server = server
-        self._config = self._make_config(port, max_payload, log_file, extra_config or {})
+        self._config = self._make_config(port, max_payload, log_file)
+        if tls is not None:
+            self._config["tls"] = tls.config()
+        self._config.update(extra_config or {})
         self._lock = threading.Lock()
         self._watcher: subprocess.Popen[str] | None = None
         self._announced: list[Path] = []
@@ -162,7 +184,7 @@ class EmbeddedNats:
         self.stop()
 
     def _make_config(
-        self, port: int, max_payload: int, log_file: Path | str | None, extra: dict[str, Any]
+        self, port: int, max_payload: int, log_file: Path | str | None
     ) -> dict[str, Any]:
         config: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "max_payload": max_payload}
         if log_file is not None:
@@ -171,7 +193,7 @@ class EmbeddedNats:
             config["authorization"] = {"token": self._token}
         elif self._user:
             config["authorization"] = {"user": self._user, "password": self._password}
-        return {**config, **extra}
+        return config
 
     def _give_order(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         stdin, stdout = _pipes(process)
