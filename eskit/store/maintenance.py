@@ -132,6 +132,18 @@ class LockedView(StoreView, Protocol):
         """Free the value."""
         ...
 
+    def add_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are, after all that the log has.
+
+        Their claims are run like those of an append. Raises InvalidArgument for a position, a
+        version or a time that does not follow, and ClaimTaken.
+        """
+        ...
+
+    def add_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are; raises StreamNotFound for a stream without events."""
+        ...
+
 
 class Maintenance(Protocol):
     """Operations on a store as a whole."""
@@ -141,7 +153,7 @@ class Maintenance(Protocol):
         ...
 
     def lock(self) -> AbstractContextManager[LockedView]:
-        """The store with all writers waiting; what was changed is kept unless it raises."""
+        """The store with all writers waiting; what was changed is kept unless the block raises."""
         ...
 
     def erase_stream(
@@ -156,18 +168,6 @@ class Maintenance(Protocol):
 
     def scrub(self) -> None:
         """Leave nothing of what was erased in free space; raises StoreUnavailable if it cannot."""
-        ...
-
-    def restore_events(self, records: Sequence[EventRecord]) -> None:
-        """Add recorded events as they are, after all that the log has.
-
-        Their claims are run like those of an append. Raises InvalidArgument for a position, a
-        version or a time that does not follow, and ClaimTaken.
-        """
-        ...
-
-    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
-        """Add audit records as they are."""
         ...
 
     def prune_commands(self) -> int:

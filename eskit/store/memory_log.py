@@ -42,6 +42,24 @@ class MemoryLog:
         if claims is not None:
             self.changes[row[0]] = claims
 
+    def copy(self) -> MemoryLog:
+        """The same contents in containers of their own."""
+        return MemoryLog(
+            store_id=self.store_id,
+            rows=list(self.rows),
+            streams={key: list(rows) for key, rows in self.streams.items()},
+            changes=dict(self.changes),
+            claims=dict(self.claims),
+            checkpoints=dict(self.checkpoints),
+            erasures=list(self.erasures),
+        )
+
+    def restore(self, copy: MemoryLog) -> None:
+        """Go back to a copy, in the containers that readers hold."""
+        self.rows[:] = copy.rows
+        self.streams, self.changes = copy.streams, copy.changes
+        self.claims, self.erasures = copy.claims, copy.erasures
+
 
 def position_of(row: EventRow) -> int:
     """The key that a log is sorted by."""

@@ -22,27 +22,22 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MemoryView:
-    """A StoreView: what the log held when it was made."""
+    """A StoreView of a log that does not change: a copy, or one whose lock is held."""
 
     def __init__(self, log: MemoryLog) -> None:
-        """Copy the references; the log's lock is held by the caller."""
-        self._rows = list(log.rows)
-        self._changes = dict(log.changes)
-        self._claims = dict(log.claims)
-        self._checkpoints = [log.checkpoints[name] for name in sorted(log.checkpoints)]
-        self._erasures = list(log.erasures)
+        self._log = log
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""
-        return self._rows[-1][0] if self._rows else 0
+        return self._log.head_position()
 
     def count_events(self) -> int:
         """How many events the log has."""
-        return len(self._rows)
+        return len(self._log.rows)
 
     def count_streams(self) -> int:
         """How many streams have events."""
-        return len({(row[1], row[6]) for row in self._rows})
+        return len({(row[1], row[6]) for row in self._log.rows})
 
     def read_records(
         self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
@@ -50,15 +45,15 @@ class MemoryView:
         """The log in order of positions."""
         wanted = set(streams)
         return (
-            _record(row, self._changes.get(row[0]))
-            for row in self._rows
+            _record(row, self._log.changes.get(row[0]))
+            for row in self._log.rows
             if row[0] > after and (not wanted or (row[1], row[6]) in wanted)
         )
 
     def find_gaps(self) -> Iterator[VersionGap]:
         """Every place where versions are not contiguous."""
         versions: dict[tuple[str, str], int] = {}
-        for row in self._rows:
+        for row in self._log.rows:
             key = row[1], row[6]
             previous = versions.get(key, 0)
             if row[2] != previous + 1:
@@ -67,15 +62,15 @@ class MemoryView:
 
     def read_claims(self) -> Iterator[HeldClaim]:
         """All claims that are held, sorted."""
-        return (HeldClaim(*key, self._claims[key]) for key in sorted(self._claims))
+        return (HeldClaim(*key, self._log.claims[key]) for key in sorted(self._log.claims))
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
-        return self._checkpoints
+        return [self._log.checkpoints[name] for name in sorted(self._log.checkpoints)]
 
     def list_erasures(self) -> list[Erasure]:
         """The audit records, oldest first."""
-        return self._erasures
+        return list(self._log.erasures)
 
     def find_damage(self) -> Iterator[str]:
         """Nothing: there is no storage below."""
@@ -85,10 +80,6 @@ class MemoryView:
 class LockedMemoryView(MemoryView):
     """A view that changes the log, whose lock is held."""
 
-    def __init__(self, log: MemoryLog) -> None:
-        super().__init__(log)
-        self._log = log
-
     def put_claim(self, claim: HeldClaim) -> None:
         """Let the stream hold the value."""
         self._log.claims[claim[:3]] = claim.stream
@@ -96,6 +87,26 @@ class LockedMemoryView(MemoryView):
     def drop_claim(self, claim: HeldClaim) -> None:
         """Free the value."""
         self._log.claims.pop(claim[:3], None)
+
+    def add_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are, after all that the log has."""
+        log = self._log
+        for record in records:
+            check_follows(
+                record,
+                position=log.head_position(),
+                recorded_at=log.rows[-1][5] if log.rows else 0,
+                version=len(log.streams.get((record.stream, record.tenant), ())),
+            )
+            _run_claims(log.claims, record)
+            log.add(record[:9], record.claims)
+
+    def add_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are."""
+        for erasure in erasures:
+            if (erasure.stream, erasure.tenant) not in self._log.streams:
+                raise StreamNotFound(erasure.stream)
+        self._log.erasures.extend(erasures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,20 +122,20 @@ class MemoryMaintenance:
     def view(self) -> Iterator[MemoryView]:
         """The store at this moment."""
         with self.log.lock:
-            view = MemoryView(self.log)
+            view = MemoryView(self.log.copy())
         yield view
 
     @contextmanager
     def lock(self) -> Iterator[LockedMemoryView]:
         """The store with all writers waiting."""
         with self.log.lock:
-            before = dict(self.log.claims)
+            before = self.log.copy()
             try:
                 yield LockedMemoryView(self.log)
             except BaseException:
-                self.log.claims.clear()
-                self.log.claims.update(before)
+                self.log.restore(before)
                 raise
+        self.log.signal.notify()
 
     def erase_stream(
         self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
@@ -164,31 +175,6 @@ class MemoryMaintenance:
 
     def scrub(self) -> None:
         """Nothing to do: memory has no free space that outlives the process."""
-
-    def restore_events(self, records: Sequence[EventRecord]) -> None:
-        """Add recorded events as they are, all or none."""
-        with self.log.lock:
-            claims = dict(self.log.claims)
-            versions: dict[tuple[str, str], int] = {}
-            position = self.log.head_position()
-            recorded_at = self.log.rows[-1][5] if self.log.rows else 0
-            for record in records:
-                key = record.stream, record.tenant
-                version = versions.get(key, len(self.log.streams.get(key, ())))
-                check_follows(record, position=position, recorded_at=recorded_at, version=version)
-                _run_claims(claims, record)
-                position, recorded_at = record.global_position, record.recorded_at
-                versions[key] = record.version
-            for record in records:
-                self.log.add(record[:9], record.claims)
-            self.log.claims.clear()
-            self.log.claims.update(claims)
-        self.log.signal.notify()
-
-    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
-        """Add audit records as they are."""
-        with self.log.lock:
-            self.log.erasures.extend(erasures)
 
     def prune_commands(self) -> int:
         """Forget the commands whose time to live is over."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +10,7 @@ from uuid import uuid4
 from eskit.errors import StoreNotRecognised, TargetExists
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
+from eskit.store.publishing import publish, remove_store_files
 from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.view import SqliteView
@@ -53,27 +53,6 @@ def back_up(
         head=head,
         bytes=target.stat().st_size,
     )
-
-
-def remove_store_files(path: Path) -> None:
-    """Remove a store that was never finished, with what lies beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def publish(partial: Path, target: Path) -> None:
-    """Give a finished file its name, for good: also after the power went."""
-    _sync(partial)
-    partial.rename(target)
-    _sync(target.absolute().parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _report(progress: ReportProgress) -> Callable[[int, int, int], None]:

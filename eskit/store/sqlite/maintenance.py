@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from eskit.store.maintenance import BackupReport, Erasure, EventRecord
+from eskit.store.maintenance import BackupReport, Erasure
 from eskit.store.progress import ReportProgress
 from eskit.store.settings import Clock
 from eskit.store.sqlite.backup import back_up
@@ -16,8 +16,7 @@ from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
-from eskit.store.sqlite.restoring import add_erasures, add_events
-from eskit.store.sqlite.view import SqliteView
+from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +43,10 @@ class SqliteMaintenance:
             yield view
 
     @contextmanager
-    def lock(self) -> Iterator[SqliteView]:
+    def lock(self) -> Iterator[LockedSqliteView]:
         """The store with all writers waiting: one write transaction."""
         with self._write() as connection:
-            yield SqliteView(connection, self.url)
+            yield LockedSqliteView(connection, self.url)
 
     def erase_stream(
         self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
@@ -62,16 +61,6 @@ class SqliteMaintenance:
         """Write the file anew, so that nothing is left in free space or in the WAL."""
         with translated(self.url):
             scrub(self.path, self.url, timeout=self.busy_timeout)
-
-    def restore_events(self, records: Sequence[EventRecord]) -> None:
-        """Add recorded events as they are."""
-        with self._write() as connection:
-            add_events(connection, records)
-
-    def restore_erasures(self, erasures: Sequence[Erasure]) -> None:
-        """Add audit records as they are."""
-        with self._write() as connection:
-            add_erasures(connection, erasures)
 
     def prune_commands(self) -> int:
         """Forget the commands whose time to live is over."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from eskit.domain.streams import category_of
+from eskit.errors import StreamNotFound
 from eskit.store.maintenance import Erasure, EventRecord
 from eskit.store.restoring import changed_claims, check_follows
 from eskit.store.sqlite.appender import find_claim
@@ -50,7 +51,9 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
 def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) -> None:
     """Add audit records, inside an open write transaction."""
     for erasure in erasures:
-        stream_id, _ = _stream(connection, erasure.stream, erasure.tenant)
+        stream_id, version = _stream(connection, erasure.stream, erasure.tenant)
+        if not version:
+            raise StreamNotFound(erasure.stream)
         erased_at = (erasure.erased_at - _EPOCH) // timedelta(microseconds=1)
         row = (
             stream_id,

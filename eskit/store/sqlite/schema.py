@@ -34,8 +34,9 @@ def create_schema(connection: sqlite3.Connection, url: str, timeout: float) -> N
     begin_immediate(connection, url, timeout)
     try:
         if is_empty(connection):
-            for file in _migration_files():
-                _run(connection, file)
+            for version in range(1, current_version() + 1):
+                for statement in migration_statements(version):
+                    connection.execute(statement)
             connection.execute(
                 "INSERT INTO store (key, value) VALUES ('store_id', ?)", (str(uuid4()),)
             )
@@ -48,6 +49,16 @@ def create_schema(connection: sqlite3.Connection, url: str, timeout: float) -> N
 
 def check_schema(connection: sqlite3.Connection, url: str) -> None:
     """Raise StoreNotRecognised, SchemaOutdated or SchemaTooNew unless the file fits this code."""
+    version = read_version(connection, url)
+    if version < current_version():
+        raise SchemaOutdated(
+            f"{url} has schema version {version}, this eskit needs {current_version()}",
+            hint="Run: eskit store migrate",
+        )
+
+
+def read_version(connection: sqlite3.Connection, url: str) -> int:
+    """The schema version of a store; raises StoreNotRecognised or SchemaTooNew."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreNotRecognised(
             f"{url} is not an eskit store", hint="Check the path of the store."
@@ -58,11 +69,12 @@ def check_schema(connection: sqlite3.Connection, url: str) -> None:
             f"{url} has schema version {version}, this eskit knows {current_version()}",
             hint="Upgrade eskit: pip install --upgrade eskit",
         )
-    if version < current_version():
-        raise SchemaOutdated(
-            f"{url} has schema version {version}, this eskit needs {current_version()}",
-            hint="Run: eskit store migrate",
-        )
+    return version
+
+
+def migration_statements(version: int) -> Iterator[str]:
+    """What brings a store from the schema before to `version`."""
+    return _statements(_migration_files()[version - 1].read_text(encoding="utf-8"))
 
 
 def read_store_id(connection: sqlite3.Connection, url: str) -> str:
@@ -75,11 +87,6 @@ def read_store_id(connection: sqlite3.Connection, url: str) -> str:
 
 def _migration_files() -> list[Path]:
     return sorted(_MIGRATIONS.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-
-
-def _run(connection: sqlite3.Connection, file: Path) -> None:
-    for statement in _statements(file.read_text(encoding="utf-8")):
-        connection.execute(statement)
 
 
 def _statements(script: str) -> Iterator[str]:

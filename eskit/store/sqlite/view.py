@@ -12,6 +12,7 @@ from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import Erasure, EventRecord, HeldClaim, VersionGap
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.restoring import add_erasures, add_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
@@ -92,6 +93,22 @@ class SqliteView:
         for table, rowid, parent, _ in self._run("PRAGMA foreign_key_check"):
             yield f"row {rowid} of {table} refers to a row of {parent} that is not there"
 
+    def _number(self, name: str) -> int:
+        return next((int(number) for (number,) in self._rows(name)), 0)
+
+    def _rows(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        return self._run(query(name), *parameters)
+
+    def _run(self, statement: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+        with translated(self._url):
+            cursor = self._connection.execute(statement, parameters)
+            while page := cursor.fetchmany(_PAGE):
+                yield from page
+
+
+class LockedSqliteView(SqliteView):
+    """A LockedView: its transaction holds the write lock."""
+
     def put_claim(self, claim: HeldClaim) -> None:
         """Let the stream hold the value."""
         with translated(self._url):
@@ -105,17 +122,15 @@ class SqliteView:
             parameters = (claim.tenant, claim.index_name, claim.value)
             self._connection.execute(query("delete_claim"), parameters)
 
-    def _number(self, name: str) -> int:
-        return next((int(number) for (number,) in self._rows(name)), 0)
-
-    def _rows(self, name: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
-        return self._run(query(name), *parameters)
-
-    def _run(self, statement: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
+    def add_events(self, records: Sequence[EventRecord]) -> None:
+        """Add recorded events as they are, after all that the log has."""
         with translated(self._url):
-            cursor = self._connection.execute(statement, parameters)
-            while page := cursor.fetchmany(_PAGE):
-                yield from page
+            add_events(self._connection, records)
+
+    def add_erasures(self, erasures: Sequence[Erasure]) -> None:
+        """Add audit records as they are."""
+        with translated(self._url):
+            add_erasures(self._connection, erasures)
 
 
 def _time(microseconds: int) -> datetime:

@@ -1,0 +1,148 @@
+"""Claims compared with the log that they come from, and put right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Literal
+
+from eskit.errors import StoreUnavailable
+from eskit.store.eventstore import EventStore
+from eskit.store.maintenance import HeldClaim, StoreView
+from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.sqlite.claim_ledger import ClaimLedger
+
+_REPORT_EVERY = 1000
+_MOST_LISTED = 1000
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimDifference:
+    """A value that is held otherwise than the log says; an empty stream stands for none."""
+
+    kind: Literal["missing", "extra", "owner"]
+    tenant: str
+    index: str
+    value: str
+    expected: str
+    found: str
+
+    @property
+    def text(self) -> str:
+        """The difference as a sentence."""
+        expected = f"held by {self.expected}" if self.expected else "free"
+        found = f"held by {self.found}" if self.found else "free"
+        return f"{self.index} {self.value!r} is {found}; by the log it is {expected}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimsReport:
+    """Claims against the log: how many the log gives, and the first of the differences."""
+
+    claims: int
+    count: int
+    differences: tuple[ClaimDifference, ...]
+
+
+def check_claims(store: EventStore, *, progress: ReportProgress = no_progress) -> ClaimsReport:
+    """Compare the claims of a store with those that its log gives; nothing is changed."""
+    with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
+        _follow(ledger, view, progress)
+        return _compare(ledger, view)
+
+
+def rebuild_claims(store: EventStore, *, progress: ReportProgress = no_progress) -> ClaimsReport:
+    """Make the claims of a store what its log gives; the report says what was changed.
+
+    Most of the log is read before writers have to wait. Raises ClaimTaken when the log itself
+    gives one value to two streams.
+    """
+    for _ in range(_ATTEMPTS):
+        with closing(ClaimLedger()) as ledger:
+            with store.maintenance.view() as view:
+                head = _follow(ledger, view, progress)
+                erasures = view.list_erasures()
+            with store.maintenance.lock() as locked:
+                if locked.list_erasures() != erasures:
+                    continue  # what was read of the erased stream no longer counts
+                _follow(ledger, locked, progress, after=head)
+                report = _compare(ledger, locked)
+                for claim in ledger.corrections():
+                    if claim.stream:
+                        locked.put_claim(claim)
+                    else:
+                        locked.drop_claim(claim)
+                return report
+    raise StoreUnavailable(
+        "Streams were erased again and again while claims were rebuilt",
+        hint="Try again when that has ended.",
+    )
+
+
+def find_differences(
+    expected: Iterator[HeldClaim], found: Iterator[HeldClaim]
+) -> Iterator[ClaimDifference]:
+    """Merge two sorted sequences of claims and give what differs."""
+    want, have = next(expected, None), next(found, None)
+    while want is not None or have is not None:
+        if want is not None and (have is None or want[:3] < have[:3]):
+            yield _difference("missing", want, expected=want.stream)
+            want = next(expected, None)
+        elif have is not None and (want is None or have[:3] < want[:3]):
+            yield _difference("extra", have, found=have.stream)
+            have = next(found, None)
+        elif want is not None and have is not None:
+            if want.stream != have.stream:
+                yield _difference("owner", want, expected=want.stream, found=have.stream)
+            want, have = next(expected, None), next(found, None)
+
+
+def _difference(
+    kind: Literal["missing", "extra", "owner"],
+    claim: HeldClaim,
+    *,
+    expected: str = "",
+    found: str = "",
+) -> ClaimDifference:
+    return ClaimDifference(
+        kind=kind,
+        tenant=claim.tenant,
+        index=claim.index_name,
+        value=claim.value,
+        expected=expected,
+        found=found,
+    )
+
+
+def _follow(
+    ledger: ClaimLedger, view: StoreView, progress: ReportProgress, *, after: int = 0
+) -> int:
+    head = view.head_position()
+    for number, record in enumerate(view.read_records(after=after)):
+        ledger.add(record)
+        if number % _REPORT_EVERY == 0:
+            progress(Progress(name="claims", done=record.global_position, total=head))
+    progress(Progress(name="claims", done=head, total=head))
+    return head
+
+
+def _compare(ledger: ClaimLedger, view: StoreView) -> ClaimsReport:
+    claims = count = 0
+    listed: list[ClaimDifference] = []
+
+    def counted(held: Iterator[HeldClaim]) -> Iterator[HeldClaim]:
+        nonlocal claims
+        for claim in held:
+            claims += 1
+            yield claim
+
+    for difference in find_differences(counted(ledger.read_claims()), view.read_claims()):
+        count += 1
+        ledger.note(
+            HeldClaim(difference.tenant, difference.index, difference.value, difference.expected)
+        )
+        if len(listed) < _MOST_LISTED:
+            listed.append(difference)
+    return ClaimsReport(claims=claims, count=count, differences=tuple(listed))

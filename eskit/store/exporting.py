@@ -1,0 +1,195 @@
+"""The log as JSON Lines, streamed to a file that gets its name when it is complete."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from eskit.errors import ExportInvalid, StoreUnavailable, StreamNotFound, TargetExists
+from eskit.store.eventstore import EventStore
+from eskit.store.export_format import (
+    Footer,
+    Header,
+    decode_line,
+    encode_erasure,
+    encode_event,
+    encode_footer,
+    encode_header,
+)
+from eskit.store.maintenance import Erasure, EventRecord, StoreView
+from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.publishing import publish
+
+_REPORT_EVERY = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportReport:
+    """A finished export; `resumed_after` is where an interrupted one had come to."""
+
+    path: Path
+    events: int
+    erasures: int
+    head: int
+    bytes: int
+    sha256: str
+    resumed_after: int = 0
+
+
+def export_log(
+    store: EventStore,
+    target: Path,
+    *,
+    streams: Sequence[str] = (),
+    tenant: str = "",
+    progress: ReportProgress = no_progress,
+) -> ExportReport:
+    """Write the log, or some streams of a tenant, as it is at one moment.
+
+    What is called `target` is complete: until then the file is called ``<target>.partial``, and
+    an export of the same store and streams that was interrupted goes on from it. Raises
+    TargetExists, StreamNotFound, and StoreUnavailable when the file cannot be written.
+    """
+    if target.exists():
+        raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
+    for stream in streams:
+        if not store.stream_version(stream, tenant):
+            raise StreamNotFound(stream, hint="See what there is: eskit stream list")
+    partial = target.with_name(f"{target.name}.partial")
+    wanted = tuple((stream, tenant) for stream in sorted(set(streams)))
+    try:
+        with store.maintenance.view() as view:
+            export = _Export(store.store_id, view, wanted, progress)
+            with partial.open("r+b" if partial.exists() else "x+b") as file:
+                report = export.write(file, target)
+        publish(partial, target)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{partial} cannot be written: {error.strerror or error}",
+            hint="Put that right and export again: it goes on where it stopped.",
+        ) from error
+    return report
+
+
+class _Export:
+    """One run, on one view of the store."""
+
+    def __init__(
+        self,
+        store_id: str,
+        view: StoreView,
+        streams: tuple[tuple[str, str], ...],
+        progress: ReportProgress,
+    ) -> None:
+        self._view = view
+        self._streams = streams
+        self._progress = progress
+        self._header = Header(store_id=store_id, head=view.head_position(), streams=streams)
+        self._erasures = [e for e in view.list_erasures() if self._wants(e)]
+        self._hash = hashlib.sha256()
+        self._events = 0
+
+    def write(self, file: BinaryIO, target: Path) -> ExportReport:
+        """Write what the file does not have yet, then the footer."""
+        resumed_after = self._resume(file)
+        if not resumed_after:
+            self._start(file)
+        for record in self._view.read_records(after=resumed_after, streams=self._streams):
+            if record.global_position > self._header.head:
+                break
+            self._put(file, encode_event(record))
+            self._events += 1
+            if self._events % _REPORT_EVERY == 0:
+                self._report(record.global_position)
+        self._report(self._header.head)
+        footer = Footer(
+            events=self._events, erasures=len(self._erasures), sha256=self._hash.hexdigest()
+        )
+        file.write(encode_footer(footer))
+        file.flush()
+        return ExportReport(
+            path=target,
+            events=footer.events,
+            erasures=footer.erasures,
+            head=self._header.head,
+            bytes=file.tell(),
+            sha256=footer.sha256,
+            resumed_after=resumed_after,
+        )
+
+    def _start(self, file: BinaryIO) -> None:
+        file.seek(0)
+        file.truncate()
+        self._hash = hashlib.sha256()
+        self._events = 0
+        self._put(file, encode_header(self._header))
+        for erasure in self._erasures:
+            self._put(file, encode_erasure(erasure))
+
+    def _resume(self, file: BinaryIO) -> int:
+        """Go to the end of what an interrupted export of the same has written.
+
+        Returns the position of its last event that is still what the store has; 0 to start anew.
+        """
+        lines = _complete_lines(file)
+        try:
+            header = decode_line(next(lines, b""), 1)
+            if not isinstance(header, Header) or not self._continues(header):
+                return 0
+            self._hash.update(encode_header(header))
+            for erasure in self._erasures:
+                line = encode_erasure(erasure)
+                if next(lines, b"") != line:
+                    return 0  # a stream was erased since: what was written must not survive it
+                self._hash.update(line)
+            last = self._skip_events(file, lines, len(encode_header(header)))
+        except ExportInvalid:
+            return 0
+        self._header = header
+        return last
+
+    def _continues(self, header: Header) -> bool:
+        return (header.store_id, header.streams) == (self._header.store_id, self._streams) and (
+            header.head <= self._header.head
+        )
+
+    def _skip_events(self, file: BinaryIO, lines: Iterator[bytes], size: int) -> int:
+        """Pass over the events that are written; what comes after the last one is cut off."""
+        size += sum(len(encode_erasure(erasure)) for erasure in self._erasures)
+        last: EventRecord | None = None
+        for number, line in enumerate(lines, start=2 + len(self._erasures)):
+            record = decode_line(line, number)
+            if not isinstance(record, EventRecord):
+                break  # the footer of an export that was stopped before it got its name
+            self._hash.update(line)
+            self._events += 1
+            size += len(line)
+            last = record
+        file.seek(size)
+        file.truncate()
+        if last is None or last != self._stored(last.global_position):
+            return 0
+        return last.global_position
+
+    def _stored(self, position: int) -> EventRecord | None:
+        return next(self._view.read_records(after=position - 1), None)
+
+    def _wants(self, erasure: Erasure) -> bool:
+        return not self._streams or (erasure.stream, erasure.tenant) in self._streams
+
+    def _put(self, file: BinaryIO, line: bytes) -> None:
+        self._hash.update(line)
+        file.write(line)
+
+    def _report(self, position: int) -> None:
+        self._progress(Progress(name="export", done=position, total=self._header.head))
+
+
+def _complete_lines(file: BinaryIO) -> Iterator[bytes]:
+    """The lines from the start; one that was cut off in the middle is left out."""
+    file.seek(0, os.SEEK_SET)
+    return (line for line in iter(file.readline, b"") if line.endswith(b"\n"))

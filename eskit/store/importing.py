@@ -1,0 +1,230 @@
+"""An exported log back into a store: a new one, or one that holds nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+from eskit.errors import (
+    ClaimTaken,
+    ExportInvalid,
+    InvalidArgument,
+    SchemaOutdated,
+    SchemaTooNew,
+    StoreNotRecognised,
+    StoreUnavailable,
+    StreamNotFound,
+    TargetExists,
+)
+from eskit.store.eventstore import EventStore
+from eskit.store.export_format import Footer, Header, decode_line
+from eskit.store.maintenance import Erasure, EventRecord, LockedView, StoreView
+from eskit.store.open import open_store, sqlite_path
+from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.publishing import publish, remove_store_files
+
+_BATCH = 1000
+_AGAIN = "Export the log again: eskit store export FILE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportReport:
+    """A finished import; `origin` is the id of the store that was exported."""
+
+    url: str
+    store_id: str
+    origin: str
+    events: int
+    erasures: int
+    head: int
+    resumed_after: int = 0
+
+
+def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress) -> ImportReport:
+    """Make the store at `url` what was exported: positions, versions, ids and times are kept.
+
+    A file that does not exist yet gets its name when all is in it and agrees with the counts and
+    the checksum of the export; one that was interrupted is gone on with. A store that exists must
+    hold nothing, and is filled in one transaction. The store has an id of its own, so that a
+    checkpoint of the original is not taken for one of the copy. Raises ExportInvalid,
+    TargetExists, StoreUnavailable.
+    """
+    try:
+        with source.open("rb") as file:
+            if url.startswith("sqlite:") and not sqlite_path(url).exists():
+                return _into_new_file(_Export(file, progress), url)
+            return _into_empty_store(_Export(file, progress), url)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{source} cannot be read: {error.strerror or error}",
+            hint="Check the path of the export.",
+        ) from error
+
+
+def _into_empty_store(export: _Export, url: str) -> ImportReport:
+    with open_store(url, create=False) as store, store.maintenance.lock() as locked:
+        if locked.head_position() or locked.list_checkpoints():
+            raise TargetExists(
+                f"{url} already holds {locked.count_events():,} events",
+                hint="Import into a new store: eskit --store URL store import FILE",
+            )
+        for batch in export.batches():
+            _add_events(locked, batch)
+        _add_erasures(locked, export.erasures)
+        return export.report(store, locked, url)
+
+
+def _into_new_file(export: _Export, url: str) -> ImportReport:
+    target = sqlite_path(url)
+    partial = target.with_name(f"{target.name}.partial")
+    partial_url = f"sqlite:///{partial.as_posix()}"
+    try:
+        resumed_after = _resume(export, partial, partial_url)
+        with open_store(partial_url) as store:
+            for batch in export.batches():
+                with store.maintenance.lock() as locked:
+                    _add_events(locked, batch)
+            with store.maintenance.lock() as locked:
+                if not locked.list_erasures():
+                    _add_erasures(locked, export.erasures)
+            with store.maintenance.view() as view:
+                report = export.report(store, view, url, resumed_after=resumed_after)
+    except ExportInvalid:
+        remove_store_files(partial)
+        raise
+    if target.exists():
+        raise TargetExists(f"{url} was created by somebody else meanwhile", hint="Look at it.")
+    publish(partial, target)
+    return report
+
+
+def _resume(export: _Export, partial: Path, url: str) -> int:
+    """Pass over the events that an interrupted import of the same export has brought in.
+
+    Returns the position of the last one. What is left of any other import is removed.
+    """
+    if not partial.exists():
+        return 0
+    try:
+        with open_store(url) as store, store.maintenance.view() as view:
+            position = view.head_position()
+            same = all(record == export.next_event() for record in view.read_records())
+    except (SchemaOutdated, SchemaTooNew, StoreNotRecognised):
+        same = False
+    if not same:
+        remove_store_files(partial)
+        export.rewind()
+        return 0
+    return position
+
+
+class _Export:
+    """An export that is read once, from its header to its footer."""
+
+    def __init__(self, file: BinaryIO, progress: ReportProgress) -> None:
+        self._file = file
+        self._progress = progress
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Start again with the header."""
+        self._file.seek(0)
+        self._number = self._events = 0
+        self._hash = hashlib.sha256()
+        self._footer: Footer | None = None
+        self._previous = self._hash.digest()
+        self.erasures: list[Erasure] = []
+        header = self._next_line()
+        if not isinstance(header, Header):
+            raise ExportInvalid("The file does not begin like an export", hint=_AGAIN)
+        self.header = header
+
+    def next_event(self) -> EventRecord | None:
+        """The next event; None at the footer, which must agree with what came before it."""
+        while self._footer is None:
+            line = self._next_line()
+            if isinstance(line, EventRecord):
+                self._events += 1
+                return line
+            if isinstance(line, Erasure) and not self._events:
+                self.erasures.append(line)
+            elif isinstance(line, Footer):
+                self._finish(line)
+            else:
+                raise ExportInvalid(f"Line {self._number} is out of place", hint=_AGAIN)
+        return None
+
+    def batches(self) -> Iterator[list[EventRecord]]:
+        """The events that are left, some at a time."""
+        while batch := list(islice(self._events_left(), _BATCH)):
+            yield batch
+            position = batch[-1].global_position
+            self._progress(Progress(name="import", done=position, total=self.header.head))
+
+    def _events_left(self) -> Iterator[EventRecord]:
+        while event := self.next_event():
+            yield event
+
+    def report(
+        self, store: EventStore, view: StoreView, url: str, *, resumed_after: int = 0
+    ) -> ImportReport:
+        """What was imported; StoreNotRecognised if the store does not hold just that."""
+        if view.count_events() != self._events:
+            raise StoreNotRecognised(
+                f"{view.count_events():,} events were stored of {self._events:,}",
+                hint="Check the disk, remove what was imported, and import again.",
+            )
+        return ImportReport(
+            url=url,
+            store_id=store.store_id,
+            origin=self.header.store_id,
+            events=self._events,
+            erasures=len(self.erasures),
+            head=self.header.head,
+            resumed_after=resumed_after,
+        )
+
+    def _next_line(self) -> Header | Erasure | EventRecord | Footer:
+        line = self._file.readline()
+        self._number += 1
+        if not line.endswith(b"\n"):
+            raise ExportInvalid(
+                f"The export ends at line {self._number}, without its footer", hint=_AGAIN
+            )
+        self._previous = self._hash.digest()
+        self._hash.update(line)
+        return decode_line(line, self._number)
+
+    def _finish(self, footer: Footer) -> None:
+        if footer.sha256 != self._previous.hex():
+            raise ExportInvalid("The export was altered: its checksum differs", hint=_AGAIN)
+        if (footer.events, footer.erasures) != (self._events, len(self.erasures)):
+            raise ExportInvalid(
+                f"The export has {self._events:,} events, its footer says {footer.events:,}",
+                hint=_AGAIN,
+            )
+        if self._file.read(1):
+            raise ExportInvalid("Something follows the footer of the export", hint=_AGAIN)
+        self._footer = footer
+
+
+def _add_events(locked: LockedView, batch: list[EventRecord]) -> None:
+    try:
+        locked.add_events(batch)
+    except (InvalidArgument, ClaimTaken) as error:
+        raise ExportInvalid(
+            f"The export contradicts itself: {error.message}", hint=_AGAIN
+        ) from error
+
+
+def _add_erasures(locked: LockedView, erasures: list[Erasure]) -> None:
+    try:
+        locked.add_erasures(erasures)
+    except StreamNotFound as error:
+        raise ExportInvalid(
+            f"The export contradicts itself: {error.message}", hint=_AGAIN
+        ) from error

@@ -1,0 +1,345 @@
+"""Whether a store is whole: one pass over the log, and everything that must agree with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from uuid import UUID
+
+from google.protobuf.message import DecodeError, Message
+
+from eskit.domain.events import Metadata, is_erased
+from eskit.domain.messages import message_class
+from eskit.errors import ClaimTaken, UnknownEventType
+from eskit.store.claims import find_differences
+from eskit.store.eventstore import Checkpoint, EventStore
+from eskit.store.findings import Finding, Findings, Severity, Verdict
+from eskit.store.maintenance import EventRecord, StoreView
+from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.sqlite.claim_ledger import ClaimLedger
+
+_REPORT_EVERY = 1000
+_ID_BYTES = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """What was checked, and what was found.
+
+    `decoded`, `undecoded` and `erased` add up to the payloads that were read: those that parse,
+    those of types that no loaded module defines or that do not parse, and the erased ones.
+    `findings` holds the first of each code, `found` counts all.
+    """
+
+    verdict: Verdict
+    findings: tuple[Finding, ...]
+    found: int
+    events: int
+    streams: int
+    event_types: int
+    decoded: int
+    undecoded: int
+    erased: int
+    claims: int
+    checkpoints: int
+    erasures: int
+    seconds: float
+
+
+def verify(
+    store: EventStore,
+    *,
+    checkpoints: Sequence[Checkpoint] = (),
+    progress: ReportProgress = no_progress,
+) -> Verification:
+    """Check a store as it is at one moment; writers go on meanwhile.
+
+    `checkpoints` are those kept elsewhere, in read models, to be compared with the log as well.
+    Payloads are decoded with the message classes that are loaded.
+    """
+    started = time.monotonic()
+    with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
+        check = _Check(store.store_id, view, ledger, progress)
+        check.storage()
+        check.log()
+        check.versions()
+        check.unknown_types()
+        check.claims()
+        check.checkpoints(checkpoints)
+        return Verification(
+            verdict=check.findings.verdict,
+            findings=check.findings.kept,
+            found=check.findings.count,
+            events=check.events,
+            streams=check.streams,
+            event_types=len(check.types),
+            decoded=check.decoded,
+            undecoded=check.undecoded,
+            erased=check.erased,
+            claims=check.claims_held,
+            checkpoints=check.checkpoints_seen,
+            erasures=check.erasures_seen,
+            seconds=time.monotonic() - started,
+        )
+
+
+@dataclass(slots=True)
+class _UnknownType:
+    """The events of a type that nobody loaded."""
+
+    first: EventRecord
+    count: int = 0
+
+
+class _Check:
+    """The steps of one verification."""
+
+    def __init__(
+        self, store_id: str, view: StoreView, ledger: ClaimLedger, progress: ReportProgress
+    ) -> None:
+        self._store_id = store_id
+        self._view = view
+        self._ledger = ledger
+        self._progress = progress
+        self._parsers: dict[str, Callable[[bytes], Message] | None] = {}
+        self._unknown: dict[str, _UnknownType] = {}
+        self._erased_up_to: dict[tuple[str, str], int] = {}
+        self._log_was_read = False
+        self.findings = Findings()
+        self.types: set[str] = set()
+        self.events = self.streams = self.decoded = self.undecoded = self.erased = 0
+        self.claims_held = self.checkpoints_seen = self.erasures_seen = 0
+
+    def storage(self) -> None:
+        """The store's own checks below events."""
+        self._progress(Progress(name="storage", done=0, total=1))
+        with self.findings.reading("The file"):
+            for problem in self._view.find_damage():
+                self._found("error", "STORAGE_DAMAGED", problem, hint="Restore it from a backup.")
+        self._progress(Progress(name="storage", done=1, total=1))
+
+    def log(self) -> None:
+        """Every event once, in order."""
+        with self.findings.reading("The log"):
+            for erasure in self._view.list_erasures():
+                self.erasures_seen += 1
+                key = erasure.stream, erasure.tenant
+                self._erased_up_to[key] = max(erasure.version, self._erased_up_to.get(key, 0))
+            head = self._view.head_position()
+            position = recorded_at = 0
+            for record in self._view.read_records():
+                self._check_order(record, position, recorded_at)
+                self._check_record(record)
+                position, recorded_at = record.global_position, record.recorded_at
+                self.events += 1
+                if self.events % _REPORT_EVERY == 0:
+                    self._progress(Progress(name="log", done=position, total=head))
+            self._progress(Progress(name="log", done=head, total=head))
+            missing = self._view.count_events() - self.events
+            if missing:
+                self._found("error", "EVENTS_UNREADABLE", f"{missing:,} events cannot be read")
+            self._log_was_read = True
+
+    def versions(self) -> None:
+        """The versions of every stream."""
+        with self.findings.reading("The index of streams"):
+            self.streams = self._view.count_streams()
+            for gap in self._view.find_gaps():
+                message = (
+                    f"Version {gap.version} of {gap.stream} follows version {gap.previous}"
+                    if gap.version != gap.previous + 1
+                    else f"Version {gap.version} of {gap.stream} comes before the one it follows"
+                )
+                self.findings.add(
+                    Finding(
+                        severity="error",
+                        code="VERSIONS_NOT_CONTIGUOUS",
+                        message=message,
+                        hint="Events are missing or were moved: restore the store from a backup.",
+                        position=gap.global_position,
+                        stream=gap.stream,
+                        tenant=gap.tenant,
+                    )
+                )
+
+    def unknown_types(self) -> None:
+        """The types without a class, once each."""
+        for event_type, unknown in sorted(self._unknown.items()):
+            self._at(
+                unknown.first,
+                "unknown",
+                "UNKNOWN_EVENT_TYPE",
+                f"{unknown.count:,} events of type {event_type} have no message class",
+                hint="Run it in the project whose code defines the type, or run: eskit gen",
+            )
+
+    def claims(self) -> None:
+        """Claims against what the log gives; left out if the log could not be read."""
+        if not self._log_was_read:
+            message = "Claims were not compared, because the log could not be read"
+            self._found("unknown", "NOT_READ", message)
+            return
+        with self.findings.reading("The claims"):
+            for difference in find_differences(
+                self._ledger.read_claims(), self._view.read_claims()
+            ):
+                self.findings.add(
+                    Finding(
+                        severity="error",
+                        code="CLAIMS_DIFFER",
+                        message=difference.text,
+                        hint="Put them right: eskit claim rebuild",
+                        stream=difference.expected or difference.found,
+                        tenant=difference.tenant,
+                    )
+                )
+            self.claims_held = sum(1 for _ in self._view.read_claims())
+
+    def checkpoints(self, others: Sequence[Checkpoint]) -> None:
+        """Checkpoints against the events they name."""
+        with self.findings.reading("The checkpoints"):
+            for checkpoint in [*self._view.list_checkpoints(), *others]:
+                self.checkpoints_seen += 1
+                self._check_checkpoint(checkpoint)
+
+    def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
+        name, position = checkpoint.name, checkpoint.position
+        head = self._view.head_position()
+        if checkpoint.store_id not in {"", self._store_id}:
+            self._found(
+                "warning",
+                "CHECKPOINT_OF_ANOTHER_STORE",
+                f"Checkpoint {name!r} was taken from store {checkpoint.store_id}",
+                hint=f"This store is a copy or a restored backup. Rebuild {name} from it.",
+            )
+        elif position > head:
+            self._found(
+                "error",
+                "CHECKPOINT_PAST_HEAD",
+                f"Checkpoint {name!r} is at {position:,}, the log ends at {head:,}",
+                hint="The log has lost events that were there: restore it from a newer backup.",
+                position=position,
+            )
+        elif position and checkpoint.event_id not in {"", self._event_id(position)}:
+            self._found(
+                "error",
+                "CHECKPOINT_EVENT_DIFFERS",
+                f"Checkpoint {name!r} passed event {checkpoint.event_id} at {position:,}, "
+                "which is not the event there",
+                hint="The log was exchanged or has lost events: restore it from a backup.",
+                position=position,
+            )
+
+    def _event_id(self, position: int) -> str:
+        for record in self._view.read_records(after=position - 1):
+            return str(UUID(bytes=record.event_id)) if record.global_position == position else ""
+        return ""
+
+    def _check_order(self, record: EventRecord, position: int, recorded_at: int) -> None:
+        if record.global_position <= position:
+            message = f"Position {record.global_position} comes after {position}"
+            self._at(record, "error", "POSITIONS_NOT_IN_ORDER", message)
+        if record.recorded_at < recorded_at:
+            message = f"The event at {record.global_position} is older than the one before it"
+            self._at(record, "error", "TIME_GOES_BACKWARDS", message)
+
+    def _check_record(self, record: EventRecord) -> None:
+        self.types.add(record.event_type)
+        self._check_metadata(record)
+        if is_erased(record.metadata):
+            self._check_erased(record)
+        else:
+            self._check_payload(record)
+            if record.version <= self._erased_up_to.get((record.stream, record.tenant), 0):
+                message = f"Version {record.version} of {record.stream} should be erased"
+                self._at(
+                    record,
+                    "error",
+                    "ERASURE_INCOMPLETE",
+                    message,
+                    hint=f"Erase it again: eskit stream erase {record.stream} --reason …",
+                )
+        self._check_claims(record)
+
+    def _check_metadata(self, record: EventRecord) -> None:
+        try:
+            valid = len(record.event_id) == _ID_BYTES
+            Metadata.from_json(record.metadata)
+        except (ValueError, TypeError, AttributeError):
+            valid = False
+        if not valid:
+            message = f"Id or metadata of the event at {record.global_position} cannot be read"
+            self._at(record, "error", "METADATA_DAMAGED", message)
+
+    def _check_payload(self, record: EventRecord) -> None:
+        parse = self._parser(record)
+        if parse is None:
+            self.undecoded += 1
+            self._unknown[record.event_type].count += 1
+            return
+        try:
+            parse(record.data)
+        except (DecodeError, TypeError, ValueError) as error:
+            self.undecoded += 1
+            self._at(
+                record,
+                "error",
+                "PAYLOAD_DAMAGED",
+                f"The payload at {record.global_position} is no {record.event_type}: {error}",
+                hint=f"See it: eskit stream read {record.stream}",
+            )
+        else:
+            self.decoded += 1
+
+    def _parser(self, record: EventRecord) -> Callable[[bytes], Message] | None:
+        event_type = record.event_type
+        if event_type not in self._parsers:
+            try:
+                self._parsers[event_type] = message_class(event_type).FromString
+            except UnknownEventType:
+                self._parsers[event_type] = None
+                self._unknown[event_type] = _UnknownType(record)
+        return self._parsers[event_type]
+
+    def _check_erased(self, record: EventRecord) -> None:
+        self.erased += 1
+        if record.data or record.claims is not None:
+            message = f"Version {record.version} of {record.stream} is erased in part only"
+            self._at(record, "error", "ERASURE_INCOMPLETE", message)
+        if record.version > self._erased_up_to.get((record.stream, record.tenant), 0):
+            message = f"Nobody recorded that version {record.version} of {record.stream} was erased"
+            self._at(record, "error", "ERASURE_UNRECORDED", message)
+
+    def _check_claims(self, record: EventRecord) -> None:
+        try:
+            self._ledger.add(record)
+        except ClaimTaken as error:
+            message = f"The log gives one value to two streams: {error.message}"
+            self._at(record, "error", "CLAIMS_CONFLICT", message)
+        except (ValueError, TypeError):
+            message = f"The claims of the event at {record.global_position} cannot be read"
+            self._at(record, "error", "CLAIMS_DAMAGED", message)
+
+    def _at(
+        self, record: EventRecord, severity: Severity, code: str, message: str, *, hint: str = ""
+    ) -> None:
+        self.findings.add(
+            Finding(
+                severity=severity,
+                code=code,
+                message=message,
+                hint=hint,
+                position=record.global_position,
+                stream=record.stream,
+                tenant=record.tenant,
+            )
+        )
+
+    def _found(
+        self, severity: Severity, code: str, message: str, *, hint: str = "", position: int = 0
+    ) -> None:
+        self.findings.add(
+            Finding(severity=severity, code=code, message=message, hint=hint, position=position)
+        )
