@@ -427,3 +427,25 @@ def test_progress_tells_how_far_it_is(engine_of, store: EventStore, append, coun
         ("counts", 25, 25, 25),
     ]
     assert all(p.rate > 0 for p in told)
+
+
+def test_the_write_ahead_log_of_a_read_model_stays_short(engine_of, append, tmp_path):
+    projection = Projection("bulk")
+
+    @projection.on(Counted)
+    def counted(event, context):
+        context.db.execute("CREATE TABLE IF NOT EXISTS bulk (data BLOB)")
+        context.db.execute("INSERT INTO bulk VALUES (zeroblob(100000))")
+
+    append(*count(300))
+    engine = engine_of(projection)
+    longest = 0
+
+    def look(progress):
+        nonlocal longest
+        longest = max(longest, (tmp_path / "read.db-wal").stat().st_size)
+
+    engine.run(limits=BatchLimits(events=10), progress=look)
+
+    assert 0 < longest < 10_000_000
+    assert (tmp_path / "read.db").stat().st_size > 20_000_000

@@ -16,7 +16,7 @@ from eskit.errors import ReadModelUnavailable
 
 _WRITE_LOCK_TIMEOUT = 30.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
-# A write-ahead log beyond this is moved into the database after a commit.
+# A write-ahead log that has grown by this is moved into the database after a commit.
 _LONG_LOG = 4 * 1024 * 1024
 
 _NOT_TO_BLAME_ON_HANDLERS = {
@@ -50,6 +50,8 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
             # Checkpoints are taken under the write lock instead: SQLite before 3.51.3 can lose
             # the log when one connection checkpoints while another writes.
             connection.execute("PRAGMA wal_autocheckpoint=0")
+            # Without a limit the log keeps its length, and looks long for ever.
+            connection.execute("PRAGMA journal_size_limit=0")
         return connection
 
 
@@ -143,6 +145,7 @@ class Transactions:
         self._log = Path(f"{path}-wal")
         self._lock = lock
         self._guarded = False
+        self._long = _LONG_LOG
         connection.set_authorizer(self._authorize)
 
     @contextmanager
@@ -179,12 +182,16 @@ class Transactions:
 
     def _checkpoint_long_log(self) -> None:
         try:
-            long = self._log.stat().st_size > _LONG_LOG
+            size = self._log.stat().st_size
         except FileNotFoundError:
             return
-        if long:
+        if size > self._long:
             with translated(self._path):
-                self._connection.execute("PRAGMA main.wal_checkpoint(PASSIVE)")
+                _, frames, moved = self._connection.execute(
+                    "PRAGMA main.wal_checkpoint(PASSIVE)"
+                ).fetchone()
+            # While a reader needs the old rows the log goes on growing: try again later.
+            self._long = _LONG_LOG if frames == moved else size + _LONG_LOG
 
     def _authorize(self, action: int, *_: str | None) -> int:
         if self._guarded and action in _ENDS_OR_WIDENS_A_TRANSACTION:
