@@ -98,6 +98,20 @@ def test_files_that_eskit_did_not_generate_stay(package):
     assert result.written == ()
 
 
+def test_generated_code_of_others_below_the_folder_stays(package):
+    generate_into(package, {"thing/v1/thing.proto": THING, "other/v1/other.proto": OTHER})
+    installed = package / "gen/venv/lib/site-packages/somebody"
+    (package / "gen/other").rename(package / "gen/moved")
+    installed.parent.mkdir(parents=True)
+    (package / "gen/moved").rename(installed)
+    (package.parent / "proto/other/v1/other.proto").unlink()
+
+    result = generate_into(package, {})
+
+    assert result.removed == ()
+    assert (installed / "v1/other_pb2.py").exists()
+
+
 def test_check_of_generated_files_finds_nothing(package):
     generate_into(package, {"thing/v1/thing.proto": THING})
 

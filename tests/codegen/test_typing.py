@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -151,3 +153,14 @@ def test_generated_imports_are_sorted_and_used(packages):
         *("--exclude=*_pb2.py,*_pb2.pyi,crosswise_project,uses.py", "."),
         folder=packages,
     )
+
+
+@pytest.mark.skipif(
+    not (shutil.which("pyright") and shutil.which("node")), reason="pyright is not installed"
+)
+def test_generated_code_satisfies_pyright_in_strict_mode(packages):
+    projects = [f"{name}_project" for name in SHAPES]
+    settings = {"typeCheckingMode": "strict", "include": [*EXAMPLES, *projects]}
+    (packages / "pyrightconfig.json").write_text(json.dumps(settings))
+
+    run("pyright", "--pythonpath", sys.executable, folder=packages)
