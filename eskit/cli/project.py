@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.errors import format_error
 from eskit.cli.output import ProgressReporter
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
@@ -78,8 +79,15 @@ def run(
     ):
         if not once:
             session.output.note("Projections run until Ctrl-C")
+        forward = reporting(report)
+
+        def watch(progress: Progress) -> None:
+            forward(progress)
+            if progress.error is not None and not once:
+                session.output.note(*format_error(progress.error))
+
         reports = running.engine.run(
-            check_names(session, names), once=once, stop=stop, progress=reporting(report)
+            check_names(session, names), once=once, stop=stop, progress=watch
         )
     session.output.result([asdict(r) for r in reports], format_reports(reports))
 

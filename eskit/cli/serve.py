@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from eskit.cqrs.nats import NatsServices
     from eskit.credentials.nats import Connection
     from eskit.messaging.relay import RelayStatus
+    from eskit.projections.progress import Progress
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
 
@@ -113,14 +114,16 @@ class Host:
         ]
 
     def _follow(self, stop: threading.Event) -> None:
-        """Run the projections; one that fails is told of, and leaves the rest running."""
+        """Run the projections; one that stops is told of at once, and leaves the rest running."""
         try:
-            self._running.engine.run(once=False, stop=stop)
+            self._running.engine.run(once=False, stop=stop, progress=self._watch_projection)
         except EskitError as error:
             self.failures.append(error)
-            if not stop.is_set():
-                self._session.output.note(*format_error(error))
             stop.wait()
+
+    def _watch_projection(self, progress: Progress) -> None:
+        if progress.error is not None:
+            self._session.output.note(*format_error(progress.error))
 
     async def _publish(self, stop: asyncio.Event) -> None:
         from eskit.messaging.nats import StreamSettings, nats_relay

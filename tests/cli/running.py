@@ -119,3 +119,11 @@ def open_account(project: Path, account: str, owner: str = "Alice", amount: str 
 def move(project: Path, method: str, account: str, amount: str) -> Ran:
     data = {"account_id": account, "amount": amount}
     return eskit("call", method, "--data", json.dumps(data), cwd=project)
+
+
+def break_deposits(bank: Path) -> None:
+    """Make the handler of deposits raise, with a control code in its error."""
+    module = bank / "bank" / "projections" / "account_balance.py"
+    module.write_text(
+        module.read_text().replace('"""Set the balance."""', 'raise KeyError("\\x1b[31meur")', 1)
+    )

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.cli.running import DEPOSIT, eskit, interrupt, move, read_until
+from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, move, read_until
 
 
 def slow_down(bank, seconds):
@@ -147,6 +147,26 @@ def test_serve_says_what_runs_and_ends_with_exit_0(launch, bank):
         assert f"{part:<13}ready" in lines
         assert f"{part:<13}stopped" in ended.out
     assert (ended.code, ended.err) == (0, "")
+
+
+@pytest.mark.parametrize("command", [["serve"], ["project", "run"]])
+def test_a_projection_that_stops_is_told_of_at_once_and_the_rest_runs_on(launch, bank, command):
+    break_deposits(bank)
+    process = launch(*command, cwd=bank)
+    lines = read_until(process, "eskit project status account-balance", stream="stderr")
+
+    move(bank, DEPOSIT, "acc-002", "1.00")
+    deadline = time.monotonic() + 20
+    while balances(bank)["activity-log"]["position"] < 5 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    status = balances(bank)
+    ended = interrupt(process)
+
+    assert "KeyError" in "".join(lines)
+    assert "\x1b" not in "".join(lines)
+    assert (status["account-balance"]["state"], status["account-balance"]["lag"]) == ("failed", 4)
+    assert (status["activity-log"]["state"], status["activity-log"]["lag"]) == ("running", 0)
+    assert ended.code == 1
 
 
 def run_in_terminal(launch, *args, cwd, env=None, size="80"):

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.running import DEPOSIT, eskit, move
+from tests.cli.running import DEPOSIT, break_deposits, eskit, move
 
 BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
-
-
-def break_deposits(bank):
-    module = bank / "bank" / "projections" / "account_balance.py"
-    module.write_text(
-        module.read_text().replace('"""Set the balance."""', 'raise KeyError("\\x1b[31meur")', 1)
-    )
 
 
 def by_name(ran):
