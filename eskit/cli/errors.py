@@ -89,11 +89,20 @@ def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
     """Each finding with the line of the file it is about, and what to do."""
     for diagnostic in diagnostics:
         place = ":".join(
-            str(part) for part in (diagnostic.file, diagnostic.line, diagnostic.column) if part
+            str(part)
+            for part in (_seen_from_here(diagnostic.file), diagnostic.line, diagnostic.column)
+            if part
         )
         yield [(place, "name"), "  " if place else "", diagnostic.message]
         yield from _format_source(diagnostic)
         yield from (f"   {line}" for line in diagnostic.hint.splitlines())
+
+
+def _seen_from_here(file: str) -> str:
+    """The path relative to the current folder, where the file is below it."""
+    path = Path(file)
+    here = Path.cwd()
+    return str(path.relative_to(here)) if file and path.is_relative_to(here) else file
 
 
 def _format_rejection(error: CommandRejected) -> Iterator[Line]:

@@ -63,7 +63,9 @@ def carry_out(session: Session, plan: Plan, *, dry_run: bool) -> None:
     """Create what the plan says, unless it is only to be shown, and show it."""
     if not dry_run:
         plan.apply()
-    session.output.result(plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run))
+    session.output.result(
+        plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run), cut=True
+    )
 
 
 def plan_object(plan: Plan, *, dry_run: bool) -> dict[str, object]:

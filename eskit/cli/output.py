@@ -53,10 +53,12 @@ class Output:
         *,
         found: bool = False,
         diagnostics: Sequence[Diagnostic] = (),
+        cut: bool = False,
     ) -> None:
         """Show what a command did: the envelope around `data`, or `lines`.
 
-        `found` says that a check found something: status ``failed``.
+        `found` says that a check found something: status ``failed``. With `cut` lines end at the
+        width of a terminal.
         """
         if self.as_json:
             status = "failed" if found else "ok"
@@ -64,7 +66,7 @@ class Output:
             return
         for diagnostic in diagnostics:
             self.warn(diagnostic.message, hint=diagnostic.hint)
-        self.show(lines)
+        self.show(lines, cut=cut)
 
     def failure(self, data: object, lines: Iterable[Line], *, error: Mapping[str, object]) -> None:
         """Show a result that is itself a failure; the caller exits with 1."""
@@ -80,9 +82,9 @@ class Output:
         else:
             self.show(lines)
 
-    def show(self, lines: Iterable[Line]) -> None:
-        """Print lines to stdout; on a terminal each is cut at its width."""
-        print_lines(lines, sys.stdout)
+    def show(self, lines: Iterable[Line], *, cut: bool = False) -> None:
+        """Print lines to stdout; with `cut` each ends at the width of a terminal."""
+        print_lines(lines, sys.stdout, cut=cut)
 
     def note(self, *lines: Line) -> None:
         """Print lines to stderr: what is happening, never the result."""
@@ -224,8 +226,8 @@ def to_json(data: object) -> str:
     return escape_json(json.dumps(data, ensure_ascii=False))
 
 
-def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
-    """Print lines: styled and cut at its width on a terminal, plain elsewhere."""
+def print_lines(lines: Iterable[Line], stream: TextIO, *, cut: bool = False) -> None:
+    """Print lines: styled, and on wish cut at its width, on a terminal; plain elsewhere."""
     if not stream.isatty():
         stream.writelines(plain(line) + "\n" for line in lines)
         stream.flush()
@@ -238,7 +240,9 @@ def print_lines(lines: Iterable[Line], stream: TextIO) -> None:
         for part, style in spans(line):
             text.append(part, STYLES.get(style, style) or None)
         text.rstrip()
-        console.print(text, overflow="ellipsis", no_wrap=True, crop=False, highlight=False)
+        if cut:
+            text.truncate(console.width, overflow="ellipsis")
+        console.print(text, soft_wrap=True, highlight=False)
 
 
 def _console(stream: TextIO) -> Console:

@@ -35,7 +35,8 @@ def list_projections(context: typer.Context) -> None:
     """List the app's projections, their state and how far each is."""
     session = session_of(context)
     statuses = load_statuses(session, None)
-    session.output.result([status_object(s) for s in statuses], format_statuses(statuses))
+    data = [status_object(s) for s in statuses]
+    session.output.result(data, format_statuses(statuses), cut=True)
 
 
 @app.command("status", **examples("eskit project status", "eskit project status account-balance"))
@@ -49,7 +50,7 @@ def status(context: typer.Context, names: Names = None) -> None:
     data = [status_object(s) for s in statuses]
     failed = [s for s in statuses if s.state == "failed"]
     if not failed:
-        session.output.result(data, format_statuses(statuses))
+        session.output.result(data, format_statuses(statuses), cut=True)
         return
     session.output.failure(
         data,

@@ -19,6 +19,7 @@ from eskit.cli.stream import load_types
 from eskit.cli.text import Line, Span, count
 from eskit.cli.times import parse_duration
 from eskit.cli.values import leaves
+from eskit.domain.streams import id_of
 from eskit.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ async def _show_all(session: Session, request: TailRequest, source: Source, seen
             if session.output.as_json:
                 session.output.record(event_object(event, payload), ())
             else:
-                session.output.show([format_row(event, payload, seen.at)])
+                session.output.show([format_row(event, payload, seen.at)], cut=True)
             seen.events += 1
             seen.position, seen.at = event.global_position, event.recorded_at
 
@@ -157,7 +158,10 @@ def format_row(event: RecordedEvent, payload: Payload, previous: datetime | None
     ]
     if payload.problem is not None:
         return [*line, "  ", (f"{len(event.data):,} bytes, not decoded", "warning")]
+    known = f'"{id_of(event.stream)}"'
     for name, value in leaves(payload.data or {}, payload.descriptor):
+        if value == known:
+            continue  # it stands in the stream's name
         line += ["  ", (name, "dim"), f" {value}"]
     return line
 

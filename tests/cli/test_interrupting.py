@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import time
 
 import pytest
@@ -167,40 +165,3 @@ def test_a_projection_that_stops_is_told_of_at_once_and_the_rest_runs_on(launch,
     assert (status["account-balance"]["state"], status["account-balance"]["lag"]) == ("failed", 4)
     assert (status["activity-log"]["state"], status["activity-log"]["lag"]) == ("running", 0)
     assert ended.code == 1
-
-
-def run_in_terminal(launch, *args, cwd, env=None, size="80"):
-    """Run eskit on a terminal of its own and return what it wrote there."""
-    ours, theirs = pty.openpty()
-    environment = {"TERM": "xterm-256color", "COLUMNS": size} | (env or {})
-    process = launch(*args, cwd=cwd, env=environment, terminal=theirs)
-    os.close(theirs)
-    written = b""
-    while True:
-        try:
-            part = os.read(ours, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        written += part
-    process.wait(30)
-    os.close(ours)
-    return written.decode()
-
-
-def test_a_terminal_gets_styles_and_lines_that_fit(launch, bank):
-    shown = run_in_terminal(launch, "tail", "--no-follow", "--from", "first", cwd=bank)
-
-    lines = shown.replace("\r", "").splitlines()
-    assert "\x1b[" in shown
-    assert len(lines) == 4
-    assert all("…" in line for line in lines)
-
-
-@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
-def test_a_terminal_without_colour_gets_no_escape_at_all(launch, bank, env):
-    shown = run_in_terminal(launch, "replay", "Account-acc-001", cwd=bank, env=env)
-
-    assert "State at version 3" in shown
-    assert "\x1b" not in shown

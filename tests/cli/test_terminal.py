@@ -1,0 +1,67 @@
+"""What a terminal gets, at 80 columns."""
+
+from __future__ import annotations
+
+import os
+import pty
+
+import pytest
+
+from tests.cli.running import eskit
+
+
+def run_in_terminal(launch, *args, cwd, env=None, size="80"):
+    """Run eskit on a terminal of its own and return what it wrote there."""
+    ours, theirs = pty.openpty()
+    environment = {"TERM": "xterm-256color", "COLUMNS": size} | (env or {})
+    process = launch(*args, cwd=cwd, env=environment, terminal=theirs)
+    os.close(theirs)
+    written = b""
+    while True:
+        try:
+            part = os.read(ours, 65536)
+        except OSError:
+            break
+        if not part:
+            break
+        written += part
+    process.wait(30)
+    os.close(ours)
+    return written.decode()
+
+
+def test_a_terminal_gets_styles_and_lines_that_fit(launch, bank):
+    shown = run_in_terminal(launch, "tail", "--no-follow", "--from", "first", cwd=bank)
+
+    lines = shown.replace("\r", "").splitlines()
+    assert "\x1b[" in shown
+    assert len(lines) == 4
+    assert all("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("env", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])
+def test_a_terminal_without_colour_gets_no_escape_at_all(launch, bank, env):
+    shown = run_in_terminal(launch, "replay", "Account-acc-001", cwd=bank, env=env)
+
+    assert "State at version 3" in shown
+    assert "\x1b" not in shown
+
+
+def test_an_error_is_never_cut(launch, bank):
+    name = "account-balance-of-which-there-is-none-with-a-name-beyond-the-edge-of-the-terminal"
+
+    shown = run_in_terminal(launch, "project", "run", name, cwd=bank)
+
+    assert name in shown
+    assert "…" not in shown
+
+
+def test_a_rebuild_draws_on_the_terminal_only(launch, bank):
+    drawn = run_in_terminal(launch, "project", "rebuild", "account-balance", cwd=bank)
+    piped = eskit("project", "rebuild", "account-balance", cwd=bank)
+    as_json = eskit("project", "rebuild", "account-balance", "--json", cwd=bank)
+
+    assert "account-balance" in drawn
+    assert (piped.code, piped.err) == (0, "")
+    assert all('"progress"' in line for line in as_json.err.splitlines())
+    assert as_json.json["status"] == "ok"
