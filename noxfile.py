@@ -99,20 +99,16 @@ def package(session: nox.Session) -> None:
     if session.venv_backend == "none":
         session.error("package needs an environment of its own")
     folder = Path(session.create_tmp()).resolve()
-    dist, work = folder / "dist", folder / "work"
-    for path in (dist, work):
-        shutil.rmtree(path, ignore_errors=True)
-        path.mkdir()
-    session.install("build", "pytest", "hypothesis")
+    dist, venv = folder / "dist", folder / "venv"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("build")
     session.run("python", "-m", "build", "--outdir", str(dist), ".")
     (wheel,) = dist.glob("*.whl")
     session.run("python", "-m", "tests.packaging", *map(str, dist.iterdir()))
-    venv = folder / "venv"
     session.run("python", "-m", "venv", "--clear", str(venv))
     session.run(str(venv / "bin" / "pip"), "install", "--quiet", f"{wheel}[test]", external=True)
-    environment = {"PATH": f"{venv / 'bin'}{os.pathsep}{os.environ['PATH']}"}
-    for document in ("docs/tutorial.md", "README.md"):
-        session.run("python", "-m", "tests.docs", document, "--in", str(work), env=environment)
+    documents = ("docs/tutorial.md", "README.md")  # run in folders for temporary files
+    session.run("python", "-m", "tests.docs", *documents, "--bin", str(venv / "bin"))
 
 
 def _lower_bounds() -> list[str]:
