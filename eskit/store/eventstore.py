@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
+from eskit.schema.recorded import EventSchema
 
 if TYPE_CHECKING:
     from eskit.store.maintenance import Maintenance
@@ -179,6 +180,17 @@ class EventStore(Protocol):
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
+        ...
+
+    def load_schemas(self) -> list[EventSchema]:
+        """The schemas of the events, in the order of the log.
+
+        An append keeps the schema of every type it is the first to use, in its transaction.
+        """
+        ...
+
+    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep schemas that came with events from elsewhere; what is known is passed over."""
         ...
 
     def info(self) -> StoreInfo:

@@ -11,6 +11,7 @@ from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
 from eskit.errors import StoreUnavailable
+from eskit.schema.recorded import EventSchema
 from eskit.store.appending import (
     Append,
     check_bounds,
@@ -24,6 +25,7 @@ from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamI
 from eskit.store.maintenance import Maintenance
 from eskit.store.memory_log import MemoryLog, StreamKey, position_of
 from eskit.store.memory_maintenance import MemoryMaintenance
+from eskit.store.recording import SchemaRecorder, is_news, schemas_from
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,6 +49,7 @@ class MemoryStore:
         self._command_ttl = command_ttl // timedelta(microseconds=1)
         self._clock = clock
         self._closed = False
+        self._schemas = SchemaRecorder()
 
     @property
     def url(self) -> str:
@@ -80,8 +83,13 @@ class MemoryStore:
         request = prepare_append(
             stream, events, expected_version=expected_version, command=command, tenant=tenant
         )
+        kinds = self._schemas.unrecorded(events)
         with self._log.lock:
             result = self._append(request, self._clock())
+            if kinds and not result.already_processed:
+                first = result.global_position - len(events) + 1
+                self._keep_schemas(schemas_from(events, kinds, first_position=first))
+                self._schemas.confirm(kinds)
         self._log.signal.notify()
         return result
 
@@ -285,6 +293,25 @@ class MemoryStore:
         """The checkpoints kept with the log, by name."""
         self._check_open()
         return [self._log.checkpoints[name] for name in sorted(self._log.checkpoints)]
+
+    def load_schemas(self) -> list[EventSchema]:
+        """The schemas of the events, in the order of the log."""
+        self._check_open()
+        with self._log.lock:
+            return list(self._log.schemas)
+
+    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep schemas that came with events from elsewhere."""
+        self._check_open()
+        with self._log.lock:
+            self._keep_schemas(schemas)
+
+    def _keep_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        kept = self._log.schemas
+        for schema in schemas:
+            if is_news(schema, kept):
+                kept.append(schema)
+                kept.sort(key=lambda known: (known.first_position, known.event_type))
 
     def info(self) -> StoreInfo:
         """Counts; a memory store has no files and no schema."""

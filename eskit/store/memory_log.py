@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from uuid import uuid4
 
 from eskit.domain.events import EventRow
+from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint, CommandRecord
 from eskit.store.maintenance import Erasure
 from eskit.store.signal import Signal
@@ -30,6 +31,8 @@ class MemoryLog:
     commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     erasures: list[Erasure] = field(default_factory=list)
+    schemas: list[EventSchema] = field(default_factory=list)
+    """The schemas of the events, in the order of the log."""
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""

@@ -14,9 +14,11 @@ from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.errors import StoreUnavailable
+from eskit.schema.recorded import EventSchema
 from eskit.store.appending import check_bounds, prepare_append
 from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
+from eskit.store.recording import SchemaRecorder, schemas_from
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
 from eskit.store.sqlite import appender, reader
@@ -26,6 +28,7 @@ from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.writer import Writer
 
@@ -69,6 +72,7 @@ class SqliteStore:
         committer = Committer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
         self._writer = Writer(committer, url)
         self._signal = Signal()
+        self._schemas = SchemaRecorder()
         self._maintenance = SqliteMaintenance(
             path=path,
             url=url,
@@ -109,15 +113,22 @@ class SqliteStore:
         request = prepare_append(
             stream, events, expected_version=expected_version, command=command, tenant=tenant
         )
+        kinds = self._schemas.unrecorded(events)
 
         def work(connection: sqlite3.Connection, *, again: bool) -> AppendResult:
             if again and (stored := appender.find_stored(connection, request)):
                 return stored
-            return appender.append(
+            result = appender.append(
                 connection, request, now=self._clock(), command_ttl=self._command_ttl
             )
+            if kinds and not result.already_processed:
+                first = result.global_position - len(events) + 1
+                save_schemas(connection, schemas_from(events, kinds, first_position=first))
+            return result
 
         result: AppendResult = self._writer.run(work)
+        if kinds and not result.already_processed:
+            self._schemas.confirm(kinds)
         self._signal.notify()
         return result
 
@@ -229,6 +240,19 @@ class SqliteStore:
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
         return [_checkpoint(*row) for row in self._read_rows("list_checkpoints", ())]
+
+    def load_schemas(self) -> list[EventSchema]:
+        """The schemas of the events, in the order of the log."""
+        return self._read(load_schemas)
+
+    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep schemas that came with events from elsewhere."""
+        self._check_usable()
+
+        def work(connection: sqlite3.Connection, *, again: bool) -> None:  # noqa: ARG001 - the same twice
+            save_schemas(connection, schemas)
+
+        self._writer.run(work)
 
     def info(self) -> StoreInfo:
         """Counts, sizes and versions."""
