@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import CheckpointMismatch
+from eskit.errors import CheckpointMismatch, RebuildNeeded
+from eskit.projections.projection import Projection
 from eskit.projections.readmodel import START, Mark, Standing
 from eskit.store.eventstore import EventStore
 
@@ -18,6 +19,16 @@ def last_mark(store: EventStore, *, after: Mark, until: int) -> Mark:
     for event in store.read_all(after=after.position, before=until + 1, limit=1, backward=True):
         return mark_of(event)
     return after
+
+
+def check_version(standing: Standing, projection: Projection) -> None:
+    """Raise RebuildNeeded if there are rows that another version of the projection made."""
+    if standing.mark != START and standing.version != projection.version:
+        raise RebuildNeeded(
+            f"The rows of {projection.name!r} were made by version {standing.version} of the "
+            f"projection, the code is version {projection.version}",
+            hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
+        )
 
 
 def check_standing(standing: Standing, store: EventStore) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ProjectionNotFound
 from eskit.projections.database import Database
+from eskit.projections.diff import compare_with_live
+from eskit.projections.differences import ProjectionDifference
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.progress import Progress, ReportProgress, RunReport
 from eskit.projections.projection import Projection
@@ -139,6 +141,25 @@ class ProjectionEngine:
             ).run()
         self._announce()
         return report
+
+    def diff(
+        self, name: str, *, examples: int = 20, progress: ReportProgress | None = None
+    ) -> ProjectionDifference:
+        """Do the live rows equal what their events make with the code of today?
+
+        Builds the rows aside and compares them table by table at one position; changes nothing.
+        Raises ProjectionFailed when a handler does, RebuildNeeded and CheckpointMismatch.
+        """
+        (projection,) = self._select([name])
+        with self._models.lock(name, "diff"):
+            return compare_with_live(
+                self._store,
+                self._models,
+                projection,
+                upcasters=self._upcasters,
+                examples=examples,
+                progress=progress,
+            )
 
     def status(self, names: Sequence[str] | None = None) -> list[ProjectionStatus]:
         """Where projections stand, by name; reads only."""

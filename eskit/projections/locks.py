@@ -16,9 +16,9 @@ from typing import Any, Literal, Self, TypeAlias
 
 from eskit.errors import ProjectionBusy
 
-Activity: TypeAlias = Literal["run", "rebuild"]
+Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 
-_DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding"}
+_DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding", "diff": "comparing"}
 # Longer than anybody who only asks `find_holder` keeps the lock.
 _PATIENCE = 0.2
 _HOLDER_LENGTH = 64
@@ -33,7 +33,7 @@ class Holder:
 
 
 class ProjectionLock:
-    """The right to run, or to rebuild, one projection. Not thread-safe itself."""
+    """The right to run, rebuild or compare one projection. Not thread-safe itself."""
 
     def __init__(self, folder: Path, name: str, activity: Activity) -> None:
         self._path = folder / f"{name}.{activity}"

@@ -5,14 +5,17 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 from eskit.projections.database import Database
+from eskit.projections.differences import TableDifference
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
 
-Phase: TypeAlias = Activity
+Phase: TypeAlias = Literal["run", "rebuild"]
 """In what a projection failed."""
+Purpose: TypeAlias = Literal["rebuild", "diff"]
+"""What rows are built aside for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +109,24 @@ class ReadModel(Protocol):
         ...
 
 
+class AsideReadModel(ReadModel, Protocol):
+    """Rows built beside the live ones, under the same table names."""
+
+    def find_live_standing(self, name: str) -> Standing | None:
+        """Where the live rows stand; inside a transaction they stand still."""
+        ...
+
+    def compare(self, name: str, *, examples: int) -> list[TableDifference]:
+        """The tables of a projection compared with the live ones; inside a transaction."""
+        ...
+
+
 class LiveReadModel(ReadModel, Protocol):
     """A read model in which a projection can be built aside and then exchanged at once."""
 
-    def open_aside(self, projection: Projection, *, fingerprint: str, store_id: str) -> ReadModel:
+    def open_aside(
+        self, projection: Projection, purpose: Purpose, *, fingerprint: str, store_id: str
+    ) -> AsideReadModel:
         """A read model with the same table names, without rows: for building anew.
 
         Goes on with an unfinished one where the same code (`fingerprint`) began it on the same
@@ -125,7 +142,7 @@ class LiveReadModel(ReadModel, Protocol):
         """
         ...
 
-    def discard_aside(self, name: str) -> None:
+    def discard_aside(self, name: str, purpose: Purpose) -> None:
         """Delete what was built aside."""
         ...
 

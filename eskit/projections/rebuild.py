@@ -59,6 +59,7 @@ class Rebuild:
         started = time.monotonic()
         aside = self._live.open_aside(
             self._projection,
+            "rebuild",
             fingerprint=code_fingerprint(self._projection),
             store_id=self._store.store_id,
         )
@@ -67,7 +68,7 @@ class Rebuild:
         finally:
             aside.close()
         late, position = self._exchange()
-        self._live.discard_aside(self._projection.name)
+        self._live.discard_aside(self._projection.name, "rebuild")
         return RunReport(
             name=self._projection.name,
             events=handled + late,
@@ -140,7 +141,7 @@ class Rebuild:
         if failure is not None:
             with self._live.transaction():
                 self._live.save_failure(failure)
-            self._live.discard_aside(self._projection.name)
+            self._live.discard_aside(self._projection.name, "rebuild")
         raise error
 
 

@@ -4,6 +4,8 @@ Readers in any process see the old rows or the new ones. Replacing the file inst
 open readers on the old one, and take the tables of other projections with it.
 """
 
+# ruff: noqa: S608 - statements are made of quoted names only
+
 from __future__ import annotations
 
 import sqlite3
@@ -61,7 +63,7 @@ def _objects(connection: sqlite3.Connection, schema: str) -> list[_Object]:
         if row[2] == "shadow"
     }
     rows = connection.execute(
-        f"SELECT type, name, sql FROM {schema}.sqlite_master "  # noqa: S608 - quoted
+        f"SELECT type, name, sql FROM {schema}.sqlite_master "
         r"WHERE name NOT LIKE 'sqlite\_%' ESCAPE '\' AND name NOT LIKE 'eskit\_%' ESCAPE '\'"
     ).fetchall()
     return [_Object(kind, name, sql) for kind, name, sql in rows if name not in inner]
@@ -87,9 +89,9 @@ def _refill(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
     """The schema is the same: exchange the rows, with triggers out of the way."""
     triggers = [found for found in fresh if found.kind == "trigger"]
     for trigger in triggers:
-        connection.execute(f"DROP TRIGGER main.{_quoted(trigger.name)}")
+        connection.execute(f"DROP TRIGGER main.{quoted(trigger.name)}")
     for table in _tables(fresh):
-        connection.execute(f"DELETE FROM main.{_quoted(table.name)}")  # noqa: S608 - quoted
+        connection.execute(f"DELETE FROM main.{quoted(table.name)}")
         _copy_rows(connection, table)
     for trigger in triggers:
         connection.execute(trigger.sql)
@@ -100,7 +102,7 @@ def _replace(connection: sqlite3.Connection, live: list[_Object], fresh: list[_O
     for kind in _DROP_ORDER:
         for found in live:
             if found.kind == kind:
-                connection.execute(f"DROP {kind} IF EXISTS main.{_quoted(found.name)}")
+                connection.execute(f"DROP {kind} IF EXISTS main.{quoted(found.name)}")
     # Virtual tables last: one may index the rows of an ordinary one.
     for table in sorted(_tables(fresh), key=lambda found: found.is_virtual):
         connection.execute(table.sql)
@@ -119,24 +121,24 @@ def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
     """Copy all rows with their rowids; generated columns make themselves."""
     columns = ", ".join(_columns(connection, table))
     connection.execute(
-        f"INSERT INTO main.{_quoted(table.name)} ({columns}) "  # noqa: S608 - quoted
-        f"SELECT {columns} FROM {ASIDE}.{_quoted(table.name)}"
+        f"INSERT INTO main.{quoted(table.name)} ({columns}) "
+        f"SELECT {columns} FROM {ASIDE}.{quoted(table.name)}"
     )
 
 
 def _columns(connection: sqlite3.Connection, table: _Object) -> list[str]:
-    info = connection.execute(f"PRAGMA {ASIDE}.table_xinfo({_quoted(table.name)})").fetchall()
+    info = connection.execute(f"PRAGMA {ASIDE}.table_xinfo({quoted(table.name)})").fetchall()
     names = [row[1] for row in info if row[6] == 0]
     (without_rowid,) = (
         row[4]
-        for row in connection.execute(f"PRAGMA {ASIDE}.table_list({_quoted(table.name)})")
+        for row in connection.execute(f"PRAGMA {ASIDE}.table_list({quoted(table.name)})")
         if row[0] == ASIDE
     )
     key = [row for row in info if row[5]]
     is_rowid = len(key) == 1 and key[0][2].upper() == "INTEGER"
     named_rowid = any(name.lower() == "rowid" for name in names)
-    quoted = [_quoted(name) for name in names]
-    return quoted if without_rowid or is_rowid or named_rowid else ["rowid", *quoted]
+    columns = [quoted(name) for name in names]
+    return columns if without_rowid or is_rowid or named_rowid else ["rowid", *columns]
 
 
 def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
@@ -152,5 +154,6 @@ def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) ->
         )
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

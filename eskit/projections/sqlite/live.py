@@ -14,7 +14,8 @@ from eskit.errors import InvalidArgument, ReadModelUnavailable
 from eskit.projections.database import Database
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Failure, Standing
+from eskit.projections.readmodel import Failure, Purpose, Standing
+from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
 from eskit.projections.sqlite.exchange import ASIDE, exchange_tables
 from eskit.projections.sqlite.readmodel import (
@@ -87,7 +88,7 @@ class SqliteReadModels:
 
     def find_aside(self, name: str) -> Standing | None:
         """How far the file of an unfinished rebuild has come."""
-        path = _aside_path(self.path, name)
+        path = aside_path(self.path, name, "rebuild")
         if not path.exists():
             return None
         connection = connect(path, mode="ro")
@@ -149,27 +150,20 @@ class SqliteLiveReadModel(SqliteReadModel):
     """The file that queries read; see `eskit.projections.readmodel.LiveReadModel`."""
 
     def open_aside(
-        self, projection: Projection, *, fingerprint: str, store_id: str
-    ) -> SqliteReadModel:
+        self, projection: Projection, purpose: Purpose, *, fingerprint: str, store_id: str
+    ) -> SqliteAsideReadModel:
         """A second file with the same table names; the live one is attached read-only."""
-        path = _aside_path(self.path, projection.name)
-        if not _can_go_on(path, fingerprint=fingerprint, store_id=store_id):
-            self.discard_aside(projection.name)
-        aside = SqliteReadModel(path, lock=WriteLock(Path(f"{path}-lock")))
-        try:
-            aside.remember_build(fingerprint=fingerprint, store_id=store_id)
-            with translated(self.path):
-                # What other projections keep can be read, and what is written goes nowhere else.
-                aside.connection.execute("ATTACH ? AS live", (file_uri(self.path, mode="ro"),))
-        except BaseException:
-            aside.close()
-            raise
-        return aside
+        path = aside_path(self.path, projection.name, purpose)
+        if not can_go_on(path, fingerprint=fingerprint, store_id=store_id):
+            self.discard_aside(projection.name, purpose)
+        return SqliteAsideReadModel(
+            path, live=self.path, fingerprint=fingerprint, store_id=store_id
+        )
 
     @contextmanager
     def exchanging(self, projection: Projection) -> Iterator[Standing]:
         """Attach the rebuilt file and copy its tables inside one transaction."""
-        path = _aside_path(self.path, projection.name)
+        path = aside_path(self.path, projection.name, "rebuild")
         with translated(self.path):
             # Read-only: writable, it would have to be locked as well.
             self.connection.execute(f"ATTACH ? AS {ASIDE}", (file_uri(path, mode="ro"),))
@@ -188,34 +182,11 @@ class SqliteLiveReadModel(SqliteReadModel):
             with translated(self.path):
                 self.connection.execute(f"DETACH {ASIDE}")
 
-    def discard_aside(self, name: str) -> None:
+    def discard_aside(self, name: str, purpose: Purpose) -> None:
         """Delete the second file."""
-        path = _aside_path(self.path, name)
+        path = aside_path(self.path, name, purpose)
         for suffix in ("", "-wal", "-shm", "-lock"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _can_go_on(path: Path, *, fingerprint: str, store_id: str) -> bool:
-    """Whether an unfinished build was begun by the same code on the same store."""
-    if not path.exists():
-        return False
-    try:
-        connection = connect(path, mode="ro")
-    except ReadModelUnavailable:
-        return False
-    try:
-        if find_schema_version(connection) is None:
-            return False
-        begun = dict(connection.execute("SELECT key, value FROM eskit_read_model").fetchall())
-        return (begun.get("fingerprint"), begun.get("store_id")) == (fingerprint, store_id)
-    except sqlite3.DatabaseError:
-        return False
-    finally:
-        connection.close()
-
-
-def _aside_path(path: Path, name: str) -> Path:
-    return Path(f"{path}-rebuild-{name}")
 
 
 def _path_of(url: str) -> Path:

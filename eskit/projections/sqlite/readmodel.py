@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from eskit.errors import ReadModelUnavailable, RebuildNeeded
+from eskit.errors import ReadModelUnavailable
+from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import (
@@ -68,8 +69,8 @@ class SqliteReadModel:
         with translated(self.path):
             standing = self.find_standing(projection.name)
             pending = find_pending(self._connection, projection, migrations)
-        if standing and standing.mark != START and standing.version != projection.version:
-            raise _rebuild_needed(projection, standing)
+        if standing:
+            check_version(standing, projection)
         if standing and not pending and standing.version == projection.version:
             return standing
         with self.transaction(), translated(self.path):
@@ -98,14 +99,6 @@ class SqliteReadModel:
         row = (projection.name, projection.version, store_id, mark.position, mark.event_id, now)
         self._connection.execute(query("save_standing"), row)
         return to_standing(row)
-
-    def remember_build(self, *, fingerprint: str, store_id: str) -> None:
-        """Note which code builds these rows, from which store."""
-        with self.transaction(), translated(self.path):
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
-                [("fingerprint", fingerprint), ("store_id", store_id)],
-            )
 
     def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
         """Move the checkpoint; ReadModelUnavailable if it is not where it was seen."""
@@ -235,12 +228,4 @@ def to_standing(row: tuple[Any, ...]) -> Standing:
         store_id=store_id,
         mark=Mark(position, event_id),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
-    )
-
-
-def _rebuild_needed(projection: Projection, standing: Standing) -> RebuildNeeded:
-    return RebuildNeeded(
-        f"The rows of {projection.name!r} were made by version {standing.version} of the "
-        f"projection, the code is version {projection.version}",
-        hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
     )

@@ -1,0 +1,118 @@
+"""Comparing live rows with what their events make today: the detector of drift."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from eskit.domain.ids import new_id
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import ReadModelUnavailable
+from eskit.projections.checkpoints import check_standing, check_version
+from eskit.projections.differences import ProjectionDifference
+from eskit.projections.failures import refuse_outage, stopped_before
+from eskit.projections.follower import BatchLimits, Follower, Member
+from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
+from eskit.projections.progress import ReportProgress
+from eskit.projections.projection import EventContext, Projection
+from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
+from eskit.store.eventstore import EventStore
+
+
+def compare_with_live(
+    store: EventStore,
+    models: ReadModels,
+    projection: Projection,
+    *,
+    upcasters: Upcasters,
+    examples: int,
+    progress: ReportProgress | None,
+) -> ProjectionDifference:
+    """Build aside up to where the live rows stand, then compare; the caller holds the lock."""
+    standing = _load_standing(models.find_standing(projection.name), projection)
+    check_standing(standing, store)
+    with _open_aside(models, store, projection) as aside:
+        follower = Follower(
+            store,
+            aside,
+            [projection],
+            upcasters=upcasters,
+            phase="rebuild",
+            limits=BatchLimits(events=5_000, seconds=1.0),
+            progress=progress,
+        )
+        built = _build(follower, until=standing.mark.position)
+        with aside.transaction():
+            now = _load_standing(aside.find_live_standing(projection.name), projection)
+            late = _handle_late(
+                store, aside, projection, upcasters, built.mark.position, now.mark.position
+            )
+            tables = aside.compare(projection.name, examples=examples)
+    return ProjectionDifference(
+        name=projection.name,
+        position=now.mark.position,
+        events=built.events + late,
+        tables=tuple(tables),
+    )
+
+
+@contextmanager
+def _open_aside(
+    models: ReadModels, store: EventStore, projection: Projection
+) -> Iterator[AsideReadModel]:
+    """An empty read model beside the live one, deleted in the end."""
+    live = models.open()
+    try:
+        aside = live.open_aside(projection, "diff", fingerprint=new_id(), store_id=store.store_id)
+        try:
+            yield aside
+        finally:
+            aside.close()
+            live.discard_aside(projection.name, "diff")
+    finally:
+        live.close()
+
+
+def _build(follower: Follower, *, until: int) -> Member:
+    follower.start()
+    while follower.step(until):
+        pass
+    (member,) = follower.members
+    if member.stopped is not None:
+        raise member.stopped
+    return member
+
+
+def _handle_late(
+    store: EventStore,
+    aside: AsideReadModel,
+    projection: Projection,
+    upcasters: Upcasters,
+    after: int,
+    until: int,
+) -> int:
+    """Handle what the live rows have seen since the build began; how many events that was."""
+    subscription = subscribe(projection, upcasters)
+    if after >= until or not subscription.event_types:
+        return 0
+    events = list(
+        store.read_all(after=after, before=until + 1, event_types=subscription.event_types)
+    )
+    dispatch = build_dispatch([(subscription, EventContext(aside.db))], upcasters)
+    try:
+        return handle_all(dispatch, events, seconds=float("inf"))
+    except HandlerRaised as raised:
+        refuse_outage(aside, raised)
+        raise stopped_before(
+            projection.name, "rebuild", raised.event, raised.error
+        ) from raised.error
+
+
+def _load_standing(standing: Standing | None, projection: Projection) -> Standing:
+    if standing is None:
+        raise ReadModelUnavailable(
+            f"Projection {projection.name!r} has no rows to compare yet",
+            hint=f"Make them: eskit project run {projection.name}",
+        )
+    check_version(standing, projection)
+    return standing

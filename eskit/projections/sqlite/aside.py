@@ -1,0 +1,75 @@
+"""Rows built in a second file beside the live one, under the same table names.
+
+It is opened as ``main``, so handlers need not know. The live file is attached read-only: what
+other projections keep there can be read, and what is written goes nowhere else.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from eskit.errors import ReadModelUnavailable
+from eskit.projections.differences import TableDifference
+from eskit.projections.readmodel import Purpose, Standing
+from eskit.projections.sqlite.comparison import compare_tables
+from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
+from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.readmodel import (
+    SqliteReadModel,
+    find_schema_version,
+    to_standing,
+)
+
+
+class SqliteAsideReadModel(SqliteReadModel):
+    """See `eskit.projections.readmodel.AsideReadModel`."""
+
+    def __init__(self, path: Path, *, live: Path, fingerprint: str, store_id: str) -> None:
+        super().__init__(path, lock=WriteLock(Path(f"{path}-lock")))
+        try:
+            with self.transaction(), translated(path):
+                self.connection.executemany(
+                    "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
+                    [("fingerprint", fingerprint), ("store_id", store_id)],
+                )
+            with translated(live):
+                self.connection.execute("ATTACH ? AS live", (file_uri(live, mode="ro"),))
+        except BaseException:
+            self.close()
+            raise
+
+    def find_live_standing(self, name: str) -> Standing | None:
+        """The row of the live eskit_projections, if there is one."""
+        with translated(self.path):
+            row = self.connection.execute(query("find_live_standing"), (name,)).fetchone()
+        return None if row is None else to_standing(row)
+
+    def compare(self, name: str, *, examples: int) -> list[TableDifference]:
+        """Table by table inside SQLite."""
+        with translated(self.path):
+            return compare_tables(self.connection, name, examples=examples)
+
+
+def aside_path(live: Path, name: str, purpose: Purpose) -> Path:
+    """Where rows of a projection are built aside."""
+    return Path(f"{live}-{purpose}-{name}")
+
+
+def can_go_on(path: Path, *, fingerprint: str, store_id: str) -> bool:
+    """Whether an unfinished build was begun by the same code on the same store."""
+    if not path.exists():
+        return False
+    try:
+        connection = connect(path, mode="ro")
+    except ReadModelUnavailable:
+        return False
+    try:
+        if find_schema_version(connection) is None:
+            return False
+        begun = dict(connection.execute("SELECT key, value FROM eskit_read_model").fetchall())
+        return (begun.get("fingerprint"), begun.get("store_id")) == (fingerprint, store_id)
+    except sqlite3.DatabaseError:
+        return False
+    finally:
+        connection.close()

@@ -1,0 +1,204 @@
+"""Do the live rows equal what their events make? Row by row, and without touching them."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from eskit import Projection, ProjectionFailed, ReadModelUnavailable, RebuildNeeded
+from tests.projections.conftest import counting, rows
+from tests.projections.ledger import Counted
+
+
+def change(tmp_path: Path, sql: str) -> None:
+    connection = sqlite3.connect(tmp_path / "read.db")
+    with connection:
+        connection.execute(sql)
+    connection.close()
+
+
+@pytest.fixture
+def engine(engine_of, append, counts):
+    append(*(Counted(key=f"k{i % 5}", amount=i) for i in range(50)))
+    engine = engine_of(counts)
+    engine.run()
+    return engine
+
+
+def differences(engine) -> dict:
+    return {table.table: table for table in engine.diff("counts").tables}
+
+
+def test_rows_that_following_made_are_the_ones_a_rebuild_makes(engine):
+    difference = engine.diff("counts")
+
+    assert difference.equal
+    assert (difference.name, difference.position, difference.events) == ("counts", 50, 50)
+    assert [(t.table, t.live_rows, t.rebuilt_rows) for t in difference.tables] == [
+        ("counts", 5, 5),
+        ("counts_seen", 50, 50),
+    ]
+
+
+def test_a_wrong_row_is_shown_as_it_is_and_as_it_should_be(engine, tmp_path):
+    change(tmp_path, "UPDATE counts SET amount = 0 WHERE key = 'k1'")
+
+    table = differences(engine)["counts"]
+
+    assert table.differing == 1
+    (row,) = table.examples
+    assert row.live == {"key": "k1", "amount": 0}
+    assert row.rebuilt == {"key": "k1", "amount": sum(range(1, 50, 5))}
+
+
+def test_a_missing_row_and_one_too_many_are_told_apart(engine, tmp_path):
+    change(tmp_path, "UPDATE counts SET key = 'kx' WHERE key = 'k1'")
+
+    table = differences(engine)["counts"]
+
+    assert table.differing == 2
+    missing, surplus = table.examples
+    assert (missing.live, missing.rebuilt["key"]) == (None, "k1")
+    assert (surplus.live["key"], surplus.rebuilt) == ("kx", None)
+
+
+def test_rows_without_a_key_are_counted(engine, tmp_path):
+    change(tmp_path, "INSERT INTO counts_seen VALUES (7)")
+
+    table = differences(engine)["counts_seen"]
+
+    assert not table.equal
+    assert (table.live_rows, table.rebuilt_rows) == (51, 50)
+
+
+def test_null_equals_null_and_case_matters(engine_of, append, tmp_path):
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / "1_words.sql").write_text(
+        "CREATE TABLE words (id INTEGER PRIMARY KEY, word TEXT COLLATE NOCASE, more TEXT);"
+    )
+    words = Projection("words", migrations=folder)
+
+    @words.on(Counted)
+    def counted(event, context):
+        context.db.execute("INSERT INTO words (word) VALUES (?)", (event.key,))
+
+    append(Counted(key="one"))
+    engine = engine_of(words)
+    engine.run()
+    assert engine.diff("words").equal
+    change(tmp_path, "UPDATE words SET word = 'ONE'")
+
+    (table,) = engine.diff("words").tables
+
+    assert table.examples[0].live["word"] == "ONE"
+
+
+def test_examples_are_bounded_and_the_count_is_not(engine, tmp_path):
+    change(tmp_path, "UPDATE counts SET amount = -1")
+
+    (table, _) = engine.diff("counts", examples=2).tables
+
+    assert (table.differing, len(table.examples)) == (5, 2)
+
+
+def test_a_changed_handler_shows_as_drift(engine, engine_of, counts):
+    doubling = Projection("counts", migrations=counts.migrations)
+
+    @doubling.on(Counted)
+    def counted(event, context):
+        context.db.execute(
+            "INSERT INTO counts VALUES (?, ?) "
+            "ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
+            (event.key, event.amount * 2),
+        )
+
+    difference = engine_of(doubling).diff("counts")
+
+    assert [(t.table, t.differing) for t in difference.tables] == [
+        ("counts", 5),
+        ("counts_seen", 50),
+    ]
+
+
+def test_a_table_with_other_columns_says_so(engine, tmp_path):
+    change(tmp_path, "ALTER TABLE counts ADD COLUMN note TEXT")
+
+    assert differences(engine)["counts"].problem == "has other columns"
+
+
+def test_a_table_that_is_gone_says_so(engine, tmp_path):
+    change(tmp_path, "DROP TABLE counts_seen")
+
+    assert differences(engine)["counts_seen"].problem == "is missing"
+
+
+def test_new_events_are_left_to_the_run(engine, append):
+    append(Counted(key="new"))
+
+    assert engine.diff("counts").position == 50
+    assert engine.status()[0].lag == 1
+
+
+def test_rows_that_move_on_during_the_comparison_are_compared_where_they_are(engine, append):
+    moved = []
+
+    def follow(progress):
+        if not moved:
+            append(Counted(key="k0", amount=1), Counted(key="later", amount=1))
+            moved.extend(engine.run())
+
+    difference = engine.diff("counts", progress=follow)
+
+    assert moved
+    assert difference.equal
+    assert (difference.position, difference.events) == (52, 52)
+
+
+def test_nothing_is_changed_and_nothing_is_left(engine, tmp_path):
+    change(tmp_path, "UPDATE counts SET amount = 0")
+    before = engine.checkpoints()
+
+    engine.diff("counts")
+
+    assert rows(engine, "SELECT DISTINCT amount FROM counts") == [(0,)]
+    assert engine.checkpoints() == before
+    assert not list(tmp_path.glob("*diff-counts*"))
+
+
+def test_an_interrupted_rebuild_survives_a_diff(engine, tmp_path):
+    def crash(progress):
+        raise SystemExit
+
+    with pytest.raises(SystemExit):
+        engine.rebuild("counts", progress=crash)
+
+    engine.diff("counts")
+
+    assert engine.status()[0].rebuild_position == 50
+
+
+def test_a_handler_error_ends_a_diff_and_is_no_failure_of_the_live_rows(engine, engine_of, counts):
+    broken = Projection("counts", migrations=counts.migrations)
+    broken.on(Counted)(lambda event, context: 1 / 0)
+
+    with pytest.raises(ProjectionFailed, match="ZeroDivisionError"):
+        engine_of(broken).diff("counts")
+
+    assert engine.status()[0].state == "idle"
+
+
+def test_what_never_ran_has_nothing_to_compare(engine_of, tmp_path):
+    with pytest.raises(ReadModelUnavailable, match="no rows to compare yet"):
+        engine_of(counting(tmp_path, "fresh")).diff("fresh")
+
+    assert not (tmp_path / "read.db").exists()
+
+
+def test_rows_of_another_version_are_not_compared(engine, engine_of, counts):
+    renewed = counting(counts.migrations.parent, version=2)
+
+    with pytest.raises(RebuildNeeded):
+        engine_of(renewed).diff("counts")
