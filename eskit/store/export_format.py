@@ -1,4 +1,4 @@
-"""The lines of an export: one JSON object each, in UTF-8.
+"""The lines of an export: one JSON object each, in ASCII.
 
 A header, the audit records of erasures, the events in order of their positions, and a footer
 with the counts and the SHA-256 of every byte before it.
@@ -104,7 +104,7 @@ def decode_line(line: bytes, number: int) -> Header | Erasure | EventRecord | Fo
 
 
 def _line(kind: str, **pairs: object) -> bytes:
-    return (_compact({"kind": kind, **pairs}) + "\n").encode()
+    return (json.dumps({"kind": kind, **pairs}, separators=(",", ":")) + "\n").encode()
 
 
 def _compact(value: object) -> str:

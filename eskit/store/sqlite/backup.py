@@ -15,7 +15,7 @@ from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.view import SqliteView
 
-_PAGES = 2048
+_PAGES = 256
 
 
 def back_up(

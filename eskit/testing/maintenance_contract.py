@@ -1,0 +1,211 @@
+"""The contract of a store's `maintenance` as a test suite; subclass it like the store's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from eskit.domain.claims import claim, release
+from eskit.domain.events import Metadata
+from eskit.domain.streams import ANY
+from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
+from eskit.store.claims import check_claims, rebuild_claims
+from eskit.store.eventstore import EventStore
+from eskit.store.maintenance import EventRecord, HeldClaim, LockedView
+from eskit.store.verifying import verify
+from eskit.testing.store_contract import SettableClock, command, text, texts
+
+_WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.1"})
+
+
+def records(store: EventStore) -> list[EventRecord]:
+    """The whole log as it is stored."""
+    with store.maintenance.view() as view:
+        return list(view.read_records())
+
+
+def claims(store: EventStore) -> list[HeldClaim]:
+    """All claims, sorted."""
+    with store.maintenance.view() as view:
+        return list(view.read_claims())
+
+
+def _drop_and_fail(locked: LockedView, held: HeldClaim) -> None:
+    locked.drop_claim(held)
+    raise ZeroDivisionError
+
+
+class MaintenanceContract:
+    """What the operations of every store promise, beside the contract of the store."""
+
+    # --- views ---
+
+    def test_a_view_shows_the_store_as_it_was_when_it_was_opened(self, store: EventStore) -> None:
+        store.append("Account-1", [text("a", claim("name", "a"))], expected_version=ANY)
+
+        with store.maintenance.view() as view:
+            store.append("Account-2", [text("b", claim("name", "b"))], expected_version=ANY)
+
+            assert [record.stream for record in view.read_records()] == ["Account-1"]
+            assert [held.value for held in view.read_claims()] == ["a"]
+            assert (view.count_events(), view.count_streams(), view.head_position()) == (1, 1, 1)
+
+    def test_a_view_can_be_narrowed_to_streams_of_a_tenant(self, store: EventStore) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY)
+        store.append("Account-1", texts("b"), expected_version=ANY, tenant="acme")
+        store.append("Account-2", texts("c"), expected_version=ANY)
+        store.append("Account-1", texts("d"), expected_version=ANY)
+
+        with store.maintenance.view() as view:
+            found = [r.global_position for r in view.read_records(streams=[("Account-1", "")])]
+
+        assert found == [1, 4]
+
+    # --- claims ---
+
+    def test_claims_that_were_lost_are_rebuilt_in_the_order_of_events(
+        self, store: EventStore
+    ) -> None:
+        store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
+        store.append("Account-1", [text("b", release("name", "x"))], expected_version=ANY)
+        store.append("Account-2", [text("c", claim("name", "x"))], expected_version=ANY)
+        store.append("Account-3", [text("d", claim("name", "y"))], expected_version=ANY, tenant="t")
+        right = claims(store)
+        with store.maintenance.lock() as locked:
+            locked.put_claim(HeldClaim("", "name", "x", "Account-1"))
+            locked.put_claim(HeldClaim("", "name", "z", "Account-1"))
+            locked.drop_claim(HeldClaim("t", "name", "y", "Account-3"))
+
+        checked, rebuilt = check_claims(store), rebuild_claims(store)
+
+        assert checked == rebuilt
+        assert [(d.kind, d.value) for d in checked.differences] == [
+            ("owner", "x"),
+            ("extra", "z"),
+            ("missing", "y"),
+        ]
+        assert claims(store) == right
+        assert check_claims(store).count == 0
+
+    def test_a_lock_that_ends_in_an_error_changes_nothing(self, store: EventStore) -> None:
+        store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
+
+        with pytest.raises(ZeroDivisionError), store.maintenance.lock() as locked:
+            _drop_and_fail(locked, HeldClaim("", "name", "x", "Account-1"))
+
+        assert store.find_claim("name", "x") == "Account-1"
+
+    # --- erasure ---
+
+    def test_an_erased_stream_keeps_its_place_and_loses_what_it_said(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        events = [text("secret", claim("name", "bob"), metadata=_WHO), text("more")]
+        store.append("Account-1", events, expected_version=ANY, command=command("c1"))
+        store.append("Account-2", texts("other"), expected_version=ANY)
+        before = records(store)
+
+        erasure = store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+        first, second, other = store.read_all()
+        assert (erasure.events, erasure.version, erasure.erased_at) == (2, 2, clock.now)
+        assert [first.erased, second.erased, other.erased] == [True, True, False]
+        assert [r[:6] for r in records(store)] == [r[:6] for r in before]
+        assert first.data == b""
+        assert first.metadata == Metadata(correlation_id="cor")
+        assert store.find_claim("name", "bob") is None
+        assert store.stream_version("Account-1") == 2
+        found = store.find_command("c1")
+        assert found is not None
+        assert found.response == b""
+        with pytest.raises(EventErased, match="Version 1 of Account-1 was erased"):
+            _ = first.message
+
+    def test_an_erasure_is_recorded_once(self, store: EventStore) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY, tenant="t")
+
+        first = store.maintenance.erase_stream("Account-1", reason="r", erased_by="x", tenant="t")
+        again = store.maintenance.erase_stream("Account-1", reason="r", erased_by="y", tenant="t")
+        store.maintenance.scrub()
+
+        with store.maintenance.view() as view:
+            assert view.list_erasures() == [first]
+        assert again.events == 0
+
+    def test_a_stream_goes_on_after_its_erasure(self, store: EventStore) -> None:
+        store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+        result = store.append("Account-1", [text("b", claim("name", "x"))], expected_version=1)
+
+        assert result.version == 2
+        assert [event.erased for event in store.read_stream("Account-1")] == [True, False]
+        assert verify(store).verdict == "ok"
+
+    def test_an_unknown_stream_cannot_be_erased(self, store: EventStore) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY)
+
+        with pytest.raises(StreamNotFound):
+            store.maintenance.erase_stream("Account-1", reason="r", erased_by="x", tenant="other")
+
+    # --- adding recorded events ---
+
+    def test_recorded_events_are_added_as_they_are(self, store: EventStore) -> None:
+        wanted = [
+            EventRecord(3, "Account-1", 1, b"1" * 16, "a.B", 5, "t", "", b"x", None),
+            EventRecord(
+                9, "Account-2", 1, b"2" * 16, "a.B", 5, "", '{"command_id":"c"}', b"", None
+            ),
+            EventRecord(10, "Account-1", 2, b"3" * 16, "a.B", 7, "t", "", b"z", None),
+        ]
+
+        with store.maintenance.lock() as locked:
+            locked.add_events(wanted)
+
+        assert records(store) == wanted
+        assert store.head_position() == 10
+        assert [e.global_position for e in store.read_all(after=3)] == [9, 10]
+        assert [e.global_position for e in store.read_all(before=10, backward=True)] == [9, 3]
+        assert store.find_event(4) is None
+        assert store.append("Account-2", texts("b"), expected_version=1).global_position == 11
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            EventRecord(1, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", None),
+            EventRecord(2, "Account-1", 3, b"2" * 16, "a.B", 5, "", "", b"", None),
+            EventRecord(2, "Account-1", 2, b"2" * 16, "a.B", 4, "", "", b"", None),
+        ],
+        ids=["position", "version", "time"],
+    )
+    def test_recorded_events_must_follow(self, store: EventStore, wrong: EventRecord) -> None:
+        first = EventRecord(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", None)
+
+        with pytest.raises(InvalidArgument), store.maintenance.lock() as locked:
+            locked.add_events([first, wrong])
+
+        assert records(store) == []
+
+    def test_recorded_events_cannot_hold_one_value_twice(self, store: EventStore) -> None:
+        taken = '[["claim","name","x"]]'
+        events = [
+            EventRecord(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", taken),
+            EventRecord(2, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", taken),
+        ]
+
+        with pytest.raises(ClaimTaken), store.maintenance.lock() as locked:
+            locked.add_events(events)
+
+        assert (records(store), claims(store)) == ([], [])
+
+    # --- commands ---
+
+    def test_only_expired_commands_are_pruned(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY, command=command("old"))
+        clock.move(days=7, seconds=1)
+        store.append("Account-1", texts("b"), expected_version=ANY, command=command("new"))
+
+        assert store.maintenance.prune_commands() == 1
+        assert store.maintenance.prune_commands() == 0
+        assert store.find_command("new") is not None

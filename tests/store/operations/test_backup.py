@@ -1,0 +1,146 @@
+"""Backups: consistent while others write, checked, and never taken for their original."""
+
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from eskit.domain.streams import ANY
+from eskit.errors import StoreError, StoreUnavailable, TargetExists
+from eskit.store.open import open_store
+from eskit.store.progress import no_progress
+from eskit.store.verifying import verify
+from eskit.testing.maintenance_contract import records
+from eskit.testing.store_contract import texts
+
+URL = "sqlite:///log.db"
+TARGET = Path("backup.db")
+INTERRUPTED = Path(__file__).parent / "interrupted.py"
+
+
+@pytest.fixture
+def store():
+    with open_store(URL) as store:
+        for number in range(5):
+            store.append(f"Account-{number}", texts(*["x" * 500] * 1000), expected_version=0)
+        yield store
+
+
+def back_up(store):
+    return store.maintenance.backup(TARGET, progress=no_progress)
+
+
+def test_a_backup_holds_what_the_store_held(store):
+    reported = []
+
+    report = store.maintenance.backup(TARGET, progress=reported.append)
+
+    assert (report.events, report.head, report.origin) == (5_000, 5_000, store.store_id)
+    assert report.bytes == TARGET.stat().st_size
+    assert reported[-1].done == reported[-1].total
+    assert len(reported) > 1
+    assert sorted(path.name for path in Path().glob("backup*")) == ["backup.db"]
+    with open_store("sqlite:///backup.db", create=False) as copy:
+        assert records(copy) == records(store)
+        assert verify(copy).verdict == "ok"
+
+
+def test_a_restored_backup_is_told_from_its_original(store):
+    store.save_checkpoint("relay", position=5_000, event_id=store.find_event(5_000).event_id)
+
+    report = back_up(store)
+
+    with open_store("sqlite:///backup.db") as copy:
+        found = verify(copy)
+        assert copy.store_id == report.store_id != store.store_id
+    assert [finding.code for finding in found.findings] == ["CHECKPOINT_OF_ANOTHER_STORE"]
+
+
+def test_two_backups_are_told_from_each_other(store):
+    first = back_up(store)
+    second = store.maintenance.backup(Path("second.db"), progress=no_progress)
+
+    assert first.store_id != second.store_id
+
+
+def test_a_backup_is_one_moment_while_others_write(store):
+    stop = threading.Event()
+
+    def write():
+        while not stop.is_set():
+            store.append("Busy-1", texts("a", "b"), expected_version=ANY)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        report = back_up(store)
+    finally:
+        stop.set()
+        writer.join()
+
+    assert report.head < store.head_position()
+    with open_store("sqlite:///backup.db") as copy:
+        assert verify(copy).verdict == "ok"
+        assert copy.head_position() == report.head
+        assert copy.stream_version("Busy-1") % 2 == 0
+        assert records(copy) == records(store)[: report.events]
+
+
+def test_nothing_is_overwritten(store):
+    TARGET.write_text("mine")
+
+    with pytest.raises(TargetExists):
+        back_up(store)
+
+    assert TARGET.read_text() == "mine"
+
+
+@pytest.mark.parametrize("after", [0, 1])
+def test_a_backup_that_was_killed_is_no_backup_and_can_be_made_again(store, after):
+    command = [sys.executable, INTERRUPTED, "backup", str(after), URL, TARGET]
+
+    killed = subprocess.run(command, timeout=60, check=False)
+    existed = TARGET.exists()
+    report = back_up(store)
+
+    assert (killed.returncode, existed) == (-signal.SIGKILL, False)
+    assert report.events == 5_000
+    assert verify(store).verdict == "ok"
+
+
+def test_a_damaged_store_gives_no_backup(store):
+    store.close()
+    connection = sqlite3.connect("log.db")
+    page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+    connection.close()
+    raw = bytearray(Path("log.db").read_bytes())
+    raw[(page[0] - 1) * 4096 : page[0] * 4096] = os.urandom(4096)
+    Path("log.db").write_bytes(raw)
+
+    with open_store(URL) as damaged, pytest.raises(StoreError):
+        back_up(damaged)
+
+    assert not TARGET.exists()
+
+
+def test_a_folder_that_does_not_exist_is_named(store):
+    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+        store.maintenance.backup(Path("nowhere/backup.db"), progress=no_progress)
+
+
+def test_a_restored_backup_is_used_like_any_store(store):
+    back_up(store)
+    store.append("Account-0", texts("later"), expected_version=ANY)
+    store.close()
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"log.db{suffix}").unlink(missing_ok=True)
+    shutil.copy(TARGET, "log.db")
+
+    with open_store(URL) as restored:
+        assert restored.append("Account-0", texts("on"), expected_version=1000).version == 1001

@@ -1,0 +1,335 @@
+"""Export and import: everything comes back, nothing half done is taken for done."""
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from eskit.domain.claims import claim, release
+from eskit.domain.events import Metadata
+from eskit.domain.streams import ANY
+from eskit.errors import (
+    ExportInvalid,
+    InvalidArgument,
+    StoreUnavailable,
+    StreamNotFound,
+    TargetExists,
+)
+from eskit.store.claims import check_claims
+from eskit.store.exporting import export_log
+from eskit.store.importing import import_log
+from eskit.store.open import open_store
+from eskit.store.verifying import verify
+from eskit.testing.maintenance_contract import claims, records
+from eskit.testing.store_contract import text, texts
+
+URL, COPY = "sqlite:///log.db", "sqlite:///copy.db"
+EXPORT = Path("log.jsonl")
+INTERRUPTED = Path(__file__).parent / "interrupted.py"
+
+
+@pytest.fixture(params=[URL, "memory://"])
+def store(request):
+    with open_store(request.param) as store:
+        yield store
+
+
+@pytest.fixture
+def sqlite_store():
+    with open_store(URL) as store:
+        yield store
+
+
+def fill(store):
+    metadata = Metadata(correlation_id="c", principal_id="ann", custom={"ключ": '☃ "\n\u2028'})
+    store.append(
+        "Account-1", [text("é", claim("name", "☃"), metadata=metadata)], expected_version=0
+    )
+    store.append("Account-2", texts("", "\x00"), expected_version=0, tenant="acme")
+    store.append("Account-1", [text("b", release("name", "☃"))], expected_version=1)
+    store.append("Account-3", [text("c", claim("name", "☃"))], expected_version=0)
+    store.maintenance.erase_stream("Account-2", reason="asked", erased_by="dpo", tenant="acme")
+
+
+def fill_much(store, events=5_000):
+    for number in range(events // 1000):
+        store.append(f"Account-{number}", texts(*["x" * 50] * 1000), expected_version=0)
+
+
+def erasures(store):
+    with store.maintenance.view() as view:
+        return view.list_erasures()
+
+
+def run_interrupted(*arguments):
+    command = [sys.executable, INTERRUPTED, *map(str, arguments)]
+    return subprocess.run(command, timeout=60, check=False).returncode
+
+
+def test_a_log_comes_back_as_it_was_under_a_new_store_id(store):
+    fill(store)
+
+    exported = export_log(store, EXPORT)
+    imported = import_log(EXPORT, COPY)
+
+    assert (exported.events, exported.erasures, exported.head) == (5, 1, 5)
+    assert (imported.events, imported.erasures, imported.head) == (5, 1, 5)
+    assert imported.origin == store.store_id != imported.store_id
+    with open_store(COPY, create=False) as copy:
+        assert copy.store_id == imported.store_id
+        assert records(copy) == records(store)
+        assert claims(copy) == claims(store)
+        assert erasures(copy) == erasures(store)
+        assert verify(copy).verdict == "ok"
+        assert check_claims(copy).count == 0
+        assert copy.append("Account-1", texts("on"), expected_version=2).global_position == 6
+
+
+def test_an_export_is_json_lines_that_anybody_can_read(store):
+    fill(store)
+
+    export_log(store, EXPORT)
+
+    header, erasure, *events, footer = map(json.loads, EXPORT.read_text().splitlines())
+    assert (header["kind"], header["format"], header["head"]) == ("header", 1, 5)
+    assert (erasure["stream"], erasure["reason"]) == ("Account-2", "asked")
+    assert [event["global_position"] for event in events] == [1, 2, 3, 4, 5]
+    assert [event["erased"] for event in events] == [False, True, True, False, False]
+    assert events[0]["metadata"]["custom"] == {"ключ": '☃ "\n\u2028'}
+    assert (footer["kind"], footer["events"], footer["erasures"]) == ("footer", 5, 1)
+
+
+def test_chosen_streams_keep_their_positions(store):
+    fill(store)
+
+    report = export_log(store, EXPORT, streams=["Account-3"])
+    import_log(EXPORT, COPY)
+
+    assert (report.events, report.erasures) == (1, 0)
+    with open_store(COPY) as copy:
+        assert [event.global_position for event in copy.read_all()] == [5]
+        assert verify(copy).verdict == "ok"
+
+
+def test_a_stream_that_does_not_exist_is_not_exported(store):
+    with pytest.raises(StreamNotFound):
+        export_log(store, EXPORT, streams=["Account-9"])
+
+    assert not EXPORT.exists()
+
+
+def test_nothing_is_overwritten(store):
+    EXPORT.write_text("mine")
+
+    with pytest.raises(TargetExists):
+        export_log(store, EXPORT)
+
+    assert EXPORT.read_text() == "mine"
+
+
+@pytest.mark.parametrize("url", [COPY, "memory://filled"])
+def test_import_does_not_mix_into_a_store_that_holds_something(sqlite_store, url):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    with open_store(url) as other:
+        other.append("Account-7", texts("mine"), expected_version=ANY)
+
+    with pytest.raises(TargetExists, match="already holds"):
+        import_log(EXPORT, url)
+
+    with open_store(url) as other:
+        assert [event.stream for event in other.read_all()] == ["Account-7"]
+
+
+@pytest.mark.parametrize("url", [COPY, "memory://empty"])
+def test_import_fills_a_store_that_holds_nothing(sqlite_store, url):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    with open_store(url) as empty:
+        imported = import_log(EXPORT, url)
+
+        assert imported.store_id == empty.store_id
+        assert records(empty) == records(sqlite_store)
+
+
+def cut_the_end(lines):
+    return lines[:-1]
+
+
+def cut_a_line(lines):
+    return [*lines[:-1], lines[-1][:40]]
+
+
+def drop_an_event(lines):
+    return [*lines[:3], *lines[4:]]
+
+
+def change_a_payload(lines):
+    return [line.replace(b'"data_base64":"CgFj"', b'"data_base64":"CgFk"') for line in lines]
+
+
+def swap_events(lines):
+    return [*lines[:4], lines[5], lines[4], *lines[6:]]
+
+
+def add_a_line(lines):
+    return [*lines, lines[3]]
+
+
+def ask_for_more(lines):
+    return [lines[0].replace(b'"format":1', b'"format":2'), *lines[1:]]
+
+
+def write_prose(_lines):
+    return [b"Dear reader\n"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        cut_the_end,
+        cut_a_line,
+        drop_an_event,
+        change_a_payload,
+        swap_events,
+        add_a_line,
+        ask_for_more,
+        write_prose,
+    ],
+)
+@pytest.mark.parametrize("exists", [False, True], ids=["new", "empty"])
+def test_an_export_that_was_altered_leaves_nothing_behind(sqlite_store, change, exists):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    lines = EXPORT.read_bytes().splitlines(keepends=True)
+    assert change(lines) != lines
+    EXPORT.write_bytes(b"".join(change(lines)))
+    if exists:
+        open_store(COPY).close()
+
+    with pytest.raises(ExportInvalid):
+        import_log(EXPORT, COPY)
+
+    assert list(Path().glob("copy.db.partial*")) == []
+    assert Path("copy.db").exists() == exists
+    if exists:
+        with open_store(COPY) as copy:
+            assert copy.head_position() == 0
+
+
+def test_a_missing_export_is_named():
+    with pytest.raises(StoreUnavailable, match="No such file"):
+        import_log(EXPORT, COPY)
+
+
+def test_an_export_goes_on_where_it_was_killed(sqlite_store):
+    fill_much(sqlite_store)
+
+    code = run_interrupted("export", 2, URL, EXPORT)
+    left = EXPORT.with_name("log.jsonl.partial").read_bytes().count(b"\n")
+    sqlite_store.append("Account-9", texts("later"), expected_version=ANY)
+    report = export_log(sqlite_store, EXPORT)
+    import_log(EXPORT, COPY)
+
+    assert code == -signal.SIGKILL
+    assert 0 < left < 5_000
+    assert 0 < report.resumed_after < 5_000
+    assert (report.events, report.head) == (5_000, 5_000)
+    with open_store(COPY) as copy:
+        assert records(copy) == records(sqlite_store)[:5_000]
+
+
+def test_an_export_starts_anew_when_a_stream_was_erased_meanwhile(sqlite_store):
+    fill_much(sqlite_store)
+    run_interrupted("export", 3, URL, EXPORT)
+    sqlite_store.maintenance.erase_stream("Account-0", reason="asked", erased_by="dpo")
+
+    report = export_log(sqlite_store, EXPORT)
+    import_log(EXPORT, COPY)
+
+    assert report.resumed_after == 0
+    with open_store(COPY) as copy:
+        assert records(copy) == records(sqlite_store)
+
+
+def test_the_rest_of_another_export_is_not_gone_on_with(sqlite_store):
+    fill_much(sqlite_store)
+    run_interrupted("export", 3, URL, EXPORT)
+    with open_store("sqlite:///other.db") as other:
+        fill(other)
+
+        assert export_log(other, EXPORT).resumed_after == 0
+        import_log(EXPORT, COPY)
+        with open_store(COPY) as copy:
+            assert records(copy) == records(other)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3, 4])
+def test_an_import_goes_on_where_it_was_killed(sqlite_store, after):
+    fill_much(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+
+    code = run_interrupted("import", after, EXPORT, COPY)
+    existed = Path("copy.db").exists()
+    report = import_log(EXPORT, COPY)
+
+    assert (code, existed) == (-signal.SIGKILL, False)
+    assert report.resumed_after == (after + 1) * 1000
+    with open_store(COPY) as copy:
+        assert records(copy) == records(sqlite_store)
+        assert verify(copy).verdict == "ok"
+
+
+def test_the_rest_of_another_import_is_not_gone_on_with(sqlite_store):
+    fill_much(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    run_interrupted("import", 1, EXPORT, COPY)
+    with open_store("sqlite:///other.db") as other:
+        fill(other)
+        export_log(other, Path("other.jsonl"))
+
+        report = import_log(Path("other.jsonl"), COPY)
+
+        with open_store(COPY) as copy:
+            assert records(copy) == records(other)
+    assert report.resumed_after == 0
+
+
+def test_a_full_disk_during_an_export_is_named_and_it_goes_on_later(sqlite_store):
+    fill_much(sqlite_store)
+    code = (
+        "import sys; from pathlib import Path; from eskit import open_store, StoreUnavailable\n"
+        "from eskit.store.exporting import export_log\n"
+        "with open_store(sys.argv[1]) as store:\n"
+        "    try: export_log(store, Path(sys.argv[2]))\n"
+        "    except StoreUnavailable as error: sys.exit(error.message)\n"
+    )
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+    failed = subprocess.run(
+        [sys.executable, "-c", code, URL, EXPORT],
+        preexec_fn=limit,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    report = export_log(sqlite_store, EXPORT)
+
+    assert failed.returncode == 1
+    assert "log.jsonl.partial cannot be written: File too large" in failed.stderr
+    assert report.events == 5_000
+    assert report.resumed_after > 0
+
+
+def test_backup_of_a_memory_store_points_to_the_export():
+    with open_store("memory://") as store, pytest.raises(InvalidArgument) as refused:
+        store.maintenance.backup(Path("b.db"), progress=print)
+
+    assert "store export" in refused.value.hint

@@ -1,0 +1,290 @@
+"""Verification: what is damaged, what is unknown, and what is fine."""
+
+import shutil
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from eskit.domain.claims import claim
+from eskit.domain.events import Metadata
+from eskit.domain.streams import ANY
+from eskit.errors import StoreError
+from eskit.store.eventstore import Checkpoint
+from eskit.store.open import open_store
+from eskit.store.verifying import verify
+from eskit.testing.store_contract import number, text, texts
+
+URL = "sqlite:///log.db"
+FILE = Path("log.db")
+
+
+@pytest.fixture
+def store():
+    """Four events in three streams, two claims."""
+    with open_store(URL) as store:
+        store.append("Account-1", [text("first", claim("name", "a"))], expected_version=ANY)
+        store.append("Account-2", [text("second", claim("name", "b"))], expected_version=ANY)
+        store.append("Account-1", [number(3)], expected_version=ANY)
+        store.append("Order-1", texts("fourth"), expected_version=ANY, tenant="acme")
+        yield store
+
+
+def execute(statement, *parameters):
+    """Change the file behind the store's back."""
+    connection = sqlite3.connect(FILE)
+    with connection:
+        connection.execute(statement, parameters)
+    connection.close()
+
+
+def codes(verification):
+    return [finding.code for finding in verification.findings]
+
+
+def checkpoint(store, position, *, event_id=None, store_id=None):
+    event = store.find_event(position)
+    return Checkpoint(
+        name="balances",
+        store_id=store.store_id if store_id is None else store_id,
+        position=position,
+        event_id=event_id or (event.event_id if event else ""),
+        updated_at=datetime(2030, 1, 1, tzinfo=UTC),
+    )
+
+
+def test_a_whole_store_is_ok(store):
+    store.save_checkpoint("relay", position=2, event_id=store.find_event(2).event_id)
+    reported = []
+
+    found = verify(store, progress=reported.append)
+
+    assert (found.verdict, found.findings) == ("ok", ())
+    assert (found.events, found.streams, found.decoded, found.event_types) == (4, 3, 4, 2)
+    assert (found.claims, found.checkpoints, found.erased, found.undecoded) == (2, 1, 0, 0)
+    assert {progress.name for progress in reported} == {"storage", "log"}
+    assert all(progress.done <= progress.total for progress in reported)
+
+
+def test_an_empty_store_is_ok():
+    with open_store(URL) as store:
+        assert verify(store).verdict == "ok"
+
+
+def test_flipped_bytes_in_a_payload_are_found_where_they_are(store):
+    raw = FILE.read_bytes() + Path("log.db-wal").read_bytes()
+    assert raw.count(b"second") >= 1
+    store.close()
+    damaged = FILE.read_bytes().replace(b"\n\x06second", b"\n\xffsecond")
+    FILE.write_bytes(damaged)
+
+    with open_store(URL) as reopened:
+        found = verify(reopened)
+
+    assert found.verdict == "damaged"
+    (finding,) = found.findings
+    assert (finding.code, finding.position, finding.stream) == ("PAYLOAD_DAMAGED", 2, "Account-2")
+    assert (found.decoded, found.undecoded) == (3, 1)
+
+
+def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(store):
+    execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE event_type LIKE '%StringValue'")
+
+    found = verify(store)
+
+    assert found.verdict == "unknown"
+    (finding,) = found.findings
+    assert finding.code == "UNKNOWN_EVENT_TYPE"
+    assert finding.position == 1
+    assert "3 events of type gone.v1.Event" in finding.message
+
+
+def test_damage_outweighs_what_is_unknown(store):
+    execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE category = 'Order'")
+    execute("DELETE FROM claims WHERE value = 'a'")
+
+    assert verify(store).verdict == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("DELETE FROM claims WHERE value = 'a'", "name 'a' is free; by the log it is held by"),
+        ("UPDATE claims SET stream_id = 2 WHERE value = 'a'", "held by Account-2; by the log"),
+        ("INSERT INTO claims VALUES ('', 'name', 'z', 1)", "by the log it is free"),
+    ],
+)
+def test_claims_that_are_not_what_the_log_says_are_damage(store, statement, message):
+    execute(statement)
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("damaged", ["CLAIMS_DIFFER"])
+    assert message in found.findings[0].message
+    assert found.findings[0].hint.endswith("eskit claim rebuild")
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("DELETE FROM events WHERE global_position = 1", "VERSIONS_NOT_CONTIGUOUS"),
+        ("UPDATE events SET version = 5 WHERE global_position = 3", "VERSIONS_NOT_CONTIGUOUS"),
+        ("UPDATE events SET recorded_at = 1 WHERE global_position = 3", "TIME_GOES_BACKWARDS"),
+        ("UPDATE events SET metadata = '{' WHERE global_position = 3", "METADATA_DAMAGED"),
+        ("UPDATE events SET event_id = x'00' WHERE global_position = 3", "METADATA_DAMAGED"),
+        ("UPDATE events SET claims = '[1]' WHERE global_position = 3", "CLAIMS_DAMAGED"),
+        (
+            """UPDATE events SET claims = '[["claim","name","a"]]' WHERE global_position = 2""",
+            "CLAIMS_CONFLICT",
+        ),
+        ("DELETE FROM streams WHERE name = 'Order-1'", "EVENTS_UNREADABLE"),
+        ("DELETE FROM kinds WHERE category = 'Order'", "EVENTS_UNREADABLE"),
+    ],
+)
+def test_a_log_that_was_tampered_with_is_damaged(store, statement, code):
+    execute(statement)
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert code in codes(found)
+
+
+def test_events_whose_order_was_changed_are_damage(store):
+    execute("UPDATE events SET global_position = 100 WHERE global_position = 1")
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert "VERSIONS_NOT_CONTIGUOUS" in codes(found)
+
+
+def test_an_index_that_lost_an_entry_is_damage(store):
+    connection = sqlite3.connect(FILE)
+    connection.execute("PRAGMA writable_schema = ON")
+    with connection:
+        sql = "CREATE INDEX events_by_kind ON events (kind_id) WHERE 0"
+        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'events_by_kind'", (sql,))
+    connection.close()
+    connection = sqlite3.connect(FILE)
+    with connection:
+        connection.execute("REINDEX events_by_kind")
+    connection.execute("PRAGMA writable_schema = ON")
+    with connection:
+        sql = "CREATE INDEX events_by_kind ON events (kind_id)"
+        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'events_by_kind'", (sql,))
+    connection.close()
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert "STORAGE_DAMAGED" in codes(found)
+
+
+def test_a_truncated_file_is_damaged_or_refused_and_nothing_is_written():
+    with open_store(URL) as store:
+        store.append("Account-1", texts(*["x" * 500] * 200), expected_version=ANY)
+    whole = FILE.read_bytes()
+
+    for size in range(8192, len(whole), 16384):
+        FILE.write_bytes(whole[:size])
+        try:
+            with open_store(URL, create=False) as store:
+                verdict = verify(store).verdict
+        except StoreError as error:
+            verdict = error.code
+
+        assert verdict in {"damaged", "STORE_NOT_RECOGNISED"}
+        assert FILE.read_bytes() == whole[:size]
+
+
+def test_a_checkpoint_past_the_head_is_damage(store):
+    store.save_checkpoint("relay", position=9, event_id="")
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("damaged", ["CHECKPOINT_PAST_HEAD"])
+
+
+def test_a_deleted_wal_is_found_by_the_checkpoint_of_a_read_model(store):
+    store.close()
+    with open_store(URL) as reopened:
+        reopened.append("Account-9", texts("lost"), expected_version=ANY)
+        passed = checkpoint(reopened, 5)
+        shutil.copy(FILE, "without-wal.db")
+
+    with open_store("sqlite:///without-wal.db") as left:
+        assert verify(left).verdict == "ok"
+        past_the_head = verify(left, checkpoints=[passed])
+        left.append("Account-9", texts("other"), expected_version=ANY)
+        replaced = verify(left, checkpoints=[passed])
+
+    assert (past_the_head.verdict, codes(past_the_head)) == ("damaged", ["CHECKPOINT_PAST_HEAD"])
+    assert (replaced.verdict, codes(replaced)) == ("damaged", ["CHECKPOINT_EVENT_DIFFERS"])
+
+
+def test_a_checkpoint_of_the_original_is_told_from_that_of_a_copy(store):
+    found = verify(store, checkpoints=[checkpoint(store, 2, store_id="another")])
+
+    assert (found.verdict, codes(found)) == ("ok", ["CHECKPOINT_OF_ANOTHER_STORE"])
+    assert found.findings[0].severity == "warning"
+
+
+def test_erased_events_are_counted_apart(store):
+    store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+    found = verify(store)
+
+    assert found.verdict == "ok"
+    assert (found.decoded, found.erased, found.erasures, found.claims) == (2, 2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "code"),
+    [
+        ("DELETE FROM erasures", "ERASURE_UNRECORDED"),
+        ("UPDATE events SET data = x'0a' WHERE global_position = 3", "ERASURE_INCOMPLETE"),
+        ("UPDATE events SET metadata = '' WHERE global_position = 3", "ERASURE_INCOMPLETE"),
+    ],
+)
+def test_an_erasure_that_was_undone_is_damage(store, statement, code):
+    store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+    execute(statement)
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert code in codes(found)
+
+
+def test_a_great_many_findings_are_counted_and_the_first_listed(store):
+    store.append("Account-3", [number(1)] * 100, expected_version=ANY)
+    execute("UPDATE events SET data = x'ff'")
+
+    found = verify(store)
+
+    assert found.found == 104
+    assert len(found.findings) == 20
+
+
+def test_metadata_with_a_key_that_looks_like_the_mark_is_not_an_erasure(store):
+    marked = Metadata(custom={"erased": "true"})
+    store.append("Account-5", [text("here", metadata=marked)], expected_version=ANY)
+
+    (event,) = store.read_stream("Account-5")
+
+    assert not event.erased
+    assert verify(store).erased == 0
+
+
+def test_verification_holds_up_no_writer(store):
+    appended = []
+
+    def append(_progress):
+        if not appended:
+            appended.append(store.append("Account-7", texts("late"), expected_version=ANY))
+
+    found = verify(store, progress=append)
+
+    assert (found.verdict, found.events, store.head_position()) == ("ok", 4, 5)
