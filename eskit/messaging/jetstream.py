@@ -16,6 +16,7 @@ from eskit.credentials.nats import Connection, broker_errors
 from eskit.errors import BrokerUnavailable, MessagingError
 from eskit.messaging.headers import header_lines
 
+WRONG_LAST_SEQUENCE = 10071
 _STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014
@@ -75,14 +76,30 @@ async def delete_stream(connection: Connection, name: str) -> None:
     await api(connection, f"STREAM.DELETE.{name}")
 
 
-async def last_message(connection: Connection, stream: str) -> StoredMessage | None:
-    """The last message that the stream still holds."""
-    return await _find_message(connection, stream, {"last_by_subj": ">"})
+async def last_message(
+    connection: Connection, stream: str, subject: str = ">"
+) -> StoredMessage | None:
+    """The last message that the stream still holds, of all or of one subject."""
+    return await _find_message(connection, stream, {"last_by_subj": subject})
 
 
 async def message_from(connection: Connection, stream: str, sequence: int) -> StoredMessage | None:
     """The first message at a sequence or after it."""
     return await _find_message(connection, stream, {"seq": sequence, "next_by_subj": ">"})
+
+
+async def list_subjects(connection: Connection, stream: str, matching: str) -> list[str]:
+    """The subjects of which the stream holds messages."""
+    answer = await api(connection, f"STREAM.INFO.{stream}", {"subjects_filter": matching})
+    return sorted(answer["state"].get("subjects") or {})
+
+
+async def publish(
+    connection: Connection, subject: str, data: bytes, headers: Mapping[str, str]
+) -> int:
+    """Publish one message and return its sequence once the stream has it."""
+    answer = await _request(connection, subject, data, dict(headers) or None)
+    return int(answer["seq"])
 
 
 async def create_reader(
@@ -128,10 +145,16 @@ async def api(
     Raises BrokerUnavailable, RequestTimeout, or JetStreamError with the server's number.
     """
     payload = json.dumps(request).encode() if request is not None else b""
+    return await _request(connection, f"$JS.API.{verb}", payload, None)
+
+
+async def _request(
+    connection: Connection, subject: str, payload: bytes, headers: dict[str, str] | None
+) -> dict[str, Any]:
     with broker_errors("JetStream"):
         if not connection.is_connected:
             raise BrokerUnavailable("NATS is away", hint="Waiting for it to come back.")
-        message = await connection.request(f"$JS.API.{verb}", payload, timeout=_TIMEOUT)
+        message = await connection.request(subject, payload, timeout=_TIMEOUT, headers=headers)
     answer: dict[str, Any] = json.loads(message.data)
     if error := answer.get("error"):
         if error.get("code") == _UNAVAILABLE:

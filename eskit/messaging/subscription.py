@@ -1,0 +1,172 @@
+"""Subscriptions: named followers of events that handle each at least once, in stream order.
+
+What a subscription has handled is a position and the few events above it, kept by the bus under
+the subscription's name. After a crash it goes on behind that position, so order within a stream
+holds over restarts too, which redelivery by the broker could not promise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol, TypeAlias
+
+from eskit.domain.events import RecordedEvent
+from eskit.errors import InvalidArgument, MessagingError
+from eskit.messaging.tail import TailRequest
+
+Handler: TypeAlias = Callable[[RecordedEvent], Awaitable[None] | None]
+"""Handles an event: a coroutine function, or a plain one, which runs in a worker thread."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
+
+
+class SubscriptionTaken(MessagingError):
+    """Another process has taken the subscription over."""
+
+    code = "SUBSCRIPTION_TAKEN"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subscription:
+    """Who follows what, and how patiently.
+
+    `start` says where the very first run begins: ``"first"``, ``"new"``, a position to begin
+    after, or a time; later runs go on where the last one ended. A handler that raises is called
+    again after each pause of `backoff` in turn (the last one repeats), `max_deliveries` times in
+    all; then the event becomes a dead letter. Meanwhile only events of the same stream wait.
+    """
+
+    name: str
+    start: Literal["first", "new"] | int | datetime = "first"
+    event_types: Sequence[str] = ()
+    aggregates: Sequence[str] = ()
+    stream: str = ""
+    tenants: Sequence[str] = ()
+    max_deliveries: int = 5
+    backoff: Sequence[float] = (0.1, 1.0, 5.0, 15.0)
+    max_concurrent: int = 16
+    max_waiting: int = 256
+
+    def __post_init__(self) -> None:
+        if not _NAME.match(self.name):
+            raise InvalidArgument(
+                f"{self.name!r} is not a subscription name",
+                hint="Up to 64 letters, digits, '_' and '-', starting with a letter or digit.",
+            )
+        if self.max_deliveries < 1 or not self.backoff or min(self.backoff) < 0:
+            raise InvalidArgument("A subscription delivers at least once, with pauses from 0 s")
+        if self.max_concurrent < 1 or self.max_waiting < 1:
+            raise InvalidArgument("A subscription handles at least one event at a time")
+
+    def pause(self, deliveries: int) -> float:
+        """Seconds to wait after so many deliveries."""
+        return self.backoff[min(deliveries, len(self.backoff)) - 1]
+
+    def request(self, after: int | None) -> TailRequest:
+        """What to follow: behind a position, or from the start."""
+        since = self.start if after is None and isinstance(self.start, datetime) else None
+        return TailRequest(
+            start="first",
+            after=after,
+            since=since,
+            event_types=self.event_types,
+            aggregates=self.aggregates,
+            stream=self.stream,
+            tenants=self.tenants,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What a subscription has handled, and who is at it.
+
+    Every event up to `position` is handled, and those in `done` above it. `position` is None
+    before the first. `deliveries` counts those of events that failed. `owner` is empty when
+    nobody runs the subscription, and `beat` changes as long as somebody does.
+    """
+
+    position: int | None = None
+    done: frozenset[int] = frozenset()
+    deliveries: Mapping[int, int] = field(default_factory=dict)
+    owner: str = ""
+    beat: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that a subscription could not handle."""
+
+    subscription: str
+    event: RecordedEvent
+    error: str
+    deliveries: int
+    failed_at: datetime
+
+
+class Subscriptions(Protocol):
+    """Where a bus keeps the progress of its subscriptions, and their dead letters."""
+
+    async def load(self, name: str) -> tuple[Progress, int]:
+        """The progress and its revision; a new one and 0 for an unknown name."""
+        ...
+
+    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+        """Replace the progress at that revision and return the new one.
+
+        Raises SubscriptionTaken when it has changed meanwhile.
+        """
+        ...
+
+    async def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Set an event aside; once more replaces the former."""
+        ...
+
+    async def list_dead_letters(self, name: str) -> list[DeadLetter]:
+        """The dead letters of a subscription, by position."""
+        ...
+
+    async def remove_dead_letter(self, name: str, position: int) -> None:
+        """Forget one; idempotent."""
+        ...
+
+
+class MemorySubscriptions:
+    """Keeps them as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._progress: dict[str, tuple[Progress, int]] = {}
+        self._letters: dict[tuple[str, int], DeadLetter] = {}
+
+    async def load(self, name: str) -> tuple[Progress, int]:
+        """See Subscriptions."""
+        return self._progress.get(name, (Progress(), 0))
+
+    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+        """See Subscriptions."""
+        if self._progress.get(name, (Progress(), 0))[1] != revision:
+            raise taken(name)
+        self._progress[name] = (progress, revision + 1)
+        return revision + 1
+
+    async def add_dead_letter(self, letter: DeadLetter) -> None:
+        """See Subscriptions."""
+        self._letters[letter.subscription, letter.event.global_position] = letter
+
+    async def list_dead_letters(self, name: str) -> list[DeadLetter]:
+        """See Subscriptions."""
+        return [letter for key, letter in sorted(self._letters.items()) if key[0] == name]
+
+    async def remove_dead_letter(self, name: str, position: int) -> None:
+        """See Subscriptions."""
+        self._letters.pop((name, position), None)
+
+
+def taken(name: str) -> SubscriptionTaken:
+    """The error of a subscription that somebody else has taken over."""
+    return SubscriptionTaken(
+        f"Subscription {name} was taken over by another process",
+        hint="Run it once; a second process waits until the first is gone.",
+    )

@@ -1,0 +1,373 @@
+"""What every event bus promises: in this process and over a real nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from google.protobuf.wrappers_pb2 import Int32Value
+
+from eskit.credentials.nats import connected
+from eskit.domain.events import NewEvent, RecordedEvent
+from eskit.domain.streams import ANY
+from eskit.errors import InvalidArgument
+from eskit.messaging import bus as bus_module
+from eskit.messaging.bus import EventBus, memory_bus
+from eskit.messaging.nats import nats_relay
+from eskit.messaging.subscription import Handler, Subscription, SubscriptionTaken
+from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.store.eventstore import EventStore
+from tests.messaging.conftest import append
+
+
+class Seen:
+    """A handler that notes positions; those in `failing` raise."""
+
+    def __init__(self, failing: dict[int, int] | None = None) -> None:
+        self.positions: list[int] = []
+        self.attempts: list[int] = []
+        self.failing = dict(failing or {})
+
+    async def __call__(self, event: RecordedEvent) -> None:
+        position = event.global_position
+        self.attempts.append(position)
+        if self.failing.get(position, 0) > 0:
+            self.failing[position] -= 1
+            raise RuntimeError(f"no {position}")
+        self.positions.append(position)
+
+    async def until(self, count: int, within: float = 15) -> None:
+        deadline = time.monotonic() + within
+        while len(self.positions) < count:
+            assert time.monotonic() < deadline, f"only {self.positions}"
+            await asyncio.sleep(0.01)
+
+
+Made = Callable[[], Any]
+
+
+@pytest.fixture(params=["memory", "nats"])
+def open_bus(request: pytest.FixtureRequest, store: EventStore) -> Made:
+    """Opens a bus over the store; for NATS with a relay at work."""
+    if request.param == "memory":
+        bus = memory_bus(store)
+
+        @asynccontextmanager
+        async def open_memory() -> AsyncIterator[EventBus]:
+            yield bus
+
+        return open_memory
+    server = request.getfixturevalue("server")
+
+    @asynccontextmanager
+    async def open_nats() -> AsyncIterator[EventBus]:
+        async with connected(server.url) as connection:
+            stop = asyncio.Event()
+            relay = asyncio.create_task(nats_relay(store, connection, app_name="bank").run(stop))
+            yield nats_bus(connection)
+            stop.set()
+            await relay
+
+    return open_nats
+
+
+@asynccontextmanager
+async def following(
+    bus: EventBus, handler: Handler, name: str = "test", **options: Any
+) -> AsyncIterator[Any]:
+    subscriber = await bus.subscribe(
+        Subscription(name=name, **{"backoff": (0.02,), **options}), handler
+    )
+    try:
+        yield subscriber
+    finally:
+        await subscriber.stop()
+
+
+async def test_every_event_is_handled_in_the_order_of_its_stream(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 200)
+    by_stream: dict[str, list[int]] = {}
+    seen = Seen()
+
+    async def handle(event: RecordedEvent) -> None:
+        await asyncio.sleep(0.001 * (event.global_position % 3))
+        by_stream.setdefault(event.stream, []).append(event.version)
+        await seen(event)
+
+    async with open_bus() as bus, following(bus, handle):
+        await seen.until(200)
+
+    assert sorted(seen.positions) == list(range(1, 201))
+    assert all(versions == sorted(versions) for versions in by_stream.values())
+
+
+async def test_a_name_goes_on_where_it_ended(open_bus: Made, store: EventStore) -> None:
+    """D-33, D-34: nothing appended while a subscription is down is lost to it."""
+    first, second = Seen(), Seen()
+    append(store, 5)
+
+    async with open_bus() as bus:
+        async with following(bus, first):
+            await first.until(5)
+        append(store, 5)
+        async with following(bus, second):
+            await second.until(5)
+            await asyncio.sleep(0.1)
+
+    assert sorted(second.positions) == [6, 7, 8, 9, 10]
+
+
+async def test_two_names_each_handle_everything(open_bus: Made, store: EventStore) -> None:
+    one, two = Seen(), Seen()
+    append(store, 5)
+
+    async with open_bus() as bus, following(bus, one, "one"), following(bus, two, "two"):
+        await one.until(5)
+        await two.until(5)
+
+    assert sorted(one.positions) == sorted(two.positions) == [1, 2, 3, 4, 5]
+
+
+async def test_filters_are_kept(open_bus: Made, store: EventStore) -> None:
+    """D-35: what does not match is never handled, whatever the shape of the filter."""
+    append(store, 4, streams=2)
+    store.append("Customer-1", [NewEvent(Int32Value())], expected_version=ANY)
+    append(store, 1, tenant="acme")
+    filters: dict[str, dict[str, Any]] = {
+        "type": {"event_types": ["google.protobuf.Int32Value"]},
+        "aggregate": {"aggregates": ["Customer"]},
+        "stream": {"stream": "Account-1"},
+        "tenant": {"tenants": ["acme"]},
+        "both": {"aggregates": ["Account"], "event_types": ["Int32Value"]},
+    }
+    seen = {name: Seen() for name in filters}
+
+    async with open_bus() as bus:
+        for name, options in filters.items():
+            async with following(bus, seen[name], name, **options):
+                await asyncio.sleep(0.4)
+
+    assert {name: sorted(handler.positions) for name, handler in seen.items()} == {
+        "type": [5],
+        "aggregate": [5],
+        "stream": [2, 4],
+        "tenant": [6],
+        "both": [],
+    }
+
+
+async def test_a_subscription_starts_where_it_is_told(open_bus: Made, store: EventStore) -> None:
+    append(store, 3)
+    await asyncio.sleep(0.01)
+    between = datetime.now(UTC)
+    append(store, 2)
+    after, since, new = Seen(), Seen(), Seen()
+
+    async with open_bus() as bus:
+        async with (
+            following(bus, after, "after", start=2),
+            following(bus, since, "since", start=between),
+        ):
+            await after.until(3)
+            await since.until(2)
+        async with following(bus, new, "new", start="new"):
+            await asyncio.sleep(0.3)
+            append(store, 1)
+            await new.until(1)
+
+    assert sorted(after.positions) == [3, 4, 5]
+    assert sorted(since.positions) == [4, 5]
+    assert new.positions == [6]
+
+
+async def test_a_failing_event_holds_up_its_stream_and_no_other(
+    open_bus: Made, store: EventStore
+) -> None:
+    """D-36: order within a stream is kept while one of its events is retried."""
+    append(store, 6, streams=2)
+    seen = Seen(failing={1: 3})
+
+    async with open_bus() as bus, following(bus, seen):
+        await seen.until(6)
+
+    odd = [position for position in seen.positions if position % 2]
+    assert odd == [1, 3, 5]
+    assert seen.positions.index(2) < seen.positions.index(1)
+    assert seen.attempts.count(1) == 4
+
+
+async def test_an_event_that_always_fails_becomes_a_dead_letter(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 3, streams=1)
+    seen = Seen(failing={2: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=3):
+            await seen.until(2)
+        (letter,) = await bus.list_dead_letters("test")
+        assert await bus.list_dead_letters("other") == []
+
+        assert seen.positions == [1, 3]
+        assert seen.attempts.count(2) == 3
+        assert letter.event == store.find_event(2)
+        assert (letter.error, letter.deliveries) == ("RuntimeError: no 2", 3)
+
+        with pytest.raises(RuntimeError, match="no 2"):
+            await bus.retry_dead_letter("test", 2, seen)
+        assert len(await bus.list_dead_letters("test")) == 1
+        seen.failing.clear()
+        await bus.retry_dead_letter("test", 2, seen)
+        assert await bus.list_dead_letters("test") == []
+        with pytest.raises(InvalidArgument, match="no dead letter at position 2"):
+            await bus.retry_dead_letter("test", 2, seen)
+
+
+async def test_a_dead_letter_can_be_skipped(open_bus: Made, store: EventStore) -> None:
+    append(store, 2, streams=1)
+    seen = Seen(failing={1: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=1):
+            await seen.until(1)
+        await bus.skip_dead_letter("test", 1)
+
+        assert await bus.list_dead_letters("test") == []
+
+
+async def test_stopping_finishes_what_is_being_handled_and_no_more(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 10, streams=1)
+    started = asyncio.Event()
+    handled: list[int] = []
+    rest = Seen()
+
+    async def slow(event: RecordedEvent) -> None:
+        started.set()
+        await asyncio.sleep(0.2)
+        handled.append(event.global_position)
+
+    async with open_bus() as bus:
+        async with following(bus, slow):
+            await started.wait()
+        assert handled == [1]
+        async with following(bus, rest):
+            await rest.until(9)
+
+    assert rest.positions == list(range(2, 11))
+
+
+async def test_what_was_handled_out_of_order_is_not_handled_again(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 6, streams=2)
+    first, second = Seen(failing={1: 1000}), Seen()
+
+    async with open_bus() as bus:
+        async with following(bus, first, max_deliveries=1000):
+            await first.until(3)
+        async with following(bus, second):
+            await second.until(3)
+            await asyncio.sleep(0.1)
+
+    assert sorted(first.positions) == [2, 4, 6]
+    assert sorted(second.positions) == [1, 3, 5]
+
+
+async def test_plain_functions_run_in_threads_and_at_the_same_time(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 8, streams=8)
+    threads: set[int] = set()
+    barrier = threading.Barrier(4)
+    seen = Seen()
+
+    def handle(event: RecordedEvent) -> None:
+        barrier.wait(5)
+        threads.add(threading.get_ident())
+        seen.positions.append(event.global_position)
+
+    async with open_bus() as bus, following(bus, handle, max_concurrent=4):
+        await seen.until(8)
+
+    assert len(threads) == 4
+
+
+async def test_a_second_process_waits_until_the_first_has_gone(
+    open_bus: Made, store: EventStore
+) -> None:
+    first, second = Seen(), Seen()
+
+    async with open_bus() as bus:
+        async with following(bus, first):
+            append(store, 3)
+            await first.until(3)
+            standby = await bus.subscribe(Subscription(name="test"), second)
+            append(store, 2)
+            await first.until(5)
+            assert second.positions == []
+        append(store, 1)
+        await second.until(1)
+        await standby.stop()
+
+    assert second.positions == [6]
+
+
+async def test_a_silent_owner_is_replaced_and_told_so(
+    open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "LEASE", 0.3)
+    monkeypatch.setattr(bus_module, "BEAT", 1.0)
+    append(store, 1)
+    first, second = Seen(), Seen()
+
+    async with open_bus() as bus:
+        silent = await bus.subscribe(Subscription(name="test"), first)
+        await first.until(1)
+        async with following(bus, second):
+            with pytest.raises(SubscriptionTaken):
+                await asyncio.wait_for(silent.wait(), 10)
+
+
+async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 100, streams=1)
+    go_on = asyncio.Event()
+    seen = Seen()
+
+    async def slow(event: RecordedEvent) -> None:
+        await go_on.wait()
+        await seen(event)
+
+    async with open_bus() as bus, following(bus, slow, max_waiting=10) as subscriber:
+        await asyncio.sleep(0.3)
+        assert len(subscriber._unfinished) == 10
+        go_on.set()
+        await seen.until(100)
+
+    assert seen.positions == list(range(1, 101))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": "no.dots"},
+        {"name": ""},
+        {"name": "x", "max_deliveries": 0},
+        {"name": "x", "backoff": ()},
+        {"name": "x", "max_concurrent": 0},
+    ],
+)
+def test_what_cannot_work_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidArgument):
+        Subscription(**options)
