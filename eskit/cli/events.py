@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from eskit.errors import EskitError
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
+    from google.protobuf.message import Message
 
     from eskit.domain.events import Metadata, RecordedEvent
     from eskit.project import Project
@@ -48,15 +49,38 @@ def load_event_types(project: Project | None) -> list[str]:
     return problems
 
 
-def read_payload(event: RecordedEvent) -> Payload:
-    """Decode the payload; a type or bytes that cannot be read are told, never fatal."""
-    from eskit.schema.jsonmap import to_dict
+class PayloadReader:
+    """Decodes payloads: each of `decoders` is tried in turn."""
 
-    try:
-        message = event.message
-        return Payload(data=to_dict(message), descriptor=descriptor_of(type(message)))
-    except EskitError as error:
-        return Payload(data=None, problem=error)
+    def __init__(self, *decoders: Callable[[RecordedEvent], Message]) -> None:
+        self._decoders = decoders
+
+    def __call__(self, event: RecordedEvent) -> Payload:
+        """Decode the payload; a type or bytes that cannot be read are told, never fatal."""
+        from eskit.schema.jsonmap import to_dict
+
+        problem: EskitError | None = None
+        for decode in self._decoders:
+            try:
+                message = decode(event)
+                return Payload(data=to_dict(message), descriptor=descriptor_of(type(message)))
+            except EskitError as error:
+                problem = error
+        return Payload(data=None, problem=problem)
+
+
+class GeneratedTypes:
+    """Decodes with the project's generated code, which `load` imports when it is first needed."""
+
+    def __init__(self, load: Callable[[], None]) -> None:
+        self._load: Callable[[], None] | None = load
+
+    def __call__(self, event: RecordedEvent) -> Message:
+        """The payload as the class of its event type."""
+        if self._load is not None and not event.erased:
+            load, self._load = self._load, None
+            load()
+        return event.message
 
 
 def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.events import format_heading, format_when
-from eskit.cli.session import session_of
-from eskit.cli.stream import Tenant, refuse_unknown
+from eskit.cli.events import Payload, event_object, format_heading, format_when
+from eskit.cli.session import Session, session_of
+from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unknown
 from eskit.cli.text import Line, Span, columns, count, timestamp, width
 from eskit.cli.times import parse_time
 from eskit.cli.values import descriptor_of, format_value, is_default, leaves
@@ -20,6 +21,7 @@ from eskit.domain.streams import category_of, check_stream
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
+    from eskit.domain.events import RecordedEvent
     from eskit.store.replay import Change, ReplayStep
 
 app = make_app()
@@ -29,6 +31,7 @@ app = make_app()
     **examples(
         "eskit replay Account-acc-001",
         "eskit replay Account-acc-001 --to-version 3",
+        "eskit replay Account-acc-001 --no-state",
         "eskit replay Account-acc-001 --at 2026-05-01T12:00:00Z --json",
     )
 )
@@ -42,6 +45,9 @@ def replay(
         str, typer.Option(metavar="TIME", help="Stop at this time, such as 2026-05-01T12:00Z.")
     ] = "",
     tenant: Tenant = "",
+    no_state: Annotated[
+        bool, typer.Option("--no-state", help="Only the events: needs no application.")
+    ] = False,
 ) -> None:
     """Show an aggregate's state after each of its events, and what each changed.
 
@@ -53,6 +59,9 @@ def replay(
     session.output.streaming = True
     until = parse_time(at) if at else None
     aggregate = category_of(check_stream(stream))
+    if no_state:
+        show_events(session, stream, to_version=to_version, at=until, tenant=tenant)
+        return
     loaded = session.load_app()
     with session.open_store() as store:
         version = store.stream_version(stream, tenant)
@@ -77,6 +86,42 @@ def replay(
             session.output.show(
                 format_replay(heading, steps, descriptor, total=version, now=datetime.now(UTC))
             )
+
+
+def show_events(
+    session: Session, stream: str, *, to_version: int | None, at: datetime | None, tenant: str
+) -> None:
+    """Show the events alone, as the store knows them."""
+    with session.open_store() as store:
+        version = store.stream_version(stream, tenant)
+        if version == 0:
+            refuse_unknown(store, stream, tenant)
+        payload_of = payload_reader(session, store)
+        before = None if to_version is None else to_version + 1
+        events = takewhile(
+            lambda event: at is None or event.recorded_at <= at,
+            store.read_stream(stream, before=before, tenant=tenant),
+        )
+        if session.output.as_json:
+            for event in events:
+                session.output.record(stateless_object(event, payload_of(event)), ())
+        else:
+            lines = format_stream(stream, version, events, payload_of, datetime.now(UTC))
+            session.output.show(lines)
+
+
+def stateless_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
+    """An event as a step whose state is not known."""
+    shown = event_object(event, payload)
+    names = (*_STEP, "data_base64", "diagnostics")
+    return {
+        **{name: shown[name] for name in names if name in shown},
+        "state": None,
+        "changes": [],
+    }
+
+
+_STEP = ("version", "global_position", "event_type", "recorded_at", "data")
 
 
 def step_object(step: ReplayStep) -> dict[str, object]:

@@ -10,12 +10,13 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.events import (
+    GeneratedTypes,
+    PayloadReader,
     event_object,
     format_fields,
     format_heading,
     format_when,
     load_event_types,
-    read_payload,
 )
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import Line, ago, columns, count, timestamp
@@ -81,15 +82,29 @@ def read(
         version = store.stream_version(stream, tenant)
         if version == 0:
             refuse_unknown(store, stream, tenant)
-        load_types(session)
+        payload_of = payload_reader(session, store)
         events = store.read_stream(
             stream, after=after, limit=limit, backward=backward, tenant=tenant
         )
         if session.output.as_json:
             for event in events:
-                session.output.record(event_object(event, read_payload(event)), ())
+                session.output.record(event_object(event, payload_of(event)), ())
         else:
-            session.output.show(format_stream(stream, version, events, datetime.now(UTC)))
+            session.output.show(
+                format_stream(stream, version, events, payload_of, datetime.now(UTC))
+            )
+
+
+def payload_reader(session: Session, store: EventStore) -> PayloadReader:
+    """Decodes events as they were written, by the schemas of `store`, else by generated code."""
+    from eskit.store.decoding import EventDecoder
+
+    return PayloadReader(EventDecoder(store).decode, generated_types(session))
+
+
+def generated_types(session: Session) -> GeneratedTypes:
+    """Decodes events by the project's generated code."""
+    return GeneratedTypes(lambda: load_types(session))
 
 
 def load_types(session: Session) -> None:
@@ -156,7 +171,11 @@ def format_streams(streams: Sequence[StreamInfo], now: datetime) -> Iterator[Lin
 
 
 def format_stream(
-    stream: str, version: int, events: Iterable[RecordedEvent], now: datetime
+    stream: str,
+    version: int,
+    events: Iterable[RecordedEvent],
+    payload_of: PayloadReader,
+    now: datetime,
 ) -> Iterator[Line]:
     """The stream's name and size, then a block for each event."""
     yield [(stream, "name"), f" · {count(version, 'event')}"]
@@ -164,5 +183,5 @@ def format_stream(
     for event in events:
         yield ""
         yield format_heading(event, format_when(event.recorded_at, previous, now))
-        yield from format_fields(read_payload(event), len(event.data))
+        yield from format_fields(payload_of(event), len(event.data))
         previous = event.recorded_at

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.events import Payload, event_object, read_payload, short_type
+from eskit.cli.events import Payload, PayloadReader, event_object, short_type
 from eskit.cli.session import Session, session_of
-from eskit.cli.stream import load_types
+from eskit.cli.stream import generated_types, payload_reader
 from eskit.cli.text import Line, Span, count
 from eskit.cli.times import parse_duration
 from eskit.cli.values import leaves
@@ -96,7 +96,6 @@ def tail(
         stream=stream,
         aggregates=aggregates or [],
     )
-    load_types(session)
     seen = Seen()
     try:
         asyncio.run(_show_all(session, request, source, seen))
@@ -117,9 +116,9 @@ def parse_start(text: str) -> Literal["first", "new"] | int:
 
 
 async def _show_all(session: Session, request: TailRequest, source: Source, seen: Seen) -> None:
-    async with _follow(session, request, source) as events:
+    async with _follow(session, request, source) as (events, payload_of):
         async for event in events:
-            payload = read_payload(event)
+            payload = payload_of(event)
             if session.output.as_json:
                 session.output.record(event_object(event, payload), ())
             else:
@@ -131,20 +130,21 @@ async def _show_all(session: Session, request: TailRequest, source: Source, seen
 @asynccontextmanager
 async def _follow(
     session: Session, request: TailRequest, source: Source
-) -> AsyncIterator[AsyncIterator[RecordedEvent]]:
-    """The events from the source that was asked for, or the best there is."""
+) -> AsyncIterator[tuple[AsyncIterator[RecordedEvent], PayloadReader]]:
+    """The events from the source that was asked for, or the best there is, and their reader."""
     if source is Source.STORE or (source is Source.AUTO and session.find_nats() is None):
         from eskit.messaging.tail import tail_store
 
         with session.open_store() as store:
-            yield tail_store(store, request)
+            yield tail_store(store, request), payload_reader(session, store)
         return
     from eskit.credentials.nats import connected
     from eskit.messaging.tail_nats import tail_nats
 
     stream, prefix = session.nats_names()
     async with connected(session.nats_url(), name="eskit tail") as connection:
-        yield tail_nats(connection, request, stream=stream, prefix=prefix)
+        events = tail_nats(connection, request, stream=stream, prefix=prefix)
+        yield events, PayloadReader(generated_types(session))
 
 
 def format_row(event: RecordedEvent, payload: Payload, previous: datetime | None) -> Line:

@@ -25,17 +25,23 @@ _DEEPEST = 100
 
 def to_dict(message: Message) -> dict[str, Any]:
     """The message as plain JSON values in the order of the proto, default values included."""
+    descriptor = cast("Descriptor", type(message).DESCRIPTOR)
     try:
         values = json_format.MessageToDict(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+            message,
+            preserving_proto_field_name=True,
+            always_print_fields_with_no_presence=True,
+            descriptor_pool=cast(
+                "DescriptorPool", descriptor.file.pool
+            ),  # where an Any finds its type
         )
     except (TypeError, AttributeError, json_format.Error) as error:
         # An Any of a type that no loaded module defines, or a field called like a method.
         raise InvalidArgument(
-            f"{type(message).DESCRIPTOR.full_name} has no JSON form: {error}",
+            f"{descriptor.full_name} has no JSON form: {error}",
             hint="Import the generated module of every type that it packs.",
         ) from error
-    return _in_proto_order(cast("Descriptor", type(message).DESCRIPTOR), values)
+    return _in_proto_order(descriptor, values)
 
 
 def to_json(message: Message) -> str:
