@@ -1,0 +1,143 @@
+"""What goes wrong with servers and processes, done for real."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from eskit.credentials.nats import connected
+from eskit.messaging.nats import nats_relay
+from eskit.messaging.subscription import Subscription
+from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.messaging.tail import TailRequest
+from eskit.messaging.tail_nats import tail_nats
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.store.eventstore import EventStore
+from tests.messaging.conftest import append
+
+EVENTS = 20_000
+
+SUBSCRIBER = """
+import asyncio, os, sys
+from eskit.credentials.nats import open_nats
+from eskit.messaging import bus
+from eskit.messaging.subscription import Subscription
+from eskit.messaging.subscriptions_nats import nats_bus
+bus.BEAT, bus.LEASE = 0.1, 0.5
+async def handle(event):
+    with open(sys.argv[2], "a") as file:
+        file.write(f"{event.global_position}\\n")
+    await asyncio.sleep(0.03)
+async def main():
+    connection = await open_nats(sys.argv[1])
+    subscriber = await nats_bus(connection).subscribe(
+        Subscription(name="killed", max_concurrent=4), handle)
+    await subscriber.wait()
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+async def test_no_event_is_lost_or_doubled_when_the_server_stops_dies_and_loses_its_disk(
+    file_store: EventStore, tmp_path: Path
+) -> None:
+    server = EmbeddedNats(tmp_path / "nats0").start()
+    port = urlsplit(server.url).port or 0
+    appending = threading.Thread(target=append, args=(file_store, EVENTS))
+
+    async with connected(server.url) as connection:
+        stop = asyncio.Event()
+        relay = asyncio.create_task(nats_relay(file_store, connection, app_name="bank").run(stop))
+        appending.start()
+        for number, folder in ((signal.SIGTERM, "nats0"), (signal.SIGKILL, "nats0"), (9, "nats1")):
+            await asyncio.sleep(0.5)
+            os.kill(server.pid, number)
+            await asyncio.to_thread(server.stop)
+            server = EmbeddedNats(tmp_path / folder, port=port)
+            await asyncio.to_thread(server.start)
+        await asyncio.to_thread(appending.join)
+        positions: list[int] = []
+        deadline = time.monotonic() + 60
+        while positions[-1:] != [EVENTS] and time.monotonic() < deadline:
+            await asyncio.sleep(0.2)
+            request = TailRequest(start="first", follow=False)
+            positions = [event.global_position async for event in tail_nats(connection, request)]
+        stop.set()
+        await relay
+
+    server.stop()
+    assert positions == list(range(1, EVENTS + 1))
+
+
+async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
+    file_store: EventStore, server: EmbeddedNats, tmp_path: Path
+) -> None:
+    append(file_store, 400, streams=4)
+    handled = tmp_path / "handled"
+    async with connected(server.url) as connection:
+        await nats_relay(file_store, connection, app_name="bank").run_once()
+
+        for _ in range(3):
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", SUBSCRIBER, server.url, str(handled))
+            )
+            await asyncio.sleep(1.2)
+            child.kill()
+            await child.wait()
+        rest: list[int] = []
+
+        def handle(event: object) -> None:
+            rest.append(event.global_position)  # type: ignore[attr-defined]
+
+        subscriber = await nats_bus(connection).subscribe(Subscription(name="killed"), handle)
+        before = [int(line) for line in handled.read_text().split()]
+        deadline = time.monotonic() + 30
+        while len({*before, *rest}) < 400 and time.monotonic() < deadline:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.05)
+        await subscriber.stop()
+
+    positions = before + rest
+    assert set(positions) == set(range(1, 401))
+    assert len(positions) < 800
+    for stream in range(4):
+        firsts = list(dict.fromkeys(p for p in positions if p % 4 == stream))
+        assert firsts == sorted(firsts)
+
+
+async def test_a_subscription_goes_on_after_the_server_restarts(
+    file_store: EventStore, tmp_path: Path
+) -> None:
+    server = EmbeddedNats(tmp_path / "nats").start()
+    port = urlsplit(server.url).port or 0
+    handled: list[int] = []
+
+    def handle(event: object) -> None:
+        handled.append(event.global_position)  # type: ignore[attr-defined]
+
+    async with connected(server.url) as connection:
+        stop = asyncio.Event()
+        relay = asyncio.create_task(nats_relay(file_store, connection, app_name="bank").run(stop))
+        subscriber = await nats_bus(connection).subscribe(Subscription(name="steady"), handle)
+        await asyncio.to_thread(append, file_store, 100)
+        os.kill(server.pid, signal.SIGKILL)
+        await asyncio.to_thread(server.stop)
+        server = EmbeddedNats(tmp_path / "nats", port=port)
+        await asyncio.to_thread(server.start)
+        await asyncio.to_thread(append, file_store, 100)
+        deadline = time.monotonic() + 30
+        while len(handled) < 200 and time.monotonic() < deadline:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.05)
+        await subscriber.stop()
+        stop.set()
+        await relay
+
+    server.stop()
+    assert sorted(handled) == list(range(1, 201))
