@@ -31,9 +31,7 @@ def to_dict(message: Message) -> dict[str, Any]:
             message,
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
-            descriptor_pool=cast(
-                "DescriptorPool", descriptor.file.pool
-            ),  # where an Any finds its type
+            descriptor_pool=descriptor.file.pool,  # where an Any finds its type
         )
     except (TypeError, AttributeError, json_format.Error) as error:
         # An Any of a type that no loaded module defines, or a field called like a method.
