@@ -71,10 +71,11 @@ def lint(session: nox.Session) -> None:
 
 @nox.session
 def types(session: nox.Session) -> None:
-    """Type-check eskit, and what users write against it."""
+    """Type-check eskit, what users write against it, and what it generates."""
     _install(session, "-e", ".[dev]")
     session.run("mypy")
     session.run("mypy", "tests/typing")
+    session.run("pytest", "-q", "tests/codegen/test_typing.py")
 
 
 @nox.session
@@ -136,5 +137,12 @@ def lowest(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Measure eskit against floors taken in the same run; fails when a target is missed."""
-    _install(session, "-e", ".[test]")
+    _install(session, "-e", ".[bench]")
     session.run("python", "-m", "tests.benchmarks", *session.posargs)
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Kill writers a thousand times, where the usual tests do it thirty times."""
+    _install(session, "-e", ".[test]")
+    session.run("pytest", "tests/store/faults", *session.posargs, env={"ESKIT_TEST_KILLS": "1000"})

@@ -34,11 +34,15 @@ class Metadata:
 
     def to_json(self) -> str:
         """The fields that are set, as a compact JSON object."""
-        pairs: dict[str, Any] = {
-            name: value
-            for name in ("correlation_id", "causation_id", "command_id", "principal_id")
-            if (value := getattr(self, name))
-        }
+        pairs: dict[str, Any] = {}
+        if self.correlation_id:
+            pairs["correlation_id"] = self.correlation_id
+        if self.causation_id:
+            pairs["causation_id"] = self.causation_id
+        if self.command_id:
+            pairs["command_id"] = self.command_id
+        if self.principal_id:
+            pairs["principal_id"] = self.principal_id
         if self.custom:
             pairs["custom"] = dict(self.custom)
         return json.dumps(pairs, separators=(",", ":"), ensure_ascii=False) if pairs else ""
@@ -56,6 +60,9 @@ class Metadata:
             principal_id=pairs.get("principal_id", ""),
             custom=pairs.get("custom", _NO_CUSTOM),
         )
+
+
+_NO_METADATA = Metadata(custom=_NO_CUSTOM)
 
 
 def is_erased(metadata: str) -> bool:
@@ -86,19 +93,18 @@ class NewEvent:
     """
 
     message: Message
-    metadata: Metadata = field(default_factory=Metadata, kw_only=True)
+    metadata: Metadata = field(default=_NO_METADATA, kw_only=True)
     claims: tuple[Claim, ...] = field(default=(), kw_only=True)
     event_id: str = field(default="", kw_only=True)
     event_type: str = field(init=False)
     data: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "claims", tuple(self.claims))
-        object.__setattr__(self, "event_id", self.event_id or new_id())
-        object.__setattr__(self, "event_type", message_type(self.message))
-        object.__setattr__(
-            self, "data", type(self.message).SerializeToString(self.message, deterministic=True)
-        )
+        message, put = self.message, object.__setattr__
+        put(self, "claims", tuple(self.claims))
+        put(self, "event_id", self.event_id or new_id())
+        put(self, "event_type", message_type(message))
+        put(self, "data", type(message).SerializeToString(message, deterministic=True))
 
 
 EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]
@@ -110,21 +116,11 @@ class RecordedEvent:
 
     `event_id` is passed as text or as its 16 bytes, `recorded_at` as whole microseconds since
     1970 UTC and `metadata` as the JSON text of `Metadata.to_json`; they are turned into what
-    the properties return only when asked for, as is `message`.
+    the properties return only when asked for, as is `message`. Events are made by the million:
+    one keeps its row as it is.
     """
 
-    __slots__ = (
-        "_event_id",
-        "_message",
-        "_metadata",
-        "_recorded_at",
-        "data",
-        "event_type",
-        "global_position",
-        "stream",
-        "tenant",
-        "version",
-    )
+    __slots__ = ("_message", "_row")
 
     def __init__(
         self,
@@ -138,38 +134,74 @@ class RecordedEvent:
         metadata: str,
         data: bytes,
     ) -> None:
-        self.global_position = global_position
-        self.stream = stream
-        self.version = version
-        self._event_id = event_id
-        self.event_type = event_type
-        self._recorded_at = recorded_at
-        self.tenant = tenant
-        self._metadata = metadata
-        self.data = data
+        self._row = (
+            global_position,
+            stream,
+            version,
+            event_id,
+            event_type,
+            recorded_at,
+            tenant,
+            metadata,
+            data,
+        )
         self._message: Message | None = None
+
+    @property
+    def row(self) -> EventRow:
+        """The event as a store reads it."""
+        return self._row
+
+    @property
+    def global_position(self) -> int:
+        """Its place in the whole log."""
+        return self._row[0]
+
+    @property
+    def stream(self) -> str:
+        """The stream it belongs to."""
+        return self._row[1]
+
+    @property
+    def version(self) -> int:
+        """Its place in the stream, from 1."""
+        return self._row[2]
 
     @property
     def event_id(self) -> str:
         """A UUID as text."""
-        if isinstance(self._event_id, bytes):
-            self._event_id = str(UUID(bytes=self._event_id))
-        return self._event_id
+        event_id = self._row[3]
+        return str(UUID(bytes=event_id)) if isinstance(event_id, bytes) else event_id
+
+    @property
+    def event_type(self) -> str:
+        """The full name of its message."""
+        return self._row[4]
 
     @property
     def recorded_at(self) -> datetime:
         """When the store recorded it: aware UTC, microseconds."""
-        return _EPOCH + timedelta(microseconds=self._recorded_at)
+        return _EPOCH + timedelta(microseconds=self._row[5])
+
+    @property
+    def tenant(self) -> str:
+        """The tenant of its stream; empty for none."""
+        return self._row[6]
 
     @property
     def metadata(self) -> Metadata:
         """Who and what caused it."""
-        return Metadata.from_json(self._metadata)
+        return Metadata.from_json(self._row[7])
+
+    @property
+    def data(self) -> bytes:
+        """The payload as it was stored."""
+        return self._row[8]
 
     @property
     def erased(self) -> bool:
         """Whether its payload was erased for good; stream, version, type and time are left."""
-        return is_erased(self._metadata)
+        return is_erased(self._row[7])
 
     @property
     def message(self) -> Message:
@@ -179,9 +211,10 @@ class RecordedEvent:
         payload was erased.
         """
         if self._message is None:
-            if self.erased:
-                raise EventErased(self.stream, self.version)
-            self._message = decode(self.event_type, self.data)
+            row = self._row
+            if is_erased(row[7]):
+                raise EventErased(row[1], row[2])
+            self._message = decode(row[4], row[8])
         return self._message
 
     def __repr__(self) -> str:
@@ -193,22 +226,9 @@ class RecordedEvent:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):
             return NotImplemented
-        return self.row == other.row
+        mine, others = self._row, other._row
+        same = mine[:3] == others[:3] and mine[4:] == others[4:]
+        return same and self.event_id == other.event_id
 
     def __hash__(self) -> int:
         return hash(self.event_id)
-
-    @property
-    def row(self) -> EventRow:
-        """The event as a store reads it."""
-        return (
-            self.global_position,
-            self.stream,
-            self.version,
-            self.event_id,
-            self.event_type,
-            self._recorded_at,
-            self.tenant,
-            self._metadata,
-            self.data,
-        )

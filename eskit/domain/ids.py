@@ -9,6 +9,7 @@ from uuid import UUID, uuid5
 
 _NAMESPACE = UUID("6f1c2d1e-5f0a-5b1c-9d53-0f5a5c1e8a77")
 _SEQUENCE_BITS = 12
+_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 class _Uuid7:
@@ -22,13 +23,17 @@ class _Uuid7:
         self._lock = threading.Lock()
         self._last = 0
 
-    def next(self) -> UUID:
+    def next(self) -> str:
+        # Written digit by digit: the UUID class takes three times as long, and every event
+        # gets an id.
         tick = (time.time_ns() // 1_000_000) << _SEQUENCE_BITS
         with self._lock:
-            self._last = tick = max(tick, self._last + 1)
-        milliseconds, sequence = tick >> _SEQUENCE_BITS, tick & 0xFFF
-        random = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
-        return UUID(int=milliseconds << 80 | 0x7 << 76 | sequence << 64 | 0b10 << 62 | random)
+            if tick <= self._last:
+                tick = self._last + 1
+            self._last = tick
+        when, random = f"{tick:015x}", os.urandom(8).hex()
+        variant = _VARIANTS[random[0]]
+        return f"{when[:8]}-{when[8:12]}-7{when[12:]}-{variant}{random[1:4]}-{random[4:]}"
 
 
 _uuid7 = _Uuid7()
@@ -36,7 +41,7 @@ _uuid7 = _Uuid7()
 
 def new_id() -> str:
     """A fresh UUID version 7 as text; later ids of one process sort after earlier ones."""
-    return str(_uuid7.next())
+    return _uuid7.next()
 
 
 def derived_id(*parts: str) -> str:

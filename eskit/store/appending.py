@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from eskit.domain.claims import Claim
@@ -33,8 +33,7 @@ ClaimKey = tuple[str, str]
 """Index name and value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedEvent:
+class PreparedEvent(NamedTuple):
     """An event in the form that is stored: id as 16 bytes, metadata as JSON."""
 
     event_id: bytes
@@ -44,9 +43,8 @@ class PreparedEvent:
     data: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Append:
-    """One checked call of `append`."""
+class Append(NamedTuple):
+    """One checked call of `append`. Made for every append, so a tuple: made in half the time."""
 
     stream: str
     category: str
@@ -80,15 +78,12 @@ def prepare_append(
 
 def _prepare_event(event: NewEvent) -> PreparedEvent:
     metadata = event.metadata.to_json()
-    _check_text(metadata, "Metadata")
+    if metadata:
+        _check_text(metadata, "Metadata")
     for change in event.claims:
         _check_text(change.index + change.value, "A claim")
     return PreparedEvent(
-        event_id=_id_bytes(event.event_id),
-        event_type=event.event_type,
-        metadata=metadata,
-        claims=event.claims,
-        data=event.data,
+        _id_bytes(event.event_id), event.event_type, metadata, event.claims, event.data
     )
 
 

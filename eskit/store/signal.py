@@ -11,14 +11,17 @@ class Signal:
     """Counts notifications, so that one between a look and a wait is not missed."""
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
+        self._lock = threading.Lock()
+        self._condition = threading.Condition(self._lock)
         self._count = 0
+        self._waiting = 0
 
     def notify(self) -> None:
         """Wake everybody who waits."""
-        with self._condition:
+        with self._lock:
             self._count += 1
-            self._condition.notify_all()
+            if self._waiting:
+                self._condition.notify_all()
 
     def wait_until(
         self,
@@ -41,7 +44,14 @@ class Signal:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            with self._condition:
+            with self._lock:
                 if self._count == seen:
-                    self._condition.wait(min(pause, remaining))
+                    self._wait(min(pause, remaining))
             pause = min(pause * 2, longest)
+
+    def _wait(self, timeout: float) -> None:
+        self._waiting += 1
+        try:
+            self._condition.wait(timeout)
+        finally:
+            self._waiting -= 1

@@ -14,13 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import appending, generating, rebuilding, startup
-from tests.benchmarks.comparison import Comparison
+from tests.benchmarks import appending, generating, growing, reading, rebuilding, startup
+from tests.benchmarks.comparison import Comparison, format_amount
 
 BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "startup": startup.run,
     "generating": generating.run,
     "appending": appending.run,
+    "reading": reading.run,
+    "growing": growing.run,
     "rebuilding": rebuilding.run,
 }
 
@@ -60,12 +62,12 @@ def print_table(comparisons: list[Comparison]) -> None:
     for heading in ("work", "eskit", "floor", "ratio", "target", ""):
         table.add_column(heading, justify="left" if heading in {"work", ""} else "right")
     for comparison in comparisons:
-        extra = comparison.target.kind == "extra"
+        extra, unit = comparison.target.kind == "extra", comparison.target.unit
         table.add_row(
             comparison.name,
-            format_speed(comparison.ours, comparison.count),
-            format_speed(comparison.floor, comparison.count),
-            f"+{comparison.figure:.2f} s" if extra else f"{comparison.figure:.2f} ×",
+            format_cost(comparison, comparison.ours),
+            format_cost(comparison, comparison.floor),
+            f"+{format_amount(comparison.figure, unit)}" if extra else f"{comparison.figure:.2f} ×",
             str(comparison.target),
             "ok" if comparison.passed else "MISSED",
         )
@@ -77,9 +79,12 @@ def print_table(comparisons: list[Comparison]) -> None:
     )
 
 
-def format_speed(seconds: float, count: int) -> str:
-    """Milliseconds of one run, or how many a second where it is many."""
-    return f"{seconds * 1000:,.0f} ms" if count == 1 else f"{count / seconds:,.0f}/s"
+def format_cost(comparison: Comparison, amount: float) -> str:
+    """Milliseconds of one run, how many a second where it is many, or bytes."""
+    if comparison.target.unit == "bytes":
+        return format_amount(amount, "bytes")
+    count = comparison.count
+    return f"{amount * 1000:,.0f} ms" if count == 1 else f"{count / amount:,.0f}/s"
 
 
 def as_dict(comparison: Comparison) -> dict[str, object]:
@@ -87,8 +92,9 @@ def as_dict(comparison: Comparison) -> dict[str, object]:
     return {
         "name": comparison.name,
         "floor_name": comparison.floor_name,
-        "ours_seconds": comparison.ours,
-        "floor_seconds": comparison.floor,
+        "unit": comparison.target.unit,
+        "ours": comparison.ours,
+        "floor": comparison.floor,
         "count": comparison.count,
         "kind": comparison.target.kind,
         "figure": comparison.figure,

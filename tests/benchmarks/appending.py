@@ -1,52 +1,68 @@
-"""One event per append beside a loop over sqlite3 that does the same and nothing else."""
+"""Appends beside loops over sqlite3 that do the same and nothing else, and pyeventsourcing."""
 
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
 
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit import NewEvent, open_store
+from eskit import ANY, NewEvent, open_store
+from eskit.store.sqlite.queries import query
+from tests.benchmarks import peers
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
 
-APPENDS = 2_000
+APPENDS = 1_000
+THREADS = 64
+EACH = 40
+AT_ONCE = 1_000
 PAYLOAD = "a deposit of fifty euros, as a payload of usual size"
 _STREAMS = count()
 
 _TABLE = """
-    CREATE TABLE events (
+    CREATE TABLE IF NOT EXISTS events (
         position INTEGER PRIMARY KEY, stream TEXT NOT NULL, version INTEGER NOT NULL,
         type TEXT NOT NULL, recorded_at INTEGER NOT NULL, data BLOB NOT NULL,
         UNIQUE (stream, version)
     )
 """
+_FIND = "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?"
+_INSERT = "INSERT INTO events (stream, version, type, recorded_at, data) VALUES (?, ?, ?, ?, ?)"
+
+
+def connect(path: Path, synchronous: str) -> sqlite3.Connection:
+    """A plain database of the usual kind."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
+    connection.execute(_TABLE)
+    return connection
+
+
+def insert_next(connection: sqlite3.Connection, stream: str) -> None:
+    """Read the version, insert the next event."""
+    data = StringValue(value=PAYLOAD).SerializeToString()
+    (version,) = connection.execute(_FIND, (stream,)).fetchone()
+    row = (stream, version + 1, "google.protobuf.StringValue", version, data)
+    connection.execute(_INSERT, row)
 
 
 def raw_loop(path: Path, synchronous: str) -> Timed:
     """Begin, read the version, insert, commit: the least an append can be."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute(_TABLE)
+    connection = connect(path, synchronous)
 
     def run() -> float:
         stream = f"Account-{next(_STREAMS)}"
         start = time.perf_counter()
-        for number in range(APPENDS):
-            data = StringValue(value=PAYLOAD).SerializeToString()
+        for _ in range(APPENDS):
             connection.execute("BEGIN IMMEDIATE")
-            (version,) = connection.execute(
-                "SELECT coalesce(max(version), 0) FROM events WHERE stream = ?", (stream,)
-            ).fetchone()
-            connection.execute(
-                "INSERT INTO events (stream, version, type, recorded_at, data) "
-                "VALUES (?, ?, ?, ?, ?)",
-                (stream, version + 1, "google.protobuf.StringValue", number, data),
-            )
+            insert_next(connection, stream)
             connection.execute("COMMIT")
         return time.perf_counter() - start
 
@@ -68,14 +84,185 @@ def store_loop(url: str) -> Timed:
     return run
 
 
+def store_of_new_streams(url: str) -> Timed:
+    """Appends of one event, each to a stream of its own."""
+    store = open_store(url)
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(APPENDS):
+            event = NewEvent(StringValue(value=PAYLOAD))
+            store.append(f"Account-{next(_STREAMS)}", [event], expected_version=0)
+        return time.perf_counter() - start
+
+    return run
+
+
+def in_threads(append: Callable[[str], object]) -> Timed:
+    """`EACH` appends by each of `THREADS` threads, a stream for every thread."""
+
+    def run() -> float:
+        ready = threading.Barrier(THREADS + 1)
+
+        def work(stream: str) -> None:
+            ready.wait()
+            for _ in range(EACH):
+                append(stream)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            working = [pool.submit(work, f"Account-{next(_STREAMS)}") for _ in range(THREADS)]
+            ready.wait()
+            start = time.perf_counter()
+            for future in working:
+                future.result()
+            return time.perf_counter() - start
+
+    return run
+
+
+class BareGroupCommit:
+    """A thread that takes what waits, runs it in one transaction and wakes each who waits."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = connect(path, "FULL")
+        self._waiting: deque[tuple[str, threading.Lock]] = deque()
+        self._work = threading.Semaphore(0)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def append(self, stream: str) -> None:
+        """Wait until the next event of the stream is on disk."""
+        done = threading.Lock()
+        done.acquire()
+        self._waiting.append((stream, done))
+        self._work.release()
+        done.acquire()
+
+    def _run(self) -> None:
+        while True:
+            self._work.acquire()
+            batch = []
+            while self._waiting:
+                batch.append(self._waiting.popleft())
+            if not batch:
+                continue
+            self._connection.execute("BEGIN IMMEDIATE")
+            for stream, _ in batch:
+                insert_next(self._connection, stream)
+            self._connection.execute("COMMIT")
+            for _, done in batch:
+                done.release()
+
+
+def shared_store(url: str) -> Callable[[str], object]:
+    """Append one event to a stream of one store for all."""
+    store = open_store(url)
+
+    def append(stream: str) -> object:
+        return store.append(stream, [NewEvent(StringValue(value=PAYLOAD))], expected_version=ANY)
+
+    return append
+
+
+def many_through_the_store(url: str) -> Timed:
+    """`AT_ONCE` events in one append."""
+    store = open_store(url)
+
+    def run() -> float:
+        events = [NewEvent(StringValue(value=PAYLOAD)) for _ in range(AT_ONCE)]
+        stream = f"Account-{next(_STREAMS)}"
+        start = time.perf_counter()
+        store.append(stream, events, expected_version=0)
+        return time.perf_counter() - start
+
+    return run
+
+
+def many_through_executemany(path: Path) -> Timed:
+    """As many rows in one executemany on the same table."""
+    open_store(f"sqlite:///{path}").close()
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous=FULL")
+    stream = ("Account-1", "", "Account")
+    ((stream_id,),) = connection.execute(query("insert_stream"), stream).fetchall()
+    ((kind_id,),) = connection.execute(query("insert_kind"), ("Account", "a.Event")).fetchall()
+    position = count(1)
+
+    def run() -> float:
+        first = [NewEvent(StringValue(value=PAYLOAD)) for _ in range(AT_ONCE)]
+        rows = []
+        for event in first:
+            at = next(position)
+            event_id = event.event_id.encode()[:16]
+            rows.append((at, stream_id, at, kind_id, event_id, at, "", None, event.data))
+        start = time.perf_counter()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(query("insert_event"), rows)
+        connection.execute("COMMIT")
+        return time.perf_counter() - start
+
+    return run
+
+
 def run(folder: Path, rounds: int) -> Iterator[Comparison]:
-    """Durable appends, one thread, each with the expected version."""
+    """Durable appends by one thread and by many, one event at a time and many at once."""
     yield compare(
         "append one event, durable",
-        store_loop(f"sqlite:///{folder / 'store.db'}"),
+        store_loop(f"sqlite:///{folder / 'full.db'}"),
         floor_name="sqlite3: begin, select, insert, commit",
-        floor=raw_loop(folder / "raw.db", "FULL"),
-        target=Target(kind="speed", bound=0.5),
+        floor=raw_loop(folder / "raw-full.db", "FULL"),
+        target=Target(kind="speed", bound=0.8),
         rounds=rounds,
         count=APPENDS,
+    )
+    yield compare(
+        "append one event to a new stream, durable",
+        store_of_new_streams(f"sqlite:///{folder / 'new.db'}"),
+        floor_name="pyeventsourcing: save a new aggregate",
+        floor=peers.saving(peers.open_bank(folder / "peer.db"), APPENDS),
+        target=Target(kind="speed", bound=1.2),
+        rounds=rounds,
+        count=APPENDS,
+    )
+    yield compare(
+        "append one event, synchronous=normal",
+        store_loop(f"sqlite:///{folder / 'normal.db'}?synchronous=normal"),
+        floor_name="sqlite3: begin, select, insert, commit",
+        floor=raw_loop(folder / "raw-normal.db", "NORMAL"),
+        target=Target(kind="speed", bound=0.6),
+        rounds=rounds,
+        count=APPENDS,
+    )
+    yield from run_threads(folder, rounds)
+    yield compare(
+        f"append {AT_ONCE:,} events in one call, durable",
+        many_through_the_store(f"sqlite:///{folder / 'many.db'}"),
+        floor_name="sqlite3: executemany on the same table",
+        floor=many_through_executemany(folder / "raw-many.db"),
+        target=Target(kind="speed", bound=0.6),
+        rounds=rounds * 3,
+        count=AT_ONCE,
+    )
+
+
+def run_threads(folder: Path, rounds: int) -> Iterator[Comparison]:
+    """Many threads that share durable commits."""
+    ours = in_threads(shared_store(f"sqlite:///{folder / 'threads.db'}"))
+    one = raw_loop(folder / "raw-one.db", "FULL")
+    yield compare(
+        f"append one event, durable, {THREADS} threads",
+        ours,
+        floor_name="sqlite3 by one thread: begin, select, insert, commit",
+        floor=lambda: one() * THREADS * EACH / APPENDS,
+        target=Target(kind="speed", bound=3.0),
+        rounds=rounds,
+        count=THREADS * EACH,
+    )
+    yield compare(
+        f"append one event, durable, {THREADS} threads",
+        ours,
+        floor_name="a thread that commits what waits, and nothing else",
+        floor=in_threads(BareGroupCommit(folder / "bare.db").append),
+        target=Target(kind="speed", bound=0.8),
+        rounds=rounds,
+        count=THREADS * EACH,
     )

@@ -16,11 +16,12 @@ class Target:
     """What counts as good enough.
 
     ``speed``: eskit reaches at least `bound` of the floor's speed. ``time``: it takes at most
-    `bound` times the floor's time. ``extra``: it takes at most `bound` seconds more.
+    `bound` times what the floor takes. ``extra``: it takes at most `bound` more.
     """
 
     kind: Literal["speed", "time", "extra"]
     bound: float
+    unit: Literal["s", "bytes"] = "s"
 
     def measure(self, ours: float, floor: float) -> float:
         """The figure that is compared with the bound."""
@@ -43,12 +44,22 @@ class Target:
             case "time":
                 return f"≤ {self.bound:.2f} ×"
             case "extra":
-                return f"≤ +{self.bound:.2f} s"
+                return f"≤ +{format_amount(self.bound, self.unit)}"
+
+
+def format_amount(amount: float, unit: str) -> str:
+    """Seconds or bytes as they are read best."""
+    if unit == "s":
+        return f"{amount:.2f} s"
+    return f"{amount / 1e6:,.1f} MB" if amount >= _MANY_BYTES else f"{amount:,.0f} bytes"
+
+
+_MANY_BYTES = 1e5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """What was measured: medians in seconds, for `count` pieces of work each."""
+    """What was measured: medians in the target's unit, for `count` pieces of work each."""
 
     name: str
     floor_name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 from eskit.domain.commands import AppendResult, Command
 from eskit.store.appending import (
@@ -30,17 +31,20 @@ def append(
         record = find_command(connection, command.id, request.tenant, now - command_ttl)
         if record is not None:
             return first_result(request, command, record)
-    stream_id, version, position = _find_stream(connection, request)
-    check_version(request, version)
+    place = _find_place(connection, request)
+    check_version(request, place.version)
     owners = _settle_claims(connection, request)
+    version, position = place.version, place.position
     if command is None and not request.events:
         return AppendResult(version=version, global_position=position)
 
+    stream_id = place.stream_id
     if stream_id is None:
         stream_id = _insert_stream(connection, request)
     if request.events:
-        version, position = _insert_events(connection, request, stream_id, version, now)
-        _save_claims(connection, request.tenant, owners, stream_id)
+        version, position = _insert_events(connection, request, stream_id, place, now)
+        if owners:
+            _save_claims(connection, request.tenant, owners, stream_id)
     if command is None:
         return AppendResult(version=version, global_position=position)
     _save_command(connection, request, command, (stream_id, version, position, now))
@@ -86,13 +90,25 @@ def find_claim(connection: sqlite3.Connection, tenant: str, index: str, value: s
     return None if row is None else str(row[0])
 
 
-def _find_stream(connection: sqlite3.Connection, request: Append) -> tuple[int | None, int, int]:
-    """Its key, version and last position; None, 0 and 0 for one never heard of."""
-    row = connection.execute(query("find_stream"), (request.stream, request.tenant)).fetchone()
-    if row is None:
-        return None, 0, 0
-    stream_id, version, position = row
-    return stream_id, version or 0, position or 0
+class _Place(NamedTuple):
+    """Where an append goes: everything it has to know of the log."""
+
+    stream_id: int | None
+    version: int
+    position: int
+    head: int
+    head_recorded_at: int
+    kind_id: int | None
+    """Of the first event."""
+
+
+def _find_place(connection: sqlite3.Connection, request: Append) -> _Place:
+    first_type = request.events[0].event_type if request.events else ""
+    parameters = (request.stream, request.tenant, request.category, first_type)
+    stream_id, version, position, head, head_recorded_at, kind_id = connection.execute(
+        query("find_place"), parameters
+    ).fetchone()
+    return _Place(stream_id, version or 0, position or 0, head or 0, head_recorded_at or 0, kind_id)
 
 
 def _settle_claims(connection: sqlite3.Connection, request: Append) -> dict[ClaimKey, str | None]:
@@ -107,32 +123,21 @@ def _insert_stream(connection: sqlite3.Connection, request: Append) -> int:
 
 
 def _insert_events(
-    connection: sqlite3.Connection, request: Append, stream_id: int, version: int, now: int
+    connection: sqlite3.Connection, request: Append, stream_id: int, place: _Place, now: int
 ) -> tuple[int, int]:
-    head = connection.execute(query("find_head")).fetchone()
-    position, last_recorded_at = head or (0, 0)
-    recorded_at = max(now, last_recorded_at)
-    kinds: dict[str, int] = {}
+    version, position = place.version, place.head
+    recorded_at = max(now, place.head_recorded_at)
+    kinds = {} if place.kind_id is None else {request.events[0].event_type: place.kind_id}
     rows = []
-    for event in request.events:
-        kind_id = kinds.get(event.event_type)
+    for event_id, event_type, metadata, claims, data in request.events:
+        kind_id = kinds.get(event_type)
         if kind_id is None:
-            kind_id = _kind(connection, request.category, event.event_type)
-            kinds[event.event_type] = kind_id
+            kinds[event_type] = kind_id = _kind(connection, request.category, event_type)
         position += 1
         version += 1
+        kept = claims_to_json(claims) if claims else None
         rows.append(
-            (
-                position,
-                stream_id,
-                version,
-                kind_id,
-                event.event_id,
-                recorded_at,
-                event.metadata,
-                claims_to_json(event.claims),
-                event.data,
-            )
+            (position, stream_id, version, kind_id, event_id, recorded_at, metadata, kept, data)
         )
     if len(rows) == 1:
         connection.execute(query("insert_event"), rows[0])

@@ -9,11 +9,11 @@ from typing import Any
 
 from eskit.errors import StoreError
 from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
-from eskit.store.sqlite.errors import ends_the_transaction, store_error
+from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.ticket import Ticket
 
 _CHECK_WAL_EVERY = 50
-_WAL_LIMIT = 4 * 1024 * 1024
+_WAL_LIMIT = 8 * 1024 * 1024
 
 Outcome = tuple[Any, Exception | None]
 
@@ -34,9 +34,11 @@ class Committer:
 
         Only an interrupt is raised: then tickets that are not done have changed nothing.
         """
-        if len(batch) == 1 or not self._commit_together(batch):
+        if len(batch) == 1:
+            self.commit_alone(batch[0])
+        elif not self._commit_together(batch):
             for ticket in batch:
-                self._commit_alone(ticket)
+                self.commit_alone(ticket)
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -44,7 +46,8 @@ class Committer:
             self._connection.close()
             self._connection = None
 
-    def _commit_alone(self, ticket: Ticket) -> None:
+    def commit_alone(self, ticket: Ticket) -> None:
+        """Finish one ticket in a transaction of its own."""
         try:
             connection = self._begin()
             try:
@@ -60,7 +63,7 @@ class Committer:
             ticket.finish(result)
         else:
             ticket.again = True
-            self._commit_alone(ticket)
+            self.commit_alone(ticket)
 
     def _try_to_commit(self, connection: sqlite3.Connection, *, last_try: bool) -> bool:
         """Commit; False when nobody can tell whether it was committed."""
@@ -87,9 +90,9 @@ class Committer:
         outcomes: list[Outcome] = []
         try:
             for ticket in batch:
-                outcomes.append(_run_in_savepoint(connection, ticket))  # noqa: PERF401 - kept on an interrupt
+                outcomes.append(_run(connection, ticket))  # noqa: PERF401 - kept on an interrupt
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except (sqlite3.Error, _MustRunAlone):
             self.close()
             for ticket in batch:
                 ticket.again = True
@@ -146,22 +149,25 @@ class Committer:
         begin_immediate(connection, self._url, self._busy_timeout)
 
 
-def _run_in_savepoint(connection: sqlite3.Connection, ticket: Ticket) -> Outcome:
-    connection.execute("SAVEPOINT one")
+def _run(connection: sqlite3.Connection, ticket: Ticket) -> Outcome:
+    """Run one ticket among others; raises when its error leaves changes behind.
+
+    Work looks before it writes, so what raises an error has nearly always changed nothing. A
+    savepoint for each would cost as much as a small append does.
+    """
+    before = connection.total_changes
     try:
-        outcome = ticket.work(connection, again=ticket.again), None
-    except sqlite3.Error as error:
-        if ends_the_transaction(error) or not connection.in_transaction:
-            raise
-        failure: Exception = error
-    except Exception as error:  # noqa: BLE001 - it is raised where the work came from
-        failure = error
-    else:
-        connection.execute("RELEASE one")
-        return outcome
-    connection.execute("ROLLBACK TO one")
-    connection.execute("RELEASE one")
-    return None, failure
+        return ticket.work(connection, again=ticket.again), None
+    except sqlite3.Error:
+        raise
+    except Exception as error:
+        if connection.total_changes != before:
+            raise _MustRunAlone from error
+        return None, error
+
+
+class _MustRunAlone(Exception):
+    """A ticket changed something and then failed: the batch cannot be committed with it."""
 
 
 def _finish(batch: Sequence[Ticket], outcomes: Sequence[Outcome], url: str) -> None:

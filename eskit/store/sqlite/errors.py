@@ -24,24 +24,10 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_INTERRUPT: ("was interrupted", "Try again."),
 }
 
-_ENDING = {
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_INTERRUPT,
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_READONLY,
-}
-
 
 def primary_code(error: sqlite3.Error) -> int:
     """The result code without its extension; 0 for errors that SQLite itself did not raise."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def ends_the_transaction(error: sqlite3.Error) -> bool:
-    """Whether the error may have ended the whole transaction, whichever statement met it."""
-    return primary_code(error) in _ENDING
 
 
 def store_error(error: sqlite3.Error, url: str) -> StoreError:

@@ -11,6 +11,8 @@ from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
+_PAGE_SIZE = 2048
+"""Half of SQLite's own: an append writes the pages it touches whole, and events are small."""
 _READ_WRITE = "rw"
 _READ_ONLY_FOLDER = "ro&immutable=1"
 _NOTHING_CAN_BE_WRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -62,6 +64,7 @@ def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> O
                     f"{url} is an empty file, not an eskit store",
                     hint="Remove it, or create the store: eskit store init",
                 )
+            connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             connection.execute("PRAGMA journal_mode = WAL")
             create_schema(connection, url, timeout)
         check_schema(connection, url)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from threading import Lock
+from _thread import LockType as Lock
+from _thread import allocate_lock
 from typing import Any, Protocol
 
 
@@ -23,6 +24,8 @@ class Ticket:
 
     __slots__ = ("_latch", "_woken", "again", "done", "error", "leads", "result", "work")
 
+    _latch: Lock
+
     def __init__(self, work: Work) -> None:
         self.work = work
         self.again = False
@@ -31,7 +34,10 @@ class Ticket:
         self.error: Exception | None = None
         self.leads = False
         self._woken = False
-        self._latch = Lock()
+
+    def close(self) -> None:
+        """Shut the latch; only who has to wait needs one."""
+        self._latch = allocate_lock()
         self._latch.acquire()
 
     def finish(self, result: Any, error: Exception | None = None) -> None:

@@ -56,6 +56,7 @@ class Writer:
             if not self._led:
                 self._led = True
                 return True
+            ticket.close()
             self._waiting.append(ticket)
             return False
 
@@ -85,6 +86,12 @@ class Writer:
 
     def _lead(self, ticket: Ticket) -> None:
         """Commit what waits together with one's own, then hand the lead over."""
+        if not self._waiting:
+            try:
+                self._committer.commit_alone(ticket)
+            finally:
+                self._hand_over()
+            return
         others = self._take()
         try:
             self._committer.commit([ticket, *others])
@@ -114,4 +121,5 @@ class Writer:
                 heir.wake()
             else:
                 self._led = False
-                self._idle.notify_all()
+                if self._closed:
+                    self._idle.notify_all()

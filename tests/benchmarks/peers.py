@@ -1,0 +1,102 @@
+"""pyeventsourcing on a file database, as its own documentation sets it up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from uuid import UUID
+
+from eventsourcing.application import Application
+from eventsourcing.domain import Aggregate, event
+from eventsourcing.persistence import Notification
+
+from tests.benchmarks.comparison import Timed
+
+_PAGE = 1_000
+
+
+class Account(Aggregate):
+    """An account that counts its money."""
+
+    @event("Opened")
+    def __init__(self, owner: str) -> None:
+        self.owner = owner
+        self.balance = 0
+
+    @event("Deposited")
+    def deposit(self, note: str, amount: int) -> None:
+        self.balance += amount
+
+
+class Bank(Application[UUID]):
+    """Saves and loads accounts."""
+
+
+def open_bank(path: Path) -> Bank:
+    """A bank on a file."""
+    return Bank(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})
+
+
+def saving(bank: Bank, count: int) -> Timed:
+    """Save so many new aggregates of one event."""
+
+    def run() -> float:
+        accounts = [Account("Ann") for _ in range(count)]
+        start = time.perf_counter()
+        for account in accounts:
+            bank.save(account)
+        return time.perf_counter() - start
+
+    return run
+
+
+def fill(bank: Bank, events: int, note: str) -> UUID:
+    """One aggregate with an opening and so many deposits; its id."""
+    account = Account("Ann")
+    for number in range(events):
+        account.deposit(note, number)
+    bank.save(account)
+    return account.id
+
+
+def loading(bank: Bank, account: UUID) -> Timed:
+    """Load an aggregate from all of its events."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        bank.repository.get(account)
+        return time.perf_counter() - start
+
+    return run
+
+
+def reading(bank: Bank, count: int) -> Timed:
+    """Read the log in pages and decode every event."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        last, decoded = 0, 0
+        while page := bank.recorder.select_notifications(last + 1, _PAGE):
+            for notification in page:
+                bank.mapper.to_domain_event(notification)
+            decoded += len(page)
+            last = page[-1].id
+        assert decoded == count
+        return time.perf_counter() - start
+
+    return run
+
+
+def bytes_per_event(bank: Bank, path: Path, count: int) -> float:
+    """Bytes on disk for each event, over what its state takes."""
+    payload = sum(len(stored.state) for stored in islice(_stored(bank), count))
+    return (path.stat().st_size - payload) / count
+
+
+def _stored(bank: Bank) -> Iterator[Notification]:
+    last = 0
+    while page := bank.recorder.select_notifications(last + 1, _PAGE):
+        yield from page
+        last = page[-1].id
