@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from eskit.errors import ProjectionError as ProjectionError
     from eskit.errors import ProjectionFailed as ProjectionFailed
     from eskit.errors import ProjectionNotFound as ProjectionNotFound
+    from eskit.errors import ProjectionPaused as ProjectionPaused
     from eskit.errors import ProjectNotFound as ProjectNotFound
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
@@ -120,6 +121,7 @@ _HOMES = {
         "ProjectionError",
         "ProjectionFailed",
         "ProjectionNotFound",
+        "ProjectionPaused",
         "ReadModelUnavailable",
         "RebuildNeeded",
         "RequestTimeout",
@@ -180,6 +182,7 @@ __all__ = [
     "ProjectionError",
     "ProjectionFailed",
     "ProjectionNotFound",
+    "ProjectionPaused",
     "QueryContext",
     "ReadModelUnavailable",
     "RebuildNeeded",

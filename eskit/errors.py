@@ -25,6 +25,7 @@ EskitError
 │   ├── ProjectionNotFound
 │   ├── ProjectionFailed       a handler raised; the model stands before that event
 │   ├── ProjectionBusy         another process holds the projection
+│   ├── ProjectionPaused       somebody has paused it
 │   ├── ReadModelUnavailable   the read model cannot be opened or written
 │   ├── MigrationInvalid       a read model's migrations have a gap, an edit or an error
 │   ├── RebuildNeeded          the rows were made by another version of the projection
@@ -70,6 +71,7 @@ __all__ = [
     "ProjectionError",
     "ProjectionFailed",
     "ProjectionNotFound",
+    "ProjectionPaused",
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RequestTimeout",
@@ -329,6 +331,12 @@ class ProjectionBusy(ProjectionError):
     """Another process is running or rebuilding the projection."""
 
     code = "PROJECTION_BUSY"
+
+
+class ProjectionPaused(ProjectionError):
+    """Somebody has paused the projection; its rows stay as they are until it is resumed."""
+
+    code = "PROJECTION_PAUSED"
 
 
 class ReadModelUnavailable(ProjectionError):

@@ -9,14 +9,23 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ProjectionNotFound
+from eskit.errors import (
+    InvalidArgument,
+    ProjectionBusy,
+    ProjectionFailed,
+    ProjectionNotFound,
+    ProjectionPaused,
+)
+from eskit.projections import control
+from eskit.projections.control import CheckpointChange
 from eskit.projections.database import Database
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.handling import subscribe
 from eskit.projections.progress import Progress, ReportProgress, RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import ReadModels, Standing
+from eskit.projections.readmodel import Decision, ReadModels, Standing
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.status import ProjectionStatus, load_status
 from eskit.store.eventstore import Checkpoint, EventStore
@@ -87,9 +96,12 @@ class ProjectionEngine:
         A projection whose handler raises stops before that event, the others go on; `progress`
         is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
         MigrationInvalid, for the first that stopped, and at the start ProjectionBusy if one of
-        them is run by somebody else.
+        them is run by somebody else. A paused projection stays where it is; naming it raises
+        ProjectionPaused.
         """
         projections = self._select(names)
+        for name in names or ():
+            self._refuse_paused(name)
         with ExitStack() as stack:
             for projection in projections:
                 stack.enter_context(self._models.lock(projection.name, "run"))
@@ -110,12 +122,14 @@ class ProjectionEngine:
     def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
         """Bring projections to the head as it is now, waiting for who runs them already.
 
-        Raises what `run` raises, and ProjectionBusy when the runner takes longer than `timeout`.
+        Raises what `run` raises, ProjectionPaused, and ProjectionBusy when the runner takes longer
+        than `timeout`.
         """
         head = self._store.head_position()
         deadline = time.monotonic() + timeout
         for projection in self._select(names):
             while not self._has_passed(projection.name, head):
+                self._refuse_paused(projection.name)
                 try:
                     self.run([projection.name])
                     break
@@ -189,6 +203,35 @@ class ProjectionEngine:
                 self._moved.wait(min(remaining, _POLL))
         return True
 
+    def pause(self, name: str, *, reason: str, by: str) -> None:
+        """Let nobody run a projection until it is resumed; a runner stops after its batch."""
+        self._select([name])
+        control.pause(self._models, name, reason=reason, by=by)
+
+    def resume(self, name: str, *, reason: str, by: str) -> None:
+        """Let a paused projection go on; a waiting runner notices by itself."""
+        self._select([name])
+        control.resume(self._models, name, reason=reason, by=by)
+
+    def set_checkpoint(
+        self, name: str, position: int, *, reason: str, by: str, dry_run: bool = False
+    ) -> CheckpointChange:
+        """Let a projection go on after another position; 0 is the beginning. The rows stay.
+
+        Events passed again have their effect again, events jumped over have none: `dry_run` tells
+        how many. Raises InvalidArgument for a position past the head.
+        """
+        (projection,) = self._select([name])
+        types = subscribe(projection, self._upcasters).event_types
+        return control.set_checkpoint(
+            self._store, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
+        )
+
+    def decisions(self, name: str) -> list[Decision]:
+        """Who paused, resumed or set the checkpoint of a projection, when and why."""
+        self._select([name])
+        return self._models.list_decisions(name)
+
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
         return list(map(_to_checkpoint, self._models.list_standings()))
@@ -204,13 +247,14 @@ class ProjectionEngine:
     def _follow(self, follower: Follower, *, once: bool, stop: threading.Event) -> None:
         """Batch by batch to the head, then wait for more."""
         head = self._store.head_position()
-        while follower.active and not stop.is_set():
+        while not follower.ended and not stop.is_set():
             if follower.step(head):
                 continue
             if once:
                 return
             self._store.wait(head, _STOP_LATENCY)
             head = self._store.head_position()
+            follower.resume()
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
         if names is None:
@@ -222,6 +266,14 @@ class ProjectionEngine:
                     hint=f"Projections here: {', '.join(sorted(self._projections)) or 'none'}.",
                 )
         return [self._projections[name] for name in dict.fromkeys(names)]
+
+    def _refuse_paused(self, name: str) -> None:
+        standing = self._models.find_standing(name)
+        if standing is not None and standing.pause is not None:
+            raise ProjectionPaused(
+                f"Projection {name!r} is paused: {standing.pause}",
+                hint=f"Let it go on: eskit project resume {name}",
+            )
 
     def _has_passed(self, name: str, position: int) -> bool:
         standing = self._models.find_standing(name)

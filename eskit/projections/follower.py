@@ -45,6 +45,7 @@ class Member:
     mark: Mark = START
     events: int = 0
     failed_before: bool = False
+    paused: bool = False
     stopped: EskitError | None = None
     name: str = field(init=False)
 
@@ -86,8 +87,13 @@ class Follower:
 
     @property
     def active(self) -> list[Member]:
-        """The projections that have not stopped."""
-        return [member for member in self.members if member.stopped is None]
+        """The projections that go on: neither stopped nor paused."""
+        return [m for m in self.members if m.stopped is None and not m.paused]
+
+    @property
+    def ended(self) -> bool:
+        """Whether every projection has stopped for good."""
+        return all(member.stopped is not None for member in self.members)
 
     @property
     def seconds(self) -> float:
@@ -109,10 +115,16 @@ class Follower:
             except EskitError as error:
                 member.stopped = error
             else:
-                member.mark = standing.mark
+                member.mark, member.paused = standing.mark, standing.pause is not None
                 failures = self._model.find_failures(member.name)
                 member.failed_before = any(failure.phase == self._phase for failure in failures)
         self._report([member for member in self.members if member.stopped], 0)
+
+    def resume(self) -> None:
+        """Let projections go on that are no longer paused."""
+        for member in self.members:
+            if member.paused:
+                self._find_moved([member])
 
     def step(self, until: int) -> bool:
         """Handle one batch of events up to `until`; False when there was nothing to do."""
@@ -220,7 +232,10 @@ class Follower:
         member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
 
     def _find_moved(self, group: Sequence[Member]) -> bool:
-        """Whether a checkpoint is no longer the one that was read; goes on from where it is."""
+        """Whether a checkpoint is not the one that was read, or somebody paused meanwhile.
+
+        Goes on from where it is now.
+        """
         moved = False
         for member in group:
             standing = self._model.find_standing(member.name)
@@ -237,8 +252,8 @@ class Follower:
                     hint="Start it again with the new code.",
                 )
                 moved = True
-            elif standing.mark != member.mark:
-                member.mark = standing.mark
+            elif standing.mark != member.mark or (standing.pause is not None) != member.paused:
+                member.mark, member.paused = standing.mark, standing.pause is not None
                 moved = True
         return moved
 

@@ -31,13 +31,29 @@ START = Mark(0, "")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What a read model remembers of one projection: its checkpoint and who made its rows."""
+    """What a read model remembers of one projection: its checkpoint and who made its rows.
+
+    `pause` is the reason for which it was paused; None while it is not.
+    """
 
     name: str
     version: int
     store_id: str
     mark: Mark
     updated_at: datetime
+    pause: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody has decided about a projection: the audit record."""
+
+    projection: str
+    action: str
+    detail: str
+    reason: str
+    decided_by: str
+    decided_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +118,22 @@ class ReadModel(Protocol):
 
     def clear_failure(self, name: str, phase: Phase) -> None:
         """Forget a failure that was overcome; part of the transaction."""
+        ...
+
+    def pause(self, name: str, *, reason: str) -> None:
+        """Let nobody run the projection until it is resumed; part of the transaction."""
+        ...
+
+    def resume(self, name: str) -> None:
+        """Undo a pause; part of the transaction."""
+        ...
+
+    def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
+        """Set a checkpoint wherever it was, and forget what stopped it; part of the transaction."""
+        ...
+
+    def save_decision(self, decision: Decision) -> None:
+        """Add to the audit record; part of the transaction."""
         ...
 
     def close(self) -> None:
@@ -173,6 +205,10 @@ class ReadModels(Protocol):
 
     def find_failures(self, name: str) -> list[Failure]:
         """The event that stopped the projection and the one that stopped its rebuild, if any."""
+        ...
+
+    def list_decisions(self, name: str) -> list[Decision]:
+        """The audit record of a projection, oldest first."""
         ...
 
     def find_aside(self, name: str) -> Standing | None:

@@ -24,7 +24,7 @@ class ProjectionStatus:
     `lag` counts the events it handles that lie after `position`, `behind_seconds` is the age of
     the oldest of them. `error` is empty while nothing is wrong; `failures` has the events that
     stopped it, with tracebacks. `rebuild_position` is how far a rebuild has come, running or
-    interrupted. `holder` is the process that runs or rebuilds it.
+    interrupted, `pause` why it was paused. `holder` is the process that runs or rebuilds it.
     """
 
     name: str
@@ -38,6 +38,7 @@ class ProjectionStatus:
     updated_at: datetime | None
     failures: tuple[Failure, ...]
     rebuild_position: int | None
+    pause: str
     holder: int | None
 
 
@@ -58,6 +59,8 @@ def load_status(
         state = "rebuilding"
     elif error:
         state = "failed"
+    elif standing and standing.pause is not None:
+        state = "paused"
     elif running:
         state = "running"
     holder = rebuilding or running
@@ -73,6 +76,7 @@ def load_status(
         updated_at=standing.updated_at if standing else None,
         failures=failures,
         rebuild_position=aside.mark.position if aside else None,
+        pause=(standing.pause or "") if standing else "",
         holder=holder.pid if holder else None,
     )
 

@@ -14,7 +14,7 @@ from eskit.errors import InvalidArgument, ReadModelUnavailable
 from eskit.projections.database import Database
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Failure, Purpose, Standing
+from eskit.projections.readmodel import Decision, Failure, Purpose, Standing
 from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
 from eskit.projections.sqlite.exchange import ASIDE, exchange_tables
@@ -24,6 +24,7 @@ from eskit.projections.sqlite.readmodel import (
     find_failures,
     find_schema_version,
     find_standing,
+    list_decisions,
     list_standings,
 )
 
@@ -85,6 +86,10 @@ class SqliteReadModels:
     def find_failures(self, name: str) -> list[Failure]:
         """The failures of a projection, if any."""
         return self._look(self.path, lambda connection: find_failures(connection, name)) or []
+
+    def list_decisions(self, name: str) -> list[Decision]:
+        """The audit record of a projection; empty if there is none."""
+        return self._look(self.path, lambda connection: list_decisions(connection, name)) or []
 
     def find_aside(self, name: str) -> Standing | None:
         """How far the file of an unfinished rebuild has come."""

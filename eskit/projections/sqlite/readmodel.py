@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +16,7 @@ from eskit.projections.database import Database
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import (
     START,
+    Decision,
     Failure,
     Mark,
     Phase,
@@ -28,6 +30,7 @@ from eskit.projections.sqlite.connection import (
     translated,
 )
 from eskit.projections.sqlite.migrations import (
+    Migration,
     apply_migrations,
     find_pending,
     load_migrations,
@@ -66,19 +69,15 @@ class SqliteReadModel:
     def prepare(self, projection: Projection, *, store_id: str) -> Standing:
         """Apply pending migrations and remember the projection."""
         migrations = load_migrations(projection)
-        with translated(self.path):
-            standing = self.find_standing(projection.name)
-            pending = find_pending(self._connection, projection, migrations)
-        if standing:
+        standing = self.find_standing(projection.name)
+        if standing is not None:
             check_version(standing, projection)
-        if standing and not pending and standing.version == projection.version:
-            return standing
+            with translated(self.path):
+                pending = find_pending(self._connection, projection, migrations)
+            if not pending and standing.version == projection.version:
+                return standing
         with self.transaction(), translated(self.path):
-            pending = find_pending(self._connection, projection, migrations)
-            apply_migrations(self._connection, projection, pending)
-            mark = standing.mark if standing else START
-            store_id = standing.store_id if standing and mark != START else store_id
-            return self.save_standing(projection, store_id=store_id, mark=mark)
+            return self._prepare(projection, migrations, store_id=store_id)
 
     def transaction(self) -> AbstractContextManager[None]:
         """The only write transaction on the file, of all processes."""
@@ -92,13 +91,6 @@ class SqliteReadModel:
         """The row of eskit_projections, if there is one."""
         with translated(self.path):
             return find_standing(self._connection, name)
-
-    def save_standing(self, projection: Projection, *, store_id: str, mark: Mark) -> Standing:
-        """Remember a projection as it is now; part of the transaction."""
-        now = time.time_ns() // 1000
-        row = (projection.name, projection.version, store_id, mark.position, mark.event_id, now)
-        self._connection.execute(query("save_standing"), row)
-        return to_standing(row)
 
     def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
         """Move the checkpoint; ReadModelUnavailable if it is not where it was seen."""
@@ -139,7 +131,7 @@ class SqliteReadModel:
                     failure.stream,
                     failure.error,
                     failure.traceback,
-                    (failure.failed_at - _EPOCH) // timedelta(microseconds=1),
+                    _microseconds(failure.failed_at),
                 ),
             )
 
@@ -148,10 +140,55 @@ class SqliteReadModel:
         with translated(self.path):
             self._connection.execute(query("clear_failure"), (name, phase))
 
+    def pause(self, name: str, *, reason: str) -> None:
+        """Remember a pause."""
+        with translated(self.path):
+            self._connection.execute(query("save_pause"), (name, reason))
+
+    def resume(self, name: str) -> None:
+        """Forget a pause."""
+        with translated(self.path):
+            self._connection.execute(query("delete_pause"), (name,))
+
+    def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
+        """Set position, event and store, and clear the failure of the run."""
+        row = (store_id, mark.position, mark.event_id, time.time_ns() // 1000, name)
+        with translated(self.path):
+            self._connection.execute(query("move_checkpoint"), row)
+        self.clear_failure(name, "run")
+
+    def save_decision(self, decision: Decision) -> None:
+        """Add a row to eskit_decisions."""
+        row = (
+            decision.projection,
+            decision.action,
+            decision.detail,
+            decision.reason,
+            decision.decided_by,
+            _microseconds(decision.decided_at),
+        )
+        with translated(self.path):
+            self._connection.execute(query("save_decision"), row)
+
     def close(self) -> None:
         """Close the connection and let go of the lock file."""
         self._connection.close()
         self._lock.close()
+
+    def _prepare(
+        self, projection: Projection, migrations: Sequence[Migration], *, store_id: str
+    ) -> Standing:
+        standing = self.find_standing(projection.name)
+        if standing is not None:
+            check_version(standing, projection)
+        pending = find_pending(self._connection, projection, migrations)
+        apply_migrations(self._connection, projection, pending)
+        if standing is not None and standing.mark != START:
+            return standing
+        now = time.time_ns() // 1000
+        row = (projection.name, projection.version, store_id, START.position, START.event_id, now)
+        self._connection.execute(query("save_standing"), row)
+        return to_standing((*row, standing.pause if standing else None))
 
     def _create_bookkeeping(self) -> None:
         with translated(self.path):
@@ -221,11 +258,31 @@ def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
 
 def to_standing(row: tuple[Any, ...]) -> Standing:
     """A row of eskit_projections as an object."""
-    name, version, store_id, position, event_id, updated_at = row
+    name, version, store_id, position, event_id, updated_at, pause = row
     return Standing(
         name=name,
         version=version,
         store_id=store_id,
         mark=Mark(position, event_id),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
+        pause=pause,
     )
+
+
+def list_decisions(connection: sqlite3.Connection, name: str) -> list[Decision]:
+    """The audit record of a projection, oldest first."""
+    return [
+        Decision(
+            projection=row[0],
+            action=row[1],
+            detail=row[2],
+            reason=row[3],
+            decided_by=row[4],
+            decided_at=_EPOCH + timedelta(microseconds=row[5]),
+        )
+        for row in connection.execute(query("list_decisions"), (name,))
+    ]
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - _EPOCH) // timedelta(microseconds=1)

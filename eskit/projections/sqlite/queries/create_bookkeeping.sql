@@ -40,3 +40,20 @@ CREATE TABLE IF NOT EXISTS eskit_objects (
     name TEXT PRIMARY KEY,
     projection TEXT NOT NULL
 ) WITHOUT ROWID;
+
+-- Projections that somebody has paused; a rebuild does not resume them.
+CREATE TABLE IF NOT EXISTS eskit_pauses (
+    projection TEXT PRIMARY KEY,
+    reason TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- What people have decided about projections, and why.
+CREATE TABLE IF NOT EXISTS eskit_decisions (
+    id INTEGER PRIMARY KEY,
+    projection TEXT NOT NULL,
+    action TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_by TEXT NOT NULL,
+    decided_at INTEGER NOT NULL
+);

@@ -1,0 +1,139 @@
+"""What people decide about projections: pause, resume, and where to go on. Each is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from eskit.errors import InvalidArgument, ReadModelUnavailable
+from eskit.projections.checkpoints import last_mark
+from eskit.projections.readmodel import START, Decision, LiveReadModel, ReadModels, Standing
+from eskit.store.eventstore import EventStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointChange:
+    """A checkpoint moved, or not yet: how many events are handled again, or jumped over."""
+
+    name: str
+    before: int
+    after: int
+    again: int
+    skipped: int
+
+
+def pause(models: ReadModels, name: str, *, reason: str, by: str) -> None:
+    """Pause a projection; once more changes only the reason."""
+    with _deciding(models, name, reason) as (model, standing):
+        model.pause(name, reason=reason)
+        _record(model, name, "pause", f"at {standing.mark.position}", reason=reason, by=by)
+
+
+def resume(models: ReadModels, name: str, *, reason: str, by: str) -> None:
+    """Resume a projection; InvalidArgument if it is not paused."""
+    with _deciding(models, name, reason) as (model, standing):
+        if standing.pause is None:
+            raise InvalidArgument(
+                f"Projection {name!r} is not paused", hint="eskit project status shows what is."
+            )
+        model.resume(name)
+        _record(model, name, "resume", f"at {standing.mark.position}", reason=reason, by=by)
+
+
+def set_checkpoint(
+    store: EventStore,
+    models: ReadModels,
+    name: str,
+    position: int,
+    event_types: Sequence[str],
+    *,
+    reason: str,
+    by: str,
+    dry_run: bool,
+) -> CheckpointChange:
+    """Move a checkpoint to the last event at or before a position."""
+    head = store.head_position()
+    if not 0 <= position <= head:
+        raise InvalidArgument(
+            f"Position {position:,} is outside the log, which ends at {head:,}",
+            hint="A checkpoint past the head would jump over events that do not exist yet.",
+        )
+    mark = last_mark(store, after=START, until=position)
+    if dry_run:
+        return _change(store, _load_standing(models, name), mark.position, event_types)
+    with _deciding(models, name, reason) as (model, standing):
+        model.move_checkpoint(name, store_id=store.store_id, mark=mark)
+        moved = f"{standing.mark.position} to {mark.position}"
+        _record(model, name, "set checkpoint", moved, reason=reason, by=by)
+    return _change(store, standing, mark.position, event_types)
+
+
+@contextmanager
+def _deciding(
+    models: ReadModels, name: str, reason: str
+) -> Iterator[tuple[LiveReadModel, Standing]]:
+    """A transaction around one decision, with where the projection stands right before it."""
+    if not reason.strip():
+        raise InvalidArgument(
+            "A decision needs a reason", hint="Say why, for those who read it later: --reason."
+        )
+    _load_standing(models, name)
+    model = models.open()
+    try:
+        with model.transaction():
+            standing = model.find_standing(name)
+            if standing is None:
+                raise _never_ran(name)
+            yield model, standing
+    finally:
+        model.close()
+
+
+def _load_standing(models: ReadModels, name: str) -> Standing:
+    standing = models.find_standing(name)
+    if standing is None:
+        raise _never_ran(name)
+    return standing
+
+
+def _never_ran(name: str) -> ReadModelUnavailable:
+    return ReadModelUnavailable(
+        f"Projection {name!r} has never run here",
+        hint=f"There is nothing to decide yet: eskit project run {name}",
+    )
+
+
+def _record(
+    model: LiveReadModel, name: str, action: str, detail: str, *, reason: str, by: str
+) -> None:
+    model.save_decision(
+        Decision(
+            projection=name,
+            action=action,
+            detail=detail,
+            reason=reason,
+            decided_by=by,
+            decided_at=datetime.now(UTC),
+        )
+    )
+
+
+def _change(
+    store: EventStore, standing: Standing, after: int, event_types: Sequence[str]
+) -> CheckpointChange:
+    before = standing.mark.position
+    low, high = sorted((before, after))
+    between = (
+        store.count_events(after=low, before=high + 1, event_types=event_types)
+        if event_types
+        else 0
+    )
+    return CheckpointChange(
+        name=standing.name,
+        before=before,
+        after=after,
+        again=between if after < before else 0,
+        skipped=between if after > before else 0,
+    )

@@ -1,0 +1,1 @@
+DELETE FROM eskit_pauses WHERE projection = ?

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO eskit_pauses (projection, reason) VALUES (?, ?)
