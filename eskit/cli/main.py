@@ -29,7 +29,7 @@ class Root(LazyGroup):
             module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
         ),
         "stream": Entry(
-            module="eskit.cli.stream", help="List and read event streams.", panel=_STREAMS
+            module="eskit.cli.stream", help="List, read and erase event streams.", panel=_STREAMS
         ),
         "replay": Entry(
             module="eskit.cli.replay",
@@ -40,7 +40,12 @@ class Root(LazyGroup):
             module="eskit.cli.tail", help="Follow events as they happen.", panel=_STREAMS
         ),
         "store": Entry(
-            module="eskit.cli.store", help="Create and inspect the event store.", panel=_STREAMS
+            module="eskit.cli.store",
+            help="Create, check, copy and move the event store.",
+            panel=_STREAMS,
+        ),
+        "claim": Entry(
+            module="eskit.cli.claim", help="Unique values and who holds them.", panel=_STREAMS
         ),
         "project": Entry(
             module="eskit.cli.project", help="Run, watch and rebuild projections.", panel=_MODELS

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.errors import FOUND
+from eskit.cli.output import ProgressReporter
 from eskit.cli.session import session_of
-from eskit.cli.text import Line, columns
+from eskit.cli.text import Line, columns, count
 
 if TYPE_CHECKING:
     from eskit.store.eventstore import StoreInfo
+    from eskit.store.exporting import ExportReport
+    from eskit.store.importing import ImportReport
+    from eskit.store.maintenance import BackupReport
     from eskit.store.migrating import Migration
+    from eskit.store.progress import Progress
 
-app = make_app("Create and inspect the event store.")
+app = make_app("Create, check, copy and move the event store.")
 
 
 @app.command("init", **examples("eskit store init", "eskit store init --store sqlite:///copy.db"))
@@ -40,6 +47,107 @@ def info(context: typer.Context) -> None:
     session.output.result(asdict(found), format_info(found))
 
 
+@app.command("verify", **examples("eskit store verify", "eskit store verify --json"))
+def verify(context: typer.Context) -> None:
+    """Check that the store is whole: file, log, payloads, claims and checkpoints.
+
+    Exit 0 when it is, 3 when something is damaged, 1 when it cannot be told: a part could not be
+    read, or an event type has no message class here. Writers go on meanwhile.
+    """
+    from eskit.cli.verification import format_verification, run_verification, verification_object
+
+    session = session_of(context)
+    found = run_verification(session)
+    data, lines = verification_object(found), format_verification(found)
+    if found.verdict == "unknown":
+        message = "It cannot be told whether the store is whole"
+        error = {"code": "VERDICT_UNKNOWN", "message": message, "hint": found.findings[0].hint}
+        session.output.failure(data, lines, error=error)
+        raise typer.Exit(1)
+    session.output.result(data, lines, found=found.verdict == "damaged")
+    if found.verdict == "damaged":
+        raise typer.Exit(FOUND)
+
+
+@app.command(
+    "export",
+    **examples(
+        "eskit store export bank.jsonl",
+        "eskit store export one.jsonl --stream Account-acc-001",
+    ),
+)
+def export(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; must not exist.")],
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STREAM", help="Only this stream; may be repeated."),
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option(metavar="NAME", help="The tenant of the streams.", show_default=False)
+    ] = "",
+) -> None:
+    """Write the log as JSON Lines, with counts and a checksum at its end.
+
+    The log is exported as it is when the export starts; one that was interrupted goes on where it
+    stopped. Command ids are not part of it.
+    """
+    from eskit.store.exporting import export_log
+
+    if tenant and not stream:
+        raise typer.BadParameter("A tenant goes with --stream", param_hint="--tenant")
+    session = session_of(context)
+    with session.open_store() as store, session.output.progress() as report:
+        done = export_log(store, file, streams=stream or (), tenant=tenant, progress=drawn(report))
+    session.output.result({**asdict(done), "path": str(done.path)}, format_export(done))
+
+
+@app.command(
+    "import",
+    **examples("eskit store import bank.jsonl --store sqlite:///copy.db"),
+)
+def import_(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What store export wrote.")],
+) -> None:
+    """Make a store of an export: positions, versions, ids and times are kept.
+
+    The store must not exist, or hold nothing. It gets its name when everything is in it and the
+    checksum agrees; an import that was interrupted goes on where it stopped.
+    """
+    from eskit.store.importing import import_log
+
+    session = session_of(context)
+    with session.output.progress() as report:
+        done = import_log(file, session.store_url, progress=drawn(report))
+    session.output.result(asdict(done), format_import(done))
+
+
+@app.command("backup", **examples("eskit store backup bank-monday.db"))
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; must not exist.")],
+) -> None:
+    """Copy the store into a new file while others write, and check the copy.
+
+    The copy has a store id of its own: put in the place of its original, projections and the
+    relay notice that the log is another one. To restore, put the file where the store was.
+    """
+    session = session_of(context)
+    with session.open_store() as store, session.output.progress() as report:
+        done = store.maintenance.backup(file, progress=drawn(report))
+    session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
+
+
+@app.command("prune", **examples("eskit store prune"))
+def prune(context: typer.Context) -> None:
+    """Forget commands that are older than their time to live, and are answered no more."""
+    session = session_of(context)
+    with session.open_store() as store:
+        commands = store.maintenance.prune_commands()
+    session.output.result({"commands": commands}, [f"{count(commands, 'command')} forgotten"])
+
+
 @app.command("migrate", **examples("eskit store migrate --dry-run", "eskit store migrate"))
 def migrate(
     context: typer.Context,
@@ -55,10 +163,42 @@ def migrate(
         done = migrate_store(
             session.store_url,
             dry_run=dry_run,
-            progress=lambda step: report(step.name, step.done, step.total),
+            progress=drawn(report),
         )
     data = {**asdict(done), "backup": str(done.backup) if done.backup else None, "dry_run": dry_run}
     session.output.result(data, format_migration(done, dry_run=dry_run))
+
+
+def drawn(report: ProgressReporter) -> Callable[[Progress], None]:
+    """Hand the progress of an operation to what draws it."""
+    return lambda step: report(step.name, step.done, step.total)
+
+
+def format_export(report: ExportReport) -> Iterator[Line]:
+    """What was written, and from where it was gone on with."""
+    yield [(str(report.path), "name"), f"  {count(report.events, 'event')} up to {report.head:,}"]
+    if report.resumed_after:
+        yield f"  went on after  {report.resumed_after:,}"
+    yield f"  sha256  {report.sha256}"
+
+
+def format_import(report: ImportReport) -> Iterator[Line]:
+    """What was brought in, and the new identity of the log."""
+    yield [(report.url, "name"), f"  {count(report.events, 'event')} up to {report.head:,}"]
+    if report.resumed_after:
+        yield f"  went on after  {report.resumed_after:,}"
+    yield f"  store id       {report.store_id}"
+    yield f"  exported from  {report.origin}"
+
+
+def format_backup(report: BackupReport) -> Iterator[Line]:
+    """What was copied and checked, and the identity of the copy."""
+    yield [
+        (str(report.path), "name"),
+        f"  {count(report.events, 'event')} up to {report.head:,}, {report.bytes:,} bytes, checked",
+    ]
+    yield f"  store id  {report.store_id}"
+    yield f"  copy of   {report.origin}"
 
 
 def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:

@@ -1,8 +1,10 @@
-"""``eskit stream``: list and read event streams."""
+"""``eskit stream``: list, read and erase event streams."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import getpass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
     from eskit.store.eventstore import EventStore, StreamInfo
 
-app = make_app("List and read event streams.")
+app = make_app("List, read and erase event streams.")
 
 Tenant = Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.", show_default=False)]
 """The tenant option of commands that look at one stream."""
@@ -93,6 +95,67 @@ def read(
             session.output.show(
                 format_stream(stream, version, events, payload_of, datetime.now(UTC))
             )
+
+
+@app.command(
+    "erase",
+    **examples(
+        "eskit stream erase Account-acc-001 --reason 'request 17' --dry-run",
+        "eskit stream erase Account-acc-001 --reason 'request 17' --yes",
+    ),
+)
+def erase(
+    context: typer.Context,
+    streams: Annotated[list[str], typer.Argument(metavar="STREAM...", help="What to erase.")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; kept as the audit record.")],
+    by: Annotated[
+        str, typer.Option(metavar="NAME", help="Who erases; the user of this machine by default.")
+    ] = "",
+    tenant: Tenant = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be erased, change nothing.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Erase for good what streams said: payloads, claims and answers to commands.
+
+    Versions, positions, types, times and ids stay, and an audit record is kept. The store's file
+    is written anew, so that nothing is left in it; writers wait for that. Backups and exports made
+    before, read models and NATS are not reached: see docs/operations-store.md.
+    """
+    from eskit.store.erasing import erase as erase_streams
+
+    session = session_of(context)
+    with session.open_store() as store:
+        planned = plan_erasure(store, streams, tenant)
+        if dry_run:
+            session.output.result(planned, [f"Would erase {_told(p)}" for p in planned])
+            return
+        if not yes:
+            session.output.confirm(f"Erase {', '.join(map(_told, planned))} for good?")
+        done = erase_streams(
+            store, streams, reason=reason, erased_by=by or getpass.getuser(), tenant=tenant
+        )
+    session.output.result(
+        [{**asdict(e), "erased_at": timestamp(e.erased_at)} for e in done],
+        [[(e.stream, "name"), f"  {count(e.events, 'event')} erased"] for e in done],
+    )
+
+
+def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list[dict[str, object]]:
+    """How many events of each stream would be blanked; StreamNotFound for one that is not there."""
+    planned: list[dict[str, object]] = []
+    for stream in streams:
+        version = store.stream_version(stream, tenant)
+        if version == 0:
+            refuse_unknown(store, stream, tenant)
+        events = sum(not event.erased for event in store.read_stream(stream, tenant=tenant))
+        planned.append({"stream": stream, "tenant": tenant, "events": events, "version": version})
+    return planned
+
+
+def _told(planned: Mapping[str, object]) -> str:
+    return f"{planned['stream']} ({planned['events']} events)"
 
 
 def payload_reader(session: Session, store: EventStore) -> PayloadReader:

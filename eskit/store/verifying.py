@@ -12,10 +12,10 @@ from google.protobuf.message import DecodeError, Message
 
 from eskit.domain.events import Metadata, is_erased
 from eskit.domain.messages import message_class
-from eskit.errors import ClaimTaken, UnknownEventType
+from eskit.errors import ClaimTaken, StoreNotRecognised, UnknownEventType
 from eskit.store.claims import find_differences
 from eskit.store.eventstore import Checkpoint, EventStore
-from eskit.store.findings import Finding, Findings, Severity, Verdict
+from eskit.store.findings import Finding, Findings, Severity, Verdict, unreadable
 from eskit.store.maintenance import EventRecord, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.sqlite.claim_ledger import ClaimLedger
@@ -83,6 +83,29 @@ def verify(
             erasures=check.erasures_seen,
             seconds=time.monotonic() - started,
         )
+
+
+def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
+    """The verification of a store that is too damaged to open; None if it is no store at all."""
+    if not getattr(error.__cause__, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
+        return None
+    findings = Findings()
+    findings.add(unreadable(error, "The store"))
+    return Verification(
+        verdict=findings.verdict,
+        findings=findings.kept,
+        found=findings.count,
+        events=0,
+        streams=0,
+        event_types=0,
+        decoded=0,
+        undecoded=0,
+        erased=0,
+        claims=0,
+        checkpoints=0,
+        erasures=0,
+        seconds=0.0,
+    )
 
 
 @dataclass(slots=True)

@@ -1,0 +1,105 @@
+"""What ``eskit store verify`` checks against what, and how its findings are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from eskit.cli.session import Session
+from eskit.cli.stream import load_types
+from eskit.cli.text import Line, columns, count, duration
+from eskit.errors import StoreNotRecognised
+
+if TYPE_CHECKING:
+    from eskit.store.eventstore import Checkpoint, EventStore
+    from eskit.store.findings import Finding
+    from eskit.store.verifying import Verification
+
+_LABELS = {
+    "error": ("damaged", "error"),
+    "unknown": ("unknown", "warning"),
+    "warning": ("warning", "warning"),
+}
+
+
+def run_verification(session: Session) -> Verification:
+    """Verify the store with the project's event types and its read models' checkpoints."""
+    from eskit.store.verifying import find_beyond_opening, verify
+
+    try:
+        store = session.open_store()
+    except StoreNotRecognised as error:
+        beyond = find_beyond_opening(error)
+        if beyond is None:
+            raise
+        return beyond
+    with store, session.output.progress() as report:
+        load_types(session)
+        return verify(
+            store,
+            checkpoints=read_model_checkpoints(session, store),
+            progress=lambda step: report(step.name, step.done, step.total),
+        )
+
+
+def read_model_checkpoints(session: Session, store: EventStore) -> list[Checkpoint]:
+    """Those of the project's read models; none for a store other than the project's own."""
+    project = session.find_project()
+    if project is None or session.store_option:
+        return []
+    from eskit.projections.engine import ProjectionEngine
+
+    engine = ProjectionEngine(store, [], project.read_models)
+    try:
+        return list(engine.checkpoints())
+    finally:
+        engine.close()
+
+
+def verification_object(found: Verification) -> dict[str, object]:
+    """The verification as --json shows it."""
+    return asdict(found)
+
+
+def format_verification(found: Verification) -> Iterator[Line]:
+    """What was checked, a part a line; then what was found; then the verdict."""
+    yield from columns(
+        [
+            (
+                ("log", "name"),
+                f"{count(found.events, 'event')} in {count(found.streams, 'stream')}",
+            ),
+            (
+                ("payloads", "name"),
+                f"{found.decoded:,} decode, {count(found.event_types, 'type')}"
+                + (f", {found.undecoded:,} do not" if found.undecoded else ""),
+            ),
+            *(
+                [(("erased", "name"), f"{count(found.erased, 'event')}, by {_erasures(found)}")]
+                if found.erased or found.erasures
+                else []
+            ),
+            (("claims", "name"), f"{found.claims:,} held"),
+            (("checkpoints", "name"), f"{found.checkpoints:,}"),
+        ]
+    )
+    for finding in found.findings:
+        yield from _format_finding(finding)
+    if found.found > len(found.findings):
+        yield f"and {found.found - len(found.findings):,} more like these"
+    style = "ok" if found.verdict == "ok" else "error"
+    yield [(found.verdict, style), f" in {duration(found.seconds)}"]
+
+
+def _erasures(found: Verification) -> str:
+    return count(found.erasures, "recorded erasure")
+
+
+def _format_finding(finding: Finding) -> Iterator[Line]:
+    label = _LABELS[finding.severity]
+    where = f"  at {finding.position:,}" if finding.position else ""
+    yield ""
+    yield [label, f"  {finding.message}", (f"{where}  {finding.stream}", "dim")]
+    if finding.hint:
+        yield f"         {finding.hint}"

@@ -1,0 +1,235 @@
+"""The operations on a store from the command line."""
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from eskit import ANY, NewEvent, claim, open_store
+from eskit.schema.response_pb2 import AppError
+
+FILE = Path("events.db")
+
+
+@pytest.fixture(autouse=True)
+def _claimed(store_url):
+    with open_store(store_url) as store:
+        event = NewEvent(AppError(code="THREE"), claims=(claim("code", "three"),))
+        store.append("Thing-b2", [event], expected_version=ANY)
+
+
+@pytest.fixture
+def run(cli, store_url):
+    def run_on_store(*args):
+        return cli(*args, "--store", store_url)
+
+    return run_on_store
+
+
+def execute(statement):
+    connection = sqlite3.connect(FILE)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+# --- verify ---
+
+
+def test_a_whole_store_is_verified(run):
+    ran, shown = run("store", "verify", "--json"), run("store", "verify")
+
+    assert (ran.code, ran.json["status"]) == (0, "ok")
+    assert ran.json["data"]["verdict"] == "ok"
+    assert ran.json["data"]["findings"] == []
+    assert shown.out.startswith("log          3 events in 2 streams\n")
+    assert shown.out.splitlines()[-1].startswith("ok in ")
+
+
+def test_a_damaged_store_exits_with_3_and_names_the_place(run):
+    execute("UPDATE events SET data = x'ff' WHERE global_position = 2")
+
+    ran, shown = run("store", "verify", "--json"), run("store", "verify")
+
+    assert (ran.code, ran.json["status"], shown.code) == (3, "failed", 3)
+    assert ran.json["data"]["verdict"] == "damaged"
+    (finding,) = ran.json["data"]["findings"]
+    assert (finding["code"], finding["position"]) == ("PAYLOAD_DAMAGED", 2)
+    assert (finding["severity"], finding["stream"]) == ("error", "Thing-a1")
+    assert "at 2  Thing-a1" in shown.out
+    assert shown.out.splitlines()[-1].startswith("damaged in ")
+
+
+def test_a_store_that_cannot_be_judged_exits_with_1(run):
+    execute("UPDATE kinds SET event_type = 'gone.v1.Event'")
+
+    ran, shown = run("store", "verify", "--json"), run("store", "verify")
+
+    assert (ran.code, ran.json["status"], shown.code) == (1, "error", 1)
+    assert ran.json["data"]["verdict"] == "unknown"
+    assert ran.json["error"]["code"] == "VERDICT_UNKNOWN"
+    assert "3 events of type gone.v1.Event have no message class" in shown.out
+
+
+def test_a_store_too_damaged_to_open_is_damaged(run):
+    FILE.write_bytes(FILE.read_bytes()[:8192])
+
+    ran = run("store", "verify", "--json")
+
+    assert ran.code == 3
+    assert ran.json["data"]["verdict"] == "damaged"
+
+
+def test_what_is_no_store_is_no_verdict(run):
+    FILE.write_text("hello " * 1000)
+
+    ran = run("store", "verify", "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "STORE_NOT_RECOGNISED"
+
+
+# --- export and import ---
+
+
+def test_a_log_goes_out_and_comes_back(cli, run, store_url):
+    exported = run("store", "export", "log.jsonl", "--json")
+    imported = cli("store", "import", "log.jsonl", "--store", "sqlite:///copy.db", "--json")
+    listed = cli("stream", "list", "--store", "sqlite:///copy.db", "--json")
+
+    assert (exported.code, imported.code) == (0, 0)
+    assert exported.json["data"]["events"] == imported.json["data"]["events"] == 3
+    assert exported.json["data"]["path"] == "log.jsonl"
+    assert imported.json["data"]["store_id"] != imported.json["data"]["origin"]
+    assert [s["stream"] for s in listed.json["data"]] == ["Thing-a1", "Thing-b2"]
+    assert '{"progress": {"name": "export"' in exported.err
+
+
+def test_one_stream_can_be_exported(run):
+    ran = run("store", "export", "one.jsonl", "--stream", "Thing-b2")
+
+    assert ran.code == 0
+    assert "1 event up to 3" in ran.out
+
+
+def test_importing_over_a_store_is_refused(cli, run, store_url):
+    run("store", "export", "log.jsonl")
+
+    ran = cli("store", "import", "log.jsonl", "--store", store_url, "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "TARGET_EXISTS"
+
+
+def test_an_altered_export_is_refused(cli, run):
+    run("store", "export", "log.jsonl")
+    altered = Path("log.jsonl").read_text().replace("Thing-b2", "Thing-b3")
+    Path("log.jsonl").write_text(altered)
+
+    ran = cli("store", "import", "log.jsonl", "--store", "sqlite:///copy.db", "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "EXPORT_INVALID"
+    assert not Path("copy.db").exists()
+
+
+def test_a_tenant_needs_a_stream(run):
+    assert run("store", "export", "log.jsonl", "--tenant", "acme").code == 2
+
+
+# --- backup ---
+
+
+def test_a_backup_is_another_store(cli, run):
+    ran = run("store", "backup", "backup.db", "--json")
+    again = run("store", "backup", "backup.db")
+    info = cli("store", "info", "--store", "sqlite:///backup.db", "--json")
+
+    data = ran.json["data"]
+    assert (ran.code, again.code) == (0, 1)
+    assert (data["events"], data["head"], data["path"]) == (3, 3, "backup.db")
+    assert info.json["data"]["store_id"] == data["store_id"] != data["origin"]
+    assert "nothing is overwritten" in again.err
+
+
+# --- claims ---
+
+
+def test_claims_are_listed(run):
+    ran, shown = run("claim", "list", "--json"), run("claim", "list")
+
+    assert ran.json["data"] == [
+        {"index": "code", "value": "three", "stream": "Thing-b2", "tenant": ""}
+    ]
+    assert shown.out == "code  three  Thing-b2\n"
+    assert run("claim", "list", "--index", "other").out == "No claims\n"
+
+
+def test_claims_that_differ_are_shown_and_then_put_right(run):
+    execute("DELETE FROM claims")
+
+    checked = run("claim", "rebuild", "--check", "--json")
+    rebuilt = run("claim", "rebuild", "--json")
+    after = run("claim", "rebuild", "--check")
+
+    assert (checked.code, checked.json["status"]) == (3, "failed")
+    assert checked.json["data"]["differences"][0]["kind"] == "missing"
+    assert not checked.json["data"]["changed"]
+    assert (rebuilt.code, rebuilt.json["data"]["changed"]) == (0, True)
+    assert (after.code, after.out) == (0, "1 claim, as the log says\n")
+
+
+# --- erase ---
+
+
+def test_a_stream_is_erased_only_when_that_is_confirmed(run):
+    asked = run("stream", "erase", "Thing-b2", "--reason", "asked for")
+    dry = run("stream", "erase", "Thing-b2", "--reason", "asked for", "--dry-run", "--json")
+
+    assert asked.code == 2
+    assert "--yes" in asked.err
+    assert dry.code == 0
+    assert dry.json["data"] == [{"stream": "Thing-b2", "tenant": "", "events": 1, "version": 1}]
+    assert run("claim", "list", "--json").json["data"]
+
+
+def test_an_erased_stream_says_so_everywhere(run):
+    arguments = ("--reason", "asked for", "--by", "dpo", "--yes", "--json")
+
+    erased = run("stream", "erase", "Thing-b2", *arguments)
+    read, shown = run("stream", "read", "Thing-b2", "--json"), run("stream", "read", "Thing-b2")
+    verified = run("store", "verify")
+
+    (data,) = erased.json["data"]
+    assert (erased.code, data["events"], data["erased_by"]) == (0, 1, "dpo")
+    assert data["reason"] == "asked for"
+    (event,) = read.records
+    assert event["data_base64"] == ""
+    assert event["diagnostics"][0]["code"] == "EVENT_ERASED"
+    assert "erased" in shown.out
+    assert "erased       1 event, by 1 recorded erasure" in verified.out
+    assert run("claim", "list").out == "No claims\n"
+
+
+def test_erasing_an_unknown_stream_names_the_nearest(run):
+    ran = run("stream", "erase", "Thing-b3", "--reason", "asked", "--yes", "--json")
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "STREAM_NOT_FOUND"
+    assert "Thing-b2" in ran.json["error"]["hint"]
+
+
+# --- prune ---
+
+
+def test_old_commands_are_pruned(run):
+    assert run("store", "prune", "--json").json["data"] == {"commands": 0}
+
+
+def test_every_line_of_an_export_is_json(run):
+    run("store", "export", "log.jsonl")
+
+    kinds = [json.loads(line)["kind"] for line in Path("log.jsonl").read_text().splitlines()]
+
+    assert kinds == ["header", "event", "event", "event", "footer"]
