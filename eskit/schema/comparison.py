@@ -1,0 +1,346 @@
+"""Two schemas of one event type side by side, field by field."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from google.protobuf.descriptor import Descriptor, EnumDescriptor
+from google.protobuf.descriptor import FieldDescriptor as Field
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
+
+from eskit.schema.changes import EVOLVE, Change
+from eskit.schema.wire import is_message, readable, type_name
+
+_NEW_FIELD = f"keep field {{number}} as it is, add a new field, and upcast; {EVOLVE}"
+_SEVERAL = 2
+
+
+def compare_messages(old: Descriptor, new: Descriptor) -> list[Change]:
+    """What differs between two schemas of one event type."""
+    return list(_Comparison(old.full_name).messages(old, new, (), ()))
+
+
+class _Comparison:
+    """Walks two schemas of one event type side by side."""
+
+    def __init__(self, event_type: str) -> None:
+        self._event_type = event_type
+        self._open: list[tuple[str, str]] = []
+
+    def messages(
+        self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
+    ) -> Iterator[Change]:
+        """The changes of a message and of everything in it."""
+        pair = old.full_name, new.full_name
+        if pair in self._open:  # a message within itself was compared where it came first
+            return
+        self._open.append(pair)
+        gone = _Reserved(new)
+        for field in old.fields:
+            yield from self._field(field, new, gone, path, steps)
+        yield from self._added(old, new, path, steps)
+        yield from self._oneofs(old, new, path, steps)
+        self._open.pop()
+
+    def _field(
+        self,
+        old: Field,
+        new: Descriptor,
+        reserved: _Reserved,
+        path: tuple[str, ...],
+        steps: tuple[int, ...],
+    ) -> Iterator[Change]:
+        there = new.fields_by_number.get(old.number)
+        elsewhere = new.fields_by_name.get(old.name)
+        here, at = (*path, old.name), (*steps, old.number)
+        if there is None:
+            yield self._gone(old, elsewhere, reserved, here, at)
+            return
+        if there.name != old.name:
+            if elsewhere is not None or not _same_type(old, there):
+                yield self._reused(old, there, here, at)
+                return
+            yield self._change(
+                "FIELD_RENAMED",
+                f"renamed to {there.name}",
+                here,
+                at,
+                fix="nothing for stored events; readers of JSON see the new name",
+            )
+        yield from self._type(old, there, here, at)
+
+    def _gone(
+        self,
+        old: Field,
+        elsewhere: Field | None,
+        reserved: _Reserved,
+        path: tuple[str, ...],
+        steps: tuple[int, ...],
+    ) -> Change:
+        if elsewhere is not None:
+            return self._change(
+                "FIELD_NUMBER_CHANGED",
+                f"number {old.number} became {elsewhere.number}",
+                path,
+                steps,
+                fix=f"give {old.name} its number {old.number} back; {EVOLVE}",
+                backward=False,
+                forward=False,
+            )
+        if reserved.number(old.number):
+            return self._change(
+                "FIELD_REMOVED",
+                "removed and reserved: what is stored in it is no longer read",
+                path,
+                steps,
+                fix="keep the field, marked deprecated, while stored values matter",
+            )
+        return self._change(
+            "FIELD_REMOVED",
+            "removed without reserving its number",
+            path,
+            steps,
+            fix=f'reserved {old.number}; reserved "{old.name}"; or keep it, marked deprecated',
+            backward=False,
+        )
+
+    def _reused(
+        self, old: Field, new: Field, path: tuple[str, ...], steps: tuple[int, ...]
+    ) -> Change:
+        return self._change(
+            "FIELD_NUMBER_REUSED",
+            f"number {old.number} now means {new.name}, {_shown(new)}",
+            path,
+            steps,
+            fix=f"give {new.name} a number never used, and reserve {old.number}; {EVOLVE}",
+            backward=False,
+            forward=False,
+        )
+
+    def _type(
+        self, old: Field, new: Field, path: tuple[str, ...], steps: tuple[int, ...]
+    ) -> Iterator[Change]:
+        backward, forward = readable(old.type, new.type)
+        if old.is_repeated != new.is_repeated:
+            backward, forward = backward and new.is_repeated, forward and old.is_repeated
+        if new.is_required and not old.is_required:
+            yield self._change(
+                "FIELD_REQUIRED",
+                "became required: events without it do not decode",
+                path,
+                steps[:-1],
+                number=new.number,
+                fix="keep it optional",
+                backward=False,
+            )
+        if (old.type, old.is_repeated) != (new.type, new.is_repeated):
+            yield self._change(
+                "FIELD_TYPE_CHANGED",
+                f"{_shown(old)} became {_shown(new)}",
+                path,
+                steps,
+                fix=_NEW_FIELD.format(number=old.number),
+                backward=backward,
+                forward=forward,
+            )
+        elif is_message(old.type) and old.message_type and new.message_type:
+            yield from self.messages(old.message_type, new.message_type, path, steps)
+        elif old.enum_type is not None and new.enum_type is not None:
+            yield from self._enum(old.enum_type, new.enum_type, path, steps)
+
+    def _added(
+        self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
+    ) -> Iterator[Change]:
+        reserved = _Reserved(old)
+        for field in new.fields:
+            if field.number in old.fields_by_number:
+                continue
+            if field.name in old.fields_by_name:
+                continue  # told where its old number is looked at
+            here, at = (*path, field.name), (*steps, field.number)
+            if field.is_required:
+                yield self._change(
+                    "FIELD_REQUIRED",
+                    "new and required: stored events do not have it",
+                    here,
+                    steps,
+                    number=field.number,
+                    fix="make it optional",
+                    backward=False,
+                )
+            elif reserved.number(field.number):
+                yield self._change(
+                    "FIELD_NUMBER_REUSED",
+                    f"number {field.number} was reserved, because an older field had it",
+                    here,
+                    at,
+                    fix=f"give {field.name} a number never used; {EVOLVE}",
+                    backward=False,
+                    forward=False,
+                )
+            else:
+                yield self._change("FIELD_ADDED", "new field", here, at, notable=False)
+
+    def _oneofs(
+        self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
+    ) -> Iterator[Change]:
+        """Fields that could be set together and exclude each other now."""
+        for oneof in new.oneofs:
+            before = {field.number: _home(old, field) for field in oneof.fields}
+            homes = {number: home for number, home in before.items() if home is not None}
+            if len(homes) < _SEVERAL or (
+                len(set(homes.values())) == 1 and "" not in homes.values()
+            ):
+                continue
+            for field in oneof.fields:
+                if homes.get(field.number, oneof.name) != oneof.name:
+                    yield self._change(
+                        "FIELD_ONEOF_CHANGED",
+                        f"moved into oneof {oneof.name}: of several that are set only one stays",
+                        (*path, field.name),
+                        (*steps, field.number),
+                        fix=f"leave {field.name} outside of {oneof.name}",
+                        backward=False,
+                    )
+
+    def _enum(
+        self,
+        old: EnumDescriptor,
+        new: EnumDescriptor,
+        path: tuple[str, ...],
+        steps: tuple[int, ...],
+    ) -> Iterator[Change]:
+        names: dict[int, set[str]] = {}
+        for value in new.values:
+            names.setdefault(value.number, set()).add(value.name)
+        numbers = {value.name: value.number for value in new.values}
+        reserved = _Reserved(new)
+        for value in old.values:
+            there = names.get(value.number, set())
+            if value.name in there:
+                continue
+            yield self._enum_value(
+                value.name,
+                value.number,
+                becomes=", ".join(sorted(there)),
+                elsewhere=numbers.get(value.name),
+                is_reserved=reserved.number(value.number),
+                path=path,
+                steps=steps,
+            )
+        known = {value.number for value in old.values}
+        for value in new.values:
+            if value.number not in known:
+                yield self._change(
+                    "ENUM_VALUE_ADDED",
+                    f"new value {value.name} = {value.number}",
+                    path,
+                    steps,
+                    value=value.number,
+                    forward=not old.is_closed,
+                    notable=False,
+                )
+
+    def _enum_value(
+        self,
+        name: str,
+        number: int,
+        *,
+        becomes: str,
+        elsewhere: int | None,
+        is_reserved: bool,
+        path: tuple[str, ...],
+        steps: tuple[int, ...],
+    ) -> Change:
+        if elsewhere is not None:
+            rule, said = "ENUM_VALUE_NUMBER_CHANGED", f"{name} was {number} and is {elsewhere}"
+            fix, readable_back = f"give {name} its number {number} back; {EVOLVE}", False
+        elif becomes:
+            rule, said = "ENUM_VALUE_RENAMED", f"value {number} {name} renamed to {becomes}"
+            fix, readable_back = (
+                f"check that {becomes} means the same; if not, add a value and keep {name}",
+                True,
+            )
+        elif is_reserved:
+            rule, said = "ENUM_VALUE_REMOVED", f"value {name} = {number} removed and reserved"
+            fix, readable_back = "keep the value, marked deprecated, while events hold it", True
+        else:
+            rule, said = "ENUM_VALUE_REMOVED", f"value {name} = {number} removed"
+            fix, readable_back = f'reserved {number}; reserved "{name}"; or keep it', False
+        return self._change(
+            rule,
+            said,
+            path,
+            steps,
+            value=number,
+            fix=fix,
+            backward=readable_back,
+            forward=elsewhere is None,
+        )
+
+    def _change(
+        self,
+        rule: str,
+        message: str,
+        path: tuple[str, ...],
+        steps: tuple[int, ...],
+        *,
+        number: int = 0,
+        value: int | None = None,
+        fix: str = "",
+        backward: bool = True,
+        forward: bool = True,
+        notable: bool = True,
+    ) -> Change:
+        return Change(
+            rule=rule,
+            event_type=self._event_type,
+            message=message,
+            path=".".join(path),
+            steps=steps,
+            number=number or steps[-1],
+            value=value,
+            fix=fix,
+            backward=backward,
+            forward=forward,
+            notable=notable,
+        )
+
+
+class _Reserved:
+    """What a message or an enum says must not be used again."""
+
+    def __init__(self, kind: Descriptor | EnumDescriptor) -> None:
+        if isinstance(kind, Descriptor):
+            message = DescriptorProto()
+            kind.CopyToProto(message)
+            # Message ranges end before their `end`, those of enums with it.
+            self._ranges = [(span.start, span.end - 1) for span in message.reserved_range]
+        else:
+            enum = EnumDescriptorProto()
+            kind.CopyToProto(enum)
+            self._ranges = [(span.start, span.end) for span in enum.reserved_range]
+
+    def number(self, number: int) -> bool:
+        """Whether the number is reserved."""
+        return any(start <= number <= end for start, end in self._ranges)
+
+
+def _same_type(old: Field, new: Field) -> bool:
+    if (old.type, old.is_repeated) != (new.type, new.is_repeated):
+        return False
+    return type_name(old) == type_name(new)
+
+
+def _shown(field: Field) -> str:
+    return f"repeated {type_name(field)}" if field.is_repeated else type_name(field)
+
+
+def _home(old: Descriptor, field: Field) -> str | None:
+    """The oneof that a field was in, empty for none; None for a field that was not there."""
+    before = old.fields_by_number.get(field.number)
+    if before is None or before.name != field.name:
+        return None
+    oneof = before.containing_oneof
+    # A proto3 `optional` field is in a oneof of its own, which no proto shows.
+    return "" if oneof is None or oneof.name == f"_{field.name}" else str(oneof.name)
