@@ -55,7 +55,9 @@ def test_derived_ids_repeat_for_the_same_parts():
     assert UUID(derived_id("a")).version == 5
 
 
-PARTS = st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x1f")), min_size=1, max_size=3)
+PARTS = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\x1f")), min_size=1, max_size=3
+)
 
 
 @given(PARTS, PARTS)
