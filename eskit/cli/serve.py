@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,8 +20,6 @@ from eskit.errors import EskitError
 
 if TYPE_CHECKING:
     from eskit.app import RunningApp
-    from eskit.cqrs.nats import NatsServices
-    from eskit.credentials.nats import Connection
     from eskit.messaging.relay import RelayStatus
     from eskit.projections.progress import Progress
     from eskit.runtime.runner import RunnerEvent
@@ -65,53 +64,52 @@ class Host:
         self.failures: list[EskitError] = []
         self._session = session
         self._running = running
-        self._connection: Connection | None = None
         self._last = ""
-        self._details: dict[str, str] = {}
+        self._details: dict[str, Callable[[], str]] = {}
 
     async def run(self, *, services: bool, relay: bool, projections: bool) -> None:
         """Run the chosen parts until a signal comes."""
         from eskit.runtime.runner import Runner
-        from eskit.runtime.service import Loop, Worker
+        from eskit.runtime.service import Worker
 
-        parts: list[Service] = self._nats() if services or relay else []
+        parts: list[Service] = []
         if projections and self._running.app.projections:
             parts.append(Worker("projections", self._follow))
-        if services:
-            parts.append(_Services(self))
-        if relay:
-            parts.append(Loop("relay", self._publish))
+        if services or relay:
+            parts = [*self._on_nats(parts, services=services, relay=relay)]
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
         await Runner(parts, on_event=self._show).run()
 
-    @property
-    def connection(self) -> Connection:
-        """The connection, which is there while services and relay run."""
-        if self._connection is None:
-            raise RuntimeError("the connection is started before what uses it")
-        return self._connection
-
-    def _nats(self) -> list[Service]:
-        """The connection, after the embedded server where the project has one to start."""
+    def _on_nats(self, parts: list[Service], *, services: bool, relay: bool) -> Iterator[Service]:
+        """The parts in their order: NATS and the connection first, what answers and sends last."""
+        from eskit.messaging.nats import StreamSettings
+        from eskit.runtime import assembly
         from eskit.runtime.embedded import EmbeddedNats
-        from eskit.runtime.service import Resource
 
-        project = self._session.project
-        if project.nats != EMBEDDED or self._session.find_nats():
-            return [_Connection(self)]
-        server = EmbeddedNats(nats_folder(project))
-
-        def start() -> None:
-            server.start()
-            server.announce(project.root)
-            self._details["nats"] = server.address
-
-        return [
-            Resource("nats", start, server.stop, check=server.check_health),
-            _Connection(self),
-        ]
+        project, running = self._session.project, self._running
+        if project.nats == EMBEDDED and not self._session.find_nats():
+            server = EmbeddedNats(nats_folder(project))
+            self._details["nats"] = lambda: server.address
+            yield assembly.embedded_nats(server, announce_in=project.root)
+        broker = assembly.Broker(self._session.nats_url)
+        yield broker
+        yield from parts
+        if services:
+            answering = assembly.ServicesOverNats(
+                running, broker, running.app.service_types, prefix=project.nats_prefix
+            )
+            self._details["services"] = lambda: ", ".join(answering.service_names)
+            yield answering
+        if relay:
+            yield assembly.relay(
+                running.store,
+                broker,
+                app_name=running.app.name,
+                settings=StreamSettings(name=project.nats_stream, prefix=project.nats_prefix),
+                on_status=self._show_relay,
+            )
 
     def _follow(self, stop: threading.Event) -> None:
         """Run the projections; one that stops is told of at once, and leaves the rest running."""
@@ -125,49 +123,10 @@ class Host:
         if progress.error is not None:
             self._session.output.note(*format_error(progress.error))
 
-    async def _publish(self, stop: asyncio.Event) -> None:
-        from eskit.messaging.nats import StreamSettings, nats_relay
-
-        project = self._session.project
-        worker = nats_relay(
-            self._running.store,
-            self.connection,
-            app_name=self._running.app.name,
-            settings=StreamSettings(name=project.nats_stream, prefix=project.nats_prefix),
-            on_status=self._show_relay,
-        )
-        await worker.run(stop)
-
-    async def open_connection(self) -> None:
-        """Connect to NATS."""
-        from eskit.credentials.nats import open_nats
-
-        self._connection = await open_nats(self._session.nats_url(), name="eskit serve")
-
-    async def close_connection(self) -> None:
-        """Disconnect from NATS."""
-        from eskit.credentials.nats import close_nats
-
-        if self._connection is not None:
-            await close_nats(self._connection)
-
-    async def answer(self) -> NatsServices:
-        """Answer the app's services from now on."""
-        from eskit.cqrs.nats import serve_nats
-
-        served = await serve_nats(
-            self._running,
-            self.connection,
-            self._running.app.service_types,
-            prefix=self._session.project.nats_prefix,
-        )
-        self._details["services"] = ", ".join(served.service_names)
-        return served
-
     def _show(self, event: RunnerEvent) -> None:
-        detail = event.error or (
-            self._details.get(event.service, "") if event.state == "ready" else ""
-        )
+        detail = event.error
+        if event.state == "ready" and event.service in self._details:
+            detail = self._details[event.service]()
         lines = [] if event.state in _QUIET else [_status(event.service, event.state, detail)]
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
@@ -182,38 +141,6 @@ class Host:
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:
             self._session.output.show([_status(name, text)])
-
-
-class _Connection:
-    """The NATS connection as a part that starts and stops."""
-
-    name = "connection"
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-
-    async def start(self) -> None:
-        await self._host.open_connection()
-
-    async def stop(self) -> None:
-        await self._host.close_connection()
-
-
-class _Services:
-    """The app's services as a part that starts and stops."""
-
-    name = "services"
-
-    def __init__(self, host: Host) -> None:
-        self._host = host
-        self._served: NatsServices | None = None
-
-    async def start(self) -> None:
-        self._served = await self._host.answer()
-
-    async def stop(self) -> None:
-        if self._served is not None:
-            await self._served.stop()
 
 
 def _status(name: str, state: str, error: str = "") -> list[Span]:

@@ -1,13 +1,13 @@
 """The services that make up a running application, for the runner.
 
-``eskit serve`` runs them all. Each is also of use by itself: a connection that lives as long as
-the runner, the relay, the projections, and the app's services over NATS.
+``eskit serve`` runs them all: the embedded server, a connection that lives as long as the runner,
+the relay, and the app's services over NATS. Projections are a `Worker` around the engine's `run`.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from google.protobuf.message import Message
@@ -20,7 +20,7 @@ from eskit.errors import BrokerUnavailable
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import RelayStatus
 from eskit.runtime.embedded import EmbeddedNats
-from eskit.runtime.service import Loop, Resource, Service, Worker
+from eskit.runtime.service import Loop, Resource, Service
 from eskit.store.eventstore import EventStore
 
 
@@ -83,6 +83,11 @@ class ServicesOverNats:
         self._authenticate, self._prefix = authenticate, prefix
         self._served: NatsServices | None = None
 
+    @property
+    def service_names(self) -> list[str]:
+        """The names under which NATS knows the services, once started."""
+        return self._served.service_names if self._served is not None else []
+
     async def start(self) -> None:
         """Answer requests from now on."""
         self._served = NatsServices(
@@ -100,9 +105,15 @@ class ServicesOverNats:
             await self._served.stop()
 
 
-def embedded_nats(server: EmbeddedNats) -> Service:
-    """The embedded server as a service."""
-    return Resource("nats", server.start, server.stop, check=server.check_health)
+def embedded_nats(server: EmbeddedNats, *, announce_in: Path | None = None) -> Service:
+    """The embedded server as a service, announced to others in a project's folder."""
+
+    def start() -> None:
+        server.start()
+        if announce_in is not None:
+            server.announce(announce_in)
+
+    return Resource("nats", start, server.stop, check=server.check_health)
 
 
 def relay(
@@ -124,8 +135,3 @@ def relay(
             on_status=on_status,
         ).run(stop),
     )
-
-
-def projections(run: Callable[[threading.Event], object]) -> Service:
-    """The projection engine as a service: `run` follows the log until the event is set."""
-    return Worker("projections", run)

@@ -16,9 +16,10 @@ from eskit.domain.streams import ANY
 from eskit.messaging.nats import StreamSettings
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.assembly import Broker, ServicesOverNats, embedded_nats, projections, relay
+from eskit.runtime.assembly import Broker, ServicesOverNats, embedded_nats, relay
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.runner import Runner
+from eskit.runtime.service import Worker
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 
@@ -61,7 +62,7 @@ async def test_a_command_over_nats_comes_out_of_the_relay() -> None:
                 embedded_nats(server),
                 broker,
                 relay(store, broker, app_name="text", settings=StreamSettings()),
-                projections(project),
+                Worker("projections", project),
                 services,
             ]
         )
