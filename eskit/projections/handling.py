@@ -97,10 +97,11 @@ def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: 
     try:
         for start in range(0, len(events), _SLICE):
             for event in events[start : start + _SLICE]:
-                if not event.data and event.erased:
+                data = event.data
+                if not data and event.erased:
                     continue
                 decode, calls = dispatch[event.event_type]
-                message = decode(event.data)
+                message = decode(data)
                 for handler, context in calls:
                     context.event = event
                     handler(message, context)

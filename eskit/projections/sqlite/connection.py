@@ -43,16 +43,24 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
         connection = sqlite3.connect(
             file_uri(path, mode=mode), uri=True, timeout=5.0, check_same_thread=False
         )
-        if mode != "ro":
-            connection.execute("PRAGMA journal_mode=WAL")
-            # Rows and checkpoint stay together whatever is lost, and the log has all events.
-            connection.execute("PRAGMA synchronous=NORMAL")
-            # Checkpoints are taken under the write lock instead: SQLite before 3.51.3 can lose
-            # the log when one connection checkpoints while another writes.
-            connection.execute("PRAGMA wal_autocheckpoint=0")
-            # Without a limit the log keeps its length, and looks long for ever.
-            connection.execute("PRAGMA journal_size_limit=0")
-        return connection
+        try:
+            if mode != "ro":
+                _prepare_for_writing(connection)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _prepare_for_writing(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    # Rows and checkpoint stay together whatever is lost, and the log has all events.
+    connection.execute("PRAGMA synchronous=NORMAL")
+    # Checkpoints are taken under the write lock instead: SQLite before 3.51.3 can lose the log
+    # when one connection checkpoints while another writes.
+    connection.execute("PRAGMA wal_autocheckpoint=0")
+    # Without a limit the log keeps its length, and looks long for ever.
+    connection.execute("PRAGMA journal_size_limit=0")
 
 
 def file_uri(path: Path, *, mode: str) -> str:
