@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,6 +46,7 @@ def gen(
         nats_prefix=project.nats_prefix,
         check=check,
         force=force,
+        memo=project.state_dir / "gen.json",
     )
     result = relative(result, project.root)
     folder = os.path.relpath(project.gen_path, project.root)
@@ -60,11 +61,17 @@ def gen(
 
 def relative(result: GenResult, root: Path) -> GenResult:
     """The result with paths relative to the project's folder."""
-    shown = {
-        field.name: tuple(Path(os.path.relpath(path, root)) for path in getattr(result, field.name))
-        for field in fields(result)
-    }
-    return replace(result, **shown)
+    def shown(paths: Iterable[Path]) -> tuple[Path, ...]:
+        return tuple(Path(os.path.relpath(path, root)) for path in paths)
+
+    return replace(
+        result,
+        written=shown(result.written),
+        removed=shown(result.removed),
+        unchanged=shown(result.unchanged),
+        stale=shown(result.stale),
+        edited=shown(result.edited),
+    )
 
 
 def written_object(result: GenResult) -> dict[str, object]:

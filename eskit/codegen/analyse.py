@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import keyword
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
@@ -18,6 +18,7 @@ from google.protobuf.descriptor_pb2 import (
 from eskit.codegen import names
 from eskit.codegen.clashes import check_clashes
 from eskit.codegen.findings import Declarations, DeclaredMessage, DeclaredService, Findings
+from eskit.codegen.locate import Locators
 from eskit.codegen.model import Aggregate, Event, Kind, MessageRef, Rpc, Schema, Service, SourceFile
 from eskit.domain.streams import check_aggregate_type
 from eskit.errors import Diagnostic, InvalidArgument
@@ -33,15 +34,14 @@ def analyse(
     files: FileDescriptorSet,
     project: Sequence[str],
     *,
-    read: Callable[[str], str | None],
+    locators: Locators,
     reserved_packages: Sequence[str],
 ) -> tuple[Schema, list[Diagnostic]]:
     """The schema of the `project` files among `files`, and all findings, sorted by place.
 
-    `read` gives the source of a proto, so that findings point at words; where there are
-    findings the schema is incomplete and must not be used.
+    Where there are findings the schema is incomplete and must not be used.
     """
-    declarations = Declarations(files, set(project), read)
+    declarations = Declarations(files, set(project), locators)
     findings = Findings(declarations)
     schema = _Analysis(declarations, findings).run()
     check_clashes(schema, findings, reserved_packages=reserved_packages)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import (
@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
-from eskit.codegen.locate import Locator, PathInFile
+from eskit.codegen.locate import Locator, Locators, PathInFile
 from eskit.codegen.model import MessageRef
 from eskit.errors import Diagnostic
 
@@ -46,13 +46,12 @@ class DeclaredService:
 class Declarations:
     """Everything that a set of protos declares; only `project` files are looked at closely."""
 
-    def __init__(
-        self, files: FileDescriptorSet, project: set[str], read: Callable[[str], str | None]
-    ) -> None:
+    def __init__(self, files: FileDescriptorSet, project: set[str], locators: Locators) -> None:
         self.files = sorted((f for f in files.file if f.name in project), key=lambda f: f.name)
         self.messages = {d.ref.full_name: d for file in files.file for d in _messages(file)}
         self.services = {d.full_name: d for file in self.files for d in _services(file)}
-        self._locators = {file.name: Locator(file, read) for file in self.files}
+        self._ours = project
+        self._locators = locators
 
     def messages_of(self, file: FileDescriptorProto) -> Iterator[DeclaredMessage]:
         """The messages of a file, nested ones included, in the order of the file."""
@@ -64,8 +63,7 @@ class Declarations:
 
     def comment(self, file: str, place: PathInFile) -> str:
         """The comment on a declaration."""
-        locator = self._locators.get(file)
-        return locator.comment(place) if locator else ""
+        return self._locators[file].comment(place) if file in self._ours else ""
 
     def locator(self, file: str) -> Locator:
         """Where things are in a project file."""
@@ -73,7 +71,7 @@ class Declarations:
 
     def is_ours(self, message: str) -> bool:
         """Whether a project file declares the message."""
-        return self.messages[message].ref.file in self._locators
+        return self.messages[message].ref.file in self._ours
 
 
 class Findings:

@@ -1,29 +1,16 @@
-"""Generate a project's code: parse, check, render, write."""
+"""Generate a project's code: nothing where nothing changed, else parse, check, render, write."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
+from eskit.codegen.memo import Memo
+from eskit.codegen.output import GenResult, update
+from eskit.codegen.sources import find_sources
 
-from eskit.codegen import names
-from eskit.codegen.analyse import analyse
-from eskit.codegen.clashes import module_clashes
-from eskit.codegen.imports import Modules
-from eskit.codegen.locate import Locator, pinpoint
-from eskit.codegen.model import Schema
-from eskit.codegen.output import GenResult, update, with_header
-from eskit.codegen.pb2 import relocate
-from eskit.codegen.protoc import Compiled, compile_protos
-from eskit.codegen.render import render_sdk, render_services, render_stub
-from eskit.codegen.sources import Sources, find_sources
-from eskit.codegen.stubs import stub_module
-from eskit.errors import Diagnostic, SchemaInvalid
-
-__all__ = ["GenResult", "check_schema", "generate", "render_messages", "render_tree"]
+__all__ = ["GenResult", "generate"]
 
 
 def generate(
@@ -34,114 +21,26 @@ def generate(
     nats_prefix: str = "events",
     check: bool = False,
     force: bool = False,
+    memo: Path | None = None,
 ) -> GenResult:
     """Generate the code of every proto below `proto_roots` into the folder `output`.
 
-    With `check` nothing is written and the result says which files are stale or edited. Raises
-    SchemaInvalid with every diagnostic when a proto cannot work, and ProjectError when a
-    generated file was edited and `force` is not given; nothing is written then.
+    With `check` nothing is written and the result says which files are stale or edited. `memo`
+    is a file to remember in what was generated from what: a run that finds neither protos nor
+    generated files changed stops there. Raises SchemaInvalid with every diagnostic when a proto
+    cannot work, and ProjectError when a generated file was edited and `force` is not given;
+    nothing is written then.
     """
     sources = find_sources(proto_roots)
-    if clashes := module_clashes(sources.names):
-        raise _invalid(clashes, sources)
-    compiled = compile_protos(sources.roots, sources.files)
-    if not compiled.files.file:
-        raise _invalid(_protoc_errors(compiled, sources), sources)
-    schema = check_schema(compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix)
-    files = render_tree(
-        compiled.files, sources.names, compiled.modules, schema=schema, app_name=app_name
-    )
-    return update(output, files, check=check, force=force)
+    remembered = Memo(memo, sources, output, settings=(app_name, nats_prefix)) if memo else None
+    if remembered and not check and (unchanged := remembered.recall()) is not None:
+        return GenResult(unchanged=unchanged)
 
+    # protoc and the template engine take longer to import than to find out that nothing changed.
+    from eskit.codegen.tree import make_tree
 
-def check_schema(
-    files: FileDescriptorSet, project: Sequence[str], *, sources: Sources, nats_prefix: str
-) -> Schema:
-    """What the `project` files declare; SchemaInvalid when something cannot work."""
-    reserved = (nats_prefix.partition(".")[0], "tenants")
-    schema, findings = analyse(files, project, read=sources.read, reserved_packages=reserved)
-    if findings:
-        raise _invalid(findings, sources)
-    return schema
-
-
-def render_tree(
-    files: FileDescriptorSet,
-    project: Sequence[str],
-    pb2_modules: Mapping[str, str],
-    *,
-    schema: Schema,
-    app_name: str,
-) -> dict[str, str]:
-    """Every generated file: its text by its path within the output folder."""
-    modules = Modules(project)
-    pool = DescriptorPool()
-    tree: dict[str, str] = {}
-    declared = {file.name: file for file in schema.files}
-    for file in files.file:
-        pool.Add(file)
-        if not modules.is_generated(file.name):
-            continue
-        path = "/".join(names.module_parts(file.name))
-        tree |= render_messages(file, pool, pb2_modules[file.name], modules, path=path)
-        if declared[file.name].has_code:
-            tree[f"{path}_es.py"] = with_header(
-                render_services(declared[file.name], schema, modules), source=file.name
-            )
-    if any(file.services for file in schema.files):
-        tree["sdk.py"] = with_header(render_sdk(schema, modules, app_name=app_name), source="")
-    for folder in _packages(tree):
-        tree[f"{folder}__init__.py"] = with_header("", source="")
-    return dict(sorted(tree.items()))
-
-
-def render_messages(
-    file: FileDescriptorProto, pool: DescriptorPool, pb2: str, modules: Modules, *, path: str
-) -> dict[str, str]:
-    """The pb2 module of a file and its stub, as ``<path>_pb2.py`` and ``.pyi``."""
-    stub = stub_module(pool.FindFileByName(file.name), modules, Locator(file, lambda _: None))
-    code = relocate(file, pb2, _module_of(file, modules))
-    return {
-        f"{path}_pb2.py": with_header(
-            f"# fmt: off\n# ruff: noqa\n{code}", source=file.name, typed=False
-        ),
-        f"{path}_pb2.pyi": with_header(render_stub(stub), source=file.name),
-    }
-
-
-def _module_of(
-    file: FileDescriptorProto, modules: Modules
-) -> Callable[[str], tuple[str, str] | None]:
-    def module_of(dependency: str) -> tuple[str, str] | None:
-        if dependency.startswith("google/protobuf/"):
-            return None
-        return modules.locate(dependency, seen_from=file.name)
-
-    return module_of
-
-
-def _packages(paths: Iterable[str]) -> list[str]:
-    """Every folder that holds something, as a prefix; the output folder itself is empty text."""
-    folders = {""}
-    for path in paths:
-        parts = path.split("/")[:-1]
-        folders |= {"/".join(parts[: i + 1]) + "/" for i in range(len(parts))}
-    return sorted(folders)
-
-
-def _protoc_errors(compiled: Compiled, sources: Sources) -> list[Diagnostic]:
-    """What protoc found, each at the word it is about."""
-    errors = [message for message in compiled.messages if message.severity == "error"]
-    # That an imported file is missing is said again, with its place, by the file that imports it.
-    placed = [error for error in errors if error.line] or errors
-    return [pinpoint(error, sources.read(error.file)) for error in placed]
-
-
-def _invalid(findings: Sequence[Diagnostic], sources: Sources) -> SchemaInvalid:
-    diagnostics = [replace(finding, file=sources.display(finding.file)) for finding in findings]
-    count = len(diagnostics)
-    return SchemaInvalid(
-        f"{count} problem{'s' if count != 1 else ''} in the protos; nothing was written",
-        diagnostics=diagnostics,
-        hint="Correct the protos and run: eskit gen",
-    )
+    tree = make_tree(sources, app_name=app_name, nats_prefix=nats_prefix)
+    result = update(output, tree.files, check=check, force=force)
+    if remembered and not check and not tree.warnings:
+        remembered.keep(tree.files, imported=tree.imported)
+    return replace(result, warnings=tree.warnings)

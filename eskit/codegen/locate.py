@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
@@ -88,6 +88,22 @@ class Locator:
         if self._lines is None:
             self._lines = (self._read(self._name) or "").splitlines()
         return self._lines
+
+
+class Locators:
+    """By name of a proto, where things are in it; each is made when first asked for."""
+
+    def __init__(
+        self, files: Iterable[FileDescriptorProto], read: Callable[[str], str | None]
+    ) -> None:
+        self._files = {file.name: file for file in files}
+        self._read = read
+        self._made: dict[str, Locator] = {}
+
+    def __getitem__(self, name: str) -> Locator:
+        if name not in self._made:
+            self._made[name] = Locator(self._files[name], self._read)
+        return self._made[name]
 
 
 def character(line: str, column: int) -> int:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from eskit.codegen.generate import render_messages
 from eskit.codegen.imports import Modules
+from eskit.codegen.locate import Locator
 from eskit.codegen.output import GenResult, update
 from eskit.codegen.protoc import compile_protos
+from eskit.codegen.tree import render_messages
 from eskit.errors import SchemaInvalid
 from eskit.resources import proto_dir
 
@@ -29,5 +30,7 @@ def regenerate(*, check: bool = False) -> GenResult:
         pool.Add(file)
         if file.name in paths:
             pb2 = compiled.modules[file.name]
-            tree |= render_messages(file, pool, pb2, Modules([]), path=Path(file.name).stem)
+            locator = Locator(file, lambda _: None)
+            stem = Path(file.name).stem
+            tree |= render_messages(file, pool, pb2, Modules([]), locator, path=stem)
     return update(_SCHEMA, tree, check=check, force=True)

@@ -14,9 +14,10 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGenera
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.codegen.clashes import module_clashes
-from eskit.codegen.generate import check_schema, render_tree
+from eskit.codegen.locate import Locators
 from eskit.codegen.protoc import compile_descriptors, parse_descriptors
 from eskit.codegen.sources import Sources, is_foreign
+from eskit.codegen.tree import check_schema, render_tree
 from eskit.errors import Diagnostic, EskitError, InvalidArgument, SchemaInvalid
 
 _OLDEST_EDITION, _NEWEST_EDITION = 998, 1001  # proto2 to edition 2024
@@ -58,11 +59,21 @@ def _generate(request: CodeGeneratorRequest) -> dict[str, str]:
     sources = Sources(roots=(), files={name: Path(name) for name in names})
     if clashes := module_clashes(names):
         raise SchemaInvalid(clashes[0].message, diagnostics=clashes)
-    schema = check_schema(files, names, sources=sources, nats_prefix=options["nats_prefix"])
+    locators = Locators(files.file, sources.read)
+    schema = check_schema(
+        files, names, sources=sources, nats_prefix=options["nats_prefix"], locators=locators
+    )
     compiled = compile_descriptors(files, names)
     if not compiled.files.file:
         raise SchemaInvalid("protoc refused the descriptors", diagnostics=compiled.messages)
-    return render_tree(files, names, compiled.modules, schema=schema, app_name=options["app"])
+    return render_tree(
+        files,
+        names,
+        compiled.modules,
+        schema=schema,
+        app_name=options["app"],
+        locators=locators,
+    )
 
 
 def _options(parameter: str) -> dict[str, str]:

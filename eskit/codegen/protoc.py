@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
+from zipfile import ZipFile
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -24,8 +24,8 @@ from google.protobuf.descriptor_pb2 import (
 # on import.
 from grpc_tools import _protoc_compiler
 
+from eskit.codegen.includes import include_folders
 from eskit.errors import Diagnostic
-from eskit.resources import proto_dir
 from eskit.schema import options_pb2
 
 _MESSAGE = re.compile(
@@ -49,14 +49,10 @@ class Compiled:
 
 
 def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled:
-    """Parse `files` (by name relative to their root) and generate the pb2 module of each.
-
-    ``eventsourcing/options.proto`` always comes from eskit, whatever the roots hold; protos that
-    installed packages bring are found, too.
-    """
-    includes = [proto_dir(), *roots, _well_known_protos(), *_installed_protos()]
+    """Parse `files` (by name relative to their root) and generate the pb2 module of each."""
     paths = {str(path.absolute()): name for name, path in files.items()}
-    compiled = _run([f"-I{folder.absolute()}" for folder in includes], list(files), list(paths))
+    folders = [f"-I{folder.absolute()}" for folder in include_folders(roots)]
+    compiled = _run(folders, list(files), list(paths))
     # protoc calls the files it was given by their paths, and imported ones by their names.
     messages = [replace(m, file=paths.get(m.file, m.file)) for m in compiled.messages]
     return replace(compiled, messages=tuple(messages))
@@ -106,8 +102,7 @@ def _drop_default_json_names(fields: Iterable[FieldDescriptorProto]) -> None:
 def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str]) -> Compiled:
     with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
         descriptors = Path(folder, "out.binpb")
-        modules = Path(folder, "python")
-        modules.mkdir()
+        modules = Path(folder, "python.zip")  # protoc writes one file instead of hundreds
         status, output = _protoc(
             *sources,
             f"--python_out={modules}",
@@ -119,10 +114,10 @@ def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str])
         messages = tuple(_diagnostics(output))
         if status:
             return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
+        with ZipFile(modules) as archive:
+            texts = {name: archive.read(_module_path(name)).decode() for name in names}
         return Compiled(
-            files=parse_descriptors(descriptors.read_bytes()),
-            modules={name: _module_path(modules, name).read_text("utf-8") for name in names},
-            messages=messages,
+            files=parse_descriptors(descriptors.read_bytes()), modules=texts, messages=messages
         )
 
 
@@ -182,16 +177,6 @@ def _hint(text: str) -> str:
     return "Correct the proto and run eskit gen again."
 
 
-def _module_path(folder: Path, name: str) -> Path:
+def _module_path(name: str) -> str:
     stem = name.removesuffix(".proto").replace("-", "_").replace(".", "/")
-    return folder / f"{stem}_pb2.py"
-
-
-def _well_known_protos() -> Path:
-    return Path(_protoc_compiler.__file__).parent / "_proto"
-
-
-def _installed_protos() -> list[Path]:
-    """Folders where installed packages keep protos beside their modules."""
-    paths = sysconfig.get_paths()
-    return [Path(folder) for folder in dict.fromkeys((paths["purelib"], paths["platlib"]))]
+    return f"{stem}_pb2.py"

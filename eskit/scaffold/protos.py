@@ -10,10 +10,10 @@ from pathlib import Path
 import google.protobuf
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
-from eskit.codegen.generate import check_schema
 from eskit.codegen.model import Schema
 from eskit.codegen.protoc import compile_descriptors, compile_protos
 from eskit.codegen.sources import find_sources
+from eskit.codegen.tree import check_schema
 from eskit.errors import SchemaInvalid
 
 _GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.codegen import protoc
+from eskit.codegen import includes
 from eskit.codegen.generate import generate
 from eskit.codegen.names import RESERVED, event_method_name, method_name, module_parts, snake_case
 from eskit.cqrs.services import QueryHandler
@@ -113,7 +113,7 @@ def test_identical_protos_may_be_generated_twice_and_used_side_by_side(tmp_path)
 
 def test_protos_that_an_installed_package_brings_are_imported_from_it(tmp_path, monkeypatch):
     site = write_protos(tmp_path / "site", {"google/type/money.proto": MONEY})
-    monkeypatch.setattr(protoc, "_installed_protos", lambda: [site])
+    monkeypatch.setattr(includes, "installed_protos", lambda: [site])
     text = proto(
         "paid.v1", 'import "google/type/money.proto";\nmessage P { google.type.Money m = 1; }\n'
     )

@@ -1,0 +1,85 @@
+"""Remembers what the last generation saw and wrote, so that an unchanged project costs nothing.
+
+The memory is one digest over everything that generation depends on: the generator itself, the
+settings, every proto that was read, and the output folder as generation left it. It is of this
+machine only, and losing it costs no more than one full run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import eskit
+from eskit.codegen.includes import compiler_folder, include_folders
+from eskit.codegen.output import package_files
+from eskit.codegen.sources import Sources
+from eskit.resources import proto_dir, templates_dir
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """The memory of one project's generation, in `file`."""
+
+    file: Path
+    sources: Sources
+    output: Path
+    settings: tuple[str, ...]
+
+    def recall(self) -> tuple[Path, ...] | None:
+        """The generated files if none of them, and nothing they are made from, has changed."""
+        try:
+            kept = json.loads(self.file.read_text("utf-8"))
+            if kept["digest"] != self._digest(kept["imported"]):
+                return None
+            return tuple(self.output / name for name in kept["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, files: Iterable[str], *, imported: Sequence[str]) -> None:
+        """Remember the output folder as it is now; `imported` are protos of others."""
+        with suppress(OSError):  # a folder that cannot be written to has no memory
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            memory = {
+                "digest": self._digest(imported),
+                "imported": list(imported),
+                "files": sorted(files),
+            }
+            self.file.write_text(json.dumps(memory), "utf-8")
+
+    def _digest(self, imported: Sequence[str]) -> str:
+        digest = hashlib.sha256()
+        for part in self._parts(imported):
+            digest.update(len(part).to_bytes(8, "big"))
+            digest.update(part)
+        return digest.hexdigest()
+
+    def _parts(self, imported: Sequence[str]) -> Iterator[bytes]:
+        for text in (eskit.__version__, str(self.output), *self.settings, *_generator()):
+            yield text.encode()
+        for name, path in self.sources.files.items():
+            yield name.encode()
+            yield path.read_bytes()
+        folders = include_folders(self.sources.roots)
+        for name in imported:
+            found = next(path for folder in folders if (path := folder / name).is_file())
+            yield name.encode()
+            yield found.read_bytes()
+        for file in package_files(self.output):
+            yield os.fsencode(file)
+            yield file.read_bytes()
+
+
+def _generator() -> Iterator[str]:
+    """What generates: eskit's generator, its templates and protoc, by size and time."""
+    folders = (Path(__file__).parent, templates_dir() / "codegen", proto_dir() / "eventsourcing")
+    for folder in (*folders, compiler_folder()):
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.is_file():
+                found = entry.stat()
+                yield f"{entry.path} {found.st_size} {found.st_mtime_ns}"
