@@ -72,8 +72,7 @@ def format_verification(found: Verification) -> Iterator[Line]:
             ),
             (
                 ("payloads", "name"),
-                f"{found.decoded:,} decode, {count(found.event_types, 'type')}"
-                + (f", {found.undecoded:,} do not" if found.undecoded else ""),
+                _format_payloads(found),
             ),
             *(
                 [(("erased", "name"), f"{count(found.erased, 'event')}, by {_erasures(found)}")]
@@ -90,6 +89,15 @@ def format_verification(found: Verification) -> Iterator[Line]:
         yield f"and {found.found - len(found.findings):,} more like these"
     style = "ok" if found.verdict == "ok" else "error"
     yield [(found.verdict, style), f" in {duration(found.seconds)}"]
+
+
+def _format_payloads(found: Verification) -> str:
+    parts = [f"{found.decoded:,} decode"]
+    if found.by_recorded_schema:
+        parts.append(f"{found.by_recorded_schema:,} of them by recorded schemas")
+    if found.undecoded:
+        parts.append(f"{found.undecoded:,} do not")
+    return ", ".join([*parts, count(found.event_types, "type")])
 
 
 def _erasures(found: Verification) -> str:

@@ -1,7 +1,7 @@
 """The lines of an export: one JSON object each, in ASCII.
 
-A header, the audit records of erasures, the events in order of their positions, and a footer
-with the counts and the SHA-256 of every byte before it.
+A header, the audit records of erasures, the schemas of the events, the events in order of their
+positions, and a footer with the counts and the SHA-256 of every byte before it.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from eskit.domain.events import is_erased
 from eskit.errors import ExportInvalid
+from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Erasure, EventRecord
 
 FORMAT = 1
@@ -40,6 +41,9 @@ class Footer:
     events: int
     erasures: int
     sha256: str
+
+
+Line: TypeAlias = Header | Erasure | EventSchema | EventRecord | Footer
 
 
 def encode_header(header: Header) -> bytes:
@@ -68,6 +72,17 @@ def encode_erasure(erasure: Erasure) -> bytes:
     )
 
 
+def encode_schema(schema: EventSchema) -> bytes:
+    """The line of an event type's schema."""
+    return _line(
+        "schema",
+        event_type=schema.event_type,
+        first_position=schema.first_position,
+        schema_id=schema.schema_id,
+        files_base64=base64.b64encode(schema.files).decode("ascii"),
+    )
+
+
 def encode_event(record: EventRecord) -> bytes:
     """The line of an event; an erased one says so in a key of its own as well."""
     return _line(
@@ -91,7 +106,7 @@ def encode_footer(footer: Footer) -> bytes:
     return _line("footer", events=footer.events, erasures=footer.erasures, sha256=footer.sha256)
 
 
-def decode_line(line: bytes, number: int) -> Header | Erasure | EventRecord | Footer:
+def decode_line(line: bytes, number: int) -> Line:
     """What a line says; ExportInvalid for one that nobody exported."""
     try:
         pairs = json.loads(line)
@@ -137,6 +152,15 @@ def _erasure(pairs: Mapping[str, Any]) -> Erasure:
     )
 
 
+def _schema(pairs: Mapping[str, Any]) -> EventSchema:
+    return EventSchema(
+        event_type=str(pairs["event_type"]),
+        first_position=int(pairs["first_position"]),
+        schema_id=str(pairs["schema_id"]),
+        files=base64.b64decode(pairs["files_base64"], validate=True),
+    )
+
+
 def _event(pairs: Mapping[str, Any]) -> EventRecord:
     metadata: Mapping[str, object] = pairs["metadata"]
     claims: Sequence[Sequence[str]] = pairs["claims"]
@@ -160,9 +184,10 @@ def _footer(pairs: Mapping[str, Any]) -> Footer:
     )
 
 
-_DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Header | Erasure | EventRecord | Footer]] = {
+_DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Line]] = {
     "header": _header,
     "erasure": _erasure,
+    "schema": _schema,
     "event": _event,
     "footer": _footer,
 }

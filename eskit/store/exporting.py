@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ from eskit.store.export_format import (
     encode_event,
     encode_footer,
     encode_header,
+    encode_schema,
 )
 from eskit.store.maintenance import Erasure, EventRecord, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
@@ -63,7 +65,7 @@ def export_log(
     wanted = tuple((stream, tenant) for stream in sorted(set(streams)))
     try:
         with store.maintenance.view() as view:
-            export = _Export(store.store_id, view, wanted, progress)
+            export = _Export(store, view, wanted, progress)
             with partial.open("r+b" if partial.exists() else "x+b") as file:
                 report = export.write(file, target)
         publish(partial, target)
@@ -80,7 +82,7 @@ class _Export:
 
     def __init__(
         self,
-        store_id: str,
+        store: EventStore,
         view: StoreView,
         streams: tuple[tuple[str, str], ...],
         progress: ReportProgress,
@@ -88,15 +90,18 @@ class _Export:
         self._view = view
         self._streams = streams
         self._progress = progress
-        self._header = Header(store_id=store_id, head=view.head_position(), streams=streams)
+        self._header = Header(store_id=store.store_id, head=view.head_position(), streams=streams)
+        self._schemas = store.load_schemas()
         self._erasures = [e for e in view.list_erasures() if self._wants(e)]
         self._hash = hashlib.sha256()
         self._events = 0
 
     def write(self, file: BinaryIO, target: Path) -> ExportReport:
         """Write what the file does not have yet, then the footer."""
+        header = self._header
         resumed_after = self._resume(file)
         if not resumed_after:
+            self._header = header
             self._start(file)
         for record in self._view.read_records(after=resumed_after, streams=self._streams):
             if record.global_position > self._header.head:
@@ -126,9 +131,8 @@ class _Export:
         file.truncate()
         self._hash = hashlib.sha256()
         self._events = 0
-        self._put(file, encode_header(self._header))
-        for erasure in self._erasures:
-            self._put(file, encode_erasure(erasure))
+        for line in self._prelude():
+            self._put(file, line)
 
     def _resume(self, file: BinaryIO) -> int:
         """Go to the end of what an interrupted export of the same has written.
@@ -140,28 +144,36 @@ class _Export:
             header = decode_line(next(lines, b""), 1)
             if not isinstance(header, Header) or not self._continues(header):
                 return 0
-            self._hash.update(encode_header(header))
-            for erasure in self._erasures:
-                line = encode_erasure(erasure)
-                if next(lines, b"") != line:
-                    return 0  # a stream was erased since: what was written must not survive it
-                self._hash.update(line)
-            last = self._skip_events(file, lines, len(encode_header(header)))
+            self._header = header
+            prelude = self._prelude()
+            # A stream may have been erased since: then nothing of what was written may stay.
+            if prelude[1:] != list(islice(lines, len(prelude) - 1)):
+                return 0
+            return self._skip_events(file, lines, prelude)
         except ExportInvalid:
             return 0
-        self._header = header
-        return last
+
+    def _prelude(self) -> list[bytes]:
+        """What comes before the events."""
+        schemas = [s for s in self._schemas if s.first_position <= self._header.head]
+        return [
+            encode_header(self._header),
+            *map(encode_erasure, self._erasures),
+            *map(encode_schema, schemas),
+        ]
 
     def _continues(self, header: Header) -> bool:
         return (header.store_id, header.streams) == (self._header.store_id, self._streams) and (
             header.head <= self._header.head
         )
 
-    def _skip_events(self, file: BinaryIO, lines: Iterator[bytes], size: int) -> int:
+    def _skip_events(self, file: BinaryIO, lines: Iterator[bytes], prelude: list[bytes]) -> int:
         """Pass over the events that are written; what comes after the last one is cut off."""
-        size += sum(len(encode_erasure(erasure)) for erasure in self._erasures)
+        for line in prelude:
+            self._hash.update(line)
+        size = sum(map(len, prelude))
         last: EventRecord | None = None
-        for number, line in enumerate(lines, start=2 + len(self._erasures)):
+        for number, line in enumerate(lines, start=len(prelude) + 1):
             record = decode_line(line, number)
             if not isinstance(record, EventRecord):
                 break  # the footer of an export that was stopped before it got its name

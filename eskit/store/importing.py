@@ -20,8 +20,9 @@ from eskit.errors import (
     StreamNotFound,
     TargetExists,
 )
+from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
-from eskit.store.export_format import Footer, Header, decode_line
+from eskit.store.export_format import Footer, Header, Line, decode_line
 from eskit.store.maintenance import Erasure, EventRecord, LockedView, StoreView
 from eskit.store.open import open_store, sqlite_path
 from eskit.store.progress import Progress, ReportProgress, no_progress
@@ -74,6 +75,7 @@ def _into_empty_store(export: _Export, url: str) -> ImportReport:
             )
         for batch in export.batches():
             _add_events(locked, batch)
+        locked.add_schemas(export.schemas)
         _add_erasures(locked, export.erasures)
         return export.report(store, locked, url)
 
@@ -89,6 +91,7 @@ def _into_new_file(export: _Export, url: str) -> ImportReport:
                 with store.maintenance.lock() as locked:
                     _add_events(locked, batch)
             with store.maintenance.lock() as locked:
+                locked.add_schemas(export.schemas)
                 if not locked.list_erasures():
                     _add_erasures(locked, export.erasures)
             with store.maintenance.view() as view:
@@ -138,6 +141,7 @@ class _Export:
         self._footer: Footer | None = None
         self._previous = self._hash.digest()
         self.erasures: list[Erasure] = []
+        self.schemas: list[EventSchema] = []
         header = self._next_line()
         if not isinstance(header, Header):
             raise ExportInvalid("The file does not begin like an export", hint=_AGAIN)
@@ -152,6 +156,8 @@ class _Export:
                 return line
             if isinstance(line, Erasure) and not self._events:
                 self.erasures.append(line)
+            elif isinstance(line, EventSchema) and not self._events:
+                self.schemas.append(line)
             elif isinstance(line, Footer):
                 self._finish(line)
             else:
@@ -188,7 +194,7 @@ class _Export:
             resumed_after=resumed_after,
         )
 
-    def _next_line(self) -> Header | Erasure | EventRecord | Footer:
+    def _next_line(self) -> Line:
         line = self._file.readline()
         self._number += 1
         if not line.endswith(b"\n"):

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint
 from eskit.store.progress import ReportProgress
 
@@ -138,6 +139,10 @@ class LockedView(StoreView, Protocol):
         Their claims are run like those of an append. Raises InvalidArgument for a position, a
         version or a time that does not follow, and ClaimTaken.
         """
+        ...
+
+    def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep the schemas of recorded events; what is known is passed over."""
         ...
 
     def add_erasures(self, erasures: Sequence[Erasure]) -> None:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
-from google.protobuf.message import DecodeError, Message
-
 from eskit.domain.events import Metadata, is_erased
-from eskit.domain.messages import message_class
-from eskit.errors import ClaimTaken, StoreNotRecognised, UnknownEventType
+from eskit.errors import ClaimTaken, StoreNotRecognised
 from eskit.store.claims import find_differences
 from eskit.store.eventstore import Checkpoint, EventStore
 from eskit.store.findings import Finding, Findings, Severity, Verdict, unreadable
 from eskit.store.maintenance import EventRecord, StoreView
+from eskit.store.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.sqlite.claim_ledger import ClaimLedger
 
@@ -29,7 +27,9 @@ class Verification:
     """What was checked, and what was found.
 
     `decoded`, `undecoded` and `erased` add up to the payloads that were read: those that parse,
-    those of types that no loaded module defines or that do not parse, and the erased ones.
+    those of unknown types or that do not parse, and the erased ones. Of the decoded ones
+    `by_recorded_schema` were decoded with the schema that the store keeps, because no loaded
+    module defines their type.
     `findings` holds the first of each code, `found` counts all.
     """
 
@@ -40,6 +40,7 @@ class Verification:
     streams: int
     event_types: int
     decoded: int
+    by_recorded_schema: int
     undecoded: int
     erased: int
     claims: int
@@ -57,15 +58,15 @@ def verify(
     """Check a store as it is at one moment; writers go on meanwhile.
 
     `checkpoints` are those kept elsewhere, in read models, to be compared with the log as well.
-    Payloads are decoded with the message classes that are loaded.
+    Payloads are decoded with the message classes that are loaded, else with recorded schemas.
     """
     started = time.monotonic()
     with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
         check = _Check(store.store_id, view, ledger, progress)
+        check.schemas(store)
         check.storage()
         check.log()
         check.versions()
-        check.unknown_types()
         check.claims()
         check.checkpoints(checkpoints)
         return Verification(
@@ -75,8 +76,9 @@ def verify(
             events=check.events,
             streams=check.streams,
             event_types=len(check.types),
-            decoded=check.decoded,
-            undecoded=check.undecoded,
+            decoded=check.payloads.decoded,
+            by_recorded_schema=check.payloads.by_recorded_schema,
+            undecoded=check.payloads.undecoded,
             erased=check.erased,
             claims=check.claims_held,
             checkpoints=check.checkpoints_seen,
@@ -99,6 +101,7 @@ def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
         streams=0,
         event_types=0,
         decoded=0,
+        by_recorded_schema=0,
         undecoded=0,
         erased=0,
         claims=0,
@@ -106,14 +109,6 @@ def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
         erasures=0,
         seconds=0.0,
     )
-
-
-@dataclass(slots=True)
-class _UnknownType:
-    """The events of a type that nobody loaded."""
-
-    first: EventRecord
-    count: int = 0
 
 
 class _Check:
@@ -126,14 +121,18 @@ class _Check:
         self._view = view
         self._ledger = ledger
         self._progress = progress
-        self._parsers: dict[str, Callable[[bytes], Message] | None] = {}
-        self._unknown: dict[str, _UnknownType] = {}
         self._erased_up_to: dict[tuple[str, str], int] = {}
         self._log_was_read = False
         self.findings = Findings()
+        self.payloads = Payloads((), self.findings)
         self.types: set[str] = set()
-        self.events = self.streams = self.decoded = self.undecoded = self.erased = 0
+        self.events = self.streams = self.erased = 0
         self.claims_held = self.checkpoints_seen = self.erasures_seen = 0
+
+    def schemas(self, store: EventStore) -> None:
+        """The schemas that events are kept with."""
+        with self.findings.reading("The schemas of events"):
+            self.payloads = Payloads(store.load_schemas(), self.findings)
 
     def storage(self) -> None:
         """The store's own checks below events."""
@@ -163,6 +162,7 @@ class _Check:
             missing = self._view.count_events() - self.events
             if missing:
                 self._found("error", "EVENTS_UNREADABLE", f"{missing:,} events cannot be read")
+            self.payloads.report_unknown_types()
             self._log_was_read = True
 
     def versions(self) -> None:
@@ -186,17 +186,6 @@ class _Check:
                         tenant=gap.tenant,
                     )
                 )
-
-    def unknown_types(self) -> None:
-        """The types without a class, once each."""
-        for event_type, unknown in sorted(self._unknown.items()):
-            self._at(
-                unknown.first,
-                "unknown",
-                "UNKNOWN_EVENT_TYPE",
-                f"{unknown.count:,} events of type {event_type} have no message class",
-                hint="Run it in the project whose code defines the type, or run: eskit gen",
-            )
 
     def claims(self) -> None:
         """Claims against what the log gives; left out if the log could not be read."""
@@ -274,7 +263,7 @@ class _Check:
         if is_erased(record.metadata):
             self._check_erased(record)
         else:
-            self._check_payload(record)
+            self.payloads.check(record)
             if record.version <= self._erased_up_to.get((record.stream, record.tenant), 0):
                 message = f"Version {record.version} of {record.stream} should be erased"
                 self._at(
@@ -295,36 +284,6 @@ class _Check:
         if not valid:
             message = f"Id or metadata of the event at {record.global_position} cannot be read"
             self._at(record, "error", "METADATA_DAMAGED", message)
-
-    def _check_payload(self, record: EventRecord) -> None:
-        parse = self._parser(record)
-        if parse is None:
-            self.undecoded += 1
-            self._unknown[record.event_type].count += 1
-            return
-        try:
-            parse(record.data)
-        except (DecodeError, TypeError, ValueError) as error:
-            self.undecoded += 1
-            self._at(
-                record,
-                "error",
-                "PAYLOAD_DAMAGED",
-                f"The payload at {record.global_position} is no {record.event_type}: {error}",
-                hint=f"See it: eskit stream read {record.stream}",
-            )
-        else:
-            self.decoded += 1
-
-    def _parser(self, record: EventRecord) -> Callable[[bytes], Message] | None:
-        event_type = record.event_type
-        if event_type not in self._parsers:
-            try:
-                self._parsers[event_type] = message_class(event_type).FromString
-            except UnknownEventType:
-                self._parsers[event_type] = None
-                self._unknown[event_type] = _UnknownType(record)
-        return self._parsers[event_type]
 
     def _check_erased(self, record: EventRecord) -> None:
         self.erased += 1

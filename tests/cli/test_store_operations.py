@@ -69,7 +69,10 @@ def test_a_store_that_cannot_be_judged_exits_with_1(run):
     assert (ran.code, ran.json["status"], shown.code) == (1, "error", 1)
     assert ran.json["data"]["verdict"] == "unknown"
     assert ran.json["error"]["code"] == "VERDICT_UNKNOWN"
-    assert "3 events of type gone.v1.Event have no message class" in shown.out
+    assert (
+        "Nothing here defines the event type gone.v1.Event: 3 payloads were not decoded"
+        in shown.out
+    )
 
 
 def test_a_store_too_damaged_to_open_is_damaged(run):
@@ -232,4 +235,4 @@ def test_every_line_of_an_export_is_json(run):
 
     kinds = [json.loads(line)["kind"] for line in Path("log.jsonl").read_text().splitlines()]
 
-    assert kinds == ["header", "event", "event", "event", "footer"]
+    assert kinds == ["header", "schema", "event", "event", "event", "footer"]

@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import Erasure, EventRecord, HeldClaim, VersionGap
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.recording import save_schemas
 from eskit.store.sqlite.restoring import add_erasures, add_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -126,6 +128,11 @@ class LockedSqliteView(SqliteView):
         """Add recorded events as they are, after all that the log has."""
         with translated(self._url):
             add_events(self._connection, records)
+
+    def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep the schemas of recorded events."""
+        with translated(self._url):
+            save_schemas(self._connection, schemas)
 
     def add_erasures(self, erasures: Sequence[Erasure]) -> None:
         """Add audit records as they are."""

@@ -118,9 +118,10 @@ def test_a_damaged_store_gives_no_backup(store):
     store.close()
     connection = sqlite3.connect("log.db")
     page = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = 'events'").fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
     connection.close()
     raw = bytearray(Path("log.db").read_bytes())
-    raw[(page[0] - 1) * 4096 : page[0] * 4096] = os.urandom(4096)
+    raw[(page[0] - 1) * size : page[0] * size] = os.urandom(size)
     Path("log.db").write_bytes(raw)
 
     with open_store(URL) as damaged, pytest.raises(StoreError):

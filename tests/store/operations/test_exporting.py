@@ -84,6 +84,7 @@ def test_a_log_comes_back_as_it_was_under_a_new_store_id(store):
         assert records(copy) == records(store)
         assert claims(copy) == claims(store)
         assert erasures(copy) == erasures(store)
+        assert copy.load_schemas() == store.load_schemas()
         assert verify(copy).verdict == "ok"
         assert check_claims(copy).count == 0
         assert copy.append("Account-1", texts("on"), expected_version=2).global_position == 6
@@ -94,12 +95,13 @@ def test_an_export_is_json_lines_that_anybody_can_read(store):
 
     export_log(store, EXPORT)
 
-    header, erasure, *events, footer = map(json.loads, EXPORT.read_text().splitlines())
+    header, erasure, schema, *events, footer = map(json.loads, EXPORT.read_text().splitlines())
     assert (header["kind"], header["format"], header["head"]) == ("header", 1, 5)
     assert (erasure["stream"], erasure["reason"]) == ("Account-2", "asked")
     assert [event["global_position"] for event in events] == [1, 2, 3, 4, 5]
     assert [event["erased"] for event in events] == [False, True, True, False, False]
     assert events[0]["metadata"]["custom"] == {"ключ": '☃ "\n\u2028'}
+    assert (schema["kind"], schema["event_type"]) == ("schema", "google.protobuf.StringValue")
     assert (footer["kind"], footer["events"], footer["erasures"]) == ("footer", 5, 1)
 
 
@@ -165,7 +167,7 @@ def cut_a_line(lines):
 
 
 def drop_an_event(lines):
-    return [*lines[:3], *lines[4:]]
+    return [*lines[:4], *lines[5:]]
 
 
 def change_a_payload(lines):
@@ -173,11 +175,11 @@ def change_a_payload(lines):
 
 
 def swap_events(lines):
-    return [*lines[:4], lines[5], lines[4], *lines[6:]]
+    return [*lines[:5], lines[6], lines[5], *lines[7:]]
 
 
 def add_a_line(lines):
-    return [*lines, lines[3]]
+    return [*lines, lines[4]]
 
 
 def ask_for_more(lines):

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from eskit.domain.claims import claim
-from eskit.domain.events import Metadata
+from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import StoreError
 from eskit.store.eventstore import Checkpoint
@@ -97,7 +98,7 @@ def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(sto
     (finding,) = found.findings
     assert finding.code == "UNKNOWN_EVENT_TYPE"
     assert finding.position == 1
-    assert "3 events of type gone.v1.Event" in finding.message
+    assert "gone.v1.Event: 3 payloads were not decoded" in finding.message
 
 
 def test_damage_outweighs_what_is_unknown(store):
@@ -288,3 +289,36 @@ def test_verification_holds_up_no_writer(store):
     found = verify(store, progress=append)
 
     assert (found.verdict, found.events, store.head_position()) == ("ok", 4, 5)
+
+
+def test_a_recorded_schema_that_was_changed_is_damage(store):
+    execute("UPDATE schemas SET files = x'0a'")
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert set(codes(found)) == {"SCHEMA_DAMAGED"}
+
+
+def test_what_cannot_be_read_makes_the_verdict_unknown(store):
+    execute("UPDATE schemas SET files = files || x'ff'")  # text that is no UTF-8
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("unknown", ["NOT_READ"])
+
+
+def test_a_type_that_no_module_defines_is_decoded_by_its_recorded_schema():
+    pool = descriptor_pool.DescriptorPool()
+    file = descriptor_pb2.FileDescriptorProto(name="only_here.proto", package="a", syntax="proto3")
+    file.message_type.add(name="Once").field.add(name="text", number=1, type=9, label=1)
+    pool.Add(file)
+    once = message_factory.GetMessageClass(pool.FindMessageTypeByName("a.Once"))
+    with open_store(URL) as store:
+        store.append("Account-1", [NewEvent(once(text="x"))], expected_version=ANY)
+        whole = verify(store)
+        execute("UPDATE events SET data = x'0a01ff'")
+        damaged = verify(store)
+
+    assert (whole.verdict, whole.decoded, whole.by_recorded_schema) == ("ok", 1, 1)
+    assert (damaged.verdict, codes(damaged)) == ("damaged", ["PAYLOAD_DAMAGED"])
