@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from eskit.projections.projection import Projection as Projection
     from eskit.store.eventstore import EventStore as EventStore
     from eskit.store.open import open_store as open_store
+    from eskit.store.snapshotting import SnapshotPolicy as SnapshotPolicy
 
 __version__ = "0.1.0"
 
@@ -144,6 +145,7 @@ _HOMES = {
     ),
     "eskit.store.eventstore": ("EventStore",),
     "eskit.store.open": ("open_store",),
+    "eskit.store.snapshotting": ("SnapshotPolicy",),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -193,6 +195,7 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "ServiceError",
+    "SnapshotPolicy",
     "StoreError",
     "StoreNotRecognised",
     "StoreUnavailable",

@@ -20,6 +20,7 @@ from eskit.domain.upcasting import Upcaster, Upcasters
 from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound, UpcastingInvalid
 from eskit.projections.projection import Projection
 from eskit.store.eventstore import EventStore
+from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
@@ -37,8 +38,10 @@ class App:
         projections: Sequence[Projection] = (),
         upcasters: Sequence[Upcaster] = (),
         services: Sequence[ServiceBinding] = (),
+        snapshots: SnapshotPolicy | None = None,
     ) -> None:
         self.name = name
+        self.snapshots = snapshots
         self.aggregates = tuple(aggregates)
         self.projections = tuple(projections)
         self.upcasters = Upcasters(upcasters)
@@ -109,7 +112,10 @@ class App:
                 log, self.projections, read_models or beside(log.url), upcasters=self.upcasters
             )
             stack.callback(engine.close)
-            yield RunningApp(self, log, engine)
+            snapshots = Snapshotter(log, self.snapshots) if self.snapshots else None
+            if snapshots is not None:
+                stack.callback(snapshots.close)
+            yield RunningApp(self, log, engine, snapshots)
 
     def _collect_methods(self) -> Mapping[str, Method]:
         declared = [
@@ -144,11 +150,20 @@ class App:
 class RunningApp:
     """An app over an open store: answers commands and queries. Thread-safe."""
 
-    def __init__(self, app: App, store: EventStore, engine: ProjectionEngine) -> None:
+    def __init__(
+        self,
+        app: App,
+        store: EventStore,
+        engine: ProjectionEngine,
+        snapshots: Snapshotter | None = None,
+    ) -> None:
         self.app = app
         self.store = store
         self.engine = engine
-        self._dispatcher = Dispatcher(store, app.aggregates, upcasters=app.upcasters)
+        self._snapshots = snapshots
+        self._dispatcher = Dispatcher(
+            store, app.aggregates, upcasters=app.upcasters, snapshots=snapshots
+        )
         self._bindings = {
             method.full_name: binding
             for binding in app.bindings
@@ -230,6 +245,7 @@ class RunningApp:
             options,
             store=self.store,
             upcasters=self.app.upcasters,
+            snapshots=self._snapshots,
         )
 
 

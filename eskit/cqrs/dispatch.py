@@ -29,6 +29,7 @@ from eskit.errors import (
 )
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
+from eskit.store.snapshotting import Snapshotter
 
 ATTEMPTS = 5
 """How often a command is decided again after another process appended first."""
@@ -104,6 +105,7 @@ class Dispatcher:
         aggregates: Iterable[type[AnyAggregate]],
         *,
         upcasters: Upcasters | None = None,
+        snapshots: Snapshotter | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
@@ -115,7 +117,7 @@ class Dispatcher:
             for method in aggregate.__aggregate__.commands
         }
         self._repositories = {
-            aggregate: Repository(store, aggregate, upcasters=upcasters)
+            aggregate: Repository(store, aggregate, upcasters, snapshots=snapshots)
             for aggregate in self._aggregates.values()
         }
 
@@ -166,9 +168,11 @@ class Dispatcher:
         return first_reply(work.method, record.response, record.global_position)
 
     def _decide_and_append(self, work: _Work) -> Reply:
-        aggregate = self._repositories[work.aggregate].find(
-            work.aggregate_id, tenant=work.context.tenant
-        ) or work.aggregate(work.aggregate_id)
+        repository = self._repositories[work.aggregate]
+        tenant = work.context.tenant
+        aggregate = repository.find(work.aggregate_id, tenant=tenant) or work.aggregate(
+            work.aggregate_id
+        )
         loaded = aggregate.version
         if work.expected_version not in (None, loaded):
             raise VersionConflict(work.stream, work.expected_version, loaded)
@@ -182,8 +186,9 @@ class Dispatcher:
                 fingerprint=work.fingerprint,
                 response=type(response).SerializeToString(response),
             ),
-            tenant=work.context.tenant,
+            tenant=tenant,
         )
+        repository.appended(aggregate, result, tenant=tenant)
         if result.already_processed:
             return first_reply(work.method, result.response, result.global_position)
         return Reply(message=response, global_position=result.global_position)

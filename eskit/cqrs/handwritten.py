@@ -20,6 +20,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import CommandIdReused, InvalidArgument
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
+from eskit.store.snapshotting import Snapshotter
 
 Handler = Callable[[Any, CommandContext], Any]
 
@@ -32,6 +33,7 @@ def run_handler(
     *,
     store: EventStore,
     upcasters: Upcasters | None = None,
+    snapshots: Snapshotter | None = None,
 ) -> Reply:
     """Call a handler and append what it staged, together with its response.
 
@@ -48,7 +50,7 @@ def run_handler(
             if record.fingerprint != identity:
                 raise CommandIdReused(record.id, record.stream)
             return first_reply(method, record.response, record.global_position)
-        workspace = _Workspace(store, upcasters, context)
+        workspace = _Workspace(store, upcasters, snapshots, context)
         response = handler(request, _handler_context(context, workspace))
         if not isinstance(response, method.response):
             raise ResponseInvalid(
@@ -84,15 +86,20 @@ class _Workspace:
     """The aggregates of one run of a handler."""
 
     def __init__(
-        self, store: EventStore, upcasters: Upcasters | None, context: MessageContext
+        self,
+        store: EventStore,
+        upcasters: Upcasters | None,
+        snapshots: Snapshotter | None,
+        context: MessageContext,
     ) -> None:
         self._store = store
         self._upcasters = upcasters
+        self._snapshots = snapshots
         self._context = context
         self._staged: AnyAggregate | None = None
 
     def load(self, kind: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
-        repository = Repository(self._store, kind, upcasters=self._upcasters)
+        repository = self._repository(kind)
         aggregate = repository.find(aggregate_id, tenant=self._context.tenant)
         aggregate = aggregate or kind(aggregate_id)
         enter_context(aggregate, self._context)
@@ -119,4 +126,8 @@ class _Workspace:
             command=command,
             tenant=self._context.tenant,
         )
+        self._repository(type(aggregate)).appended(aggregate, result, tenant=self._context.tenant)
         return result.global_position
+
+    def _repository(self, kind: type[AnAggregate]) -> Repository[AnAggregate]:
+        return Repository(self._store, kind, self._upcasters, snapshots=self._snapshots)

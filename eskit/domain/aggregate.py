@@ -60,6 +60,7 @@ class Aggregate(ABC, Generic[State]):
     def __init__(self, aggregate_id: str, /) -> None:
         self._id = aggregate_id
         self._version = 0
+        self._restored_version = 0
         self._pending: list[NewEvent] = []
         self._context: MessageContext | EventRow | None = None
         self.state = self.__aggregate__.state()  # type: ignore[assignment]
@@ -139,7 +140,12 @@ def enter_context(aggregate: AnyAggregate, context: MessageContext | None) -> No
 def restore(aggregate: AnyAggregate, state: Message, version: int) -> None:
     """Put a fresh aggregate at a state that was folded before."""
     aggregate.state = state
-    aggregate._version = version
+    aggregate._version = aggregate._restored_version = version
+
+
+def restored_version(aggregate: AnyAggregate) -> int:
+    """The version of the state that `restore` put the aggregate at; 0 if every event was folded."""
+    return aggregate._restored_version
 
 
 def fold(

@@ -14,6 +14,7 @@ from eskit.schema.recorded import EventSchema
 
 if TYPE_CHECKING:
     from eskit.store.maintenance import Maintenance
+    from eskit.store.snapshots import SnapshotStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,11 @@ class EventStore(Protocol):
     @property
     def maintenance(self) -> Maintenance:
         """Operations on the store as a whole: verification, claims, erasure, export, backup."""
+        ...
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Folded states kept beside the log, from which aggregates load faster."""
         ...
 
     def append(
@@ -189,8 +195,8 @@ class EventStore(Protocol):
         """
         ...
 
-    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
-        """Keep schemas that came with events from elsewhere; what is known is passed over."""
+    def list_event_types(self) -> list[str]:
+        """The types of the events in the log, sorted."""
         ...
 
     def info(self) -> StoreInfo:

@@ -25,8 +25,10 @@ from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamI
 from eskit.store.maintenance import Maintenance
 from eskit.store.memory_log import MemoryLog, StreamKey, position_of
 from eskit.store.memory_maintenance import MemoryMaintenance
-from eskit.store.recording import SchemaRecorder, is_news, schemas_from
+from eskit.store.memory_snapshots import MemorySnapshots
+from eskit.store.recording import SchemaRecorder, schemas_from
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
+from eskit.store.snapshots import SnapshotStore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
@@ -69,6 +71,11 @@ class MemoryStore:
             log=self._log, url=self._url, command_ttl=self._command_ttl, clock=self._clock
         )
 
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Folded states kept beside the log."""
+        return MemorySnapshots(self._log, self._clock, self._check_open)
+
     def append(
         self,
         stream: str,
@@ -88,7 +95,7 @@ class MemoryStore:
             result = self._append(request, self._clock())
             if kinds and not result.already_processed:
                 first = result.global_position - len(events) + 1
-                self._keep_schemas(schemas_from(events, kinds, first_position=first))
+                self._log.add_schemas(schemas_from(events, kinds, first_position=first))
                 self._schemas.confirm(kinds)
         self._log.signal.notify()
         return result
@@ -300,18 +307,11 @@ class MemoryStore:
         with self._log.lock:
             return list(self._log.schemas)
 
-    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
-        """Keep schemas that came with events from elsewhere."""
+    def list_event_types(self) -> list[str]:
+        """The types of the events in the log, sorted."""
         self._check_open()
         with self._log.lock:
-            self._keep_schemas(schemas)
-
-    def _keep_schemas(self, schemas: Sequence[EventSchema]) -> None:
-        kept = self._log.schemas
-        for schema in schemas:
-            if is_news(schema, kept):
-                kept.append(schema)
-                kept.sort(key=lambda known: (known.first_position, known.event_type))
+            return sorted({row[4] for row in self._log.rows})
 
     def info(self) -> StoreInfo:
         """Counts; a memory store has no files and no schema."""

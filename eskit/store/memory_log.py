@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
@@ -10,7 +11,9 @@ from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint, CommandRecord
 from eskit.store.maintenance import Erasure
+from eskit.store.recording import is_news
 from eskit.store.signal import Signal
+from eskit.store.snapshots import Snapshot
 
 StreamKey = tuple[str, str]
 """Stream name and tenant."""
@@ -31,6 +34,8 @@ class MemoryLog:
     commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     erasures: list[Erasure] = field(default_factory=list)
+    snapshots: dict[StreamKey, dict[int, Snapshot]] = field(default_factory=dict)
+    """By stream, and then by version."""
     schemas: list[EventSchema] = field(default_factory=list)
     """The schemas of the events, in the order of the log."""
 
@@ -45,6 +50,13 @@ class MemoryLog:
         if claims is not None:
             self.changes[row[0]] = claims
 
+    def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep each schema that differs from what its type had before that position."""
+        for schema in schemas:
+            if is_news(schema, self.schemas):
+                self.schemas.append(schema)
+                self.schemas.sort(key=lambda known: (known.first_position, known.event_type))
+
     def copy(self) -> MemoryLog:
         """The same contents in containers of their own."""
         return MemoryLog(
@@ -55,6 +67,7 @@ class MemoryLog:
             claims=dict(self.claims),
             checkpoints=dict(self.checkpoints),
             erasures=list(self.erasures),
+            schemas=list(self.schemas),
         )
 
     def restore(self, copy: MemoryLog) -> None:
@@ -62,6 +75,7 @@ class MemoryLog:
         self.rows[:] = copy.rows
         self.streams, self.changes = copy.streams, copy.changes
         self.claims, self.erasures = copy.claims, copy.erasures
+        self.schemas = copy.schemas
 
 
 def position_of(row: EventRow) -> int:

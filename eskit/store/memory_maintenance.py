@@ -11,6 +11,7 @@ from uuid import UUID
 
 from eskit.domain.events import EventRow, erased_metadata, is_erased
 from eskit.errors import InvalidArgument, StreamNotFound
+from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import BackupReport, Erasure, EventRecord, HeldClaim, VersionGap
 from eskit.store.memory_log import MemoryLog
@@ -101,6 +102,10 @@ class LockedMemoryView(MemoryView):
             _run_claims(log.claims, record)
             log.add(record[:9], record.claims)
 
+    def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
+        """Keep the schemas of recorded events."""
+        self._log.add_schemas(schemas)
+
     def add_erasures(self, erasures: Sequence[Erasure]) -> None:
         """Add audit records as they are."""
         for erasure in erasures:
@@ -162,6 +167,7 @@ class MemoryMaintenance:
 
     def _blank(self, key: tuple[str, str]) -> None:
         log, (stream, tenant) = self.log, key
+        log.snapshots.pop(key, None)
         blanked = {row[0]: _blanked(row) for row in log.streams[key]}
         log.streams[key] = list(blanked.values())
         log.rows[:] = [blanked.get(row[0], row) for row in log.rows]

@@ -19,23 +19,30 @@ from eskit.domain.streams import ExpectedVersion, stream_name
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.store.eventstore import EventStore
+from eskit.store.snapshotting import Snapshotter, confirms
 
 AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Repository(Generic[AnAggregate]):
-    """Loads and saves the aggregates of one class."""
+    """Loads and saves the aggregates of one class.
+
+    With `snapshots` it loads from the newest one that fits and takes new ones after saving.
+    """
 
     def __init__(
         self,
         store: EventStore,
         aggregate_class: type[AnAggregate],
         upcasters: Upcasters | None = None,
+        *,
+        snapshots: Snapshotter | None = None,
     ) -> None:
         self._store = store
         self._class = aggregate_class
         self._upcasters = upcasters
+        self._snapshots = snapshots
 
     def load(
         self,
@@ -50,10 +57,12 @@ class Repository(Generic[AnAggregate]):
         Raises StreamNotFound when it has no event, or had none at that time, and
         InvalidArgument for a version that the stream never reached.
         """
-        aggregate = self._class(aggregate_id)
         stream = self._stream(aggregate_id)
-        before = None if at_version is None else _check_version(at_version) + 1
-        rows = self._store.read_rows(stream, before=before, tenant=tenant)
+        if at_version is not None:
+            _check_version(at_version)
+        aggregate = self._start(aggregate_id, tenant, at_version, at)
+        before = None if at_version is None else at_version + 1
+        rows = self._store.read_rows(stream, after=aggregate.version, before=before, tenant=tenant)
         if at is not None:
             latest = microseconds(at)
             rows = takewhile(lambda row: row[5] <= latest, rows)
@@ -104,10 +113,34 @@ class Repository(Generic[AnAggregate]):
             command=command,
             tenant=tenant,
         )
+        self.appended(aggregate, result, tenant=tenant)
         clear_pending(aggregate)
         if result.already_processed or result.version != aggregate.version:
             self._refresh(aggregate, tenant)
         return result
+
+    def appended(self, aggregate: AnAggregate, result: AppendResult, *, tenant: str = "") -> None:
+        """Take a snapshot if it is time; for those who append a loaded aggregate's events."""
+        if self._snapshots is None or result.already_processed:
+            return
+        if result.version == aggregate.version:
+            self._snapshots.appended(aggregate, tenant=tenant)
+
+    def _start(
+        self, aggregate_id: str, tenant: str, at_version: int | None, at: datetime | None
+    ) -> AnAggregate:
+        """A fresh aggregate, at a snapshot if there is one to go on from.
+
+        For a past time none is used: which snapshot is old enough only its event could tell.
+        """
+        aggregate = self._class(aggregate_id)
+        if self._snapshots is None or at is not None:
+            return aggregate
+        before = None if at_version is None else at_version + 1
+        snapshot = self._snapshots.start_from(aggregate, tenant=tenant, before=before)
+        if snapshot is None or confirms(self._store, snapshot):
+            return aggregate
+        return self._class(aggregate_id)
 
     def _refresh(self, aggregate: AnAggregate, tenant: str) -> None:
         stored = self.find(aggregate.id, tenant=tenant) or self._class(aggregate.id)

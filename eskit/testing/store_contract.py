@@ -16,6 +16,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -36,6 +37,7 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.store.eventstore import EventStore
+from eskit.store.snapshots import Snapshot
 
 COMMAND_TTL = timedelta(days=7)
 TEXT, NUMBER = "google.protobuf.StringValue", "google.protobuf.Int64Value"
@@ -85,6 +87,27 @@ def _value(message: Message) -> object:
 def command(command_id: str, *, fingerprint: str = "Open", response: bytes = b"ok") -> Command:
     """The record of a command."""
     return Command(id=command_id, fingerprint=fingerprint, response=response)
+
+
+def appended(store: EventStore, stream: str, count: int, *, after: int = 0) -> list[RecordedEvent]:
+    """So many new events of a stream, as they are read back."""
+    store.append(stream, texts(*"x" * count), expected_version=after)
+    return list(store.read_stream(stream, after=after))
+
+
+def snapshot(event: RecordedEvent, *, schema: str = "a") -> Snapshot:
+    """A snapshot after an event."""
+    return Snapshot(
+        stream=event.stream,
+        tenant=event.tenant,
+        version=event.version,
+        event_id=event.event_id,
+        schema=schema,
+        fold_version=1,
+        created_at=_EPOCH,
+        checksum="",
+        state=f"state {event.version}".encode(),
+    )
 
 
 class EventStoreContract:
@@ -644,6 +667,79 @@ class EventStoreContract:
         assert relay.store_id == store.store_id
         assert relay.updated_at == clock.now
         assert [point.name for point in store.list_checkpoints()] == ["audit", "relay"]
+
+    # --- snapshots ---
+
+    def test_the_newest_snapshot_that_fits_is_found(self, store: EventStore) -> None:
+        events = appended(store, "Account-1", 4)
+        for event in events:
+            assert store.snapshots.save(snapshot(event, schema="a"), keep=9)
+        store.snapshots.save(snapshot(events[3], schema="b"), keep=9)
+
+        newest = store.snapshots.find("Account-1", schema="a", fold_version=1)
+        older = store.snapshots.find("Account-1", schema="a", fold_version=1, before=3)
+
+        assert newest is not None
+        assert older is not None
+        assert (newest.version, older.version) == (3, 2)
+        assert (newest.event_id, newest.state) == (events[2].event_id, b"state 3")
+        assert store.snapshots.find("Account-1", schema="a", fold_version=2) is None
+        assert store.snapshots.find("Account-2", schema="a", fold_version=1) is None
+
+    def test_a_snapshot_replaces_one_of_its_version_and_the_oldest_go(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        events = appended(store, "Account-1", 3)
+        for event in events:
+            store.snapshots.save(snapshot(event, schema="old"), keep=2)
+        clock.move(hours=1)
+
+        store.snapshots.save(snapshot(events[2], schema="new"), keep=2)
+
+        kept = list(store.snapshots.read())
+        assert [(s.version, s.schema) for s in kept] == [(2, "old"), (3, "new")]
+        assert kept[1].created_at == clock.now
+
+    def test_a_snapshot_of_an_event_that_is_not_there_is_not_kept(self, store: EventStore) -> None:
+        (event,) = appended(store, "Account-1", 1)
+        other = appended(store, "Account-2", 2)
+
+        for wrong in (
+            replace(snapshot(event), version=2),
+            replace(snapshot(event), event_id=other[0].event_id),
+            replace(snapshot(event), stream="Account-3"),
+            replace(snapshot(event), tenant="acme"),
+        ):
+            assert not store.snapshots.save(wrong, keep=1)
+        assert list(store.snapshots.read()) == []
+
+    def test_snapshots_are_listed_and_pruned_by_stream(self, store: EventStore) -> None:
+        for stream in ("Account-1", "Account-2", "Order-1"):
+            for event in appended(store, stream, 3):
+                store.snapshots.save(snapshot(event), keep=9)
+
+        deleted = store.snapshots.prune(keep=1, prefix="Account-")
+
+        listed = [(s.stream, s.version) for s in store.snapshots.read()]
+        assert deleted == 4
+        assert listed == [
+            ("Account-1", 3),
+            ("Account-2", 3),
+            *(("Order-1", version) for version in (1, 2, 3)),
+        ]
+        assert [s.stream for s in store.snapshots.read(prefix="Account-2")] == ["Account-2"]
+        assert list(store.snapshots.read(tenant="acme")) == []
+        assert store.snapshots.prune(keep=0) == 5
+
+    def test_a_snapshot_does_not_outlive_the_erasure_of_its_stream(self, store: EventStore) -> None:
+        (first,) = appended(store, "Account-1", 1)
+        store.snapshots.save(snapshot(first), keep=9)
+
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="ann")
+
+        (later,) = appended(store, "Account-1", 1, after=1)
+        assert list(store.snapshots.read()) == []
+        assert not store.snapshots.save(snapshot(later), keep=9)
 
     # --- following and closing ---
 

@@ -33,6 +33,7 @@ def erase_stream(
     events = _blank_events(connection, stream_id)
     connection.execute(query("erase_claims"), (stream_id,))
     connection.execute(query("erase_responses"), (stream_id,))
+    connection.execute(query("erase_snapshots"), (stream_id,))
     if events:
         row = (stream_id, version, events, now, erased_by, reason)
         connection.execute(query("save_erasure"), row)

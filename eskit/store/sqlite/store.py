@@ -21,6 +21,7 @@ from eskit.store.maintenance import Maintenance
 from eskit.store.recording import SchemaRecorder, schemas_from
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
+from eskit.store.snapshots import SnapshotStore
 from eskit.store.sqlite import appender, reader
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.connections import ReaderPool, connect
@@ -30,6 +31,7 @@ from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
+from eskit.store.sqlite.snapshots import SqliteSnapshots
 from eskit.store.sqlite.writer import Writer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -72,6 +74,7 @@ class SqliteStore:
         committer = Committer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
         self._writer = Writer(committer, url)
         self._signal = Signal()
+        self._snapshots = SqliteSnapshots(self._writer, self._read_rows, clock)
         self._schemas = SchemaRecorder()
         self._maintenance = SqliteMaintenance(
             path=path,
@@ -98,6 +101,12 @@ class SqliteStore:
         """Operations on the store as a whole."""
         self._check_usable()
         return self._maintenance
+
+    @property
+    def snapshots(self) -> SnapshotStore:
+        """Folded states kept beside the log."""
+        self._check_usable()
+        return self._snapshots
 
     def append(
         self,
@@ -245,14 +254,9 @@ class SqliteStore:
         """The schemas of the events, in the order of the log."""
         return self._read(load_schemas)
 
-    def save_schemas(self, schemas: Sequence[EventSchema]) -> None:
-        """Keep schemas that came with events from elsewhere."""
-        self._check_usable()
-
-        def work(connection: sqlite3.Connection, *, again: bool) -> None:  # noqa: ARG001 - the same twice
-            save_schemas(connection, schemas)
-
-        self._writer.run(work)
+    def list_event_types(self) -> list[str]:
+        """The types of the events in the log, sorted."""
+        return [row[0] for row in self._read_rows("list_event_types", ())]
 
     def info(self) -> StoreInfo:
         """Counts, sizes and versions."""

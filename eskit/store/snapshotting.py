@@ -1,0 +1,254 @@
+"""Taking snapshots of aggregates, using them to load, and checking them against the log."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Literal, TypeVar
+
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
+from google.protobuf.message import DecodeError, Message
+
+from eskit.domain.aggregate import (
+    AnyAggregate,
+    fold,
+    pending_events,
+    restore,
+    restored_version,
+    stream_of,
+)
+from eskit.domain.streams import id_of
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import InvalidArgument, StoreError
+from eskit.store.eventstore import EventStore
+from eskit.store.snapshots import Snapshot
+
+AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
+
+_log = logging.getLogger(__name__)
+_MOST_WAITING = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SnapshotPolicy:
+    """When a snapshot is taken: `every` so many events, of which the newest `keep` stay."""
+
+    every: int
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or self.keep < 1:
+            raise InvalidArgument(
+                f"No snapshot policy: every {self.every} events, keep {self.keep}",
+                hint="Both are whole numbers from 1; leave the policy out for no snapshots.",
+            )
+
+
+class Snapshotter:
+    """Loads aggregates from their snapshots and takes new ones. Thread-safe.
+
+    Snapshots are saved by a thread of their own, so that no append waits for one. One that
+    cannot be saved is a warning in the log: the events are all there.
+    """
+
+    def __init__(self, store: EventStore, policy: SnapshotPolicy) -> None:
+        self._store = store
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._waiting: queue.Queue[Snapshot | None] = queue.Queue(_MOST_WAITING)
+        self._saver: threading.Thread | None = None
+        self._closed = False
+
+    def start_from(
+        self, aggregate: AnyAggregate, *, tenant: str, before: int | None = None
+    ) -> Snapshot | None:
+        """Put a fresh aggregate at its newest snapshot below version `before`, if it has one.
+
+        The caller goes on from the event of the snapshot itself, to see that it is the log's:
+        see `confirms`. A snapshot that is damaged is passed over with a warning.
+        """
+        snapshot = self._store.snapshots.find(
+            stream_of(aggregate),
+            schema=state_schema(type(aggregate).__aggregate__.state),
+            fold_version=aggregate.fold_version,
+            before=before,
+            tenant=tenant,
+        )
+        if snapshot is None:
+            return None
+        state = _parse(snapshot, type(aggregate).__aggregate__.state)
+        if state is None:
+            _pass_over(snapshot, "is damaged")
+            return None
+        restore(aggregate, state, snapshot.version)
+        return snapshot
+
+    def appended(self, aggregate: AnyAggregate, *, tenant: str) -> None:
+        """Take a snapshot if it is time for one; call it before the pending events are cleared."""
+        events = pending_events(aggregate)
+        if not events or aggregate.version - restored_version(aggregate) < self._policy.every:
+            return
+        self._enqueue(take(aggregate, event_id=events[-1].event_id, tenant=tenant))
+
+    def close(self) -> None:
+        """Save what waits to be saved; idempotent."""
+        with self._lock:
+            self._closed, saver = True, self._saver
+        if saver is not None and saver.is_alive():
+            self._waiting.put(None)
+            saver.join()
+
+    def _enqueue(self, snapshot: Snapshot) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._saver is None:
+                self._saver = threading.Thread(
+                    target=self._save_all, name="eskit-snapshots", daemon=True
+                )
+                self._saver.start()
+        try:
+            self._waiting.put_nowait(snapshot)
+        except queue.Full:
+            _log.warning("No snapshot of %s: too many are waiting to be saved", snapshot.stream)
+
+    def _save_all(self) -> None:
+        while (snapshot := self._waiting.get()) is not None:
+            try:
+                self._store.snapshots.save(snapshot, keep=self._policy.keep)
+            except StoreError as error:
+                _log.warning("No snapshot of %s: %s", snapshot.stream, error)
+
+
+def take(aggregate: AnyAggregate, *, event_id: str, tenant: str) -> Snapshot:
+    """The aggregate's state after the event of that id, which is its last one."""
+    kind = type(aggregate).__aggregate__.state
+    state = kind.SerializeToString(aggregate.state, deterministic=True)
+    return Snapshot(
+        stream=stream_of(aggregate),
+        tenant=tenant,
+        version=aggregate.version,
+        event_id=event_id,
+        schema=state_schema(kind),
+        fold_version=aggregate.fold_version,
+        created_at=datetime.now(UTC),
+        checksum=_checksum(state),
+        state=state,
+    )
+
+
+def confirms(store: EventStore, snapshot: Snapshot) -> bool:
+    """Whether the log has the event that the snapshot was taken after; a warning if not."""
+    for event in store.read_stream(
+        snapshot.stream, after=snapshot.version - 1, limit=1, tenant=snapshot.tenant
+    ):
+        if event.event_id == snapshot.event_id:
+            return True
+        _pass_over(snapshot, "is of another history of the stream")
+        return False
+    _pass_over(snapshot, "is ahead of the stream")
+    return False
+
+
+def state_schema(kind: type[Message]) -> str:
+    """What identifies the shape of a state: every message and enum that it is made of."""
+    return _schema(kind.DESCRIPTOR)
+
+
+@cache
+def _schema(state: Descriptor) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for shape in sorted(_shapes(state, set())):
+        digest.update(shape)
+    return digest.hexdigest()
+
+
+def _shapes(message: Descriptor, seen: set[str]) -> Iterator[bytes]:
+    """Name and declaration of a message, and of all that its fields hold."""
+    if message.full_name in seen:
+        return
+    seen.add(message.full_name)
+    declared = DescriptorProto()
+    message.CopyToProto(declared)
+    yield message.full_name.encode() + declared.SerializeToString(deterministic=True)
+    for field in message.fields:
+        if field.message_type is not None:
+            yield from _shapes(field.message_type, seen)
+        elif field.enum_type is not None:
+            values = EnumDescriptorProto()
+            field.enum_type.CopyToProto(values)
+            yield field.enum_type.full_name.encode() + values.SerializeToString(deterministic=True)
+
+
+def _parse(snapshot: Snapshot, kind: type[Message]) -> Message | None:
+    if _checksum(snapshot.state) != snapshot.checksum:
+        return None
+    try:
+        return kind.FromString(snapshot.state)
+    except DecodeError:
+        return None
+
+
+def _checksum(state: bytes) -> str:
+    return hashlib.blake2b(state, digest_size=16).hexdigest()
+
+
+def _pass_over(snapshot: Snapshot, reason: str) -> None:
+    _log.warning(
+        "The snapshot of %s at version %d %s; the stream is replayed instead",
+        snapshot.stream,
+        snapshot.version,
+        reason,
+    )
+
+
+Standing = Literal["ok", "stale", "damaged", "ahead", "different"]
+"""What a snapshot is found to be: as the log says; of other code; unreadable; of an event that
+the log does not have; or with another state than its events give."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedSnapshot:
+    """A snapshot and how it stands to the log."""
+
+    snapshot: Snapshot
+    standing: Standing
+
+
+def check_snapshot(
+    store: EventStore,
+    snapshot: Snapshot,
+    kind: type[AnyAggregate],
+    upcasters: Upcasters | None = None,
+) -> CheckedSnapshot:
+    """Fold the events again and compare: that finds a `fold_version` nobody raised."""
+    return CheckedSnapshot(
+        snapshot=snapshot, standing=_standing_of(store, snapshot, kind, upcasters)
+    )
+
+
+def _standing_of(
+    store: EventStore,
+    snapshot: Snapshot,
+    kind: type[AnyAggregate],
+    upcasters: Upcasters | None,
+) -> Standing:
+    state = kind.__aggregate__.state
+    if (snapshot.schema, snapshot.fold_version) != (state_schema(state), kind.fold_version):
+        return "stale"
+    kept = _parse(snapshot, state)
+    if kept is None:
+        return "damaged"
+    if not confirms(store, snapshot):
+        return "ahead"
+    folded = kind(id_of(snapshot.stream))
+    rows = store.read_rows(snapshot.stream, before=snapshot.version + 1, tenant=snapshot.tenant)
+    fold(folded, rows, upcasters)
+    return "ok" if folded.state == kept else "different"

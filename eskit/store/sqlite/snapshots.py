@@ -1,0 +1,107 @@
+"""Snapshots in the file of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+from eskit.store.appending import MAX_POSITION
+from eskit.store.settings import Clock
+from eskit.store.snapshots import Snapshot
+from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.writer import Writer
+
+ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
+"""Runs a named query on a connection that reads."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_PAGE = 64
+
+
+class SqliteSnapshots:
+    """A SnapshotStore that writes and reads as the store it belongs to does."""
+
+    def __init__(self, writer: Writer, read_rows: ReadRows, clock: Clock) -> None:
+        self._writer = writer
+        self._read_rows = read_rows
+        self._clock = clock
+
+    def save(self, snapshot: Snapshot, *, keep: int) -> bool:
+        """Keep the snapshot and the newest others of its stream."""
+        stream = snapshot.stream, snapshot.tenant
+        row = (
+            *stream,
+            snapshot.version,
+            UUID(snapshot.event_id).bytes,
+            snapshot.schema,
+            snapshot.fold_version,
+            self._clock(),
+            snapshot.checksum,
+            snapshot.state,
+        )
+
+        def work(connection: sqlite3.Connection, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
+            saved = connection.execute(query("save_snapshot"), row).rowcount > 0
+            if saved:
+                connection.execute(query("prune_stream_snapshots"), (*stream, keep))
+            return saved
+
+        saved: bool = self._writer.run(work)
+        return saved
+
+    def find(
+        self,
+        stream: str,
+        *,
+        schema: str,
+        fold_version: int,
+        before: int | None = None,
+        tenant: str = "",
+    ) -> Snapshot | None:
+        """The newest snapshot of a stream that such code reads."""
+        bound = MAX_POSITION if before is None else before
+        rows = self._read_rows("find_snapshot", (stream, tenant, bound, schema, fold_version))
+        return _snapshot(*rows[0]) if rows else None
+
+    def read(self, *, prefix: str = "", tenant: str | None = None) -> Iterator[Snapshot]:
+        """Snapshots by stream, tenant and version."""
+        last: tuple[object, ...] = ("", "", 0)
+        while page := self._read_rows("list_snapshots", (*last, prefix, tenant, _PAGE)):
+            yield from (_snapshot(*row) for row in page)
+            last = page[-1][:3]
+
+    def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
+        """Delete all but the newest `keep` of each stream."""
+
+        def work(connection: sqlite3.Connection, *, again: bool) -> int:  # noqa: ARG001 - the same twice
+            return connection.execute(query("prune_snapshots"), (keep, prefix, tenant)).rowcount
+
+        deleted: int = self._writer.run(work)
+        return deleted
+
+
+def _snapshot(
+    stream: str,
+    tenant: str,
+    version: int,
+    event_id: bytes,
+    schema: str,
+    fold_version: int,
+    created_at: int,
+    checksum: str,
+    state: bytes,
+) -> Snapshot:
+    return Snapshot(
+        stream=stream,
+        tenant=tenant,
+        version=version,
+        event_id=str(UUID(bytes=event_id)),
+        schema=schema,
+        fold_version=fold_version,
+        created_at=_EPOCH + timedelta(microseconds=created_at),
+        checksum=checksum,
+        state=state,
+    )

@@ -1,0 +1,260 @@
+"""Snapshots: taken on the side, used when they fit, never trusted blindly."""
+
+import logging
+import sqlite3
+import threading
+from dataclasses import replace
+from typing import ClassVar
+
+import pytest
+
+from eskit.errors import InvalidArgument, StoreUnavailable
+from eskit.store.memory import MemoryStore
+from eskit.store.memory_snapshots import MemorySnapshots
+from eskit.store.open import open_store
+from eskit.store.repository import Repository
+from eskit.store.snapshotting import (
+    SnapshotPolicy,
+    Snapshotter,
+    check_snapshot,
+    state_schema,
+    take,
+)
+from tests.ledger import UPCASTERS, Ledger, LedgerState, OpenedEvent
+
+URL = "sqlite:///log.db"
+
+
+class CountingStore(MemoryStore):
+    """Counts the rows that are read for folding."""
+
+    rows = 0
+
+    def read_rows(self, *args, **bounds):
+        for row in super().read_rows(*args, **bounds):
+            self.rows += 1
+            yield row
+
+
+class Redefined(Ledger):
+    """Another meaning of the same events, and it says so."""
+
+    fold_version: ClassVar[int] = 2
+
+    def on_deposited(self, event):
+        self.state.balance += 2 * event.amount
+
+
+class Forgotten(Redefined):
+    """Another meaning of the same events, and nobody raised the fold version."""
+
+    fold_version: ClassVar[int] = 1
+
+
+@pytest.fixture
+def store():
+    with CountingStore() as store:
+        yield store
+
+
+def repository(store, kind=Ledger, policy=None):
+    snapshotter = Snapshotter(store, policy or SnapshotPolicy(every=10))
+    return Repository(store, kind, UPCASTERS, snapshots=snapshotter), snapshotter
+
+
+def deposit(store, count, *, policy=None, ledger_id="1"):
+    """So many deposits of 1, each loaded, saved and its snapshot waited for."""
+    for _ in range(count):
+        ledgers, snapshotter = repository(store, policy=policy)
+        ledger = ledgers.find(ledger_id) or Ledger(ledger_id)
+        ledger.deposit(1)
+        ledgers.save(ledger)
+        snapshotter.close()
+
+
+def versions(store):
+    return [snapshot.version for snapshot in store.snapshots.read()]
+
+
+def test_a_snapshot_is_taken_every_so_many_events_and_the_newest_stay(store):
+    deposit(store, 45)
+
+    assert versions(store) == [30, 40]
+
+
+def test_a_load_goes_on_from_the_newest_snapshot(store):
+    deposit(store, 23)
+    store.rows = 0
+
+    ledger = repository(store)[0].load("1")
+
+    assert (ledger.version, ledger.state.balance, store.rows) == (23, 23, 3)
+    assert ledger.state == Repository(store, Ledger).load("1").state
+
+
+def test_a_load_at_a_version_uses_only_what_was_taken_before_it(store):
+    deposit(store, 25)
+    store.rows = 0
+
+    ledger = repository(store)[0].load("1", at_version=17)
+
+    assert (ledger.version, ledger.state.balance, store.rows) == (17, 17, 7)
+
+
+def test_a_load_at_a_time_folds_every_event(store):
+    deposit(store, 12)
+    last = list(store.read_stream("Ledger-1"))[-1]
+
+    ledger = repository(store)[0].load("1", at=last.recorded_at)
+
+    assert ledger.version == 12
+
+
+def test_a_snapshot_of_another_fold_version_is_ignored_and_replaced(store):
+    deposit(store, 10)
+    ledgers, snapshotter = repository(store, Redefined)
+
+    ledger = ledgers.load("1")
+    ledger.deposit(1)
+    ledgers.save(ledger)
+    snapshotter.close()
+
+    assert ledger.state.balance == 22
+    assert [(s.version, s.fold_version) for s in store.snapshots.read()] == [(10, 1), (11, 2)]
+
+
+def test_a_snapshot_of_another_schema_of_the_state_is_ignored(store):
+    deposit(store, 10)
+    (snapshot,) = store.snapshots.read()
+    foreign = replace(snapshot, schema=state_schema(OpenedEvent), state=b"\xff")
+    store.snapshots.save(foreign, keep=1)
+
+    assert repository(store)[0].load("1").state.balance == 10
+
+
+def test_the_schema_of_a_state_covers_the_messages_inside_it():
+    assert state_schema(LedgerState) == state_schema(LedgerState)
+    assert state_schema(LedgerState) != state_schema(OpenedEvent)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"state": b"\x12\x03Bob"}, "is damaged"),
+        ({"state": b"\xff\xff"}, "is damaged"),
+    ],
+)
+def test_a_damaged_snapshot_is_a_warning_and_the_stream_is_replayed(store, caplog, change, reason):
+    deposit(store, 12)
+    (snapshot,) = store.snapshots.read()
+    store.snapshots.save(replace(snapshot, **change), keep=1)
+
+    with caplog.at_level(logging.WARNING):
+        ledger = repository(store)[0].load("1")
+
+    assert (ledger.version, ledger.state.balance) == (12, 12)
+    assert f"Ledger-1 at version 10 {reason}" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE snapshots SET version = 99", "is ahead of the stream"),
+        ("UPDATE snapshots SET event_id = x'00112233445566778899aabbccddeeff'", "another history"),
+    ],
+)
+def test_a_snapshot_that_the_log_does_not_confirm_is_a_warning(caplog, statement, reason):
+    with open_store(URL) as store:
+        deposit(store, 12)
+    with sqlite3.connect("log.db") as connection:
+        connection.execute(statement)
+    connection.close()
+
+    with open_store(URL) as store, caplog.at_level(logging.WARNING):
+        ledger = repository(store)[0].load("1")
+
+    assert (ledger.version, ledger.state.balance) == (12, 12)
+    assert reason in caplog.text
+
+
+def test_a_snapshot_that_cannot_be_saved_is_a_warning_and_no_failure(store, caplog, monkeypatch):
+    deposit(store, 9)
+    ledgers, snapshotter = repository(store)
+    ledger = ledgers.load("1")
+    ledger.deposit(1)
+    monkeypatch.setattr(CountingStore, "snapshots", property(refuse))
+
+    ledgers.save(ledger)
+    snapshotter.close()
+
+    assert store.stream_version("Ledger-1") == 10
+    assert "No snapshot of Ledger-1: no room" in caplog.text
+
+
+def refuse(_store):
+    raise StoreUnavailable("no room")
+
+
+class SlowSnapshots(MemorySnapshots):
+    """Saves nothing until it may."""
+
+    allowed = threading.Event()
+
+    def save(self, snapshot, *, keep):
+        assert self.allowed.wait(20)
+        return super().save(snapshot, keep=keep)
+
+
+def test_an_append_does_not_wait_for_the_snapshot(store, monkeypatch):
+    deposit(store, 9)
+    slow = SlowSnapshots(store._log, store._clock, store._check_open)
+    monkeypatch.setattr(CountingStore, "snapshots", slow)
+    ledgers, snapshotter = repository(store)
+    ledger = ledgers.load("1")
+    ledger.deposit(1)
+
+    ledgers.save(ledger)
+
+    assert (store.stream_version("Ledger-1"), versions(store)) == (10, [])
+    slow.allowed.set()
+    snapshotter.close()
+    assert versions(store) == [10]
+
+
+@pytest.mark.parametrize("policy", [{"every": 0}, {"every": 1, "keep": 0}])
+def test_a_policy_that_can_never_work_is_refused(policy):
+    with pytest.raises(InvalidArgument):
+        SnapshotPolicy(**policy)
+
+
+def test_checking_finds_a_fold_version_that_nobody_raised(store):
+    deposit(store, 10)
+    (snapshot,) = store.snapshots.read()
+
+    standings = [
+        check_snapshot(store, snapshot, kind, UPCASTERS).standing
+        for kind in (Ledger, Redefined, Forgotten)
+    ]
+
+    assert standings == ["ok", "stale", "different"]
+
+
+def test_checking_finds_damage_and_what_is_ahead(store):
+    deposit(store, 10)
+    (snapshot,) = store.snapshots.read()
+
+    damaged = check_snapshot(store, replace(snapshot, state=b"\xff"), Ledger)
+    ahead = check_snapshot(store, replace(snapshot, version=11), Ledger)
+
+    assert (damaged.standing, ahead.standing) == ("damaged", "ahead")
+
+
+def test_a_snapshot_taken_by_hand_is_that_of_the_loaded_aggregate(store):
+    deposit(store, 3)
+    ledger = Repository(store, Ledger).load("1")
+    last = list(store.read_stream("Ledger-1"))[-1]
+
+    store.snapshots.save(take(ledger, event_id=last.event_id, tenant=""), keep=1)
+
+    assert versions(store) == [3]
+    assert check_snapshot(store, next(store.snapshots.read()), Ledger).standing == "ok"
