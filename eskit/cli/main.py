@@ -24,7 +24,11 @@ class Root(LazyGroup):
     table: ClassVar[Mapping[str, Entry]] = {
         "new": Entry(module="eskit.cli.new", help="Start a project, or add to one.", panel=_START),
         "gen": Entry(module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START),
-        "schema": Entry(module="eskit.cli.schema", help="What the protos declare.", panel=_START),
+        "schema": Entry(
+            module="eskit.cli.schema",
+            help="What the protos declare, and whether stored events still fit.",
+            panel=_START,
+        ),
         "demo": Entry(
             module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
         ),

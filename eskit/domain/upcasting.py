@@ -83,6 +83,18 @@ class Upcasters:
             event_type = step.target_type
         return event_type
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The event types that some step reads, sorted."""
+        return tuple(sorted({*self._next, *self._mending}))
+
+    def chain(self, event_type: str) -> tuple[str, ...]:
+        """The types that an event stored as `event_type` passes through, itself first."""
+        types = [event_type]
+        while step := self._next.get(types[-1]):
+            types.append(step.target_type)
+        return tuple(types)
+
     def touches(self, event_type: str) -> bool:
         """Whether a stored `event_type` is read as anything other than it is."""
         return event_type in self._next or event_type in self._mending

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import google.protobuf
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from eskit.codegen.model import Schema
-from eskit.codegen.protoc import compile_descriptors, compile_protos
-from eskit.codegen.sources import find_sources
+from eskit.codegen.parsing import parse_protos
+from eskit.codegen.protoc import compile_descriptors
 from eskit.codegen.tree import check_schema
-from eskit.errors import SchemaInvalid
 
 _GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)
 
@@ -51,19 +50,10 @@ def read_protos(roots: Sequence[Path], *, nats_prefix: str) -> Protos:
     Raises SchemaInvalid with every finding when they cannot work, ProjectInvalid when there is
     none.
     """
-    sources = find_sources(roots)
-    compiled = compile_protos(sources.roots, sources.files)
-    errors = [
-        replace(message, file=sources.display(message.file))
-        for message in compiled.messages
-        if message.severity == "error"
-    ]
-    if errors:
-        raise SchemaInvalid(
-            "The protos cannot be read", diagnostics=errors, hint="Correct them first."
-        )
-    schema = check_schema(compiled.files, sources.names, sources=sources, nats_prefix=nats_prefix)
-    return Protos(schema, compiled.files)
+    parsed = parse_protos(roots)
+    sources = parsed.sources
+    schema = check_schema(parsed.files, sources.names, sources=sources, nats_prefix=nats_prefix)
+    return Protos(schema, parsed.files)
 
 
 def _messages(

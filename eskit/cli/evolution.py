@@ -1,0 +1,164 @@
+"""``eskit schema check``: what changed schemas mean for stored events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from eskit.cli.session import Session
+from eskit.cli.text import Line, count
+from eskit.errors import Diagnostic, EskitError
+
+if TYPE_CHECKING:
+    from eskit.domain.upcasting import Upcasters
+    from eskit.schema.changes import Change
+    from eskit.store.eventstore import EventStore
+    from eskit.store.evolution import Evolution, Finding
+
+_INDENT = " " * 10
+_MEANING = {
+    "FULL": "old and new code read each other's events",
+    "BACKWARD": "new code reads what is stored; old code would misread new events",
+    "FORWARD": "stored events would be misread; old code reads new events",
+    "BREAKING": "stored events would be misread, and old code would misread new ones",
+}
+
+
+def run_check(
+    session: Session, *, against: str, decode: bool
+) -> tuple[Evolution, list[Diagnostic]]:
+    """Compare the working protos with the store and with `against`, if there is such."""
+    from eskit.codegen.baseline import read_baseline
+    from eskit.codegen.parsing import parse_protos
+    from eskit.store.evolution import check_evolution
+
+    project = session.project
+    protos = parse_protos(project.proto_paths).files
+    baseline = (
+        read_baseline(against, root=project.root, proto_roots=project.proto_paths)
+        if against
+        else None
+    )
+    diagnostics: list[Diagnostic] = []
+    with ExitStack() as stack:
+        store = _open_store(session, stack, diagnostics)
+        report = stack.enter_context(session.output.progress())
+        found = check_evolution(
+            protos,
+            store=store,
+            baseline=baseline,
+            upcasters=_find_upcasters(session, diagnostics),
+            decode=decode,
+            progress=lambda step: report(step.name, step.done, step.total),
+        )
+    return found, diagnostics
+
+
+def _open_store(
+    session: Session, stack: ExitStack, diagnostics: list[Diagnostic]
+) -> EventStore | None:
+    """The store, if there is one already."""
+    from eskit.store.open import sqlite_path
+
+    url = session.store_url
+    if not url.startswith("sqlite:") or sqlite_path(url).exists():
+        return stack.enter_context(session.open_store())
+    diagnostics.append(
+        Diagnostic(
+            severity="warning",
+            code="NO_STORE",
+            message=f"There is no store at {url}: no stored event was looked at",
+            hint="Name the store that matters with --store, or a git ref with --against",
+        )
+    )
+    return None
+
+
+def _find_upcasters(session: Session, diagnostics: list[Diagnostic]) -> Upcasters | None:
+    """The app's upcasters; None, and a diagnostic, when the app cannot be loaded."""
+    try:
+        return session.load_app().upcasters
+    except EskitError as error:
+        diagnostics.append(
+            Diagnostic(
+                severity="warning",
+                code=error.code,
+                message=f"Upcasters were not looked at: {error.message}",
+                hint=error.hint,
+            )
+        )
+        return None
+
+
+def evolution_object(found: Evolution) -> dict[str, object]:
+    """What was found, as --json shows it."""
+    return {
+        "verdict": found.verdict.value,
+        "breaking": found.breaking,
+        "compared": found.compared,
+        "findings": [finding_object(finding) for finding in found.findings],
+        "additions": [_change_object(change) for change in found.additions],
+    }
+
+
+def finding_object(finding: Finding) -> dict[str, object]:
+    """One finding: what changed, what it touches, what to do."""
+    change = finding.change
+    return {
+        "severity": change.severity.value,
+        **_change_object(change),
+        "fix": change.fix,
+        "backward": change.backward,
+        "forward": change.forward,
+        "events": finding.events,
+        "first": {"global_position": finding.position, "stream": finding.stream}
+        if finding.events
+        else None,
+    }
+
+
+def _change_object(change: Change) -> dict[str, object]:
+    return {
+        "rule": change.rule,
+        "event_type": change.event_type,
+        "field": change.path,
+        "number": change.number,
+        "message": change.message,
+    }
+
+
+def format_evolution(found: Evolution, *, against: str) -> Iterator[Line]:
+    """A block for each finding, then the verdict."""
+    for finding in found.findings:
+        yield from _format_finding(finding)
+    removed = sum(finding.change.rule.endswith("_REMOVED") for finding in found.findings)
+    yield [
+        (f"{found.verdict.value:<9} ", "error" if found.breaking else "ok"),
+        _MEANING[found.verdict.value] if found.compared else "nothing to compare with",
+    ]
+    compared = f"{count(found.compared, 'event type')} compared"
+    yield (
+        f"{_INDENT}{compared}{f', also with {against}' if against else ''}: "
+        f"{count(len(found.additions), 'addition')}, {count(removed, 'removal')}"
+    )
+
+
+def _format_finding(finding: Finding) -> Iterator[Line]:
+    change = finding.change
+    severity = change.severity.value
+    style = "error" if severity == "breaking" else "warning"
+    yield [
+        (f"{severity.upper():<9} ", style),
+        (change.subject, "name"),
+        f": {change.message}",
+    ]
+    if finding.events:
+        first = f"first at {finding.position:,} in {finding.stream}"
+        yield f"{_INDENT}{count(finding.events, 'stored event')}, {first}"
+    else:
+        yield [
+            (f"{_INDENT}no stored event{' holds it' if change.path else ' of this type'}", "dim")
+        ]
+    if change.fix:
+        yield f"{_INDENT}{change.fix}"
