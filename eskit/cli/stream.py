@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -129,7 +129,8 @@ def erase(
     with session.open_store() as store:
         planned = plan_erasure(store, streams, tenant)
         if dry_run:
-            session.output.result(planned, [f"Would erase {_told(p)}" for p in planned])
+            data = [asdict(p) for p in planned]
+            session.output.result(data, [f"Would erase {_told(p)}" for p in planned])
             return
         if not yes:
             session.output.confirm(f"Erase {', '.join(map(_told, planned))} for good?")
@@ -142,20 +143,30 @@ def erase(
     )
 
 
-def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list[dict[str, object]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedErasure:
+    """What erasing a stream would blank."""
+
+    stream: str
+    tenant: str
+    version: int
+    events: int
+
+
+def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list[PlannedErasure]:
     """How many events of each stream would be blanked; StreamNotFound for one that is not there."""
-    planned: list[dict[str, object]] = []
+    planned = []
     for stream in streams:
         version = store.stream_version(stream, tenant)
         if version == 0:
             refuse_unknown(store, stream, tenant)
         events = sum(not event.erased for event in store.read_stream(stream, tenant=tenant))
-        planned.append({"stream": stream, "tenant": tenant, "events": events, "version": version})
+        planned.append(PlannedErasure(stream=stream, tenant=tenant, version=version, events=events))
     return planned
 
 
-def _told(planned: Mapping[str, object]) -> str:
-    return f"{planned['stream']} ({planned['events']} events)"
+def _told(planned: PlannedErasure) -> str:
+    return f"{planned.stream} ({count(planned.events, 'event')})"
 
 
 def payload_reader(session: Session, store: EventStore) -> PayloadReader:

@@ -80,6 +80,7 @@ def format_verification(found: Verification) -> Iterator[Line]:
                 else []
             ),
             (("claims", "name"), f"{found.claims:,} held"),
+            (("snapshots", "name"), f"{found.snapshots:,}"),
             (("checkpoints", "name"), f"{found.checkpoints:,}"),
         ]
     )

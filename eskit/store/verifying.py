@@ -16,6 +16,7 @@ from eskit.store.findings import Finding, Findings, Severity, Verdict, unreadabl
 from eskit.store.maintenance import EventRecord, StoreView
 from eskit.store.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.claim_ledger import ClaimLedger
 
 _REPORT_EVERY = 1000
@@ -44,6 +45,7 @@ class Verification:
     undecoded: int
     erased: int
     claims: int
+    snapshots: int
     checkpoints: int
     erasures: int
     seconds: float
@@ -68,6 +70,7 @@ def verify(
         check.log()
         check.versions()
         check.claims()
+        check.snapshots(store)
         check.checkpoints(checkpoints)
         return Verification(
             verdict=check.findings.verdict,
@@ -81,6 +84,7 @@ def verify(
             undecoded=check.payloads.undecoded,
             erased=check.erased,
             claims=check.claims_held,
+            snapshots=check.snapshots_seen,
             checkpoints=check.checkpoints_seen,
             erasures=check.erasures_seen,
             seconds=time.monotonic() - started,
@@ -105,6 +109,7 @@ def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
         undecoded=0,
         erased=0,
         claims=0,
+        snapshots=0,
         checkpoints=0,
         erasures=0,
         seconds=0.0,
@@ -127,7 +132,7 @@ class _Check:
         self.payloads = Payloads((), self.findings)
         self.types: set[str] = set()
         self.events = self.streams = self.erased = 0
-        self.claims_held = self.checkpoints_seen = self.erasures_seen = 0
+        self.claims_held = self.snapshots_seen = self.checkpoints_seen = self.erasures_seen = 0
 
     def schemas(self, store: EventStore) -> None:
         """The schemas that events are kept with."""
@@ -208,6 +213,25 @@ class _Check:
                     )
                 )
             self.claims_held = sum(1 for _ in self._view.read_claims())
+
+    def snapshots(self, store: EventStore) -> None:
+        """Snapshots against the events they were taken after; what they hold is not refolded."""
+        with self.findings.reading("The snapshots"):
+            for snapshot in store.snapshots.read():
+                self.snapshots_seen += 1
+                problem = _snapshot_problem(store, snapshot)
+                if problem:
+                    self.findings.add(
+                        Finding(
+                            severity="error",
+                            code="SNAPSHOT_DIFFERS",
+                            message=f"A snapshot of {snapshot.stream} at version "
+                            f"{snapshot.version} {problem}",
+                            hint="The log replaces every snapshot. Remove them: eskit snapshot prune",
+                            stream=snapshot.stream,
+                            tenant=snapshot.tenant,
+                        )
+                    )
 
     def checkpoints(self, others: Sequence[Checkpoint]) -> None:
         """Checkpoints against the events they name."""
@@ -325,3 +349,16 @@ class _Check:
         self.findings.add(
             Finding(severity=severity, code=code, message=message, hint=hint, position=position)
         )
+
+
+def _snapshot_problem(store: EventStore, snapshot: Snapshot) -> str:
+    """Why the log cannot have led to the snapshot; empty if it can."""
+    events = store.read_stream(
+        snapshot.stream, after=max(snapshot.version - 1, 0), limit=1, tenant=snapshot.tenant
+    )
+    event = next(events, None)
+    if event is None:
+        return "is ahead of its stream"
+    if event.event_id != snapshot.event_id:
+        return "was taken after another event than the one there"
+    return "outlived the erasure of its stream" if event.erased else ""

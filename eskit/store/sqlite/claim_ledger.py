@@ -18,6 +18,7 @@ CREATE TABLE claims (
 ) WITHOUT ROWID;
 CREATE TABLE corrections (tenant TEXT, index_name TEXT, value TEXT, stream TEXT);
 """
+_CACHE_KIB = 16 * 1024
 _FIND = "SELECT stream FROM claims WHERE tenant = ? AND index_name = ? AND value = ?"
 _SAVE = "INSERT OR REPLACE INTO claims VALUES (?, ?, ?, ?)"
 _DELETE = "DELETE FROM claims WHERE tenant = ? AND index_name = ? AND value = ?"
@@ -29,6 +30,9 @@ class ClaimLedger:
 
     def __init__(self) -> None:
         self._database = sqlite3.connect("", isolation_level=None)
+        # Nobody else reads it and nobody needs it twice: no journal, and some memory for it.
+        self._database.execute("PRAGMA journal_mode = OFF")
+        self._database.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 

@@ -14,6 +14,7 @@ from eskit.domain.streams import ANY
 from eskit.errors import StoreError
 from eskit.store.eventstore import Checkpoint
 from eskit.store.open import open_store
+from eskit.store.snapshots import Snapshot
 from eskit.store.verifying import verify
 from eskit.testing.store_contract import number, text, texts
 
@@ -322,3 +323,52 @@ def test_a_type_that_no_module_defines_is_decoded_by_its_recorded_schema():
 
     assert (whole.verdict, whole.decoded, whole.by_recorded_schema) == ("ok", 1, 1)
     assert (damaged.verdict, codes(damaged)) == ("damaged", ["PAYLOAD_DAMAGED"])
+
+
+def save_snapshot(store, stream, version, event_id):
+    made = Snapshot(
+        stream=stream,
+        tenant="",
+        version=version,
+        event_id=event_id,
+        schema="s",
+        fold_version=1,
+        created_at=datetime(2030, 1, 1, tzinfo=UTC),
+        checksum="c",
+        state=b"",
+    )
+    return store.snapshots.save(made, keep=3)
+
+
+def test_a_snapshot_that_the_log_led_to_is_fine(store):
+    assert save_snapshot(store, "Account-1", 2, store.find_event(3).event_id)
+
+    found = verify(store)
+
+    assert (found.verdict, found.snapshots) == ("ok", 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        ("UPDATE snapshots SET version = 9", "is ahead of its stream"),
+        ("UPDATE snapshots SET event_id = randomblob(16)", "after another event"),
+        (
+            (
+                "UPDATE events SET data = x'', claims = NULL, metadata = '{\"erased\":true}' "
+                "WHERE global_position = 3"
+            ),
+            "outlived the erasure",
+        ),
+    ],
+)
+def test_a_snapshot_that_the_log_did_not_lead_to_is_damage(store, statement, problem):
+    assert save_snapshot(store, "Account-1", 2, store.find_event(3).event_id)
+    execute(statement)
+
+    found = verify(store)
+
+    assert found.verdict == "damaged"
+    (snapshot,) = [f for f in found.findings if f.code == "SNAPSHOT_DIFFERS"]
+    assert problem in snapshot.message
+    assert snapshot.stream == "Account-1"
