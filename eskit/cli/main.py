@@ -48,6 +48,11 @@ class Root(LazyGroup):
             help="Create, check, copy and move the event store.",
             panel=_STREAMS,
         ),
+        "snapshot": Entry(
+            module="eskit.cli.snapshot",
+            help="Folded states that aggregates load from.",
+            panel=_STREAMS,
+        ),
         "claim": Entry(
             module="eskit.cli.claim", help="Unique values and who holds them.", panel=_STREAMS
         ),

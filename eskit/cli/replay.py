@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +31,7 @@ app = make_app()
     **examples(
         "eskit replay Account-acc-001",
         "eskit replay Account-acc-001 --to-version 3",
+        "eskit replay Account-acc-001 --to-version 3 --backward",
         "eskit replay Account-acc-001 --no-state",
         "eskit replay Account-acc-001 --at 2026-05-01T12:00:00Z --json",
     )
@@ -44,6 +45,9 @@ def replay(
     at: Annotated[
         str, typer.Option(metavar="TIME", help="Stop at this time, such as 2026-05-01T12:00Z.")
     ] = "",
+    backward: Annotated[
+        bool, typer.Option("--backward", help="Newest first, from the last version shown back.")
+    ] = False,
     tenant: Tenant = "",
     no_state: Annotated[
         bool, typer.Option("--no-state", help="Only the events: needs no application.")
@@ -60,7 +64,9 @@ def replay(
     until = parse_time(at) if at else None
     aggregate = category_of(check_stream(stream))
     if no_state:
-        show_events(session, stream, to_version=to_version, at=until, tenant=tenant)
+        show_events(
+            session, stream, to_version=to_version, at=until, backward=backward, tenant=tenant
+        )
         return
     loaded = session.load_app()
     with session.open_store() as store:
@@ -75,6 +81,7 @@ def replay(
             upcasters=loaded.upcasters,
             to_version=to_version,
             at=until,
+            backward=backward,
             tenant=tenant,
         )
         if session.output.as_json:
@@ -89,7 +96,13 @@ def replay(
 
 
 def show_events(
-    session: Session, stream: str, *, to_version: int | None, at: datetime | None, tenant: str
+    session: Session,
+    stream: str,
+    *,
+    to_version: int | None,
+    at: datetime | None,
+    backward: bool,
+    tenant: str,
 ) -> None:
     """Show the events alone, as the store knows them."""
     with session.open_store() as store:
@@ -98,10 +111,10 @@ def show_events(
             refuse_unknown(store, stream, tenant)
         payload_of = payload_reader(session, store)
         before = None if to_version is None else to_version + 1
-        events = takewhile(
-            lambda event: at is None or event.recorded_at <= at,
-            store.read_stream(stream, before=before, tenant=tenant),
-        )
+        events = store.read_stream(stream, before=before, backward=backward, tenant=tenant)
+        if at is not None:
+            cut = dropwhile if backward else takewhile
+            events = cut(lambda event: (event.recorded_at > at) is backward, events)
         if session.output.as_json:
             for event in events:
                 session.output.record(stateless_object(event, payload_of(event)), ())
@@ -142,7 +155,7 @@ def step_object(step: ReplayStep) -> dict[str, object]:
 def _data_of(step: ReplayStep) -> object:
     from eskit.schema.jsonmap import to_dict
 
-    return to_dict(step.event.message)
+    return None if step.event.erased else to_dict(step.event.message)
 
 
 def format_replay(
@@ -153,22 +166,24 @@ def format_replay(
     total: int,
     now: datetime,
 ) -> Iterator[Line]:
-    """The heading, a block for each event with what it changed, and the state at the end."""
+    """The heading, a block for each event with what it changed, and the newest state."""
     yield heading
-    last: ReplayStep | None = None
+    before: datetime | None = None
+    newest: ReplayStep | None = None
     for step in steps:
-        before = last.event.recorded_at if last else None
         yield ""
         yield format_heading(step.event, format_when(step.event.recorded_at, before, now))
         yield from format_changes(step.changes, descriptor)
-        last = step
+        before = step.event.recorded_at
+        if newest is None or step.version > newest.version:
+            newest = step
     yield ""
-    if last is None:
+    if newest is None:
         yield "Nothing had happened yet"
         return
-    of = "" if last.version == total else f" of {total:,}"
-    yield [(f"State at version {last.version:,}{of}", "name")]
-    yield from format_state(last.state, descriptor)
+    of = "" if newest.version == total else f" of {total:,}"
+    yield [(f"State at version {newest.version:,}{of}", "name")]
+    yield from format_state(newest.state, descriptor)
 
 
 def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Line]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice, takewhile
 from typing import Any
 
-from eskit.domain.aggregate import AnyAggregate, fold_event
+from eskit.domain.aggregate import AnyAggregate, fold, fold_event, restore
 from eskit.domain.events import RecordedEvent
 from eskit.domain.streams import category_of, id_of
 from eskit.domain.upcasting import Upcasters
@@ -15,6 +16,8 @@ from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.jsonmap import to_dict
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import microseconds
+
+_BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,11 +51,13 @@ def replay(
     upcasters: Upcasters | None = None,
     to_version: int | None = None,
     at: datetime | None = None,
+    backward: bool = False,
     tenant: str = "",
 ) -> Iterator[ReplayStep]:
     """Fold a stream as the application does, and show every step.
 
-    `to_version` and `at` name the last version and the last moment shown, both included.
+    `to_version` and `at` name the last version and the last moment shown, both included; with
+    `backward` the steps come in reverse, the last one first.
     Raises StreamNotFound for a stream without events, and InvalidArgument for a stream of
     another aggregate type.
     """
@@ -68,30 +73,76 @@ def replay(
     latest = None if at is None else microseconds(at)
     if not store.stream_version(stream, tenant):
         raise StreamNotFound(stream)
-    events = store.read_stream(
-        stream, before=None if to_version is None else to_version + 1, tenant=tenant
+    history = _History(
+        store=store,
+        kind=aggregate_class,
+        stream=stream,
+        tenant=tenant,
+        upcasters=upcasters,
+        before=None if to_version is None else to_version + 1,
+        latest=latest,
     )
-    return _steps(aggregate_class(id_of(stream)), events, upcasters, latest)
+    return history.backward() if backward else history.steps(aggregate_class(id_of(stream)))
 
 
-def _steps(
-    aggregate: AnyAggregate,
-    events: Iterator[RecordedEvent],
-    upcasters: Upcasters | None,
-    latest: int | None,
-) -> Iterator[ReplayStep]:
-    state = to_dict(aggregate.state)
-    for event in events:
-        if latest is not None and microseconds(event.recorded_at) > latest:
-            return
-        fold_event(aggregate, event, upcasters)
-        old, state = state, to_dict(aggregate.state)
-        yield ReplayStep(
-            event=event,
-            version=aggregate.version,
-            state=state,
-            changes=list(find_changes(old, state)),
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _History:
+    """The part of a stream that is replayed."""
+
+    store: EventStore
+    kind: type[AnyAggregate]
+    stream: str
+    tenant: str
+    upcasters: Upcasters | None
+    before: int | None
+    latest: int | None
+    """The last moment, in microseconds."""
+
+    def steps(self, aggregate: AnyAggregate, *, before: int | None = None) -> Iterator[ReplayStep]:
+        """Every step from where the aggregate is, below version `before`."""
+        bound = self.before if before is None else before
+        state = to_dict(aggregate.state)
+        for event in self.store.read_stream(
+            self.stream, after=aggregate.version, before=bound, tenant=self.tenant
+        ):
+            if self.latest is not None and event.row[5] > self.latest:
+                return
+            fold_event(aggregate, event, self.upcasters)
+            old, state = state, to_dict(aggregate.state)
+            yield ReplayStep(
+                event=event,
+                version=aggregate.version,
+                state=state,
+                changes=list(find_changes(old, state)),
+            )
+
+    def backward(self) -> Iterator[ReplayStep]:
+        """The steps in reverse.
+
+        A fold goes forward only, so the stream is folded once for a state every `_BLOCK` events,
+        and then block by block from its end: two folds, and one block in memory.
+        """
+        marks = [(0, b"")]
+        end = self._fold_with_marks(marks)
+        for version, state in reversed(marks):
+            start = self.kind(id_of(self.stream))
+            restore(start, self.kind.__aggregate__.state.FromString(state), version)
+            block = list(self.steps(start, before=end + 1))
+            yield from reversed(block)
+            end = version
+
+    def _fold_with_marks(self, marks: list[tuple[int, bytes]]) -> int:
+        """Add a version and state after every full block; the last version of all."""
+        aggregate, state = self.kind(id_of(self.stream)), self.kind.__aggregate__.state
+        rows = self.store.read_rows(self.stream, before=self.before, tenant=self.tenant)
+        latest = self.latest
+        if latest is not None:
+            rows = takewhile(lambda row: row[5] <= latest, rows)
+        while block := list(islice(rows, _BLOCK)):
+            fold(aggregate, block, self.upcasters)
+            if len(block) == _BLOCK:
+                marks.append((aggregate.version, state.SerializeToString(aggregate.state)))
+        return aggregate.version
 
 
 def find_changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:

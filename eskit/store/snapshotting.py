@@ -26,7 +26,7 @@ from eskit.domain.aggregate import (
 )
 from eskit.domain.streams import id_of
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import InvalidArgument, StoreError
+from eskit.errors import InvalidArgument, StoreError, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -142,6 +142,37 @@ def take(aggregate: AnyAggregate, *, event_id: str, tenant: str) -> Snapshot:
         checksum=_checksum(state),
         state=state,
     )
+
+
+def create_snapshot(
+    store: EventStore,
+    kind: type[AnyAggregate],
+    aggregate_id: str,
+    *,
+    upcasters: Upcasters | None = None,
+    policy: SnapshotPolicy | None = None,
+    tenant: str = "",
+) -> Snapshot:
+    """Fold every event of an aggregate and keep the state; raises StreamNotFound.
+
+    InvalidArgument for a stream that was erased: it gets no snapshots.
+    """
+    aggregate = kind(aggregate_id)
+    stream = stream_of(aggregate)
+    fold(aggregate, store.read_rows(stream, tenant=tenant), upcasters)
+    if not aggregate.version:
+        raise StreamNotFound(stream)
+    last = next(store.read_stream(stream, after=aggregate.version - 1, limit=1, tenant=tenant))
+    snapshot = take(aggregate, event_id=last.event_id, tenant=tenant)
+    if not store.snapshots.save(snapshot, keep=(policy or _BY_HAND).keep):
+        raise InvalidArgument(
+            f"{stream} was erased, so its state is not kept",
+            hint="Nothing is needed: it is folded from its events.",
+        )
+    return snapshot
+
+
+_BY_HAND = SnapshotPolicy(every=1)
 
 
 def confirms(store: EventStore, snapshot: Snapshot) -> bool:

@@ -92,3 +92,29 @@ def test_changes_have_dotted_paths():
         Change(path="list.2", old=None, new=5),
         Change(path="new", old=None, new=True),
     ]
+
+
+@pytest.mark.parametrize("bounds", [{}, {"to_version": 3}, {"to_version": 1}])
+def test_a_replay_backward_shows_the_same_steps_in_reverse(store, bounds):
+    assert run(store, backward=True, **bounds) == run(store, **bounds)[::-1]
+
+
+def test_a_replay_backward_starts_at_a_time(store, clock):
+    clock.move(hours=-2)
+
+    steps = run(store, at=clock.now, backward=True)
+
+    assert [step.version for step in steps] == [3, 2, 1]
+
+
+@pytest.mark.parametrize("count", [252, 253, 700])
+def test_a_long_replay_backward_is_folded_in_blocks(store, count):
+    deposits = [NewEvent(DepositedEvent(amount=1)) for _ in range(count)]
+    store.append("Ledger-l-2", deposits, expected_version=0)
+    store.append("Ledger-l-2", deposits[:4], expected_version=count)
+
+    steps = run(store, stream="Ledger-l-2", backward=True)
+
+    assert [step.version for step in steps] == list(range(count + 4, 0, -1))
+    assert [int(step.state["balance"]) for step in steps] == list(range(count + 4, 0, -1))
+    assert changes(steps[0])[0] == ("balance", str(count + 3), str(count + 4))
