@@ -44,6 +44,7 @@ def old_store():
 
 
 def tables(path):
+    assert Path(path).is_file()
     connection = sqlite3.connect(path)
     found = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     connection.close()
@@ -64,6 +65,9 @@ def test_an_older_store_is_migrated_with_a_backup_beside_it(old_store):
         assert store.append("Account-1", texts("c"), expected_version=2).global_position == 3
         store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
     assert "erasures" not in tables(BACKUP)
+    migrate(f"sqlite:///{BACKUP}")
+    with open_store(f"sqlite:///{BACKUP}") as kept:
+        assert values(kept.read_all()) == ["a", "b"]
 
 
 def test_a_migrated_store_is_the_same_as_a_new_one(old_store):

@@ -1,0 +1,67 @@
+"""Claims rebuilt while others write."""
+
+import pytest
+
+from eskit.domain.claims import claim, release
+from eskit.domain.streams import ANY
+from eskit.errors import ClaimTaken
+from eskit.store.claims import check_claims, rebuild_claims
+from eskit.store.open import open_store
+from eskit.testing.maintenance_contract import claims
+from eskit.testing.store_contract import text
+
+URL = "sqlite:///log.db"
+
+
+def once(work):
+    """What progress calls: runs `work` the first time, before writers have to wait."""
+    done = []
+
+    def report(_progress):
+        if not done:
+            done.append(work())
+
+    return report
+
+
+@pytest.fixture
+def store():
+    with open_store(URL) as store:
+        store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
+        store.append("Account-2", [text("b", claim("name", "y"))], expected_version=ANY)
+        yield store
+
+
+def test_events_that_are_appended_while_claims_are_rebuilt_count(store):
+    def move():
+        store.append("Account-1", [text("c", release("name", "x"))], expected_version=ANY)
+        store.append("Account-2", [text("d", claim("name", "x"))], expected_version=ANY)
+
+    report = rebuild_claims(store, progress=once(move))
+
+    assert report.count == 0
+    assert store.find_claim("name", "x") == "Account-2"
+    assert check_claims(store).count == 0
+
+
+def test_a_stream_that_is_erased_while_claims_are_rebuilt_gets_none_back(store):
+    def erase():
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+    report = rebuild_claims(store, progress=once(erase))
+
+    assert report.count == 0
+    assert [held.value for held in claims(store)] == ["y"]
+
+
+def test_a_log_that_gives_a_value_to_two_streams_is_refused_and_left_alone(store):
+    before = claims(store)
+    with store.maintenance.lock() as locked:
+        locked._connection.execute(
+            """UPDATE events SET claims = '[["claim","name","x"]]' WHERE global_position = 2"""
+        )
+
+    with pytest.raises(ClaimTaken):
+        rebuild_claims(store)
+
+    assert claims(store) == before
