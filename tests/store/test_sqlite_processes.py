@@ -78,3 +78,21 @@ def test_processes_that_create_one_store_together_agree_on_it():
     assert outcomes == [{"appended": 1}] * 4
     with open_store(URL, create=False) as store:
         assert store.count_events() == 4
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_reader_follows_processes_on_one_stream_without_gap_or_reorder(count):
+    writers = [start("Account-1", 80) for _ in range(count)]
+    go(writers)
+
+    seen = []
+    with open_store(URL) as store:
+        while any(writer.poll() is None for writer in writers) or store.head_position() > len(seen):
+            store.wait(len(seen), 0.05)
+            seen += store.read_all(after=len(seen))
+
+    outcomes = [finish(writer) for writer in writers]
+    appended = sum(outcome.get("appended", 0) for outcome in outcomes)
+    assert sum(sum(outcome.values()) for outcome in outcomes) == count * 80
+    assert [event.global_position for event in seen] == list(range(1, appended + 1))
+    assert [event.version for event in seen] == list(range(1, appended + 1))

@@ -13,6 +13,7 @@ from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, rea
 
 _PAGE_SIZE = 2048
 """Half of SQLite's own: an append writes the pages it touches whole, and events are small."""
+_SMALLEST_DATABASE = 512
 _READ_WRITE = "rw"
 _READ_ONLY_FOLDER = "ro&immutable=1"
 _NOTHING_CAN_BE_WRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -59,6 +60,11 @@ def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> O
     connection = connect(path, mode=mode)
     try:
         if is_empty(connection):
+            if 0 < path.stat().st_size < _SMALLEST_DATABASE:
+                # SQLite takes what is left of a file that was cut short for a new one.
+                raise StoreNotRecognised(
+                    f"{url} is too short to be a database", hint="Restore it from a backup."
+                )
             if not create:
                 raise StoreNotRecognised(
                     f"{url} is an empty file, not an eskit store",
