@@ -54,7 +54,7 @@ LimitedEvent: Any = _messages["LimitedEvent"]
 ClosedEvent: Any = _messages["ClosedEvent"]
 
 
-class Ledger(Aggregate[Any]):
+class Ledger(Aggregate[Any, Any]):
     """Written as generated code and a user would."""
 
     __aggregate__: ClassVar[AggregateType] = AggregateType(

@@ -37,6 +37,7 @@ def _check_module_names(file: SourceFile, findings: Findings) -> None:
     taken: dict[str, str] = {"EVENTS": "the tuple EVENTS"}
     for aggregate in file.aggregates:
         taken[names.class_name(f"{aggregate.name}Aggregate")] = aggregate.state.full_name
+        taken[names.class_name(f"{aggregate.name}Event")] = aggregate.state.full_name
     for service in file.services:
         for name in (service.constant, service.handler, service.client, service.register):
             first = taken.setdefault(name, service.full_name)

@@ -32,16 +32,19 @@ class Locator:
         self._name = file.name
         self._read = read
         self._lines: list[str] | None = None
-        self._places: dict[PathInFile, SourceCodeInfo.Location] = {
-            tuple(place.path): place for place in file.source_code_info.location
+        self._locations = file.source_code_info.location
+        # Few places have a comment, and reading the path of one is what takes time.
+        self._comments = {
+            tuple(place.path): place.leading_comments or place.trailing_comments
+            for place in self._locations
+            if place.leading_comments or place.trailing_comments
         }
+        self._places: dict[PathInFile, SourceCodeInfo.Location] = {}
 
     def comment(self, path: PathInFile) -> str:
         """The comment above a declaration, or after it on its line; empty without one."""
-        place = self._places.get(path)
-        if place is None:
-            return ""
-        return clean_comment(place.leading_comments or place.trailing_comments)
+        text = self._comments.get(path)
+        return clean_comment(text) if text else ""
 
     def diagnostic(
         self, code: str, message: str, hint: str, *paths: PathInFile, at: str = ""
@@ -60,6 +63,7 @@ class Locator:
         )
 
     def _span(self, path: PathInFile) -> Span | None:
+        self._places = self._places or {tuple(found.path): found for found in self._locations}
         place = self._places.get(path)
         if place is None:
             return None

@@ -73,6 +73,16 @@ class Aggregate:
     doc: str
 
     @property
+    def current_events(self) -> tuple[Event, ...]:
+        """The events it can emit: deprecated ones are only read."""
+        return tuple(event for event in self.events if not event.deprecated)
+
+    @property
+    def event_alias(self) -> str:
+        """What the type of its events is called; empty if it has none."""
+        return f"{self.name}Event" if self.current_events else ""
+
+    @property
     def commands(self) -> tuple[Service, ...]:
         """The services whose rpcs are methods of the aggregate."""
         return tuple(service for service in self.services if service.kind == "command")

@@ -24,11 +24,13 @@ _IMPORTED = frozenset(
         "EventMethod",
         "Message",
         "Method",
+        "Never",
         "Protocol",
         "QueryContext",
         "QueryHandler",
         "ServiceBinding",
         "ServiceType",
+        "TypeAlias",
         "UpcastingInvalid",
     }
 )

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from textwrap import wrap
 from typing import TypeAlias
 
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, Template
 
-from eskit.codegen import names
+from eskit.codegen import layout, names
 from eskit.codegen.imports import Import, Modules, aliased
 from eskit.codegen.model import MessageRef, Rpc, Schema, SourceFile
 from eskit.codegen.sdk import sdk_groups
@@ -17,9 +16,6 @@ from eskit.codegen.stubs import StubModule
 from eskit.resources import templates_dir
 
 Grouped: TypeAlias = list[tuple[str, list[str]]]
-_QUOTES = 6
-LINE_LENGTH = 88
-"""Generated code fits the shortest line length that formatters use by default."""
 
 
 def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
@@ -45,6 +41,9 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
         imports=[group for group in _import_groups(file, imports.values(), early) if group],
         late_imports=late,
         event_classes=[path(ref) for ref in file.events],
+        emitted={
+            a.name: [path(event.message) for event in a.current_events] for a in file.aggregates
+        },
     )
     return text
 
@@ -53,18 +52,20 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
     """What a module needs, sorted: the standard library, libraries, modules beside it."""
     kinds = {service.kind for service in file.services}
     events = [event for aggregate in file.aggregates for event in aggregate.events]
-    has_methods = any(not e.deprecated for e in events) or any(
-        aggregate.commands for aggregate in file.aggregates
-    )
+    current = [event for event in events if not event.deprecated]
+    has_methods = current or any(aggregate.commands for aggregate in file.aggregates)
     standard = {
         "abc": ["abstractmethod"] if has_methods or kinds else [],
         "typing": [
+            *(["TYPE_CHECKING"] if kinds else []),
             *(["ClassVar"] if file.aggregates or "query" in kinds else []),
+            *(["Never"] if any(not a.current_events for a in file.aggregates) else []),
             *(["Protocol"] if kinds else []),
+            *(["TypeAlias"] if current else []),
         ],
     }
     libraries = {
-        "eskit.cqrs.clients": ["CallOptions", "Client"] if kinds else [],
+        "eskit.cqrs.clients": ["Client"] if kinds else [],
         "eskit.cqrs.services": [
             *(["CommandContext"] if "command" in kinds else []),
             *(["QueryContext", "QueryHandler"] if "query" in kinds else []),
@@ -168,25 +169,6 @@ def _import_order(package: str) -> tuple[bool, int, str]:
     return bool(dots), -dots, package
 
 
-def docstring(text: str, indent: int) -> str:
-    """A comment as a docstring: quoted safely, wrapped, its own line breaks kept."""
-    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
-    pad = " " * indent
-    room = LINE_LENGTH - indent
-    lines = [
-        part
-        for line in text.splitlines()
-        for part in (wrap(line, room, break_long_words=False) if len(line) > room else [line])
-    ]
-    first = " " if lines[0].startswith('"') else ""
-    if len(lines) == 1 and len(lines[0]) + len(first) < room - _QUOTES:
-        last = " " if lines[0].endswith('"') else ""
-        return f'"""{first}{lines[0]}{last}"""'
-    lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
-    body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
-    return f'"""{body}\n{pad}"""'
-
-
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -198,8 +180,17 @@ def _environment() -> Environment:
         bytecode_cache=_bytecode_cache(),
         autoescape=False,  # noqa: S701  Python code, not HTML
     )
-    environment.filters["docstring"] = docstring
-    environment.globals["line_length"] = LINE_LENGTH
+    environment.filters["docstring"] = layout.docstring
+    for function in (
+        layout.assigned,
+        layout.documented,
+        layout.imported,
+        layout.listed,
+        layout.literal,
+        layout.tuple_of,
+        layout.union,
+    ):
+        environment.globals[function.__name__] = function
     return environment
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.message import Message
 
-from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 
-__all__ = ["CallOptions", "Client", "InProcessTransport", "Transport"]
-
-_DEFAULTS = CallOptions()
+if TYPE_CHECKING:
+    from eskit.cqrs.options import CallOptions, Reply
 
 
 class Transport(Protocol):
@@ -35,7 +33,9 @@ class Client:
 
     async def _call(self, method: Method, message: Message, options: CallOptions | None) -> Any:
         # Any: the generated method around this call names the response class of its rpc.
-        reply = await self._transport.request(method, message, options or _DEFAULTS)
+        from eskit.cqrs.options import CallOptions  # only who calls needs it
+
+        reply = await self._transport.request(method, message, options or CallOptions())
         return reply.message
 
 

@@ -20,6 +20,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, UnknownEventType
 
 State = TypeVar("State", bound=Message)
+Event = TypeVar("Event", bound=Message)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,12 +44,13 @@ class AggregateType:
     events: tuple[EventMethod, ...]
 
 
-class Aggregate(ABC, Generic[State]):
+class Aggregate(ABC, Generic[State, Event]):
     """Base of generated aggregate classes.
 
     A command method reads `state`, calls `emit` for what happened and returns the response; an
     event method changes `state` and does nothing else. Only `state` is state: what else is
-    stored on the instance is lost with it.
+    stored on the instance is lost with it. Generated classes name the message of the state and
+    the events that can be emitted, so that a type checker refuses others.
     """
 
     __aggregate__: ClassVar[AggregateType]
@@ -87,7 +89,7 @@ class Aggregate(ABC, Generic[State]):
             )
         return self._context
 
-    def emit(self, event: Message, *claims: Claim, custom: Mapping[str, str] | None = None) -> None:
+    def emit(self, event: Event, *claims: Claim, custom: Mapping[str, str] | None = None) -> None:
         """Record `event` with its claims, and apply it to the state at once.
 
         `custom` becomes the event's own metadata pairs. Raises UnknownEventType for a message
@@ -114,7 +116,7 @@ class Aggregate(ABC, Generic[State]):
         )
 
 
-AnyAggregate = Aggregate[Any]
+AnyAggregate = Aggregate[Any, Any]
 
 
 def stream_of(aggregate: AnyAggregate) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
-from uuid import UUID
 
 from google.protobuf.message import Message
 
 from eskit.domain.claims import Claim
-from eskit.domain.ids import new_id
+from eskit.domain.ids import new_id, uuid_text
 from eskit.domain.messages import decode, message_type
 from eskit.errors import EventErased
 
@@ -171,7 +170,7 @@ class RecordedEvent:
     def event_id(self) -> str:
         """A UUID as text."""
         event_id = self._row[3]
-        return str(UUID(bytes=event_id)) if isinstance(event_id, bytes) else event_id
+        return uuid_text(event_id) if isinstance(event_id, bytes) else event_id
 
     @property
     def event_type(self) -> str:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from uuid import UUID, uuid5
 
-_NAMESPACE = UUID("6f1c2d1e-5f0a-5b1c-9d53-0f5a5c1e8a77")
+_NAMESPACE = "6f1c2d1e-5f0a-5b1c-9d53-0f5a5c1e8a77"
 _SEQUENCE_BITS = 12
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
@@ -46,4 +45,12 @@ def new_id() -> str:
 
 def derived_id(*parts: str) -> str:
     """The same UUID version 5 for the same parts, for ids that a resend must repeat."""
-    return str(uuid5(_NAMESPACE, "\x1f".join(parts)))
+    from uuid import UUID, uuid5  # generated modules import this one, and few of them need uuid
+
+    return str(uuid5(UUID(_NAMESPACE), "\x1f".join(parts)))
+
+
+def uuid_text(data: bytes) -> str:
+    """The text of a UUID's 16 bytes."""
+    digits = data.hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -103,6 +103,8 @@ MISUSES = {
     "kinds_pb2.Kinds().inner = kinds_pb2.Kinds.Inner()": "misc",
     "account_es.AccountQueryHandler()": "misc",
     'account_es.AccountAggregate("x")': "abstract",
+    'Account("x").emit(account_pb2.DepositCommand())': "arg-type",
+    'Account("x").emit(account_pb2.AccountOpenedEventV1())': "arg-type",
 }
 
 
@@ -144,7 +146,7 @@ def test_generated_code_and_code_that_uses_it_is_strictly_typed(packages):
 
 def test_generated_code_is_as_formatters_want_it(packages):
     run("ruff", "format", "--check", "--isolated", "--exclude=uses.py", ".", folder=packages)
-    run("ruff", "format", "--check", "--isolated", "--line-length=120", "bank", folder=packages)
+    run("ruff", "format", "--check", "--isolated", "--line-length=120", *EXAMPLES, folder=packages)
 
 
 def test_generated_imports_are_sorted_and_used(packages):

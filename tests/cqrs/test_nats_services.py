@@ -449,7 +449,7 @@ WRITE = Method(
 )
 
 
-class Note(Aggregate[Any]):
+class Note(Aggregate[Any, Any]):
     """The smallest aggregate there is, written as generated code and a user would."""
 
     __aggregate__: ClassVar[AggregateType] = AggregateType(

@@ -66,7 +66,7 @@ def _rpc(name: str, python_name: str, request: type[Message]) -> Method:
     )
 
 
-class Counter(Aggregate[Any]):
+class Counter(Aggregate[Any, Any]):
     """Adds numbers up to 100."""
 
     __aggregate__: ClassVar[AggregateType] = AggregateType(

@@ -1,0 +1,95 @@
+"""How generated code is laid out, so that formatters leave it as it is.
+
+Templates call these for what has to be broken into lines when it is long; as functions they are
+several times faster than as macros, and most of a generated module goes through one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+
+LINE_LENGTH = 88
+"""Generated code fits the shortest line length that formatters use by default."""
+
+_QUOTES = 6
+_AS_IT_IS = ")  # fmt: skip"
+
+
+def listed(head: str, items: Sequence[str], tail: str, indent: int) -> str:
+    """One line where it fits, else one item on each line with a trailing comma.
+
+    Every formatter keeps the trailing comma. `indent` is the column where the line starts.
+    """
+    pad = " " * indent
+    line = f"{pad}{head}{', '.join(items)}{tail}"
+    if len(line) <= LINE_LENGTH:
+        return line
+    return "\n".join([f"{pad}{head}", *(f"{pad}    {item}," for item in items), f"{pad}{tail}"])
+
+
+def imported(module: str, found: Sequence[str]) -> str:
+    """An import of names from a module."""
+    line = f"from {module} import {', '.join(found)}"
+    if len(line) <= LINE_LENGTH:
+        return line
+    return "\n".join([f"from {module} import (", *(f"    {name}," for name in found), ")"])
+
+
+def literal(names: Sequence[str], indent: int) -> str:
+    """A type that allows only these texts; `indent` is that of the line it stands on."""
+    return listed("_t.Literal[", [f'"{name}"' for name in names], "]", indent).lstrip()
+
+
+def tuple_of(head: str, items: Sequence[str], tail: str, indent: int) -> str:
+    """A tuple with a line for each item; formatters keep a tuple of one on one line."""
+    pad = " " * indent
+    line = f"{pad}{head}({items[0]},){tail}" if items else f"{pad}{head}(){tail}"
+    if len(items) <= 1 and len(line) <= LINE_LENGTH:
+        return line
+    return "\n".join([f"{pad}{head}(", *(f"{pad}    {item}," for item in items), f"{pad}){tail}"])
+
+
+def assigned(head: str, name: str, indent: int) -> str:
+    """An assignment; a name that does not fit beside its target goes into parentheses."""
+    pad = " " * indent
+    line = f"{pad}{head}{name}"
+    if len(line) <= LINE_LENGTH or len(pad) + 4 + len(name) > LINE_LENGTH:
+        return line
+    return f"{pad}{head}(\n{pad}    {name}\n{pad})"
+
+
+def union(head: str, types: Sequence[str]) -> str:
+    """An alias of one type or another, on one line where it fits.
+
+    Formatters would join the lines of a union wherever a project's lines are longer.
+    """
+    line = f"{head}{' | '.join(types)}"
+    if len(line) <= LINE_LENGTH or len(types) == 1:
+        return line if len(line) <= LINE_LENGTH else assigned(head, types[0], 0)
+    first, *rest = types
+    return "\n".join([f"{head}(", f"    {first}", *(f"    | {kind}" for kind in rest), _AS_IT_IS])
+
+
+def docstring(text: str, indent: int) -> str:
+    """A comment as a docstring: quoted safely, wrapped, its own line breaks kept."""
+    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    pad = " " * indent
+    room = LINE_LENGTH - indent
+    lines = [
+        part
+        for line in text.splitlines()
+        for part in (wrap(line, room, break_long_words=False) if len(line) > room else [line])
+    ]
+    first = " " if lines[0].startswith('"') else ""
+    if len(lines) == 1 and len(lines[0]) + len(first) < room - _QUOTES:
+        last = " " if lines[0].endswith('"') else ""
+        return f'"""{first}{lines[0]}{last}"""'
+    lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
+    body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
+    return f'"""{body}\n{pad}"""'
+
+
+def documented(text: str, indent: int) -> str:
+    """A docstring as a line of its own, or nothing."""
+    return f"{' ' * indent}{docstring(text, indent)}\n" if text else ""
