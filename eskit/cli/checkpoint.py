@@ -1,8 +1,9 @@
-"""``eskit checkpoint``: how far each follower of the log has come."""
+"""``eskit checkpoint``: how far each follower of the log has come, and setting it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
@@ -10,14 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import Line, ago, columns, timestamp
+from eskit.cli.text import Line, ago, columns, count, timestamp
 from eskit.errors import ProjectionNotFound
 
 if TYPE_CHECKING:
+    from eskit.projections.control import CheckpointChange
     from eskit.store.eventstore import Checkpoint
 
 app = make_app("How far each follower of the log has come.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 
 
 @app.command("list", **examples("eskit checkpoint list", "eskit checkpoint list --json"))
@@ -49,6 +54,83 @@ def show(
     session.output.result(
         checkpoint_object(found), format_checkpoint(found, head, datetime.now(UTC))
     )
+
+
+@app.command(
+    "set",
+    **examples(
+        "eskit checkpoint set account-balance 4711 --reason 'old rows' --dry-run",
+        "eskit checkpoint set account-balance 4711 --reason 'old rows' --yes",
+    ),
+)
+def set_position(
+    context: typer.Context,
+    name: Name,
+    position: Annotated[
+        int, typer.Argument(metavar="POSITION", min=0, help="The last event to count as handled.")
+    ],
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Let a projection go on after another position; its rows stay as they are.
+
+    Events between are handled once more, or never: look with --dry-run first. To make rows anew
+    use eskit project rebuild.
+    """
+    _move(session_of(context), name, position, reason=reason, by=by, dry_run=dry_run, yes=yes)
+
+
+@app.command(
+    "reset",
+    **examples(
+        "eskit checkpoint reset account-balance --reason 'emptied by hand' --dry-run",
+        "eskit checkpoint reset account-balance --reason 'emptied by hand' --yes",
+    ),
+)
+def reset(
+    context: typer.Context,
+    name: Name,
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Let a projection begin again at the first event; its rows stay as they are.
+
+    That is right only for rows that were emptied by hand: eskit project rebuild makes them anew
+    without an empty moment.
+    """
+    _move(session_of(context), name, 0, reason=reason, by=by, dry_run=dry_run, yes=yes)
+
+
+def _move(
+    session: Session, name: str, position: int, *, reason: str, by: str, dry_run: bool, yes: bool
+) -> None:
+    checked = session.load_app().projection(name).name
+    with session.open_app(create=False) as running:
+        who = decider(by)
+        change = running.engine.set_checkpoint(
+            checked, position, reason=reason, by=who, dry_run=True
+        )
+        if not dry_run:
+            if not yes:
+                session.output.confirm(f"{_told(change)}. Do it?")
+            change = running.engine.set_checkpoint(checked, position, reason=reason, by=who)
+    lines: list[Line] = [_told(change)]
+    if dry_run:
+        lines.append("A dry run: nothing was changed")
+    session.output.result({**asdict(change), "changed": not dry_run}, lines)
+
+
+def _told(change: CheckpointChange) -> str:
+    effect = "no event is handled again or skipped"
+    if change.again:
+        effect = f"{count(change.again, 'event')} handled again"
+    if change.skipped:
+        effect = f"{count(change.skipped, 'event')} skipped"
+    return f"{change.name} from {change.before:,} to {change.after:,}: {effect}"
 
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:

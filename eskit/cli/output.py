@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
@@ -19,6 +19,7 @@ from eskit.cli.text import Line, escape_json, plain, spans
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from eskit.errors import Diagnostic
 
@@ -85,6 +86,24 @@ class Output:
     def show(self, lines: Iterable[Line], *, cut: bool = False) -> None:
         """Print lines to stdout; with `cut` each ends at the width of a terminal."""
         print_lines(lines, sys.stdout, cut=cut)
+
+    @contextmanager
+    def watching(self) -> Iterator[Callable[[object, Iterable[Line]], None]]:
+        """Show a result again and again: in place on a terminal, else one below the other."""
+        if self.as_json or not sys.stdout.isatty():
+            yield self.record
+            return
+        from rich.console import Group
+        from rich.live import Live
+
+        console = _console(sys.stdout)
+        with Live(console=console, auto_refresh=False) as live:
+
+            def draw(_: object, lines: Iterable[Line]) -> None:
+                texts = [_styled(line, console, cut=True, end="\n") for line in lines]
+                live.update(Group(*texts), refresh=True)
+
+            yield draw
 
     def note(self, *lines: Line) -> None:
         """Print lines to stderr: what is happening, never the result."""
@@ -232,17 +251,21 @@ def print_lines(lines: Iterable[Line], stream: TextIO, *, cut: bool = False) -> 
         stream.writelines(plain(line) + "\n" for line in lines)
         stream.flush()
         return
-    from rich.text import Text
-
     console = _console(stream)
     for line in lines:
-        text = Text(end="")
-        for part, style in spans(line):
-            text.append(part, STYLES.get(style, style) or None)
-        text.rstrip()
-        if cut:
-            text.truncate(console.width, overflow="ellipsis")
-        console.print(text, soft_wrap=True, highlight=False)
+        console.print(_styled(line, console, cut=cut), soft_wrap=True, highlight=False)
+
+
+def _styled(line: Line, console: Console, *, cut: bool, end: str = "") -> Text:
+    from rich.text import Text
+
+    text = Text(end=end)
+    for part, style in spans(line):
+        text.append(part, STYLES.get(style, style) or None)
+    text.rstrip()
+    if cut:
+        text.truncate(console.width, overflow="ellipsis")
+    return text
 
 
 def _console(stream: TextIO) -> Console:

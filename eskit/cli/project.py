@@ -1,33 +1,46 @@
-"""``eskit project``: run, watch and rebuild projections."""
+"""``eskit project``: run, watch, compare, pause and rebuild projections."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.errors import format_error
+from eskit.cli.deciding import By, Reason, decider
+from eskit.cli.errors import FAILED, FOUND, error_object, format_error
 from eskit.cli.output import ProgressReporter
+from eskit.cli.project_text import (
+    difference_object,
+    estimate_object,
+    format_difference,
+    format_estimates,
+    format_failures,
+    format_reports,
+    format_statuses,
+    report_object,
+    status_object,
+)
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
-from eskit.cli.text import Line, columns, count, duration
+from eskit.cli.text import count
 from eskit.errors import ProjectionFailed
 
 if TYPE_CHECKING:
+    from eskit.app import RunningApp
     from eskit.projections.progress import Progress, ReportProgress, RunReport
-    from eskit.projections.readmodel import Failure
     from eskit.projections.status import ProjectionStatus
 
-app = make_app("Run, watch and rebuild projections.")
+app = make_app("Run, watch, compare and rebuild projections.")
 
 Names = Annotated[
     list[str] | None,
     typer.Argument(metavar="[NAME]...", help="Projections; without names all.", show_default=False),
 ]
 """The projections that a command is about."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 
 
 @app.command("list", **examples("eskit project list", "eskit project list --json"))
@@ -39,16 +52,36 @@ def list_projections(context: typer.Context) -> None:
     session.output.result(data, format_statuses(statuses), cut=True)
 
 
-@app.command("status", **examples("eskit project status", "eskit project status account-balance"))
-def status(context: typer.Context, names: Names = None) -> None:
+@app.command(
+    "status",
+    **examples(
+        "eskit project status",
+        "eskit project status account-balance",
+        "eskit project status --watch",
+    ),
+)
+def status(
+    context: typer.Context,
+    names: Names = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Show it again and again until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
+    ] = 1.0,
+) -> None:
     """Show state, position and lag of projections; exit 1 when one has failed.
 
-    Lag counts the events that the projection handles and has not handled yet.
+    Lag counts the events that the projection handles and has not handled yet. With names also
+    shows the traceback of what failed.
     """
     session = session_of(context)
+    if watch:
+        _watch(session, names, every)
+        return
     statuses = load_statuses(session, names)
-    data = [status_object(s) for s in statuses]
-    failed = [s for s in statuses if s.state == "failed"]
+    data = [status_object(s, detailed=bool(names)) for s in statuses]
+    failed = [s for s in statuses if s.state == "failed" or s.error]
     if not failed:
         session.output.result(data, format_statuses(statuses), cut=True)
         return
@@ -59,25 +92,63 @@ def status(context: typer.Context, names: Names = None) -> None:
             "code": ProjectionFailed.code,
             "message": f"{count(len(failed), 'projection')} failed: "
             + ", ".join(s.name for s in failed),
-            "hint": f"eskit project run {failed[0].name}",
+            "hint": f"eskit project status {failed[0].name}",
         },
     )
-    raise typer.Exit(1)
+    raise typer.Exit(FAILED)
 
 
-@app.command("run", **examples("eskit project run --once", "eskit project run account-balance"))
+def _watch(session: Session, names: Sequence[str] | None, every: float) -> None:
+    checked = check_names(session, names)
+    session.output.streaming = True
+    with (
+        session.open_app(create=False) as running,
+        stop_on_signal() as stop,
+        session.output.watching() as show,
+    ):
+        while not stop.is_set():
+            statuses = running.engine.status(checked)
+            show([status_object(s) for s in statuses], format_statuses(statuses))
+            stop.wait(every)
+
+
+@app.command(
+    "run",
+    **examples(
+        "eskit project run --once",
+        "eskit project run account-balance",
+        "eskit project run --dry-run",
+    ),
+)
 def run(
     context: typer.Context,
     names: Names = None,
     once: Annotated[bool, typer.Option("--once", help="End where the log ends now.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Handle what is new for up to 10 s, show how it went, undo it."
+        ),
+    ] = False,
 ) -> None:
-    """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0."""
+    """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
+
+    A projection whose handler raises stops before that event; the others go on.
+    """
     session = session_of(context)
-    with (
-        session.open_app() as running,
-        stop_on_signal() as stop,
-        session.output.progress() as report,
-    ):
+    checked = check_names(session, names)
+    with session.open_app() as running:
+        if dry_run:
+            reports = running.engine.rehearse(checked)
+        else:
+            reports = _run(session, running, checked, once=once)
+    _show_reports(session, reports, undone=dry_run)
+
+
+def _run(
+    session: Session, running: RunningApp, names: Sequence[str] | None, *, once: bool
+) -> list[RunReport]:
+    with stop_on_signal() as stop, session.output.progress() as report:
         if not once:
             session.output.note("Projections run until Ctrl-C")
         forward = reporting(report)
@@ -87,27 +158,110 @@ def run(
             if progress.error is not None and not once:
                 session.output.note(*format_error(progress.error))
 
-        reports = running.engine.run(
-            check_names(session, names), once=once, stop=stop, progress=watch
-        )
-    session.output.result([asdict(r) for r in reports], format_reports(reports))
+        return list(running.engine.run_each(names, once=once, stop=stop, progress=watch))
 
 
-@app.command("rebuild", **examples("eskit project rebuild account-balance"))
+def _show_reports(session: Session, reports: Sequence[RunReport], *, undone: bool = False) -> None:
+    """What was done; exit 1, each reason named, when a projection stopped."""
+    data = [report_object(r) for r in reports]
+    lines = format_reports(reports, undone=undone)
+    errors = [r.error for r in reports if r.error is not None]
+    if not errors:
+        session.output.result(data, lines)
+        return
+    if not session.output.as_json:
+        for error in errors:
+            session.output.note(*format_error(error))
+    first = error_object(errors[0])
+    if len(errors) > 1:
+        names = ", ".join(r.name for r in reports if r.error is not None)
+        first |= {"message": f"{count(len(errors), 'projection')} stopped: {names}"}
+    session.output.failure(data, lines, error=first)
+    raise typer.Exit(FAILED)
+
+
+@app.command(
+    "rebuild",
+    **examples(
+        "eskit project rebuild account-balance", "eskit project rebuild account-balance --dry-run"
+    ),
+)
 def rebuild(
     context: typer.Context,
     names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Projections to rebuild.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the events and estimate the time.")
+    ] = False,
 ) -> None:
     """Build projections again from the whole log, beside the live ones, and swap at the end.
 
-    Readers see the old rows until the new ones are complete. An interrupted rebuild leaves the
-    live model as it was.
+    Readers see the old rows until the new ones are complete. When a handler raises, the live rows
+    stay as they are. A rebuild that was interrupted goes on where it was.
     """
     session = session_of(context)
     checked = check_names(session, names) or []
+    if dry_run:
+        with session.open_app(create=False) as running:
+            estimates = [running.engine.estimate_rebuild(name) for name in checked]
+        session.output.result(
+            [estimate_object(e) for e in estimates], list(format_estimates(estimates))
+        )
+        return
     with session.open_app() as running, session.output.progress() as report:
         reports = [running.engine.rebuild(name, progress=reporting(report)) for name in checked]
-    session.output.result([asdict(r) for r in reports], format_reports(reports))
+    session.output.result([report_object(r) for r in reports], format_reports(reports))
+
+
+@app.command(
+    "diff",
+    **examples(
+        "eskit project diff account-balance", "eskit project diff account-balance --examples 3"
+    ),
+)
+def diff(
+    context: typer.Context,
+    name: Name,
+    shown: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="Rows to show of each table.")
+    ] = 20,
+) -> None:
+    """Compare the live rows with what their events make today; exit 3 when they differ.
+
+    Builds the rows aside and compares them row by row; changes nothing.
+    """
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with session.open_app(create=False) as running, session.output.progress() as report:
+        found = running.engine.diff(checked, examples=shown, progress=reporting(report))
+    session.output.result(difference_object(found), format_difference(found), found=not found.equal)
+    if not found.equal:
+        raise typer.Exit(FOUND)
+
+
+@app.command("pause", **examples("eskit project pause account-balance --reason 'wrong rates'"))
+def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
+    """Keep a projection where it is until it is resumed, also over restarts.
+
+    Whoever runs it now stops it after the batch in hand.
+    """
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with session.open_app(create=False) as running:
+        running.engine.pause(checked, reason=reason, by=decider(by))
+        (now,) = running.engine.status([checked])
+    session.output.result(status_object(now), [[(name, "name"), f"  paused at {now.position:,}"]])
+
+
+@app.command("resume", **examples("eskit project resume account-balance --reason 'rates mended'"))
+def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
+    """Let a paused projection go on; a process that runs projections notices by itself."""
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with session.open_app(create=False) as running:
+        running.engine.resume(checked, reason=reason, by=decider(by))
+        (now,) = running.engine.status([checked])
+    told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
+    session.output.result(status_object(now), [[(name, "name"), told]])
 
 
 def load_statuses(session: Session, names: Sequence[str] | None) -> list[ProjectionStatus]:
@@ -132,99 +286,3 @@ def reporting(report: ProgressReporter) -> ReportProgress:
         report(progress.name, progress.events, progress.total or 0)
 
     return forward
-
-
-def status_object(status: ProjectionStatus) -> dict[str, object]:
-    """A projection's status as --json shows it."""
-    return {
-        "name": status.name,
-        "state": status.state,
-        "position": status.position,
-        "head": status.head,
-        "lag": status.lag,
-        "error": status.error or None,
-    }
-
-
-_STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
-_HEADING = ("", "state", "position", "head", "lag", "behind", "last error")
-
-
-def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
-    """A projection a line, below a heading."""
-    if not statuses:
-        yield "No projections in this app"
-        return
-    rows = [
-        (
-            (status.name, "name"),
-            (status.state, _STATE_STYLES.get(status.state, "")),
-            f"{status.position:,}",
-            f"{status.head:,}",
-            f"{status.lag:,}",
-            duration(status.behind_seconds),
-            (_remark(status), "error" if status.error else ""),
-        )
-        for status in statuses
-    ]
-    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5])
-
-
-def _remark(status: ProjectionStatus) -> str:
-    """The error in short, or how far a rebuild has come."""
-    if status.failures:
-        return status.failures[0].error.partition("\n")[0]
-    if status.error:
-        return status.error.partition("\n")[0]
-    if status.rebuild_position is None:
-        return ""
-    return f"rebuilt up to {status.rebuild_position:,}"
-
-
-def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
-    """For each projection that failed what happened, and the commands to run next."""
-    for status in failed:
-        yield ""
-        if not status.failures:
-            yield [(status.name, "name"), f"  {status.error}"]
-            yield ["  rebuild    ", (f"eskit project rebuild {status.name}", "command")]
-            continue
-        for failure in status.failures:
-            yield from format_failure(failure, detailed=detailed)
-        if not detailed:
-            yield ["  see why    ", (f"eskit project status {status.name}", "command")]
-        again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
-        yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
-
-
-def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
-    """The event that stopped a projection; with `detailed` the error and its traceback."""
-    what = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
-    yield [
-        (failure.projection, "name"),
-        f" {what} before {failure.position:,} {failure.event_type} of {failure.stream}",
-    ]
-    if detailed:
-        yield from (f"  {line}" for line in failure.traceback.splitlines())
-        yield ["  ", (failure.error, "error")]
-
-
-def format_reports(reports: Sequence[RunReport]) -> Iterator[Line]:
-    """What was done to each projection."""
-    yield from columns(
-        [
-            (
-                (report.name, "name"),
-                count(report.events, "event"),
-                f"position {report.position:,}",
-                duration(report.seconds),
-                _rate(report),
-            )
-            for report in reports
-        ],
-        right=[1, 3, 4],
-    )
-
-
-def _rate(report: RunReport) -> str:
-    return f"{report.events / report.seconds:,.0f}/s" if report.events and report.seconds else ""

@@ -23,7 +23,7 @@ from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import subscribe
-from eskit.projections.progress import Progress, ReportProgress, RunReport
+from eskit.projections.progress import Progress, RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels, Standing
 from eskit.projections.rebuild import Rebuild
@@ -99,6 +99,22 @@ class ProjectionEngine:
         them is run by somebody else. A paused projection stays where it is; naming it raises
         ProjectionPaused.
         """
+        reports = self.run_each(names, once=once, limits=limits, stop=stop, progress=progress)
+        for report in reports:
+            if report.error is not None:
+                raise report.error
+        return reports
+
+    def run_each(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        once: bool = True,
+        limits: BatchLimits | None = None,
+        stop: threading.Event | None = None,
+        progress: ReportProgress | None = None,
+    ) -> list[RunReport]:
+        """The same, but a projection that stopped is reported with its `error`, not raised."""
         projections = self._select(names)
         for name in names or ():
             self._refuse_paused(name)
@@ -118,6 +134,27 @@ class ProjectionEngine:
             follower.start()
             self._follow(follower, once=once, stop=stop or threading.Event())
         return _reports(follower)
+
+    def rehearse(
+        self, names: Sequence[str] | None = None, *, seconds: float = 10.0
+    ) -> list[RunReport]:
+        """Handle what is new, for so long, and undo all of it: would it go well?
+
+        Nobody else can write to the read model meanwhile. Raises ProjectionBusy like `run`.
+        """
+        projections = self._select(names)
+        with ExitStack() as stack:
+            for projection in projections:
+                stack.enter_context(self._models.lock(projection.name, "run"))
+            model = self._models.open()
+            stack.callback(model.close)
+            stack.enter_context(model.rehearsing())
+            follower = Follower(self._store, model, projections, upcasters=self._upcasters)
+            follower.start()
+            head = self._store.head_position()
+            while follower.step(head) and follower.seconds < seconds:
+                pass
+            return _reports(follower)
 
     def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
         """Bring projections to the head as it is now, waiting for who runs them already.
@@ -155,6 +192,17 @@ class ProjectionEngine:
             ).run()
         self._announce()
         return report
+
+    def estimate_rebuild(self, name: str, *, seconds: float = 0.5) -> RebuildEstimate:
+        """How long a rebuild will take, by the rate measured for so long; changes nothing."""
+        (projection,) = self._select([name])
+        with self._models.lock(name, "rebuild"):
+            live = self._models.open()
+            try:
+                rebuild = Rebuild(self._store, live, projection, upcasters=self._upcasters)
+                return rebuild.estimate(seconds=seconds)
+            finally:
+                live.close()
 
     def diff(
         self, name: str, *, examples: int = 20, progress: ReportProgress | None = None
@@ -303,16 +351,14 @@ def _to_checkpoint(standing: Standing) -> Checkpoint:
 
 
 def _reports(follower: Follower) -> list[RunReport]:
-    """What was done; raises for the first projection that stopped."""
-    for member in follower.members:
-        if member.stopped is not None:
-            raise member.stopped
+    """What was done to each projection."""
     return [
         RunReport(
             name=member.name,
             events=member.events,
             position=member.mark.position,
             seconds=follower.seconds,
+            error=member.stopped,
         )
         for member in follower.members
     ]

@@ -40,12 +40,31 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run or rebuild of one projection did."""
+    """What a run or rebuild of one projection did, and why it stopped if it did."""
 
     name: str
     events: int
     position: int
     seconds: float
+    error: EskitError | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RebuildEstimate:
+    """How many events a rebuild would handle, and how long that takes at a measured rate.
+
+    `rate` is in events a second, over the first `measured` events; 0 where there are none.
+    """
+
+    name: str
+    events: int
+    rate: float
+    measured: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the whole rebuild takes if all events are like those measured."""
+        return self.events / self.rate if self.rate else 0.0
 
 
 ReportProgress: TypeAlias = Callable[[Progress], None]

@@ -14,7 +14,7 @@ from eskit.projections.projection import Projection
 
 Phase: TypeAlias = Literal["run", "rebuild"]
 """In what a projection failed."""
-Purpose: TypeAlias = Literal["rebuild", "diff"]
+Purpose: TypeAlias = Literal["rebuild", "diff", "estimate"]
 """What rows are built aside for."""
 
 
@@ -164,6 +164,10 @@ class LiveReadModel(ReadModel, Protocol):
         Goes on with an unfinished one where the same code (`fingerprint`) began it on the same
         store. What other projections keep can be read through it.
         """
+        ...
+
+    def rehearsing(self) -> AbstractContextManager[None]:
+        """Undo what the block does; nobody else writes meanwhile, readers see nothing of it."""
         ...
 
     def exchanging(self, projection: Projection) -> AbstractContextManager[Standing]:

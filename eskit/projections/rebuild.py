@@ -21,7 +21,7 @@ from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
-from eskit.projections.progress import ReportProgress, RunReport
+from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
 from eskit.store.eventstore import EventStore
@@ -76,20 +76,51 @@ class Rebuild:
             seconds=time.monotonic() - started,
         )
 
-    def _build(self, aside: ReadModel) -> int:
-        """Follow the log into the rows aside; how many events that took this time."""
-        head = self._store.head_position()
+    def estimate(self, *, seconds: float) -> RebuildEstimate:
+        """Handle events aside for so long, to know the rate; what that made is thrown away.
+
+        Raises ProjectionFailed if a handler does so soon.
+        """
+        name = self._projection.name
+        aside = self._live.open_aside(
+            self._projection, "estimate", fingerprint=new_id(), store_id=self._store.store_id
+        )
+        try:
+            head = self._store.head_position()
+            follower = self._follow(aside, BatchLimits(events=1_000, seconds=seconds))
+            (member,) = follower.members
+            while follower.step(head) and follower.seconds < seconds:
+                pass
+            if member.stopped is not None:
+                raise member.stopped
+        finally:
+            aside.close()
+            self._live.discard_aside(name, "estimate")
+        return RebuildEstimate(
+            name=name,
+            events=self._count(0, head),
+            rate=member.events / follower.seconds,
+            measured=member.events,
+        )
+
+    def _follow(self, aside: ReadModel, limits: BatchLimits) -> Follower:
         follower = Follower(
             self._store,
             aside,
             [self._projection],
             upcasters=self._upcasters,
             phase="rebuild",
-            limits=self._limits,
+            limits=limits,
             progress=self._progress,
         )
-        (member,) = follower.members
         follower.start()
+        return follower
+
+    def _build(self, aside: ReadModel) -> int:
+        """Follow the log into the rows aside; how many events that took this time."""
+        head = self._store.head_position()
+        follower = self._follow(aside, self._limits)
+        (member,) = follower.members
         follower.total = self._count(member.mark.position, head)
         for _ in range(_ROUNDS):
             while follower.step(head):

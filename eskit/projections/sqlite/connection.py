@@ -153,12 +153,17 @@ class Transactions:
         self._log = Path(f"{path}-wal")
         self._lock = lock
         self._guarded = False
+        self._rehearsing = False
         self._long = _LONG_LOG
         connection.set_authorizer(self._authorize)
 
     @contextmanager
     def write(self) -> Iterator[None]:
         """Begin, run the block, commit; roll back and raise when the block does."""
+        if self._rehearsing:
+            with self._savepoint():
+                yield
+            return
         with self._lock.held():
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE /* eskit */")
@@ -174,19 +179,57 @@ class Transactions:
                 raise
             self._checkpoint_long_log()
 
+    @contextmanager
+    def rehearse(self) -> Iterator[None]:
+        """Undo all that the block does: write transactions in it are only savepoints."""
+        with self._lock.held():
+            with translated(self._path):
+                self._connection.execute("BEGIN IMMEDIATE /* eskit */")
+            self._rehearsing = True
+            try:
+                yield
+            finally:
+                self._rehearsing = False
+                self.roll_back()
+
+    @contextmanager
+    def _savepoint(self) -> Iterator[None]:
+        with translated(self._path):
+            self._connection.execute("SAVEPOINT eskit_rehearsal")
+        try:
+            self._guarded = True
+            try:
+                yield
+            finally:
+                self._guarded = False
+            self._release()
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO eskit_rehearsal")
+                self._connection.execute("RELEASE eskit_rehearsal")
+            raise
+
     def roll_back(self) -> None:
         """Undo the open transaction, if there still is one."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK /* eskit */")
 
     def _commit(self) -> None:
+        self._check_still_open()
+        with translated(self._path):
+            self._connection.execute("COMMIT /* eskit */")
+
+    def _release(self) -> None:
+        self._check_still_open()
+        with translated(self._path):
+            self._connection.execute("RELEASE eskit_rehearsal")
+
+    def _check_still_open(self) -> None:
         if not self._connection.in_transaction:
             raise ReadModelUnavailable(
                 f"A statement has undone the transaction on {self._path}; nothing was kept",
                 hint="Do not catch errors of ON CONFLICT ROLLBACK or RAISE(ROLLBACK) in handlers.",
             )
-        with translated(self._path):
-            self._connection.execute("COMMIT /* eskit */")
 
     def _checkpoint_long_log(self) -> None:
         try:

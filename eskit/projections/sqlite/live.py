@@ -6,7 +6,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -164,6 +164,10 @@ class SqliteLiveReadModel(SqliteReadModel):
         return SqliteAsideReadModel(
             path, live=self.path, fingerprint=fingerprint, store_id=store_id
         )
+
+    def rehearsing(self) -> AbstractContextManager[None]:
+        """One transaction around everything, rolled back at the end."""
+        return self._transactions.rehearse()
 
     @contextmanager
     def exchanging(self, projection: Projection) -> Iterator[Standing]:

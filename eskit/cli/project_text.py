@@ -1,0 +1,240 @@
+"""What commands about projections show: states, failures, differences and work done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from eskit.cli.text import Line, columns, count, duration, timestamp
+
+if TYPE_CHECKING:
+    from eskit.projections.differences import ProjectionDifference, Row, TableDifference
+    from eskit.projections.progress import RebuildEstimate, RunReport
+    from eskit.projections.readmodel import Failure
+    from eskit.projections.status import ProjectionStatus
+
+
+def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[str, object]:
+    """A projection's status as --json shows it; `detailed` with tracebacks."""
+    return {
+        "name": status.name,
+        "state": status.state,
+        "position": status.position,
+        "head": status.head,
+        "lag": status.lag,
+        "error": status.error or None,
+        "behind_seconds": status.behind_seconds,
+        "version": status.version,
+        "updated_at": timestamp(status.updated_at) if status.updated_at else None,
+        "holder": status.holder,
+        "pause": status.pause or None,
+        "rebuild_position": status.rebuild_position,
+        "failures": [_failure_object(f, detailed=detailed) for f in status.failures],
+    }
+
+
+def _failure_object(failure: Failure, *, detailed: bool) -> dict[str, object]:
+    found: dict[str, object] = {
+        "phase": failure.phase,
+        "position": failure.position,
+        "event_id": failure.event_id,
+        "event_type": failure.event_type,
+        "stream": failure.stream,
+        "error": failure.error,
+        "failed_at": timestamp(failure.failed_at),
+    }
+    return {**found, "traceback": failure.traceback} if detailed else found
+
+
+def report_object(report: RunReport) -> dict[str, object]:
+    """What was done to a projection as --json shows it."""
+    return {
+        "name": report.name,
+        "events": report.events,
+        "position": report.position,
+        "seconds": report.seconds,
+        "error": report.error.message if report.error else None,
+    }
+
+
+def estimate_object(estimate: RebuildEstimate) -> dict[str, object]:
+    """What a rebuild would take as --json shows it."""
+    return {
+        "name": estimate.name,
+        "events": estimate.events,
+        "seconds": estimate.seconds,
+        "rate": estimate.rate,
+        "measured": estimate.measured,
+    }
+
+
+def difference_object(difference: ProjectionDifference) -> dict[str, object]:
+    """What a comparison found as --json shows it."""
+    return {
+        "name": difference.name,
+        "position": difference.position,
+        "events": difference.events,
+        "equal": difference.equal,
+        "tables": [
+            {
+                "table": table.table,
+                "live_rows": table.live_rows,
+                "rebuilt_rows": table.rebuilt_rows,
+                "differing": table.differing,
+                "problem": table.problem or None,
+                "examples": [
+                    {"live": _values(example.live), "rebuilt": _values(example.rebuilt)}
+                    for example in table.examples
+                ],
+            }
+            for table in difference.tables
+        ],
+    }
+
+
+def _values(row: Row | None) -> dict[str, object] | None:
+    """A row for JSON; bytes as hexadecimal text."""
+    if row is None:
+        return None
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+_STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
+_HEADING = ("", "state", "position", "head", "lag", "behind", "last error")
+
+
+def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
+    """A projection a line, below a heading."""
+    if not statuses:
+        yield "No projections in this app"
+        return
+    rows = [
+        (
+            (status.name, "name"),
+            (status.state, _STATE_STYLES.get(status.state, "")),
+            f"{status.position:,}",
+            f"{status.head:,}",
+            f"{status.lag:,}",
+            duration(status.behind_seconds),
+            (_remark(status), "error" if status.error else ""),
+        )
+        for status in statuses
+    ]
+    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5])
+
+
+def _remark(status: ProjectionStatus) -> str:
+    """The error in short, or how far a rebuild has come."""
+    if status.failures:
+        return status.failures[0].error.partition("\n")[0]
+    if status.error:
+        return status.error.partition("\n")[0]
+    if status.rebuild_position is None:
+        return ""
+    return f"rebuilt up to {status.rebuild_position:,}"
+
+
+def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
+    """For each projection that failed what happened, and the commands to run next."""
+    for status in failed:
+        yield ""
+        if not status.failures:
+            yield [(status.name, "name"), f"  {status.error}"]
+            yield ["  rebuild    ", (f"eskit project rebuild {status.name}", "command")]
+            continue
+        for failure in status.failures:
+            yield from format_failure(failure, detailed=detailed)
+        if not detailed:
+            yield ["  see why    ", (f"eskit project status {status.name}", "command")]
+        again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
+        yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
+
+
+def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
+    """The event that stopped a projection; with `detailed` the error and its traceback."""
+    what = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
+    yield [
+        (failure.projection, "name"),
+        f" {what} before {failure.position:,} {failure.event_type} of {failure.stream}",
+    ]
+    if detailed:
+        yield from (f"  {line}" for line in failure.traceback.splitlines())
+        yield ["  ", (failure.error, "error")]
+
+
+def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:
+    """What was done to each projection."""
+    yield from columns(
+        [
+            (
+                (report.name, "name"),
+                count(report.events, "event"),
+                f"position {report.position:,}",
+                duration(report.seconds),
+                _rate(report),
+                ("stopped", "error") if report.error else "",
+            )
+            for report in reports
+        ],
+        right=[1, 3, 4],
+    )
+    if undone:
+        yield "A dry run: nothing of it was kept"
+
+
+def _rate(report: RunReport) -> str:
+    return f"{report.events / report.seconds:,.0f}/s" if report.events and report.seconds else ""
+
+
+def format_estimates(estimates: Sequence[RebuildEstimate]) -> Iterator[Line]:
+    """How much each rebuild has to do."""
+    for estimate in estimates:
+        told = f"  would handle {count(estimate.events, 'event')}"
+        if estimate.events:
+            told += (
+                f" in about {duration(estimate.seconds)}: {estimate.rate:,.0f}/s over the first "
+                f"{estimate.measured:,}"
+            )
+        yield [(estimate.name, "name"), told]
+
+
+def format_difference(difference: ProjectionDifference) -> Iterator[Line]:
+    """The answer first, then table by table the rows that differ."""
+    verdict = ("equal", "ok") if difference.equal else ("different", "error")
+    yield [
+        (difference.name, "name"),
+        "  ",
+        verdict,
+        f"  at {difference.position:,}, {count(difference.events, 'event')} handled again",
+    ]
+    for table in difference.tables:
+        yield from _format_table(table)
+    if not difference.equal:
+        yield ["Make the rows anew: ", (f"eskit project rebuild {difference.name}", "command")]
+
+
+def _format_table(table: TableDifference) -> Iterator[Line]:
+    if table.problem:
+        yield ["  ", (table.table, "key"), f"  {table.problem}"]
+        return
+    yield [
+        "  ",
+        (table.table, "key"),
+        f"  {count(table.live_rows, 'row')}",
+        f", {count(table.differing, 'difference')}" if table.differing else "",
+    ]
+    for example in table.examples:
+        if example.live is not None:
+            yield ["    is         ", (_row_text(example.live), "old")]
+        if example.rebuilt is not None:
+            yield ["    should be  ", (_row_text(example.rebuilt), "new")]
+        if example.live is None:
+            yield "               and is missing"
+        if example.rebuilt is None:
+            yield "               and should not be there"
+    if table.differing > len(table.examples):
+        yield f"    and {table.differing - len(table.examples):,} more"
+
+
+def _row_text(row: Row) -> str:
+    return "  ".join(f"{name}={value!r}" for name, value in row.items())
