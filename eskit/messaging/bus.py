@@ -163,7 +163,7 @@ class Subscriber:
 
     async def _run(self) -> None:
         """Take the subscription, follow it until asked to stop, give it back."""
-        if not await self._take():
+        if not await self._take_patiently():
             return
         with ThreadPoolExecutor(
             self._subscription.max_concurrent, thread_name_prefix=f"eskit-{self.name}"
@@ -185,6 +185,16 @@ class Subscriber:
             if not task.cancelled() and (error := task.exception()) is not None:
                 raise error
         await self._save(owner="")
+
+    async def _take_patiently(self) -> bool:
+        """Become the owner, waiting for a broker that is away; False if asked to stop before."""
+        while not self._stopping.is_set():
+            try:
+                return await self._take()
+            except (BrokerUnavailable, RequestTimeout) as error:
+                _log.warning("Subscription %s waits for NATS: %s", self.name, error)
+                await _pause(self._stopping, BEAT)
+        return False
 
     async def _take(self) -> bool:
         """Become the owner once nobody else is; False if asked to stop before."""
@@ -314,17 +324,21 @@ class Subscriber:
             if self._undecided:
                 await self._find_revision()
             self._undecided = True
-            self._revision = await self._subscriptions.save(
-                self.name, self._progress(owner), revision=self._revision
-            )
-            self._undecided = False
+            try:
+                self._revision = await self._subscriptions.save(
+                    self.name, self._progress(owner), revision=self._revision
+                )
+                self._undecided = False
+            except SubscriptionTaken:
+                # Or an earlier save of our own, sent before a reconnect, has only now arrived.
+                await self._find_revision()
         except (BrokerUnavailable, RequestTimeout) as error:
             _log.warning("Subscription %s could not save: %s", self.name, error)
 
     async def _find_revision(self) -> None:
-        """After a save without an answer: it may have been carried out, or somebody else's."""
+        """After a save without an answer: it was lost, carried out, or overtaken by another's."""
         progress, revision = await self._subscriptions.load(self.name)
-        if progress.owner != self._owner:
+        if revision != self._revision and progress.owner != self._owner:
             raise taken(self.name)
         self._revision, self._undecided = revision, False
 

@@ -76,11 +76,19 @@ def launcher() -> Iterator[Callable[..., subprocess.Popen[str]]]:
     yield launch
     for process in started:
         if process.poll() is None:
-            process.kill()
+            kill(process)
         process.wait(10)
         for stream in (process.stdout, process.stderr):
             if stream is not None:
                 stream.close()
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill it, and what it started if it leads a session of its own."""
+    if os.getpgid(process.pid) == process.pid:
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
 
 
 def read_until(
@@ -88,7 +96,7 @@ def read_until(
 ) -> list[str]:
     """The lines the process prints up to one with `text`; kills it when that does not come."""
     lines: list[str] = []
-    watchdog = threading.Timer(within, process.kill)
+    watchdog = threading.Timer(within, kill, [process])
     watchdog.start()
     try:
         for line in getattr(process, stream):
@@ -106,7 +114,7 @@ def interrupt(process: subprocess.Popen[str]) -> Ran:
     try:
         out, err = process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
-        process.kill()
+        kill(process)
         raise
     return Ran(process.returncode, out, err)
 

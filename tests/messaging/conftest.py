@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,20 @@ from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 
+StartServer = Callable[..., EmbeddedNats]
+
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedNats]:
     with EmbeddedNats() as server:
         yield server
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """Starts servers as EmbeddedNats takes its arguments; none is left, however a test ends."""
+    with ExitStack() as stack:
+        yield lambda *args, **options: stack.enter_context(EmbeddedNats(*args, **options))
 
 
 @pytest.fixture

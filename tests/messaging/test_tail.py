@@ -24,7 +24,7 @@ from eskit.messaging.tail import TailRequest, tail_store
 from eskit.messaging.tail_nats import tail_nats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
-from tests.messaging.conftest import append
+from tests.messaging.conftest import StartServer, append
 
 
 class Source:
@@ -183,9 +183,9 @@ async def test_an_unknown_event_type_is_given_undecoded(
 
 
 async def test_a_restarted_server_leaves_neither_gap_nor_duplicate(
-    file_store: EventStore, tmp_path: Path
+    file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
-    server = EmbeddedNats(tmp_path / "nats").start()
+    server = start_server(tmp_path / "nats")
     port = urlsplit(server.url).port or 0
     seen: list[int] = []
 
@@ -198,19 +198,17 @@ async def test_a_restarted_server_leaves_neither_gap_nor_duplicate(
             os.kill(server.pid, number)
             await asyncio.to_thread(server.stop)
             append(source.store, 50)
-            server = EmbeddedNats(tmp_path / "nats", port=port)
-            await asyncio.to_thread(server.start)
+            server = await asyncio.to_thread(start_server, tmp_path / "nats", port=port)
             append(source.store, 50)
-        await asyncio.wait_for(follower, 30)
+        await asyncio.wait_for(follower, 60)
 
-    server.stop()
     assert seen == list(range(1, 301))
 
 
 async def test_a_wiped_server_is_followed_on_from_the_position(
-    file_store: EventStore, tmp_path: Path
+    file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
-    server = EmbeddedNats().start()
+    server = start_server()
     port = urlsplit(server.url).port or 0
     seen: list[int] = []
 
@@ -222,12 +220,10 @@ async def test_a_wiped_server_is_followed_on_from_the_position(
         while len(seen) < 100:  # noqa: ASYNC110 - the list is filled by the task
             await asyncio.sleep(0.02)
         await asyncio.to_thread(server.stop)
-        server = EmbeddedNats(port=port)
-        await asyncio.to_thread(server.start)
+        server = await asyncio.to_thread(start_server, port=port)
         append(file_store, 50)
-        await asyncio.wait_for(follower, 30)
+        await asyncio.wait_for(follower, 60)
 
-    server.stop()
     assert seen == list(range(1, 151))
 
 
