@@ -127,9 +127,9 @@ class JetStreamOutlet:
         state = await self._open_stream()
         message = await last_message(self._connection, state.name) if state.messages else None
         last = _last_event(state.name, message) if message is not None else None
-        return OutletState(
-            name=state.name, created=state.created, sequence=state.last_sequence, last=last
-        )
+        # Another relay may have published between the two looks: the message is the later one.
+        sequence = max(state.last_sequence, message.sequence if message is not None else 0)
+        return OutletState(name=state.name, created=state.created, sequence=sequence, last=last)
 
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Publish all without waiting for each, then wait for the acknowledgement of all."""

@@ -22,12 +22,13 @@ from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerMismatch, BrokerUnavailable
+from eskit.messaging.jetstream import last_message
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import CHECKPOINT, Relay
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-from tests.messaging.conftest import append
+from tests.messaging.conftest import StartServer, append
 
 CHILD = """
 import asyncio, sys
@@ -280,9 +281,9 @@ async def test_republish_replaces_what_the_stream_holds(
 
 
 async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
-    file_store: EventStore, tmp_path: Path
+    file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
-    server = EmbeddedNats(tmp_path / "nats").start()
+    server = start_server(tmp_path / "nats")
     port = urlsplit(server.url).port or 0
     states: list[str] = []
 
@@ -293,12 +294,10 @@ async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
             os.kill(server.pid, number)
             await asyncio.to_thread(append, file_store, 300)
             await asyncio.to_thread(server.stop)
-            server = EmbeddedNats(tmp_path / "nats", port=port)
-            await asyncio.to_thread(server.start)
+            server = await asyncio.to_thread(start_server, tmp_path / "nats", port=port)
             await asyncio.to_thread(append, file_store, 300)
         messages = await until_published(server.url, file_store)
 
-    server.stop()
     assert positions(messages) == log_of(file_store)
     assert "away" in states
 
@@ -327,6 +326,31 @@ async def test_two_relays_at_once_publish_every_event_once(
 
     async with running_relay(file_store, server.url), running_relay(file_store, server.url):
         await asyncio.to_thread(append, file_store, 1000)
+        messages = await until_published(server.url, file_store)
+
+    assert positions(messages) == log_of(file_store)
+
+
+async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
+    file_store: EventStore, server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(file_store, 10)
+    await relay_once(file_store, server.url)
+    looks = []
+
+    async def look_late(*arguments: Any) -> Any:
+        looks.append(arguments)
+        if len(looks) == 1:  # between one relay's two looks another publishes, and more comes
+            append(file_store, 5)
+            await relay_once(file_store, server.url)
+            append(file_store, 20)
+        return await last_message(*arguments)
+
+    monkeypatch.setattr("eskit.messaging.nats.last_message", look_late)
+
+    async with running_relay(file_store, server.url), asyncio.timeout(20):
+        while file_store.head_position() < 35:
+            await asyncio.sleep(0.01)
         messages = await until_published(server.url, file_store)
 
     assert positions(messages) == log_of(file_store)
