@@ -102,6 +102,29 @@ def test_an_error_is_only_its_callers(store, gate, pool):
     assert store.stream_version("Account-7") == 0
 
 
+def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, gate, pool):
+    def fail_halfway(connection, *, again):
+        connection.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
+        raise LookupError("in the middle")
+
+    held = hold(store, gate, pool)
+    before = [pool.submit(append, store, f"Account-{n}", expected=NO_STREAM) for n in range(3)]
+    waiting(store, 3)
+    halfway = pool.submit(store._writer.run, fail_halfway)
+    waiting(store, 4)
+    after = [pool.submit(append, store, f"Order-{n}", expected=NO_STREAM) for n in range(3)]
+    waiting(store, 7)
+
+    gate.opened.set()
+
+    assert held.result(20).version == 1
+    assert [future.result(20).version for future in before + after] == [1] * 6
+    with pytest.raises(LookupError):
+        halfway.result(20)
+    assert store.list_checkpoints() == []
+    assert store.count_events() == 7
+
+
 def limited(connection):
     """A disk with room for two megabytes, as SQLite sees it."""
     connection.execute("PRAGMA max_page_count = 500")
