@@ -128,8 +128,9 @@ def launch(
     config.setdefault("log_file", str(folder / "nats.log"))
     config["jetstream"] = dict(config.get("jetstream", {}), store_dir=str(store_dir))
     path = folder / "nats.conf"
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "w") as file:
-        json.dump(config, file)
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600), "wb") as file:
+        # The server reads UTF-8, but not JSON's \uXXXX.
+        file.write(os.fsencode(json.dumps(config, ensure_ascii=False)))
     try:
         with (folder / "stderr").open("wb") as stderr:
             return subprocess.Popen(

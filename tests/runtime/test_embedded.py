@@ -117,6 +117,16 @@ def test_two_servers_never_share_a_store_folder(tmp_path: Path) -> None:
     second.start().stop()
 
 
+def test_a_store_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / """the café's "naïve" \\ 銀行"""
+
+    with EmbeddedNats(folder) as server:
+        reached = is_reachable(server.url)
+
+    assert reached
+    assert (folder / "jetstream").is_dir()
+
+
 def test_credentials_are_in_the_url_and_nowhere_that_is_shown() -> None:
     word = "top/word"
 
