@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 from pathlib import Path
 
 import eskit
@@ -54,13 +55,14 @@ def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
 
 
 def _next_steps(target: Path, template: str) -> tuple[str, ...]:
+    enter = f"cd {shlex.quote(str(target))}"
     if template == "blank":
         return (
-            f"cd {target.name}",
+            enter,
             "eskit new aggregate proto/…  # once you have written or copied a proto file",
             "eskit gen",
         )
-    return (f"cd {target.name}", "eskit gen", "pytest")
+    return (enter, "eskit gen", "pytest")
 
 
 def _check_template(template: str) -> None:

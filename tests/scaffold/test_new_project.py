@@ -12,6 +12,15 @@ from eskit.project import find_project
 from eskit.scaffold.project import new_project, project_templates
 
 
+def test_the_next_step_enters_the_folder_wherever_it_is(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "my projects"
+    elsewhere.mkdir()
+
+    plan = new_project("shop", target=elsewhere / "shop")
+
+    assert plan.next_steps[0] == f"cd '{elsewhere}/shop'"
+
+
 def test_the_templates_are_those_there_are() -> None:
     assert project_templates() == ["bank", "blank"]
 
