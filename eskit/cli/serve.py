@@ -16,7 +16,7 @@ from eskit.cli.nats import nats_folder
 from eskit.cli.output import LogToStderr
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.text import Span
-from eskit.errors import EskitError
+from eskit.errors import EskitError, ProjectionBusy
 
 if TYPE_CHECKING:
     from eskit.app import RunningApp
@@ -115,6 +115,10 @@ class Host:
         """Run the projections; one that stops is told of at once, and leaves the rest running."""
         try:
             self._running.engine.run(once=False, stop=stop, progress=self._watch_projection)
+        except ProjectionBusy as error:
+            raise ProjectionBusy(
+                error.message, hint="Stop it first, or leave it that: eskit serve --no-projections"
+            ) from error
         except EskitError as error:
             self.failures.append(error)
             stop.wait()

@@ -147,6 +147,21 @@ def test_serve_says_what_runs_and_ends_with_exit_0(launch, bank):
     assert (ended.code, ended.err) == (0, "")
 
 
+def test_a_second_serve_says_at_once_who_runs_the_projections(launch, bank):
+    first = launch("serve", cwd=bank)
+    read_until(first, "up; stop with Ctrl-C")
+
+    second = eskit("serve", cwd=bank)
+    helper = launch("serve", "--no-projections", "--no-relay", cwd=bank)
+    read_until(helper, "up; stop with Ctrl-C")
+
+    assert second.code == 1
+    assert f"Process {first.pid} is running projection" in second.err
+    assert "eskit serve --no-projections" in second.err
+    assert interrupt(helper).code == 0
+    assert interrupt(first).code == 0
+
+
 @pytest.mark.parametrize("command", [["serve"], ["project", "run"]])
 def test_a_projection_that_stops_is_told_of_at_once_and_the_rest_runs_on(launch, bank, command):
     break_deposits(bank)
