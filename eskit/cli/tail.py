@@ -100,8 +100,11 @@ def tail(
     try:
         asyncio.run(_show_all(session, request, source, seen))
     except KeyboardInterrupt:
-        if not session.output.as_json:
-            session.output.note(format_end(seen))
+        interrupted = True
+    else:
+        interrupted = False
+    if (interrupted or not seen.events) and not session.output.as_json:
+        session.output.note(format_end(seen))
 
 
 def parse_start(text: str) -> Literal["first", "new"] | int:

@@ -156,6 +156,16 @@ def test_an_event_nobody_can_decode_is_shown_as_bytes(cli, store_url):
     assert "3 bytes, not decoded" in tail.out
 
 
+def test_a_tail_that_finds_nothing_says_so(cli, store_url):
+    ran = cli(
+        "tail", "--no-follow", "--source", "store", "--stream", "Thnig-a1", "--store", store_url
+    )
+    as_json = cli("tail", "--no-follow", "--type", "Nope", "--store", store_url, "--json")
+
+    assert (ran.code, ran.out, ran.err) == (0, "", "no events\n")
+    assert (as_json.code, as_json.out, as_json.err) == (0, "", "")
+
+
 EVIL = "\x1b[31mred\x1b[0m [bold]b[/bold] [link=x]y[/] \x9b2J\u202e\r\nnext"
 
 
