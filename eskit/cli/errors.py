@@ -26,6 +26,8 @@ FAILED = 1
 USAGE = 2
 FOUND = 3
 INTERRUPTED = 130
+_SHOWN = 10
+"""So many findings fit a screen; --json has them all."""
 
 # typer brings its own copy of click or depends on it, by version; both derive this way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
@@ -42,13 +44,12 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
         output.note([("interrupted", "error")])
         return INTERRUPTED
     if debug:
-        output.note(
-            *(line for part in traceback.format_exception(error) for line in part.split("\n"))
-        )
+        output.note(*"".join(traceback.format_exception(error)).splitlines())
     if output.as_json:
         _show_json(error, output)
     else:
         output.note(*format_error(error, debug=debug))
+    _drop_unwritten()
     return exit_code(error)
 
 
@@ -76,7 +77,10 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
         yield from _format_rejection(error)
         return
     if isinstance(error, SchemaInvalid) and error.diagnostics:
-        yield from format_diagnostics(error.diagnostics)
+        shown = error.diagnostics[:_SHOWN]
+        yield from format_diagnostics(shown)
+        if more := len(error.diagnostics) - len(shown):
+            yield f"and {more:,} more, which often follow from the first"
         yield f"{count(len(error.diagnostics), 'problem')}, nothing written"
         return
     _, message, hint = _describe(error)
@@ -87,7 +91,8 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
 
 def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
     """Each finding with the line of the file it is about, and what to do."""
-    for diagnostic in diagnostics:
+    following = [*(after.hint for after in diagnostics[1:]), ""]
+    for diagnostic, next_hint in zip(diagnostics, following, strict=True):
         place = ":".join(
             str(part)
             for part in (_seen_from_here(diagnostic.file), diagnostic.line, diagnostic.column)
@@ -95,7 +100,8 @@ def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
         )
         yield [(place, "name"), "  " if place else "", diagnostic.message]
         yield from _format_source(diagnostic)
-        yield from (f"   {line}" for line in diagnostic.hint.splitlines())
+        if diagnostic.hint != next_hint:  # what to do about several is said once, below them
+            yield from (f"   {line}" for line in diagnostic.hint.splitlines())
 
 
 def _seen_from_here(file: str) -> str:
@@ -163,7 +169,8 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
 
 def _usage_message(error: BaseException) -> str:
     format_message = getattr(error, "format_message", None)
-    return str(format_message()) if format_message else str(error)
+    text = str(format_message()) if format_message else str(error)
+    return text.replace(": Value error, ", ": ", 1)  # the library's word, not the user's
 
 
 def _usage_hint(error: BaseException) -> str:
@@ -186,11 +193,16 @@ def _show_json(error: BaseException, output: Output) -> None:
 
 def _leave_closed_pipe() -> int:
     """The reader has gone: nothing is wrong, and the last flush must not say so either."""
+    _drop_unwritten()
+    return 0
+
+
+def _drop_unwritten() -> None:
+    """What cannot be written to a closed pipe or a full disk is not tried again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:
             os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-    return 0

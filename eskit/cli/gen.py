@@ -61,6 +61,7 @@ def gen(
 
 def relative(result: GenResult, root: Path) -> GenResult:
     """The result with paths relative to the project's folder."""
+
     def shown(paths: Iterable[Path]) -> tuple[Path, ...]:
         return tuple(Path(os.path.relpath(path, root)) for path in paths)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from eskit.store.eventstore import EventStore
 
 EMBEDDED = "embedded"
+_READINGS = {"gen": "gen_path"}
+"""What a project calls the settings that it does not call by their name."""
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,13 @@ class Session:
     nats_option: str = ""
     debug: bool = False
     output: Output
+
+    def __post_init__(self) -> None:
+        """A folder that is not there is said to be so; its parents' project is not meant."""
+        if not self.directory.is_dir():
+            raise ProjectNotFound(
+                f"There is no folder {self.directory}", hint="-C DIR names the project's folder."
+            )
 
     @cached_property
     def project(self) -> Project:
@@ -133,8 +142,9 @@ class Session:
         self.output.note(f"project  {project.root}")
         self.output.note(
             *(
-                f"  {setting.name} = {setting.text}  ({setting.origin})"
-                for setting in project.settings.values()
+                f"  {name} = {setting.text or getattr(project, reading)}  ({setting.origin})"
+                for name, setting in project.settings.items()
+                for reading in [_READINGS.get(name, name)]
             )
         )
 

@@ -6,10 +6,13 @@ import json
 import os
 import sqlite3
 import stat
+from pathlib import Path
 
 import pytest
 
-from tests.cli.running import OPEN, eskit
+from tests.cli.running import OPEN, eskit, start
+
+FULL = Path("/dev/full")
 
 
 def files(folder):
@@ -31,6 +34,14 @@ def test_a_folder_that_does_not_exist(cli, tmp_path):
 
     assert ran.code == 1
     assert "nowhere" in ran.err
+
+
+def test_a_folder_that_does_not_exist_is_not_its_parents_project(bank):
+    for typed in ("nowhere", "pyproject.toml"):
+        ran = eskit("-C", typed, "stream", "list", cwd=bank)
+
+        assert (ran.code, ran.out) == (1, "")
+        assert f"There is no folder {typed}" in ran.err
 
 
 def test_an_unknown_template_names_those_there_are(cli, tmp_path):
@@ -94,6 +105,20 @@ def test_generated_code_that_is_behind_is_found(bank):
     assert fresh.json["data"]["edited"] == []
     assert eskit("gen", cwd=bank).code == 0
     assert eskit("gen", "--check", cwd=bank).code == 0
+
+
+def test_a_proto_in_ruins_fills_one_screen_and_json_has_all_of_it(bank):
+    proto = bank / "proto" / "account" / "v1" / "account.proto"
+    proto.write_text(proto.read_text().replace("service AccountCommandService {", "service X {{"))
+
+    ran = eskit("gen", cwd=bank)
+    as_json = eskit("gen", "--json", cwd=bank)
+
+    found = len(as_json.json["diagnostics"])
+    assert found > 10
+    assert ran.err.count("account.proto:") == 10
+    assert f"and {found - 10} more" in ran.err
+    assert ran.err.count("run eskit gen again") == 1
 
 
 def test_edited_generated_code_is_not_overwritten(bank):
@@ -219,6 +244,24 @@ def test_wrong_usage_is_exit_2_and_an_envelope_with_json(cli):
     assert "--help" in ran.json["error"]["hint"]
 
 
+def test_a_choice_that_is_none_names_those_there_are(cli):
+    ran = cli("call", "x.v1.X/Y", "--via", "pigeon")
+
+    assert ran.code == 2
+    assert "--via" in ran.err
+    assert "'process', 'nats'" in ran.err
+    assert "Value error" not in ran.err
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="needs /dev/full")
+def test_a_full_disk_is_exit_1(bank):
+    with FULL.open("w") as full:
+        ran = start("stream", "list", cwd=bank, terminal=full.fileno())
+        code = ran.wait(30)
+
+    assert code == 1
+
+
 def test_an_unknown_command_suggests_the_nearest(cli):
     assert "Did you mean 'stream'?" in cli("straem").err
     assert "Did you mean 'list'?" in cli("stream", "lst").err
@@ -237,7 +280,9 @@ def test_debug_shows_settings_and_the_traceback(bank):
     assert ran.code == 1
     assert "nats = embedded  (pyproject.toml)" in ran.err
     assert "nats_prefix = events  (default)" in ran.err
+    assert f"read_models = sqlite:///{bank}/bank_read.db  (default)" in ran.err
     assert "Traceback" in ran.err
+    assert "\n\n  File" not in ran.err
 
 
 def test_a_project_whose_code_does_not_import(bank):
