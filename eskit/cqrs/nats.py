@@ -8,15 +8,17 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.message import DecodeError, Message
 
 from eskit.cqrs import wire
+from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
+from eskit.cqrs.middleware import internal_error
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
@@ -31,7 +33,6 @@ from eskit.cqrs.responses import (
     unpack,
 )
 from eskit.credentials.nats import Connection, broker_errors
-from eskit.domain.ids import new_id
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
@@ -48,9 +49,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 _log = logging.getLogger("eskit.services")
-
-Authenticator: TypeAlias = Callable[[Method, Mapping[str, str]], str]
-"""Who sent a request with these headers: a principal id. Raises CommandRejected for nobody."""
 
 _HEADERS_AT_MOST = 16 * 1024
 _REJECTED = 422
@@ -70,16 +68,6 @@ class Handles(Protocol):
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         """Answer one request."""
         ...
-
-
-def nobody(_method: Method, _headers: Mapping[str, str]) -> str:
-    """The default: a principal that the caller merely claims is not believed."""
-    return ""
-
-
-def claimed_principal(_method: Method, headers: Mapping[str, str]) -> str:
-    """Believe the ``Principal-Id`` header: for a broker that only trusted services can reach."""
-    return headers.get(wire.PRINCIPAL_ID, "")
 
 
 class NatsServices:
@@ -199,7 +187,7 @@ class NatsServices:
             return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
         try:
             running = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._app.handle, method, request, options
+                self._pool, self._handle, method, request, options
             )
         except RuntimeError:
             self._slots.release()
@@ -209,6 +197,15 @@ class NatsServices:
         if not running.done():
             return _failed(HANDLER_TIMEOUT, f"{method.path} took too long; it may still succeed")
         return self._succeeded(running.result())
+
+    def _handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Runs in a worker thread; what would end a loop, task or process there is a fault here."""
+        try:
+            return self._app.handle(method, request, options)
+        except BaseException as error:
+            if isinstance(error, Exception) and not isinstance(error, StopIteration):
+                raise
+            raise RuntimeError(f"{method.path} raised {type(error).__name__}") from error
 
     def _end_of_handler(self, running: asyncio.Future[Reply]) -> None:
         self._slots.release()
@@ -347,13 +344,13 @@ def _answer_to(method: Method, error: Exception) -> Answer:
         return _rejection_answer(rejection)
     if isinstance(error, InvalidArgument):
         return _failed(INVALID_REQUEST, error.message, solution=error.hint)
-    error_id = new_id()
-    _log.error("%s failed, error id %s", method.path, error_id, exc_info=error)
-    return _failed(
-        INTERNAL_ERROR,
-        f"Internal error {error_id}",
-        solution="Give this id to whoever runs the service.",
-    )
+    fault = error if _is_told(error) else internal_error(method, error)
+    return _failed(INTERNAL_ERROR, str(fault), solution=getattr(fault, "hint", ""))
+
+
+def _is_told(error: Exception) -> bool:
+    """Whether a middleware has already put an id in place of the fault."""
+    return isinstance(error, CallFailed) and error.reason == INTERNAL_ERROR
 
 
 def _rejection_answer(rejection: CommandRejected) -> Answer:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
-from eskit.cqrs.nats import Authenticator, NatsServices, nobody
+from eskit.cqrs.authorisation import Authenticator, nobody
+from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.credentials.nats import Connection, close_nats, open_nats
 from eskit.domain.services import Method, ServiceType

@@ -25,6 +25,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(
         app=import_module(f"{package}.app").app,
         Account=import_module(f"{package}.domain.account").Account,
+        upcasters=import_module(f"{package}.domain.upcasters").UPCASTERS,
         pb=import_module(f"{package}.gen.account.v1.account_pb2"),
         claim=claim,
     )

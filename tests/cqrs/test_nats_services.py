@@ -18,7 +18,8 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
 from eskit.app import App
-from eskit.cqrs.nats import NatsTransport, claimed_principal, serve_nats
+from eskit.cqrs.authorisation import claimed_principal
+from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.credentials.nats import connected
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
