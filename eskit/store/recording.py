@@ -10,6 +10,8 @@ from google.protobuf.message import Message
 from eskit.domain.events import NewEvent
 from eskit.schema.recorded import EventSchema, schema_of
 
+_NONE: frozenset[type[Message]] = frozenset()
+
 
 class SchemaRecorder:
     """Knows which message classes this process has recorded in a store.
@@ -23,6 +25,8 @@ class SchemaRecorder:
 
     def unrecorded(self, events: Sequence[NewEvent]) -> AbstractSet[type[Message]]:
         """The classes among `events` whose schema may not be in the store."""
+        if len(events) == 1 and type(events[0].message) in self._recorded:
+            return _NONE
         return {type(event.message) for event in events} - self._recorded
 
     def confirm(self, kinds: AbstractSet[type[Message]]) -> None:

@@ -11,8 +11,8 @@ from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
-_PAGE_SIZE = 2048
-"""Half of SQLite's own: an append writes the pages it touches whole, and events are small."""
+_PAGE_SIZE = 1024
+"""A quarter of SQLite's own: an append writes each page it touches whole, and events are small."""
 _SMALLEST_DATABASE = 512
 _READ_WRITE = "rw"
 _READ_ONLY_FOLDER = "ro&immutable=1"
