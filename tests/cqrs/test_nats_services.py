@@ -193,6 +193,27 @@ async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
 
 
 @pytest.mark.parametrize(
+    "raised", [StopIteration, SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+)
+async def test_a_handler_cannot_end_the_service_or_keep_its_place(
+    server: EmbeddedNats, raised: type[BaseException], caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(request: Any) -> Any:
+        if request.value == "raise":
+            raise raised
+        return request
+
+    async with Served(FakeApp(answer), server.url, max_concurrent=1) as served:
+        for _ in range(2):
+            with pytest.raises(CallFailed, match="Internal error"):
+                await served.call("raise", timeout=5.0)
+        reply = await served.call("hello", timeout=5.0)
+
+    assert reply.message.value == "hello"
+    assert raised.__name__ in caplog.text
+
+
+@pytest.mark.parametrize(
     ("data", "headers", "code"),
     [
         (b"\xff\xff\xff", None, "INVALID_REQUEST"),
