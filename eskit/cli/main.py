@@ -29,6 +29,11 @@ class Root(LazyGroup):
             help="What the protos declare, and whether stored events still fit.",
             panel=_START,
         ),
+        "catalog": Entry(
+            module="eskit.cli.catalog",
+            help="Show what the service is made of, and who emits and handles what.",
+            panel=_START,
+        ),
         "demo": Entry(
             module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
         ),

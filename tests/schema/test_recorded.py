@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
-from google.protobuf.timestamp_pb2 import Timestamp
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.domain.messages import PayloadInvalid
@@ -70,7 +69,8 @@ def test_imports_are_kept_but_for_those_that_are_always_there():
     body = 'import "google/protobuf/timestamp.proto"; import "money.proto";' + event(
         "Paid", "google.protobuf.Timestamp at = 1; money.Money sum = 2;"
     )
-    paid = message(body, "Paid", at=Timestamp(seconds=60), sum={"units": 7})
+    paid = message(body, "Paid", sum={"units": 7})
+    paid.at.seconds = 60
     schema = at(1, paid)
 
     files = [file.name for file in FileDescriptorSet.FromString(schema.files).file]

@@ -1,0 +1,124 @@
+"""``eskit catalog``: what the service is made of, and who emits and handles what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands import examples, make_app
+from eskit.cli.errors import FOUND
+from eskit.cli.session import session_of
+from eskit.cli.text import Line, columns
+from eskit.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from eskit.codegen.catalog import Catalog, CatalogAggregate
+
+app = make_app()
+
+
+@app.command(
+    **examples(
+        "eskit catalog",
+        "eskit catalog --markdown > docs/catalog.md",
+        "eskit catalog --check docs/catalog.md",
+    )
+)
+def catalog(
+    context: typer.Context,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown with a Mermaid diagram.")
+    ] = False,
+    check: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Exit 3 unless FILE holds the current Markdown."),
+    ] = None,
+) -> None:
+    """Show every aggregate, command, event, query and projection, and how they hang together.
+
+    From the protos and the app. What a command emits is read from its source, without running it.
+    """
+    from eskit.codegen.catalog import make_catalog
+    from eskit.codegen.catalog_markdown import render_catalog
+    from eskit.scaffold.protos import read_protos
+
+    session = session_of(context)
+    project = session.project
+    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
+    found = make_catalog(protos.schema, session.load_app())
+    if check is not None:
+        current = _is_current(session.directory / check, render_catalog(found))
+        again = f"eskit catalog --markdown > {check}"
+        lines: list[Line] = (
+            [f"{check} is up to date"]
+            if current
+            else [[f"{check} is not up to date; bring it up to date with: ", (again, "command")]]
+        )
+        session.output.result({"file": str(check), "up_to_date": current}, lines, found=not current)
+        if not current:
+            raise typer.Exit(FOUND)
+    elif markdown and not session.output.as_json:
+        session.output.show(render_catalog(found).splitlines())
+    else:
+        session.output.result(asdict(found), format_catalog(found))
+
+
+def _is_current(file: Path, text: str) -> bool:
+    try:
+        return file.read_text(encoding="utf-8") == text
+    except FileNotFoundError:
+        return False
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{file} cannot be read: {error}") from error
+
+
+def format_catalog(found: Catalog) -> Iterator[Line]:
+    """A block for each aggregate, then the projections."""
+    for aggregate in found.aggregates:
+        yield from _format_aggregate(aggregate)
+        yield ""
+    for method in found.services:
+        yield [("service   ", "dim"), method.path]
+    yield from columns(
+        [
+            (
+                ("projection", "dim"),
+                (projection.name, "name"),
+                "handles " + (_short_list(projection.handles) or "nothing"),
+            )
+            for projection in found.projections
+        ]
+    )
+    if not (found.aggregates or found.services or found.projections):
+        yield "Nothing in the protos and in the app"
+
+
+def _format_aggregate(aggregate: CatalogAggregate) -> Iterator[Line]:
+    yield [(aggregate.name, "name"), f"  {aggregate.state}, {aggregate.file}"]
+    commands = [
+        (("  command", "dim"), c.name, "→ " + (_short_list(c.emits) or "no event seen"))
+        for c in aggregate.commands
+    ]
+    events = [
+        (
+            ("  event", "dim"),
+            event.name,
+            f"read as {_short_list([event.read_as])}"
+            if event.read_as
+            else "→ " + (", ".join(event.handled_by) or "no projection"),
+        )
+        for event in aggregate.events
+    ]
+    queries = [
+        (("  query", "dim"), q.name, "← " + (", ".join(q.reads) or "no projection"))
+        for q in aggregate.queries
+    ]
+    yield from columns([*commands, *events, *queries])
+
+
+def _short_list(event_types: tuple[str, ...] | list[str]) -> str:
+    return ", ".join(name.rpartition(".")[2] for name in event_types)

@@ -1,0 +1,190 @@
+"""The catalog of a service: what it is made of, and who emits, handles and answers what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from eskit.app import App
+from eskit.codegen.emissions import emitted_events
+from eskit.codegen.model import Aggregate, Event, Rpc, Schema, Service
+from eskit.errors import ProjectInvalid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogMethod:
+    """A command with the events it can emit, or a query with the projections it reads."""
+
+    name: str
+    service: str
+    doc: str
+    emits: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+
+    @property
+    def path(self) -> str:
+        """``account.v1.AccountCommandService/OpenAccount``."""
+        return f"{self.service}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogEvent:
+    """An event, the commands that can emit it, the projections that handle it.
+
+    `read_as` is what an old event is upcast to.
+    """
+
+    event_type: str
+    doc: str
+    deprecated: bool
+    read_as: str
+    emitted_by: tuple[str, ...]
+    handled_by: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name within its package."""
+        return self.event_type.rpartition(".")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogAggregate:
+    """An aggregate with its commands, queries and events, in the order of the proto."""
+
+    name: str
+    doc: str
+    state: str
+    id_field: str
+    file: str
+    commands: tuple[CatalogMethod, ...]
+    queries: tuple[CatalogMethod, ...]
+    events: tuple[CatalogEvent, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogProjection:
+    """A projection: the events it handles, the queries that read it."""
+
+    name: str
+    handles: tuple[str, ...]
+    read_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Catalog:
+    """Everything, in the order of the protos and of the app."""
+
+    app: str
+    aggregates: tuple[CatalogAggregate, ...]
+    services: tuple[CatalogMethod, ...]
+    projections: tuple[CatalogProjection, ...]
+
+    @property
+    def queries(self) -> tuple[CatalogMethod, ...]:
+        """The queries of all aggregates."""
+        return tuple(query for aggregate in self.aggregates for query in aggregate.queries)
+
+
+def make_catalog(schema: Schema, app: App) -> Catalog:
+    """Describe what the protos declare and how the app puts it together."""
+    return Catalog(
+        app=app.name,
+        aggregates=tuple(_aggregate(aggregate, app) for aggregate in schema.aggregates),
+        services=tuple(
+            _method(service, rpc, app)
+            for service in schema.services
+            if not service.aggregate
+            for rpc in service.rpcs
+        ),
+        projections=tuple(
+            CatalogProjection(
+                name=projection.name,
+                handles=tuple(projection.handlers),
+                read_by=tuple(_queries_reading(projection.name, app)),
+            )
+            for projection in app.projections
+        ),
+    )
+
+
+def _aggregate(aggregate: Aggregate, app: App) -> CatalogAggregate:
+    emissions = _emissions(aggregate, app)
+    return CatalogAggregate(
+        name=aggregate.name,
+        doc=_summary(aggregate.doc),
+        state=aggregate.state.full_name,
+        id_field=aggregate.id_field,
+        file=aggregate.state.file,
+        commands=tuple(
+            _method(service, rpc, app, emits=emissions.get(rpc.python_name, ()))
+            for service in aggregate.commands
+            for rpc in service.rpcs
+        ),
+        queries=tuple(
+            _method(service, rpc, app)
+            for service in aggregate.services
+            if service.kind == "query"
+            for rpc in service.rpcs
+        ),
+        events=tuple(_event(event, aggregate, emissions, app) for event in aggregate.events),
+    )
+
+
+def _emissions(aggregate: Aggregate, app: App) -> Mapping[str, tuple[str, ...]]:
+    """By method, what the app's class emits; nothing for an aggregate the app does not have."""
+    try:
+        kind = app.aggregate(aggregate.name)
+    except ProjectInvalid:
+        return {}
+    return {
+        rpc.python_name: emitted_events(kind, rpc.python_name)
+        for service in aggregate.commands
+        for rpc in service.rpcs
+    }
+
+
+def _method(service: Service, rpc: Rpc, app: App, *, emits: tuple[str, ...] = ()) -> CatalogMethod:
+    reads: Sequence[str] = ()
+    for binding in app.bindings:
+        if binding.service.name == service.full_name:
+            reads = [projection.name for projection in binding.reads]
+    return CatalogMethod(
+        name=rpc.name,
+        service=service.full_name,
+        doc=_summary(rpc.doc),
+        emits=emits,
+        reads=tuple(reads),
+    )
+
+
+def _event(
+    event: Event, aggregate: Aggregate, emissions: Mapping[str, tuple[str, ...]], app: App
+) -> CatalogEvent:
+    event_type = event.message.full_name
+    current = app.upcasters.current_type(event_type)
+    return CatalogEvent(
+        event_type=event_type,
+        doc=_summary(event.doc),
+        deprecated=event.deprecated,
+        read_as="" if current == event_type else current,
+        emitted_by=tuple(
+            rpc.name
+            for service in aggregate.commands
+            for rpc in service.rpcs
+            if event_type in emissions.get(rpc.python_name, ())
+        ),
+        handled_by=tuple(
+            projection.name for projection in app.projections if current in projection.handlers
+        ),
+    )
+
+
+def _queries_reading(projection: str, app: App) -> Iterator[str]:
+    for binding in app.bindings:
+        if any(read.name == projection for read in binding.reads):
+            yield from (method.path for method in binding.service.methods)
+
+
+def _summary(comment: str) -> str:
+    """The first paragraph of a proto comment, on one line."""
+    return " ".join(comment.partition("\n\n")[0].split())

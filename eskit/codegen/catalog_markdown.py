@@ -1,0 +1,67 @@
+"""The catalog as Markdown with a Mermaid diagram."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eskit.codegen.catalog import Catalog
+from eskit.resources import templates_dir
+
+
+def render_catalog(catalog: Catalog) -> str:
+    """The same text for the same catalog, to be committed and compared."""
+    ids = _node_ids(catalog)
+    environment = Environment(
+        loader=FileSystemLoader(templates_dir() / "codegen"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        autoescape=False,  # noqa: S701  # Markdown; the template escapes what a proto says
+    )
+    environment.filters["short"] = _short
+    text = environment.get_template("catalog.md.jinja").render(
+        catalog=catalog,
+        ids=ids,
+        edges=list(_edges(catalog, ids)),
+        upcasts=[
+            (ids[event.event_type], ids[event.read_as])
+            for aggregate in catalog.aggregates
+            for event in aggregate.events
+            if event.read_as in ids
+        ],
+    )
+    return re.sub(r"\n{3,}", "\n\n", text).rstrip("\n") + "\n"
+
+
+def _node_ids(catalog: Catalog) -> dict[str, str]:
+    """What stands for each thing in the diagram: letters and numbers, by order of appearance."""
+    kinds = {
+        "aggregate": [a.name for a in catalog.aggregates],
+        "command": [c.path for a in catalog.aggregates for c in a.commands],
+        "event": [e.event_type for a in catalog.aggregates for e in a.events],
+        "projection": [p.name for p in catalog.projections],
+        "query": [q.path for q in catalog.queries],
+    }
+    return {
+        name: f"{kind}{number}"
+        for kind, names in kinds.items()
+        for number, name in enumerate(names, start=1)
+    }
+
+
+def _edges(catalog: Catalog, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
+    """Command to event, event to projection, projection to query."""
+    for aggregate in catalog.aggregates:
+        for command in aggregate.commands:
+            yield from ((ids[command.path], ids[event]) for event in command.emits)
+    for projection in catalog.projections:
+        yield from ((ids[e], ids[projection.name]) for e in projection.handles if e in ids)
+        yield from ((ids[projection.name], ids[q]) for q in projection.read_by if q in ids)
+
+
+def _short(name: str) -> str:
+    """The last part of a full name."""
+    return re.split(r"[./]", name)[-1]
