@@ -58,6 +58,10 @@ def examples(*lines: str) -> Examples:
     return {"cls": Command, "epilog": "\n".join(lines)}
 
 
+def _first_sentence(text: str | None) -> str:
+    return " ".join((text or "").split()).partition(". ")[0].removesuffix(".") + "."
+
+
 def write_examples(formatter: Any, text: str) -> None:
     """Write a section of examples, unwrapped."""
     if text:
@@ -88,6 +92,12 @@ class Group(TyperGroup):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the group's own options; nothing at all asks for help."""
         return super().parse_args(ctx, args or ["--help"])
+
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """List the commands, each with the first sentence of its help."""
+        rows = [(name, _first_sentence(found.help)) for name, found in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,6 +68,15 @@ def test_help_lists_every_command_without_importing_any():
         assert entry.help in ran.stdout
 
 
+@pytest.mark.parametrize("group", ["project", "store", "stream", "checkpoint"])
+def test_a_group_says_what_each_command_does_to_the_end_of_the_sentence(cli, group):
+    lines = cli(group, "--help").out.partition("Commands:\n")[2].splitlines()
+
+    assert lines
+    assert not [line for line in lines if line.endswith("...")]
+    assert lines[-1].endswith(".")
+
+
 def test_no_arguments_at_all_show_the_help(cli):
     ran = cli()
 
