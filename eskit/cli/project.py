@@ -142,7 +142,7 @@ def run(
             reports = running.engine.rehearse(checked)
         else:
             reports = _run(session, running, checked, once=once)
-    _show_reports(session, reports, undone=dry_run)
+    _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
 
 
 def _run(
@@ -161,15 +161,17 @@ def _run(
         return list(running.engine.run_each(names, once=once, stop=stop, progress=watch))
 
 
-def _show_reports(session: Session, reports: Sequence[RunReport], *, undone: bool = False) -> None:
-    """What was done; exit 1, each reason named, when a projection stopped."""
+def _show_reports(
+    session: Session, reports: Sequence[RunReport], *, undone: bool = False, told: bool = False
+) -> None:
+    """What was done; exit 1, each reason named unless it was told, when a projection stopped."""
     data = [report_object(r) for r in reports]
     lines = format_reports(reports, undone=undone)
     errors = [r.error for r in reports if r.error is not None]
     if not errors:
         session.output.result(data, lines)
         return
-    if not session.output.as_json:
+    if not session.output.as_json and not told:
         for error in errors:
             session.output.note(*format_error(error))
     first = error_object(errors[0])

@@ -180,3 +180,4 @@ def test_a_projection_that_stops_is_told_of_at_once_and_the_rest_runs_on(launch,
     assert (status["account-balance"]["state"], status["account-balance"]["lag"]) == ("failed", 4)
     assert (status["activity-log"]["state"], status["activity-log"]["lag"]) == ("running", 0)
     assert ended.code == 1
+    assert ("KeyError" in ended.err) == (command == ["serve"])  # why it ends with 1, at its end
