@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping, Sequence
 
     import sqlite_utils
 
@@ -25,10 +26,17 @@ class Database(_Base):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.conn = connection
         # The raw method takes what sqlite-utils' does, and more kinds of parameters.
-        self.execute = connection.execute  # type: ignore[method-assign, assignment]
+        self.execute = connection.execute  # type: ignore[method-assign]
         self.executemany = connection.executemany
 
-    if not TYPE_CHECKING:
+    if TYPE_CHECKING:
+        # What sqlite3 takes, in types that a strict checker of the user's code knows.
+        def execute(  # type: ignore[override]
+            self, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ..., /
+        ) -> sqlite3.Cursor:
+            """Run one statement."""
+
+    else:
 
         def __getitem__(self, name: str) -> Any:
             return self._comfort[name]
