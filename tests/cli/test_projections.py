@@ -18,14 +18,17 @@ def test_status_before_during_and_after(bank):
     ran = eskit("project", "run", "--once", "--json", cwd=bank)
     done = by_name(eskit("project", "list", "--json", cwd=bank))
 
-    assert fresh["account-balance"].items() >= {
-        "name": "account-balance",
-        "state": "idle",
-        "position": 0,
-        "head": 4,
-        "lag": 4,
-        "error": None,
-    }.items()
+    assert (
+        fresh["account-balance"].items()
+        >= {
+            "name": "account-balance",
+            "state": "idle",
+            "position": 0,
+            "head": 4,
+            "lag": 4,
+            "error": None,
+        }.items()
+    )
     assert ran.code == 0
     assert set(by_name(ran)["activity-log"]) >= {"name", "events", "position", "seconds"}
     assert by_name(ran)["activity-log"]["events"] == 4
