@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eskit.app import App as App
     from eskit.app import RunningApp as RunningApp
+    from eskit.cqrs.contexts import CommandContext as CommandContext
+    from eskit.cqrs.contexts import QueryContext as QueryContext
     from eskit.cqrs.options import CallOptions as CallOptions
-    from eskit.cqrs.services import CommandContext as CommandContext
-    from eskit.cqrs.services import QueryContext as QueryContext
     from eskit.domain.claims import claim as claim
     from eskit.domain.claims import release as release
     from eskit.domain.commands import AppendResult as AppendResult
@@ -77,7 +77,7 @@ _HOMES = {
         "RunningApp",
     ),
     "eskit.cqrs.options": ("CallOptions",),
-    "eskit.cqrs.services": (
+    "eskit.cqrs.contexts": (
         "CommandContext",
         "QueryContext",
     ),

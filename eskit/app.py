@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.services import QueryContext, ServiceBinding, bind
+from eskit.cqrs.services import ServiceBinding, bind
 from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType

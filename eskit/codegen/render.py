@@ -41,6 +41,7 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
         imports=[group for group in _import_groups(file, imports.values(), early) if group],
         late_imports=late,
         event_classes=[path(ref) for ref in file.events],
+        contexts=sorted(f"{s.kind.title()}Context" for s in file.services),
         emitted={
             a.name: [path(event.message) for event in a.current_events] for a in file.aggregates
         },
@@ -67,8 +68,7 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
     libraries = {
         "eskit.cqrs.clients": ["Client"] if kinds else [],
         "eskit.cqrs.services": [
-            *(["CommandContext"] if "command" in kinds else []),
-            *(["QueryContext", "QueryHandler"] if "query" in kinds else []),
+            *(["QueryHandler"] if "query" in kinds else []),
             *(["ServiceBinding", "bind"] if kinds else []),
         ],
         "eskit.domain.aggregate": [

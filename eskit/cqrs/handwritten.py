@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from eskit.cqrs.contexts import AnAggregate, CommandContext
 from eskit.cqrs.dispatch import ResponseInvalid, first_reply, message_context, retry_on_conflict
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.services import AnAggregate, CommandContext
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events, stream_of
 from eskit.domain.commands import Command, fingerprint
 from eskit.domain.context import MessageContext

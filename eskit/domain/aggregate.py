@@ -6,21 +6,29 @@ from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from eskit.domain.claims import Claim
 from eskit.domain.context import MessageContext
 from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent, is_erased
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
 from eskit.domain.streams import stream_name
-from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, UnknownEventType
+
+if TYPE_CHECKING:
+    from eskit.domain.claims import Claim
+    from eskit.domain.upcasting import Upcasters
 
 State = TypeVar("State", bound=Message)
 Event = TypeVar("Event", bound=Message)
+FoldRow: TypeAlias = tuple[int, str, int, str, bytes]
+"""All that folding needs of an event: version, type, microseconds since 1970, metadata, payload.
+
+Reading less is reading faster: every column of a row costs a tenth of a microsecond.
+"""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -64,7 +72,8 @@ class Aggregate(ABC, Generic[State, Event]):
         self._version = 0
         self._restored_version = 0
         self._pending: list[NewEvent] = []
-        self._context: MessageContext | EventRow | None = None
+        self._context: MessageContext | FoldRow | None = None
+        self._tenant = ""
         self.state = self.__aggregate__.state()  # type: ignore[assignment]
 
     @property
@@ -81,7 +90,7 @@ class Aggregate(ABC, Generic[State, Event]):
     def context(self) -> MessageContext:
         """The command being decided, or the one behind the event being applied."""
         if isinstance(self._context, tuple):
-            self._context = _context_of_row(self._context)
+            self._context = _context_of_row(self._context, self._tenant)
         if self._context is None:
             raise InvalidArgument(
                 "There is a context only while a command is decided or an event is applied",
@@ -151,20 +160,26 @@ def restored_version(aggregate: AnyAggregate) -> int:
 
 
 def fold(
-    aggregate: AnyAggregate, rows: Iterable[EventRow], upcasters: Upcasters | None = None
+    aggregate: AnyAggregate,
+    rows: Iterable[FoldRow],
+    upcasters: Upcasters | None = None,
+    *,
+    tenant: str = "",
 ) -> None:
-    """Apply stored events, in order, each as its current form.
+    """Apply stored events of a tenant's stream, in order, each as its current form.
 
     This is the one fold: loading, replay, snapshots and their verification all use it. An erased
     event counts as a version and changes nothing.
     Raises UnknownEventType for an event that the aggregate has no method for.
     """
-    apply = _Appliers(aggregate, upcasters or Upcasters())
+    apply = _Appliers(aggregate, upcasters)
+    aggregate._tenant = tenant
     for row in rows:
         aggregate._context = row
-        if row[8] or not is_erased(row[7]):
-            apply[row[4]](row[8])
-        aggregate._version = row[2]
+        version, event_type, _, metadata, data = row
+        if data or not is_erased(metadata):
+            apply[event_type](data)
+        aggregate._version = version
     aggregate._context = None
 
 
@@ -172,24 +187,30 @@ def fold_event(
     aggregate: AnyAggregate, event: RecordedEvent, upcasters: Upcasters | None = None
 ) -> None:
     """Apply one recorded event."""
-    fold(aggregate, (event.row,), upcasters)
+    fold(aggregate, (fold_row(event.row),), upcasters, tenant=event.tenant)
+
+
+def fold_row(row: EventRow) -> FoldRow:
+    """What folding needs of an event."""
+    return row[2], row[4], row[5], row[7], row[8]
 
 
 class _Appliers(dict[str, Callable[[bytes], None]]):
     """By event type, what applies a payload to one aggregate; made when first needed."""
 
-    def __init__(self, aggregate: AnyAggregate, upcasters: Upcasters) -> None:
+    def __init__(self, aggregate: AnyAggregate, upcasters: Upcasters | None) -> None:
         self._aggregate = aggregate
         self._upcasters = upcasters
 
     def __missing__(self, event_type: str) -> Callable[[bytes], None]:
-        current = self._upcasters.current_type(event_type)
+        upcasters = self._upcasters
+        current = upcasters.current_type(event_type) if upcasters else event_type
         name = _event_methods(type(self._aggregate)).get(current)
         if name is None:
             raise UnknownEventType(event_type)
         method: Callable[[Message], None] = getattr(self._aggregate, name)
-        if self._upcasters.touches(event_type):
-            decode = self._upcasters.decode
+        if upcasters and upcasters.touches(event_type):
+            decode = upcasters.decode
 
             def apply(data: bytes) -> None:
                 method(decode(event_type, data))
@@ -212,13 +233,14 @@ def _event_methods(kind: type[AnyAggregate]) -> Mapping[str, str]:
     return methods
 
 
-def _context_of_row(row: EventRow) -> MessageContext:
-    metadata = Metadata.from_json(row[7])
+def _context_of_row(row: FoldRow, tenant: str) -> MessageContext:
+    _, _, recorded_at, metadata_json, _ = row
+    metadata = Metadata.from_json(metadata_json)
     return MessageContext(
         command_id=metadata.command_id,
         correlation_id=metadata.correlation_id,
         causation_id=metadata.causation_id,
         principal_id=metadata.principal_id,
-        tenant=row[6],
-        now=_EPOCH + timedelta(microseconds=row[5]),
+        tenant=tenant,
+        now=_EPOCH + timedelta(microseconds=recorded_at),
     )

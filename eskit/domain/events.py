@@ -6,14 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.domain.claims import Claim
 from eskit.domain.ids import new_id, uuid_text
 from eskit.domain.messages import decode, message_type
 from eskit.errors import EventErased
+
+if TYPE_CHECKING:
+    from eskit.domain.claims import Claim
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,10 +18,24 @@ FLOOR = "python -c 'import typer, rich.console'"
 
 
 def process(*command: str | Path, folder: Path) -> Timed:
-    """A command as a whole process, its output thrown away."""
+    """A command as a whole process, its output thrown away.
+
+    Modules are compiled once and kept, as in any installation: where the environment forbids
+    that, every run would compile eskit, a checkout, again, but not the floor, an installed
+    package.
+    """
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / ".pycache")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
 
     def run() -> None:
-        subprocess.run(command, cwd=folder, stdout=subprocess.DEVNULL, check=True, timeout=60)
+        subprocess.run(
+            command,
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            check=True,
+            timeout=60,
+        )
 
     return timed(run)
 

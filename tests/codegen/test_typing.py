@@ -22,7 +22,8 @@ from google.protobuf.message import Message
 from typing_extensions import assert_type
 
 from eskit.cqrs.clients import Transport
-from eskit.cqrs.services import QueryContext, ServiceBinding
+from eskit.cqrs.contexts import QueryContext
+from eskit.cqrs.services import ServiceBinding
 from kinds_project.gen.kinds.v1 import kinds_pb2
 from names_project.gen.names.v1 import names_pb2
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from eskit.app import App
+from eskit.cqrs.contexts import CommandContext
 from eskit.cqrs.options import CallOptions
-from eskit.cqrs.services import CommandContext, bind
+from eskit.cqrs.services import bind
 from eskit.domain.services import ServiceType
 from eskit.errors import CommandIdReused, InvalidArgument
 
