@@ -61,6 +61,13 @@ class TailRequest:
             and (not self.correlation_id or event.metadata.correlation_id == self.correlation_id)
         )
 
+    def begins_behind(self, event: RecordedEvent) -> bool:
+        """Whether the event was recorded before `since`.
+
+        A stream that is still being filled gives such events after its start was looked for.
+        """
+        return self.after is None and self.since is not None and event.recorded_at < self.since
+
     def ends_before(self, event: RecordedEvent) -> bool:
         """Whether the event, and so every later one, was recorded after `until`."""
         return self.until is not None and event.recorded_at > self.until

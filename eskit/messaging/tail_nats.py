@@ -69,7 +69,7 @@ async def tail_nats(
             async for event in _sitting(connection, stream, cursor, subjects):
                 if request.ends_before(event):
                     return
-                if request.matches(event):
+                if request.matches(event) and not request.begins_behind(event):
                     yield event
         except (BrokerUnavailable, RequestTimeout) as error:
             if not request.follow:
