@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
+from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 
@@ -123,8 +124,8 @@ class EventStore(Protocol):
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
-    ) -> Iterator[EventRow]:
-        """The same forward, as plain rows for folding."""
+    ) -> Iterator[FoldRow]:
+        """The same forward, with only what folding needs."""
         ...
 
     def read_all(

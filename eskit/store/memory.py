@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
+from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
@@ -163,9 +164,9 @@ class MemoryStore:
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
-    ) -> Iterator[EventRow]:
-        """The same forward, as plain rows for folding."""
-        return self._stream_rows(stream, after, before, None, tenant)
+    ) -> Iterator[FoldRow]:
+        """The same forward, with only what folding needs."""
+        return map(fold_row, self._stream_rows(stream, after, before, None, tenant))
 
     def _stream_rows(
         self,

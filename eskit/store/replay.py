@@ -137,9 +137,9 @@ class _History:
         rows = self.store.read_rows(self.stream, before=self.before, tenant=self.tenant)
         latest = self.latest
         if latest is not None:
-            rows = takewhile(lambda row: row[5] <= latest, rows)
+            rows = takewhile(lambda row: row[2] <= latest, rows)
         while block := list(islice(rows, _BLOCK)):
-            fold(aggregate, block, self.upcasters)
+            fold(aggregate, block, self.upcasters, tenant=self.tenant)
             if len(block) == _BLOCK:
                 marks.append((aggregate.version, state.SerializeToString(aggregate.state)))
         return aggregate.version

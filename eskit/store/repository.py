@@ -65,8 +65,8 @@ class Repository(Generic[AnAggregate]):
         rows = self._store.read_rows(stream, after=aggregate.version, before=before, tenant=tenant)
         if at is not None:
             latest = microseconds(at)
-            rows = takewhile(lambda row: row[5] <= latest, rows)
-        fold(aggregate, rows, self._upcasters)
+            rows = takewhile(lambda row: row[2] <= latest, rows)
+        fold(aggregate, rows, self._upcasters, tenant=tenant)
         if aggregate.version == 0:
             raise self._not_found(stream, tenant, at)
         if at_version is not None and at is None and aggregate.version < at_version:

@@ -159,7 +159,7 @@ def create_snapshot(
     """
     aggregate = kind(aggregate_id)
     stream = stream_of(aggregate)
-    fold(aggregate, store.read_rows(stream, tenant=tenant), upcasters)
+    fold(aggregate, store.read_rows(stream, tenant=tenant), upcasters, tenant=tenant)
     if not aggregate.version:
         raise StreamNotFound(stream)
     last = next(store.read_stream(stream, after=aggregate.version - 1, limit=1, tenant=tenant))
@@ -281,5 +281,5 @@ def _standing_of(
         return "ahead"
     folded = kind(id_of(snapshot.stream))
     rows = store.read_rows(snapshot.stream, before=snapshot.version + 1, tenant=snapshot.tenant)
-    fold(folded, rows, upcasters)
+    fold(folded, rows, upcasters, tenant=snapshot.tenant)
     return "ok" if folded.state == kept else "different"

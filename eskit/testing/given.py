@@ -20,13 +20,12 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from eskit.cqrs.dispatch import aggregate_id_of, decide
-from eskit.domain.aggregate import AnyAggregate, fold, pending_events
+from eskit.domain.aggregate import AnyAggregate, FoldRow, fold, pending_events
 from eskit.domain.claims import Claim
 from eskit.domain.context import MessageContext
-from eskit.domain.events import EventRow, NewEvent
+from eskit.domain.events import NewEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method
-from eskit.domain.streams import stream_name
 from eskit.domain.upcasting import Upcaster, Upcasters
 from eskit.errors import CommandRejected, InvalidArgument
 
@@ -113,10 +112,9 @@ class Given:
 
     def _load(self, aggregate_id: str, emitted: Iterable[NewEvent] = ()) -> AnyAggregate:
         aggregate = self.aggregate(aggregate_id)
-        stream = stream_name(aggregate.__aggregate__.name, aggregate_id)
         events = enumerate((*self.history, *emitted), start=1)
-        rows = (_row(stream, version, event, self.context) for version, event in events)
-        fold(aggregate, rows, self.upcasters)
+        rows = (_row(version, event, self.context) for version, event in events)
+        fold(aggregate, rows, self.upcasters, tenant=self.context.tenant)
         return aggregate
 
     def _check_replay(
@@ -217,19 +215,9 @@ class Outcome:
         return self.result
 
 
-def _row(stream: str, version: int, event: NewEvent, context: MessageContext) -> EventRow:
+def _row(version: int, event: NewEvent, context: MessageContext) -> FoldRow:
     recorded_at = (context.now - _EPOCH) // timedelta(microseconds=1)
-    return (
-        version,
-        stream,
-        version,
-        event.event_id,
-        event.event_type,
-        recorded_at,
-        context.tenant,
-        event.metadata.to_json(),
-        event.data,
-    )
+    return version, event.event_type, recorded_at, event.metadata.to_json(), event.data
 
 
 def _compare(

@@ -25,6 +25,7 @@ import pytest
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
+from eskit.domain.aggregate import fold_row
 from eskit.domain.claims import Claim, claim, release
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
@@ -421,14 +422,14 @@ class EventStoreContract:
             range(total // 2, 0, -1)
         )
 
-    def test_rows_are_what_recorded_events_are_made_of(self, store: EventStore) -> None:
+    def test_rows_for_folding_are_those_of_the_events(self, store: EventStore) -> None:
         store.append("Account-1", texts("a", "b", "c"), expected_version=ANY, tenant="acme")
 
         rows = list(store.read_rows("Account-1", after=1, tenant="acme"))
 
-        assert [RecordedEvent(*row) for row in rows] == list(
-            store.read_stream("Account-1", after=1, tenant="acme")
-        )
+        events = list(store.read_stream("Account-1", after=1, tenant="acme"))
+        assert rows == [fold_row(event.row) for event in events]
+        assert [version for version, *_ in rows] == [2, 3]
 
     def test_an_event_is_found_by_its_position(self, store: EventStore) -> None:
         position = store.append("Account-1", texts("a"), expected_version=ANY).global_position

@@ -9,6 +9,7 @@ from eskit.domain.aggregate import (
     enter_context,
     fold,
     fold_event,
+    fold_row,
     pending_events,
     restore,
     stream_of,
@@ -45,7 +46,8 @@ def recorded(message, version):
 
 
 def rows(*messages):
-    return [recorded(message, number).row for number, message in enumerate(messages, start=1)]
+    events = (recorded(message, number) for number, message in enumerate(messages, start=1))
+    return [fold_row(event.row) for event in events]
 
 
 def test_a_new_aggregate_knows_its_id_before_the_first_event():

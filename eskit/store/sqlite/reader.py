@@ -6,7 +6,9 @@ import json
 import sqlite3
 from collections.abc import Iterator, Sequence
 
+from eskit.domain.aggregate import FoldRow
 from eskit.domain.events import EventRow
+from eskit.store.appending import MAX_POSITION
 from eskit.store.sqlite.connections import ReaderPool
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import merged_kinds, query
@@ -54,6 +56,24 @@ def read_stream(
             before = page[-1][2]
         else:
             after = page[-1][2]
+
+
+def read_fold_rows(
+    pool: ReaderPool, url: str, stream: str, tenant: str, *, after: int, before: int
+) -> Iterator[list[FoldRow]]:
+    """Pages of one stream with what folding needs."""
+    stream_id: int | None = None
+    for size in page_sizes(MAX_POSITION):
+        with translated(url), pool.borrow() as connection:
+            stream_id = stream_id or _stream_id(connection, stream, tenant)
+            if stream_id is None:
+                return
+            parameters = (stream_id, after, before, size)
+            page: list[FoldRow] = connection.execute(query("read_fold_rows"), parameters).fetchall()
+        yield page
+        if len(page) < size:
+            return
+        after = page[-1][0]
 
 
 def read_log(

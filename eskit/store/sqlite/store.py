@@ -7,9 +7,11 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
+from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
@@ -157,10 +159,14 @@ class SqliteStore:
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
-    ) -> Iterator[EventRow]:
-        """The same forward, as plain rows for folding."""
-        pages = self._stream_pages(stream, after, before, None, tenant)
-        return (row for page in pages for row in page)
+    ) -> Iterator[FoldRow]:
+        """The same forward, with only what folding needs."""
+        self._check_usable()
+        after, upper, _ = check_bounds(after, before, None)
+        pages = reader.read_fold_rows(
+            self._readers, self._url, stream, check_tenant(tenant), after=after, before=upper
+        )
+        return chain.from_iterable(pages)
 
     def read_all(
         self,

@@ -1,0 +1,6 @@
+SELECT e.version, k.event_type, e.recorded_at, e.metadata, e.data
+FROM events AS e
+CROSS JOIN kinds AS k ON k.kind_id = e.kind_id
+WHERE e.stream_id = ?1 AND e.version > ?2 AND e.version < ?3
+ORDER BY e.version
+LIMIT ?4
