@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from eskit.cqrs.contexts import CommandContext as CommandContext
     from eskit.cqrs.contexts import QueryContext as QueryContext
     from eskit.cqrs.options import CallOptions as CallOptions
+    from eskit.cqrs.reactions import Reaction as Reaction
+    from eskit.cqrs.reactions import ReactionContext as ReactionContext
     from eskit.domain.claims import claim as claim
     from eskit.domain.claims import release as release
     from eskit.domain.commands import AppendResult as AppendResult
@@ -77,6 +79,10 @@ _HOMES = {
         "RunningApp",
     ),
     "eskit.cqrs.options": ("CallOptions",),
+    "eskit.cqrs.reactions": (
+        "Reaction",
+        "ReactionContext",
+    ),
     "eskit.cqrs.contexts": (
         "CommandContext",
         "QueryContext",
@@ -186,6 +192,8 @@ __all__ = [
     "ProjectionNotFound",
     "ProjectionPaused",
     "QueryContext",
+    "Reaction",
+    "ReactionContext",
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RecordedEvent",

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
+from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.reactions import Reaction
 from eskit.cqrs.services import ServiceBinding, bind
 from eskit.domain.aggregate import AnyAggregate
+from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcaster, Upcasters
@@ -28,7 +32,11 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Declares what a service is made of. Checked when it is made, opened to do work."""
+    """Declares what a service is made of. Checked when it is made, opened to do work.
+
+    `middleware` is run around every command and query, the first of it outermost, whichever way
+    they come in. `authenticate` says who sent a request over NATS; by default nobody did.
+    """
 
     def __init__(
         self,
@@ -40,14 +48,21 @@ class App:
         upcasters: Sequence[Upcaster] = (),
         services: Sequence[ServiceBinding] = (),
         snapshots: SnapshotPolicy | None = None,
+        reactions: Sequence[Reaction] = (),
+        middleware: Sequence[Middleware] = (),
+        authenticate: Authenticator = nobody,
     ) -> None:
         self.name = name
         self.snapshots = snapshots
+        self.reactions = tuple(reactions)
+        self.middleware = tuple(middleware)
+        self.authenticate = authenticate
         self.aggregates = tuple(aggregates)
         self.projections = tuple(projections)
         self.upcasters = Upcasters(upcasters)
         _refuse_twins("aggregate", [kind.__aggregate__.name for kind in self.aggregates])
         _refuse_twins("projection", [projection.name for projection in self.projections])
+        _refuse_twins("reaction", [reaction.name for reaction in self.reactions])
         self._check_upcasting()
         self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
         self.methods = self._collect_methods()
@@ -170,6 +185,7 @@ class RunningApp:
             for binding in app.bindings
             for method in binding.service.methods
         }
+        self._answer = chain(app.middleware, self._run_handler)
 
     def execute(
         self, command: Message, *, command_id: str = "", options: CallOptions | None = None
@@ -182,13 +198,21 @@ class RunningApp:
         options = options or CallOptions(command_id=command_id)
         return self.handle(self._method_for(command, "command"), command, options).message
 
+    def react(self, reaction: Reaction, event: RecordedEvent) -> None:
+        """Let a reaction handle one recorded event; again changes nothing."""
+        reaction.handle(event, self, upcasters=self.app.upcasters)
+
     def query(self, request: Message, *, options: CallOptions | None = None) -> Any:
         """Answer a query from read models that have seen every event up to now."""
         method = self._method_for(request, "query")
         return self.handle(method, request, options or CallOptions()).message
 
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
-        """Answer one request, whichever way it came in."""
+        """Answer one request, whichever way it came in, through the app's middleware."""
+        return self._answer(Call(method=method, request=request, options=options))
+
+    def _run_handler(self, call: Call) -> Reply:
+        method, request, options = call.method, call.request, call.options
         if self._dispatcher.answers(method):
             return self._dispatcher.execute(method, request, options)
         binding = self._bindings[method.full_name]
@@ -259,7 +283,8 @@ def _refuse_twins(what: str, names: Sequence[str]) -> None:
 
 
 def _suggestion(text: str, known: Sequence[str], plural: str) -> str:
-    nearest = difflib.get_close_matches(text, known, n=1, cutoff=0.4)
+    ending = [name for name in known if name.endswith(f"/{text}")]
+    nearest = ending or difflib.get_close_matches(text, known, n=1, cutoff=0.4)
     if nearest:
-        return f"Did you mean {nearest[0]}?"
+        return f"Did you mean {' or '.join(nearest)}?"
     return f"{plural} here: {', '.join(sorted(known)) or 'none'}."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,6 +20,7 @@ from eskit.errors import EskitError, ProjectionBusy
 
 if TYPE_CHECKING:
     from eskit.app import RunningApp
+    from eskit.cqrs.reactions import Reaction
     from eskit.messaging.relay import RelayStatus
     from eskit.projections.progress import Progress
     from eskit.runtime.runner import RunnerEvent
@@ -42,8 +43,11 @@ def serve(
     projections: Annotated[
         bool, typer.Option("--projections/--no-projections", help="Keep read models up to date.")
     ] = True,
+    reactions: Annotated[
+        bool, typer.Option("--reactions/--no-reactions", help="Send commands on events.")
+    ] = True,
 ) -> None:
-    """Run services, relay and projections until Ctrl-C.
+    """Run services, relay, projections and reactions until Ctrl-C.
 
     Starts the embedded NATS server first when the project says so and none runs yet.
     """
@@ -52,7 +56,9 @@ def serve(
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
         host = Host(session, running)
-        asyncio.run(host.run(services=services, relay=relay, projections=projections))
+        asyncio.run(
+            host.run(services=services, relay=relay, projections=projections, reactions=reactions)
+        )
     if host.failures:
         raise host.failures[0]
 
@@ -67,7 +73,7 @@ class Host:
         self._last = ""
         self._details: dict[str, Callable[[], str]] = {}
 
-    async def run(self, *, services: bool, relay: bool, projections: bool) -> None:
+    async def run(self, *, services: bool, relay: bool, projections: bool, reactions: bool) -> None:
         """Run the chosen parts until a signal comes."""
         from eskit.runtime.runner import Runner
         from eskit.runtime.service import Worker
@@ -75,20 +81,29 @@ class Host:
         parts: list[Service] = []
         if projections and self._running.app.projections:
             parts.append(Worker("projections", self._follow))
-        if services or relay:
-            parts = [*self._on_nats(parts, services=services, relay=relay)]
+        chosen = self._running.app.reactions if reactions else ()
+        if services or relay or chosen:
+            parts = [*self._on_nats(parts, chosen, services=services, relay=relay)]
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
         await Runner(parts, on_event=self._show).run()
 
-    def _on_nats(self, parts: list[Service], *, services: bool, relay: bool) -> Iterator[Service]:
+    def _on_nats(
+        self,
+        parts: list[Service],
+        reactions: Sequence[Reaction],
+        *,
+        services: bool,
+        relay: bool,
+    ) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""
         from eskit.messaging.nats import StreamSettings
         from eskit.runtime import assembly
         from eskit.runtime.embedded import EmbeddedNats
 
         project, running = self._session.project, self._running
+        settings = StreamSettings(name=project.nats_stream, prefix=project.nats_prefix)
         if project.nats == EMBEDDED and not self._session.find_nats():
             server = EmbeddedNats(nats_folder(project))
             self._details["nats"] = lambda: server.address
@@ -98,7 +113,11 @@ class Host:
         yield from parts
         if services:
             answering = assembly.ServicesOverNats(
-                running, broker, running.app.service_types, prefix=project.nats_prefix
+                running,
+                broker,
+                running.app.service_types,
+                authenticate=running.app.authenticate,
+                prefix=project.nats_prefix,
             )
             self._details["services"] = lambda: ", ".join(answering.service_names)
             yield answering
@@ -107,8 +126,12 @@ class Host:
                 running.store,
                 broker,
                 app_name=running.app.name,
-                settings=StreamSettings(name=project.nats_stream, prefix=project.nats_prefix),
+                settings=settings,
                 on_status=self._show_relay,
+            )
+        for reaction in reactions:
+            yield assembly.ReactionOverNats(
+                reaction, running, broker, upcasters=running.app.upcasters, settings=settings
             )
 
     def _follow(self, stop: threading.Event) -> None:

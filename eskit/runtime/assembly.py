@@ -6,6 +6,7 @@ the relay, and the app's services over NATS. Projections are a `Worker` around t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -15,11 +16,16 @@ from google.protobuf.message import Message
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.reactions import Reaction
 from eskit.credentials.nats import Connection, close_nats, open_nats
+from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
+from eskit.domain.upcasting import Upcasters
 from eskit.errors import BrokerUnavailable
+from eskit.messaging.bus import Subscriber
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import RelayStatus
+from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.service import Loop, Resource, Service
 from eskit.store.eventstore import EventStore
@@ -136,3 +142,49 @@ def relay(
             on_status=on_status,
         ).run(stop),
     )
+
+
+class Reacting(Protocol):
+    """What reacts: an opened application."""
+
+    def react(self, reaction: Reaction, event: RecordedEvent) -> None:
+        """Let a reaction handle one recorded event."""
+        ...
+
+
+class ReactionOverNats:
+    """A reaction at work on the relay's stream, as a service; a second one waits its turn."""
+
+    def __init__(
+        self,
+        reaction: Reaction,
+        app: Reacting,
+        broker: Broker,
+        *,
+        upcasters: Upcasters,
+        settings: StreamSettings,
+    ) -> None:
+        self.name = f"reaction {reaction.name}"
+        self._reaction, self._app, self._broker = reaction, app, broker
+        self._subscription = reaction.subscription(upcasters)
+        self._settings = settings
+        self._subscriber: Subscriber | None = None
+
+    async def start(self) -> None:
+        """Handle events from now on, in the background."""
+        bus = nats_bus(
+            self._broker.connection, stream=self._settings.name, prefix=self._settings.prefix
+        )
+        self._subscriber = await bus.subscribe(
+            self._subscription, functools.partial(self._app.react, self._reaction)
+        )
+
+    async def stop(self) -> None:
+        """Finish what is being handled, and save how far it came."""
+        if self._subscriber is not None:
+            await self._subscriber.stop()
+
+    async def wait(self) -> None:
+        """Return when it has ended; raise what it failed with."""
+        if self._subscriber is not None:
+            await self._subscriber.wait()
