@@ -9,7 +9,7 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from google.protobuf.message import Message
 
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
     from eskit.projections.database import Database
 
 AnEvent = TypeVar("AnEvent", bound=Message)
+A = TypeVar("A", bound=Message)
+B = TypeVar("B", bound=Message)
+C = TypeVar("C", bound=Message)
+D = TypeVar("D", bound=Message)
 Handler: TypeAlias = Callable[[Any, "EventContext"], None]
 """Called with the decoded event, in its current form, and its context."""
+_Of: TypeAlias = Callable[[AnEvent, "EventContext"], None]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
@@ -69,14 +74,34 @@ class Projection:
         self.migrations = None if migrations is None else _caller_folder() / migrations
         self.handlers: dict[str, Handler] = {}
 
+    @overload
+    def on(self, first: type[A], /) -> Callable[[_Of[A]], _Of[A]]: ...
+    @overload
+    def on(self, first: type[A], second: type[B], /) -> Callable[[_Of[A | B]], _Of[A | B]]: ...
+    @overload
     def on(
-        self, *events: type[AnEvent]
-    ) -> Callable[
-        [Callable[[AnEvent, EventContext], None]], Callable[[AnEvent, EventContext], None]
-    ]:
+        self, first: type[A], second: type[B], third: type[C], /
+    ) -> Callable[[_Of[A | B | C]], _Of[A | B | C]]: ...
+    @overload
+    def on(
+        self, first: type[A], second: type[B], third: type[C], fourth: type[D], /
+    ) -> Callable[[_Of[A | B | C | D]], _Of[A | B | C | D]]: ...
+    @overload
+    def on(
+        self,
+        first: type[Message],
+        second: type[Message],
+        third: type[Message],
+        fourth: type[Message],
+        fifth: type[Message],
+        /,
+        *more: type[Message],
+    ) -> Callable[[Handler], Handler]: ...
+    def on(self, *events: type[Message]) -> Callable[[Handler], Handler]:
         """Declare the handler of one or more event types; each type has one handler.
 
-        The decorated function stays as it is, so that tests can call it.
+        The decorated function stays as it is, so that tests can call it. Its event is typed by
+        the classes named here: ``A | B`` for ``@projection.on(A, B)``, up to four.
         """
         if not events:
             raise InvalidArgument(
@@ -84,9 +109,7 @@ class Projection:
                 hint="Name the event classes it handles: @projection.on(MoneyDepositedEvent).",
             )
 
-        def declare(
-            handler: Callable[[AnEvent, EventContext], None],
-        ) -> Callable[[AnEvent, EventContext], None]:
+        def declare(handler: Handler) -> Handler:
             for event in events:
                 self._add(message_type(event), handler)
             return handler

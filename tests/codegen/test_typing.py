@@ -24,6 +24,7 @@ from typing_extensions import assert_type
 from eskit.cqrs.clients import Transport
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.services import ServiceBinding
+from eskit.projections.projection import EventContext, Projection
 from kinds_project.gen.kinds.v1 import kinds_pb2
 from names_project.gen.names.v1 import names_pb2
 
@@ -79,6 +80,20 @@ class Queries(account_es.AccountQueryHandler):
         return account_pb2.AccountHistoryView()
 
 
+balances = Projection("balances")
+
+
+@balances.on(account_pb2.AccountOpenedEvent)
+def opened(event: account_pb2.AccountOpenedEvent, context: EventContext) -> None: ...
+
+
+@balances.on(account_pb2.MoneyDepositedEvent, account_pb2.MoneyWithdrawnEvent)
+def moved(
+    event: account_pb2.MoneyDepositedEvent | account_pb2.MoneyWithdrawnEvent,
+    context: EventContext,
+) -> None: ...
+
+
 async def use(transport: Transport) -> None:
     sdk = BankSdk(transport)
     answer = await sdk.account.open_account(account_pb2.OpenAccountCommand(account_id="a"))
@@ -105,6 +120,7 @@ MISUSES = {
     "account_es.AccountQueryHandler()": "misc",
     'account_es.AccountAggregate("x")': "abstract",
     'Account("x").emit(account_pb2.DepositCommand())': "arg-type",
+    "balances.on(account_pb2.AccountClosedEvent)(moved)": "arg-type",
     'Account("x").emit(account_pb2.AccountOpenedEventV1())': "arg-type",
 }
 
