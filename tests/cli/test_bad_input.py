@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import OPEN, eskit, start
+from tests.cli.running import DEPOSIT, OPEN, eskit, start
 
 FULL = Path("/dev/full")
 
@@ -242,6 +242,14 @@ def test_wrong_usage_is_exit_2_and_an_envelope_with_json(cli):
     ran = cli("stream", "list", "--limit", "x", "--json")
     assert ran.json["error"]["code"] == "USAGE"
     assert "--help" in ran.json["error"]["hint"]
+
+
+def test_a_method_without_its_service_is_found_for_the_suggestion(bank):
+    for typed in ("Deposit", "AccountCommandService/Deposit", "AccountCommandServic/Deposit"):
+        ran = eskit("call", typed, cwd=bank)
+
+        assert ran.code == 2
+        assert f"Did you mean {DEPOSIT}?" in ran.err
 
 
 def test_a_choice_that_is_none_names_those_there_are(cli):
