@@ -11,10 +11,11 @@ from eskit.errors import InvalidArgument
 from eskit.project import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import sections
+from eskit.scaffold.missing import MissingMethods, cut_methods, missing_in
 from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.protos import Protos, read_protos
 from eskit.scaffold.render import render
-from eskit.scaffold.skeleton import class_name, module_name, skeleton_of
+from eskit.scaffold.skeleton import Skeleton, class_name, module_name, skeleton_of
 
 _ESKIT = Import("eskit", "CommandRejected")
 _GIVEN = Import("eskit.testing", "given")
@@ -22,6 +23,8 @@ _GIVEN = Import("eskit.testing", "given")
 
 def new_aggregate(project: Project, proto: Path) -> Plan:
     """Plan what the aggregates of `proto` still need; files that are there stay as they are.
+
+    Methods that a module which is there lacks are in the plan as text to paste.
 
     `proto` is a file below the project's proto folders. Raises InvalidArgument for one that is
     not, or that declares no aggregate; SchemaInvalid for protos that cannot work; ProjectInvalid
@@ -37,12 +40,18 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
             hint="Mark its state message: "
             'option (eventsourcing.aggregate_root) = {id_field: "account_id"};',
         )
-    missing = [a for a in aggregates if not (package_path / _module_file(a)).exists()]
-    files = [file for aggregate in missing for file in _files(project, protos, aggregate)]
+    new = [a for a in aggregates if not (package_path / _module_file(a)).exists()]
+    files = [file for a in new for file in _files(project, _skeleton(project, protos, a))]
+    missing = [
+        found
+        for aggregate in aggregates
+        if aggregate not in new and (found := _missing(project, protos, aggregate))
+    ]
     return Plan(
         root=project.root,
         files=tuple(file for file in files if not (project.root / file.path).exists()),
-        next_steps=tuple(_next_steps(project, missing)),
+        next_steps=("eskit gen",) if missing and not new else tuple(_next_steps(project, new)),
+        missing=tuple(missing),
     )
 
 
@@ -61,13 +70,27 @@ def _name_below(roots: Sequence[Path], proto: Path) -> str:
     )
 
 
-def _files(project: Project, protos: Protos, aggregate: Aggregate) -> list[PlannedFile]:
-    skeleton = skeleton_of(
+def _skeleton(project: Project, protos: Protos, aggregate: Aggregate) -> Skeleton:
+    return skeleton_of(
         aggregate,
         protos.schema,
         gen_package=project.gen_package,
         id_requests=protos.messages_with(aggregate.id_field),
     )
+
+
+def _missing(project: Project, protos: Protos, aggregate: Aggregate) -> MissingMethods | None:
+    """The methods that the aggregate's module lacks; None when it has them all."""
+    path = project.package_path / _module_file(aggregate)
+    lacking = missing_in(path, _skeleton(project, protos, aggregate))
+    if not (lacking.rules or lacking.folds):
+        return None
+    module = path.relative_to(project.root).as_posix()
+    [rendered] = [f for f in _files(project, lacking) if str(f.path) == module]
+    return cut_methods(path, lacking, rendered.content.decode("utf-8"))
+
+
+def _files(project: Project, skeleton: Skeleton) -> list[PlannedFile]:
     domain = Import(f"{project.package}.domain.{skeleton.module}", skeleton.name)
     data: dict[str, object] = {
         "aggregate": skeleton,

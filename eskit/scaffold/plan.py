@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from eskit.errors import ProjectError, TargetExists
+from eskit.scaffold.missing import MissingMethods
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +27,15 @@ class Plan:
     """Files to create below `root`, in order, and what the user does next.
 
     With `creates_root` the root itself is new, too. `next_steps` are texts to show as they are:
-    commands to run, or code to add to a file that exists. Making a plan changes nothing.
+    commands to run, or code to add to a file that exists. `missing` are methods that files which
+    exist still lack. Making a plan changes nothing.
     """
 
     root: Path
     files: tuple[PlannedFile, ...]
     creates_root: bool = False
     next_steps: tuple[str, ...] = ()
+    missing: tuple[MissingMethods, ...] = ()
 
     def apply(self) -> list[Path]:
         """Create the files and return their paths.

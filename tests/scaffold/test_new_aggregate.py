@@ -159,3 +159,51 @@ def test_a_project_without_an_app_has_no_place_for_rules(project: Project) -> No
 
     with pytest.raises(ProjectInvalid, match="names no app"):
         plan(find_project(project.root))
+
+
+def test_what_a_grown_proto_asks_for_is_shown_and_nothing_is_edited(project: Project) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    kept = module.read_text()
+    module.write_text(kept.replace("def lose_parcel(", "def forget_parcel("))
+
+    grown = plan(project)
+
+    [missing] = grown.missing
+    assert (grown.files, missing.path, missing.methods) == ((), module, ("lose_parcel",))
+    assert missing.code.startswith("    def lose_parcel(")
+    assert "send_parcel" not in missing.code
+    assert "forget_parcel" in module.read_text()
+
+
+def test_pasted_methods_make_the_module_whole(project: Project) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    kept = module.read_text()
+    start = kept.index("    def lose_parcel(")
+    module.write_text(kept[:start])
+
+    [missing] = plan(project).missing
+    module.write_text(kept[:start] + missing.code + "\n")
+
+    assert module.read_text() == kept
+    assert plan(project).missing == ()
+
+
+def test_imports_that_only_the_new_methods_need_are_shown(project: Project) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    module.write_text('"""Rules."""\n\n\nclass Parcel(es.ParcelAggregate):\n    """Rules."""\n')
+
+    [missing] = plan(project).missing
+
+    assert "from post.gen.parcel.v1 import events_pb2, parcel_pb2" in missing.imports
+    assert len(missing.methods) > 2
+
+
+def test_a_module_that_is_not_python_is_told(project: Project) -> None:
+    plan(project).apply()
+    (project.root / "post/domain/parcel.py").write_text("class Parcel(:\n")
+
+    with pytest.raises(ProjectInvalid, match=r"parcel\.py:1 is not Python"):
+        plan(project)
