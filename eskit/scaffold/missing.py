@@ -26,12 +26,15 @@ class MissingMethods:
 def missing_in(path: Path, skeleton: Skeleton) -> Skeleton:
     """`skeleton` with only those methods that the class in `path` does not define.
 
-    Raises ProjectInvalid when the file is not Python.
+    A file without the class lacks nothing: the rules are somewhere else then. Raises
+    ProjectInvalid when the file is not Python.
     """
-    tree = _parse(path, path.read_text(encoding="utf-8"))
+    owners = _classes(_parse(path, path.read_text(encoding="utf-8")), skeleton)
+    if not owners:
+        return replace(skeleton, rules=(), folds=())
     written = {
         node.name
-        for owner in _classes(tree, skeleton)
+        for owner in owners
         for node in owner.body
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
