@@ -97,10 +97,11 @@ class Writer:
             self._committer.commit([ticket, *others])
         finally:
             self._put_back([other for other in others if not other.done])
-            self._hand_over()
+            # Woken before there is a new leader, they may have more work for its batch.
             for other in others:
                 if other.done:
                     other.wake()
+            self._hand_over()
 
     def _take(self) -> list[Ticket]:
         with self._lock:
