@@ -247,6 +247,10 @@ def _import_module(project: Project, name: str) -> object:
             f"Cannot import {name}: {error}", hint=_import_hint(project, error.name or name)
         ) from error
     except Exception as error:
+        from eskit.schema.loading import explain
+
+        if explained := explain(error):
+            raise explained from error
         raise ProjectInvalid(
             f"Cannot import {name}: {type(error).__name__}: {error}",
             hint="Mend the error in the project's code; --debug shows the traceback.",

@@ -158,6 +158,10 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return "SYSTEM_ERROR", f"{where}{error.strerror}", ""
+    from eskit.schema.loading import explain
+
+    if explained := explain(error):
+        return explained.code, explained.message, explained.hint
     name = type(error).__name__
     text = f"{name}: {error}" if str(error) else name
     return (
