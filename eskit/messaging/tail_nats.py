@@ -86,7 +86,7 @@ async def _begin(
     """Where to go on from, and the events to give before that."""
     state = await find_stream(connection, stream)
     if state is None:
-        return _Cursor("", 0, 0, None if request.follow else 0), []
+        return _Cursor("", 0, request.after or 0, None if request.follow else 0), []
     end = None if request.follow else state.last_sequence
     if request.after is None and request.since is None and not isinstance(request.start, str):
         position = await _last_position(connection, state)

@@ -349,7 +349,7 @@ async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
     monkeypatch.setattr("eskit.messaging.nats.last_message", look_late)
 
     async with running_relay(file_store, server.url), asyncio.timeout(20):
-        while file_store.head_position() < 35:
+        while file_store.head_position() < 35:  # noqa: ASYNC110 - waits for what a relay does
             await asyncio.sleep(0.01)
         messages = await until_published(server.url, file_store)
 

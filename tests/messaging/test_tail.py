@@ -167,6 +167,27 @@ async def test_a_following_tail_waits_for_the_first_event_of_all(
         assert (await asyncio.wait_for(first, 10)).global_position == 1
 
 
+@pytest.mark.parametrize("bound", ["after", "since"])
+async def test_a_tail_begins_where_it_is_told_although_the_relay_comes_later(
+    store: EventStore, server: EmbeddedNats, bound: str
+) -> None:
+    append(store, 3)
+    await asyncio.sleep(0.01)
+    between = datetime.now(UTC)
+    append(store, 2)
+    request = TailRequest(after=3) if bound == "after" else TailRequest(since=between)
+
+    async with (
+        connected(server.url) as connection,
+        aclosing(tail_nats(connection, request)) as events,
+    ):
+        first = asyncio.create_task(anext(events))
+        await asyncio.sleep(0.3)
+        await nats_relay(store, connection, app_name="bank").run_once()
+
+        assert (await asyncio.wait_for(first, 10)).global_position == 4
+
+
 async def test_an_unknown_event_type_is_given_undecoded(
     make_source: Callable[[], Source],
 ) -> None:
