@@ -240,3 +240,26 @@ def test_reads_use_an_index_and_never_sort(stored, filters):
     connection.close()
     assert plans
     assert not [plan for plan in plans if "B-TREE" in plan or plan.startswith("SCAN e")]
+
+
+@pytest.mark.parametrize("exchange", [Path.unlink, lambda path: shutil.copy(path, "new.db")])
+def test_nothing_is_acknowledged_in_a_file_that_was_deleted_or_replaced(stored, exchange):
+    with open_store(URL) as store:
+        store.append("Account-1", texts("c"), expected_version=2)
+        if (copy := exchange(stored)) is not None:
+            Path(copy).replace(stored)
+
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            store.append("Account-1", texts("d"), expected_version=ANY)
+
+
+def test_a_file_that_was_put_back_is_written_to_again(stored):
+    with open_store(URL) as store:
+        stored.rename("away.db")
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            store.append("Account-1", texts("c"), expected_version=ANY)
+        Path("away.db").rename(stored)
+
+        result = store.append("Account-1", texts("c"), expected_version=2)
+
+    assert result.version == 3
