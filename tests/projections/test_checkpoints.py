@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -146,3 +147,24 @@ def test_a_query_before_the_first_run_is_told_so(engine_of, counts):
         engine_of(counts).reader(),
     ):
         pass
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_runner_does_not_write_into_a_file_that_was_deleted_or_replaced(
+    engine_of, append, counts, read_models, replaced
+):
+    append(Counted(key="a"))
+    engine = engine_of(counts)
+    path = Path(read_models.removeprefix("sqlite:///"))
+
+    def exchange(_):
+        if replaced:
+            copy = path.with_name("copy.db")
+            shutil.copy(path, copy)
+            copy.replace(path)
+        else:
+            path.unlink()
+        append(Counted(key="a"))
+
+    with pytest.raises(ReadModelUnavailable, match="deleted or replaced"):
+        engine.run(once=False, progress=exchange)

@@ -155,6 +155,7 @@ class Transactions:
         self._guarded = False
         self._rehearsing = False
         self._long = _LONG_LOG
+        self._identity = _identify(path)
         connection.set_authorizer(self._authorize)
 
     @contextmanager
@@ -165,6 +166,7 @@ class Transactions:
                 yield
             return
         with self._lock.held():
+            self._check_in_place()
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE /* eskit */")
             try:
@@ -183,6 +185,7 @@ class Transactions:
     def rehearse(self) -> Iterator[None]:
         """Undo all that the block does: write transactions in it are only savepoints."""
         with self._lock.held():
+            self._check_in_place()
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE /* eskit */")
             self._rehearsing = True
@@ -213,6 +216,14 @@ class Transactions:
         """Undo the open transaction, if there still is one."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK /* eskit */")
+
+    def _check_in_place(self) -> None:
+        """Refuse to write into a file that lost its name: nobody would ever read it."""
+        if _identify(self._path) != self._identity:
+            raise ReadModelUnavailable(
+                f"Read model {self._path} was deleted or replaced while it was open",
+                hint="Start again: what is missing is made from the log.",
+            )
 
     def _commit(self) -> None:
         self._check_still_open()
@@ -248,3 +259,12 @@ class Transactions:
         if self._guarded and action in _ENDS_OR_WIDENS_A_TRANSACTION:
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
+
+
+def _identify(path: Path) -> tuple[int, int] | None:
+    """Which file bears the name now, if any does."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
