@@ -29,6 +29,8 @@ def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[s
         "holder": status.holder,
         "pause": status.pause or None,
         "rebuild_position": status.rebuild_position,
+        "set_aside": status.set_aside,
+        "skipped": status.skipped,
         "failures": [_failure_object(f, detailed=detailed) for f in status.failures],
     }
 
@@ -53,6 +55,8 @@ def report_object(report: RunReport) -> dict[str, object]:
         "events": report.events,
         "position": report.position,
         "seconds": report.seconds,
+        "set_aside": report.set_aside,
+        "skipped": report.skipped,
         "error": report.error.message if report.error else None,
     }
 
@@ -75,6 +79,7 @@ def difference_object(difference: ProjectionDifference) -> dict[str, object]:
         "position": difference.position,
         "events": difference.events,
         "equal": difference.equal,
+        "passed_over": list(difference.passed_over),
         "tables": [
             {
                 "table": table.table,
@@ -140,6 +145,9 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
         yield ""
         if not status.failures:
             yield [(status.name, "name"), f"  {status.error}"]
+            if status.set_aside:
+                yield ["  see which  ", (f"eskit deadletter list {status.name}", "command")]
+                continue
             yield ["  rebuild    ", (f"eskit project rebuild {status.name}", "command")]
             continue
         for failure in status.failures:
@@ -173,6 +181,8 @@ def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Ite
                 duration(report.seconds),
                 _rate(report),
                 ("stopped", "error") if report.error else "",
+                (f"{report.set_aside:,} set aside", "error") if report.set_aside else "",
+                f"{report.skipped:,} skipped" if report.skipped else "",
             )
             for report in reports
         ],
@@ -207,6 +217,9 @@ def format_difference(difference: ProjectionDifference) -> Iterator[Line]:
         verdict,
         f"  at {difference.position:,}, {count(difference.events, 'event')} handled again",
     ]
+    if difference.passed_over:
+        positions = ", ".join(f"{position:,}" for position in difference.passed_over)
+        yield f"  without {positions}, skipped or set aside: eskit deadletter list"
     for table in difference.tables:
         yield from _format_table(table)
     if not difference.equal:

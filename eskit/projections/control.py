@@ -26,20 +26,20 @@ class CheckpointChange:
 
 def pause(models: ReadModels, name: str, *, reason: str, by: str) -> None:
     """Pause a projection; once more changes only the reason."""
-    with _deciding(models, name, reason) as (model, standing):
+    with deciding(models, name, reason) as (model, standing):
         model.pause(name, reason=reason)
-        _record(model, name, "pause", f"at {standing.mark.position}", reason=reason, by=by)
+        record(model, name, "pause", f"at {standing.mark.position}", reason=reason, by=by)
 
 
 def resume(models: ReadModels, name: str, *, reason: str, by: str) -> None:
     """Resume a projection; InvalidArgument if it is not paused."""
-    with _deciding(models, name, reason) as (model, standing):
+    with deciding(models, name, reason) as (model, standing):
         if standing.pause is None:
             raise InvalidArgument(
                 f"Projection {name!r} is not paused", hint="eskit project status shows what is."
             )
         model.resume(name)
-        _record(model, name, "resume", f"at {standing.mark.position}", reason=reason, by=by)
+        record(model, name, "resume", f"at {standing.mark.position}", reason=reason, by=by)
 
 
 def set_checkpoint(
@@ -63,15 +63,15 @@ def set_checkpoint(
     mark = last_mark(store, after=START, until=position)
     if dry_run:
         return _change(store, _load_standing(models, name), mark.position, event_types)
-    with _deciding(models, name, reason) as (model, standing):
+    with deciding(models, name, reason) as (model, standing):
         model.move_checkpoint(name, store_id=store.store_id, mark=mark)
         moved = f"{standing.mark.position} to {mark.position}"
-        _record(model, name, "set checkpoint", moved, reason=reason, by=by)
+        record(model, name, "set checkpoint", moved, reason=reason, by=by)
     return _change(store, standing, mark.position, event_types)
 
 
 @contextmanager
-def _deciding(
+def deciding(
     models: ReadModels, name: str, reason: str
 ) -> Iterator[tuple[LiveReadModel, Standing]]:
     """A transaction around one decision, with where the projection stands right before it."""
@@ -105,9 +105,10 @@ def _never_ran(name: str) -> ReadModelUnavailable:
     )
 
 
-def _record(
+def record(
     model: LiveReadModel, name: str, action: str, detail: str, *, reason: str, by: str
 ) -> None:
+    """Add a decision to the audit record; part of its transaction."""
     model.save_decision(
         Decision(
             projection=name,

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import ReadModelUnavailable
+from eskit.errors import ProjectionBusy, ReadModelUnavailable
 from eskit.projections.checkpoints import check_standing, check_version
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.failures import refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower, Member
-from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
+from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
+from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
@@ -31,7 +32,9 @@ def compare_with_live(
     """Build aside up to where the live rows stand, then compare; the caller holds the lock."""
     standing = _load_standing(models.find_standing(projection.name), projection)
     check_standing(standing, store)
+    passed = _find_passed(models, projection.name)
     with _open_aside(models, store, projection) as aside:
+        skip_all(aside, passed)
         follower = Follower(
             store,
             aside,
@@ -43,6 +46,7 @@ def compare_with_live(
         )
         built = _build(follower, until=standing.mark.position)
         with aside.transaction():
+            _refuse_changed(projection.name, passed, _find_passed(models, projection.name))
             now = _load_standing(aside.find_live_standing(projection.name), projection)
             late = _handle_late(
                 store, aside, projection, upcasters, built.mark.position, now.mark.position
@@ -53,7 +57,34 @@ def compare_with_live(
         position=now.mark.position,
         events=built.events + late,
         tables=tuple(tables),
+        passed_over=tuple(skip.position for skip in passed),
     )
+
+
+def _find_passed(models: ReadModels, name: str) -> list[Skip]:
+    """What the live rows lack by decision: events skipped or set aside."""
+    letters = [
+        Skip(
+            projection=name,
+            position=letter.position,
+            event_id=letter.event_id,
+            event_type=letter.event_type,
+            stream=letter.stream,
+            reason="set aside",
+            decided_by="",
+            decided_at=letter.since,
+        )
+        for letter in models.find_letters(name)
+    ]
+    return sorted([*models.find_skips(name), *letters], key=lambda skip: skip.position)
+
+
+def _refuse_changed(name: str, before: list[Skip], now: list[Skip]) -> None:
+    if [skip.event_id for skip in before] != [skip.event_id for skip in now]:
+        raise ProjectionBusy(
+            f"Events of {name!r} were set aside or decided about meanwhile",
+            hint=f"Compare again: eskit project diff {name}",
+        )
 
 
 @contextmanager
@@ -98,9 +129,11 @@ def _handle_late(
     events = list(
         store.read_all(after=after, before=until + 1, event_types=subscription.event_types)
     )
-    dispatch = build_dispatch([(subscription, EventContext(aside.db))], upcasters)
+    context = EventContext(aside.db)
+    context.guard = load_guard(aside, projection.name)
+    dispatch = build_dispatch([(subscription, context)], upcasters)
     try:
-        return handle_all(dispatch, events, seconds=float("inf"))
+        return handle_guarded(dispatch, events, seconds=float("inf"))
     except HandlerRaised as raised:
         refuse_outage(aside, raised)
         raise stopped_before(

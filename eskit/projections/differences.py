@@ -40,12 +40,17 @@ class TableDifference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectionDifference:
-    """All tables of a projection, compared at one position."""
+    """All tables of a projection, compared at one position.
+
+    `passed_over` has the positions of events that are skipped or set aside: they count as not
+    handled on both sides.
+    """
 
     name: str
     position: int
     events: int
     tables: tuple[TableDifference, ...]
+    passed_over: tuple[int, ...] = ()
 
     @property
     def equal(self) -> bool:

@@ -16,13 +16,15 @@ from eskit.errors import (
     ProjectionNotFound,
     ProjectionPaused,
 )
-from eskit.projections import control
+from eskit.projections import control, deadletters
 from eskit.projections.control import CheckpointChange
 from eskit.projections.database import Database
+from eskit.projections.deadletters import RetryReport
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import subscribe
+from eskit.projections.letters import Letter, Skip
 from eskit.projections.progress import Progress, RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels, Standing
@@ -149,7 +151,9 @@ class ProjectionEngine:
             model = self._models.open()
             stack.callback(model.close)
             stack.enter_context(model.rehearsing())
-            follower = Follower(self._store, model, projections, upcasters=self._upcasters)
+            follower = Follower(
+                self._store, model, projections, upcasters=self._upcasters, rehearsal=True
+            )
             follower.start()
             head = self._store.head_position()
             while follower.step(head) and follower.seconds < seconds:
@@ -275,6 +279,46 @@ class ProjectionEngine:
             self._store, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
         )
 
+    def dead_letters(self, name: str) -> list[Letter]:
+        """What waits for a decision, by position: set aside, or before which it stopped."""
+        self._select([name])
+        return deadletters.list_letters(self._models, name)
+
+    def find_letter(self, name: str, event: str) -> Letter:
+        """The letter of an event, by position or id; InvalidArgument if it does not wait."""
+        self._select([name])
+        return deadletters.find_letter(self._models, name, event)
+
+    def retry_letter(self, letter: Letter, *, reason: str, by: str) -> RetryReport:
+        """Handle an event that was set aside, and what waits behind it in its stream.
+
+        Raises ProjectionFailed when the handler does again, and ProjectionBusy when the letter is
+        no longer as it was looked up.
+        """
+        (projection,) = self._select([letter.projection])
+        return deadletters.retry(
+            self._store,
+            self._models,
+            projection,
+            letter,
+            upcasters=self._upcasters,
+            reason=reason,
+            by=by,
+        )
+
+    def skip_event(self, letter: Letter, *, reason: str, by: str) -> Skip:
+        """Never handle an event in its projection, also not in a rebuild; ProjectionBusy as above.
+
+        It may be one that was set aside, or the one before which the projection stopped.
+        """
+        self._select([letter.projection])
+        return deadletters.skip(self._models, letter, reason=reason, by=by)
+
+    def skips(self, name: str) -> list[Skip]:
+        """The events that a projection skips by decision, by position."""
+        self._select([name])
+        return self._models.find_skips(name)
+
     def decisions(self, name: str) -> list[Decision]:
         """Who paused, resumed or set the checkpoint of a projection, when and why."""
         self._select([name])
@@ -298,10 +342,15 @@ class ProjectionEngine:
         while not follower.ended and not stop.is_set():
             if follower.step(head):
                 continue
-            if once:
+            retry = follower.seconds_to_retry
+            if once and retry is None:
                 return
-            self._store.wait(head, _STOP_LATENCY)
-            head = self._store.head_position()
+            pause = _STOP_LATENCY if retry is None else min(retry, _STOP_LATENCY)
+            if once:
+                stop.wait(pause)
+            else:
+                self._store.wait(head, pause)
+                head = self._store.head_position()
             follower.resume()
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
@@ -359,6 +408,7 @@ def _reports(follower: Follower) -> list[RunReport]:
             position=member.mark.position,
             seconds=follower.seconds,
             error=member.stopped,
+            set_aside=member.set_aside,
         )
         for member in follower.members
     ]

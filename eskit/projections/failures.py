@@ -32,10 +32,19 @@ def stopped_before(
     """The error that a run or rebuild ends with."""
     what, command = ("", "run") if phase == "run" else ("The rebuild of ", "rebuild")
     failed = ProjectionFailed(
-        f"{what}{name} stopped before {event.global_position:,} {event.event_type} of "
-        f"{event.stream}: {one_line(error)}",
+        f"{what}{name} stopped before {_told(event)}: {one_line(error)}",
         hint=f"See why: eskit project status {name}. Then try again: "
         f"eskit project {command} {name}",
+    )
+    failed.__cause__ = error
+    return failed
+
+
+def not_retried(name: str, event: RecordedEvent, error: BaseException) -> ProjectionFailed:
+    """The error that retrying a dead letter ends with."""
+    failed = ProjectionFailed(
+        f"{name} failed again on {_told(event)}: {one_line(error)}",
+        hint=f"See why: eskit deadletter show {name} {event.global_position}",
     )
     failed.__cause__ = error
     return failed
@@ -48,6 +57,10 @@ def refuse_outage(model: ReadModel, raised: HandlerRaised) -> None:
             f"The read model failed under a handler: {raised.error}",
             hint="Nothing of the batch was kept; run again when the cause is gone.",
         ) from raised.error
+
+
+def _told(event: RecordedEvent) -> str:
+    return f"{event.global_position:,} {event.event_type} of {event.stream}"
 
 
 def one_line(error: BaseException) -> str:

@@ -14,6 +14,7 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ReadModelUnavailable, RebuildNeeded
 from eskit.projections.checkpoints import check_standing, last_mark, mark_of
+from eskit.projections.effects import Effects
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.handling import (
     Dispatch,
@@ -21,11 +22,14 @@ from eskit.projections.handling import (
     Subscription,
     build_dispatch,
     handle_all,
+    handle_guarded,
+    handler_packages,
     subscribe,
 )
+from eskit.projections.letters import failed_letter, load_guard
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
-from eskit.projections.readmodel import START, Mark, Phase, ReadModel
+from eskit.projections.readmodel import START, Failure, Mark, Phase, ReadModel
 from eskit.store.eventstore import EventStore
 
 
@@ -46,11 +50,22 @@ class Member:
     events: int = 0
     failed_before: bool = False
     paused: bool = False
+    guarded: bool = False
+    set_aside: int = 0
+    attempts: int = 0
+    retry_at: float = 0.0
     stopped: EskitError | None = None
     name: str = field(init=False)
+    context: EventContext = field(init=False)
+    effects: Effects | None = None
 
     def __post_init__(self) -> None:
         self.name = self.subscription.projection.name
+
+    @property
+    def going(self) -> bool:
+        """Whether it goes on now: neither stopped, paused nor waiting to try again."""
+        return self.stopped is None and not self.paused and self.retry_at <= time.monotonic()
 
     def wants(self, event: RecordedEvent) -> bool:
         """Whether it has a handler for the event."""
@@ -73,6 +88,7 @@ class Follower:
         phase: Phase = "run",
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
+        rehearsal: bool = False,
     ) -> None:
         self._store = store
         self._model = model
@@ -83,12 +99,19 @@ class Follower:
         self._dispatches: dict[tuple[Member, ...], Dispatch] = {}
         self._started = time.monotonic()
         self.total: int | None = None
+        self._final = phase != "run" or rehearsal
         self.members = [Member(subscribe(projection, upcasters)) for projection in projections]
+        for member in self.members:
+            if not self._final:
+                packages = handler_packages(member.subscription.handlers.values())
+                member.effects = Effects(model, member.name, packages)
+            member.context = EventContext(model.db, member.effects)
 
     @property
-    def active(self) -> list[Member]:
-        """The projections that go on: neither stopped nor paused."""
-        return [m for m in self.members if m.stopped is None and not m.paused]
+    def seconds_to_retry(self) -> float | None:
+        """How long until a projection tries again what its handler raised on; None if none does."""
+        times = [m.retry_at for m in self.members if m.retry_at and m.stopped is None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
     @property
     def ended(self) -> bool:
@@ -116,15 +139,21 @@ class Follower:
                 member.stopped = error
             else:
                 member.mark, member.paused = standing.mark, standing.pause is not None
+                member.guarded = standing.guarded
+                if member.effects is not None:
+                    member.effects.load()
+                    member.effects.call_due()
                 failures = self._model.find_failures(member.name)
-                member.failed_before = any(failure.phase == self._phase for failure in failures)
+                member.failed_before = any(f.phase in {self._phase, "retry"} for f in failures)
         self._report([member for member in self.members if member.stopped], 0)
 
     def resume(self) -> None:
-        """Let projections go on that are no longer paused."""
+        """Let projections go on that are no longer paused, and call what is due."""
         for member in self.members:
             if member.paused:
                 self._find_moved([member])
+            if member.effects is not None:
+                member.effects.call_due()
 
     def step(self, until: int) -> bool:
         """Handle one batch of events up to `until`; False when there was nothing to do."""
@@ -139,16 +168,19 @@ class Follower:
             end = self._passed_all(ceiling, events, seen)
         if end == seen:
             return False
-        try:
-            self._handle(group, events, end)
-        except HandlerRaised:
+        if any(member.attempts for member in group):
             self._handle_singly(group, events, end)
+        else:
+            try:
+                self._handle(group, events, end)
+            except HandlerRaised:
+                self._handle_singly(group, events, end)
         self._report(group, until)
         return True
 
     def _next_group(self, until: int) -> tuple[list[Member], Mark]:
         """The projections furthest behind, and the place where they meet others or end."""
-        behind = [member for member in self.active if member.mark.position < until]
+        behind = [m for m in self.members if m.going and m.mark.position < until]
         lowest = min((member.mark.position for member in behind), default=0)
         group = [member for member in behind if member.mark.position == lowest]
         ahead = [member.mark for member in behind if member.mark.position > lowest]
@@ -181,11 +213,15 @@ class Follower:
         False, and nothing done either, if somebody else has moved a checkpoint meanwhile.
         """
         dispatch = self._dispatch(group)
+        for member in group:
+            if member.effects is not None:
+                member.effects.begin()
         with self._model.transaction():
             if self._find_moved(group):
                 return False
+            handle = handle_guarded if self._set_guards(group) else handle_all
             try:
-                done = handle_all(dispatch, events, seconds=self._limits.seconds)
+                done = handle(dispatch, events, seconds=self._limits.seconds)
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
@@ -205,31 +241,69 @@ class Follower:
         before = group[0].mark
         for event in events:
             for member in group:
-                if member.stopped is None and member.wants(event):
+                if member.going and member.wants(event):
                     try:
                         if not self._handle([member], [event], mark_of(event)):
                             return
                     except HandlerRaised as raised:
-                        self._stop(member, raised, before)
+                        self._fail(member, raised, before)
             before = mark_of(event)
             if time.monotonic() > deadline:
                 end = before
                 break
-        going = [member for member in group if member.stopped is None]
-        for member in going:
-            if member.mark != end:
+        for member in group:
+            if member.going and member.mark != end:
                 self._handle([member], [], end)
 
-    def _stop(self, member: Member, raised: HandlerRaised, before: Mark) -> None:
-        """Keep what came before the event, and remember why the projection stands there."""
+    def _fail(self, member: Member, raised: HandlerRaised, before: Mark) -> None:
+        """Keep what came before the event; then try again later, set it aside, or stop.
+
+        Whatever comes next, the failure is stored before the checkpoint moves past the event.
+        """
+        policy = member.subscription.projection.on_failure
+        again = not self._final and member.attempts < policy.retries
+        phase: Phase = "retry" if again else self._phase
+        failure = describe(member.name, phase, raised.event, raised.error)
+        if not again and policy.then != "stop" and self._phase == "run":
+            self._set_aside(member, raised.event, failure)
+            return
         with self._model.transaction():
             if self._find_moved([member]):
                 return
             if member.mark != before:
                 self._model.advance(member.name, seen=member.mark, passed=before)
-            self._model.save_failure(describe(member.name, self._phase, raised.event, raised.error))
+            self._forget_failure(member)
+            self._model.save_failure(failure)
         member.mark = before
-        member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
+        member.failed_before = True
+        member.attempts += 1
+        if again:
+            member.retry_at = time.monotonic() + policy.wait_after(member.attempts)
+        else:
+            member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
+
+    def _set_aside(self, member: Member, event: RecordedEvent, failure: Failure) -> None:
+        """Keep the event as a dead letter and pass it, in one transaction."""
+        policy = member.subscription.projection.on_failure
+        letter = failed_letter(
+            failure,
+            tenant=event.tenant,
+            holds_stream=policy.then == "set_aside_stream",
+            attempts=member.attempts + 1,
+        )
+        with self._model.transaction():
+            if self._find_moved([member]):
+                return
+            self._model.save_letter(letter)
+            self._advance(member, mark_of(event))
+        self._settle(member, 0, mark_of(event))
+        member.set_aside += 1
+
+    def _set_guards(self, group: Sequence[Member]) -> bool:
+        """Look up what is set aside and skipped; whether anything is."""
+        for member in group:
+            member.context.guard = load_guard(self._model, member.name) if member.guarded else None
+        return any(member.guarded for member in group)
 
     def _find_moved(self, group: Sequence[Member]) -> bool:
         """Whether a checkpoint is not the one that was read, or somebody paused meanwhile.
@@ -252,27 +326,37 @@ class Follower:
                     hint="Start it again with the new code.",
                 )
                 moved = True
-            elif standing.mark != member.mark or (standing.pause is not None) != member.paused:
+                continue
+            member.guarded = standing.guarded
+            if standing.mark != member.mark or (standing.pause is not None) != member.paused:
                 member.mark, member.paused = standing.mark, standing.pause is not None
                 moved = True
         return moved
 
     def _advance(self, member: Member, passed: Mark) -> None:
         self._model.advance(member.name, seen=member.mark, passed=passed)
+        self._forget_failure(member)
+
+    def _forget_failure(self, member: Member) -> None:
         if member.failed_before:
             self._model.clear_failure(member.name, self._phase)
+            self._model.clear_failure(member.name, "retry")
 
     def _settle(self, member: Member, handled: int, passed: Mark) -> None:
-        """Note what a committed transaction has done."""
+        """Note what a committed transaction has done, and call what it wanted called."""
         member.mark = passed
         member.failed_before = False
+        member.attempts, member.retry_at = 0, 0.0
+        if member.effects is not None:
+            member.effects.settle()
+            member.effects.call_due()
         member.events += handled
 
     def _dispatch(self, group: Sequence[Member]) -> Dispatch:
         key = tuple(group)
         if key not in self._dispatches:
             self._dispatches[key] = build_dispatch(
-                [(member.subscription, EventContext(self._model.db)) for member in group],
+                [(member.subscription, member.context) for member in group],
                 self._upcasters,
             )
         return self._dispatches[key]

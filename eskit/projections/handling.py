@@ -58,6 +58,11 @@ def subscribe(projection: Projection, upcasters: Upcasters) -> Subscription:
     )
 
 
+def handler_packages(handlers: Iterable[Handler]) -> set[str]:
+    """The top-level packages that handlers come from."""
+    return {handler.__module__.partition(".")[0] for handler in handlers}
+
+
 def decoder(event_type: str, upcasters: Upcasters) -> Decode:
     """How the payload of a stored event type is read."""
     if upcasters.touches(event_type):
@@ -85,6 +90,37 @@ def build_dispatch(
     return {
         event_type: (decoder(event_type, upcasters), calls) for event_type, calls in targets.items()
     }
+
+
+def handle_guarded(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
+    """The same where a context has a guard, which may keep events from its handlers."""
+    deadline = time.monotonic() + seconds
+    done = 0
+    for event in events:
+        try:
+            _handle_guarded(dispatch, event)
+        except Exception as error:
+            raise HandlerRaised(event, error) from error
+        done += 1
+        if time.monotonic() > deadline:
+            break
+    return done
+
+
+def _handle_guarded(dispatch: Dispatch, event: RecordedEvent) -> None:
+    if event.erased:
+        return
+    decode, every = dispatch[event.event_type]
+    calls = [
+        (handler, context)
+        for handler, context in every
+        if context.guard is None or context.guard.lets_through(event)
+    ]
+    # What a guard keeps back may not even be decodable.
+    message = decode(event.data) if calls else None
+    for handler, context in calls:
+        context.event = event
+        handler(message, context)
 
 
 def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:

@@ -40,13 +40,19 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunReport:
-    """What a run or rebuild of one projection did, and why it stopped if it did."""
+    """What a run or rebuild of one projection did, and why it stopped if it did.
+
+    `set_aside` counts the events that became dead letters, `skipped` those that are passed over
+    because somebody has decided so.
+    """
 
     name: str
     events: int
     position: int
     seconds: float
     error: EskitError | None = None
+    set_aside: int = 0
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,9 +16,12 @@ from google.protobuf.message import Message
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
+from eskit.projections.policy import FailurePolicy
 
 if TYPE_CHECKING:
     from eskit.projections.database import Database
+    from eskit.projections.effects import Effects
+    from eskit.projections.letters import Guard
 
 AnEvent = TypeVar("AnEvent", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -40,13 +43,28 @@ class EventContext:
     are free. `event` is the event as recorded: position, stream, version, time, metadata.
     """
 
-    __slots__ = ("db", "event")
+    __slots__ = ("_effects", "db", "event", "guard")
 
     db: Database
     event: RecordedEvent
+    guard: Guard | None
+    """The engine's: which events are kept from the handlers. None lets everything through."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, effects: Effects | None = None) -> None:
         self.db = db
+        self.guard = None
+        self._effects = effects
+
+    def once(self, name: str, function: Callable[[], object]) -> None:
+        """Call a function once for this event, after the rows are committed.
+
+        Recorded with the rows and called at least once, also after a crash, and tried again when
+        it raises; never in a rebuild, diff or dry run. `name` tells it from others of the event.
+        The function is one of a module, with arguments by `functools.partial` that JSON can
+        keep: raises InvalidArgument otherwise.
+        """
+        if self._effects is not None:
+            self._effects.record(self.event, name, function)
 
 
 class Projection:
@@ -54,11 +72,17 @@ class Projection:
 
     `migrations` is a folder of ordered ``.sql`` files, relative to the folder of the module that
     makes the projection. Raise `version` when rows made by the old handlers are no longer right:
-    the projection then waits for a rebuild instead of mixing the two.
+    the projection then waits for a rebuild instead of mixing the two. `on_failure` says what
+    happens when a handler raises: by default it is tried again, then the projection stops.
     """
 
     def __init__(
-        self, name: str, *, migrations: str | Path | None = None, version: int = 1
+        self,
+        name: str,
+        *,
+        migrations: str | Path | None = None,
+        version: int = 1,
+        on_failure: FailurePolicy | None = None,
     ) -> None:
         if not _NAME.match(name):
             raise InvalidArgument(
@@ -72,6 +96,7 @@ class Projection:
         self.name = name
         self.version = version
         self.migrations = None if migrations is None else _caller_folder() / migrations
+        self.on_failure = on_failure or FailurePolicy()
         self.handlers: dict[str, Handler] = {}
 
     @overload

@@ -9,11 +9,13 @@ from typing import Literal, Protocol, TypeAlias
 
 from eskit.projections.database import Database
 from eskit.projections.differences import TableDifference
+from eskit.projections.effects import Effect
+from eskit.projections.letters import Letter, Skip
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
 
-Phase: TypeAlias = Literal["run", "rebuild"]
-"""In what a projection failed."""
+Phase: TypeAlias = Literal["run", "retry", "rebuild"]
+"""In what a projection failed; `retry`: it is about to try again by itself."""
 Purpose: TypeAlias = Literal["rebuild", "diff", "estimate"]
 """What rows are built aside for."""
 
@@ -33,7 +35,8 @@ START = Mark(0, "")
 class Standing:
     """What a read model remembers of one projection: its checkpoint and who made its rows.
 
-    `pause` is the reason for which it was paused; None while it is not.
+    `pause` is the reason for which it was paused; None while it is not. `guarded` says that
+    events were set aside or skipped.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Standing:
     mark: Mark
     updated_at: datetime
     pause: str | None = None
+    guarded: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +140,42 @@ class ReadModel(Protocol):
         """Add to the audit record; part of the transaction."""
         ...
 
+    def find_letters(self, name: str) -> list[Letter]:
+        """The dead letters of a projection, by position."""
+        ...
+
+    def save_letter(self, letter: Letter) -> None:
+        """Keep a dead letter, instead of an earlier one for the event; part of the transaction."""
+        ...
+
+    def delete_letter(self, name: str, position: int) -> None:
+        """Forget a dead letter that was handled or skipped; part of the transaction."""
+        ...
+
+    def find_skips(self, name: str) -> list[Skip]:
+        """The events that a projection skips, by position."""
+        ...
+
+    def save_skip(self, skip: Skip) -> None:
+        """Keep a decision to skip an event; part of the transaction."""
+        ...
+
+    def find_effects(self, name: str) -> list[Effect]:
+        """The effects of a projection that are still to be called, by position."""
+        ...
+
+    def save_effect(self, effect: Effect) -> bool:
+        """Record an effect; False if it already is. Part of the transaction."""
+        ...
+
+    def fail_effect(self, effect: Effect) -> None:
+        """Keep why a call did not go well; part of the transaction."""
+        ...
+
+    def finish_effect(self, effect: Effect) -> None:
+        """Keep that a call was made; part of the transaction."""
+        ...
+
     def close(self) -> None:
         """Let go of the database; idempotent."""
         ...
@@ -209,6 +249,18 @@ class ReadModels(Protocol):
 
     def find_failures(self, name: str) -> list[Failure]:
         """The event that stopped the projection and the one that stopped its rebuild, if any."""
+        ...
+
+    def find_letters(self, name: str) -> list[Letter]:
+        """The dead letters of a projection, by position."""
+        ...
+
+    def find_skips(self, name: str) -> list[Skip]:
+        """The events that a projection skips, by position."""
+        ...
+
+    def find_effects(self, name: str) -> list[Effect]:
+        """The effects of a projection that are still to be called, by position."""
         ...
 
     def list_decisions(self, name: str) -> list[Decision]:

@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import platform
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,11 +17,12 @@ import eskit
 from eskit.domain.events import RecordedEvent
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError
+from eskit.errors import EskitError, ProjectionBusy
 from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
-from eskit.projections.handling import HandlerRaised, build_dispatch, handle_all, subscribe
+from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
+from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
@@ -57,23 +59,26 @@ class Rebuild:
         Raises ProjectionFailed with the live rows as they were.
         """
         started = time.monotonic()
+        skips = self._live.find_skips(self._projection.name)
         aside = self._live.open_aside(
             self._projection,
             "rebuild",
-            fingerprint=code_fingerprint(self._projection),
+            fingerprint=code_fingerprint(self._projection, skips),
             store_id=self._store.store_id,
         )
         try:
+            skip_all(aside, skips)
             handled = self._build(aside)
         finally:
             aside.close()
-        late, position = self._exchange()
+        late, position = self._exchange(skips)
         self._live.discard_aside(self._projection.name, "rebuild")
         return RunReport(
             name=self._projection.name,
             events=handled + late,
             position=position,
             seconds=time.monotonic() - started,
+            skipped=len(skips),
         )
 
     def estimate(self, *, seconds: float) -> RebuildEstimate:
@@ -86,6 +91,7 @@ class Rebuild:
             self._projection, "estimate", fingerprint=new_id(), store_id=self._store.store_id
         )
         try:
+            skip_all(aside, self._live.find_skips(name))
             head = self._store.head_position()
             follower = self._follow(aside, BatchLimits(events=1_000, seconds=seconds))
             (member,) = follower.members
@@ -132,19 +138,20 @@ class Rebuild:
             head = self._store.head_position()
         return member.events
 
-    def _exchange(self) -> tuple[int, int]:
+    def _exchange(self, skips: Sequence[Skip]) -> tuple[int, int]:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""
         name = self._projection.name
-        dispatch = build_dispatch(
-            [(self._subscription, EventContext(self._live.db))], self._upcasters
-        )
+        context = EventContext(self._live.db)
+        dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
         try:
             with self._live.exchanging(self._projection) as standing:
                 check_standing(standing, self._store)
+                self._refuse_other_skips(skips)
+                context.guard = load_guard(self._live, name)
                 head = self._store.head_position()
                 end = last_mark(self._store, after=standing.mark, until=head)
                 late = self._read_late(standing.mark.position, head)
-                handle_all(dispatch, late, seconds=float("inf"))
+                handle_guarded(dispatch, late, seconds=float("inf"))
                 if end != standing.mark:
                     self._live.advance(name, seen=standing.mark, passed=end)
         except HandlerRaised as raised:
@@ -154,6 +161,14 @@ class Rebuild:
                 describe(name, "rebuild", raised.event, raised.error),
             )
         return len(late), end.position
+
+    def _refuse_other_skips(self, skips: Sequence[Skip]) -> None:
+        """What was built must follow the decisions as they are now."""
+        if self._live.find_skips(self._projection.name) != skips:
+            raise ProjectionBusy(
+                f"Somebody has decided about an event of {self._projection.name!r} meanwhile",
+                hint=f"Begin again: eskit project rebuild {self._projection.name}",
+            )
 
     def _read_late(self, after: int, head: int) -> list[RecordedEvent]:
         types = self._subscription.event_types
@@ -176,7 +191,7 @@ class Rebuild:
         raise error
 
 
-def code_fingerprint(projection: Projection) -> str:
+def code_fingerprint(projection: Projection, skips: Sequence[Skip] = ()) -> str:
     """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
 
     Taken from the source files of the handlers, so that a changed function beside them counts.
@@ -184,7 +199,8 @@ def code_fingerprint(projection: Projection) -> str:
     """
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "
-        f"{eskit.__version__} {platform.python_version()}".encode()
+        f"{eskit.__version__} {platform.python_version()} "
+        f"{[skip.event_id for skip in skips]}".encode()
     )
     files = {_source_of(handler) for handler in projection.handlers.values()}
     if projection.migrations is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
@@ -9,12 +10,20 @@ from typing import Literal, TypeAlias
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch
 from eskit.projections.checkpoints import check_standing
+from eskit.projections.effects import Effect
 from eskit.projections.handling import subscribe
+from eskit.projections.letters import Letter
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Failure, ReadModels, Standing
+from eskit.projections.readmodel import Failure, Phase, ReadModels, Standing
 from eskit.store.eventstore import EventStore
 
 State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
+
+_STOPPED: Mapping[Phase, str] = {
+    "run": "stopped",
+    "retry": "trying again",
+    "rebuild": "rebuild stopped",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,8 +32,10 @@ class ProjectionStatus:
 
     `lag` counts the events it handles that lie after `position`, `behind_seconds` is the age of
     the oldest of them. `error` is empty while nothing is wrong; `failures` has the events that
-    stopped it, with tracebacks. `rebuild_position` is how far a rebuild has come, running or
-    interrupted, `pause` why it was paused. `holder` is the process that runs or rebuilds it.
+    stopped it, with tracebacks. `set_aside` counts the dead letters, `skipped` the events that are
+    never handled because somebody has decided so. `rebuild_position` is how far a rebuild has
+    come, running or interrupted, `pause` why it was paused. `holder` is the process that runs or
+    rebuilds it.
     """
 
     name: str
@@ -37,6 +48,8 @@ class ProjectionStatus:
     behind_seconds: float
     updated_at: datetime | None
     failures: tuple[Failure, ...]
+    set_aside: int
+    skipped: int
     rebuild_position: int | None
     pause: str
     holder: int | None
@@ -48,12 +61,15 @@ def load_status(
     """Look a projection up; creates nothing and waits for nothing."""
     standing = models.find_standing(projection.name)
     failures = tuple(models.find_failures(projection.name))
+    letters = models.find_letters(projection.name)
     aside = models.find_aside(projection.name)
     running = models.lock(projection.name, "run").find_holder()
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
-    error = _find_error(store, projection, standing, failures)
+    error = _find_error(store, projection, standing, failures) or _find_waiting(
+        letters, models.find_effects(projection.name)
+    )
     state: State = "idle"
     if rebuilding:
         state = "rebuilding"
@@ -75,6 +91,8 @@ def load_status(
         behind_seconds=_age_of_next(store, types, position),
         updated_at=standing.updated_at if standing else None,
         failures=failures,
+        set_aside=len(letters),
+        skipped=len(models.find_skips(projection.name)),
         rebuild_position=aside.mark.position if aside else None,
         pause=(standing.pause or "") if standing else "",
         holder=holder.pid if holder else None,
@@ -89,8 +107,8 @@ def _find_error(
 ) -> str:
     if failures:
         failure = failures[0]
-        what = "rebuild " if failure.phase == "rebuild" else ""
-        return f"{what}stopped before {failure.position:,}: {failure.error}"
+        what = _STOPPED[failure.phase]
+        return f"{what} before {failure.position:,}: {failure.error}"
     if standing is None:
         return ""
     try:
@@ -102,6 +120,18 @@ def _find_error(
             f"needs a rebuild: its rows are of version {standing.version}, "
             f"the code is version {projection.version}"
         )
+    return ""
+
+
+def _find_waiting(letters: Sequence[Letter], effects: Sequence[Effect]) -> str:
+    if letters:
+        failed = sum(letter.state == "failed" for letter in letters)
+        behind = len(letters) - failed
+        waiting = f" and {behind:,} waiting behind" if behind else ""
+        return f"{failed:,} set aside{waiting}, the first at {letters[0].position:,}"
+    for effect in effects:
+        if effect.error:
+            return f"{effect.name} of event {effect.position:,} fails: {effect.error}"
     return ""
 
 

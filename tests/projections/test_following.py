@@ -132,6 +132,7 @@ def test_a_failed_projection_leaves_the_others_following(engine_of, append, tmp_
             append(Counted(key="a"))
             assert engine.wait_for("counts", 2, timeout=10)
             assert [status.state for status in engine.status()] == ["failed", "running"]
+            time.sleep(0.5)
             assert [type(p.error) for p in told if p.error] == [ProjectionFailed]
 
     with pytest.raises(ProjectionFailed, match="broken stopped before 1"):

@@ -16,6 +16,7 @@ from eskit.projections.sqlite.comparison import compare_tables
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
 from eskit.projections.sqlite.queries import query
 from eskit.projections.sqlite.readmodel import (
+    SCHEMA_VERSION,
     SqliteReadModel,
     find_schema_version,
     to_standing,
@@ -65,7 +66,7 @@ def can_go_on(path: Path, *, fingerprint: str, store_id: str) -> bool:
     except ReadModelUnavailable:
         return False
     try:
-        if find_schema_version(connection) is None:
+        if find_schema_version(connection) != SCHEMA_VERSION:
             return False
         begun = dict(connection.execute("SELECT key, value FROM eskit_read_model").fetchall())
         return (begun.get("fingerprint"), begun.get("store_id")) == (fingerprint, store_id)

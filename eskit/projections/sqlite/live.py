@@ -12,13 +12,17 @@ from typing import TypeVar
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
 from eskit.projections.database import Database
+from eskit.projections.effects import Effect
+from eskit.projections.letters import Letter, Skip
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, Failure, Purpose, Standing
 from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
 from eskit.projections.sqlite.exchange import ASIDE, exchange_tables
+from eskit.projections.sqlite.letters import find_effects, find_letters, find_skips
 from eskit.projections.sqlite.readmodel import (
+    SCHEMA_VERSION,
     SqliteReadModel,
     check_schema_version,
     find_failures,
@@ -87,6 +91,18 @@ class SqliteReadModels:
         """The failures of a projection, if any."""
         return self._look(self.path, lambda connection: find_failures(connection, name)) or []
 
+    def find_letters(self, name: str) -> list[Letter]:
+        """The dead letters of a projection, by position."""
+        return self._look(self.path, lambda connection: find_letters(connection, name)) or []
+
+    def find_skips(self, name: str) -> list[Skip]:
+        """The events a projection skips, by position."""
+        return self._look(self.path, lambda connection: find_skips(connection, name)) or []
+
+    def find_effects(self, name: str) -> list[Effect]:
+        """The effects that are still to be called, by position."""
+        return self._look(self.path, lambda connection: find_effects(connection, name)) or []
+
     def list_decisions(self, name: str) -> list[Decision]:
         """The audit record of a projection; empty if there is none."""
         return self._look(self.path, lambda connection: list_decisions(connection, name)) or []
@@ -100,7 +116,7 @@ class SqliteReadModels:
         try:
             with translated(path):
                 known = find_schema_version(connection)
-                return None if known is None else find_standing(connection, name)
+                return find_standing(connection, name) if known == SCHEMA_VERSION else None
         finally:
             connection.close()
 
@@ -133,9 +149,13 @@ class SqliteReadModels:
                 if version is None:
                     return None
                 check_schema_version(path, version)
-                return look(connection)
+                if version == SCHEMA_VERSION:
+                    return look(connection)
         finally:
             self._give_back(connection)
+        # Written by an older eskit: opening it to write brings its bookkeeping up to date.
+        self.open().close()
+        return self._look(path, look)
 
     def _borrow(self) -> sqlite3.Connection:
         with self._mutex:

@@ -29,6 +29,7 @@ from eskit.projections.sqlite.connection import (
     is_outage,
     translated,
 )
+from eskit.projections.sqlite.letters import LetterRows
 from eskit.projections.sqlite.migrations import (
     Migration,
     apply_migrations,
@@ -37,11 +38,11 @@ from eskit.projections.sqlite.migrations import (
 )
 from eskit.projections.sqlite.queries import query
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SqliteReadModel:
+class SqliteReadModel(LetterRows):
     """See `eskit.projections.readmodel.ReadModel`; opened for writing, one thread at a time."""
 
     def __init__(self, path: Path, *, lock: WriteLock) -> None:
@@ -155,7 +156,10 @@ class SqliteReadModel:
         row = (store_id, mark.position, mark.event_id, time.time_ns() // 1000, name)
         with translated(self.path):
             self._connection.execute(query("move_checkpoint"), row)
+            # What is handled again is no longer set aside.
+            self._connection.execute(query("delete_letters_after"), (name, mark.position))
         self.clear_failure(name, "run")
+        self.clear_failure(name, "retry")
 
     def save_decision(self, decision: Decision) -> None:
         """Add a row to eskit_decisions."""
@@ -188,17 +192,17 @@ class SqliteReadModel:
         now = time.time_ns() // 1000
         row = (projection.name, projection.version, store_id, START.position, START.event_id, now)
         self._connection.execute(query("save_standing"), row)
-        return to_standing((*row, standing.pause if standing else None))
+        return to_standing((*row, standing.pause if standing else None, False))
 
     def _create_bookkeeping(self) -> None:
         with translated(self.path):
             found = find_schema_version(self._connection)
-            if found is None:
+            if found is None or found < SCHEMA_VERSION:
                 with self.transaction():
                     for statement in query("create_bookkeeping").split(";\n"):
                         self._connection.execute(statement)
                     self._connection.execute(
-                        "INSERT OR IGNORE INTO eskit_read_model (key, value) VALUES (?, ?)",
+                        "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
                         ("schema_version", str(SCHEMA_VERSION)),
                     )
             else:
@@ -258,7 +262,7 @@ def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
 
 def to_standing(row: tuple[Any, ...]) -> Standing:
     """A row of eskit_projections as an object."""
-    name, version, store_id, position, event_id, updated_at, pause = row
+    name, version, store_id, position, event_id, updated_at, pause, guarded = row
     return Standing(
         name=name,
         version=version,
@@ -266,6 +270,7 @@ def to_standing(row: tuple[Any, ...]) -> Standing:
         mark=Mark(position, event_id),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
         pause=pause,
+        guarded=bool(guarded),
     )
 
 

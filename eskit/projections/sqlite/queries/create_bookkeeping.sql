@@ -57,3 +57,49 @@ CREATE TABLE IF NOT EXISTS eskit_decisions (
     decided_by TEXT NOT NULL,
     decided_at INTEGER NOT NULL
 );
+
+-- Events set aside, and those of their stream that wait behind them.
+CREATE TABLE IF NOT EXISTS eskit_letters (
+    projection TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_id TEXT NOT NULL,
+    event_type TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    tenant TEXT NOT NULL,
+    state TEXT NOT NULL,
+    holds_stream INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    traceback TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (projection, position)
+) WITHOUT ROWID;
+
+-- Events that somebody has decided a projection never handles, whatever is rebuilt.
+CREATE TABLE IF NOT EXISTS eskit_skips (
+    projection TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    event_type TEXT NOT NULL,
+    stream TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    decided_by TEXT NOT NULL,
+    decided_at INTEGER NOT NULL,
+    PRIMARY KEY (projection, event_id)
+) WITHOUT ROWID;
+
+-- What handlers wanted to happen once outside of the read model, called or still to be called.
+CREATE TABLE IF NOT EXISTS eskit_effects (
+    projection TEXT NOT NULL,
+    event_id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    function TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    error TEXT NOT NULL DEFAULT '',
+    called_at INTEGER,
+    PRIMARY KEY (projection, event_id, name)
+) WITHOUT ROWID;
+
+CREATE INDEX IF NOT EXISTS eskit_effects_due ON eskit_effects (projection, position) WHERE called_at IS NULL;

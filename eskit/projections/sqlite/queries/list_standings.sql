@@ -1,3 +1,5 @@
-SELECT name, version, store_id, position, event_id, updated_at, eskit_pauses.reason
-FROM eskit_projections LEFT JOIN eskit_pauses ON eskit_pauses.projection = name
-ORDER BY name
+SELECT name, version, store_id, position, event_id, updated_at,
+    (SELECT reason FROM eskit_pauses WHERE projection = name),
+    EXISTS (SELECT 1 FROM eskit_letters WHERE projection = name)
+        OR EXISTS (SELECT 1 FROM eskit_skips WHERE projection = name)
+FROM eskit_projections ORDER BY name

@@ -1,0 +1,233 @@
+"""Deciding about events that a projection did not handle: look, handle them now, or never.
+
+Each decision reads the state again inside its transaction and is refused when that is no longer
+what was shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from eskit.domain.events import RecordedEvent
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import InvalidArgument, ProjectionBusy, StoreUnavailable
+from eskit.projections.checkpoints import check_version
+from eskit.projections.control import deciding, record
+from eskit.projections.effects import Effects
+from eskit.projections.failures import describe, not_retried, refuse_outage
+from eskit.projections.handling import (
+    HandlerRaised,
+    build_dispatch,
+    handle_all,
+    handler_packages,
+    subscribe,
+)
+from eskit.projections.letters import Letter, Skip, failed_letter
+from eskit.projections.projection import EventContext, Projection
+from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel, ReadModels
+from eskit.store.eventstore import EventStore
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryReport:
+    """What retrying a dead letter did: how many events were handled, how many still wait."""
+
+    name: str
+    handled: int
+    left: int
+
+
+def list_letters(models: ReadModels, name: str) -> list[Letter]:
+    """What waits for a decision, by position: dead letters, and the events that stopped it."""
+    stopped = [_stopped_letter(failure) for failure in models.find_failures(name)]
+    return sorted([*stopped, *models.find_letters(name)], key=lambda letter: letter.position)
+
+
+def find_letter(models: ReadModels, name: str, event: str) -> Letter:
+    """The letter of an event, by its position or id; InvalidArgument if it does not wait."""
+    for letter in list_letters(models, name):
+        if event.replace(",", "") == str(letter.position) or event == letter.event_id:
+            return letter
+    raise InvalidArgument(
+        f"Event {event} does not wait for a decision in projection {name!r}",
+        hint=f"See what does: eskit deadletter list {name}",
+    )
+
+
+def retry(
+    store: EventStore,
+    models: ReadModels,
+    projection: Projection,
+    letter: Letter,
+    *,
+    upcasters: Upcasters,
+    reason: str,
+    by: str,
+) -> RetryReport:
+    """Handle an event that was set aside, then those of its stream that wait behind it, in order.
+
+    It is handled now, after later events of other streams. Raises ProjectionFailed, with the
+    letter kept, when the handler does again.
+    """
+    name = projection.name
+    if letter.state == "stopped":
+        raise InvalidArgument(
+            f"{letter.text} is not set aside: projection {name!r} stands before it",
+            hint=f"Let it try again: eskit project run --once {name}",
+        )
+    _retry_one(store, models, projection, letter, upcasters, reason=reason, by=by)
+    handled = 1
+    while letter.holds_stream:
+        following = _next_of_stream(models.find_letters(name), letter)
+        if following is None:
+            break
+        _retry_one(store, models, projection, following, upcasters, reason=reason, by=by)
+        handled += 1
+    _call_effects(models, projection)
+    return RetryReport(name=name, handled=handled, left=len(models.find_letters(name)))
+
+
+def skip(models: ReadModels, letter: Letter, *, reason: str, by: str) -> Skip:
+    """Never handle an event in its projection, also not in a rebuild.
+
+    What waits behind it goes on waiting until it is retried.
+    """
+    name = letter.projection
+    decided = Skip(
+        projection=name,
+        position=letter.position,
+        event_id=letter.event_id,
+        event_type=letter.event_type,
+        stream=letter.stream,
+        reason=reason,
+        decided_by=by,
+        decided_at=datetime.now(UTC),
+    )
+    with deciding(models, name, reason) as (model, _):
+        _check_unchanged(model, letter)
+        model.save_skip(decided)
+        model.delete_letter(name, letter.position)
+        for failure in model.find_failures(name):
+            if failure.position == letter.position:
+                model.clear_failure(name, failure.phase)
+        record(model, name, "skip", letter.text, reason=reason, by=by)
+    return decided
+
+
+def _retry_one(
+    store: EventStore,
+    models: ReadModels,
+    projection: Projection,
+    letter: Letter,
+    upcasters: Upcasters,
+    *,
+    reason: str,
+    by: str,
+) -> None:
+    """Handle one event in a transaction of its own."""
+    name = projection.name
+    event = _load_event(store, letter)
+    subscription = subscribe(projection, upcasters)
+    try:
+        with deciding(models, name, reason) as (model, standing):
+            check_version(standing, projection)
+            _check_unchanged(model, letter)
+            _refuse_overtaking(model, letter)
+            effects = Effects(model, name, handler_packages(subscription.handlers.values()))
+            context = EventContext(model.db, effects)
+            if event.event_type in subscription.handlers:
+                dispatch = build_dispatch([(subscription, context)], upcasters)
+                with _named_outage(model):
+                    handle_all(dispatch, [event], seconds=float("inf"))
+            model.delete_letter(name, letter.position)
+            record(model, name, "retry", letter.text, reason=reason, by=by)
+    except HandlerRaised as raised:
+        failure = describe(name, "run", event, raised.error)
+        _keep_failed(models, letter, failure, reason=reason, by=by)
+        raise not_retried(name, event, raised.error) from raised.error
+
+
+def _call_effects(models: ReadModels, projection: Projection) -> None:
+    """Call what the handlers wanted called, now that their rows are committed."""
+    model = models.open()
+    try:
+        effects = Effects(model, projection.name, handler_packages(projection.handlers.values()))
+        effects.load()
+        effects.call_due()
+    finally:
+        model.close()
+
+
+@contextmanager
+def _named_outage(model: ReadModel) -> Iterator[None]:
+    try:
+        yield
+    except HandlerRaised as raised:
+        refuse_outage(model, raised)
+        raise
+
+
+def _keep_failed(
+    models: ReadModels, letter: Letter, failure: Failure, *, reason: str, by: str
+) -> None:
+    kept = failed_letter(
+        failure,
+        tenant=letter.tenant,
+        holds_stream=letter.holds_stream,
+        attempts=letter.attempts + 1,
+    )
+    with deciding(models, letter.projection, reason) as (model, _):
+        if any(found.position == letter.position for found in model.find_letters(kept.projection)):
+            model.save_letter(kept)
+            record(model, kept.projection, "retry failed", letter.text, reason=reason, by=by)
+
+
+def _check_unchanged(model: LiveReadModel, letter: Letter) -> None:
+    """Refuse to act on something that is no longer as it was shown."""
+    failures = [_stopped_letter(failure) for failure in model.find_failures(letter.projection)]
+    if letter not in [*failures, *model.find_letters(letter.projection)]:
+        raise ProjectionBusy(
+            f"{letter.text} in {letter.projection!r} has changed since it was looked at",
+            hint=f"Look again: eskit deadletter list {letter.projection}",
+        )
+
+
+def _refuse_overtaking(model: LiveReadModel, letter: Letter) -> None:
+    for found in model.find_letters(letter.projection):
+        if _same_stream(found, letter) and found.position < letter.position:
+            raise InvalidArgument(
+                f"{letter.text} waits behind {found.position:,} of the same stream",
+                hint=f"Begin there: eskit deadletter retry {letter.projection} {found.position}",
+            )
+
+
+def _next_of_stream(letters: list[Letter], letter: Letter) -> Letter | None:
+    behind = [
+        found
+        for found in letters
+        if found.holds_stream and _same_stream(found, letter) and found.position > letter.position
+    ]
+    return min(behind, key=lambda found: found.position, default=None)
+
+
+def _same_stream(one: Letter, other: Letter) -> bool:
+    return (one.tenant, one.stream) == (other.tenant, other.stream)
+
+
+def _load_event(store: EventStore, letter: Letter) -> RecordedEvent:
+    event = store.find_event(letter.position)
+    if event is None or event.event_id != letter.event_id:
+        raise StoreUnavailable(
+            f"The log has no event {letter.event_id} at {letter.position:,}",
+            hint="Was the store restored or exchanged? Then rebuild the projection.",
+        )
+    return event
+
+
+def _stopped_letter(failure: Failure) -> Letter:
+    return replace(
+        failed_letter(failure, tenant="", holds_stream=False, attempts=1), state="stopped"
+    )

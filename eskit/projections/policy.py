@@ -1,0 +1,41 @@
+"""What a projection does when a handler raises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from eskit.errors import InvalidArgument
+
+Then: TypeAlias = Literal["stop", "set_aside_event", "set_aside_stream"]
+"""What comes after the last try: stop before the event, set it aside into a dead letter and go
+on, or set aside all of its stream from there, so that later events of the stream wait in order."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePolicy:
+    """Try again `retries` times, then do what `then` says.
+
+    The first try comes after `first_wait` seconds, each further one after twice as long, at most
+    `longest_wait`. Other projections are not held up meanwhile. A rebuild never tries again.
+    """
+
+    then: Then = "stop"
+    retries: int = 2
+    first_wait: float = 0.05
+    longest_wait: float = 5.0
+
+    def __post_init__(self) -> None:
+        if self.then not in get_args(Then):
+            raise InvalidArgument(
+                f"{self.then!r} is nothing a projection can do after a failure",
+                hint=f"Choose one of {', '.join(get_args(Then))}.",
+            )
+        if self.retries < 0 or self.first_wait < 0 or self.longest_wait < 0:
+            raise InvalidArgument(
+                "Retries and waits of a failure policy are not negative", hint="0 means none."
+            )
+
+    def wait_after(self, attempts: int) -> float:
+        """How long to wait after so many attempts that failed."""
+        return float(min(self.longest_wait, self.first_wait * 2 ** min(attempts - 1, 30)))

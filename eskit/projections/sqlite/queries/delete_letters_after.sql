@@ -1,0 +1,1 @@
+DELETE FROM eskit_letters WHERE projection = ? AND position > ?

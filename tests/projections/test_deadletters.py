@@ -1,0 +1,333 @@
+"""Events that fail are retried, set aside or skipped as was declared and decided, never lost."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+
+from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed
+from eskit.projections.policy import FailurePolicy
+from tests.projections.conftest import rows
+from tests.projections.ledger import Counted
+from tests.projections.test_following import following
+
+WHY = {"reason": "ticket 7", "by": "ops@bank"}
+QUICK = {"retries": 1, "first_wait": 0.01}
+BROKEN = "broken"
+
+
+@pytest.fixture
+def keeping(tmp_path):
+    """A projection that keeps (position, stream, key) and raises on keys in `bad`."""
+
+    def make(then: str = "stop", *, bad=(BROKEN,), name="kept", **policy) -> Projection:
+        folder = tmp_path / f"migrations-{name}"
+        folder.mkdir(exist_ok=True)
+        (folder / "1_kept.sql").write_text(
+            "CREATE TABLE kept (number INTEGER PRIMARY KEY, position INTEGER UNIQUE, key TEXT);"
+        )
+        chosen = FailurePolicy(then=then, **{**QUICK, **policy})
+        projection = Projection(name, migrations=folder, on_failure=chosen)
+
+        @projection.on(Counted)
+        def counted(event, context):
+            context.db.execute(
+                "INSERT INTO kept (position, key) VALUES (?, ?)",
+                (context.event.global_position, event.key),
+            )
+            if event.key in bad:
+                raise ValueError(f"cannot read {event.key}")
+
+        return projection
+
+    return make
+
+
+@pytest.fixture
+def log(append):
+    """1 and 3 and 5 of stream A, 2 and 4 of stream B; 3 is broken."""
+    append(Counted(key="a1"), stream="A-1")
+    append(Counted(key="b1"), stream="B-1")
+    append(Counted(key=BROKEN), stream="A-1")
+    append(Counted(key="b2"), stream="B-1")
+    append(Counted(key="a3"), stream="A-1")
+
+
+def handled(engine) -> list[int]:
+    return [position for (position,) in rows(engine, "SELECT position FROM kept ORDER BY number")]
+
+
+def test_one_event_is_set_aside_and_the_rest_handled(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_event"))
+
+    (report,) = engine.run()
+
+    (letter,) = engine.dead_letters("kept")
+    assert handled(engine) == [1, 2, 4, 5]
+    assert (report.set_aside, report.position) == (1, 5)
+    assert (letter.state, letter.position, letter.stream) == ("failed", 3, "A-1")
+    assert (letter.error, letter.attempts) == ("ValueError: cannot read broken", 2)
+    assert "raise ValueError" in letter.traceback
+
+
+def test_a_whole_stream_is_set_aside_from_the_failing_event_on(engine_of, keeping, log, append):
+    engine = engine_of(keeping("set_aside_stream"))
+    engine.run()
+
+    append(Counted(key="a4"), stream="A-1")
+    append(Counted(key="b3"), stream="B-1")
+    engine.run()
+
+    states = [(letter.position, letter.state) for letter in engine.dead_letters("kept")]
+    assert handled(engine) == [1, 2, 4, 7]
+    assert states == [(3, "failed"), (5, "waiting"), (6, "waiting")]
+
+
+@pytest.mark.parametrize("then", ["set_aside_event", "set_aside_stream", "stop"])
+def test_status_is_never_ok_while_something_failed_or_waits(engine_of, keeping, log, then):
+    engine = engine_of(keeping(then))
+    try:
+        engine.run()
+    except ProjectionFailed:
+        assert then == "stop"
+
+    (status,) = engine.status()
+
+    assert status.state == "failed"
+    assert status.error
+
+
+def test_failure_recorded_durably_before_the_cursor_advances(engine_of, keeping, log, monkeypatch):
+    engine = engine_of(keeping("set_aside_event"))
+    saved = []
+    from eskit.projections.sqlite.readmodel import SqliteReadModel
+
+    advance = SqliteReadModel.advance
+
+    def watched(model, name, *, seen, passed):
+        if passed.position >= 3 and not model.find_letters(name):
+            saved.append("passed without a letter")
+        advance(model, name, seen=seen, passed=passed)
+
+    monkeypatch.setattr(SqliteReadModel, "advance", watched)
+    engine.run()
+
+    # The batch of all five is tried first and undone before it moves anything.
+    assert saved == []
+    assert engine.status()[0].position == 5
+
+
+def test_an_event_is_tried_again_with_growing_waits_then_the_projection_stops(
+    engine_of, keeping, log
+):
+    tried = []
+    projection = keeping(retries=3, first_wait=0.02)
+    handle = projection.handlers.pop("eskit.tests.ledger.v1.Counted")
+
+    @projection.on(Counted)
+    def counted(event, context):
+        if event.key == BROKEN:
+            tried.append(time.monotonic())
+        handle(event, context)
+
+    engine = engine_of(projection)
+    with pytest.raises(ProjectionFailed, match="stopped before 3"):
+        engine.run()
+
+    # The first two are the batch and the event alone, at once.
+    waits = [after - before for before, after in itertools.pairwise(tried)]
+    assert len(tried) == 5
+    assert waits[1] >= 0.02
+    assert waits[2] >= 0.04
+    assert waits[3] >= 0.08
+    assert handled(engine) == [1, 2]
+
+
+def test_others_are_not_held_up_by_a_projection_that_tries_again(engine_of, keeping, log, counts):
+    engine = engine_of(keeping(retries=5, first_wait=0.4), counts)
+    start = time.monotonic()
+
+    with following(engine):
+        assert engine.wait_for("counts", 5, timeout=5)
+        passed = time.monotonic() - start
+
+    assert passed < 1.0
+
+
+def test_retry_handles_the_event_after_later_ones(engine_of, keeping, log):
+    engine_of(keeping("set_aside_event")).run()
+    mended = engine_of(keeping("set_aside_event", bad=()))
+
+    report = mended.retry_letter(mended.find_letter("kept", "3"), **WHY)
+
+    assert (report.handled, report.left) == (1, 0)
+    assert handled(mended) == [1, 2, 4, 5, 3]
+    assert mended.status()[0].state == "idle"
+
+
+def test_retry_handles_what_waits_behind_in_order(engine_of, keeping, log, append):
+    engine_of(keeping("set_aside_stream")).run()
+    mended = engine_of(keeping("set_aside_stream", bad=()))
+
+    report = mended.retry_letter(mended.find_letter("kept", "3"), **WHY)
+    append(Counted(key="a4"), stream="A-1")
+    mended.run()
+
+    assert report.handled == 2
+    assert handled(mended) == [1, 2, 4, 3, 5, 6]
+
+
+def test_retry_of_an_event_behind_another_is_refused(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_stream"))
+    engine.run()
+
+    with pytest.raises(InvalidArgument, match="waits behind 3"):
+        engine.retry_letter(engine.find_letter("kept", "5"), **WHY)
+
+    assert handled(engine) == [1, 2, 4]
+
+
+def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_event"))
+    engine.run()
+
+    with pytest.raises(ProjectionFailed, match="failed again on 3"):
+        engine.retry_letter(engine.find_letter("kept", "3"), **WHY)
+
+    (letter,) = engine.dead_letters("kept")
+    assert letter.attempts == 3
+    assert handled(engine) == [1, 2, 4, 5]
+    assert engine.status()[0].state == "failed"
+
+
+def test_dead_letter_retry_re_reads_the_status_right_before_acting(engine_of, keeping, log):
+    engine_of(keeping("set_aside_event")).run()
+    mended = engine_of(keeping("set_aside_event", bad=()))
+    shown = mended.find_letter("kept", "3")
+    mended.retry_letter(shown, **WHY)
+
+    for act in (mended.retry_letter, mended.skip_event):
+        with pytest.raises(ProjectionBusy, match="has changed since it was looked at"):
+            act(shown, **WHY)
+
+    assert handled(mended) == [1, 2, 4, 5, 3]
+    assert mended.skips("kept") == []
+
+
+def test_skip_lets_a_stopped_projection_go_on_without_the_event(engine_of, keeping, log):
+    engine = engine_of(keeping())
+    with pytest.raises(ProjectionFailed):
+        engine.run()
+
+    engine.skip_event(engine.find_letter("kept", "3"), **WHY)
+    engine.run()
+
+    assert handled(engine) == [1, 2, 4, 5]
+    assert engine.status()[0].state == "idle"
+    assert engine.status()[0].skipped == 1
+
+
+def test_skip_is_honoured_and_listed_by_rebuild_and_diff(engine_of, keeping, log, append):
+    engine = engine_of(keeping())
+    with pytest.raises(ProjectionFailed):
+        engine.run()
+    with pytest.raises(ProjectionFailed):
+        engine.rebuild("kept")
+    engine.skip_event(engine.find_letter("kept", "3"), **WHY)
+    engine.run()
+
+    report = engine.rebuild("kept")
+    difference = engine.diff("kept")
+
+    assert handled(engine) == [1, 2, 4, 5]
+    assert report.skipped == 1
+    assert difference.equal
+    assert difference.passed_over == (3,)
+    (skip,) = engine.skips("kept")
+    assert (skip.position, skip.reason, skip.decided_by) == (3, "ticket 7", "ops@bank")
+
+
+def test_diff_leaves_out_what_is_set_aside(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_stream"))
+    engine.run()
+
+    difference = engine.diff("kept")
+
+    assert difference.equal
+    assert difference.passed_over == (3, 5)
+
+
+def test_a_rebuild_handles_what_was_set_aside_and_stops_if_it_still_fails(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_event"))
+    engine.run()
+    with pytest.raises(ProjectionFailed, match="rebuild of kept stopped before 3"):
+        engine.rebuild("kept")
+    assert handled(engine) == [1, 2, 4, 5]
+
+    mended = engine_of(keeping("set_aside_event", bad=()))
+    mended.rebuild("kept")
+
+    assert handled(mended) == [1, 2, 3, 4, 5]
+    assert mended.dead_letters("kept") == []
+
+
+def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, store, append, log):
+    from eskit import ANY, NewEvent
+
+    engine = engine_of(keeping(bad=()))
+    event = NewEvent(Counted(key="x"))
+    object.__setattr__(event, "data", b"\xff\xff")
+    store.append("A-1", [event], expected_version=ANY)
+    append(Counted(key="a5"))
+    with pytest.raises(ProjectionFailed, match="stopped before 6"):
+        engine.run()
+
+    engine.skip_event(engine.find_letter("kept", "6"), **WHY)
+    engine.run()
+
+    assert handled(engine) == [1, 2, 3, 4, 5, 7]
+
+
+def test_who_decided_what_when_and_why_is_kept(engine_of, keeping, log):
+    engine_of(keeping("set_aside_stream")).run()
+    mended = engine_of(keeping("set_aside_stream", bad=()))
+    mended.skip_event(mended.find_letter("kept", "3"), **WHY)
+    mended.retry_letter(mended.find_letter("kept", "5"), **WHY)
+
+    told = [(d.action, d.detail, d.reason, d.decided_by) for d in mended.decisions("kept")]
+
+    event = "eskit.tests.ledger.v1.Counted of A-1"
+    assert told == [
+        ("skip", f"3 {event}", "ticket 7", "ops@bank"),
+        ("retry", f"5 {event}", "ticket 7", "ops@bank"),
+    ]
+
+
+def test_a_runner_that_goes_on_honours_what_is_decided_meanwhile(engine_of, keeping, log, append):
+    engine = engine_of(keeping("set_aside_stream"))
+
+    with following(engine):
+        assert engine.wait_for("kept", 5, timeout=5)
+        engine.skip_event(engine.find_letter("kept", "3"), **WHY)
+        engine.retry_letter(engine.find_letter("kept", "5"), **WHY)
+        append(Counted(key="a4"), stream="A-1")
+        assert engine.wait_for("kept", 6, timeout=5)
+
+    assert handled(engine) == [1, 2, 4, 5, 6]
+
+
+def test_a_checkpoint_set_back_handles_what_was_set_aside_again(engine_of, keeping, log):
+    engine_of(keeping("set_aside_event")).run()
+    mended = engine_of(keeping("set_aside_event", bad=()))
+    mended.set_checkpoint("kept", 2, **WHY)
+
+    assert mended.dead_letters("kept") == []
+
+
+def test_a_policy_that_cannot_work_is_refused():
+    with pytest.raises(InvalidArgument, match="ignore"):
+        FailurePolicy(then="ignore")
+    with pytest.raises(InvalidArgument, match="not negative"):
+        FailurePolicy(retries=-1)
