@@ -69,6 +69,11 @@ class Root(LazyGroup):
             help="How far each follower of the log has come.",
             panel=_MODELS,
         ),
+        "deadletter": Entry(
+            module="eskit.cli.deadletter",
+            help="Events that projections did not handle.",
+            panel=_MODELS,
+        ),
         "call": Entry(module="eskit.cli.call", help="Send a command or a query.", panel=_RUN),
         "serve": Entry(
             module="eskit.cli.serve",
