@@ -50,13 +50,20 @@ def load_event_types(project: Project | None) -> list[str]:
 
 
 class PayloadReader:
-    """Decodes payloads: each of `decoders` is tried in turn."""
+    """Decodes payloads: each of `decoders` is tried in turn; the last payload is kept."""
 
     def __init__(self, *decoders: Callable[[RecordedEvent], Message]) -> None:
         self._decoders = decoders
+        self._last: tuple[RecordedEvent, Payload] | None = None
 
     def __call__(self, event: RecordedEvent) -> Payload:
         """Decode the payload; a type or bytes that cannot be read are told, never fatal."""
+        last = self._last
+        if last is None or last[0] is not event:
+            last = self._last = (event, self._read(event))
+        return last[1]
+
+    def _read(self, event: RecordedEvent) -> Payload:
         from eskit.schema.jsonmap import to_dict
 
         problem: EskitError | None = None

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from eskit.cli.text import Line, escape_json, plain, spans
+from eskit.cli.text import Line, escape_json, plain, seen_from_here, spans
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,6 +36,11 @@ STYLES: Mapping[str, str] = {
     "warning": "yellow",
     "error": "bold red",
     "command": "bold",
+    "aggregate0": "bold",
+    "aggregate1": "bold blue",
+    "aggregate2": "bold magenta",
+    "aggregate3": "bold yellow",
+    "aggregate4": "bold green",
 }
 """What the styles in lines look like; no style says anything that a word does not."""
 
@@ -66,8 +71,16 @@ class Output:
             self._write(envelope(status, data=data, diagnostics=diagnostics))
             return
         for diagnostic in diagnostics:
-            self.warn(diagnostic.message, hint=diagnostic.hint)
+            self._diagnose(diagnostic)
         self.show(lines, cut=cut)
+
+    def _diagnose(self, diagnostic: Diagnostic) -> None:
+        if not diagnostic.file:
+            self.warn(diagnostic.message, hint=diagnostic.hint)
+            return
+        from eskit.cli.errors import format_diagnostics
+
+        self.note(*format_diagnostics((diagnostic,)))
 
     def failure(self, data: object, lines: Iterable[Line], *, error: Mapping[str, object]) -> None:
         """Show a result that is itself a failure; the caller exits with 1."""
@@ -230,14 +243,11 @@ def envelope(
 
 
 def diagnostic_object(diagnostic: Diagnostic) -> dict[str, object]:
-    """A diagnostic for --json; where it is only if that is known."""
-    found = asdict(diagnostic)
-    del found["width"]
-    return {
-        name: value
-        for name, value in found.items()
-        if value or name not in {"file", "line", "column"}
-    }
+    """A diagnostic for --json; where it is, seen from the current folder, if that is known."""
+    found = asdict(diagnostic) | {"file": seen_from_here(diagnostic.file)}
+    unknown = {"line", "column", "width"} if not diagnostic.line else set[str]()
+    unknown |= {"file"} if not diagnostic.file else set()
+    return {name: value for name, value in found.items() if name not in unknown}
 
 
 def to_json(data: object) -> str:

@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.events import Payload, PayloadReader, event_object, short_type
+from eskit.cli.conditions import Condition, parse_condition
+from eskit.cli.events import Payload, PayloadReader
 from eskit.cli.session import Session, session_of
-from eskit.cli.stream import generated_types, payload_reader
-from eskit.cli.text import Line, Span, count
-from eskit.cli.times import parse_duration
-from eskit.cli.values import leaves
-from eskit.domain.streams import id_of
-from eskit.errors import InvalidArgument
+from eskit.cli.stream import generated_types
+from eskit.cli.tail_lines import Clock, Layout, Seen, format_end
+from eskit.cli.times import parse_moment
+from eskit.errors import EskitError, InvalidArgument
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from eskit.domain.events import RecordedEvent
     from eskit.messaging.tail import TailRequest
+    from eskit.store.eventstore import EventStore
 
 app = make_app()
 
@@ -37,21 +39,13 @@ class Source(StrEnum):
     STORE = "store"
 
 
-@dataclass(slots=True)
-class Seen:
-    """What has been shown so far."""
-
-    events: int = 0
-    position: int = 0
-    at: datetime | None = None
-
-
 @app.command(
     **examples(
         "eskit tail",
         "eskit tail --from first --no-follow --json",
         "eskit tail --since 5m --type MoneyDeposited --type MoneyWithdrawn",
-        "eskit tail --stream Account-acc-001 --from -3",
+        "eskit tail --from first --where 'amount>100' --fields amount,new_balance",
+        "eskit tail --stream Account-acc-001 --from -3 --expanded",
     )
 )
 def tail(
@@ -66,7 +60,10 @@ def tail(
         int | None, typer.Option(metavar="POSITION", min=0, help="Begin after this position.")
     ] = None,
     since: Annotated[
-        str, typer.Option(metavar="AGE", help="Begin with events this old: 30s, 5m, 2h, 1d.")
+        str, typer.Option(metavar="TIME", help="Begin at a time or an age: 30s, 5m, 2h, 1d.")
+    ] = "",
+    until: Annotated[
+        str, typer.Option(metavar="TIME", help="End with the events up to a time or an age.")
     ] = "",
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="End where the log ends now.")
@@ -78,6 +75,32 @@ def tail(
     aggregates: Annotated[
         list[str] | None, typer.Option("--aggregate", metavar="A", help="Only of this aggregate.")
     ] = None,
+    tenants: Annotated[
+        list[str] | None, typer.Option("--tenant", metavar="NAME", help="Only of this tenant.")
+    ] = None,
+    correlation: Annotated[
+        str, typer.Option(metavar="ID", help="Only what belongs to this correlation.")
+    ] = "",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help="Only if a field fits: 'amount>100'; ~: contains."),
+    ] = None,
+    fields: Annotated[
+        str, typer.Option(metavar="A,B.C", help="Show only these fields of the payload.")
+    ] = "",
+    expanded: Annotated[
+        bool, typer.Option("--expanded", help="Show each event with its metadata, field by field.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Show payloads as they are, in base64.")
+    ] = False,
+    clock: Annotated[
+        Clock, typer.Option("--clock", help="Time of day and distance, time, date and time, age.")
+    ] = Clock.DELTA,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Decode with a descriptor set, as protoc writes it."),
+    ] = None,
 ) -> None:
     """Show events as they happen, until Ctrl-C.
 
@@ -87,18 +110,24 @@ def tail(
 
     session = session_of(context)
     session.output.streaming = True
+    conditions = [parse_condition(text) for text in where or ()]
+    layout = Layout(clock=clock, fields=split_fields(fields), expanded=expanded, raw=raw)
     request = TailRequest(
         start=parse_start(start),
         after=after,
-        since=datetime.now(UTC) - parse_duration(since) if since else None,
+        since=parse_moment(since) if since else None,
+        until=parse_moment(until) if until else None,
         follow=not no_follow,
         event_types=types or [],
         stream=stream,
         aggregates=aggregates or [],
+        tenants=tenants or [],
+        correlation_id=correlation,
     )
+    follower = Follower(session, source, request, conditions, descriptors)
     seen = Seen()
     try:
-        asyncio.run(_show_all(session, request, source, seen))
+        asyncio.run(_show_all(follower, layout, seen))
     except KeyboardInterrupt:
         interrupted = True
     else:
@@ -118,69 +147,102 @@ def parse_start(text: str) -> Literal["first", "new"] | int:
     raise InvalidArgument(f"--from {text!r} is not possible", hint="Use first, new or -10")
 
 
-async def _show_all(session: Session, request: TailRequest, source: Source, seen: Seen) -> None:
-    async with _follow(session, request, source) as (events, payload_of):
+def split_fields(text: str) -> list[str]:
+    """The field paths in a list with commas."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+async def _show_all(follower: Follower, layout: Layout, seen: Seen) -> None:
+    output = follower.session.output
+    async with follower.follow() as (events, payload_of):
         async for event in events:
-            payload = payload_of(event)
-            if session.output.as_json:
-                session.output.record(event_object(event, payload), ())
+            payload = Payload(data=None) if layout.raw else payload_of(event)
+            if output.as_json:
+                output.record(layout.record(event, payload), ())
             else:
-                session.output.show([format_row(event, payload, seen.at)], cut=True)
-            seen.events += 1
-            seen.position, seen.at = event.global_position, event.recorded_at
+                output.show(layout.lines(event, payload, seen.at), cut=not layout.expanded)
+            seen.add(event)
 
 
-@asynccontextmanager
-async def _follow(
-    session: Session, request: TailRequest, source: Source
-) -> AsyncIterator[tuple[AsyncIterator[RecordedEvent], PayloadReader]]:
-    """The events from the source that was asked for, or the best there is, and their reader."""
-    if source is Source.STORE or (source is Source.AUTO and session.find_nats() is None):
-        from eskit.messaging.tail import tail_store
+@dataclass(frozen=True, slots=True)
+class Follower:
+    """Where events come from, and with what they are decoded."""
 
-        with session.open_store() as store:
-            yield tail_store(store, request), payload_reader(session, store)
-        return
-    from eskit.credentials.nats import connected
-    from eskit.messaging.tail_nats import tail_nats
+    session: Session
+    source: Source
+    request: TailRequest
+    conditions: Sequence[Condition] = ()
+    descriptors: Path | None = None
 
-    stream, prefix = session.nats_names()
-    async with connected(session.nats_url(), name="eskit tail") as connection:
-        events = tail_nats(connection, request, stream=stream, prefix=prefix)
-        yield events, PayloadReader(generated_types(session))
+    @asynccontextmanager
+    async def follow(self) -> AsyncIterator[tuple[AsyncIterator[RecordedEvent], PayloadReader]]:
+        """The events from the source that was asked for, or the best there is, and their reader."""
+        if self._from_store():
+            from eskit.messaging.tail import tail_store
+
+            with self.session.open_store() as store:
+                reader = PayloadReader(
+                    *self._own_schemas(), stored_schemas(store), generated_types(self.session)
+                )
+                yield tail_store(store, self._request(reader)), reader
+            return
+        from eskit.credentials.nats import connected
+        from eskit.messaging.tail_nats import tail_nats
+
+        stream, prefix = self.session.nats_names()
+        with ExitStack() as stack:
+            reader = PayloadReader(
+                *self._own_schemas(),
+                generated_types(self.session),
+                *self._schemas_at_hand(stack),
+            )
+            async with connected(self.session.nats_url(), name="eskit tail") as connection:
+                request = self._request(reader)
+                yield tail_nats(connection, request, stream=stream, prefix=prefix), reader
+
+    def _from_store(self) -> bool:
+        automatic = self.source is Source.AUTO and self.session.find_nats() is None
+        return automatic or self.source is Source.STORE
+
+    def _request(self, reader: PayloadReader) -> TailRequest:
+        """The request with the conditions, which need the decoded payload."""
+        if not self.conditions:
+            return self.request
+
+        def holds(event: RecordedEvent) -> bool:
+            data = reader(event).data
+            return data is not None and all(one.holds(data) for one in self.conditions)
+
+        return replace(self.request, where=holds)
+
+    def _own_schemas(self) -> list[Callable[[RecordedEvent], Message]]:
+        return [descriptor_set(self.descriptors)] if self.descriptors else []
+
+    def _schemas_at_hand(self, stack: ExitStack) -> list[Callable[[RecordedEvent], Message]]:
+        """The schemas in the project's store, if it has one on this machine."""
+        try:
+            return [stored_schemas(stack.enter_context(self.session.open_store()))]
+        except EskitError:
+            return []  # a terminal far from the store: it has the generated code, or nothing
 
 
-def format_row(event: RecordedEvent, payload: Payload, previous: datetime | None) -> Line:
-    """One event on one line: when, where in the log, whose, what, and its fields."""
-    line: list[Span] = [
-        (format_clock(event.recorded_at, previous), "dim"),
-        f"  {event.global_position:>7,}  ",
-        (f"{event.stream:<16}", "name"),
-        "  ",
-        (f"{short_type(event.event_type):<16}", "key"),
-    ]
-    if payload.problem is not None:
-        return [*line, "  ", (f"{len(event.data):,} bytes, not decoded", "warning")]
-    known = f'"{id_of(event.stream)}"'
-    for name, value in leaves(payload.data or {}, payload.descriptor):
-        if value == known:
-            continue  # it stands in the stream's name
-        line += ["  ", (name, "dim"), f" {value}"]
-    return line
+def stored_schemas(store: EventStore) -> Callable[[RecordedEvent], Message]:
+    """Decodes events as they were written, by the schemas of a store."""
+    from eskit.store.decoding import EventDecoder
+
+    return EventDecoder(store).decode
 
 
-def format_clock(moment: datetime, previous: datetime | None) -> str:
-    """The time of day here, or within a minute how long after its predecessor."""
-    if previous is not None and timedelta() <= moment - previous < timedelta(minutes=1):
-        return f"{f'+{(moment - previous).total_seconds():.3f}':>12}"
-    return moment.astimezone().strftime("%H:%M:%S.%f")[:12]
+def descriptor_set(path: Path) -> Callable[[RecordedEvent], Message]:
+    """Decodes events by a serialised FileDescriptorSet; InvalidArgument for what is none."""
+    from eskit.schema.recorded import MessageSet, parse_files
 
-
-def format_end(seen: Seen) -> Line:
-    """What was seen, and how to go on from there."""
-    if not seen.events:
-        return "no events"
-    return [
-        f"{count(seen.events, 'event')} · last {seen.position:,} · go on with: ",
-        (f"eskit tail --after {seen.position}", "command"),
-    ]
+    try:
+        return MessageSet(parse_files(path.read_bytes())).decode
+    except OSError as error:
+        raise InvalidArgument(f"Cannot read {path}: {error.strerror}") from error
+    except EskitError as error:
+        raise InvalidArgument(
+            f"{path} is not a descriptor set that can be used: {error.message}",
+            hint="Write one: protoc --include_imports --descriptor_set_out=FILE …",
+        ) from error

@@ -31,3 +31,13 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
     except OverflowError:
         raise InvalidArgument(f"{text!r} is too long a duration") from None
+
+
+def parse_moment(text: str) -> datetime:
+    """A time, or how long ago it was: ``2026-05-01T12:00Z`` or ``5m``. InvalidArgument."""
+    if not _DURATION.match(text):
+        return parse_time(text)
+    try:
+        return datetime.now(UTC) - parse_duration(text)
+    except OverflowError:
+        raise InvalidArgument(f"{text!r} is too long ago") from None

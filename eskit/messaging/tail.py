@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -43,6 +43,8 @@ class TailRequest:
     aggregates: Sequence[str] = ()
     tenants: Sequence[str] = ()
     correlation_id: str = ""
+    where: Callable[[RecordedEvent], bool] | None = None
+    """A filter of one's own; called in worker threads, too."""
 
     def __post_init__(self) -> None:
         for time in (self.since, self.until):
@@ -59,6 +61,7 @@ class TailRequest:
             and (not self.tenants or event.tenant in self.tenants)
             and (not self.event_types or _is_one_of(event.event_type, self.event_types))
             and (not self.correlation_id or event.metadata.correlation_id == self.correlation_id)
+            and (self.where is None or self.where(event))
         )
 
     def begins_behind(self, event: RecordedEvent) -> bool:

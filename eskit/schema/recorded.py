@@ -21,6 +21,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError, Message
 
+from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import PayloadInvalid
 from eskit.errors import EskitError, UnknownEventType
 
@@ -208,3 +209,23 @@ class RecordedSchemas:
                 hint="Its events are shown undecoded unless generated code is at hand.",
             ) from None
         return message_factory.GetMessageClass(descriptor)
+
+
+class MessageSet:
+    """Decodes events with one set of files, whatever their position in a log."""
+
+    def __init__(self, files: FileDescriptorSet) -> None:
+        self._pool = schema_pool(files)
+
+    def decode(self, event: RecordedEvent) -> Message:
+        """The payload; UnknownEventType for a type that no file declares, PayloadInvalid."""
+        try:
+            descriptor = self._pool.FindMessageTypeByName(event.event_type)
+        except KeyError:
+            raise UnknownEventType(event.event_type) from None
+        try:
+            return message_factory.GetMessageClass(descriptor).FromString(event.data)
+        except DecodeError as error:
+            raise PayloadInvalid(
+                f"{len(event.data)} bytes do not parse as {event.event_type}: {error}"
+            ) from error

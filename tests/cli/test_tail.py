@@ -1,0 +1,226 @@
+"""What `eskit tail` lets through, and how it shows it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from eskit.cli.conditions import parse_condition
+from eskit.errors import InvalidArgument
+from tests.cli.running import DEPOSIT, eskit, read_until
+
+EVERYTHING = ("tail", "--from", "first", "--no-follow", "--source", "store")
+
+
+def tail(bank, *args):
+    ran = eskit(*EVERYTHING, *args, cwd=bank)
+    assert ran.code == 0, ran.err
+    return ran
+
+
+def positions(bank, *args):
+    return [event["global_position"] for event in tail(bank, *args, "--json").records]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("amount>100", [2]),
+        ("amount >= 50.25", [2, 3]),
+        ("new_balance=1250.5", [2]),
+        ("owner_name=Alice", [1]),
+        ("owner_name='Alice'", [1]),
+        ("owner_name!=Alice", [4]),
+        ("owner_name~o", [4]),
+        ("owner_name>B", [4]),
+        ("nothing=1", []),
+    ],
+)
+def test_where_compares_numbers_as_numbers_and_text_as_text(bank, condition, expected):
+    assert positions(bank, "--where", condition) == expected
+
+
+def test_several_conditions_must_all_hold_and_counting_back_counts_what_fits(bank):
+    both = positions(bank, "--where", "amount>1", "--where", "amount<100")
+    last = eskit(
+        *("tail", "--from", "-1", "--no-follow", "--source", "store", "--json"),
+        *("--where", "owner_name=Alice"),
+        cwd=bank,
+    )
+
+    assert both == [3]
+    assert [event["global_position"] for event in last.records] == [1]
+
+
+def test_a_condition_without_an_operator_is_wrong_usage(bank):
+    ran = eskit(*EVERYTHING, "--where", "amount", cwd=bank)
+
+    assert ran.code == 2
+    assert "is not a condition" in ran.err
+
+
+def test_fields_leaves_the_rest_out(bank):
+    shown = tail(bank, "--fields", "new_balance,amount", "--type", "MoneyDeposited").out
+    (event,) = tail(
+        bank, "--fields", "new_balance,amount", "--type", "MoneyDeposited", "--json"
+    ).records
+
+    assert 'new_balance "1250.50"  amount "250.50"\n' in shown
+    assert "timestamp" not in shown
+    assert event["data"] == {"new_balance": "1250.50", "amount": "250.50"}
+
+
+def test_raw_shows_the_payload_as_it_is(bank):
+    shown = tail(bank, "--raw").out.splitlines()
+    (event,) = tail(bank, "--raw", "--type", "MoneyDeposited", "--json").records
+
+    assert shown[1].endswith(event["data_base64"])
+    assert b"250.50" in base64.b64decode(event["data_base64"])
+    assert "data" not in event
+
+
+def test_expanded_shows_metadata_and_a_line_for_each_field(bank):
+    (stored,) = tail(bank, "--type", "MoneyDeposited", "--json").records
+
+    shown = tail(bank, "--expanded", "--type", "MoneyDeposited").out
+
+    assert f"event id {stored['event_id']}" in shown
+    assert f"correlation {stored['metadata']['correlation_id']}" in shown
+    assert '\n       new_balance  "1250.50"\n' in shown
+
+
+def test_a_correlation_is_followed(bank):
+    (deposited,) = tail(bank, "--type", "MoneyDeposited", "--json").records
+
+    assert positions(bank, "--correlation", deposited["metadata"]["correlation_id"]) == [2]
+
+
+def test_a_tenant_is_followed_and_named(bank):
+    data = json.dumps({"account_id": "acc-001", "owner_name": "Eve", "initial_balance": "1.00"})
+    opened = eskit(
+        *("call", "account.v1.AccountCommandService/OpenAccount", "--tenant", "acme"),
+        *("--data", data),
+        cwd=bank,
+    )
+
+    assert opened.code == 0, opened.err
+    assert positions(bank, "--tenant", "acme") == [5]
+    assert "[acme]" in tail(bank).out
+
+
+def test_until_ends_and_ages_work_for_both_ends(bank):
+    events = tail(bank, "--json").records
+
+    assert positions(bank, "--until", events[1]["recorded_at"]) == [1, 2]
+    assert positions(bank, "--since", events[2]["recorded_at"]) == [3, 4]
+    assert positions(bank, "--since", "1h", "--until", "1h") == []
+    assert eskit(*EVERYTHING, "--until", "soon", cwd=bank).code == 2
+
+
+def test_a_followed_tail_ends_by_itself_at_its_end(bank):
+    ran = eskit("tail", "--from", "first", "--until", "0s", "--source", "store", cwd=bank)
+
+    assert ran.code == 0
+    assert len(ran.out.splitlines()) == 4
+
+
+@pytest.mark.parametrize(
+    ("clock", "pattern"),
+    [("full", "T"), ("ago", "ago"), ("time", ":"), ("delta", "+")],
+)
+def test_times_are_shown_as_wanted(bank, clock, pattern):
+    time.sleep(1.1)
+
+    last = tail(bank, "--clock", clock).out.splitlines()[-1]
+
+    assert pattern in last[:27]
+
+
+def test_a_descriptor_set_decodes_without_the_project(bank, tmp_path):
+    import grpc_tools
+    from grpc_tools import protoc
+
+    from eskit.resources import proto_dir
+
+    store = bank / "bank.db"
+    out = tmp_path / "bank.binpb"
+    code = protoc.main(
+        [
+            "protoc",
+            f"-I{bank / 'proto'}",
+            f"-I{proto_dir()}",
+            f"-I{Path(grpc_tools.__file__).parent / '_proto'}",
+            "--include_imports",
+            f"--descriptor_set_out={out}",
+            "account/v1/account.proto",
+        ]
+    )
+    assert code == 0
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    decoded = eskit(
+        *EVERYTHING, "--store", f"sqlite:///{store}", "--descriptors", str(out), cwd=elsewhere
+    )
+    garbage = eskit(
+        *(*EVERYTHING, "--store", f"sqlite:///{store}", "--descriptors", str(store)),
+        cwd=elsewhere,
+    )
+
+    assert 'owner_name "Alice"' in decoded.out
+    assert garbage.code == 2
+    assert "is not a descriptor set" in garbage.err
+
+
+def test_nats_and_store_show_the_same_for_every_filter(bank, launch):
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+
+    for options in (
+        ["--where", "amount>1", "--fields", "amount"],
+        ["--from", "-1", "--where", "owner_name=Alice"],
+        ["--expanded", "--type", "MoneyWithdrawn"],
+        ["--raw", "--aggregate", "Account"],
+    ):
+        shown = [
+            eskit("tail", "--from", "first", "--no-follow", *options, "--source", kind, cwd=bank)
+            for kind in ("store", "nats")
+        ]
+        assert shown[0] == shown[1]
+        assert shown[0].out
+
+
+def test_a_condition_is_parsed_with_blanks_quotes_and_paths():
+    condition = parse_condition(" owner.names.0 != 'a = b' ")
+
+    assert (condition.path, condition.comparison, condition.value) == (
+        "owner.names.0",
+        "!=",
+        "a = b",
+    )
+    assert condition.holds({"owner": {"names": ["c"]}})
+    assert not condition.holds({"owner": {"names": ["a = b"]}})
+    assert not condition.holds({"owner": {"names": []}})
+    assert parse_condition("closed=true").holds({"closed": True})
+    assert not parse_condition("x<1").holds({"x": "NaN"})
+    with pytest.raises(InvalidArgument):
+        parse_condition("amount")
+
+
+def test_deposit_is_shown_while_following(bank, launch):
+    process = launch(
+        "tail", "--from", "new", "--where", "amount>1000", "--source", "store", cwd=bank
+    )
+    time.sleep(1)
+    for amount in ("5.00", "5000.00"):
+        data = json.dumps({"account_id": "acc-001", "amount": amount})
+        assert eskit("call", DEPOSIT, "--data", data, cwd=bank).code == 0
+
+    lines = read_until(process, "MoneyDeposited")
+
+    assert len(lines) == 1
+    assert '"5000.00"' in lines[0]
