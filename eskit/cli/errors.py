@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from eskit.cli.text import Line, count
+from eskit.cli.text import Line, Span, count, seen_from_here
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
         yield from format_diagnostics(shown)
         if more := len(error.diagnostics) - len(shown):
             yield f"and {more:,} more, which often follow from the first"
-        yield f"{count(len(error.diagnostics), 'problem')}, nothing written"
+        problems = sum(found.severity != "warning" for found in error.diagnostics)
+        yield f"{count(problems, 'problem')}, nothing written"
         return
     _, message, hint = _describe(error)
     yield from _labelled("error", message)
@@ -95,20 +96,16 @@ def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
     for diagnostic, next_hint in zip(diagnostics, following, strict=True):
         place = ":".join(
             str(part)
-            for part in (_seen_from_here(diagnostic.file), diagnostic.line, diagnostic.column)
+            for part in (seen_from_here(diagnostic.file), diagnostic.line, diagnostic.column)
             if part
         )
-        yield [(place, "name"), "  " if place else "", diagnostic.message]
+        severity: list[Span] = (
+            [("warning", "warning"), "  "] if diagnostic.severity == "warning" else []
+        )
+        yield [(place, "name"), "  " if place else "", *severity, diagnostic.message]
         yield from _format_source(diagnostic)
         if diagnostic.hint != next_hint:  # what to do about several is said once, below them
             yield from (f"   {line}" for line in diagnostic.hint.splitlines())
-
-
-def _seen_from_here(file: str) -> str:
-    """The path relative to the current folder, where the file is below it."""
-    path = Path(file)
-    here = Path.cwd()
-    return str(path.relative_to(here)) if file and path.is_relative_to(here) else file
 
 
 def _format_rejection(error: CommandRejected) -> Iterator[Line]:

@@ -51,10 +51,19 @@ def gen(
     result = relative(result, project.root)
     folder = os.path.relpath(project.gen_path, project.root)
     if not check:
-        session.output.result(written_object(result), format_written(result, folder))
+        session.output.result(
+            written_object(result),
+            format_written(result, folder),
+            diagnostics=result.warnings,
+        )
         return
     found = bool(result.stale or result.edited)
-    session.output.result(checked_object(result), format_checked(result, folder), found=found)
+    session.output.result(
+        checked_object(result),
+        format_checked(result, folder),
+        found=found,
+        diagnostics=result.warnings,
+    )
     if found:
         raise typer.Exit(FOUND)
 

@@ -82,6 +82,14 @@ class Output:
 
         self.note(*format_diagnostics((diagnostic,)))
 
+    def _diagnose(self, diagnostic: Diagnostic) -> None:
+        if not diagnostic.file:
+            self.warn(diagnostic.message, hint=diagnostic.hint)
+            return
+        from eskit.cli.errors import format_diagnostics
+
+        self.note(*format_diagnostics((diagnostic,)))
+
     def failure(self, data: object, lines: Iterable[Line], *, error: Mapping[str, object]) -> None:
         """Show a result that is itself a failure; the caller exits with 1."""
         if self.as_json:

@@ -7,9 +7,11 @@ line as it is.
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TypeAlias
 
 Span: TypeAlias = str | tuple[str, str]
@@ -121,3 +123,8 @@ def ago(moment: datetime, now: datetime) -> str:
 def timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds, as ``--json`` shows times."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def seen_from_here(file: str) -> str:
+    """A path as somebody in the current folder writes it, if that is shorter."""
+    return min(os.path.relpath(file), file, key=len) if Path(file).is_absolute() else file

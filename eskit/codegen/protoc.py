@@ -174,6 +174,8 @@ def _hint(text: str) -> str:
         return "Declare it, or import the file that declares it."
     if "is already defined" in text or "already been used" in text:
         return "Give one of the two another name or number."
+    if "is unused" in text:
+        return "Remove the import."
     return "Correct the proto and run eskit gen again."
 
 

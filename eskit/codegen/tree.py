@@ -158,6 +158,9 @@ def _protoc_findings(compiled: Compiled, sources: Sources) -> list[Diagnostic]:
     errors = [message for message in compiled.messages if message.severity == "error"]
     # That an imported file is missing is said again, with its place, by the file that imports it.
     placed = [error for error in errors if error.line] or errors
+    # Nor is it news that a file with errors cannot be imported.
+    faulty = {f'Import "{error.file}" was not found or had errors.' for error in placed}
+    placed = [error for error in placed if error.message not in faulty]
     warnings = [message for message in compiled.messages if message.severity != "error"]
     return [pinpoint(found, sources.read(found.file)) for found in (*placed, *warnings)]
 
