@@ -59,16 +59,13 @@ def _open_store(
     session: Session, stack: ExitStack, diagnostics: list[Diagnostic]
 ) -> EventStore | None:
     """The store, if there is one already."""
-    from eskit.store.open import sqlite_path
-
-    url = session.store_url
-    if not url.startswith("sqlite:") or sqlite_path(url).exists():
+    if session.store_exists():
         return stack.enter_context(session.open_store())
     diagnostics.append(
         Diagnostic(
             severity="warning",
             code="NO_STORE",
-            message=f"There is no store at {url}: no stored event was looked at",
+            message=f"There is no store at {session.store_url}: no stored event was looked at",
             hint="Name the store that matters with --store, or a git ref with --against",
         )
     )

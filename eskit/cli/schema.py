@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
-from eskit.cli.session import session_of
-from eskit.cli.text import Line
+from eskit.cli.session import Session, session_of
+from eskit.cli.text import Line, count
+from eskit.errors import Diagnostic
 
 if TYPE_CHECKING:
     from eskit.codegen.model import Aggregate
@@ -62,19 +64,57 @@ def check(
 
 @app.command("list", **examples("eskit schema list", "eskit schema list --json"))
 def list_schema(context: typer.Context) -> None:
-    """List aggregates with their commands, queries and events, as the protos declare them."""
+    """List aggregates with their commands, queries and events, and what the store has of them.
+
+    For every event how many are stored, and how many schemas it was stored with. Event types that
+    are stored and declared no more are listed at the end.
+    """
     from eskit.scaffold.protos import read_protos
 
-    project = session_of(context).project
+    session = session_of(context)
+    project = session.project
     protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
     aggregates = protos.schema.aggregates
-    session_of(context).output.result(
-        [aggregate_object(aggregate) for aggregate in aggregates], format_aggregates(aggregates)
+    stored = read_stored(session)
+    session.output.result(
+        [aggregate_object(aggregate, stored) for aggregate in aggregates],
+        format_aggregates(aggregates, stored),
+        diagnostics=find_undeclared(aggregates, stored),
     )
 
 
-def aggregate_object(aggregate: Aggregate) -> dict[str, object]:
-    """An aggregate as --json shows it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """How many events of a type the store has, and how many schemas they were written with."""
+
+    events: int
+    schemas: int
+
+
+def read_stored(session: Session) -> Mapping[str, Stored] | None:
+    """What the store has of every event type in it; None where there is no store yet."""
+    from eskit.schema.recorded import RecordedSchemas
+
+    if not session.store_exists():
+        return None
+    with session.open_store() as store:
+        schemas = RecordedSchemas(store.load_schemas())
+        return {
+            event_type: Stored(
+                events=store.count_events(event_types=[event_type]),
+                schemas=len(schemas.versions(event_type)),
+            )
+            for event_type in store.list_event_types()
+        }
+
+
+_NOTHING = Stored(events=0, schemas=0)
+
+
+def aggregate_object(
+    aggregate: Aggregate, stored: Mapping[str, Stored] | None
+) -> dict[str, object]:
+    """An aggregate as --json shows it; what is stored is null where there is no store."""
     return {
         "aggregate": aggregate.name,
         "state": aggregate.state.full_name,
@@ -86,13 +126,26 @@ def aggregate_object(aggregate: Aggregate) -> dict[str, object]:
             for rpc in service.rpcs
         ],
         "events": [
-            {"event_type": event.message.full_name, "deprecated": event.deprecated}
+            {
+                "event_type": event.message.full_name,
+                "deprecated": event.deprecated,
+                **_stored_object(event.message.full_name, stored),
+            }
             for event in aggregate.events
         ],
     }
 
 
-def format_aggregates(aggregates: Sequence[Aggregate]) -> Iterator[Line]:
+def _stored_object(event_type: str, stored: Mapping[str, Stored] | None) -> dict[str, int | None]:
+    if stored is None:
+        return {"stored": None, "schemas": None}
+    found = stored.get(event_type, _NOTHING)
+    return {"stored": found.events, "schemas": found.schemas}
+
+
+def format_aggregates(
+    aggregates: Sequence[Aggregate], stored: Mapping[str, Stored] | None
+) -> Iterator[Line]:
     """A block for each aggregate."""
     for aggregate in aggregates:
         yield [(aggregate.name, "name"), f"  {aggregate.state.full_name}, {aggregate.state.file}"]
@@ -100,7 +153,33 @@ def format_aggregates(aggregates: Sequence[Aggregate]) -> Iterator[Line]:
             for rpc in service.rpcs:
                 yield [(f"  {service.kind:8}", "dim"), f"{service.full_name}/{rpc.name}"]
         for event in aggregate.events:
+            name = event.message.full_name
             mark = "  deprecated" if event.deprecated else ""
-            yield [("  event   ", "dim"), event.message.full_name, (mark, "dim")]
+            yield [("  event   ", "dim"), name, (_format_stored(name, stored) + mark, "dim")]
     if not aggregates:
         yield "No aggregate in the protos"
+
+
+def _format_stored(event_type: str, stored: Mapping[str, Stored] | None) -> str:
+    if stored is None or event_type not in stored:
+        return ""
+    found = stored[event_type]
+    schemas = f", {found.schemas} schemas" if found.schemas > 1 else ""
+    return f"  {found.events:,} stored{schemas}"
+
+
+def find_undeclared(
+    aggregates: Sequence[Aggregate], stored: Mapping[str, Stored] | None
+) -> list[Diagnostic]:
+    """The event types that are stored and that no proto declares as an event."""
+    declared = {event.message.full_name for a in aggregates for event in a.events}
+    return [
+        Diagnostic(
+            severity="warning",
+            code="EVENT_TYPE_NOT_DECLARED",
+            message=f"{count(found.events, 'event')} of {event_type}, which no proto declares",
+            hint="See what that means: eskit schema check",
+        )
+        for event_type, found in (stored or {}).items()
+        if event_type not in declared
+    ]

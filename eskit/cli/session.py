@@ -74,6 +74,13 @@ class Session:
         url = project.store if project else self._absolute_store() or os.environ.get("ESKIT_STORE")
         return url or self.project.store
 
+    def store_exists(self) -> bool:
+        """Whether there is a store to open without creating one."""
+        from eskit.store.open import sqlite_path
+
+        url = self.store_url
+        return not url.startswith("sqlite:") or sqlite_path(url).exists()
+
     def open_store(self, *, create: bool = False) -> EventStore:
         """The project's event store; a command that only reads never creates one."""
         from eskit.store.open import open_store

@@ -219,3 +219,18 @@ def test_a_projection_is_scaffolded_for_its_events(bank):
 
     assert "bank/projections/bills.py" in json.dumps(made.json["data"]["files"])
     assert (unknown.code, "Did you mean" in unknown.err) == (2, True)
+
+
+def test_the_list_says_how_many_events_are_stored_and_which_are_declared_no_more(bank):
+    edit(bank, "message MoneyWithdrawnEvent {", "message MoneyTakenEvent {")
+
+    told = eskit("schema", "list", "--json", cwd=bank)
+    shown = eskit("schema", "list", cwd=bank)
+
+    events = {event["event_type"]: event for event in told.json["data"][0]["events"]}
+    assert events["account.v1.AccountOpenedEvent"]["stored"] == 2
+    assert events["account.v1.AccountOpenedEvent"]["schemas"] == 1
+    assert events["account.v1.MoneyTakenEvent"]["stored"] == 0
+    assert [d["code"] for d in told.json["diagnostics"]] == ["EVENT_TYPE_NOT_DECLARED"]
+    assert "account.v1.AccountOpenedEvent  2 stored" in shown.out
+    assert "1 event of account.v1.MoneyWithdrawnEvent, which no proto declares" in shown.err
