@@ -227,7 +227,7 @@ class _Check:
                             code="SNAPSHOT_DIFFERS",
                             message=f"A snapshot of {snapshot.stream} at version "
                             f"{snapshot.version} {problem}",
-                            hint="The log replaces every snapshot. Remove them: eskit snapshot prune",
+                            hint="The log replaces every snapshot: eskit snapshot prune --keep 0",
                             stream=snapshot.stream,
                             tenant=snapshot.tenant,
                         )
