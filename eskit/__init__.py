@@ -35,13 +35,16 @@ if TYPE_CHECKING:
     from eskit.errors import ClaimTaken as ClaimTaken
     from eskit.errors import CommandIdReused as CommandIdReused
     from eskit.errors import CommandRejected as CommandRejected
+    from eskit.errors import CredentialsUnavailable as CredentialsUnavailable
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import InvalidArgument as InvalidArgument
+    from eskit.errors import JetStreamError as JetStreamError
     from eskit.errors import MessagingError as MessagingError
     from eskit.errors import MigrationInvalid as MigrationInvalid
     from eskit.errors import MissingExtra as MissingExtra
+    from eskit.errors import NotAnEvent as NotAnEvent
     from eskit.errors import ProjectError as ProjectError
     from eskit.errors import ProjectInvalid as ProjectInvalid
     from eskit.errors import ProjectionBusy as ProjectionBusy
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from eskit.errors import ProjectionNotFound as ProjectionNotFound
     from eskit.errors import ProjectionPaused as ProjectionPaused
     from eskit.errors import ProjectNotFound as ProjectNotFound
+    from eskit.errors import PublishInterrupted as PublishInterrupted
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
     from eskit.errors import RequestTimeout as RequestTimeout
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from eskit.errors import StoreNotRecognised as StoreNotRecognised
     from eskit.errors import StoreUnavailable as StoreUnavailable
     from eskit.errors import StreamNotFound as StreamNotFound
+    from eskit.errors import SubscriptionTaken as SubscriptionTaken
     from eskit.errors import TargetExists as TargetExists
     from eskit.errors import UnknownEventType as UnknownEventType
     from eskit.errors import UpcastingInvalid as UpcastingInvalid
@@ -118,6 +123,11 @@ _HOMES = {
         "EventErased",
         "ExportInvalid",
         "InvalidArgument",
+        "CredentialsUnavailable",
+        "SubscriptionTaken",
+        "PublishInterrupted",
+        "NotAnEvent",
+        "JetStreamError",
         "MessagingError",
         "MigrationInvalid",
         "MissingExtra",
@@ -171,17 +181,20 @@ __all__ = [
     "CommandContext",
     "CommandIdReused",
     "CommandRejected",
+    "CredentialsUnavailable",
     "EskitError",
     "EventContext",
     "EventErased",
     "EventStore",
     "ExportInvalid",
     "InvalidArgument",
+    "JetStreamError",
     "MessagingError",
     "Metadata",
     "MigrationInvalid",
     "MissingExtra",
     "NewEvent",
+    "NotAnEvent",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",
@@ -191,6 +204,7 @@ __all__ = [
     "ProjectionFailed",
     "ProjectionNotFound",
     "ProjectionPaused",
+    "PublishInterrupted",
     "QueryContext",
     "Reaction",
     "ReactionContext",
@@ -208,6 +222,7 @@ __all__ = [
     "StoreNotRecognised",
     "StoreUnavailable",
     "StreamNotFound",
+    "SubscriptionTaken",
     "TargetExists",
     "UnknownEventType",
     "UpcastingInvalid",

@@ -33,7 +33,12 @@ EskitError
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
 │   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
+│   ├── JetStreamError         JetStream answered a request with an error
+│   ├── NotAnEvent             a message in the stream that no relay has published
+│   ├── PublishInterrupted     publishing broke off; the relay asks the stream how far it came
+│   ├── SubscriptionTaken      another process has taken the subscription over
 │   └── RequestTimeout         no answer in time; the command may have run
+├── CredentialsUnavailable     a login for NATS cannot be read
 ├── ServiceError               a runtime service did not start, stop or stay healthy
 ├── CallFailed                 a remote service answered with something other than a rejection
 └── MissingExtra               an optional part is not installed
@@ -56,14 +61,17 @@ __all__ = [
     "ClaimTaken",
     "CommandIdReused",
     "CommandRejected",
+    "CredentialsUnavailable",
     "Diagnostic",
     "EskitError",
     "EventErased",
     "ExportInvalid",
     "InvalidArgument",
+    "JetStreamError",
     "MessagingError",
     "MigrationInvalid",
     "MissingExtra",
+    "NotAnEvent",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",
@@ -72,6 +80,7 @@ __all__ = [
     "ProjectionFailed",
     "ProjectionNotFound",
     "ProjectionPaused",
+    "PublishInterrupted",
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RequestTimeout",
@@ -83,6 +92,7 @@ __all__ = [
     "StoreNotRecognised",
     "StoreUnavailable",
     "StreamNotFound",
+    "SubscriptionTaken",
     "TargetExists",
     "UnknownEventType",
     "UpcastingInvalid",
@@ -381,10 +391,44 @@ class BrokerMismatch(MessagingError):
     code = "BROKER_MISMATCH"
 
 
+class JetStreamError(MessagingError):
+    """JetStream answered a request with an error, told apart by its number."""
+
+    code = "JETSTREAM_ERROR"
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class NotAnEvent(MessagingError):
+    """A message that does not carry the headers of an eskit event."""
+
+    code = "NOT_AN_EVENT"
+
+
+class PublishInterrupted(MessagingError):
+    """Publishing broke off in the middle: ask the outlet how far it came."""
+
+    code = "PUBLISH_INTERRUPTED"
+
+
+class SubscriptionTaken(MessagingError):
+    """Another process has taken the subscription over."""
+
+    code = "SUBSCRIPTION_TAKEN"
+
+
 class RequestTimeout(MessagingError):
     """No answer in time: the command may or may not have run."""
 
     code = "TIMEOUT"
+
+
+class CredentialsUnavailable(EskitError):
+    """The login for NATS cannot be read from where it is kept."""
+
+    code = "CREDENTIALS_UNAVAILABLE"
 
 
 class ServiceError(EskitError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from eskit.store.snapshotting import Snapshotter
 ATTEMPTS = 5
 """How often a command is decided again after another process appended first."""
 _BACKOFF = (0.010, 0.160)
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
 class ResponseInvalid(EskitError):
@@ -203,6 +205,8 @@ def message_context(options: CallOptions, command_id: str, now: datetime) -> Mes
         principal_id=options.principal_id,
         tenant=check_tenant(options.tenant),
         now=now,
+        # As W3C says, a trace context that is none is ignored.
+        traceparent=options.traceparent if _TRACEPARENT.match(options.traceparent) else "",
     )
 
 

@@ -78,6 +78,7 @@ def _handler_context(context: MessageContext, workspace: _Workspace) -> CommandC
         principal_id=context.principal_id,
         tenant=context.tenant,
         now=context.now,
+        traceparent=context.traceparent,
         workspace=workspace,
     )
 

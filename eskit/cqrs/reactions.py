@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from eskit.cqrs.options import CallOptions
+from eskit.domain.context import TRACEPARENT
 from eskit.domain.ids import derived_id
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
 AnEvent = TypeVar("AnEvent", bound=Message)
 ReactionHandler: TypeAlias = Callable[[Any, "ReactionContext"], None]
 """Called with the decoded event, in its current form, and its context."""
-
-TRACEPARENT = "traceparent"
 
 
 class Executes(Protocol):

@@ -8,13 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eskit.credentials.login import Jwt, Login, NKey, Token, UserPassword
-from eskit.errors import EskitError, InvalidArgument
-
-
-class CredentialsUnavailable(EskitError):
-    """No provider had a login, or the one asked could not read it."""
-
-    code = "CREDENTIALS_UNAVAILABLE"
+from eskit.errors import CredentialsUnavailable, InvalidArgument
 
 
 class Provider(Protocol):

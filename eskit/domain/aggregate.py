@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from eskit.domain.context import MessageContext
+from eskit.domain.context import TRACEPARENT, MessageContext
 from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent, is_erased
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
@@ -116,6 +116,8 @@ class Aggregate(ABC, Generic[State, Event]):
         if self._context is None:
             return Metadata(custom=custom)
         context = self.context
+        if context.traceparent and TRACEPARENT not in custom:
+            custom = {**custom, TRACEPARENT: context.traceparent}
         return Metadata(
             correlation_id=context.correlation_id,
             causation_id=context.causation_id,
@@ -243,4 +245,5 @@ def _context_of_row(row: FoldRow, tenant: str) -> MessageContext:
         principal_id=metadata.principal_id,
         tenant=tenant,
         now=_EPOCH + timedelta(microseconds=recorded_at),
+        traceparent=metadata.custom.get(TRACEPARENT, ""),
     )

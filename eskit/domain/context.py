@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+TRACEPARENT = "traceparent"
+"""Where an event's custom metadata has the W3C trace context it was recorded in."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageContext:
     """The command behind the current decision, or behind the event being applied.
 
     `now` is the time of the decision: aware UTC. While history is replayed it is the time the
-    event was recorded.
+    event was recorded. `traceparent` is the caller's W3C trace context, which events keep among
+    their custom metadata.
     """
 
     command_id: str
@@ -20,3 +24,4 @@ class MessageContext:
     principal_id: str
     tenant: str
     now: datetime
+    traceparent: str = ""

@@ -19,7 +19,7 @@ from typing import Protocol
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.ids import new_id
-from eskit.errors import BrokerUnavailable, InvalidArgument, RequestTimeout
+from eskit.errors import BrokerUnavailable, InvalidArgument, RequestTimeout, SubscriptionTaken
 from eskit.messaging.subscription import (
     DeadLetter,
     Handler,
@@ -27,7 +27,6 @@ from eskit.messaging.subscription import (
     Progress,
     Subscription,
     Subscriptions,
-    SubscriptionTaken,
     taken,
 )
 from eskit.messaging.tail import TailRequest, tail_store

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
+from eskit.domain.context import TRACEPARENT
 from eskit.domain.events import Metadata, RecordedEvent, erased_metadata
 from eskit.domain.streams import category_of
-from eskit.errors import MessagingError
+from eskit.errors import NotAnEvent
 
 CONTENT_TYPE = "application/protobuf"
 MESSAGE_ID = "Nats-Msg-Id"
@@ -25,12 +26,6 @@ _MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
 """Printable ASCII without space, double quote and percent: what needs no encoding."""
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
-
-
-class NotAnEvent(MessagingError):
-    """A message that does not carry the headers of an eskit event."""
-
-    code = "NOT_AN_EVENT"
 
 
 def source_of(app_name: str, store_id: str) -> str:
@@ -102,8 +97,8 @@ def encode_headers(event: RecordedEvent, source: str) -> dict[str, str]:
         headers["ce-tenant"] = event.tenant
     if own := _own_pairs(metadata):
         headers["ce-metadata"] = encode_value(own)
-    if traceparent := metadata.custom.get("traceparent"):
-        headers["traceparent"] = encode_value(traceparent)
+    if traceparent := metadata.custom.get(TRACEPARENT):
+        headers[TRACEPARENT] = encode_value(traceparent)
     return headers
 
 

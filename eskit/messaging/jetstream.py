@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eskit.credentials.nats import Connection, broker_errors
-from eskit.errors import BrokerUnavailable, MessagingError
+from eskit.errors import BrokerUnavailable, JetStreamError
 from eskit.messaging.headers import header_lines
 
 WRONG_LAST_SEQUENCE = 10071
@@ -22,16 +22,6 @@ _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014
 _UNAVAILABLE = 503
 _TIMEOUT = 5.0
-
-
-class JetStreamError(MessagingError):
-    """JetStream answered a request with an error."""
-
-    code = "JETSTREAM_ERROR"
-
-    def __init__(self, number: int, message: str) -> None:
-        super().__init__(message)
-        self.number = number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

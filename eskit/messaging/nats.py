@@ -14,10 +14,9 @@ from nats.aio.msg import Msg
 
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerMismatch, BrokerUnavailable
+from eskit.errors import BrokerMismatch, BrokerUnavailable, JetStreamError, PublishInterrupted
 from eskit.messaging.headers import encode_headers, source_of, stream_subjects, subject_of
 from eskit.messaging.jetstream import (
-    JetStreamError,
     StoredMessage,
     StreamState,
     create_stream,
@@ -25,7 +24,7 @@ from eskit.messaging.jetstream import (
     find_stream,
     last_message,
 )
-from eskit.messaging.relay import LastEvent, OutletState, PublishInterrupted, Relay, RelayStatus
+from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
 from eskit.store.eventstore import EventStore
 
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"

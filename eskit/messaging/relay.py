@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerMismatch, BrokerUnavailable, MessagingError, RequestTimeout
+from eskit.errors import BrokerMismatch, BrokerUnavailable, PublishInterrupted, RequestTimeout
 from eskit.store.eventstore import EventStore
 
 CHECKPOINT = "relay"
@@ -28,12 +28,6 @@ OUTLET_CHECKPOINT = "relay-stream"
 
 _log = logging.getLogger("eskit.relay")
 _T = TypeVar("_T")
-
-
-class PublishInterrupted(MessagingError):
-    """Publishing broke off in the middle: ask the outlet how far it came."""
-
-    code = "PUBLISH_INTERRUPTED"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,19 +14,13 @@ from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import InvalidArgument, MessagingError
+from eskit.errors import InvalidArgument, SubscriptionTaken
 from eskit.messaging.tail import TailRequest
 
 Handler: TypeAlias = Callable[[RecordedEvent], Awaitable[None] | None]
 """Handles an event: a coroutine function, or a plain one, which runs in a worker thread."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
-
-
-class SubscriptionTaken(MessagingError):
-    """Another process has taken the subscription over."""
-
-    code = "SUBSCRIPTION_TAKEN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,11 +14,11 @@ from typing import Any
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
+from eskit.errors import JetStreamError
 from eskit.messaging.bus import EventBus
 from eskit.messaging.headers import decode_event, encode_headers
 from eskit.messaging.jetstream import (
     WRONG_LAST_SEQUENCE,
-    JetStreamError,
     create_stream,
     find_stream,
     last_message,

@@ -27,10 +27,11 @@ from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.credentials.nats import connected
 from eskit.errors import CallFailed, CommandRejected, InvalidArgument
+from eskit.messaging.headers import encode_headers
 from eskit.runtime.embedded import EmbeddedNats
 
 COMMANDS = "account.v1.AccountCommandService"
-QUERIES = "account.v1.AccountQueryService"
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @contextmanager
@@ -272,6 +273,21 @@ def test_each_call_is_logged_with_its_outcome_and_without_its_payload(
     assert lines[1].endswith(": repeated")
     assert "rejected INSUFFICIENT" in lines[2]
     assert "Alice" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [(TRACE, {"traceparent": TRACE}), ("anything else", {})],
+)
+def test_the_trace_context_of_a_command_is_kept_with_its_events(
+    bank: SimpleNamespace, sent: str, kept: dict[str, str]
+) -> None:
+    with opened(bank) as running:
+        running.execute(open_account(bank), options=CallOptions(traceparent=sent))
+        (event,) = running.store.read_all()
+
+    assert event.metadata.custom == kept
+    assert encode_headers(event, "/bank/1").get("traceparent") == kept.get("traceparent")
 
 
 def test_a_span_is_open_while_the_handler_runs(bank: SimpleNamespace) -> None:

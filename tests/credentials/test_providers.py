@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from eskit.credentials.login import Jwt, Login, NKey, Tls, Token, UserPassword
-from eskit.credentials.providers import Chain, CredentialsUnavailable, Environment, File, Static
-from eskit.errors import InvalidArgument
+from eskit.credentials.providers import Chain, Environment, File, Static
+from eskit.errors import CredentialsUnavailable, InvalidArgument
 
 CREDS = "-----BEGIN NATS USER JWT-----\nhidden\n-----BEGIN USER NKEY SEED-----\nhidden\n"
 

@@ -16,11 +16,11 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import InvalidArgument
+from eskit.errors import InvalidArgument, SubscriptionTaken
 from eskit.messaging import bus as bus_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
-from eskit.messaging.subscription import Handler, Subscription, SubscriptionTaken
+from eskit.messaging.subscription import Handler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append
