@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eskit.domain.events import RecordedEvent
+from eskit.domain.events import EventRow, RecordedEvent
 from eskit.errors import CheckpointMismatch, RebuildNeeded
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import START, Mark, Standing
@@ -12,6 +12,11 @@ from eskit.store.eventstore import EventStore
 def mark_of(event: RecordedEvent) -> Mark:
     """The place of an event."""
     return Mark(event.global_position, event.event_id)
+
+
+def mark_of_row(row: EventRow) -> Mark:
+    """The place of an event by its row."""
+    return mark_of(RecordedEvent(*row))
 
 
 def last_mark(store: EventStore, *, after: Mark, until: int) -> Mark:

@@ -141,7 +141,7 @@ def _retry_one(
             if event.event_type in subscription.handlers:
                 dispatch = build_dispatch([(subscription, context)], upcasters)
                 with _named_outage(model):
-                    handle_all(dispatch, [event], seconds=float("inf"))
+                    handle_all(dispatch, [event.row], seconds=float("inf"))
             model.delete_letter(name, letter.position)
             record(model, name, "retry", letter.text, reason=reason, by=by)
     except HandlerRaised as raised:

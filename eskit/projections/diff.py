@@ -127,7 +127,7 @@ def _handle_late(
     if after >= until or not subscription.event_types:
         return 0
     events = list(
-        store.read_all(after=after, before=until + 1, event_types=subscription.event_types)
+        store.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
     )
     context = EventContext(aside.db)
     context.guard = load_guard(aside, projection.name)

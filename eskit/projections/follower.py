@@ -7,13 +7,14 @@ handler raised, its failure. So an event has its effect exactly once, whatever d
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from eskit.domain.events import RecordedEvent
+from eskit.domain.events import EventRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ReadModelUnavailable, RebuildNeeded
-from eskit.projections.checkpoints import check_standing, last_mark, mark_of
+from eskit.projections.checkpoints import check_standing, last_mark, mark_of, mark_of_row
 from eskit.projections.effects import Effects
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.handling import (
@@ -67,9 +68,13 @@ class Member:
         """Whether it goes on now: neither stopped, paused nor waiting to try again."""
         return self.stopped is None and not self.paused and self.retry_at <= time.monotonic()
 
-    def wants(self, event: RecordedEvent) -> bool:
+    def wants(self, row: EventRow) -> bool:
         """Whether it has a handler for the event."""
-        return event.event_type in self.subscription.handlers
+        return row[4] in self.subscription.handlers
+
+    def count_wanted(self, types: Mapping[str, int]) -> int:
+        """How many of so many events of each type it has handled."""
+        return sum(types[wanted] for wanted in types if wanted in self.subscription.handlers)
 
 
 class Follower:
@@ -163,7 +168,7 @@ class Follower:
         seen = group[0].mark
         events = self._read(group, seen, ceiling.position)
         if len(events) == self._limits.events:
-            end = mark_of(events[-1])
+            end = mark_of_row(events[-1])
         else:
             end = self._passed_all(ceiling, events, seen)
         if end == seen:
@@ -186,12 +191,12 @@ class Follower:
         ahead = [member.mark for member in behind if member.mark.position > lowest]
         return group, min(ahead, key=lambda mark: mark.position, default=Mark(until, ""))
 
-    def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[RecordedEvent]:
+    def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[EventRow]:
         types = {name for member in group for name in member.subscription.handlers}
         if not types:
             return []
         return list(
-            self._store.read_all(
+            self._store.read_log_rows(
                 after=seen.position,
                 before=ceiling + 1,
                 limit=self._limits.events,
@@ -199,15 +204,15 @@ class Follower:
             )
         )
 
-    def _passed_all(self, ceiling: Mark, events: Sequence[RecordedEvent], seen: Mark) -> Mark:
+    def _passed_all(self, ceiling: Mark, events: Sequence[EventRow], seen: Mark) -> Mark:
         """The last event of whatever type up to the ceiling, once all wanted ones are handled."""
         if ceiling.event_id:
             return ceiling
-        if events and events[-1].global_position == ceiling.position:
-            return mark_of(events[-1])
+        if events and events[-1][0] == ceiling.position:
+            return mark_of_row(events[-1])
         return last_mark(self._store, after=seen, until=ceiling.position)
 
-    def _handle(self, group: Sequence[Member], events: Sequence[RecordedEvent], end: Mark) -> bool:
+    def _handle(self, group: Sequence[Member], events: Sequence[EventRow], end: Mark) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
 
         False, and nothing done either, if somebody else has moved a checkpoint meanwhile.
@@ -225,16 +230,17 @@ class Follower:
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
-            passed = end if done == len(events) else mark_of(events[done - 1])
+            passed = end if done == len(events) else mark_of_row(events[done - 1])
             for member in group:
                 self._advance(member, passed)
+        types = Counter(row[4] for row in events[:done]) if len(group) > 1 else {}
         for member in group:
-            handled = done if len(group) == 1 else sum(map(member.wants, events[:done]))
+            handled = done if len(group) == 1 else member.count_wanted(types)
             self._settle(member, handled, passed)
         return True
 
     def _handle_singly(
-        self, group: Sequence[Member], events: Sequence[RecordedEvent], end: Mark
+        self, group: Sequence[Member], events: Sequence[EventRow], end: Mark
     ) -> None:
         """The same in a transaction for each event: who fails stops before it, the rest go on."""
         deadline = time.monotonic() + self._limits.seconds
@@ -243,11 +249,11 @@ class Follower:
             for member in group:
                 if member.going and member.wants(event):
                     try:
-                        if not self._handle([member], [event], mark_of(event)):
+                        if not self._handle([member], [event], mark_of_row(event)):
                             return
                     except HandlerRaised as raised:
                         self._fail(member, raised, before)
-            before = mark_of(event)
+            before = mark_of_row(event)
             if time.monotonic() > deadline:
                 end = before
                 break

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.domain.events import RecordedEvent
+from eskit.domain.events import EventRow, RecordedEvent, is_erased
 from eskit.domain.messages import message_class
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import UnknownEventType
@@ -92,11 +92,12 @@ def build_dispatch(
     }
 
 
-def handle_guarded(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
-    """The same where a context has a guard, which may keep events from its handlers."""
+def handle_guarded(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: float) -> int:
+    """What `handle_all` does, where a context has a guard, which may keep events from handlers."""
     deadline = time.monotonic() + seconds
     done = 0
-    for event in events:
+    for row in rows:
+        event = RecordedEvent(*row)
         try:
             _handle_guarded(dispatch, event)
         except Exception as error:
@@ -119,11 +120,11 @@ def _handle_guarded(dispatch: Dispatch, event: RecordedEvent) -> None:
     # What a guard keeps back may not even be decodable.
     message = decode(event.data) if calls else None
     for handler, context in calls:
-        context.event = event
+        context.row = event.row
         handler(message, context)
 
 
-def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: float) -> int:
+def handle_all(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: float) -> int:
     """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
     An erased event counts and is passed over: there is nothing left to handle.
@@ -131,18 +132,19 @@ def handle_all(dispatch: Dispatch, events: Sequence[RecordedEvent], *, seconds: 
     """
     deadline = time.monotonic() + seconds
     try:
-        for start in range(0, len(events), _SLICE):
-            for event in events[start : start + _SLICE]:
-                data = event.data
-                if not data and event.erased:
+        for start in range(0, len(rows), _SLICE):
+            # A row is type 4, metadata 7, data 8: made into an event only for who asks.
+            for row in rows[start : start + _SLICE]:
+                data = row[8]
+                if not data and is_erased(row[7]):
                     continue
-                decode, calls = dispatch[event.event_type]
+                decode, calls = dispatch[row[4]]
                 message = decode(data)
                 for handler, context in calls:
-                    context.event = event
+                    context.row = row
                     handler(message, context)
             if time.monotonic() > deadline:
-                return min(start + _SLICE, len(events))
+                return min(start + _SLICE, len(rows))
     except Exception as error:
-        raise HandlerRaised(event, error) from error
-    return len(events)
+        raise HandlerRaised(RecordedEvent(*row), error) from error
+    return len(rows)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import eskit
-from eskit.domain.events import RecordedEvent
+from eskit.domain.events import EventRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ProjectionBusy
@@ -170,11 +170,11 @@ class Rebuild:
                 hint=f"Begin again: eskit project rebuild {self._projection.name}",
             )
 
-    def _read_late(self, after: int, head: int) -> list[RecordedEvent]:
+    def _read_late(self, after: int, head: int) -> list[EventRow]:
         types = self._subscription.event_types
         if not types:
             return []
-        return list(self._store.read_all(after=after, before=head + 1, event_types=types))
+        return list(self._store.read_log_rows(after=after, before=head + 1, event_types=types))
 
     def _count(self, after: int, head: int) -> int:
         types = self._subscription.event_types

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 
@@ -143,6 +143,17 @@ class EventStore(Protocol):
 
         Ends at the head that the last page saw. An empty filter lets everything pass.
         """
+        ...
+
+    def read_log_rows(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        event_types: Sequence[str] = (),
+    ) -> Iterator[EventRow]:
+        """The log forward as plain rows, for followers that handle events by the million."""
         ...
 
     def stream_version(self, stream: str, tenant: str = "") -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Self
 
 from eskit.domain.aggregate import FoldRow, fold_row
@@ -208,6 +209,20 @@ class MemoryStore:
             and (not tenants or row[6] in tenants)
         )
         return (RecordedEvent(*row) for _, row in zip(range(most), matching, strict=False))
+
+    def read_log_rows(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        event_types: Sequence[str] = (),
+    ) -> Iterator[EventRow]:
+        """The log forward as plain rows."""
+        self._check_open()
+        after, upper, most = check_bounds(after, before, limit)
+        rows = self._log_rows(after, upper, backward=False)
+        return islice((row for row in rows if not event_types or row[4] in event_types), most)
 
     def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
         rows = self._log.rows

@@ -431,6 +431,16 @@ class EventStoreContract:
         assert rows == [fold_row(event.row) for event in events]
         assert [version for version, *_ in rows] == [2, 3]
 
+    def test_rows_of_the_log_are_those_of_the_events(self, store: EventStore) -> None:
+        store.append("Car-1", texts(*"abcde"), expected_version=NO_STREAM)
+        store.append("Boat-1", texts(*"abcd"), expected_version=NO_STREAM)
+        kind = next(store.read_all()).event_type
+
+        rows = list(store.read_log_rows(after=1, before=9, limit=6, event_types=[kind]))
+
+        assert rows == [e.row for e in store.read_all(after=1, before=9, limit=6)]
+        assert list(store.read_log_rows(event_types=["no.such.Type"])) == []
+
     def test_an_event_is_found_by_its_position(self, store: EventStore) -> None:
         position = store.append("Account-1", texts("a"), expected_version=ANY).global_position
 

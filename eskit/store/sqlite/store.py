@@ -195,6 +195,30 @@ class SqliteStore:
         )
         return (RecordedEvent(*row) for page in pages for row in page)
 
+    def read_log_rows(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        event_types: Sequence[str] = (),
+    ) -> Iterator[EventRow]:
+        """The log forward as plain rows, in pages."""
+        self._check_usable()
+        after, upper, most = check_bounds(after, before, limit)
+        pages = reader.read_log(
+            self._readers,
+            self._url,
+            after=after,
+            before=upper,
+            limit=most,
+            backward=False,
+            categories=(),
+            event_types=event_types,
+            tenants=(),
+        )
+        return chain.from_iterable(pages)
+
     def stream_version(self, stream: str, tenant: str = "") -> int:
         """How many events the stream has."""
         rows = self._read_rows("find_stream", (stream, check_tenant(tenant)))

@@ -139,7 +139,7 @@ def test_projections_pass_over_erased_events():
         context = EventContext(None)
         dispatch = build_dispatch([(subscribe(projection, Upcasters()), context)], Upcasters())
 
-        done = handle_all(dispatch, list(store.read_all()), seconds=10)
+        done = handle_all(dispatch, list(store.read_log_rows()), seconds=10)
 
     assert (done, handled) == (3, ["", "here"])
 
