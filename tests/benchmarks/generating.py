@@ -6,8 +6,8 @@ modules, the descriptors and the stubs. Where nothing changed it goes without th
 
 from __future__ import annotations
 
-import itertools
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -119,11 +119,10 @@ def from_nothing(work: Timed, output: Path, *, create: bool = False) -> Timed:
     It is moved, not removed: ext4 passes over the inodes of files deleted a moment ago, one by
     one, and creating as many again would take several times as long.
     """
-    rounds = itertools.count()
 
     def run() -> float:
         if output.exists():
-            output.rename(output.with_name(f"{output.name}-{next(rounds)}"))
+            output.rename(tempfile.mkdtemp(prefix=f"{output.name}-", dir=output.parent))
         if create:
             output.mkdir()
         return work()
