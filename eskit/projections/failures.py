@@ -21,7 +21,7 @@ def describe(name: str, phase: Phase, event: RecordedEvent, error: BaseException
         event_type=event.event_type,
         stream=event.stream,
         error=one_line(error),
-        traceback="".join(traceback.format_exception(error)),
+        traceback=_storable("".join(traceback.format_exception(error))),
         failed_at=datetime.now(UTC),
     )
 
@@ -65,5 +65,13 @@ def _told(event: RecordedEvent) -> str:
 
 def one_line(error: BaseException) -> str:
     """The error as people say it: its class and first line."""
-    text = str(error).partition("\n")[0]
+    try:
+        text = _storable(str(error)).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - the user's own __str__ must not hide that there is a failure
+        text = "its text cannot be shown"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _storable(text: str) -> str:
+    """Text as UTF-8 can hold it: a file name in an error may not be."""
+    return text.encode(errors="backslashreplace").decode()

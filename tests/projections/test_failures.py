@@ -219,6 +219,36 @@ def test_a_full_disk_is_not_blamed_on_the_handler(engine_of, append, tmp_path):
     assert engine.status()[0].position in (0, 1)
 
 
+class _Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (OSError("no file b\udcffd"), "OSError: no file b\\udcffd"),
+        (_Unspeakable(), "_Unspeakable: its text cannot be shown"),
+        (StopIteration(), "StopIteration"),
+    ],
+)
+def test_whatever_a_handler_raises_is_stored_and_told(engine_of, append, tmp_path, raised, told):
+    projection = counting(tmp_path)
+
+    @projection.on(NoteAdded)
+    def fail(_event, _context):
+        raise raised
+
+    append(Counted(key="a"), NoteAdded(text="x"))
+    engine = engine_of(projection)
+
+    with pytest.raises(ProjectionFailed):
+        engine.run()
+
+    [status] = engine.status()
+    assert (status.state, status.position, status.failures[0].error) == ("failed", 1, told)
+
+
 def test_a_handler_that_moves_its_own_checkpoint_is_refused(engine_of, append, tmp_path):
     projection = counting(tmp_path)
 
