@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import keyword
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -16,7 +15,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from eskit.codegen import names
-from eskit.codegen.clashes import check_clashes
+from eskit.codegen.clashes import check_clashes, check_keywords
 from eskit.codegen.findings import Declarations, DeclaredMessage, DeclaredService, Findings
 from eskit.codegen.locate import Locators
 from eskit.codegen.model import Aggregate, Event, Kind, MessageRef, Rpc, Schema, Service, SourceFile
@@ -73,6 +72,7 @@ class _Analysis:
         """Aggregates first: events and services refer to them."""
         files = self._declarations.files
         for file in files:
+            check_keywords(file, self._declarations, self._findings)
             self._find_aggregates(file)
         events = {file.name: self._find_events(file) for file in files}
         services = {file.name: self._find_services(file) for file in files}
@@ -113,7 +113,6 @@ class _Analysis:
             if self._name_is_free(declared, root.type_name, name):
                 self._roots[name] = _Root(name, root.id_field, declared)
                 self._check_id_field(declared, root.id_field)
-                self._check_path(declared.ref)
 
     def _name_is_free(self, declared: DeclaredMessage, type_name: str, name: str) -> bool:
         ref = declared.ref
@@ -177,16 +176,6 @@ class _Analysis:
                 field=id_field,
             )
 
-    def _check_path(self, ref: MessageRef) -> None:
-        """Generated code writes the class as ``account_pb2.Outer.Inner``."""
-        if word := _keyword_in(ref):
-            self._findings.at_message(
-                "PYTHON_KEYWORD",
-                f"{ref.full_name} cannot be named in Python: {word!r} is a keyword",
-                "Give the message another name.",
-                name=ref.full_name,
-            )
-
     # Events
 
     def _find_events(self, file: FileDescriptorProto) -> tuple[MessageRef, ...]:
@@ -196,7 +185,6 @@ class _Analysis:
             if event is None:
                 continue
             found.append(declared.ref)
-            self._check_path(declared.ref)
             root = self._roots.get(event.aggregate_name)
             if root is None:
                 self._event_of_unknown_aggregate(declared.ref, event.aggregate_name)
@@ -337,15 +325,6 @@ class _Analysis:
                     index=index,
                     text="stream",
                 )
-            for ref in (rpc.request, rpc.response):
-                if word := _keyword_in(ref):
-                    self._findings.at_rpc(
-                        "PYTHON_KEYWORD",
-                        f"{ref.full_name} cannot be named in Python: {word!r} is a keyword",
-                        "Give the message another name.",
-                        service=declared.full_name,
-                        index=index,
-                    )
         return rpcs
 
     def _check_command_ids(self, service: Service, root: _Root) -> None:
@@ -391,7 +370,3 @@ def _is_text(declared: FieldDescriptorProto) -> bool:
         declared.type == FieldDescriptorProto.TYPE_STRING
         and declared.label != FieldDescriptorProto.LABEL_REPEATED
     )
-
-
-def _keyword_in(ref: MessageRef) -> str:
-    return next((part for part in ref.path.split(".") if keyword.iskeyword(part)), "")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+
 from eskit.codegen import names
-from eskit.codegen.findings import Findings
+from eskit.codegen.findings import Declarations, Findings
 from eskit.codegen.model import Aggregate, Schema, SdkGroup, Service, SourceFile
 from eskit.codegen.sdk import sdk_groups
 from eskit.errors import Diagnostic
@@ -49,6 +51,47 @@ def _check_module_names(file: SourceFile, findings: Findings) -> None:
                     name=service.full_name,
                 )
                 break
+
+
+def check_keywords(
+    file: FileDescriptorProto, declarations: Declarations, findings: Findings
+) -> None:
+    """Names that are keywords get an underscore, which another name may have already."""
+    found = _mended_twice(
+        [
+            *(message.name for message in file.message_type),
+            *(enum.name for enum in file.enum_type),
+            *(value.name for enum in file.enum_type for value in enum.value),
+        ]
+    )
+    for name in found:
+        message, hint = _keyword_clash(name, file.package or "no package")
+        findings.at_package("PYTHON_KEYWORD", message, hint, file=file.name)
+    for declared in declarations.messages_of(file):
+        found = _mended_twice(
+            [
+                *(nested.name for nested in declared.proto.nested_type),
+                *(enum.name for enum in declared.proto.enum_type),
+            ],
+            [
+                *(field.name for field in declared.proto.field),
+                *(value.name for enum in declared.proto.enum_type for value in enum.value),
+            ],
+        )
+        for name in found:
+            full_name = declared.ref.full_name
+            message, hint = _keyword_clash(name, full_name)
+            findings.at_message("PYTHON_KEYWORD", message, hint, name=full_name)
+
+
+def _mended_twice(types: Sequence[str], others: Sequence[str] = ()) -> list[str]:
+    taken = {*types, *others}
+    return [name for name in types if names.attribute(name) != name and f"{name}_" in taken]
+
+
+def _keyword_clash(name: str, scope: str) -> tuple[str, str]:
+    message = f"{name} of {scope} is a keyword in Python, and {name}_ is there already"
+    return message, "Rename one of the two."
 
 
 def module_clashes(protos: Iterable[str]) -> list[Diagnostic]:

@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import (
     ServiceDescriptorProto,
 )
 
+from eskit.codegen import names
 from eskit.codegen.locate import Locator, Locators, PathInFile
 from eskit.codegen.model import MessageRef
 from eskit.errors import Diagnostic
@@ -158,17 +159,18 @@ def join(*parts: str) -> str:
 
 def _messages(file: FileDescriptorProto) -> Iterator[DeclaredMessage]:
     for index, proto in enumerate(file.message_type):
-        yield from _nested(file, proto, proto.name, (_MESSAGES, index))
+        yield from _nested(file, proto, file.package, "", (_MESSAGES, index))
 
 
 def _nested(
-    file: FileDescriptorProto, proto: DescriptorProto, path: str, place: PathInFile
+    file: FileDescriptorProto, proto: DescriptorProto, scope: str, outer: str, place: PathInFile
 ) -> Iterator[DeclaredMessage]:
-    ref = MessageRef(full_name=join(file.package, path), file=file.name, path=path)
-    yield DeclaredMessage(ref, proto, place)
+    full_name = join(scope, proto.name)
+    path = join(outer, names.attribute(proto.name))
+    yield DeclaredMessage(MessageRef(full_name=full_name, file=file.name, path=path), proto, place)
     for index, nested in enumerate(proto.nested_type):
         if not nested.options.map_entry:
-            yield from _nested(file, nested, f"{path}.{nested.name}", (*place, _NESTED, index))
+            yield from _nested(file, nested, full_name, path, (*place, _NESTED, index))
 
 
 def _services(file: FileDescriptorProto) -> Iterator[DeclaredService]:

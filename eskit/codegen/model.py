@@ -10,7 +10,10 @@ Kind = Literal["command", "query"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageRef:
-    """A message and where its class is: `path` is ``Outer.Inner`` within the file's module."""
+    """A message and where its class is: `path` is ``Outer.Inner`` within the file's module.
+
+    There keywords have a trailing underscore.
+    """
 
     full_name: str
     file: str

@@ -2,15 +2,21 @@
 
 protoc writes absolute imports that only work with the output folder on ``sys.path``, and puts
 the module's name into its classes as text. Here imports become relative and the name becomes
-``__name__``, so that classes carry their real module and pickle.
+``__name__``, so that classes carry their real module and pickle. Messages and enums called like
+a keyword get a second name, which the stub has, too.
 """
 
 from __future__ import annotations
 
+import keyword
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FileDescriptorProto,
+)
 
 from eskit.codegen import names
 from eskit.errors import EskitError
@@ -51,7 +57,29 @@ def relocate(
     text, count = _MODULE_NAME.subn(r"\1__name__", text)
     if count != 1:
         raise _unknown(file.name, "its own module name")
-    return text.removeprefix(_ENCODING)
+    return text.removeprefix(_ENCODING) + "".join(f"{line}\n" for line in _aliases(file))
+
+
+def _aliases(file: FileDescriptorProto) -> Iterator[str]:
+    """Names that can be written in Python for those of messages and enums that cannot."""
+    for name in _keywords(file.message_type, file.enum_type):
+        yield f"{name}_ = _globals['{name}']"
+    for message in file.message_type:
+        yield from _nested_aliases(message, names.attribute(message.name))
+
+
+def _nested_aliases(message: DescriptorProto, path: str) -> Iterator[str]:
+    for name in _keywords(message.nested_type, message.enum_type):
+        yield f"{path}.{name}_ = getattr({path}, '{name}')"
+    for nested in message.nested_type:
+        yield from _nested_aliases(nested, f"{path}.{names.attribute(nested.name)}")
+
+
+def _keywords(
+    messages: Iterable[DescriptorProto], enums: Iterable[EnumDescriptorProto]
+) -> list[str]:
+    declared = [*(message.name for message in messages), *(enum.name for enum in enums)]
+    return [name for name in declared if keyword.iskeyword(name)]
 
 
 def _rewrite_imports(

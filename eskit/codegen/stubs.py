@@ -324,9 +324,9 @@ class _Stub:
 def _offered(file: FileDescriptor) -> tuple[str, ...]:
     """The public names of a module."""
     found = [
-        *file.enum_types_by_name,
+        *map(names.attribute, file.enum_types_by_name),
         *(value.name for enum in file.enum_types_by_name.values() for value in enum.values),
-        *file.message_types_by_name,
+        *map(names.attribute, file.message_types_by_name),
         *file.extensions_by_name,
         *(f"{name.upper()}_FIELD_NUMBER" for name in file.extensions_by_name),
     ]

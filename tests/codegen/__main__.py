@@ -6,11 +6,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from tests.codegen.test_golden import GOLDEN, generated_text
-from tests.codegen.trees import EXAMPLES
+from tests.codegen.test_golden import GOLDEN, NAMES, generated_text
 
 with tempfile.TemporaryDirectory() as folder:
-    for example in EXAMPLES:
+    for example in NAMES:
         shutil.rmtree(GOLDEN / example, ignore_errors=True)
         for name, text in generated_text(example, Path(folder)).items():
             path = GOLDEN / example / name

@@ -137,6 +137,33 @@ message Done {}
 """,
 )
 
+KEYWORDS = proto(
+    "keywords.v1",
+    """
+message class {
+  option (eventsourcing.aggregate_root) = {id_field: "from"};
+  string from = 1;
+  enum lambda { LAMBDA_UNSPECIFIED = 0; }
+  lambda lambda_kind = 2;
+}
+message None { option (eventsourcing.event) = {aggregate_name: "class"}; string from = 1; }
+message Outer {
+  message import {
+    option (eventsourcing.event) = {aggregate_name: "class"};
+    message def { string x = 1; }
+    def inner = 1;
+  }
+}
+service classCommandService {
+  rpc pass(yield) returns (Outer.import);
+}
+service classQueryService {
+  rpc await(yield) returns (class);
+}
+message yield { string from = 1; }
+""",
+)
+
 NO_EVENTS = proto(
     "noevents.v1",
     """
@@ -257,6 +284,7 @@ SHAPES: dict[str, dict[str, str]] = {
     "names": {"names/v1/names.proto": NAMES},
     "proto2": {"proto2/v1/old.proto": PROTO2},
     "two_aggregates": {"two/v1/two.proto": TWO_AGGREGATES},
+    "keywords": {"keywords/v1/keywords.proto": KEYWORDS},
     "no_events": {"noevents/v1/quiet.proto": NO_EVENTS},
     "other_package": {f"spread/{name}": text for name, text in OTHER_PACKAGE.items()},
     "no_aggregate": {"reports/v1/reports.proto": NO_AGGREGATE},

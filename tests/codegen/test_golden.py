@@ -1,4 +1,4 @@
-"""The examples generate exactly what is kept in ``golden``.
+"""Examples and shapes generate exactly what is kept in ``golden``.
 
 What protoc itself writes (``_pb2.py``) differs from version to version and is not kept.
 After a wanted change: ``python -m tests.codegen``, and read the difference.
@@ -10,16 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from tests.codegen.trees import EXAMPLES, generate_example
+from tests.codegen.shapes import SHAPES
+from tests.codegen.trees import EXAMPLES, generate_example, generate_into
 
 GOLDEN = Path(__file__).parent / "golden"
+NAMES = (*EXAMPLES, *SHAPES)
 
 
-def generated_text(example: str, folder: Path) -> dict[str, str]:
-    """What eskit renders for an example, by path within the generated package."""
-    generate_example(example, folder / example)
-    root = folder / example / "gen"
-    return texts(root)
+def generated_text(name: str, folder: Path) -> dict[str, str]:
+    """What eskit renders for an example or shape, by path within the generated package."""
+    if name in EXAMPLES:
+        generate_example(name, folder / name)
+    else:
+        (folder / f"of-{name}").mkdir()
+        folder /= f"of-{name}"
+        generate_into(folder / name, SHAPES[name])
+    return texts(folder / name / "gen")
 
 
 def texts(root: Path) -> dict[str, str]:
@@ -30,15 +36,15 @@ def texts(root: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_generates_its_golden_files(example, tmp_path):
-    expected = texts(GOLDEN / example)
+@pytest.mark.parametrize("name", NAMES)
+def test_protos_generate_their_golden_files(name, tmp_path):
+    expected = texts(GOLDEN / name)
 
-    generated = generated_text(example, tmp_path)
+    generated = generated_text(name, tmp_path)
 
     assert list(generated) == list(expected)
-    for name, text in generated.items():
-        assert text == expected[name], name
+    for path, text in generated.items():
+        assert text == expected[path], path
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

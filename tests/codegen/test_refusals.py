@@ -418,17 +418,17 @@ def test_a_package_that_starts_with_the_projects_own_prefix(tmp_path):
     assert [d.code for d in caught.value.diagnostics] == ["RESERVED_PACKAGE"]
 
 
-def test_a_message_that_python_cannot_name(tmp_path):
-    body = STATE + 'message None { option (eventsourcing.event) = {aggregate_name: "Thing"}; }\n'
+def test_a_keyword_whose_name_in_python_is_taken(tmp_path):
+    body = "message Outer {\n  message None {}\n  string None_ = 1;\n}\n"
 
     assert refused(tmp_path, body) == [
         error(
             "PYTHON_KEYWORD",
-            "thing.v1.None cannot be named in Python: 'None' is a keyword",
-            "Give the message another name.",
-            9,
-            9,
+            "None of thing.v1.Outer is a keyword in Python, and None_ is there already",
+            "Rename one of the two.",
             4,
+            9,
+            5,
         )
     ]
 

@@ -96,6 +96,34 @@ def test_two_aggregates_in_a_package_and_two_services_on_one(shapes):
     assert len(es.EVENTS) == 3
 
 
+def test_messages_called_like_keywords_are_states_events_and_requests(shapes):
+    es = load(shapes, "shape_keywords.gen.keywords.v1.keywords_es")
+    pb = load(shapes, "shape_keywords.gen.keywords.v1.keywords_pb2")
+
+    class Class(es.classAggregate):
+        def pass_(self, command):
+            self.emit(pb.None_(**{"from": self.id}))
+            self.emit(pb.Outer.import_(inner=pb.Outer.import_.def_(x="y")))
+            return pb.Outer.import_()
+
+        def on_none(self, event):
+            setattr(self.state, "from", getattr(event, "from"))
+
+        def on_import(self, event):
+            self.state.lambda_kind = pb.class_.lambda_.Value("LAMBDA_UNSPECIFIED")
+
+    instance = Class("c-1")
+    instance.pass_(getattr(pb, "yield")())
+
+    assert getattr(instance.state, "from") == "c-1"
+    assert [message_type(event) for event in es.EVENTS] == [
+        "keywords.v1.None",
+        "keywords.v1.Outer.import",
+    ]
+    assert pb.None_ is getattr(pb, "None")
+    assert pickle.loads(pickle.dumps(pb.Outer.import_())) == pb.Outer.import_()  # noqa: S301
+
+
 def test_an_aggregate_without_events_can_be_used(shapes):
     """D-25: an aggregate that has no event yet is one."""
     es = load(shapes, "shape_no_events.gen.noevents.v1.quiet_es")
