@@ -66,8 +66,8 @@ def check(
 def list_schema(context: typer.Context) -> None:
     """List aggregates with their commands, queries and events, and what the store has of them.
 
-    For every event how many are stored, and how many schemas it was stored with. Event types that
-    are stored and declared no more are listed at the end.
+    For every event how many are stored, and with how many schemas. A stored event type that no
+    proto declares is warned of.
     """
     from eskit.scaffold.protos import read_protos
 
