@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
+from eskit.projections import handling
 from eskit.projections.handling import HandlerRaised
 from eskit.projections.readmodel import Failure, Phase, ReadModel
 
@@ -21,9 +22,17 @@ def describe(name: str, phase: Phase, event: RecordedEvent, error: BaseException
         event_type=event.event_type,
         stream=event.stream,
         error=one_line(error),
-        traceback=_storable("".join(traceback.format_exception(error))),
+        traceback=_storable("".join(_format(error))),
         failed_at=datetime.now(UTC),
     )
+
+
+def _format(error: BaseException) -> list[str]:
+    """The traceback from the user's handler on, without the call of it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_globals.get("__name__") == handling.__name__:
+        trace = trace.tb_next
+    return traceback.format_exception(type(error), error, trace or error.__traceback__)
 
 
 def stopped_before(

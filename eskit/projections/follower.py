@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from eskit.domain.events import EventRow, RecordedEvent
@@ -176,9 +177,11 @@ class Follower:
         if any(member.attempts for member in group):
             self._handle_singly(group, events, end)
         else:
-            try:
+            together = False
+            with suppress(HandlerRaised):
                 self._handle(group, events, end)
-            except HandlerRaised:
+                together = True
+            if not together:  # only now: the first error is no part of the next one's traceback
                 self._handle_singly(group, events, end)
         self._report(group, until)
         return True

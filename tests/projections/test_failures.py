@@ -57,6 +57,8 @@ def test_a_failure_is_stored_with_event_error_and_traceback(engine_of, store, ap
     assert (status.position, status.lag) == (2, 1)
     assert (failure.position, failure.event_id, failure.stream) == (3, event.event_id, "Account-1")
     assert "raise KeyError" in failure.traceback
+    assert failure.traceback.count("Traceback") == 1  # that of the handler, and no other
+    assert "eskit/projections" not in failure.traceback
 
 
 def test_the_first_event_of_all_may_fail(engine_of, append, tmp_path):
