@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from eskit.errors import PublishInterrupted as PublishInterrupted
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
+    from eskit.errors import RelayBusy as RelayBusy
     from eskit.errors import RequestTimeout as RequestTimeout
     from eskit.errors import SchemaInvalid as SchemaInvalid
     from eskit.errors import SchemaOutdated as SchemaOutdated
@@ -141,6 +142,7 @@ _HOMES = {
         "ProjectionPaused",
         "ReadModelUnavailable",
         "RebuildNeeded",
+        "RelayBusy",
         "RequestTimeout",
         "SchemaInvalid",
         "SchemaOutdated",
@@ -211,6 +213,7 @@ __all__ = [
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RecordedEvent",
+    "RelayBusy",
     "RequestTimeout",
     "RunningApp",
     "SchemaInvalid",

@@ -36,6 +36,7 @@ EskitError
 │   ├── JetStreamError         JetStream answered a request with an error
 │   ├── NotAnEvent             a message in the stream that no relay has published
 │   ├── PublishInterrupted     publishing broke off; the relay asks the stream how far it came
+│   ├── RelayBusy              another relay of the store is running
 │   ├── SubscriptionTaken      another process has taken the subscription over
 │   └── RequestTimeout         no answer in time; the command may have run
 ├── CredentialsUnavailable     a login for NATS cannot be read
@@ -83,6 +84,7 @@ __all__ = [
     "PublishInterrupted",
     "ReadModelUnavailable",
     "RebuildNeeded",
+    "RelayBusy",
     "RequestTimeout",
     "SchemaInvalid",
     "SchemaOutdated",
@@ -411,6 +413,12 @@ class PublishInterrupted(MessagingError):
     """Publishing broke off in the middle: ask the outlet how far it came."""
 
     code = "PUBLISH_INTERRUPTED"
+
+
+class RelayBusy(MessagingError):
+    """Another relay of the store is running: one publishes at a time."""
+
+    code = "RELAY_BUSY"
 
 
 class SubscriptionTaken(MessagingError):

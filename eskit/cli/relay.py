@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 app = make_app()
 
 
-@app.command(**examples("eskit relay --once", "eskit relay", "eskit relay --republish"))
+@app.command(
+    **examples(
+        "eskit relay --once", "eskit relay", "eskit relay --status", "eskit relay --republish"
+    )
+)
 def relay(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="End where the log ends now.")] = False,
@@ -26,9 +30,18 @@ def relay(
         bool, typer.Option("--republish", help="Empty the stream and publish the whole log.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before emptying.")] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only say whether a relay runs, and how far it is.")
+    ] = False,
 ) -> None:
-    """Publish stored events to JetStream, in order and each once, until Ctrl-C."""
+    """Publish stored events to JetStream, in order and each once, until Ctrl-C.
+
+    A second one for the same store stands by until the first ends.
+    """
     session = session_of(context)
+    if status:
+        _show_standing(session)
+        return
     if republish and not yes:
         session.output.confirm(
             f"Empty the JetStream stream {session.project.nats_stream} and publish the log again?"
@@ -71,8 +84,27 @@ def stop_event() -> asyncio.Event:
     return stop
 
 
+def _show_standing(session: Session) -> None:
+    """What the store knows about its relay."""
+    from eskit.messaging.lease import lease_of
+    from eskit.messaging.relay import CHECKPOINT
+
+    with session.open_store() as store:
+        holder = lease_of(store).find_holder()
+        checkpoint = store.load_checkpoint(CHECKPOINT)
+        position, head = checkpoint.position if checkpoint else 0, store.head_position()
+    state = "stopped" if holder is None else "running"
+    session.output.result(
+        {"state": state, "pid": holder, "position": position, "head": head},
+        [
+            f"{state}{f' in process {holder}' if holder else ''}",
+            f"position {position:,} of {head:,}",
+        ],
+    )
+
+
 def _show_status(session: Session, status: RelayStatus) -> None:
-    if status.state in {"away", "idle"}:
+    if status.state in {"away", "idle", "standby"}:
         session.output.note(
             f"{status.state}  position {status.position:,}"
             + (f"  {status.error}" if status.error else "")

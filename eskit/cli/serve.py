@@ -164,6 +164,8 @@ class Host:
     def _show_relay(self, status: RelayStatus) -> None:
         if status.state == "away":
             self._tell("relay", f"waiting for NATS: {status.error}")
+        elif status.state == "standby":
+            self._tell("relay", "standing by: another relay of this store is active")
 
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:

@@ -24,6 +24,7 @@ from eskit.messaging.jetstream import (
     find_stream,
     last_message,
 )
+from eskit.messaging.lease import lease_of
 from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
 from eskit.store.eventstore import EventStore
 
@@ -100,7 +101,7 @@ def nats_relay(
     outlet = JetStreamOutlet(
         connection, settings or StreamSettings(), source=source_of(app_name, store.store_id)
     )
-    return Relay(store, outlet, on_status=on_status)
+    return Relay(store, outlet, lease=lease_of(store), on_status=on_status)
 
 
 class JetStreamOutlet:

@@ -19,7 +19,14 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerMismatch, BrokerUnavailable, PublishInterrupted, RequestTimeout
+from eskit.errors import (
+    BrokerMismatch,
+    BrokerUnavailable,
+    PublishInterrupted,
+    RelayBusy,
+    RequestTimeout,
+)
+from eskit.messaging.lease import Lease, NoLease
 from eskit.store.eventstore import EventStore
 
 CHECKPOINT = "relay"
@@ -83,7 +90,11 @@ class RelayReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayStatus:
-    """What a relay is doing: `connecting`, `publishing`, `idle`, `away` or `stopped`."""
+    """What a relay is doing.
+
+    `standby` (another relay of the store is active), `connecting`, `publishing`, `idle`, `away`
+    (NATS is, with the `error`) or `stopped`.
+    """
 
     state: str
     position: int = 0
@@ -92,7 +103,7 @@ class RelayStatus:
 
 
 class Relay:
-    """Publishes one store's log to one outlet.
+    """Publishes one store's log to one outlet, while it holds the `lease`.
 
     `on_status` is called, on the event loop, whenever the state changes.
     """
@@ -102,15 +113,18 @@ class Relay:
     POLL = 0.25
     SAVE_EVERY = 1.0
     BACKOFF = (0.1, 2.0)
+    STAND_BY = 0.5
 
     def __init__(
         self,
         store: EventStore,
         outlet: Outlet,
         *,
+        lease: Lease | None = None,
         on_status: Callable[[RelayStatus], None] | None = None,
     ) -> None:
         self._store = store
+        self._lease = lease or NoLease()
         self._outlet = outlet
         self._on_status = on_status
         self._sequence = 0
@@ -124,10 +138,10 @@ class Relay:
     async def run_once(self) -> RelayReport:
         """Publish everything up to the present head, and return.
 
-        Raises BrokerMismatch, BrokerUnavailable or PublishInterrupted.
+        Raises RelayBusy, BrokerMismatch, BrokerUnavailable or PublishInterrupted.
         """
         self._published = 0
-        with self._worker() as work:
+        with self._alone(), self._worker() as work:
             head = await work(self._store.head_position)
             await self._resume(work)
             while self._last[0] < head and await self._publish_batch(work):
@@ -139,10 +153,14 @@ class Relay:
     async def run(self, stop: asyncio.Event) -> RelayReport:
         """Publish until `stop` is set, waiting for NATS whenever it is away.
 
+        While another relay of the store is active it stands by, and takes over when that ends.
         Raises BrokerMismatch when the outlet belongs to somebody else.
         """
         failures = 0
-        with self._worker() as work:
+        with contextlib.ExitStack() as stack:
+            stack.callback(self._lease.release)
+            work = stack.enter_context(self._worker())
+            await self._stand_by(work, stop)
             while not stop.is_set():
                 try:
                     await self._resume(work)
@@ -157,11 +175,31 @@ class Relay:
         return RelayReport(published=self._published, position=self._last[0])
 
     async def republish(self) -> RelayReport:
-        """Throw the outlet's content away and publish the whole log again."""
-        state = await self._outlet.open()
-        self._check_source(state)
-        await self._outlet.discard()
+        """Throw the outlet's content away and publish the whole log again; RelayBusy."""
+        with self._alone():
+            state = await self._outlet.open()
+            self._check_source(state)
+            await self._outlet.discard()
         return await self.run_once()
+
+    async def _stand_by(self, work: _Work, stop: asyncio.Event) -> None:
+        """Return when the lease is ours, or when asked to stop."""
+        while not stop.is_set() and not await work(self._lease.try_acquire):
+            self._set_status("standby")
+            await _sleep(stop, self.STAND_BY)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """With the lease; RelayBusy when another relay has it."""
+        if not self._lease.try_acquire():
+            raise RelayBusy(
+                f"Another relay of this store is running (process {self._lease.find_holder()})",
+                hint="It publishes all there is. To take its place, stop it first.",
+            )
+        try:
+            yield
+        finally:
+            self._lease.release()
 
     async def _follow(self, work: _Work, stop: asyncio.Event) -> None:
         while not stop.is_set():

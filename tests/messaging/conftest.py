@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,13 @@ def store() -> Iterator[EventStore]:
 def file_store(tmp_path: Path) -> Iterator[EventStore]:
     with open_store(f"sqlite:///{tmp_path}/log.db?synchronous=normal") as store:
         yield store
+
+
+async def until(condition: Callable[[], object], within: float = 30) -> None:
+    """Return once the condition holds; TimeoutError when it does not in time."""
+    async with asyncio.timeout(within):
+        while not condition():  # noqa: ASYNC110 - of a thread or a process
+            await asyncio.sleep(0.01)
 
 
 def append(store: EventStore, count: int, *, streams: int = 5, tenant: str = "") -> None:

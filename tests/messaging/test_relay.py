@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,14 +21,15 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
-from eskit.errors import BrokerMismatch, BrokerUnavailable
+from eskit.errors import BrokerMismatch, BrokerUnavailable, RelayBusy
 from eskit.messaging.jetstream import last_message
+from eskit.messaging.lease import NoLease, lease_of
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import CHECKPOINT, Relay
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-from tests.messaging.conftest import StartServer, append
+from tests.messaging.conftest import StartServer, append, until
 
 CHILD = """
 import asyncio, sys
@@ -67,9 +68,13 @@ def log_of(store: EventStore) -> list[int]:
 
 
 @asynccontextmanager
-async def running_relay(store: EventStore, url: str) -> AsyncIterator[Relay]:
+async def running_relay(
+    store: EventStore, url: str, *, leased: bool = True
+) -> AsyncIterator[Relay]:
     async with connected(url) as connection:
         relay = nats_relay(store, connection, app_name="bank")
+        if not leased:
+            relay._lease = NoLease()
         stop = asyncio.Event()
         task = asyncio.create_task(relay.run(stop))
         try:
@@ -94,9 +99,11 @@ async def until_published(url: str, store: EventStore, within: float = 20) -> li
         await asyncio.sleep(0.1)
 
 
-async def relay_once(store: EventStore, url: str, **settings: Any) -> int:
+async def relay_once(store: EventStore, url: str, *, leased: bool = True, **settings: Any) -> int:
     async with connected(url) as connection:
         relay = nats_relay(store, connection, app_name="bank", settings=StreamSettings(**settings))
+        if not leased:
+            relay._lease = NoLease()
         return (await relay.run_once()).published
 
 
@@ -324,11 +331,54 @@ async def test_two_relays_at_once_publish_every_event_once(
 ) -> None:
     append(file_store, 500)
 
-    async with running_relay(file_store, server.url), running_relay(file_store, server.url):
+    # the lease keeps relays apart on one machine only: without it nothing may go wrong either
+    async with (
+        running_relay(file_store, server.url, leased=False),
+        running_relay(file_store, server.url, leased=False),
+    ):
         await asyncio.to_thread(append, file_store, 1000)
         messages = await until_published(server.url, file_store)
 
     assert positions(messages) == log_of(file_store)
+
+
+async def test_one_relay_is_active_and_a_standby_takes_over(
+    file_store: EventStore, server: EmbeddedNats
+) -> None:
+    append(file_store, 10)
+
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(running_relay(file_store, server.url))
+        await until_published(server.url, file_store)
+        async with running_relay(file_store, server.url) as second:
+            await until(lambda: second.status.state == "standby")
+            with pytest.raises(RelayBusy, match=f"process {os.getpid()}"):
+                await relay_once(file_store, server.url)
+            await stack.aclose()
+            append(file_store, 10)
+            await until(lambda: second.status.state == "idle" and second.status.position == 20)
+    messages = await published(server.url)
+
+    assert first.status.state == "stopped"
+    assert positions(messages) == log_of(file_store)
+
+
+async def test_a_killed_relay_leaves_its_lease_to_the_next(
+    file_store: EventStore, server: EmbeddedNats
+) -> None:
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CHILD, file_store.url, server.url)
+    )
+    lease = lease_of(file_store)
+    await until(lambda: lease.find_holder())
+    holder = lease.find_holder()
+    child.kill()
+    await child.wait()
+
+    assert holder == child.pid
+    assert lease.find_holder() is None
+    assert lease.try_acquire()
+    lease.release()
 
 
 async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
@@ -342,7 +392,7 @@ async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
         looks.append(arguments)
         if len(looks) == 1:  # between one relay's two looks another publishes, and more comes
             append(file_store, 5)
-            await relay_once(file_store, server.url)
+            await relay_once(file_store, server.url, leased=False)
             append(file_store, 20)
         return await last_message(*arguments)
 
