@@ -23,6 +23,7 @@ EXPECTED_VERSION = "Expected-Version"
 TRACEPARENT = "traceparent"
 GLOBAL_POSITION = "Global-Position"
 ALREADY_PROCESSED = "Already-Processed"
+_LONGEST_TEXT = 255
 
 
 def request_headers(message: Message, options: CallOptions, *, remaining: float) -> dict[str, str]:
@@ -46,19 +47,27 @@ def request_headers(message: Message, options: CallOptions, *, remaining: float)
 def call_options(headers: Mapping[str, str], *, principal_id: str, timeout: float) -> CallOptions:
     """What the headers of a request say, its deadline cut to the server's own `timeout`.
 
-    Raises InvalidArgument for a number that is none.
+    Raises InvalidArgument for a number that is none, and for text longer than an id may be: it
+    would be in the headers of every event, and could make them more than the server takes.
     """
     deadline = _number(headers, DEADLINE_MS)
     return CallOptions(
-        command_id=unquote(headers.get(COMMAND_ID, "")),
-        correlation_id=unquote(headers.get(CORRELATION_ID, "")),
-        causation_id=unquote(headers.get(CAUSATION_ID, "")),
+        command_id=_text(headers, COMMAND_ID),
+        correlation_id=_text(headers, CORRELATION_ID),
+        causation_id=_text(headers, CAUSATION_ID),
         principal_id=principal_id,
-        tenant=unquote(headers.get(TENANT_ID, "")),
+        tenant=_text(headers, TENANT_ID),
         timeout=timeout if deadline is None else min(timeout, deadline / 1000),
         expected_version=_number(headers, EXPECTED_VERSION),
-        traceparent=unquote(headers.get(TRACEPARENT, "")),
+        traceparent=_text(headers, TRACEPARENT),
     )
+
+
+def _text(headers: Mapping[str, str], name: str) -> str:
+    text = unquote(headers.get(name, ""))
+    if len(text) > _LONGEST_TEXT:
+        raise InvalidArgument(f"Header {name} has more than {_LONGEST_TEXT} characters")
+    return text
 
 
 def _number(headers: Mapping[str, str], name: str) -> int | None:

@@ -222,6 +222,8 @@ async def test_a_handler_cannot_end_the_service_or_keep_its_place(
         (b"", {"Expected-Version": "-1"}, "INVALID_REQUEST"),
         (b"", {"Expected-Version": "9" * 5000}, "INVALID_REQUEST"),
         (b"", {"Deadline-Ms": "soon"}, "INVALID_REQUEST"),
+        (b"", {"Correlation-Id": "x" * 256}, "INVALID_REQUEST"),
+        (b"", {"Causation-Id": "%20" * 256}, "INVALID_REQUEST"),
         (b"x" * 2_000_000, None, "REQUEST_TOO_LARGE"),
     ],
 )
