@@ -133,7 +133,8 @@ def run(
 ) -> None:
     """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
 
-    A projection whose handler raises stops before that event; the others go on.
+    A projection whose handler raises stops before that event; the others go on. One whose
+    version or migrations need history is rebuilt first.
     """
     session = session_of(context)
     checked = check_names(session, names)
@@ -152,6 +153,10 @@ def _run(
         if not once:
             session.output.note("Projections run until Ctrl-C")
         forward = reporting(report)
+        for name in names or [projection.name for projection in running.app.projections]:
+            if running.engine.needs_rebuild(name):
+                session.output.note(f"{name} needs its history: rebuilding it first")
+                running.engine.rebuild(name, progress=forward)
 
         def watch(progress: Progress) -> None:
             forward(progress)
@@ -194,6 +199,12 @@ def rebuild(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Count the events and estimate the time.")
     ] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Without a second file, in one transaction that holds others up."
+        ),
+    ] = False,
 ) -> None:
     """Build projections again from the whole log, beside the live ones, and swap at the end.
 
@@ -210,7 +221,10 @@ def rebuild(
         )
         return
     with session.open_app() as running, session.output.progress() as report:
-        reports = [running.engine.rebuild(name, progress=reporting(report)) for name in checked]
+        reports = [
+            running.engine.rebuild(name, in_place=in_place, progress=reporting(report))
+            for name in checked
+        ]
     session.output.result([report_object(r) for r in reports], format_reports(reports))
 
 

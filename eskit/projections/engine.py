@@ -15,6 +15,7 @@ from eskit.errors import (
     ProjectionFailed,
     ProjectionNotFound,
     ProjectionPaused,
+    RebuildNeeded,
 )
 from eskit.projections import control, deadletters
 from eskit.projections.control import CheckpointChange
@@ -180,22 +181,38 @@ class ProjectionEngine:
                         raise
                     self.wait_for(projection.name, head, min(remaining, _STOP_LATENCY))
 
-    def rebuild(self, name: str, *, progress: ReportProgress | None = None) -> RunReport:
+    def rebuild(
+        self, name: str, *, in_place: bool = False, progress: ReportProgress | None = None
+    ) -> RunReport:
         """Build the rows of a projection anew, and exchange them for the live ones at once.
 
         Goes on where an interrupted rebuild was. Raises ProjectionFailed, with the live rows
         untouched, on the first handler error, and ProjectionBusy during another rebuild.
+        `in_place` needs no second file: it makes the rows anew in one long transaction, during
+        which no projection of the file can go on.
         """
         (projection,) = self._select([name])
         with ExitStack() as stack:
             stack.enter_context(self._models.lock(name, "rebuild"))
+            if in_place:
+                stack.enter_context(self._models.lock(name, "run"))
             live = self._models.open()
             stack.callback(live.close)
-            report = Rebuild(
+            rebuild = Rebuild(
                 self._store, live, projection, upcasters=self._upcasters, progress=progress
-            ).run()
+            )
+            report = rebuild.run_in_place() if in_place else rebuild.run()
         self._announce()
         return report
+
+    def needs_rebuild(self, name: str) -> bool:
+        """Whether the code has a version or migration with which its rows cannot go on."""
+        (projection,) = self._select([name])
+        try:
+            self._models.check(projection)
+        except RebuildNeeded:
+            return True
+        return False
 
     def estimate_rebuild(self, name: str, *, seconds: float = 0.5) -> RebuildEstimate:
         """How long a rebuild will take, by the rate measured for so long; changes nothing."""

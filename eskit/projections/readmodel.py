@@ -188,6 +188,10 @@ class AsideReadModel(ReadModel, Protocol):
         """Where the live rows stand; inside a transaction they stand still."""
         ...
 
+    def check_rows(self, name: str) -> None:
+        """Raise ProjectionFailed if a row refers to one that is not there."""
+        ...
+
     def compare(self, name: str, *, examples: int) -> list[TableDifference]:
         """The tables of a projection compared with the live ones; inside a transaction."""
         ...
@@ -208,6 +212,10 @@ class LiveReadModel(ReadModel, Protocol):
 
     def rehearsing(self) -> AbstractContextManager[None]:
         """Undo what the block does; nobody else writes meanwhile, readers see nothing of it."""
+        ...
+
+    def emptied(self, projection: Projection) -> AbstractContextManager[None]:
+        """One transaction around everything, in which the projection has nothing at first."""
         ...
 
     def exchanging(self, projection: Projection) -> AbstractContextManager[Standing]:
@@ -261,6 +269,10 @@ class ReadModels(Protocol):
 
     def find_effects(self, name: str) -> list[Effect]:
         """The effects of a projection that are still to be called, by position."""
+        ...
+
+    def check(self, projection: Projection) -> None:
+        """Raise RebuildNeeded or MigrationInvalid if its rows cannot be gone on with."""
         ...
 
     def list_decisions(self, name: str) -> list[Decision]:

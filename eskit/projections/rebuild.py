@@ -17,7 +17,7 @@ import eskit
 from eskit.domain.events import EventRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, ProjectionBusy
+from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
 from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
@@ -69,6 +69,7 @@ class Rebuild:
         try:
             skip_all(aside, skips)
             handled = self._build(aside)
+            aside.check_rows(self._projection.name)
         finally:
             aside.close()
         late, position = self._exchange(skips)
@@ -79,6 +80,32 @@ class Rebuild:
             position=position,
             seconds=time.monotonic() - started,
             skipped=len(skips),
+        )
+
+    def run_in_place(self) -> RunReport:
+        """Empty the rows and make them again, in one long transaction on the live database.
+
+        Readers see the old rows until it is done; nobody else can write to the file meanwhile, and
+        what is interrupted begins anew.
+        """
+        started = time.monotonic()
+        name = self._projection.name
+        failures: list[Failure] = []
+        try:
+            with self._live.emptied(self._projection):
+                handled = self._build(self._live, failures)
+                standing = self._live.find_standing(name)
+        except ProjectionFailed:
+            with self._live.transaction():
+                for failure in failures:
+                    self._live.save_failure(failure)
+            raise
+        return RunReport(
+            name=name,
+            events=handled,
+            position=standing.mark.position if standing else 0,
+            seconds=time.monotonic() - started,
+            skipped=len(self._live.find_skips(name)),
         )
 
     def estimate(self, *, seconds: float) -> RebuildEstimate:
@@ -122,7 +149,7 @@ class Rebuild:
         follower.start()
         return follower
 
-    def _build(self, aside: ReadModel) -> int:
+    def _build(self, aside: ReadModel, failures: list[Failure] | None = None) -> int:
         """Follow the log into the rows aside; how many events that took this time."""
         head = self._store.head_position()
         follower = self._follow(aside, self._limits)
@@ -132,7 +159,11 @@ class Rebuild:
             while follower.step(head):
                 pass
             if member.stopped is not None:
-                self._fail(member.stopped, next(iter(aside.find_failures(member.name)), None))
+                found = aside.find_failures(member.name)
+                if failures is None:
+                    self._fail(member.stopped, next(iter(found), None))
+                failures += found
+                raise member.stopped
             if self._store.head_position() == head:
                 break
             head = self._store.head_position()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import CheckpointMismatch
+from eskit.errors import CheckpointMismatch, MigrationInvalid, RebuildNeeded
 from eskit.projections.checkpoints import check_standing
 from eskit.projections.effects import Effect
 from eskit.projections.handling import subscribe
@@ -67,7 +67,7 @@ def load_status(
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
-    error = _find_error(store, projection, standing, failures) or _find_waiting(
+    error = _find_error(store, models, projection, standing, failures) or _find_waiting(
         letters, models.find_effects(projection.name)
     )
     state: State = "idle"
@@ -101,6 +101,7 @@ def load_status(
 
 def _find_error(
     store: EventStore,
+    models: ReadModels,
     projection: Projection,
     standing: Standing | None,
     failures: tuple[Failure, ...],
@@ -120,6 +121,10 @@ def _find_error(
             f"needs a rebuild: its rows are of version {standing.version}, "
             f"the code is version {projection.version}"
         )
+    try:
+        models.check(projection)
+    except (RebuildNeeded, MigrationInvalid) as error:
+        return error.message
     return ""
 
 

@@ -186,3 +186,29 @@ def test_two_projections_with_one_table_are_refused(engine_of, tmp_path):
         engine_of(one, two).run()
     with pytest.raises(MigrationInvalid, match="already belongs to 'one'"):
         engine_of(one, two).rebuild("two")
+
+
+def test_a_migration_that_needs_history_waits_for_a_rebuild(engine_of, append, folder):
+    (folder / "1_initial.sql").write_text(FIRST)
+    append(Counted(key="a"))
+    engine_of(balance(folder)).run()
+    (folder / "2_owner.sql").write_text(
+        "-- eskit: rebuild\nALTER TABLE balance ADD COLUMN owner TEXT DEFAULT 'x';"
+    )
+    append(Counted(key="b"))
+    engine = engine_of(balance(folder))
+
+    with pytest.raises(RebuildNeeded, match="2_owner"):
+        engine.run()
+    (waiting,) = engine.status()
+    kept = rows(engine, "SELECT * FROM balance")
+    needed = engine.needs_rebuild("balance")
+    engine.rebuild("balance")
+
+    assert (waiting.state, waiting.position) == ("failed", 1)
+    assert "needs the events" in waiting.error
+    assert kept == [("a",)]
+    assert needed
+    assert not engine.needs_rebuild("balance")
+    assert rows(engine, "SELECT * FROM balance") == [("a", "x"), ("b", "x")]
+    assert engine.status()[0].state == "idle"

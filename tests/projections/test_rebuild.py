@@ -15,6 +15,7 @@ from eskit import Projection, ProjectionBusy, ProjectionFailed, RebuildNeeded
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
+from tests.projections.test_failures import failing
 
 
 def spoil(tmp_path: Path, sql: str = "DELETE FROM counts") -> None:
@@ -477,3 +478,57 @@ def test_readers_in_another_process_never_see_a_hole(engine_of, append, counts, 
     reads, odd = told.split(maxsplit=1)
     assert odd.strip() == "[]"
     assert int(reads) > 50
+
+
+def test_rebuild_in_place_is_atomic_for_readers(engine_of, append, counts):
+    append(*(Counted(key="a", amount=1) for _ in range(10)))
+    engine = engine_of(counts)
+    engine.run()
+    seen = []
+    handle = counts.handlers["eskit.tests.ledger.v1.Counted"]
+
+    def watching(event, context):
+        handle(event, context)
+        seen.extend(rows(engine, "SELECT amount FROM counts"))
+
+    counts.handlers["eskit.tests.ledger.v1.Counted"] = watching
+    report = engine.rebuild("counts", in_place=True)
+
+    assert seen == [(10,)] * 10
+    assert (report.events, report.position) == (10, 10)
+    assert rows(engine, "SELECT amount FROM counts") == [(10,)]
+    assert engine.diff("counts").equal
+
+
+def test_rebuild_in_place_that_fails_leaves_the_rows_and_says_so(engine_of, append, tmp_path):
+    append(*(Counted(key="a", amount=1) for _ in range(10)))
+    engine = engine_of(counting(tmp_path, "fragile"))
+    engine.run()
+    broken = engine_of(failing(tmp_path, on=5))
+
+    with pytest.raises(ProjectionFailed, match="rebuild of fragile stopped before 5"):
+        broken.rebuild("fragile", in_place=True)
+
+    (status,) = broken.status()
+    assert rows(engine, "SELECT amount FROM fragile") == [(10,)]
+    assert (status.state, status.position) == ("failed", 10)
+
+
+def test_a_rebuild_whose_rows_break_a_foreign_key_is_not_exchanged(engine_of, append, tmp_path):
+    folder = tmp_path / "family"
+    folder.mkdir()
+    (folder / "1_family.sql").write_text(
+        "CREATE TABLE parent (id TEXT PRIMARY KEY);"
+        "CREATE TABLE child (parent TEXT REFERENCES parent (id));"
+    )
+    family = Projection("family", migrations=folder)
+
+    @family.on(Counted)
+    def counted(event, context):
+        context.db.execute("INSERT INTO child VALUES (?)", (event.key,))
+
+    append(Counted(key="orphan"))
+    engine = engine_of(family)
+
+    with pytest.raises(ProjectionFailed, match="refers to a row of parent that is not there"):
+        engine.rebuild("family")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
-from eskit.errors import ReadModelUnavailable
+from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from eskit.projections.differences import TableDifference
 from eskit.projections.readmodel import Purpose, Standing
 from eskit.projections.sqlite.comparison import compare_tables
@@ -45,6 +45,18 @@ class SqliteAsideReadModel(SqliteReadModel):
         with translated(self.path):
             row = self.connection.execute(query("find_live_standing"), (name,)).fetchone()
         return None if row is None else to_standing(row)
+
+    def check_rows(self, name: str) -> None:
+        """Let SQLite check the foreign keys, declared ones also where they are not enforced."""
+        with translated(self.path):
+            broken = self.connection.execute("PRAGMA main.foreign_key_check").fetchall()
+        if broken:
+            table, rowid, parent, _ = broken[0]
+            raise ProjectionFailed(
+                f"The rows built for {name!r} are not consistent: row {rowid} of {table} refers to "
+                f"a row of {parent} that is not there, and {len(broken) - 1} more",
+                hint="The live rows are untouched. Mend the handlers, then rebuild again.",
+            )
 
     def compare(self, name: str, *, examples: int) -> list[TableDifference]:
         """Table by table inside SQLite."""

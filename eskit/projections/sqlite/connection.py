@@ -153,7 +153,7 @@ class Transactions:
         self._log = Path(f"{path}-wal")
         self._lock = lock
         self._guarded = False
-        self._rehearsing = False
+        self._nested = False
         self._long = _LONG_LOG
         self._identity = _identify(path)
         connection.set_authorizer(self._authorize)
@@ -161,7 +161,7 @@ class Transactions:
     @contextmanager
     def write(self) -> Iterator[None]:
         """Begin, run the block, commit; roll back and raise when the block does."""
-        if self._rehearsing:
+        if self._nested:
             with self._savepoint():
                 yield
             return
@@ -184,21 +184,34 @@ class Transactions:
     @contextmanager
     def rehearse(self) -> Iterator[None]:
         """Undo all that the block does: write transactions in it are only savepoints."""
+        with self._around():
+            yield
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Commit all that the block does at its end, or undo it when the block raises."""
+        with self._around():
+            yield
+            self._commit()
+        self._checkpoint_long_log()
+
+    @contextmanager
+    def _around(self) -> Iterator[None]:
         with self._lock.held():
             self._check_in_place()
             with translated(self._path):
                 self._connection.execute("BEGIN IMMEDIATE /* eskit */")
-            self._rehearsing = True
+            self._nested = True
             try:
                 yield
             finally:
-                self._rehearsing = False
+                self._nested = False
                 self.roll_back()
 
     @contextmanager
     def _savepoint(self) -> Iterator[None]:
         with translated(self._path):
-            self._connection.execute("SAVEPOINT eskit_rehearsal")
+            self._connection.execute("SAVEPOINT eskit_nested")
         try:
             self._guarded = True
             try:
@@ -208,8 +221,8 @@ class Transactions:
             self._release()
         except BaseException:
             if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK TO eskit_rehearsal")
-                self._connection.execute("RELEASE eskit_rehearsal")
+                self._connection.execute("ROLLBACK TO eskit_nested")
+                self._connection.execute("RELEASE eskit_nested")
             raise
 
     def roll_back(self) -> None:
@@ -233,7 +246,7 @@ class Transactions:
     def _release(self) -> None:
         self._check_still_open()
         with translated(self._path):
-            self._connection.execute("RELEASE eskit_rehearsal")
+            self._connection.execute("RELEASE eskit_nested")
 
     def _check_still_open(self) -> None:
         if not self._connection.in_transaction:

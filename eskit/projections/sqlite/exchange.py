@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-from eskit.errors import MigrationInvalid
+from eskit.errors import MigrationInvalid, ReadModelUnavailable
 from eskit.projections.sqlite.queries import query
 
 ASIDE = "aside"
@@ -53,6 +53,18 @@ def exchange_tables(connection: sqlite3.Connection, projection: str) -> None:
         "INSERT OR REPLACE INTO main.eskit_objects (name, projection) VALUES (?, ?)",
         [(found.name, projection) for found in fresh],
     )
+
+
+def drop_tables(connection: sqlite3.Connection, projection: str) -> None:
+    """Drop everything that the projection's migrations made, and forget that they were applied."""
+    names = _owned(connection, projection)
+    live = [found for found in _objects(connection, "main") if found.name in names]
+    for kind in _DROP_ORDER:
+        for found in live:
+            if found.kind == kind:
+                connection.execute(f"DROP {kind} IF EXISTS main.{quoted(found.name)}")
+    for statement in query("clear_projection").split(";\n"):
+        connection.execute(statement, {"projection": projection})
 
 
 def _objects(connection: sqlite3.Connection, schema: str) -> list[_Object]:
@@ -124,6 +136,18 @@ def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
         f"INSERT INTO main.{quoted(table.name)} ({columns}) "
         f"SELECT {columns} FROM {ASIDE}.{quoted(table.name)}"
     )
+    if not table.is_virtual and _count(connection, "main", table) != _count(
+        connection, ASIDE, table
+    ):
+        raise ReadModelUnavailable(
+            f"Table {table.name} has not got all the rows that were built aside",
+            hint="Nothing was exchanged. Is a table of another projection in the way?",
+        )
+
+
+def _count(connection: sqlite3.Connection, schema: str, table: _Object) -> int:
+    found = connection.execute(f"SELECT COUNT(*) FROM {schema}.{quoted(table.name)}").fetchone()
+    return int(found[0])
 
 
 def _columns(connection: sqlite3.Connection, table: _Object) -> list[str]:

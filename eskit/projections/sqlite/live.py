@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
+from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.effects import Effect
 from eskit.projections.letters import Letter, Skip
@@ -19,8 +20,9 @@ from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, Failure, Purpose, Standing
 from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
-from eskit.projections.sqlite.exchange import ASIDE, exchange_tables
+from eskit.projections.sqlite.exchange import ASIDE, drop_tables, exchange_tables
 from eskit.projections.sqlite.letters import find_effects, find_letters, find_skips
+from eskit.projections.sqlite.migrations import find_pending, load_migrations
 from eskit.projections.sqlite.readmodel import (
     SCHEMA_VERSION,
     SqliteReadModel,
@@ -102,6 +104,17 @@ class SqliteReadModels:
     def find_effects(self, name: str) -> list[Effect]:
         """The effects that are still to be called, by position."""
         return self._look(self.path, lambda connection: find_effects(connection, name)) or []
+
+    def check(self, projection: Projection) -> None:
+        """Compare version and migrations with those that made the rows."""
+
+        def look(connection: sqlite3.Connection) -> None:
+            standing = find_standing(connection, projection.name)
+            if standing is not None:
+                check_version(standing, projection)
+                find_pending(connection, projection, load_migrations(projection), standing)
+
+        self._look(self.path, look)
 
     def list_decisions(self, name: str) -> list[Decision]:
         """The audit record of a projection; empty if there is none."""
@@ -188,6 +201,14 @@ class SqliteLiveReadModel(SqliteReadModel):
     def rehearsing(self) -> AbstractContextManager[None]:
         """One transaction around everything, rolled back at the end."""
         return self._transactions.rehearse()
+
+    @contextmanager
+    def emptied(self, projection: Projection) -> Iterator[None]:
+        """Drop the projection's tables and begin anew, all of it in one transaction."""
+        with self._transactions.whole():
+            with self.transaction(), translated(self.path):
+                drop_tables(self.connection, projection.name)
+            yield
 
     @contextmanager
     def exchanging(self, projection: Projection) -> Iterator[Standing]:

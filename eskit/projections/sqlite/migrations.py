@@ -14,21 +14,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eskit.errors import MigrationInvalid
+from eskit.errors import MigrationInvalid, RebuildNeeded
 from eskit.projections.projection import Projection
+from eskit.projections.readmodel import START, Standing
 from eskit.projections.sqlite.queries import query
 
+_NEEDS_HISTORY = re.compile(r"^--\s*eskit:\s*rebuild\s*$", re.MULTILINE)
 _FILE = re.compile(r"(\d+)_(\w[\w-]*)\.sql\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Migration:
-    """One file: ``0002_add_owner.sql`` has number 2."""
+    """One file: ``0002_add_owner.sql`` has number 2.
+
+    `needs_history`: a line ``-- eskit: rebuild`` says that rows made before it are not right.
+    """
 
     number: int
     name: str
     sql: str
     checksum: str
+    needs_history: bool
 
 
 def load_migrations(projection: Projection) -> tuple[Migration, ...]:
@@ -66,9 +72,15 @@ def migrations_checksum(migrations: Sequence[Migration]) -> str:
 
 
 def find_pending(
-    connection: sqlite3.Connection, projection: Projection, migrations: Sequence[Migration]
+    connection: sqlite3.Connection,
+    projection: Projection,
+    migrations: Sequence[Migration],
+    standing: Standing | None,
 ) -> Sequence[Migration]:
-    """What is still to be applied; MigrationInvalid if an applied one was edited or is gone."""
+    """What is still to be applied; MigrationInvalid if an applied one was edited or is gone.
+
+    Raises RebuildNeeded if there are rows, and one of the pending migrations needs history.
+    """
     applied = connection.execute(query("list_migrations"), (projection.name,)).fetchall()
     rebuild = f"or begin anew: eskit project rebuild {projection.name}"
     if len(applied) > len(migrations):
@@ -84,7 +96,15 @@ def find_pending(
                 "applied",
                 hint=f"Restore it and write migration {len(migrations) + 1} instead, {rebuild}",
             )
-    return migrations[len(applied) :]
+    pending = migrations[len(applied) :]
+    for migration in pending:
+        if migration.needs_history and standing is not None and standing.mark != START:
+            raise RebuildNeeded(
+                f"Migration {migration.name} of projection {projection.name!r} needs the events "
+                "that its rows were made from",
+                hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
+            )
+    return pending
 
 
 def apply_migrations(
@@ -133,6 +153,7 @@ def _load(file: Path) -> Migration:
         name=file.stem,
         sql=sql,
         checksum=hashlib.sha256(sql.encode()).hexdigest(),
+        needs_history=_NEEDS_HISTORY.search(sql) is not None,
     )
 
 

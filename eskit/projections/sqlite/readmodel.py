@@ -74,7 +74,7 @@ class SqliteReadModel(LetterRows):
         if standing is not None:
             check_version(standing, projection)
             with translated(self.path):
-                pending = find_pending(self._connection, projection, migrations)
+                pending = find_pending(self._connection, projection, migrations, standing)
             if not pending and standing.version == projection.version:
                 return standing
         with self.transaction(), translated(self.path):
@@ -185,7 +185,7 @@ class SqliteReadModel(LetterRows):
         standing = self.find_standing(projection.name)
         if standing is not None:
             check_version(standing, projection)
-        pending = find_pending(self._connection, projection, migrations)
+        pending = find_pending(self._connection, projection, migrations, standing)
         apply_migrations(self._connection, projection, pending)
         if standing is not None and standing.mark != START:
             return standing
