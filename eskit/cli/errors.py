@@ -6,6 +6,7 @@ raise; they never print an error themselves.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
@@ -43,14 +44,20 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
         output.note([("interrupted", "error")])
         return INTERRUPTED
+    _drop_unwritten()
+    with contextlib.suppress(OSError):  # nowhere to say it; the exit code still does
+        _show(error, output, debug=debug)
+    _drop_unwritten()
+    return exit_code(error)
+
+
+def _show(error: BaseException, output: Output, *, debug: bool) -> None:
     if debug:
         output.note(*"".join(traceback.format_exception(error)).splitlines())
     if output.as_json:
         _show_json(error, output)
     else:
         output.note(*format_error(error, debug=debug))
-    _drop_unwritten()
-    return exit_code(error)
 
 
 def exit_code(error: BaseException) -> int:
