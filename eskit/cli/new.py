@@ -30,7 +30,7 @@ def new_project(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The project and its folder.")],
     template: Annotated[
-        str, typer.Option(metavar="T", help="What to start from: blank or bank.")
+        str, typer.Option(metavar="T", help="What to start from: blank, bank or subscription.")
     ] = "blank",
     dry_run: DryRun = False,
 ) -> None:

@@ -22,10 +22,10 @@ def test_the_next_step_enters_the_folder_wherever_it_is(tmp_path: Path) -> None:
 
 
 def test_the_templates_are_those_there_are() -> None:
-    assert project_templates() == ["bank", "blank"]
+    assert project_templates() == ["bank", "blank", "subscription"]
 
 
-@pytest.mark.parametrize("template", ["bank", "blank"])
+@pytest.mark.parametrize("template", project_templates())
 def test_every_planned_file_says_what_it_is_for(tmp_path: Path, template: str) -> None:
     plan = new_project("shop", target=tmp_path / "shop", template=template)
 
@@ -101,7 +101,7 @@ def test_an_unknown_template_lists_those_there_are(tmp_path: Path) -> None:
     with pytest.raises(InvalidArgument, match="no project template 'bnk'") as caught:
         new_project("shop", target=tmp_path / "shop", template="bnk")
 
-    assert caught.value.hint == "Did you mean 'bank'? The templates are bank, blank."
+    assert caught.value.hint == "Did you mean 'bank'? The templates are bank, blank, subscription."
 
 
 @pytest.mark.parametrize("template", ["common", "../aggregate", ""])
