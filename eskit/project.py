@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,6 +31,10 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "nats": ("embedded",),
     "nats_stream": ("EVENTS",),
     "nats_prefix": ("events",),
+    "nats_credentials": ("",),
+    "nats_ca": ("",),
+    "nats_cert": ("",),
+    "nats_key": ("",),
 }
 """Every setting and its default.
 
@@ -49,9 +54,14 @@ _EXAMPLES: Mapping[str, str] = {
     "nats": 'nats = "nats://localhost:4222"',
     "nats_stream": 'nats_stream = "EVENTS"',
     "nats_prefix": 'nats_prefix = "events"',
+    "nats_credentials": 'nats_credentials = "secrets/nats.creds"',
+    "nats_ca": 'nats_ca = "secrets/ca.pem"',
+    "nats_cert": 'nats_cert = "secrets/client.pem"',
+    "nats_key": 'nats_key = "secrets/client-key.pem"',
 }
 
 _SQLITE = "sqlite:///"
+_USER_IN_URL = re.compile(r"://[^/]*@")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +79,11 @@ class Setting:
     def text(self) -> str:
         """The value, or the values with commas between them."""
         return ", ".join(self.values)
+
+    @property
+    def shown(self) -> str:
+        """`text` without the user and password that a URL in it may have."""
+        return _USER_IN_URL.sub("://…@", self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +168,26 @@ class Project:
         return self._text("nats_prefix")
 
     @property
+    def nats_credentials(self) -> Path | None:
+        """The file with the login for NATS, if one is set; who may read it is not checked."""
+        return self._path("nats_credentials")
+
+    @property
+    def nats_ca(self) -> Path | None:
+        """The authority that the NATS server's certificate is from, if one is set."""
+        return self._path("nats_ca")
+
+    @property
+    def nats_cert(self) -> Path | None:
+        """The certificate to show to the NATS server, if one is set."""
+        return self._path("nats_cert")
+
+    @property
+    def nats_key(self) -> Path | None:
+        """The key of that certificate, if one is set."""
+        return self._path("nats_key")
+
+    @property
     def state_dir(self) -> Path:
         """Where eskit keeps what is of this machine only, such as locks; may not exist yet."""
         return self.root / ".eskit"
@@ -165,6 +200,10 @@ class Project:
         """The folder that holds the package: ``src`` if it is there, else the root."""
         in_src = self.root / "src"
         return in_src if self.package and (in_src / self.package).is_dir() else self.root
+
+    def _path(self, name: str) -> Path | None:
+        text = self._text(name)
+        return self.root / text if text else None
 
     def _text(self, name: str) -> str:
         return self.settings[name].text

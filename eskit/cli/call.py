@@ -99,10 +99,9 @@ def _send_over_nats(
     import asyncio
 
     from eskit.cqrs.nats import NatsTransport
-    from eskit.credentials.nats import connected
 
     async def send() -> Reply:
-        async with connected(session.nats_url(), name="eskit call") as connection:
+        async with session.connect_nats("eskit call") as connection:
             return await NatsTransport(connection).request(method, request, options)
 
     return asyncio.run(send())

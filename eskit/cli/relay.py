@@ -54,13 +54,12 @@ def relay(
 
 
 async def _relay(session: Session, *, once: bool, republish: bool) -> RelayReport:
-    from eskit.credentials.nats import connected
     from eskit.messaging.nats import StreamSettings, nats_relay
 
     project = session.project
     settings = StreamSettings(name=project.nats_stream, prefix=project.nats_prefix)
     with session.open_store() as store:
-        async with connected(session.nats_url(), name="eskit relay") as connection:
+        async with session.connect_nats("eskit relay") as connection:
             worker = nats_relay(
                 store,
                 connection,

@@ -108,7 +108,7 @@ class Host:
             server = EmbeddedNats(nats_folder(project))
             self._details["nats"] = lambda: server.address
             yield assembly.embedded_nats(server, announce_in=project.root)
-        broker = assembly.Broker(self._session.nats_url)
+        broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)
         yield broker
         yield from parts
         if services:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,9 @@ from eskit.errors import BrokerUnavailable, ProjectNotFound
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
+    from eskit.credentials.login import Tls
+    from eskit.credentials.nats import Connection
+    from eskit.credentials.providers import Provider
     from eskit.project import Project
     from eskit.store.eventstore import EventStore
 
@@ -112,6 +115,34 @@ class Session:
 
         return find_announced(project.root)
 
+    def nats_login(self) -> tuple[Provider | None, Tls | None]:
+        """Who to be for NATS, and how to trust it; nothing for the embedded server.
+
+        The login is what ESKIT_NATS_TOKEN, _USER and _PASSWORD, _NKEY_SEED or _CREDS say, else
+        the file that is set, else what stands in the URL.
+        """
+        from eskit.credentials.login import Tls
+        from eskit.credentials.providers import Chain, Environment, File
+
+        project = self.find_project()
+        if project is not None and project.nats == EMBEDDED:
+            return None, None
+        login = Chain(Environment(os.environ, prefix="ESKIT_NATS"))
+        tls = None
+        if project is not None:
+            if project.nats_credentials is not None:
+                login = Chain(login, File(project.nats_credentials))
+            if project.nats_ca or project.nats_cert:
+                tls = Tls(ca=project.nats_ca, cert=project.nats_cert, key=project.nats_key)
+        return (login if login.find() is not None else None), tls
+
+    def connect_nats(self, name: str) -> AbstractAsyncContextManager[Connection]:
+        """A connection to NATS; `name` is what the server's lists show."""
+        from eskit.credentials.nats import connected
+
+        credentials, tls = self.nats_login()
+        return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
+
     def nats_names(self) -> tuple[str, str]:
         """The JetStream stream and the subject prefix; the defaults outside of a project."""
         from eskit.project import DEFAULTS
@@ -149,7 +180,7 @@ class Session:
         self.output.note(f"project  {project.root}")
         self.output.note(
             *(
-                f"  {name} = {setting.text or getattr(project, reading)}  ({setting.origin})"
+                f"  {name} = {setting.shown or getattr(project, reading)}  ({setting.origin})"
                 for name, setting in project.settings.items()
                 for reading in [_READINGS.get(name, name)]
             )

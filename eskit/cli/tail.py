@@ -186,7 +186,6 @@ class Follower:
                 )
                 yield tail_store(store, self._request(reader)), reader
             return
-        from eskit.credentials.nats import connected
         from eskit.messaging.tail_nats import tail_nats
 
         stream, prefix = self.session.nats_names()
@@ -196,7 +195,7 @@ class Follower:
                 generated_types(self.session),
                 *self._schemas_at_hand(stack),
             )
-            async with connected(self.session.nats_url(), name="eskit tail") as connection:
+            async with self.session.connect_nats("eskit tail") as connection:
                 request = self._request(reader)
                 yield tail_nats(connection, request, stream=stream, prefix=prefix), reader
 

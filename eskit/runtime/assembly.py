@@ -17,7 +17,9 @@ from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
+from eskit.credentials.login import Tls
 from eskit.credentials.nats import Connection, close_nats, open_nats
+from eskit.credentials.providers import Provider
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
@@ -42,12 +44,19 @@ class Handles(Protocol):
 class Broker:
     """A service that holds one connection to NATS, opened when it starts.
 
-    `url` is asked for then, because an embedded server has none before it runs.
+    `url` is asked for then, because an embedded server has none before it runs; so is `login`,
+    who to be and how to trust the server.
     """
 
-    def __init__(self, url: Callable[[], str], *, name: str = "connection") -> None:
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        login: Callable[[], tuple[Provider | None, Tls | None]] = lambda: (None, None),
+        name: str = "connection",
+    ) -> None:
         self.name = name
-        self._url = url
+        self._url, self._login = url, login
         self._connection: Connection | None = None
 
     @property
@@ -59,7 +68,10 @@ class Broker:
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnavailable."""
-        self._connection = await open_nats(self._url(), name="eskit serve")
+        credentials, tls = self._login()
+        self._connection = await open_nats(
+            self._url(), name="eskit serve", credentials=credentials, tls=tls
+        )
 
     async def stop(self) -> None:
         """Send what is buffered, and close."""

@@ -370,7 +370,7 @@ async def test_a_killed_relay_leaves_its_lease_to_the_next(
         *(sys.executable, "-c", CHILD, file_store.url, server.url)
     )
     lease = lease_of(file_store)
-    await until(lambda: lease.find_holder())
+    await until(lease.find_holder)
     holder = lease.find_holder()
     child.kill()
     await child.wait()

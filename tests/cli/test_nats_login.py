@@ -1,0 +1,79 @@
+"""The command line logs in to NATS with what is configured, and never shows it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from eskit.runtime.embedded import EmbeddedNats
+from tests.cli.running import eskit, interrupt, read_until
+
+SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
+
+
+@pytest.fixture
+def server():
+    with EmbeddedNats(token=SECRET) as server:
+        yield server
+
+
+def configure(bank, **settings):
+    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
+    file = bank / "pyproject.toml"
+    file.write_text(file.read_text().replace("[tool.eskit]\n", f"[tool.eskit]\n{lines}"))
+
+
+def without_nats(bank):
+    file = bank / "pyproject.toml"
+    kept = [line for line in file.read_text().splitlines() if not line.startswith("nats =")]
+    file.write_text("\n".join(kept) + "\n")
+
+
+def test_a_credentials_file_logs_in_relay_and_tail(bank, server):
+    without_nats(bank)
+    (bank / "nats.json").write_text(json.dumps({"token": SECRET}))
+    configure(bank, nats=server.address, nats_credentials="nats.json")
+
+    relayed = eskit("relay", "--once", cwd=bank)
+    tailed = eskit("tail", "--from", "first", "--no-follow", "--source", "nats", cwd=bank)
+
+    assert (relayed.code, tailed.code) == (0, 0), relayed.err + tailed.err
+    assert len(tailed.out.splitlines()) == 4
+
+
+def test_the_environment_comes_before_the_file(bank, server):
+    without_nats(bank)
+    (bank / "nats.json").write_text(json.dumps({"token": "old"}))
+    configure(bank, nats=server.address, nats_credentials="nats.json")
+
+    by_file = eskit("relay", "--once", cwd=bank)
+    by_environment = eskit("relay", "--once", cwd=bank, env={"ESKIT_NATS_TOKEN": SECRET})
+
+    assert by_file.code == 1
+    assert "refused the credentials" in by_file.err
+    assert by_environment.code == 0
+
+
+def test_serve_logs_in_as_well(bank, server, launch):
+    without_nats(bank)
+    configure(bank, nats=server.address)
+
+    process = launch("serve", cwd=bank, env={"ESKIT_NATS_TOKEN": SECRET})
+    read_until(process, "stop with Ctrl-C")
+    ended = interrupt(process)
+
+    assert ended.code == 0, ended.err
+
+
+@pytest.mark.parametrize("options", [["--debug"], ["--json", "--debug"], []])
+def test_no_secret_is_ever_shown(bank, server, options):
+    without_nats(bank)
+    wrong = "wr0ng-secret"
+    configure(bank, nats=server.address.replace("://", f"://{wrong}@"))
+
+    ran = eskit("relay", "--once", *options, cwd=bank)
+
+    assert ran.code == 1
+    assert "refused the credentials" in ran.out + ran.err
+    assert wrong not in ran.out + ran.err
