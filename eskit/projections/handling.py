@@ -18,6 +18,8 @@ from eskit.projections.projection import EventContext, Handler, Projection
 Decode: TypeAlias = Callable[[bytes], Message]
 Dispatch: TypeAlias = Mapping[str, tuple[Decode, Sequence[tuple[Handler, EventContext]]]]
 
+# A handler that calls `sys.exit` fails like another; only Ctrl-C interrupts.
+_RAISED = (Exception, SystemExit)
 # Between two looks at the clock.
 _SLICE = 64
 
@@ -38,7 +40,7 @@ class Subscription:
 class HandlerRaised(Exception):
     """Carries what a handler raised, and on which event, out of a transaction to be undone."""
 
-    def __init__(self, event: RecordedEvent, error: Exception) -> None:
+    def __init__(self, event: RecordedEvent, error: BaseException) -> None:
         super().__init__(event, error)
         self.event = event
         self.error = error
@@ -100,7 +102,7 @@ def handle_guarded(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: flo
         event = RecordedEvent(*row)
         try:
             _handle_guarded(dispatch, event)
-        except Exception as error:
+        except _RAISED as error:
             raise HandlerRaised(event, error) from error
         done += 1
         if time.monotonic() > deadline:
@@ -145,6 +147,6 @@ def handle_all(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: float) 
                     handler(message, context)
             if time.monotonic() > deadline:
                 return min(start + _SLICE, len(rows))
-    except Exception as error:
+    except _RAISED as error:
         raise HandlerRaised(RecordedEvent(*row), error) from error
     return len(rows)

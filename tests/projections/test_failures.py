@@ -231,6 +231,7 @@ class _Unspeakable(Exception):
     [
         (OSError("no file b\udcffd"), "OSError: no file b\\udcffd"),
         (_Unspeakable(), "_Unspeakable: its text cannot be shown"),
+        (SystemExit("bye"), "SystemExit: bye"),
         (StopIteration(), "StopIteration"),
     ],
 )
