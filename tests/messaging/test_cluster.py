@@ -1,0 +1,201 @@
+"""Three nats-servers on the loopback interface: one is lost and comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import StringValue
+
+from eskit.cqrs.nats import NatsTransport, serve_nats
+from eskit.cqrs.options import CallOptions, Reply
+from eskit.credentials.nats import Connection, connected
+from eskit.domain.commands import Command
+from eskit.domain.events import NewEvent
+from eskit.domain.services import Method, ServiceType
+from eskit.domain.streams import ANY
+from eskit.errors import MessagingError
+from eskit.messaging.jetstream import api
+from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.tail import TailRequest
+from eskit.messaging.tail_nats import tail_nats
+from eskit.runtime.embedded import EmbeddedNats
+from eskit.store.eventstore import EventStore
+from tests.messaging.conftest import append
+
+NODES = 3
+WRITE = Method(
+    service="test.v1.NoteCommandService",
+    name="Write",
+    python_name="write",
+    kind="command",
+    request=StringValue,
+    response=StringValue,
+)
+
+
+class Cluster:
+    """Nodes that know each other; each can be killed and started again at its place."""
+
+    def __init__(self, folder: Path) -> None:
+        ports = _free_ports(2 * NODES)
+        self._ports, routes = ports[:NODES], ports[NODES:]
+        self._folder, self._routes = folder, routes
+        self.nodes = [self._make(number) for number in range(NODES)]
+
+    @property
+    def url(self) -> str:
+        return ",".join(f"nats://127.0.0.1:{port}" for port in self._ports)
+
+    def start(self, number: int) -> None:
+        self.nodes[number] = self._make(number).start()
+
+    def kill(self, number: int) -> None:
+        os.kill(self.nodes[number].pid, signal.SIGKILL)
+        self.nodes[number].stop()
+
+    def _make(self, number: int) -> EmbeddedNats:
+        return EmbeddedNats(
+            self._folder / f"n{number}",
+            port=self._ports[number],
+            extra_config={
+                "server_name": f"n{number}",
+                "cluster": {
+                    "name": "three",
+                    "listen": f"127.0.0.1:{self._routes[number]}",
+                    "routes": [f"nats://127.0.0.1:{port}" for port in self._routes],
+                },
+            },
+        )
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path / "cluster")
+    try:
+        for number in range(NODES):
+            cluster.start(number)
+        yield cluster
+    finally:
+        for node in cluster.nodes:
+            node.stop()
+
+
+@pytest.mark.slow
+async def test_a_cluster_that_loses_its_leader_loses_and_doubles_no_event(
+    file_store: EventStore, cluster: Cluster
+) -> None:
+    settings = StreamSettings(replicas=NODES)
+    async with connected(cluster.url) as connection:
+        await until_ready(connection)
+        stop = asyncio.Event()
+        relay = asyncio.create_task(
+            nats_relay(file_store, connection, app_name="bank", settings=settings).run(stop)
+        )
+        await asyncio.to_thread(append, file_store, 500)
+        await until_published(connection, 100)
+
+        lost = await leader(connection)
+        await asyncio.to_thread(cluster.kill, lost)
+        await asyncio.to_thread(append, file_store, 500)
+        await until_published(connection, 1000)
+        await asyncio.to_thread(cluster.start, lost)
+        await asyncio.to_thread(append, file_store, 500)
+        await until_published(connection, 1500)
+
+        stop.set()
+        await relay
+        request = TailRequest(start="first", follow=False)
+        positions = [event.global_position async for event in tail_nats(connection, request)]
+
+    assert positions == list(range(1, 1501))
+
+
+@pytest.mark.slow
+async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_command(
+    file_store: EventStore, cluster: Cluster
+) -> None:
+    handled: list[str] = []
+
+    class Slow:
+        def handle(self, _method: Method, request: Message, options: CallOptions) -> Reply:
+            handled.append(options.command_id)
+            time.sleep(0.3)
+            result = file_store.append(
+                "Note-1",
+                [NewEvent(request)],
+                expected_version=ANY,
+                command=Command(
+                    id=options.command_id, fingerprint="x", response=request.SerializeToString()
+                ),
+            )
+            return Reply(message=request, global_position=result.global_position)
+
+    service = ServiceType(name=WRITE.service, methods=(WRITE,))
+    async with connected(cluster.url) as server, connected(cluster.url) as client:
+        served = await serve_nats(Slow(), server, [service])
+        calling = asyncio.create_task(
+            NatsTransport(client, attempts=10).request(
+                WRITE, StringValue(value="once"), CallOptions(command_id="c-1", timeout=30)
+            )
+        )
+        while not handled:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(cluster.kill, node_of(client, cluster))
+        reply = await calling
+        await served.stop()
+
+    assert reply.message == StringValue(value="once")
+    assert [event.version for event in file_store.read_stream("Note-1")] == [1]
+
+
+async def until_ready(connection: Connection) -> None:
+    """Return when JetStream has a leader."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await api(connection, "INFO")
+            except MessagingError:
+                await asyncio.sleep(0.1)
+            else:
+                return
+
+
+async def until_published(connection: Connection, sequence: int) -> None:
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                info = await api(connection, "STREAM.INFO.EVENTS")
+            except MessagingError:
+                info = {"state": {"last_seq": 0}}
+            if info["state"]["last_seq"] >= sequence:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def leader(connection: Connection) -> int:
+    info = await api(connection, "STREAM.INFO.EVENTS")
+    return int(info["cluster"]["leader"].removeprefix("n"))
+
+
+def node_of(connection: Connection, cluster: Cluster) -> int:
+    """The node that a connection is at."""
+    assert connection.connected_url is not None
+    ports = [node.address.rpartition(":")[2] for node in cluster.nodes]
+    return ports.index(str(connection.connected_url.port))
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
