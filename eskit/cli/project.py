@@ -176,14 +176,14 @@ def _show_reports(
     if not errors:
         session.output.result(data, lines)
         return
-    if not session.output.as_json and not told:
-        for error in errors:
-            session.output.note(*format_error(error))
     first = error_object(errors[0])
     if len(errors) > 1:
         names = ", ".join(r.name for r in reports if r.error is not None)
         first |= {"message": f"{count(len(errors), 'projection')} stopped: {names}"}
     session.output.failure(data, lines, error=first)
+    if not session.output.as_json and not told:
+        for error in errors:
+            session.output.note(*format_error(error))
     raise typer.Exit(FAILED)
 
 

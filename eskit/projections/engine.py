@@ -18,6 +18,7 @@ from eskit.errors import (
     RebuildNeeded,
 )
 from eskit.projections import control, deadletters
+from eskit.projections.checkpoints import check_standing
 from eskit.projections.control import CheckpointChange
 from eskit.projections.database import Database
 from eskit.projections.deadletters import RetryReport
@@ -164,8 +165,9 @@ class ProjectionEngine:
     def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
         """Bring projections to the head as it is now, waiting for who runs them already.
 
-        Raises what `run` raises, ProjectionPaused, and ProjectionBusy when the runner takes longer
-        than `timeout`.
+        Raises what `run` raises, also where nothing is left to do: CheckpointMismatch when the
+        rows are of another log. Raises ProjectionPaused, and ProjectionBusy when the runner takes
+        longer than `timeout`.
         """
         head = self._store.head_position()
         deadline = time.monotonic() + timeout
@@ -254,7 +256,8 @@ class ProjectionEngine:
     def wait_for(self, name: str, position: int, timeout: float) -> bool:
         """Wait until a projection has passed a position; False if it has not in time.
 
-        Raises ProjectionFailed if it stopped before.
+        Raises ProjectionFailed if it stopped before, CheckpointMismatch if it passed the position
+        in another log.
         """
         self._select([name])
         deadline = time.monotonic() + timeout
@@ -390,8 +393,12 @@ class ProjectionEngine:
             )
 
     def _has_passed(self, name: str, position: int) -> bool:
+        """Whether a projection is there already, and in this log: CheckpointMismatch if not."""
         standing = self._models.find_standing(name)
-        return standing is not None and standing.mark.position >= position
+        if standing is None or standing.mark.position < position:
+            return False
+        check_standing(standing, self._store)
+        return True
 
     def _announcing(self, progress: ReportProgress | None) -> Callable[[Progress], None]:
         def report(step: Progress) -> None:

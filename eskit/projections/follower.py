@@ -238,8 +238,9 @@ class Follower:
                 self._advance(member, passed)
         types = Counter(row[4] for row in events[:done]) if len(group) > 1 else {}
         for member in group:
-            handled = done if len(group) == 1 else member.count_wanted(types)
-            self._settle(member, handled, passed)
+            wanted = done if len(group) == 1 else member.count_wanted(types)
+            guard = member.context.guard
+            self._settle(member, wanted - (guard.kept if guard else 0), passed)
         return True
 
     def _handle_singly(

@@ -97,21 +97,24 @@ def waiting_letter(projection: str, event: RecordedEvent) -> Letter:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Guard:
-    """Keeps events from a projection that it must not handle now."""
+    """Keeps events from a projection that it must not handle now, and counts them."""
 
     projection: str
     model: ReadModel
     skipped: dict[int, str] = field(default_factory=dict)
     held: frozenset[tuple[str, str]] = frozenset()
+    kept: int = 0
 
     def lets_through(self, event: RecordedEvent) -> bool:
         """Whether to handle the event; one of a stream that is held is set aside instead."""
         if self.skipped.get(event.global_position) == event.event_id:
+            self.kept += 1
             return False
         if (event.tenant, event.stream) in self.held:
             self.model.save_letter(waiting_letter(self.projection, event))
+            self.kept += 1
             return False
         return True
 

@@ -65,6 +65,40 @@ def test_a_restored_backup_is_noticed_when_new_events_have_passed_the_old_head(
     engine.close()
 
 
+@pytest.mark.parametrize("new", [0, 5], ids=["shorter", "as long as before"])
+def test_a_query_is_not_answered_from_the_rows_of_a_log_that_was_set_back(
+    restored, read_models, tmp_path, new
+):
+    if new:
+        fill(restored, new)
+    engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
+
+    with pytest.raises(CheckpointMismatch, match="stands at 10 of a log that is not this one"):
+        engine.catch_up(["counts"])
+    with pytest.raises(CheckpointMismatch):
+        engine.wait_for("counts", 3, timeout=1)
+
+    engine.rebuild("counts")
+    engine.catch_up(["counts"])
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5 + new,)]
+    engine.close()
+
+
+def test_a_query_is_not_answered_from_the_rows_of_another_store_at_the_same_position(
+    append, engine_of, counts, read_models, tmp_path
+):
+    append(Counted(key="a"))
+    engine_of(counts).run()
+    with open_store(f"sqlite:///{tmp_path}/other.db") as other:
+        fill(other, 1)
+        engine = ProjectionEngine(other, [counting(tmp_path)], read_models)
+
+        with pytest.raises(CheckpointMismatch, match=f"this is store {other.store_id}"):
+            engine.catch_up()
+
+        engine.close()
+
+
 def test_a_rebuild_puts_a_mismatch_right(restored, read_models, tmp_path):
     fill(restored, 2)
     engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
