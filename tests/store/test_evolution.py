@@ -179,7 +179,10 @@ def test_erased_events_hold_nothing_that_could_break(store):
         protos(SENT.replace("string weight", "int64 weight")), store=store, decode=True
     )
 
+    removed = check_evolution(protos(rest=""), store=store)
+
     assert [f.events for f in found.findings] == [1, 1]
+    assert findings(removed) == [("EVENT_TYPE_REMOVED", "breaking", 0, (0, ""))]
 
 
 def test_a_baseline_is_compared_as_well_and_its_findings_are_counted_in_the_store(store):
@@ -201,7 +204,7 @@ def test_without_a_store_the_baseline_alone_is_compared():
 
 
 def test_every_schema_an_event_type_ever_had_counts(store):
-    removed = SENT.replace("string weight = 2;", "reserved 2;")
+    removed = SENT.replace("string weight = 2;", "")
     later = message(event("Sent", removed) + WAY, "Sent", to="Rome")
     store.append("P-3", [NewEvent(later)], expected_version=ANY)
 

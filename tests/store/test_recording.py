@@ -85,11 +85,11 @@ def test_a_changed_schema_is_recorded_where_it_begins_and_where_it_ends(open_sto
 def test_an_append_that_fails_records_nothing(open_store):
     with open_store() as store:
         with pytest.raises(VersionConflict):
-            store.append("P-1", [NewEvent(message(V1, "Sent"))], expected_version=7)
+            store.append("P-1", [NewEvent(StringValue())], expected_version=7)
 
         assert kept(store) == []
-        send(store, message(V1, "Sent"))
-        assert kept(store) == [("parcel.v1.Sent", 1)]
+        send(store, StringValue())
+        assert kept(store) == [("google.protobuf.StringValue", 1)]
 
 
 def test_a_repeated_command_records_nothing_and_forgets_nothing(open_store):
@@ -97,13 +97,13 @@ def test_a_repeated_command_records_nothing_and_forgets_nothing(open_store):
         command = Command(id="c-1", fingerprint="f", response=b"")
         store.append("P-1", [], expected_version=ANY, command=command)
         again = store.append(
-            "P-1", [NewEvent(message(V1, "Sent"))], expected_version=ANY, command=command
+            "P-1", [NewEvent(StringValue())], expected_version=ANY, command=command
         )
 
         assert again.already_processed
         assert kept(store) == []
-        send(store, message(V1, "Sent"))
-        assert kept(store) == [("parcel.v1.Sent", 1)]
+        send(store, StringValue())
+        assert kept(store) == [("google.protobuf.StringValue", 1)]
 
 
 def test_threads_that_are_first_together_record_one_schema(open_store):
