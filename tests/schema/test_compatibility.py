@@ -187,7 +187,7 @@ def test_a_field_removed_long_ago_is_still_known_when_its_number_comes_back():
 
     found = compare_types({"parcel.v1.E": [first, second]}, {"parcel.v1.E": now})
 
-    assert {change.rule for change in found} == {"FIELD_NUMBER_REUSED"}
+    assert [c.rule for c in found if not c.backward] == ["FIELD_NUMBER_REUSED"]
 
 
 def test_reading_a_type_is_the_mirror_of_being_read_by_it():
