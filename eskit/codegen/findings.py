@@ -83,8 +83,9 @@ class Findings:
         self._found: list[Diagnostic] = []
 
     def sorted(self) -> list[Diagnostic]:
-        """By place: file, line, column."""
-        return sorted(self._found, key=lambda d: (d.file, d.line, d.column, d.code))
+        """By place: file, line, column; what several things lead to is said once."""
+        found = dict.fromkeys(self._found)
+        return sorted(found, key=lambda d: (d.file, d.line, d.column, d.code))
 
     def at_package(self, code: str, message: str, hint: str, *, file: str) -> None:
         """About the package of a file."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+from tests.codegen.test_diagnostics import EXPECTED, REFUSED, diagnosed, shown
 from tests.codegen.test_golden import GOLDEN, NAMES, generated_text
 
 with tempfile.TemporaryDirectory() as folder:
@@ -16,3 +18,6 @@ with tempfile.TemporaryDirectory() as folder:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
             print(path.relative_to(GOLDEN))
+    os.chdir(REFUSED)
+    EXPECTED.write_text(shown(diagnosed(Path(folder))))
+    print(EXPECTED.name)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pickle
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
+from eskit.codegen import analyse
 from eskit.domain.messages import message_type
 from eskit.errors import UpcastingInvalid
+from eskit.resources import templates_dir
 from tests.codegen.shapes import SHAPES, TWO_AGGREGATES
 from tests.codegen.trees import (
     findings,
@@ -315,3 +320,64 @@ message OpenLegacyResponse { string legacy_id = 1; }
     assert not any("options" in path.name for path in result.written)
     es = load(tmp_path, "legacy_app.gen.legacy.v1.legacy_es")
     assert es.LegacyAggregate.__aggregate__.id_field == "legacy_id"
+
+
+def test_two_versions_of_an_aggregate_are_two_attributes_of_the_sdk(tmp_path):
+    """D-30: no attribute, class or import of the SDK is there twice."""
+    v2 = TWO_AGGREGATES.replace("two.v1", "two.v2")
+    v2 = v2.replace('id_field: "order_id"', 'id_field: "order_id" type_name: "OrderV2"')
+    v2 = v2.replace('aggregate_name: "Order"', 'aggregate_name: "OrderV2"')
+    v2 = v2.replace("OrderCommandService", "OrderV2CommandService").replace("Cart", "CartV2")
+    generate_into(
+        tmp_path / "versions_app", {"two/v1/two.proto": TWO_AGGREGATES, "two/v2/two.proto": v2}
+    )
+    sdk = load(tmp_path, "versions_app.gen.sdk")
+
+    attributes = vars(sdk.VersionsAppSdk(None))
+    text = Path(sdk.__file__).read_text()
+
+    assert list(attributes) == ["order", "cart", "order_v2", "cart_v2"]
+    assert len({type(client) for client in attributes.values()}) == 4
+    imports = [line for line in text.splitlines() if "import" in line]
+    assert len(imports) == len(set(imports))
+
+
+def test_two_versions_that_would_be_one_attribute_are_refused(tmp_path):
+    """D-30: said while generating, not by a broken SDK."""
+    v1 = SHAPES["no_events"]["noevents/v1/quiet.proto"]
+    v2 = v1.replace("noevents.v1", "noevents.v2")
+
+    found = findings(tmp_path, {"noevents/v1/quiet.proto": v1, "noevents/v2/quiet.proto": v2})
+
+    assert [(finding.code, finding.file) for finding in found] == [
+        ("DUPLICATE_AGGREGATE", "noevents/v2/quiet.proto")
+    ]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_generated_code_names_nothing_of_another_project(name, shapes):
+    """D-30, D-31: no example's names in comments, docstrings or code."""
+    protos = " ".join(SHAPES[name].values())
+    for path in (shapes / f"shape_{name}").rglob("*.py"):
+        text = path.read_text()
+        for word in ("Account", "OpenAccount", "accountv1", "Deposit"):
+            assert word not in text or word in protos
+
+
+def test_every_function_of_the_generator_is_used():
+    """D-31: no helper that nobody calls."""
+    package = Path(analyse.__file__).parent
+    sources = [*package.parent.rglob("*.py"), *templates_dir().rglob("*.jinja")]
+    words = Counter(word for path in sources for word in re.findall(r"\w+", path.read_text()))
+    entry_points = {"run", "regenerate"}  # of pyproject.toml and of tests/generated.py
+
+    unused = [
+        f"{path.name}: {node.name}"
+        for path in package.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+        if words[node.name] < 2 and not node.name.startswith("__")
+        if node.name not in entry_points
+    ]
+
+    assert unused == []
