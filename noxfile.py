@@ -143,6 +143,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Kill writers a thousand times, where the usual tests do it thirty times."""
+    """Kill writers and relays a thousand times, where the usual tests do it thirty times."""
     _install(session, "-e", ".[test]")
-    session.run("pytest", "tests/store/faults", *session.posargs, env={"ESKIT_TEST_KILLS": "1000"})
+    faults = ("tests/store/faults", "tests/messaging/test_faults.py")
+    session.run("pytest", *faults, *session.posargs, env={"ESKIT_TEST_KILLS": "1000"})

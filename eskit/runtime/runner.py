@@ -69,6 +69,7 @@ class Runner:
         self._on_event = on_event
         self._exit_at_once = exit_at_once
         self._started: list[Service] = []
+        self._ready: set[str] = set()
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until `stop` is set or a signal comes; a second signal ends the process at once.
@@ -90,7 +91,7 @@ class Runner:
             raise failures[0]
 
     async def check_health(self) -> list[Health]:
-        """How each service is, in order; one that was not started is not healthy."""
+        """How each service is, in order; one that is not ready yet, or any more, is not healthy."""
         return list(await asyncio.gather(*(self._health_of(service) for service in self._services)))
 
     async def _start_all(self, stop: asyncio.Event) -> None:
@@ -109,6 +110,7 @@ class Runner:
                 raise self._failed(service, ServiceError(message)) from None
             except Exception as error:
                 raise self._failed(service, error) from error
+            self._ready.add(service.name)
             self._tell(service, "ready")
 
     async def _wait(self, stop: asyncio.Event) -> None:
@@ -134,6 +136,7 @@ class Runner:
         failures: list[Exception] = []
         while self._started:
             service = self._started.pop()
+            self._ready.discard(service.name)
             self._tell(service, "stopping")
             left = max(deadline - time.monotonic(), _CANCEL_WITHIN)
             try:
@@ -150,6 +153,8 @@ class Runner:
     async def _health_of(self, service: Service) -> Health:
         if service not in self._started:
             return Health(service=service.name, healthy=False, error="not started")
+        if service.name not in self._ready:
+            return Health(service=service.name, healthy=False, error="not ready yet")
         try:
             if isinstance(service, Checked):
                 await _within(_HEALTH_WITHIN, service.check_health())

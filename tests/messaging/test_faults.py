@@ -25,6 +25,7 @@ from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import StartServer, append
 
 EVENTS = 20_000
+EVERYTHING = TailRequest(start="first", follow=False)
 
 SUBSCRIBER = """
 import asyncio, os, sys
@@ -163,3 +164,51 @@ async def test_a_subscription_begun_while_the_server_is_away_waits_for_it(
         await subscriber.stop()
 
     assert sorted(handled) == list(range(1, 11))
+
+
+KILLED_BETWEEN = """
+import asyncio, os, signal, sys
+from eskit.credentials.nats import open_nats
+from eskit.messaging.nats import nats_relay
+from eskit.store.open import open_store
+
+async def relay_until_it_would_save(batches):
+    store = open_store(sys.argv[1])
+    relay = nats_relay(store, await open_nats(sys.argv[2]), app_name="bank")
+    relay.BATCH, relay.SAVE_EVERY = 7, 0.0
+    async def die(work):
+        nonlocal batches
+        batches -= 1
+        if batches < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        await save(work)
+    save, relay._save = relay._save, die
+    await relay.run(asyncio.Event())
+
+for number in range(int(sys.argv[3])):
+    if not (child := os.fork()):
+        asyncio.run(relay_until_it_would_save(number % 4))
+    assert os.waitpid(child, 0)[1] == signal.SIGKILL
+"""
+
+
+async def test_a_relay_killed_between_publish_and_checkpoint_publishes_nothing_twice(
+    file_store: EventStore, server: EmbeddedNats
+) -> None:
+    rounds = int(os.environ.get("ESKIT_TEST_KILLS", "30"))
+    append(file_store, rounds * 28)
+
+    child = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", KILLED_BETWEEN, file_store.url, server.url, str(rounds))
+    )
+    assert await child.wait() == 0
+    async with connected(server.url) as connection:
+        before = [event async for event in tail_nats(connection, EVERYTHING)]
+        checkpoint = file_store.load_checkpoint("relay")
+        await nats_relay(file_store, connection, app_name="bank").run_once()
+        positions = [event.global_position async for event in tail_nats(connection, EVERYTHING)]
+
+    assert checkpoint is not None
+    assert checkpoint.position < before[-1].global_position
+    assert len(before) >= rounds
+    assert positions == list(range(1, rounds * 28 + 1))
