@@ -3,6 +3,7 @@
 import os
 import shutil
 import sqlite3
+import threading
 import subprocess
 import sys
 import tempfile
@@ -115,6 +116,20 @@ def test_another_process_that_holds_the_lock_is_waited_for_and_then_named(stored
         other.execute("ROLLBACK")
         assert store.append("Account-1", texts("c"), expected_version=ANY).version == 3
     other.close()
+
+
+def test_the_first_append_waits_for_who_keeps_the_whole_file_to_itself(stored):
+    with open_store(URL) as store:
+        other = sqlite3.connect(stored, isolation_level=None, check_same_thread=False)
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, other.close)
+        release.start()
+
+        result = store.append("Account-1", texts("c"), expected_version=ANY)
+
+        release.join()
+    assert result.version == 3
 
 
 def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):

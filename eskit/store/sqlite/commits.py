@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from eskit.errors import StoreError, StoreUnavailable
-from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
+from eskit.store.sqlite.connections import (
+    begin_immediate,
+    connect,
+    roll_back,
+    wait_while_busy,
+)
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.ticket import Ticket
 
@@ -141,10 +147,16 @@ class Committer:
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self._path, mode="rw")
-        connection.execute(f"PRAGMA synchronous = {self._synchronous}")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        # Begun anew, the WAL is cut to this size: it is larger only when it has grown since.
-        connection.execute(f"PRAGMA journal_size_limit = {_WAL_LIMIT}")
+        for pragma in (
+            f"synchronous = {self._synchronous}",
+            "wal_autocheckpoint = 0",
+            # Begun anew, the WAL is cut to this size: it is larger only when it has grown since.
+            f"journal_size_limit = {_WAL_LIMIT}",
+        ):
+            # The first use of a connection reads the file, which another process may be mending.
+            wait_while_busy(
+                partial(connection.execute, f"PRAGMA {pragma}"), self._url, self._busy_timeout
+            )
         self._connection = connection
         return connection
 

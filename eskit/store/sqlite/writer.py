@@ -1,7 +1,7 @@
 """The one connection that writes, and the queue in front of it.
 
 Callers share durable commits. Whoever finds nobody writing leads: it runs its own work and all
-that waits, each in a savepoint, commits once, and hands the lead to the next who waits. A caller
+that waits, commits once, and hands the lead to the next who waits. A caller
 that is alone pays for none of it.
 """
 
