@@ -3,10 +3,10 @@
 import os
 import shutil
 import sqlite3
-import threading
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
