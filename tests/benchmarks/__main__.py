@@ -14,7 +14,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import appending, generating, growing, reading, rebuilding, startup
+from tests.benchmarks import (
+    appending,
+    generating,
+    growing,
+    projecting,
+    reading,
+    rebuilding,
+    startup,
+)
 from tests.benchmarks.comparison import Comparison, format_amount
 
 BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
@@ -24,6 +32,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "reading": reading.run,
     "growing": growing.run,
     "rebuilding": rebuilding.run,
+    "projecting": projecting.run,
 }
 
 
