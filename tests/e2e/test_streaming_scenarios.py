@@ -79,7 +79,7 @@ async def test_e6_an_embedded_server_runs_in_a_runner_and_leaves_nothing() -> No
     stop = asyncio.Event()
     running = asyncio.create_task(runner.run(stop))
     async with asyncio.timeout(30):
-        while not (health := await runner.check_health())[0].healthy:  # noqa: ASYNC110
+        while not (health := await runner.check_health())[0].healthy:
             assert not running.done()
             await asyncio.sleep(0.01)
 
