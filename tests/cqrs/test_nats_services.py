@@ -115,6 +115,7 @@ async def test_a_call_reaches_the_app_and_its_reply_comes_back(server: EmbeddedN
 
 
 async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
+    """D-43, D-44: everything a caller says about a call arrives, the tenant too."""
     app = FakeApp()
     options = {
         "command_id": "cmd 1 ü",
@@ -149,6 +150,7 @@ async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
 async def test_a_command_without_an_id_gets_one_that_a_retry_repeats(
     server: EmbeddedNats,
 ) -> None:
+    """D-42: what is sent again is decided by kind of failure, with one command id."""
     app = FakeApp(answer=lambda request: time.sleep(0.4) or request)
 
     async with Served(app, server.url) as served:
@@ -297,6 +299,7 @@ async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNat
 async def test_a_call_that_is_never_answered_times_out_within_its_time(
     server: EmbeddedNats,
 ) -> None:
+    """D-46: a call has a deadline in any case."""
     app = FakeApp(answer=lambda request: time.sleep(1.5) or request)
 
     async with Served(app, server.url) as served:
@@ -353,6 +356,7 @@ async def test_two_services_are_two_micro_services_with_each_endpoint_once(
 async def test_nats_py_reads_what_the_services_say_about_themselves(
     server: EmbeddedNats,
 ) -> None:
+    """D-45: descriptions and error counts are those of NATS micro services."""
     from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
     async with Served(FakeApp(), server.url) as served:
@@ -415,6 +419,7 @@ async def test_command_and_caller_reach_the_metadata_of_the_event(server: Embedd
 async def test_verdicts_of_the_log_arrive_as_rejections(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """D-46: typed errors survive the wire."""
     app = App("notes", aggregates=[Note])
     caplog.set_level(logging.ERROR)
 

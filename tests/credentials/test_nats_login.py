@@ -45,6 +45,7 @@ async def can_log_in(url: str, provider: Provider | None, **options: Any) -> boo
 
 
 async def test_a_token_lets_in_and_another_does_not(caplog: pytest.LogCaptureFixture) -> None:
+    """D-53: a server that demands a login gets the right one, and refuses a wrong one."""
     caplog.set_level(logging.DEBUG)
 
     with EmbeddedNats(token="right/secret") as server:
@@ -146,6 +147,7 @@ async def test_tls_protects_and_an_unknown_authority_is_refused(tmp_path: Path) 
 
 @needs_openssl
 async def test_mutual_tls_lets_in_whom_the_authority_has_certified(tmp_path: Path) -> None:
+    """D-53: TLS on both sides."""
     ca, (cert, key) = make_authority(tmp_path / "a"), make_certificate(tmp_path / "a", "localhost")
     client_cert, client_key = make_certificate(tmp_path / "a", "client")
 

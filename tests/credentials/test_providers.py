@@ -48,6 +48,7 @@ def test_the_environment_is_what_it_is_given(
     ],
 )
 def test_a_file_is_read_anew_every_time(tmp_path: Path, text: str, login: Login) -> None:
+    """D-50, D-51: a secret that is kept can be read back, as it is now."""
     path = tmp_path / "login"
     provider = File(path)
 
@@ -69,6 +70,7 @@ def test_a_file_without_a_login_is_an_error_that_does_not_quote_it(
 
 
 def test_a_chain_takes_the_first_login_there_is(tmp_path: Path) -> None:
+    """D-50: every provider in the chain works without being prepared."""
     chain = Chain(Environment({}), File(tmp_path / "none"), Static(Token("t")))
 
     assert chain.find() == Token("t")
