@@ -46,6 +46,12 @@ def serve(
     reactions: Annotated[
         bool, typer.Option("--reactions/--no-reactions", help="Send commands on events.")
     ] = True,
+    health: Annotated[
+        int | None,
+        typer.Option(
+            metavar="PORT", min=0, max=65535, help="Answer GET /health there; 0: a free port."
+        ),
+    ] = None,
 ) -> None:
     """Run services, relay, projections and reactions until Ctrl-C.
 
@@ -71,10 +77,12 @@ class Host:
         self._session = session
         self._running = running
         self._last = ""
+        self._told: list[EskitError] = []
         self._details: dict[str, Callable[[], str]] = {}
 
     async def run(self, *, services: bool, relay: bool, projections: bool, reactions: bool) -> None:
         """Run the chosen parts until a signal comes."""
+        from eskit.runtime.probes import HealthProbe
         from eskit.runtime.runner import Runner
         from eskit.runtime.service import Worker
 
@@ -87,7 +95,17 @@ class Host:
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
-        await Runner(parts, on_event=self._show).run()
+        runner = Runner(parts, on_event=self._show)
+        if health is None:
+            await runner.run()
+            return
+        probe = HealthProbe(runner.check_health, port=health)
+        await probe.start()
+        self._tell("health", f"http://127.0.0.1:{probe.port}/health")
+        try:
+            await runner.run()
+        finally:
+            await probe.stop()
 
     def _on_nats(
         self,
@@ -144,11 +162,17 @@ class Host:
             ) from error
         except EskitError as error:
             self.failures.append(error)
+            self._tell_of(error)
             stop.wait()
 
     def _watch_projection(self, progress: Progress) -> None:
         if progress.error is not None:
-            self._session.output.note(*format_error(progress.error))
+            self._tell_of(progress.error)
+
+    def _tell_of(self, error: EskitError) -> None:
+        if error not in self._told:
+            self._told.append(error)
+            self._session.output.note(*format_error(error))
 
     def _show(self, event: RunnerEvent) -> None:
         detail = event.error

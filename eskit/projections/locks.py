@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
-from eskit.errors import ProjectionBusy
+from eskit.errors import ProjectionBusy, ReadModelUnavailable
 
 Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 
@@ -42,9 +42,16 @@ class ProjectionLock:
         self._file = -1
 
     def acquire(self) -> None:
-        """Take the lock, or raise ProjectionBusy saying who has it."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        """Take the lock, or raise ProjectionBusy saying who has it.
+
+        ReadModelUnavailable where this process may not write, unless another one that may is at it.
+        """
+        try:
+            file = open_lock_file(self._path)
+        except ReadModelUnavailable:
+            if self.find_holder() is not None:
+                raise self._busy() from None
+            raise
         if not _lock_patiently(file):
             os.close(file)
             raise self._busy()
@@ -88,6 +95,19 @@ class ProjectionLock:
             f"{who[0].upper()}{who[1:]} is {_DOING[self._activity]} projection {self._name!r}",
             hint="Wait until it has finished, or stop it.",
         )
+
+
+def open_lock_file(path: Path) -> int:
+    """The descriptor of a lock file, which is made if missing, with its folder."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise ReadModelUnavailable(
+            f"The read model cannot be written to: {path}: {error.strerror}",
+            hint=f"Projections write in {path.parent.parent}: check permissions and space there. "
+            "Reading works without.",
+        ) from error
 
 
 def _lock_patiently(file: int) -> bool:

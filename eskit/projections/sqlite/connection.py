@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from eskit.errors import ReadModelUnavailable
+from eskit.projections.locks import open_lock_file
 
 _WRITE_LOCK_TIMEOUT = 30.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
@@ -30,6 +31,7 @@ _NOT_TO_BLAME_ON_HANDLERS = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB,
 }
+_NOTHING_CAN_BE_WRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _ENDS_OR_WIDENS_A_TRANSACTION = {
     sqlite3.SQLITE_TRANSACTION,
     sqlite3.SQLITE_ATTACH,
@@ -37,19 +39,47 @@ _ENDS_OR_WIDENS_A_TRANSACTION = {
 }
 
 
+class LoneReader(sqlite3.Connection):
+    """Reads a file that nobody has open, and would not notice if that changed: not for long."""
+
+
 def connect(path: Path, *, mode: str) -> sqlite3.Connection:
-    """A connection for one thread at a time; `mode` is SQLite's: ro, rw or rwc."""
+    """A connection for one thread at a time; `mode` is SQLite's: ro, rw or rwc.
+
+    In WAL mode even a reader writes beside the file; where it cannot, ro gives a LoneReader.
+    """
     with translated(path):
-        connection = sqlite3.connect(
-            file_uri(path, mode=mode), uri=True, timeout=5.0, check_same_thread=False
-        )
+        connection = _open(path, mode, sqlite3.Connection)
         try:
             if mode != "ro":
                 _prepare_for_writing(connection)
+            elif _cannot_write_beside(connection, path):
+                connection.close()
+                connection = _open(path, "ro&immutable=1", LoneReader)
         except BaseException:
             connection.close()
             raise
     return connection
+
+
+def _open(path: Path, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    return sqlite3.connect(
+        file_uri(path, mode=mode),
+        uri=True,
+        timeout=5.0,
+        check_same_thread=False,
+        factory=factory,
+    )
+
+
+def _cannot_write_beside(connection: sqlite3.Connection, path: Path) -> bool:
+    try:
+        connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF in _NOTHING_CAN_BE_WRITTEN:
+            return path.exists() and not Path(f"{path}-wal").exists()
+        raise
+    return False
 
 
 def _prepare_for_writing(connection: sqlite3.Connection) -> None:
@@ -79,6 +109,11 @@ def translated(path: Path) -> Iterator[None]:
 
 def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
     """What to say when the file cannot be used."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        return ReadModelUnavailable(
+            f"Read model {path} may not be written to",
+            hint="Check the permissions of the file and its folder. Reading works without.",
+        )
     return ReadModelUnavailable(
         f"Read model {path} cannot be used: {error}",
         hint="Check that it is a SQLite file that may be written to, and the space on its disk.",
@@ -107,8 +142,7 @@ class WriteLock:
     def held(self) -> Iterator[None]:
         """Hold the lock around a block; ReadModelUnavailable after 30 s of waiting."""
         if self._file < 0:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._file = open_lock_file(self._path)
         self._acquire()
         try:
             yield

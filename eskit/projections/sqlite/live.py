@@ -19,7 +19,13 @@ from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, Failure, Purpose, Standing
 from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
-from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
+from eskit.projections.sqlite.connection import (
+    LoneReader,
+    WriteLock,
+    connect,
+    file_uri,
+    translated,
+)
 from eskit.projections.sqlite.exchange import ASIDE, drop_tables, exchange_tables
 from eskit.projections.sqlite.letters import find_effects, find_letters, find_skips
 from eskit.projections.sqlite.migrations import find_pending, load_migrations
@@ -178,7 +184,7 @@ class SqliteReadModels:
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._mutex:
-            if not self._closed:
+            if not self._closed and not isinstance(connection, LoneReader):
                 self._idle.append(connection)
                 return
         connection.close()
