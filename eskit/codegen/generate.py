@@ -39,8 +39,9 @@ def generate(
     # protoc and the template engine take longer to import than to find out that nothing changed.
     from eskit.codegen.tree import make_tree
 
+    inputs = remembered.inputs() if remembered else ""
     tree = make_tree(sources, app_name=app_name, nats_prefix=nats_prefix)
     result = update(output, tree.files, check=check, force=force)
     if remembered and not check and not tree.warnings:
-        remembered.keep(tree.files, imported=tree.imported)
+        remembered.keep(tree.files, inputs=inputs, imported=tree.imported)
     return replace(result, warnings=tree.warnings)

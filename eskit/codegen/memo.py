@@ -35,44 +35,59 @@ class Memo:
         """The generated files if none of them, and nothing they are made from, has changed."""
         try:
             kept = json.loads(self.file.read_text("utf-8"))
-            if kept["digest"] != self._digest(kept["imported"]):
+            if kept["digest"] != self._digest(self.inputs(), kept["imported"]):
                 return None
             return tuple(self.output / name for name in kept["files"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def keep(self, files: Iterable[str], *, imported: Sequence[str]) -> None:
-        """Remember the output folder as it is now; `imported` are protos of others."""
+    def inputs(self) -> str:
+        """A digest of the generator, the settings and the project's protos as they are now."""
+        return _digest(self._inputs())
+
+    def keep(self, files: Iterable[str], *, inputs: str, imported: Sequence[str]) -> None:
+        """Remember the output folder as it is now; `imported` are protos of others.
+
+        `inputs` is from before the protos were read: one that was saved since must be noticed.
+        """
         with suppress(OSError):  # a folder that cannot be written to has no memory
             self.file.parent.mkdir(parents=True, exist_ok=True)
             memory = {
-                "digest": self._digest(imported),
+                "digest": self._digest(inputs, imported),
                 "imported": list(imported),
                 "files": sorted(files),
             }
             self.file.write_text(json.dumps(memory), "utf-8")
 
-    def _digest(self, imported: Sequence[str]) -> str:
-        digest = hashlib.sha256()
-        for part in self._parts(imported):
-            digest.update(len(part).to_bytes(8, "big"))
-            digest.update(part)
-        return digest.hexdigest()
+    def _digest(self, inputs: str, imported: Sequence[str]) -> str:
+        return _digest((inputs.encode(), *self._imports(imported), *self._outputs()))
 
-    def _parts(self, imported: Sequence[str]) -> Iterator[bytes]:
+    def _inputs(self) -> Iterator[bytes]:
         for text in (eskit.__version__, str(self.output), *self.settings, *_generator()):
             yield text.encode()
         for name, path in self.sources.files.items():
             yield name.encode()
             yield path.read_bytes()
+
+    def _imports(self, imported: Sequence[str]) -> Iterator[bytes]:
         folders = include_folders(self.sources.roots)
         for name in imported:
-            found = next(path for folder in folders if (path := folder / name).is_file())
+            found = (path for folder in folders if (path := folder / name).is_file())
             yield name.encode()
-            yield found.read_bytes()
+            yield next(found, Path(os.devnull)).read_bytes()
+
+    def _outputs(self) -> Iterator[bytes]:
         for file in package_files(self.output):
             yield os.fsencode(file)
             yield file.read_bytes()
+
+
+def _digest(parts: Iterable[bytes]) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "big"))
+        digest.update(part)
+    return digest.hexdigest()
 
 
 def _generator() -> Iterator[str]:

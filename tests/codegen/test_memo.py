@@ -98,7 +98,7 @@ def lose_the_memory(project: Project) -> None:
     project.memo.write_text("{")
 
 
-def touch_the_compiler(project: Project) -> None:
+def remember_something_else(project: Project) -> None:
     memory = project.memo.read_text()
     project.memo.write_text(memory.replace('"digest": "', '"digest": "0'))
 
@@ -112,7 +112,7 @@ def touch_the_compiler(project: Project) -> None:
         delete_a_generated_file,
         empty_the_output,
         lose_the_memory,
-        touch_the_compiler,
+        remember_something_else,
     ],
 )
 def test_every_change_leads_to_a_full_run(project, change: Callable[[Project], None]):
@@ -132,6 +132,24 @@ def test_another_setting_leads_to_a_full_run(project, setting):
     project.gen(**setting)
 
     assert project.full_runs == 2
+
+
+def test_a_proto_that_is_saved_while_code_is_generated_is_noticed(project, monkeypatch):
+    note = project.root / "common" / "note.proto"
+    make_tree = tree.make_tree
+
+    def saved_meanwhile(*args: object, **options: object) -> tree.Tree:
+        made = make_tree(*args, **options)
+        note.write_text(NOTE.replace("text", "later"))
+        return made
+
+    note.write_text(NOTE.replace("text", "first"))
+    monkeypatch.setattr(tree, "make_tree", saved_meanwhile)
+    project.gen()
+    monkeypatch.setattr(tree, "make_tree", make_tree)
+    project.gen()
+
+    assert "later" in (project.output / "common" / "note_pb2.pyi").read_text()
 
 
 def test_an_edited_file_is_still_refused(project):
