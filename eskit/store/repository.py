@@ -124,7 +124,7 @@ class Repository(Generic[AnAggregate]):
         if self._snapshots is None or result.already_processed:
             return
         if result.version == aggregate.version:
-            self._snapshots.appended(aggregate, tenant=tenant)
+            self._snapshots.appended(aggregate, tenant=tenant, upcasters=self._upcasters)
 
     def _start(
         self, aggregate_id: str, tenant: str, at_version: int | None, at: datetime | None

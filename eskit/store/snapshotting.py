@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
@@ -24,9 +24,9 @@ from eskit.domain.aggregate import (
     restored_version,
     stream_of,
 )
-from eskit.domain.streams import id_of
+from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import InvalidArgument, StoreError, StreamNotFound
+from eskit.errors import EskitError, InvalidArgument, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -54,15 +54,16 @@ class SnapshotPolicy:
 class Snapshotter:
     """Loads aggregates from their snapshots and takes new ones. Thread-safe.
 
-    Snapshots are saved by a thread of their own, so that no append waits for one. One that
-    cannot be saved is a warning in the log: the events are all there.
+    Snapshots are made by a thread of their own, so that no append waits for one, and from the
+    log, so that a state that no event gave is not kept. One that cannot be saved is a warning in
+    the log: the events are all there.
     """
 
     def __init__(self, store: EventStore, policy: SnapshotPolicy) -> None:
         self._store = store
         self._policy = policy
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[Snapshot | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[_Due | None] = queue.Queue(_MOST_WAITING)
         self._saver: threading.Thread | None = None
         self._closed = False
 
@@ -90,12 +91,15 @@ class Snapshotter:
         restore(aggregate, state, snapshot.version)
         return snapshot
 
-    def appended(self, aggregate: AnyAggregate, *, tenant: str) -> None:
+    def appended(
+        self, aggregate: AnyAggregate, *, tenant: str, upcasters: Upcasters | None = None
+    ) -> None:
         """Take a snapshot if it is time for one; call it before the pending events are cleared."""
         events = pending_events(aggregate)
         if not events or aggregate.version - restored_version(aggregate) < self._policy.every:
             return
-        self._enqueue(take(aggregate, event_id=events[-1].event_id, tenant=tenant))
+        due = _Due(type(aggregate), aggregate.id, aggregate.version, tenant, upcasters)
+        self._enqueue(due)
 
     def close(self) -> None:
         """Save what waits to be saved; idempotent."""
@@ -105,7 +109,7 @@ class Snapshotter:
             self._waiting.put(None)
             saver.join()
 
-    def _enqueue(self, snapshot: Snapshot) -> None:
+    def _enqueue(self, due: _Due) -> None:
         with self._lock:
             if self._closed:
                 return
@@ -115,16 +119,46 @@ class Snapshotter:
                 )
                 self._saver.start()
         try:
-            self._waiting.put_nowait(snapshot)
+            self._waiting.put_nowait(due)
         except queue.Full:
-            _log.warning("No snapshot of %s: too many are waiting to be saved", snapshot.stream)
+            _log.warning("No snapshot of %s: too many are waiting to be saved", due.stream)
 
     def _save_all(self) -> None:
-        while (snapshot := self._waiting.get()) is not None:
+        while (due := self._waiting.get()) is not None:
             try:
-                self._store.snapshots.save(snapshot, keep=self._policy.keep)
-            except StoreError as error:
-                _log.warning("No snapshot of %s: %s", snapshot.stream, error)
+                self._save(due)
+            except EskitError as error:
+                _log.warning("No snapshot of %s: %s", due.stream, error)
+
+    def _save(self, due: _Due) -> None:
+        """Fold the log up to what is due, from the snapshot before it, and keep the state."""
+        aggregate = due.kind(due.aggregate_id)
+        earlier = self.start_from(aggregate, tenant=due.tenant, before=due.version)
+        if earlier is not None and not confirms(self._store, earlier):
+            aggregate = due.kind(due.aggregate_id)
+        bounds = {"after": aggregate.version, "before": due.version + 1}
+        rows = self._store.read_rows(due.stream, **bounds, tenant=due.tenant)
+        fold(aggregate, rows, due.upcasters, tenant=due.tenant)
+        last = self._store.read_stream(
+            due.stream, after=due.version - 1, limit=1, tenant=due.tenant
+        )
+        for event in last:
+            snapshot = take(aggregate, event_id=event.event_id, tenant=due.tenant)
+            self._store.snapshots.save(snapshot, keep=self._policy.keep)
+
+
+class _Due(NamedTuple):
+    """A snapshot that it is time for."""
+
+    kind: type[AnyAggregate]
+    aggregate_id: str
+    version: int
+    tenant: str
+    upcasters: Upcasters | None
+
+    @property
+    def stream(self) -> str:
+        return stream_name(self.kind.__aggregate__.name, self.aggregate_id)
 
 
 def take(aggregate: AnyAggregate, *, event_id: str, tenant: str) -> Snapshot:

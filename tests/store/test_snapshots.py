@@ -76,6 +76,20 @@ def versions(store):
     return [snapshot.version for snapshot in store.snapshots.read()]
 
 
+def test_a_snapshot_holds_only_what_events_gave(store):
+    ledgers, snapshotter = repository(store, policy=SnapshotPolicy(every=1))
+    ledger = Ledger("1")
+    ledger.deposit(1)
+    ledger.state.balance += 1_000
+    ledgers.save(ledger)
+    snapshotter.close()
+
+    (snapshot,) = store.snapshots.read()
+
+    assert check_snapshot(store, snapshot, Ledger, UPCASTERS).standing == "ok"
+    assert repository(store)[0].load("1").state.balance == 1
+
+
 def test_a_snapshot_is_taken_every_so_many_events_and_the_newest_stay(store):
     deposit(store, 45)
 
