@@ -27,6 +27,9 @@ from eskit.store.eventstore import CommandRecord
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
 
+MAX_METADATA = 16_000
+"""Bytes of an event's metadata as JSON: percent-encoded it has to fit the headers of NATS."""
+
 _ID_BYTES = 16
 
 ClaimKey = tuple[str, str]
@@ -79,7 +82,7 @@ def prepare_append(
 def _prepare_event(event: NewEvent) -> PreparedEvent:
     metadata = event.metadata.to_json()
     if metadata:
-        _check_text(metadata, "Metadata")
+        _check_metadata(metadata)
     for change in event.claims:
         _check_text(change.index + change.value, "A claim")
     return PreparedEvent(
@@ -98,9 +101,18 @@ def _id_bytes(event_id: str) -> bytes:
         ) from None
 
 
-def _check_text(text: str, what: str) -> None:
+def _check_metadata(metadata: str) -> None:
+    size = _check_text(metadata, "Metadata")
+    if size > MAX_METADATA:
+        raise InvalidArgument(
+            f"Metadata of {size:,} bytes is too long",
+            hint=f"It has at most {MAX_METADATA:,} as JSON; large data belongs in the event.",
+        )
+
+
+def _check_text(text: str, what: str) -> int:
     try:
-        text.encode()
+        return len(text.encode())
     except UnicodeEncodeError as error:
         raise InvalidArgument(f"{what} holds text that is not valid Unicode: {error}") from None
 

@@ -252,6 +252,12 @@ class EventStoreContract:
         with pytest.raises(InvalidArgument):
             store.append("Account-1", [event], expected_version=ANY)
 
+    def test_metadata_that_no_broker_would_carry_is_refused(self, store: EventStore) -> None:
+        long = Metadata(custom={"note": "é" * 8_000})
+
+        with pytest.raises(InvalidArgument):
+            store.append("Account-1", [text("a", metadata=long)], expected_version=0)
+
     def test_text_that_is_not_unicode_is_refused(self, store: EventStore) -> None:
         with pytest.raises(InvalidArgument):
             store.append("Account-1", [text("a", claim("email", "\ud800"))], expected_version=ANY)
