@@ -75,6 +75,11 @@ class Root(LazyGroup):
             panel=_MODELS,
         ),
         "call": Entry(module="eskit.cli.call", help="Send a command or a query.", panel=_RUN),
+        "dev": Entry(
+            module="eskit.cli.dev",
+            help="Run everything in one terminal, and show events and calls.",
+            panel=_RUN,
+        ),
         "serve": Entry(
             module="eskit.cli.serve",
             help="Run services, relay and projections until Ctrl-C.",

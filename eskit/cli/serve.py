@@ -5,22 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import format_error
+from eskit.cli.events import PayloadReader
 from eskit.cli.nats import nats_folder
 from eskit.cli.output import LogToStderr
 from eskit.cli.session import EMBEDDED, Session, session_of
+from eskit.cli.tail import stored_schemas
+from eskit.cli.tail_lines import Clock, Layout, Seen
 from eskit.cli.text import Span
 from eskit.errors import EskitError, ProjectionBusy
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from eskit.app import RunningApp
+    from eskit.cqrs.options import CallOptions, Reply
     from eskit.cqrs.reactions import Reaction
+    from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
     from eskit.projections.progress import Progress
     from eskit.runtime.runner import RunnerEvent
@@ -57,14 +67,35 @@ def serve(
 
     Starts the embedded NATS server first when the project says so and none runs yet.
     """
-    session = session_of(context)
+    chosen = Chosen(
+        services=services,
+        relay=relay,
+        projections=projections,
+        reactions=reactions,
+        health=health,
+    )
+    run_app(session_of(context), chosen)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """Which parts run; with `show` also events and calls are shown as they come."""
+
+    services: bool = True
+    relay: bool = True
+    projections: bool = True
+    reactions: bool = True
+    health: int | None = None
+    show: bool = False
+
+
+def run_app(session: Session, chosen: Chosen) -> None:
+    """Run the project's app until a signal comes; raises what a projection failed with."""
     session.output.streaming = True
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
-        host = Host(session, running)
-        asyncio.run(
-            host.run(services=services, relay=relay, projections=projections, reactions=reactions)
-        )
+        host = Host(session, running, chosen)
+        asyncio.run(host.run())
     if host.failures:
         raise host.failures[0]
 
@@ -72,34 +103,38 @@ def serve(
 class Host:
     """Everything that runs in the process, around one app and one NATS connection."""
 
-    def __init__(self, session: Session, running: RunningApp) -> None:
+    def __init__(self, session: Session, running: RunningApp, chosen: Chosen) -> None:
         self.failures: list[EskitError] = []
         self._session = session
         self._running = running
+        self._chosen = chosen
         self._last = ""
         self._told: list[EskitError] = []
         self._details: dict[str, Callable[[], str]] = {}
 
-    async def run(self, *, services: bool, relay: bool, projections: bool, reactions: bool) -> None:
+    async def run(self) -> None:
         """Run the chosen parts until a signal comes."""
         from eskit.runtime.probes import HealthProbe
         from eskit.runtime.runner import Runner
-        from eskit.runtime.service import Worker
+        from eskit.runtime.service import Loop, Worker
 
+        chosen = self._chosen
         parts: list[Service] = []
-        if projections and self._running.app.projections:
+        if chosen.projections and self._running.app.projections:
             parts.append(Worker("projections", self._follow))
-        chosen = self._running.app.reactions if reactions else ()
-        if services or relay or chosen:
-            parts = [*self._on_nats(parts, chosen, services=services, relay=relay)]
+        reactions = self._running.app.reactions if chosen.reactions else ()
+        if chosen.services or chosen.relay or reactions:
+            parts = [*self._on_nats(parts, reactions)]
+        if chosen.show:
+            parts.append(Loop("events", self._show_events))
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
         runner = Runner(parts, on_event=self._show)
-        if health is None:
+        if chosen.health is None:
             await runner.run()
             return
-        probe = HealthProbe(runner.check_health, port=health)
+        probe = HealthProbe(runner.check_health, port=chosen.health)
         await probe.start()
         self._tell("health", f"http://127.0.0.1:{probe.port}/health")
         try:
@@ -107,14 +142,7 @@ class Host:
         finally:
             await probe.stop()
 
-    def _on_nats(
-        self,
-        parts: list[Service],
-        reactions: Sequence[Reaction],
-        *,
-        services: bool,
-        relay: bool,
-    ) -> Iterator[Service]:
+    def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""
         from eskit.messaging.nats import StreamSettings
         from eskit.runtime import assembly
@@ -129,9 +157,9 @@ class Host:
         broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)
         yield broker
         yield from parts
-        if services:
+        if self._chosen.services:
             answering = assembly.ServicesOverNats(
-                running,
+                ShownCalls(running, self._tell) if self._chosen.show else running,
                 broker,
                 running.app.service_types,
                 authenticate=running.app.authenticate,
@@ -139,7 +167,7 @@ class Host:
             )
             self._details["services"] = lambda: ", ".join(answering.service_names)
             yield answering
-        if relay:
+        if self._chosen.relay:
             yield assembly.relay(
                 running.store,
                 broker,
@@ -151,6 +179,28 @@ class Host:
             yield assembly.ReactionOverNats(
                 reaction, running, broker, upcasters=running.app.upcasters, settings=settings
             )
+
+    async def _show_events(self, stop: asyncio.Event) -> None:
+        """Show each event as it is appended, whoever appends it."""
+        from eskit.messaging.tail import TailRequest, tail_store
+
+        reader = PayloadReader(stored_schemas(self._running.store), lambda event: event.message)
+        layout, seen = Layout(clock=Clock.TIME), Seen()
+        request = TailRequest(start="new")
+        async with aclosing(tail_store(self._running.store, request)) as events:
+            asked = asyncio.ensure_future(stop.wait())
+            while not stop.is_set():
+                coming = asyncio.ensure_future(anext(events))
+                await asyncio.wait({asked, coming}, return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    coming.cancel()
+                    await asyncio.wait({coming})
+                    break
+                event = coming.result()
+                for line in layout.lines(event, reader(event), seen.at):
+                    self._session.output.show([[(f"{'event':<13}", "name"), *line]], cut=True)
+                seen.add(event)
+            asked.cancel()
 
     def _follow(self, stop: threading.Event) -> None:
         """Run the projections; one that stops is told of at once, and leaves the rest running."""
@@ -194,6 +244,26 @@ class Host:
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:
             self._session.output.show([_status(name, text)])
+
+
+class ShownCalls:
+    """Answers as the app does, and tells of each call: what, how it ended and how long it took."""
+
+    def __init__(self, app: RunningApp, tell: Callable[[str, str], None]) -> None:
+        self._app, self._tell = app, tell
+
+    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+        """Answer one request."""
+        begun = time.perf_counter()
+        outcome = "ok"
+        try:
+            return self._app.handle(method, request, options)
+        except Exception as error:
+            outcome = getattr(error, "rejection", "") or type(error).__name__
+            raise
+        finally:
+            milliseconds = (time.perf_counter() - begun) * 1000
+            self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
 
 
 def _status(name: str, state: str, error: str = "") -> list[Span]:
