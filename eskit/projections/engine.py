@@ -35,7 +35,7 @@ from eskit.projections.status import ProjectionStatus, load_status
 from eskit.store.eventstore import Checkpoint, EventStore
 
 # How long a follower may take to notice that it should stop.
-_STOP_LATENCY = 0.25
+_STOP_LATENCY = 0.5
 # Between two looks at a checkpoint that another process moves.
 _POLL = 0.01
 

@@ -7,6 +7,10 @@ import time
 from collections.abc import Callable
 
 
+def _always() -> bool:
+    return True
+
+
 class Signal:
     """Counts notifications, so that one between a look and a wait is not missed."""
 
@@ -29,24 +33,27 @@ class Signal:
         timeout: float,
         *,
         poll: tuple[float, float] | None = None,
+        changed: Callable[[], bool] = _always,
     ) -> bool:
         """Look after every notification until `happened` says True, at most `timeout` seconds.
 
         `poll` gives the shortest and longest pause after which to look without one, for what
-        this process is not told of.
+        this process is not told of. `changed` is asked first then: whether it is worth a look.
         """
         deadline = time.monotonic() + timeout
         pause, longest = poll or (timeout, timeout)
+        look = True
         while True:
             seen = self._count
-            if happened():
+            if look and happened():
                 return True
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return False
+                return not look and happened()
             with self._lock:
                 if self._count == seen:
                     self._wait(min(pause, remaining))
+            look = self._count != seen or changed()
             pause = min(pause * 2, longest)
 
     def _wait(self, timeout: float) -> None:

@@ -34,11 +34,12 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
+from eskit.store.sqlite.watching import FileWatch
 from eskit.store.sqlite.writer import Writer
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Result = TypeVar("Result")
-_POLL_PAUSES = 0.002, 0.02
+_POLL_PAUSES = 0.002, 0.05
 
 
 class SqliteStore:
@@ -303,7 +304,10 @@ class SqliteStore:
     def wait(self, after: int, timeout: float) -> bool:
         """Block until the log has an event after a position, at most `timeout` seconds."""
         return self._signal.wait_until(
-            lambda: self.head_position() > after, timeout, poll=_POLL_PAUSES
+            lambda: self.head_position() > after,
+            timeout,
+            poll=_POLL_PAUSES,
+            changed=FileWatch(self._path).changed,
         )
 
     def close(self) -> None:
