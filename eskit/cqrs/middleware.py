@@ -23,7 +23,7 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.responses import INTERNAL_ERROR, as_rejection
+from eskit.cqrs.responses import INTERNAL_ERROR, as_rejection, as_unavailable
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 from eskit.errors import CallFailed, CommandRejected, InvalidArgument
@@ -85,6 +85,7 @@ def log_calls(call: Call, proceed: Proceed) -> Reply:
 def recover(call: Call, proceed: Proceed) -> Reply:
     """Turn a fault into CallFailed with an id, under which the log has what really happened.
 
+    Of a read model that cannot answer now, CallFailed says so in a sentence, without an id.
     Verdicts (CommandRejected, conflicts, taken claims) and wrong arguments pass unchanged.
     Services over NATS answer so in any case; put this outermost to have it in process as well.
     """
@@ -95,7 +96,20 @@ def recover(call: Call, proceed: Proceed) -> Reply:
     except Exception as error:
         if as_rejection(error) is not None:
             raise
-        raise internal_error(call.method, error) from error
+        raise as_failure(call.method, error) from error
+
+
+def as_failure(method: Method, error: Exception) -> CallFailed:
+    """What a caller may know of an error that is no verdict; the log has what happened.
+
+    A projection that stopped, is paused and the like take one line of the log, a fault its
+    traceback.
+    """
+    unavailable = as_unavailable(error)
+    if unavailable is None:
+        return internal_error(method, error)
+    _log.error("%s cannot be answered: %s", method.path, " ".join(str(error).split()))
+    return unavailable
 
 
 def internal_error(method: Method, error: Exception) -> CallFailed:

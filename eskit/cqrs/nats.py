@@ -18,7 +18,7 @@ from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
-from eskit.cqrs.middleware import internal_error
+from eskit.cqrs.middleware import as_failure
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
@@ -27,6 +27,7 @@ from eskit.cqrs.responses import (
     INVALID_REQUEST,
     OVERLOADED,
     REQUEST_TOO_LARGE,
+    UNAVAILABLE,
     as_rejection,
     failure,
     success,
@@ -59,7 +60,9 @@ _FAILURE_CODES = {
     OVERLOADED: 503,
     HANDLER_TIMEOUT: 504,
     INTERNAL_ERROR: 500,
+    **dict.fromkeys(UNAVAILABLE, 503),
 }
+_TOLD = UNAVAILABLE | {INTERNAL_ERROR}
 
 
 class Handles(Protocol):
@@ -77,8 +80,8 @@ class NatsServices:
     wait for their turn; any more are answered OVERLOADED. A request that has not been answered
     within `timeout` seconds, or within the caller's deadline, is answered HANDLER_TIMEOUT; its
     handler runs on, and keeps its place until it is done. Larger requests than `max_request`
-    bytes are refused. Callers learn the code of a rejection; of a fault only an id, under which
-    the log has the rest.
+    bytes are refused. Callers learn the code of a rejection, and that of a read model that cannot
+    answer now; of a fault only an id, under which the log has the rest.
     """
 
     def __init__(
@@ -344,13 +347,11 @@ def _answer_to(method: Method, error: Exception) -> Answer:
         return _rejection_answer(rejection)
     if isinstance(error, InvalidArgument):
         return _failed(INVALID_REQUEST, error.message, solution=error.hint)
-    fault = error if _is_told(error) else internal_error(method, error)
-    return _failed(INTERNAL_ERROR, str(fault), solution=getattr(fault, "hint", ""))
-
-
-def _is_told(error: Exception) -> bool:
-    """Whether a middleware has already put an id in place of the fault."""
-    return isinstance(error, CallFailed) and error.reason == INTERNAL_ERROR
+    if isinstance(error, CallFailed) and error.reason in _TOLD:
+        fault = error  # a middleware has already put it in place of what happened
+    else:
+        fault = as_failure(method, error)
+    return _failed(fault.reason, fault.message, solution=fault.hint)
 
 
 def _rejection_answer(rejection: CommandRejected) -> Answer:

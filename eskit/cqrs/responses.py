@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from google.protobuf.message import Message
 
 from eskit.domain.messages import message_type
-from eskit.errors import CallFailed, ClaimTaken, CommandIdReused, CommandRejected, VersionConflict
+from eskit.errors import (
+    CallFailed,
+    CheckpointMismatch,
+    ClaimTaken,
+    CommandIdReused,
+    CommandRejected,
+    EskitError,
+    MigrationInvalid,
+    ProjectionBusy,
+    ProjectionFailed,
+    ProjectionPaused,
+    ReadModelUnavailable,
+    RebuildNeeded,
+    VersionConflict,
+)
 from eskit.schema.response_pb2 import AppError, Response
 
 INVALID_REQUEST = "INVALID_REQUEST"
@@ -17,7 +32,21 @@ OVERLOADED = "OVERLOADED"
 HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
 INTERNAL_ERROR = "INTERNAL_ERROR"
 
-FAILURES = frozenset(
+_UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
+    {
+        ProjectionFailed: "A projection that answers this has failed",
+        ProjectionPaused: "A projection that answers this is paused",
+        ProjectionBusy: "A projection that answers this is still catching up",
+        CheckpointMismatch: "The rows that answer this were made from another log",
+        RebuildNeeded: "The rows that answer this have to be made anew",
+        MigrationInvalid: "The migrations of a projection that answers this do not fit",
+        ReadModelUnavailable: "The read model that answers this cannot be used",
+    }
+)
+UNAVAILABLE = frozenset(error.code for error in _UNAVAILABLE)
+"""Codes of conditions that whoever runs the service can mend."""
+
+FAILURES = UNAVAILABLE | frozenset(
     {
         INVALID_REQUEST,
         INVALID_MESSAGE_TYPE,
@@ -61,6 +90,21 @@ def as_rejection(error: Exception) -> CommandRejected | None:
     if isinstance(error, CommandIdReused):
         return CommandRejected(error.code, error.message, solution=error.hint)
     return None
+
+
+def as_unavailable(error: Exception) -> CallFailed | None:
+    """What a caller may know of a read model that cannot answer now; None for other errors.
+
+    The code is that of `error`. Its own sentence stays with the service: it can quote what a
+    handler raised, ids and paths.
+    """
+    if not isinstance(error, EskitError) or type(error) not in _UNAVAILABLE:
+        return None
+    return CallFailed(
+        error.code,
+        _UNAVAILABLE[type(error)],
+        hint="Tell whoever runs the service: eskit project status says more.",
+    )
 
 
 def unpack(response: Response, expected: type[Message]) -> Message:

@@ -19,6 +19,7 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
 from eskit.app import App
 from eskit.cqrs.authorisation import claimed_principal
+from eskit.cqrs.middleware import Call, Middleware, chain, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.credentials.nats import connected
@@ -27,9 +28,14 @@ from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
     BrokerUnavailable,
     CallFailed,
+    CheckpointMismatch,
     CommandRejected,
+    EskitError,
     InvalidArgument,
     ProjectInvalid,
+    ProjectionFailed,
+    ProjectionPaused,
+    ReadModelUnavailable,
     RequestTimeout,
 )
 from eskit.runtime.embedded import EmbeddedNats
@@ -192,6 +198,53 @@ async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
     error_id = caught.value.message.rpartition(" ")[2]
     assert error_id in caplog.text
     assert "secret table" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (ProjectionFailed, "has failed"),
+        (ProjectionPaused, "is paused"),
+        (CheckpointMismatch, "made from another log"),
+        (ReadModelUnavailable, "cannot be used"),
+    ],
+)
+@pytest.mark.parametrize("layers", [(), (recover,)], ids=["plain", "recover"])
+async def test_a_read_model_that_cannot_answer_says_so_in_a_sentence_and_one_line_of_the_log(
+    server: EmbeddedNats,
+    caplog: pytest.LogCaptureFixture,
+    raised: type[EskitError],
+    told: str,
+    layers: tuple[Middleware, ...],
+) -> None:
+    def fail(_: Any) -> Any:
+        raise raised("notes stopped before 7:\n KeyError('secret')", hint="Look at /srv/bank")
+
+    def ask(call: Call) -> Reply:
+        return FakeApp(fail).handle(call.method, call.request, call.options)
+
+    class Layered:
+        def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+            return chain(layers, ask)(Call(method=method, request=request, options=options))
+
+    async with Served(Layered(), server.url) as served:
+        with pytest.raises(CallFailed, match=told) as caught:
+            await served.call()
+        _, headers = await served.raw(b"")
+
+    error = caught.value
+    assert error.reason == raised.code
+    assert "eskit project status" in error.hint
+    assert headers["Nats-Service-Error"] == raised.code
+    assert headers["Nats-Service-Error-Code"] == "503"
+    assert not any(internal in f"{error} {error.hint}" for internal in ("secret", "/srv", "\n"))
+    lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert len(lines) == 2
+    for line in lines:
+        assert line.exc_info is None
+        assert line.getMessage() == (
+            f"{ECHO.path} cannot be answered: notes stopped before 7: KeyError('secret')"
+        )
 
 
 @pytest.mark.parametrize(
