@@ -21,6 +21,7 @@ AMessage = TypeVar("AMessage", bound=Message)
 _SUFFIX = "Event"
 _WELL_KNOWN = "google.protobuf"
 _DEEPEST = 100
+_KEEP_ONE = "Keep one of the two values."
 
 
 def to_dict(message: Message) -> dict[str, Any]:
@@ -51,10 +52,10 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
     """The message that a JSON object describes.
 
     Raises InvalidArgument that says where the JSON is wrong, or names the unknown field and the
-    nearest one there is.
+    nearest one there is, or a key that is given twice: JSON leaves open which value counts.
     """
     try:
-        values = json.loads(text)
+        values = json.loads(text, object_pairs_hook=_without_twins)
     except json.JSONDecodeError as error:
         raise InvalidArgument(
             f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
@@ -75,6 +76,15 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
         raise InvalidArgument(
             f"Not valid as {descriptor.full_name}: {error}", hint="Correct the value of that field."
         ) from error
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise InvalidArgument(f"{key!r} is given twice in one JSON object", hint=_KEEP_ONE)
+        values[key] = value
+    return values
 
 
 def short(event_type: str) -> str:
@@ -112,17 +122,23 @@ def _nested_order(descriptor: Descriptor, value: Any) -> Any:
 def _check_fields(
     descriptor: Descriptor, values: Mapping[str, Any], *, path: str, depth: int
 ) -> None:
-    """Raise InvalidArgument for the first key that is no field."""
+    """Raise InvalidArgument for the first key that is no field, or one that has come before."""
     if descriptor.file.package == _WELL_KNOWN or depth > _DEEPEST:
         return  # well-known types have JSON forms of their own
     by_name = {field.name: field for field in descriptor.fields}
     by_json_name = {field.json_name: field for field in descriptor.fields}
+    given: dict[str, str] = {}
     for key, value in values.items():
         if key.startswith("["):
             continue  # an extension
         field = by_name.get(key) or by_json_name.get(key)
         if field is None:
             raise _unknown_field(descriptor, f"{path}{key}", key, tuple(by_name))
+        if field.name in given:
+            raise InvalidArgument(
+                f"{given[field.name]!r} and {key!r} are the same field", hint=_KEEP_ONE
+            )
+        given[field.name] = key
         kind = _value_type(field)
         if kind is None:
             continue

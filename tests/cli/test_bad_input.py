@@ -244,6 +244,16 @@ def test_wrong_usage_is_exit_2_and_an_envelope_with_json(cli):
     assert "--help" in ran.json["error"]["hint"]
 
 
+def test_a_key_given_twice_is_wrong_usage_and_nothing_happens(bank):
+    twice = '{"account_id": "acc-001", "amount": "1.00", "amount": "100.00"}'
+
+    ran = eskit("call", DEPOSIT, "--data", twice, cwd=bank)
+
+    assert ran.code == 2
+    assert "'amount' is given twice" in ran.err
+    assert eskit("store", "info", "--json", cwd=bank).json["data"]["events"] == 4
+
+
 def test_a_method_without_its_service_is_found_for_the_suggestion(bank):
     for typed in ("Deposit", "AccountCommandService/Deposit", "AccountCommandServic/Deposit"):
         ran = eskit("call", typed, cwd=bank)

@@ -57,6 +57,26 @@ def test_what_was_printed_is_parsed_back(bank_gen):
     assert parse(bank_gen.pb.ListAccountsResponse, to_json(view)) == view
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('{"code": "A", "message": "M", "code": "B"}', "code"),
+        ('{"code": "A", "code": "A"}', "code"),
+        ('{"details": {"en": "x", "fr": "y", "en": "z"}}', "en"),
+    ],
+)
+def test_a_key_that_is_given_twice_is_refused(text, key):
+    with pytest.raises(InvalidArgument, match=f"'{key}' is given twice") as refused:
+        parse(AppError, text)
+
+    assert refused.value.hint == "Keep one of the two values."
+
+
+def test_a_field_under_both_of_its_names_is_refused(bank_gen):
+    with pytest.raises(InvalidArgument, match="'account_id' and 'accountId' are the same field"):
+        parse(bank_gen.pb.MoneyDepositedEvent, '{"account_id": "a", "accountId": "b"}')
+
+
 def test_json_names_are_accepted_as_well(bank_gen):
     command = parse(bank_gen.pb.OpenAccountCommand, '{"accountId": "a", "owner_name": "b"}')
 
