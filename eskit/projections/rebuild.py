@@ -49,7 +49,7 @@ class Rebuild:
         self._live = live
         self._projection = projection
         self._upcasters = upcasters
-        self._limits = limits or BatchLimits(events=20_000, seconds=1.0)
+        self._limits = limits or BatchLimits(events=10_000, seconds=1.0)
         self._progress = progress
         self._subscription = subscribe(projection, upcasters)
 
