@@ -334,9 +334,13 @@ def _read_toml(file: Path) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectInvalid(f"{file} is not valid TOML: {error}") from error
+        raise ProjectInvalid(
+            f"{file} is not valid TOML: {error}", hint=f"Correct {file.name} at that place."
+        ) from error
     except OSError as error:
-        raise ProjectInvalid(f"{file} cannot be read: {error.strerror}") from error
+        raise ProjectInvalid(
+            f"{file} cannot be read: {error.strerror}", hint="Check its permissions."
+        ) from error
 
 
 def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:

@@ -145,8 +145,10 @@ def test_a_wrong_setting_is_named_with_its_file(
 def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.eskit\n")
 
-    with pytest.raises(ProjectInvalid, match=r"pyproject\.toml is not valid TOML"):
+    with pytest.raises(ProjectInvalid, match=r"pyproject\.toml is not valid TOML") as caught:
         find_project(tmp_path)
+
+    assert caught.value.hint == "Correct pyproject.toml at that place."
 
 
 def test_code_below_src_is_imported_from_there(root: Path) -> None:

@@ -86,6 +86,22 @@ def test_a_query_that_has_to_handle_events_first_says_why_it_cannot(bank, read_o
     assert "Check the permissions of the file and its folder" in query.err
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_a_store_that_may_not_be_read_is_about_permissions(bank, what):
+    store = bank / "bank.db" if what == "file" else bank / "data" / "bank.db"
+    store.parent.mkdir(exist_ok=True)
+    (bank / "bank.db").rename(store)
+    (store if what == "file" else store.parent).chmod(0)
+
+    ran = run(bank, "stream", "list", "--store", f"sqlite:///{store}", "--json")
+    (store if what == "file" else store.parent).chmod(0o700)
+
+    assert ran.code == 1
+    assert ran.json["error"]["code"] == "STORE_UNAVAILABLE"
+    assert "may not be read" in ran.json["error"]["message"]
+    assert ran.json["error"]["hint"] == "Check the permissions of the file and its folders."
+
+
 def test_what_one_process_wrote_later_is_read_by_one_that_may_only_read(bank, read_only):
     read_only()
     before = run(bank, "project", "status", "--json")

@@ -56,6 +56,16 @@ def test_several_conditions_must_all_hold_and_counting_back_counts_what_fits(ban
     assert [event["global_position"] for event in last.records] == [1]
 
 
+def test_a_stream_that_is_not_there_is_named_with_the_nearest(bank):
+    misspelt = tail(bank, "--stream", "Acount-acc-001")
+    right = tail(bank, "--stream", "Account-acc-001")
+    as_json = tail(bank, "--stream", "Account-acc-003", "--json")
+
+    assert "No stream Acount-acc-001 yet. Did you mean Account-acc-001?" in misspelt.err
+    assert "No stream" not in right.err
+    assert as_json.out == ""
+
+
 def test_a_condition_without_an_operator_is_wrong_usage(bank):
     ran = eskit(*EVERYTHING, "--where", "amount", cwd=bank)
 

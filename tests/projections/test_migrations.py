@@ -89,7 +89,9 @@ def test_a_gap_is_refused(engine_of, folder):
     (folder / "1_initial.sql").write_text(FIRST)
     (folder / "3_later.sql").write_text("SELECT 1;")
 
-    refused(engine_of, folder, "should go on with number 2, but the next is 3_later")
+    error = refused(engine_of, folder, "should go on with number 2, but the next is 3_later")
+
+    assert "projection 'balance'" in error.message
 
 
 def test_twins_are_refused(engine_of, folder):
@@ -102,7 +104,9 @@ def test_twins_are_refused(engine_of, folder):
 def test_a_file_without_a_number_is_refused(engine_of, folder):
     (folder / "initial.sql").write_text(FIRST)
 
-    refused(engine_of, folder, "is not named like a migration")
+    error = refused(engine_of, folder, "initial.sql, which is not named like a migration")
+
+    assert "Projection 'balance'" in error.message
 
 
 def test_a_missing_folder_is_refused(engine_of, folder):

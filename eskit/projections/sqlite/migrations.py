@@ -52,14 +52,14 @@ def load_migrations(projection: Projection) -> tuple[Migration, ...]:
             hint="The folder is relative to the module that makes the projection.",
         )
     migrations = sorted(
-        (_load(file) for file in folder.iterdir() if file.suffix == ".sql"),
+        (_load(file, projection) for file in folder.iterdir() if file.suffix == ".sql"),
         key=lambda migration: migration.number,
     )
     for expected, migration in enumerate(migrations, start=1):
         if migration.number != expected:
             raise MigrationInvalid(
-                f"Migrations in {folder} should go on with number {expected}, "
-                f"but the next is {migration.name}",
+                f"Migrations of projection {projection.name!r} in {folder} should go on with "
+                f"number {expected}, but the next is {migration.name}",
                 hint="Numbers count from 1, without gaps and without twins.",
             )
     return tuple(migrations)
@@ -139,11 +139,11 @@ def list_objects(connection: sqlite3.Connection) -> list[str]:
     return [name for (name,) in connection.execute(query("list_objects"))]
 
 
-def _load(file: Path) -> Migration:
+def _load(file: Path, projection: Projection) -> Migration:
     match = _FILE.match(file.name)
     if not match:
         raise MigrationInvalid(
-            f"{file} is not named like a migration",
+            f"Projection {projection.name!r} has {file}, which is not named like a migration",
             hint="Name it <number>_<what it does>.sql, such as 0002_add_owner_name.sql.",
         )
     # A checkout may have changed the line ends; the statements are the same.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ class OpenedFile:
 
 def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFile:
     """Check the file at `path` and say how its readers connect to it."""
+    _check_may_be_read(path, url)
     if not path.exists() and not create:
         raise StoreUnavailable(
             f"There is no store at {url}",
@@ -47,6 +49,18 @@ def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFi
         if primary_code(error) not in _NOTHING_CAN_BE_WRITTEN or not alone:
             raise
         return _open_when_free(path, url, create=False, timeout=timeout, mode=_READ_ONLY_FOLDER)
+
+
+def _check_may_be_read(path: Path, url: str) -> None:
+    """SQLite only says that it cannot open a file, be it missing or not allowed."""
+    try:
+        allowed = os.access(path, os.R_OK) or not path.exists()
+    except PermissionError:  # of a folder above
+        allowed = False
+    if not allowed:
+        raise StoreUnavailable(
+            f"{url} may not be read", hint="Check the permissions of the file and its folders."
+        )
 
 
 def _open_when_free(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
