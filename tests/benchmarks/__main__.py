@@ -22,6 +22,7 @@ from tests.benchmarks import (
     reading,
     rebuilding,
     startup,
+    streaming,
 )
 from tests.benchmarks.comparison import Comparison, format_amount
 
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "growing": growing.run,
     "rebuilding": rebuilding.run,
     "projecting": projecting.run,
+    "streaming": streaming.run,
 }
 
 

@@ -1,0 +1,285 @@
+"""Relay, tail and requests beside bare nats-py, on one nats-server."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import nats
+from google.protobuf.wrappers_pb2 import StringValue
+from nats.js.api import ConsumerConfig, DeliverPolicy
+
+from eskit import ANY, App, CallOptions, EventStore, NewEvent, open_store
+from eskit.app import RunningApp
+from eskit.cli.main import main as run_eskit
+from eskit.cqrs.nats import NatsTransport, serve_nats
+from eskit.credentials.nats import connected
+from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
+from eskit.domain.services import Method
+from eskit.messaging.headers import encode_headers, subject_of
+from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.tail import TailRequest, tail_store
+from eskit.runtime.embedded import EmbeddedNats
+from tests.benchmarks.appending import PAYLOAD
+from tests.benchmarks.comparison import Comparison, Target, Timed, compare
+
+EVENTS = 50_000
+CALLS = 1_000
+IN_FLIGHT = 64
+APPENDS = 200
+_WINDOW = 4_000
+
+WRITE = Method(
+    service="bench.v1.NoteCommandService",
+    name="Write",
+    python_name="write",
+    kind="command",
+    request=StringValue,
+    response=StringValue,
+)
+
+
+class Note(Aggregate[StringValue, Any]):
+    """The least that a command can be: each makes a stream of its own."""
+
+    __aggregate__: ClassVar[AggregateType] = AggregateType(
+        name="Note",
+        state=StringValue,
+        id_field="note_id",
+        commands=(WRITE,),
+        events=(EventMethod(event=StringValue, python_name="on_written"),),
+    )
+
+    def write(self, command: StringValue) -> StringValue:
+        self.emit(StringValue(value=command.value))
+        return command
+
+    def on_written(self, event: StringValue) -> None:
+        self.state.value = event.value
+
+
+def run(folder: Path, rounds: int) -> Iterator[Comparison]:
+    """Everything that issue 6 gives a number for; few rounds, each takes seconds."""
+    rounds = max(3, rounds // 3)
+    with (
+        EmbeddedNats(folder / "nats") as server,
+        open_store(f"sqlite:///{folder / 'log.db'}?synchronous=normal") as store,
+    ):
+        fill(store)
+        yield compare(
+            f"relay {EVENTS:,} stored events",
+            relaying(store, server.url),
+            floor_name="nats-py: the same messages, pipelined",
+            floor=publishing(store, server.url),
+            target=Target(kind="speed", bound=0.6),
+            rounds=rounds,
+            count=EVENTS,
+        )
+        yield compare(
+            f"tail --json of {EVENTS:,} events",
+            tailing(store.url, server.url, folder / "tail.json"),
+            floor_name="nats-py: consume and print the raw bytes",
+            floor=consuming(server.url, folder / "raw"),
+            target=Target(kind="speed", bound=0.7),
+            rounds=rounds,
+            count=EVENTS,
+        )
+    with (
+        EmbeddedNats(folder / "calls") as server,
+        App("notes", aggregates=[Note]).open(f"sqlite:///{folder / 'calls.db'}") as running,
+    ):
+        yield compare(
+            "command over NATS, one client",
+            calling(running, server.url, in_flight=1),
+            floor_name="nats-py: request and reply, and the command in process",
+            floor=replying(running, server.url),
+            target=Target(kind="time", bound=2.0),
+            rounds=rounds,
+            count=CALLS,
+        )
+        yield compare(
+            f"commands over NATS, {IN_FLIGHT} in flight, many streams",
+            calling(running, server.url, in_flight=IN_FLIGHT),
+            floor_name="one in flight",
+            floor=calling(running, server.url, in_flight=1),
+            target=Target(kind="speed", bound=4.0),
+            rounds=rounds,
+            count=CALLS,
+        )
+    with open_store(f"sqlite:///{folder / 'latency.db'}") as store:
+        yield compare(
+            "append to visible in tail, median",
+            waiting(store),
+            floor_name="nothing",
+            floor=lambda: 0.0,
+            target=Target(kind="extra", bound=0.010),
+            rounds=rounds,
+        )
+
+
+def fill(store: EventStore) -> None:
+    """The log that is relayed."""
+    for stream in range(EVENTS // 100):
+        events = [NewEvent(StringValue(value=PAYLOAD)) for _ in range(100)]
+        store.append(f"Account-{stream}", events, expected_version=ANY)
+
+
+def relaying(store: EventStore, url: str) -> Timed:
+    """All of the log into an empty stream, which afterwards is there for tailing."""
+
+    async def work() -> float:
+        async with connected(url) as connection:
+            await _drop(url, "EVENTS")
+            relay = nats_relay(store, connection, app_name="bench", settings=StreamSettings())
+            start = time.perf_counter()
+            report = await relay.run_once()
+            assert report.published == EVENTS
+            return time.perf_counter() - start
+
+    return _timed(work)
+
+
+def publishing(store: EventStore, url: str) -> Timed:
+    """The same subjects, headers and bytes with publish_async."""
+
+    async def work() -> float:
+        client = await nats.connect(url)
+        context = client.jetstream(publish_async_max_pending=_WINDOW)
+        with contextlib.suppress(nats.js.errors.NotFoundError):
+            await context.delete_stream("BARE")
+        await context.add_stream(name="BARE", subjects=["bare.>"])
+        messages = [
+            (subject_of(event, "bare"), event.data, encode_headers(event, "/bench/1"))
+            for event in store.read_all()
+        ]
+        start = time.perf_counter()
+        acks = [
+            await context.publish_async(subject, data, headers=headers)
+            for subject, data, headers in messages
+        ]
+        await asyncio.gather(*acks)
+        took = time.perf_counter() - start
+        await client.close()
+        return took
+
+    return _timed(work)
+
+
+def tailing(store: str, url: str, target: Path) -> Timed:
+    """The command itself, its output in a file."""
+    arguments = ("tail", "--from", "first", "--no-follow", "--source", "nats", "--json")
+
+    def run() -> float:
+        with target.open("w") as file, contextlib.redirect_stdout(file):
+            start = time.perf_counter()
+            assert run_eskit([*arguments, "--store", store, "--nats", url]) == 0
+            took = time.perf_counter() - start
+        assert target.read_bytes().count(b"\n") == EVENTS
+        return took
+
+    return run
+
+
+def consuming(url: str, target: Path) -> Timed:
+    """An ordered consumer, every message's bytes written as they are."""
+
+    async def work() -> float:
+        client = await nats.connect(url)
+        with target.open("wb") as file:
+            start = time.perf_counter()
+            subscription = await client.jetstream().subscribe(
+                "events.>",
+                stream="EVENTS",
+                ordered_consumer=True,
+                config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
+            )
+            for _ in range(EVENTS):
+                message = await subscription.next_msg(timeout=10)
+                file.write(message.data + b"\n")
+            took = time.perf_counter() - start
+        await client.close()
+        return took
+
+    return _timed(work)
+
+
+def calling(running: RunningApp, url: str, *, in_flight: int) -> Timed:
+    """Commands, each to a stream of its own."""
+
+    async def work() -> float:
+        async with connected(url) as serving, connected(url) as client:
+            served = await serve_nats(running, serving, running.app.service_types)
+            transport, room = NatsTransport(client), asyncio.Semaphore(in_flight)
+
+            async def call() -> None:
+                async with room:
+                    await transport.request(WRITE, StringValue(value=PAYLOAD), CallOptions())
+
+            start = time.perf_counter()
+            await asyncio.gather(*(call() for _ in range(CALLS)))
+            took = time.perf_counter() - start
+            await served.stop()
+        return took
+
+    return _timed(work)
+
+
+def replying(running: RunningApp, url: str) -> Timed:
+    """Bare request and reply, then the same number of commands in this process."""
+
+    async def work() -> float:
+        async with connected(url) as serving, connected(url) as client:
+            await serving.subscribe("bare", cb=_echo)
+            await serving.flush()
+            start = time.perf_counter()
+            for _ in range(CALLS):
+                await client.request("bare", b"x" * 20)
+            for _ in range(CALLS):
+                running.execute(StringValue(value=PAYLOAD))
+            return time.perf_counter() - start
+
+    return _timed(work)
+
+
+def waiting(store: EventStore) -> Timed:
+    """The median of how long a follower waits for an event after its append returned."""
+
+    async def work() -> float:
+        delays = []
+        events = tail_store(store, TailRequest(start="new"))
+        for number in range(APPENDS):
+            coming = asyncio.ensure_future(anext(events))
+            await asyncio.sleep(0.02)
+            event = NewEvent(StringValue(value=str(number)))
+            await asyncio.to_thread(store.append, "Account-1", [event], expected_version=ANY)
+            begun = time.perf_counter()
+            await coming
+            delays.append(time.perf_counter() - begun)
+        await events.aclose()
+        return statistics.median(delays)
+
+    return _timed(work)
+
+
+def _timed(work: Any) -> Timed:
+    def run() -> float:
+        coroutine: Coroutine[Any, Any, float] = work()
+        return asyncio.run(coroutine)
+
+    return run
+
+
+async def _echo(message: Any) -> None:
+    await message.respond(message.data)
+
+
+async def _drop(url: str, stream: str) -> None:
+    client = await nats.connect(url)
+    with contextlib.suppress(nats.js.errors.NotFoundError):
+        await client.jetstream().delete_stream(stream)
+    await client.close()
