@@ -25,6 +25,7 @@ from google.protobuf.descriptor_pb2 import (
 from grpc_tools import _protoc_compiler
 
 from eskit.codegen.includes import include_folders
+from eskit.codegen.twins import merge_twins
 from eskit.errors import Diagnostic
 from eskit.schema import options_pb2
 
@@ -55,7 +56,7 @@ def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled
     compiled = _run(folders, list(files), list(paths))
     # protoc calls the files it was given by their paths, and imported ones by their names.
     messages = [replace(m, file=paths.get(m.file, m.file)) for m in compiled.messages]
-    return replace(compiled, messages=tuple(messages))
+    return replace(compiled, messages=tuple(merge_twins(messages)))
 
 
 def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compiled:

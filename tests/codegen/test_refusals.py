@@ -47,6 +47,58 @@ def test_a_syntax_error(tmp_path):
     ]
 
 
+BANK = Path(__file__).parents[2] / "templates" / "project" / "bank" / "proto"
+
+
+def test_a_proto_that_was_copied_beside_itself_is_one_finding(tmp_path):
+    text = (BANK / "account/v1/account.proto").read_text()
+
+    (found,) = findings(
+        tmp_path, {"account/v1/account.proto": text, "account/v1/other.proto": text}
+    )
+
+    assert found.code == "DECLARED_TWICE"
+    assert (found.file, found.line) == ("account/v1/other.proto", 9)
+    assert found.message == (
+        "account.v1.AccountCommandService and 25 more are declared in both files: "
+        "account/v1/account.proto and account/v1/other.proto"
+    )
+    assert found.hint.startswith("Keep one of the two declarations")
+
+
+def test_an_aggregate_in_two_protos_is_one_finding_beside_what_else_is_wrong(tmp_path):
+    again = STATE + "message Other {\n  Nothing name = 1;\n}\n"
+
+    twin, other = findings(
+        tmp_path,
+        {
+            "thing/v1/a.proto": proto("thing.v1", STATE),
+            "thing/v1/b.proto": proto("thing.v1", again),
+        },
+    )
+
+    assert twin.message == (
+        "thing.v1.Thing is declared in both files: thing/v1/a.proto and thing/v1/b.proto"
+    )
+    assert (twin.file, twin.line, twin.width) == ("thing/v1/b.proto", 5, 5)
+    assert other.message == '"Nothing" is not defined.'
+
+
+def test_enum_values_that_clash_are_told_as_protoc_does(tmp_path):
+    enum = "enum {} {{\n  UNSET = 0;\n}}\n"
+
+    found = findings(
+        tmp_path,
+        {
+            "thing/v1/a.proto": proto("thing.v1", enum.format("Colour")),
+            "thing/v1/b.proto": proto("thing.v1", enum.format("Size")),
+        },
+    )
+
+    assert found[0].message.startswith('"thing.v1.UNSET" is already defined in file')
+    assert "DECLARED_TWICE" not in {one.code for one in found}
+
+
 def test_an_unknown_type(tmp_path):
     assert refused(tmp_path, "message Thing {\n  Nothing name = 1;\n}\n") == [
         error(
