@@ -15,8 +15,8 @@ from eskit.cli.session import session_of
 from eskit.cli.text import Line, columns, count
 
 if TYPE_CHECKING:
-    from eskit.store.claims import ClaimsReport
     from eskit.store.maintenance import HeldClaim
+    from eskit.store.operations.claims import ClaimsReport
 
 app = make_app("Unique values and who holds them.")
 
@@ -63,7 +63,7 @@ def rebuild(
 
     Most of the log is read before writers have to wait.
     """
-    from eskit.store.claims import check_claims, rebuild_claims
+    from eskit.store.operations.claims import check_claims, rebuild_claims
 
     session = session_of(context)
     work = check_claims if check else rebuild_claims

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eskit.domain.upcasting import Upcasters
     from eskit.schema.changes import Change
     from eskit.store.eventstore import EventStore
-    from eskit.store.evolution import Evolution, Finding
+    from eskit.store.operations.evolution import Evolution, Finding
 
 _INDENT = " " * 10
 _MEANING = {
@@ -31,7 +31,7 @@ def run_check(
     """Compare the working protos with the store and with `against`, if there is such."""
     from eskit.codegen.baseline import read_baseline
     from eskit.codegen.parsing import parse_protos
-    from eskit.store.evolution import check_evolution
+    from eskit.store.operations.evolution import check_evolution
 
     project = session.project
     protos = parse_protos(project.proto_paths).files

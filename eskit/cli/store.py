@@ -17,10 +17,9 @@ from eskit.cli.text import Line, columns, count
 
 if TYPE_CHECKING:
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.exporting import ExportReport
-    from eskit.store.importing import ImportReport
-    from eskit.store.maintenance import BackupReport
-    from eskit.store.migrating import Migration
+    from eskit.store.maintenance import BackupReport, Migration
+    from eskit.store.operations.exporting import ExportReport
+    from eskit.store.operations.importing import ImportReport
     from eskit.store.progress import Progress
 
 app = make_app("Create, check, copy and move the event store.")
@@ -92,7 +91,7 @@ def export(
     The log is exported as it is when the export starts; one that was interrupted goes on where it
     stopped. Command ids are not part of it.
     """
-    from eskit.store.exporting import export_log
+    from eskit.store.operations.exporting import export_log
 
     if tenant and not stream:
         raise typer.BadParameter("A tenant goes with --stream", param_hint="--tenant")
@@ -115,7 +114,7 @@ def import_(
     The store must not exist, or hold nothing. It gets its name when everything is in it and the
     checksum agrees; an import that was interrupted goes on where it stopped.
     """
-    from eskit.store.importing import import_log
+    from eskit.store.operations.importing import import_log
 
     session = session_of(context)
     with session.output.progress() as report:
@@ -156,7 +155,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring a store of an older eskit to this one's schema, with a backup beside it first."""
-    from eskit.store.migrating import migrate as migrate_store
+    from eskit.store.operations.migrating import migrate as migrate_store
 
     session = session_of(context)
     with session.output.progress() as report:

@@ -123,7 +123,7 @@ def erase(
     is written anew, so that nothing is left in it; writers wait for that. Backups and exports made
     before, read models and NATS are not reached: see docs/operations-store.md.
     """
-    from eskit.store.erasing import erase as erase_streams
+    from eskit.store.operations.erasing import erase as erase_streams
 
     session = session_of(context)
     with session.open_store() as store:

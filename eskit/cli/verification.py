@@ -13,8 +13,8 @@ from eskit.errors import StoreNotRecognised
 
 if TYPE_CHECKING:
     from eskit.store.eventstore import Checkpoint, EventStore
-    from eskit.store.findings import Finding
-    from eskit.store.verifying import Verification
+    from eskit.store.operations.findings import Finding
+    from eskit.store.operations.verifying import Verification
 
 _LABELS = {
     "error": ("damaged", "error"),
@@ -25,7 +25,7 @@ _LABELS = {
 
 def run_verification(session: Session) -> Verification:
     """Verify the store with the project's event types and its read models' checkpoints."""
-    from eskit.store.verifying import find_beyond_opening, verify
+    from eskit.store.operations.verifying import find_beyond_opening, verify
 
     try:
         store = session.open_store()

@@ -150,6 +150,20 @@ class LockedView(StoreView, Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """What was or would be migrated; without a step both versions are the same."""
+
+    before: int
+    after: int
+    backup: Path | None = None
+
+    @property
+    def needed(self) -> bool:
+        """Whether there is a step between the two."""
+        return self.before != self.after
+
+
 class Maintenance(Protocol):
     """Operations on a store as a whole."""
 

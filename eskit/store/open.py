@@ -100,8 +100,8 @@ def _number(options: Mapping[str, str], name: str, default: float) -> float:
 
 
 def _open_memory(url: str) -> EventStore:
-    from eskit.store.memory import MemoryStore
-    from eskit.store.memory_log import MemoryLog, named_log
+    from eskit.store.memory.log import MemoryLog, named_log
+    from eskit.store.memory.store import MemoryStore
 
     name = url.removeprefix("memory://")
     return MemoryStore(url, log=named_log(name) if name else MemoryLog())

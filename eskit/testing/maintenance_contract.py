@@ -8,10 +8,10 @@ from eskit.domain.claims import claim, release
 from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
-from eskit.store.claims import check_claims, rebuild_claims
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import EventRecord, HeldClaim, LockedView
-from eskit.store.verifying import verify
+from eskit.store.operations.claims import check_claims, rebuild_claims
+from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import SettableClock, command, text, texts
 
 _WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.1"})

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import os
 import pty
+import re
 
 import pytest
+from rich.console import Console
 
+from eskit.cli.bar import drawn_on, format_amount, format_speed
 from tests.cli.running import eskit
 
 
@@ -65,3 +70,22 @@ def test_a_rebuild_draws_on_the_terminal_only(launch, bank):
     assert (piped.code, piped.err) == (0, "")
     assert all('"progress"' in line for line in as_json.err.splitlines())
     assert as_json.json["status"] == "ok"
+
+
+def test_a_bar_shows_how_much_is_done_and_how_fast():
+    screen = Console(file=io.StringIO(), force_terminal=True, color_system=None, width=80)
+    clock = iter([0.0, 0.0, *itertools.repeat(2.0)])
+
+    with drawn_on(screen, clock=clock.__next__) as report:
+        report("customer-360", 0, 128_400)
+        report("customer-360", 64_000, 128_400)
+
+    drawn = screen.file.getvalue()
+    assert re.search(r"customer-360 .* 64,000/128,400 32,000/s 0:00:0\d", drawn)
+
+
+def test_amount_and_speed_are_told_as_far_as_they_are_known():
+    assert format_amount(64_000.0, 128_400) == "64,000/128,400"
+    assert format_amount(12, None) == "12"
+    assert format_speed(41_000.4) == "41,000/s"
+    assert format_speed(None) == ""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eskit.app import App
-from eskit.store.memory import MemoryStore
+from eskit.store.memory.store import MemoryStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import SnapshotPolicy
 

@@ -13,7 +13,7 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS
 from eskit.errors import ClaimTaken, CommandIdReused, VersionConflict
-from eskit.store.memory import MemoryLog, MemoryStore
+from eskit.store.memory.store import MemoryLog, MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import COMMAND_TTL, SettableClock, text
 

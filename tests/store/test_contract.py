@@ -2,7 +2,7 @@
 
 import pytest
 
-from eskit.store.memory import MemoryStore
+from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import EventStoreContract
 

@@ -14,8 +14,8 @@ from eskit.errors import UnknownEventType, VersionConflict
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.recorded import schema_of
 from eskit.store.decoding import EventDecoder
-from eskit.store.memory import MemoryStore
-from eskit.store.memory_log import MemoryLog
+from eskit.store.memory.log import MemoryLog
+from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from tests.schema.versions import event, message
 

@@ -6,7 +6,7 @@ import pytest
 
 from eskit.domain.events import NewEvent
 from eskit.errors import InvalidArgument, StreamNotFound
-from eskit.store.memory import MemoryStore
+from eskit.store.memory.store import MemoryStore
 from eskit.store.replay import Change, find_changes, replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock

@@ -9,7 +9,7 @@ from eskit.domain.commands import Command
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, InvalidArgument, StreamNotFound, VersionConflict
-from eskit.store.memory import MemoryStore
+from eskit.store.memory.store import MemoryStore
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
 from tests.ledger import UPCASTERS, DepositedEvent, Ledger, OpenedEventV1

@@ -9,8 +9,8 @@ from typing import ClassVar
 import pytest
 
 from eskit.errors import InvalidArgument, StoreUnavailable
-from eskit.store.memory import MemoryStore
-from eskit.store.memory_snapshots import MemorySnapshots
+from eskit.store.memory.snapshots import MemorySnapshots
+from eskit.store.memory.store import MemoryStore
 from eskit.store.open import open_store
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import (

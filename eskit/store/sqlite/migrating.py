@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from eskit.errors import StoreUnavailable
-from eskit.store.migrating import Migration
+from eskit.store.maintenance import Migration
 from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, connect, roll_back

@@ -12,7 +12,7 @@ from eskit import EventContext, Projection
 from eskit.errors import CheckpointMismatch, StoreNotRecognised, StoreUnavailable
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
-from eskit.store.verifying import verify
+from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import text, texts
 
 URL = "sqlite:///log.db"

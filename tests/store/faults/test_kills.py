@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eskit.store.open import open_store
-from eskit.store.verifying import verify
+from eskit.store.operations.verifying import verify
 
 PROGRAM = Path(__file__).with_name("killing.py")
 ROUNDS = int(os.environ.get("ESKIT_TEST_KILLS", "30"))

@@ -12,10 +12,10 @@ from eskit.errors import (
     StoreNotRecognised,
     StoreUnavailable,
 )
-from eskit.store.migrating import migrate
 from eskit.store.open import open_store
+from eskit.store.operations.migrating import migrate
+from eskit.store.operations.verifying import verify
 from eskit.store.sqlite import schema
-from eskit.store.verifying import verify
 from eskit.testing.store_contract import texts, values
 
 URL = "sqlite:///log.db"

@@ -14,8 +14,8 @@ from eskit.domain.streams import ANY
 from eskit.errors import StoreError
 from eskit.store.eventstore import Checkpoint
 from eskit.store.open import open_store
+from eskit.store.operations.verifying import verify
 from eskit.store.snapshots import Snapshot
-from eskit.store.verifying import verify
 from eskit.testing.store_contract import number, text, texts
 
 URL = "sqlite:///log.db"

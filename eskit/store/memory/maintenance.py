@@ -14,7 +14,7 @@ from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import BackupReport, Erasure, EventRecord, HeldClaim, VersionGap
-from eskit.store.memory_log import MemoryLog
+from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
 from eskit.store.restoring import changed_claims, check_follows
 from eskit.store.settings import Clock

@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError, Message
 from eskit.domain.messages import PayloadInvalid, message_class
 from eskit.errors import UnknownEventType
 from eskit.schema.recorded import EventSchema, RecordedSchemaInvalid, RecordedSchemas
-from eskit.store.findings import Finding, Findings, Severity
 from eskit.store.maintenance import EventRecord
+from eskit.store.operations.findings import Finding, Findings, Severity
 
 
 @dataclass(slots=True)

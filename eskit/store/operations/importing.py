@@ -22,9 +22,9 @@ from eskit.errors import (
 )
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
-from eskit.store.export_format import Footer, Header, Line, decode_line
 from eskit.store.maintenance import Erasure, EventRecord, LockedView, StoreView
 from eskit.store.open import open_store, sqlite_path
+from eskit.store.operations.export_format import Footer, Header, Line, decode_line
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.publishing import publish, remove_store_files
 

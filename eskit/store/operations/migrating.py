@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from pathlib import Path
-
 from eskit.errors import InvalidArgument
+from eskit.store.maintenance import Migration
 from eskit.store.open import sqlite_path
 from eskit.store.progress import ReportProgress, no_progress
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
-    """What was or would be migrated; without a step both versions are the same."""
-
-    before: int
-    after: int
-    backup: Path | None = None
-
-    @property
-    def needed(self) -> bool:
-        """Whether there is a step between the two."""
-        return self.before != self.after
 
 
 def migrate(

@@ -25,9 +25,9 @@ from eskit.store.appending import (
 )
 from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
-from eskit.store.memory_log import MemoryLog, StreamKey, position_of
-from eskit.store.memory_maintenance import MemoryMaintenance
-from eskit.store.memory_snapshots import MemorySnapshots
+from eskit.store.memory.log import MemoryLog, StreamKey, position_of
+from eskit.store.memory.maintenance import MemoryMaintenance
+from eskit.store.memory.snapshots import MemorySnapshots
 from eskit.store.recording import SchemaRecorder, schemas_from
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.snapshots import SnapshotStore

@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from eskit.errors import ExportInvalid, StoreUnavailable, StreamNotFound, TargetExists
 from eskit.store.eventstore import EventStore
-from eskit.store.export_format import (
+from eskit.store.maintenance import Erasure, EventRecord, StoreView
+from eskit.store.operations.export_format import (
     Footer,
     Header,
     decode_line,
@@ -22,7 +23,6 @@ from eskit.store.export_format import (
     encode_header,
     encode_schema,
 )
-from eskit.store.maintenance import Erasure, EventRecord, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.publishing import publish
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from eskit.store.appending import MAX_POSITION
-from eskit.store.memory_log import MemoryLog
+from eskit.store.memory.log import MemoryLog
 from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
 

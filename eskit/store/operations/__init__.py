@@ -1,0 +1,1 @@
+"""What is done to a whole store: checked, copied, moved, mended, erased from."""
