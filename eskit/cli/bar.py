@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -19,9 +20,12 @@ from rich.text import Text
 
 from eskit.cli.text import plain
 
+if TYPE_CHECKING:
+    from eskit.cli.output import ProgressReporter
+
 
 @contextmanager
-def drawn_on(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+def drawn_on(console: Console) -> Iterator[ProgressReporter]:
     """Draw a bar for each label that is reported, until the block ends; nothing of it stays."""
     with Progress(
         TextColumn("{task.description}", markup=False),

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from eskit.cli.text import Line, escape_json, plain, seen_from_here, spans
 
@@ -73,14 +73,6 @@ class Output:
         for diagnostic in diagnostics:
             self._diagnose(diagnostic)
         self.show(lines, cut=cut)
-
-    def _diagnose(self, diagnostic: Diagnostic) -> None:
-        if not diagnostic.file:
-            self.warn(diagnostic.message, hint=diagnostic.hint)
-            return
-        from eskit.cli.errors import format_diagnostics
-
-        self.note(*format_diagnostics((diagnostic,)))
 
     def _diagnose(self, diagnostic: Diagnostic) -> None:
         if not diagnostic.file:
@@ -154,7 +146,9 @@ class Output:
         if self.as_json:
             yield JsonProgress()
         elif sys.stderr.isatty():
-            with _bar() as reporter:
+            from eskit.cli.bar import drawn_on
+
+            with drawn_on(_console(sys.stderr)) as reporter:
                 yield reporter
         else:
             yield NoProgress()
@@ -203,34 +197,6 @@ class JsonProgress:
         line = to_json({"progress": {"name": label, "done": done, "total": total}})
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
-
-
-@contextmanager
-def _bar() -> Iterator[ProgressReporter]:
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    with Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=_console(sys.stderr),
-        transient=True,
-    ) as bar:
-        tasks: dict[str, Any] = {}
-
-        def report(label: str, done: int, total: int) -> None:
-            if label not in tasks:
-                tasks[label] = bar.add_task(plain(label), total=total or None)
-            bar.update(tasks[label], completed=done, total=total or None)
-
-        yield report
 
 
 def envelope(
