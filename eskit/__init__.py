@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from eskit.errors import UnknownEventType as UnknownEventType
     from eskit.errors import UpcastingInvalid as UpcastingInvalid
     from eskit.errors import VersionConflict as VersionConflict
+    from eskit.projections.policy import FailurePolicy as FailurePolicy
     from eskit.projections.projection import EventContext as EventContext
     from eskit.projections.projection import Projection as Projection
     from eskit.store.eventstore import EventStore as EventStore
@@ -157,6 +158,7 @@ _HOMES = {
         "UpcastingInvalid",
         "VersionConflict",
     ),
+    "eskit.projections.policy": ("FailurePolicy",),
     "eskit.projections.projection": (
         "EventContext",
         "Projection",
@@ -189,6 +191,7 @@ __all__ = [
     "EventErased",
     "EventStore",
     "ExportInvalid",
+    "FailurePolicy",
     "InvalidArgument",
     "JetStreamError",
     "MessagingError",
