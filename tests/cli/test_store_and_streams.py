@@ -162,7 +162,8 @@ def test_a_tail_that_finds_nothing_says_so(cli, store_url):
     )
     as_json = cli("tail", "--no-follow", "--type", "Nope", "--store", store_url, "--json")
 
-    assert (ran.code, ran.out, ran.err) == (0, "", "no events\n")
+    assert (ran.code, ran.out) == (0, "")
+    assert ran.err == "No stream Thnig-a1 yet. Did you mean Thing-a1?\nno events\n"
     assert (as_json.code, as_json.out, as_json.err) == (0, "", "")
 
 
