@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from eskit.messaging.tail import TailRequest
 
 _log = logging.getLogger("eskit.tail")
 _RETRY_AFTER = 0.2
+_BOUNDED_RETRIES = 10
 _FIRST_WINDOW = 64
 _WIDER = 8
 
@@ -49,8 +51,9 @@ async def tail_nats(
     """The events that `request` asks for, from a JetStream stream that a relay fills.
 
     With `follow` it waits for a stream that does not exist yet, and for a server that is away.
-    Without, it ends at the stream's present last message, and a server that is away is
-    BrokerUnavailable. A message that is no event raises NotAnEvent.
+    Without, it ends at the stream's present last message, and a server that is away, or breaks
+    off again and again on the way, is BrokerUnavailable. A message that is no event raises
+    NotAnEvent.
     """
     subjects = filter_subjects(
         prefix,
@@ -59,6 +62,7 @@ async def tail_nats(
         tenants=request.tenants,
     )
     cursor: _Cursor | None = None
+    patience = _Patience(request)
     while cursor is None or cursor.end is None or cursor.sequence < cursor.end:
         try:
             if cursor is None:
@@ -72,12 +76,28 @@ async def tail_nats(
                 if request.matches(event) and not request.begins_behind(event):
                     yield event
         except (BrokerUnavailable, RequestTimeout) as error:
+            await patience.wait(error, begun=cursor is not None)
+        else:
             if not request.follow:
-                raise
-            _log.info("Waiting for NATS: %s", error)
-            await asyncio.sleep(_RETRY_AFTER)
-        if not request.follow or _is_over(request):
+                return
+        if _is_over(request):
             return
+
+
+class _Patience:
+    """How often a broken connection is waited for: for ever by who follows, else when begun."""
+
+    def __init__(self, request: TailRequest) -> None:
+        self._follow = request.follow
+        self._left = math.inf if request.follow else _BOUNDED_RETRIES
+
+    async def wait(self, error: Exception, *, begun: bool) -> None:
+        """Pause before the next try, or raise `error`."""
+        self._left -= 1
+        if self._left < 0 or not (begun or self._follow):
+            raise error
+        _log.info("Waiting for NATS: %s", error)
+        await asyncio.sleep(_RETRY_AFTER)
 
 
 async def _begin(
