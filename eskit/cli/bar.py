@@ -21,7 +21,7 @@ from rich.text import Text
 from eskit.cli.text import plain
 
 if TYPE_CHECKING:
-    from eskit.cli.output import ProgressReporter
+    from eskit.cli.progress import ProgressReporter
 
 
 @contextmanager

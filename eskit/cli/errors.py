@@ -11,17 +11,17 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from eskit.cli.text import Line, Span, count, seen_from_here
+from eskit.cli.diagnostics import format_diagnostics
+from eskit.cli.envelope import envelope, to_json
+from eskit.cli.text import Line, count
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
 
 if TYPE_CHECKING:
     from eskit.cli.output import Output
-    from eskit.errors import Diagnostic
 
 FAILED = 1
 USAGE = 2
@@ -97,52 +97,12 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
         yield from (f"       {line}" for line in hint.splitlines())
 
 
-def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
-    """Each finding with the line of the file it is about, and what to do."""
-    following = [*(after.hint for after in diagnostics[1:]), ""]
-    for diagnostic, next_hint in zip(diagnostics, following, strict=True):
-        place = ":".join(
-            str(part)
-            for part in (seen_from_here(diagnostic.file), diagnostic.line, diagnostic.column)
-            if part
-        )
-        severity: list[Span] = (
-            [("warning", "warning"), "  "] if diagnostic.severity == "warning" else []
-        )
-        yield [(place, "name"), "  " if place else "", *severity, diagnostic.message]
-        yield from _format_source(diagnostic)
-        if diagnostic.hint != next_hint:  # what to do about several is said once, below them
-            yield from (f"   {line}" for line in diagnostic.hint.splitlines())
-
-
 def _format_rejection(error: CommandRejected) -> Iterator[Line]:
     yield [("rejected", "error"), "  ", (error.rejection, "name"), "  ", error.message]
     if error.solution:
         yield f"          {error.solution}"
     for name, value in error.details.items():
         yield [f"          {name}  ", value]
-
-
-def _format_source(diagnostic: Diagnostic) -> Iterator[Line]:
-    source = _source_line(diagnostic)
-    if not source:
-        return
-    number = f"{diagnostic.line:5}"
-    shown = source.expandtabs(1)
-    yield [(f"{number} │ ", "dim"), shown]
-    if diagnostic.column:
-        marks = "^" * max(1, diagnostic.width)
-        yield [(" " * len(number) + " │ ", "dim"), " " * (diagnostic.column - 1), (marks, "error")]
-
-
-def _source_line(diagnostic: Diagnostic) -> str:
-    if not diagnostic.file or not diagnostic.line:
-        return ""
-    try:
-        lines = Path(diagnostic.file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return ""
-    return lines[diagnostic.line - 1] if diagnostic.line <= len(lines) else ""
 
 
 def _labelled(label: str, message: str) -> Iterator[Line]:
@@ -187,8 +147,6 @@ def _usage_hint(error: BaseException) -> str:
 
 
 def _show_json(error: BaseException, output: Output) -> None:
-    from eskit.cli.output import envelope, to_json
-
     status = "failed" if isinstance(error, CommandRejected) else "error"
     diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
     found: Mapping[str, object] = envelope(

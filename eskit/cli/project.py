@@ -10,7 +10,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, Reason, decider
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
-from eskit.cli.output import ProgressReporter
+from eskit.cli.progress import ProgressReporter
 from eskit.cli.project_text import (
     difference_object,
     estimate_object,

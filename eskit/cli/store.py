@@ -11,7 +11,7 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
-from eskit.cli.output import ProgressReporter
+from eskit.cli.progress import ProgressReporter
 from eskit.cli.session import session_of
 from eskit.cli.text import Line, columns, count
 

@@ -1,7 +1,7 @@
 """Text for people: lines made of spans, columns, numbers and times, without a terminal.
 
 A line is a text or a sequence of spans; a span is a text or a text with the name of a style.
-What prints it (`eskit.cli.output`) escapes every span, so text from events can be put into a
+What prints it (`eskit.cli.terminal`) escapes every span, so text from events can be put into a
 line as it is.
 """
 

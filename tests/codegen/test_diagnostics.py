@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.cli.errors import format_diagnostics
+from eskit.cli.diagnostics import format_diagnostics
 from eskit.cli.text import plain
 from eskit.codegen.generate import generate
 from eskit.errors import SchemaInvalid

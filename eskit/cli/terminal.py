@@ -1,0 +1,72 @@
+"""Lines on a stream: styled on a terminal, plain elsewhere.
+
+rich is loaded only for a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, TextIO
+
+from eskit.cli.text import Line, plain, spans
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+STYLES: Mapping[str, str] = {
+    "name": "bold",
+    "dim": "dim",
+    "key": "cyan",
+    "old": "dim",
+    "new": "green",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "bold red",
+    "command": "bold",
+    "aggregate0": "bold",
+    "aggregate1": "bold blue",
+    "aggregate2": "bold magenta",
+    "aggregate3": "bold yellow",
+    "aggregate4": "bold green",
+}
+"""What the styles in lines look like; no style says anything that a word does not."""
+
+
+def print_lines(lines: Iterable[Line], stream: TextIO, *, cut: bool = False) -> None:
+    """Print lines: styled, and on wish cut at its width, on a terminal; plain elsewhere."""
+    if not stream.isatty():
+        stream.writelines(plain(line) + "\n" for line in lines)
+        stream.flush()
+        return
+    console = console_on(stream)
+    for line in lines:
+        console.print(styled(line, console, cut=cut), soft_wrap=True, highlight=False)
+
+
+def styled(line: Line, console: Console, *, cut: bool, end: str = "") -> Text:
+    """The line as rich shows it on `console`; with `cut` no wider than it."""
+    from rich.text import Text
+
+    text = Text(end=end)
+    for part, style in spans(line):
+        text.append(part, STYLES.get(style, style) or None)
+    text.rstrip()
+    if cut:
+        text.truncate(console.width, overflow="ellipsis")
+    return text
+
+
+def console_on(stream: TextIO) -> Console:
+    """A console on `stream`; without colours if the environment says so."""
+    from rich.console import Console
+
+    plain_terminal = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+    return Console(
+        file=stream,
+        color_system=None if plain_terminal else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
