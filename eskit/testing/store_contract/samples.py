@@ -1,0 +1,85 @@
+"""Events, commands and a clock for the tests of stores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+
+from eskit.domain.claims import Claim
+from eskit.domain.commands import Command
+from eskit.domain.events import Metadata, NewEvent, RecordedEvent
+from eskit.store.eventstore import EventStore
+from eskit.store.snapshots import Snapshot
+
+COMMAND_TTL = timedelta(days=7)
+TEXT, NUMBER = "google.protobuf.StringValue", "google.protobuf.Int64Value"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class SettableClock:
+    """A clock that stands still until it is moved; called, it gives microseconds since 1970."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> int:
+        """The time in the form that stores take it."""
+        return (self.now - _EPOCH) // timedelta(microseconds=1)
+
+    def move(self, **change: float) -> None:
+        """Move by a timedelta, given as its arguments; negative ones set the clock back."""
+        self.now += timedelta(**change)
+
+
+def text(value: str, *claims: Claim, metadata: Metadata | None = None) -> NewEvent:
+    """An event that holds a text."""
+    return NewEvent(StringValue(value=value), claims=claims, metadata=metadata or Metadata())
+
+
+def texts(*values: str) -> list[NewEvent]:
+    """One event for each text."""
+    return [text(value) for value in values]
+
+
+def number(value: int) -> NewEvent:
+    """An event of another type."""
+    return NewEvent(Int64Value(value=value))
+
+
+def values(events: Iterator[RecordedEvent]) -> list[object]:
+    """What the events hold."""
+    return [_value(event.message) for event in events]
+
+
+def _value(message: Message) -> object:
+    assert isinstance(message, StringValue | Int64Value)
+    return message.value
+
+
+def command(command_id: str, *, fingerprint: str = "Open", response: bytes = b"ok") -> Command:
+    """The record of a command."""
+    return Command(id=command_id, fingerprint=fingerprint, response=response)
+
+
+def appended(store: EventStore, stream: str, count: int, *, after: int = 0) -> list[RecordedEvent]:
+    """So many new events of a stream, as they are read back."""
+    store.append(stream, texts(*"x" * count), expected_version=after)
+    return list(store.read_stream(stream, after=after))
+
+
+def snapshot(event: RecordedEvent, *, schema: str = "a") -> Snapshot:
+    """A snapshot after an event."""
+    return Snapshot(
+        stream=event.stream,
+        tenant=event.tenant,
+        version=event.version,
+        event_id=event.event_id,
+        schema=schema,
+        fold_version=1,
+        created_at=_EPOCH,
+        checksum="",
+        state=f"state {event.version}".encode(),
+    )
