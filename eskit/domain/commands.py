@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from google.protobuf.message import Message
 
+from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument
 
 _MAX_ID = 255
@@ -30,6 +31,7 @@ class Command:
                 f"{self.id!r} is not a command id",
                 hint=f"A command id is 1 to {_MAX_ID} printable characters, such as a UUID.",
             )
+        check_text(self.fingerprint, "A fingerprint")
 
 
 def fingerprint(method: str, request: Message) -> str:

@@ -21,6 +21,7 @@ from eskit.domain.streams import (
     check_tenant,
     version_matches,
 )
+from eskit.domain.text import check_text
 from eskit.errors import ClaimTaken, CommandIdReused, InvalidArgument, VersionConflict
 from eskit.store.eventstore import CommandRecord
 
@@ -84,7 +85,7 @@ def _prepare_event(event: NewEvent) -> PreparedEvent:
     if metadata:
         _check_metadata(metadata)
     for change in event.claims:
-        _check_text(change.index + change.value, "A claim")
+        check_text(change.index + change.value, "A claim")
     return PreparedEvent(
         _id_bytes(event.event_id), event.event_type, metadata, event.claims, event.data
     )
@@ -102,19 +103,12 @@ def _id_bytes(event_id: str) -> bytes:
 
 
 def _check_metadata(metadata: str) -> None:
-    size = _check_text(metadata, "Metadata")
+    size = check_text(metadata, "Metadata")
     if size > MAX_METADATA:
         raise InvalidArgument(
             f"Metadata of {size:,} bytes is too long",
             hint=f"It has at most {MAX_METADATA:,} as JSON; large data belongs in the event.",
         )
-
-
-def _check_text(text: str, what: str) -> int:
-    try:
-        return len(text.encode())
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} holds text that is not valid Unicode: {error}") from None
 
 
 def claims_to_json(claims: Sequence[Claim]) -> str | None:

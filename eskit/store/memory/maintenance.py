@@ -10,6 +10,7 @@ from pathlib import Path
 from uuid import UUID
 
 from eskit.domain.events import EventRow, erased_metadata, is_erased
+from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import Checkpoint
@@ -146,6 +147,8 @@ class MemoryMaintenance:
         self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
     ) -> Erasure:
         """Blank the payloads and claims of a stream."""
+        check_text(stream + tenant, "A stream")
+        check_text(reason + erased_by, "An erasure")
         key = stream, tenant
         with self.log.lock:
             rows = self.log.streams.get(key)

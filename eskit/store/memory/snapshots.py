@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
 from eskit.store.memory.log import MemoryLog
 from eskit.store.settings import Clock
@@ -50,6 +51,7 @@ class MemorySnapshots:
     ) -> Snapshot | None:
         """The newest snapshot of a stream that such code reads."""
         self._check_open()
+        check_text(stream + tenant, "A stream")
         bound = MAX_POSITION if before is None else before
         with self._log.lock:
             fitting = [
@@ -63,6 +65,7 @@ class MemorySnapshots:
     def read(self, *, prefix: str = "", tenant: str | None = None) -> Iterator[Snapshot]:
         """Snapshots by stream, tenant and version."""
         self._check_open()
+        check_text(prefix + (tenant or ""), "A filter")
         with self._log.lock:
             found = [
                 kept[version]
@@ -75,6 +78,7 @@ class MemorySnapshots:
     def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
         """Delete all but the newest `keep` of each stream."""
         self._check_open()
+        check_text(prefix + (tenant or ""), "A filter")
         with self._log.lock:
             return sum(
                 _drop_oldest(kept, keep)

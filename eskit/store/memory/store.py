@@ -12,6 +12,7 @@ from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
+from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import (
@@ -180,6 +181,7 @@ class MemoryStore:
         backward: bool = False,
     ) -> Iterator[EventRow]:
         self._check_open()
+        check_text(stream, "A stream")
         after, upper, most = check_bounds(after, before, limit)
         with self._log.lock:
             rows = self._log.streams.get((stream, check_tenant(tenant)), [])[
@@ -247,18 +249,23 @@ class MemoryStore:
     def stream_version(self, stream: str, tenant: str = "") -> int:
         """How many events the stream has."""
         self._check_open()
+        check_text(stream, "A stream")
         with self._log.lock:
             return len(self._log.streams.get((stream, check_tenant(tenant)), []))
 
     def find_claim(self, index: str, value: str, tenant: str = "") -> str | None:
         """The stream that holds the value, if any."""
         self._check_open()
+        check_text(index + value, "A claim")
+        check_tenant(tenant)
         with self._log.lock:
             return self._log.claims.get((tenant, index, value))
 
     def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
         """The record of a processed command within its time to live, if any."""
         self._check_open()
+        check_text(command_id, "A command id")
+        check_tenant(tenant)
         with self._log.lock:
             return self._live_command(command_id, tenant, self._clock())
 
@@ -274,6 +281,7 @@ class MemoryStore:
         """Streams by name; those of every tenant unless one is named."""
         self._check_open()
         _, _, most = check_bounds(0, None, limit)
+        check_text(prefix + (tenant or ""), "A filter")
         with self._log.lock:
             found = sorted(
                 (key, rows[0], rows[-1])
@@ -299,11 +307,13 @@ class MemoryStore:
     def load_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""
         self._check_open()
+        check_text(name, "A checkpoint")
         return self._log.checkpoints.get(name)
 
     def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
         """Set the checkpoint of a subscription that keeps it with the log."""
         self._check_open()
+        check_text(name + event_id, "A checkpoint")
         self._log.checkpoints[name] = Checkpoint(
             name=name,
             store_id=self.store_id,

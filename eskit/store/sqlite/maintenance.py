@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eskit.domain.text import check_text
 from eskit.store.maintenance import BackupReport, Erasure
 from eskit.store.progress import ReportProgress
 from eskit.store.settings import Clock
@@ -52,6 +53,8 @@ class SqliteMaintenance:
         self, stream: str, *, reason: str, erased_by: str, tenant: str = ""
     ) -> Erasure:
         """Blank the payloads and claims of a stream."""
+        check_text(stream + tenant, "A stream")
+        check_text(reason + erased_by, "An erasure")
         with self._write() as connection:
             return erase_stream(
                 connection, stream, tenant, reason=reason, erased_by=erased_by, now=self.clock()

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
 from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
@@ -62,12 +63,17 @@ class SqliteSnapshots:
         tenant: str = "",
     ) -> Snapshot | None:
         """The newest snapshot of a stream that such code reads."""
+        check_text(stream + tenant, "A stream")
         bound = MAX_POSITION if before is None else before
         rows = self._read_rows("find_snapshot", (stream, tenant, bound, schema, fold_version))
         return _snapshot(*rows[0]) if rows else None
 
     def read(self, *, prefix: str = "", tenant: str | None = None) -> Iterator[Snapshot]:
         """Snapshots by stream, tenant and version."""
+        check_text(prefix + (tenant or ""), "A filter")
+        return self._pages(prefix, tenant)
+
+    def _pages(self, prefix: str, tenant: str | None) -> Iterator[Snapshot]:
         last: tuple[object, ...] = ("", "", 0)
         while page := self._read_rows("list_snapshots", (*last, prefix, tenant, _PAGE)):
             yield from (_snapshot(*row) for row in page)
@@ -75,6 +81,7 @@ class SqliteSnapshots:
 
     def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
         """Delete all but the newest `keep` of each stream."""
+        check_text(prefix + (tenant or ""), "A filter")
 
         def work(connection: sqlite3.Connection, *, again: bool) -> int:  # noqa: ARG001 - the same twice
             return connection.execute(query("prune_snapshots"), (keep, prefix, tenant)).rowcount

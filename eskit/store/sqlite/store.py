@@ -15,9 +15,10 @@ from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
+from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
 from eskit.schema.recorded import EventSchema
-from eskit.store.appending import check_bounds, prepare_append
+from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
 from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import SchemaRecorder, schemas_from
@@ -163,6 +164,7 @@ class SqliteStore:
     ) -> Iterator[FoldRow]:
         """The same forward, with only what folding needs."""
         self._check_usable()
+        check_text(stream, "A stream")
         after, upper, _ = check_bounds(after, before, None)
         pages = reader.read_fold_rows(
             self._readers, self._url, stream, check_tenant(tenant), after=after, before=upper
@@ -222,15 +224,20 @@ class SqliteStore:
 
     def stream_version(self, stream: str, tenant: str = "") -> int:
         """How many events the stream has."""
+        check_text(stream, "A stream")
         rows = self._read_rows("find_stream", (stream, check_tenant(tenant)))
         return rows[0][1] or 0 if rows else 0
 
     def find_claim(self, index: str, value: str, tenant: str = "") -> str | None:
         """The stream that holds the value, if any."""
+        check_text(index + value, "A claim")
+        check_tenant(tenant)
         return self._read(lambda reading: appender.find_claim(reading, tenant, index, value))
 
     def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
         """The record of a processed command within its time to live, if any."""
+        check_text(command_id, "A command id")
+        check_tenant(tenant)
         not_before = self._clock() - self._command_ttl
         return self._read(
             lambda reading: appender.find_command(reading, command_id, tenant, not_before)
@@ -246,6 +253,7 @@ class SqliteStore:
     ) -> Iterator[StreamInfo]:
         """Streams by name; those of every tenant unless one is named."""
         _, _, most = check_bounds(0, None, limit)
+        check_text(prefix + (tenant or ""), "A filter")
         return self._list_streams(prefix, most, tenant)
 
     def count_events(
@@ -259,17 +267,21 @@ class SqliteStore:
 
     def find_event(self, global_position: int) -> RecordedEvent | None:
         """The event at a position, if there is one."""
+        if not 0 < global_position <= MAX_POSITION:
+            return None
         rows = self._read_rows("find_event", (global_position,))
         return RecordedEvent(*rows[0]) if rows else None
 
     def load_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""
+        check_text(name, "A checkpoint")
         rows = self._read_rows("find_checkpoint", (name,))
         return _checkpoint(*rows[0]) if rows else None
 
     def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
         """Set the checkpoint of a subscription that keeps it with the log."""
         self._check_usable()
+        check_text(name + event_id, "A checkpoint")
         row = (name, self._store_id, position, event_id, self._clock())
 
         def work(connection: sqlite3.Connection, *, again: bool) -> None:  # noqa: ARG001 - the same twice
@@ -336,6 +348,7 @@ class SqliteStore:
         backward: bool = False,
     ) -> Iterator[list[EventRow]]:
         self._check_usable()
+        check_text(stream, "A stream")
         after, upper, most = check_bounds(after, before, limit)
         return reader.read_stream(
             self._readers,

@@ -33,6 +33,7 @@ from eskit.testing.store_contract.samples import text as text
 from eskit.testing.store_contract.samples import texts as texts
 from eskit.testing.store_contract.samples import values as values
 from eskit.testing.store_contract.snapshots import SnapshotContract
+from eskit.testing.store_contract.unicode import UnicodeContract
 
 
 class EventStoreContract(
@@ -44,6 +45,7 @@ class EventStoreContract(
     TenantContract,
     SnapshotContract,
     FollowContract,
+    UnicodeContract,
 ):
     """What every event store promises. Its tests are the specification."""
 

@@ -151,12 +151,6 @@ class AppendContract:
         with pytest.raises(InvalidArgument):
             store.append("Account-1", [text("a", metadata=long)], expected_version=0)
 
-    def test_text_that_is_not_unicode_is_refused(self, store: EventStore) -> None:
-        with pytest.raises(InvalidArgument):
-            store.append("Account-1", [text("a", claim("email", "\ud800"))], expected_version=ANY)
-
-        assert store.head_position() == 0
-
     def test_threads_that_race_for_one_version_have_one_winner(self, store: EventStore) -> None:
         barrier = threading.Barrier(8)
 

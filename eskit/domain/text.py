@@ -1,0 +1,16 @@
+"""Text that a store can keep."""
+
+from __future__ import annotations
+
+from eskit.errors import InvalidArgument
+
+
+def check_text(text: str, what: str) -> int:
+    """The size of `text` in bytes; InvalidArgument when it holds half of a surrogate pair.
+
+    Python makes such text of bytes that are not UTF-8, of a command line for example.
+    """
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{what} holds text that is not valid Unicode: {error}") from None
