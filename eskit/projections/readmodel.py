@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -22,10 +22,15 @@ Purpose: TypeAlias = Literal["rebuild", "diff", "estimate"]
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in a log: the position of an event and its id; 0 and "" before the first."""
+    """Where an event stands in a log: its position and its id; 0 and "" before the first.
+
+    `place` is where else it stands, in the words of a log that is not read by position, such as a
+    JetStream stream; empty in a store.
+    """
 
     position: int
     event_id: str
+    place: str = field(default="", compare=False)
 
 
 START = Mark(0, "")

@@ -38,7 +38,8 @@ from eskit.projections.sqlite.migrations import (
 )
 from eskit.projections.sqlite.queries import query
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_WITHOUT_PLACES = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -101,6 +102,7 @@ class SqliteReadModel(LetterRows):
                 (
                     passed.position,
                     passed.event_id,
+                    passed.place,
                     time.time_ns() // 1000,
                     name,
                     seen.position,
@@ -153,7 +155,7 @@ class SqliteReadModel(LetterRows):
 
     def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
         """Set position, event and store, and clear the failure of the run."""
-        row = (store_id, mark.position, mark.event_id, time.time_ns() // 1000, name)
+        row = (store_id, mark.position, mark.event_id, mark.place, time.time_ns() // 1000, name)
         with translated(self.path):
             self._connection.execute(query("move_checkpoint"), row)
             # What is handled again is no longer set aside.
@@ -190,7 +192,15 @@ class SqliteReadModel(LetterRows):
         if standing is not None and standing.mark != START:
             return standing
         now = time.time_ns() // 1000
-        row = (projection.name, projection.version, store_id, START.position, START.event_id, now)
+        row = (
+            projection.name,
+            projection.version,
+            store_id,
+            START.position,
+            START.event_id,
+            "",
+            now,
+        )
         self._connection.execute(query("save_standing"), row)
         return to_standing((*row, standing.pause if standing else None, False))
 
@@ -199,14 +209,20 @@ class SqliteReadModel(LetterRows):
             found = find_schema_version(self._connection)
             if found is None or found < SCHEMA_VERSION:
                 with self.transaction():
-                    for statement in query("create_bookkeeping").split(";\n"):
-                        self._connection.execute(statement)
-                    self._connection.execute(
-                        "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
-                        ("schema_version", str(SCHEMA_VERSION)),
-                    )
+                    self._upgrade(find_schema_version(self._connection))
             else:
                 check_schema_version(self.path, found)
+
+    def _upgrade(self, version: int | None) -> None:
+        """Make eskit's own tables, or add what they lack since an older version."""
+        for statement in query("create_bookkeeping").split(";\n"):
+            self._connection.execute(statement)
+        if version is not None and version <= _WITHOUT_PLACES:
+            self._connection.execute(query("add_places"))
+        self._connection.execute(
+            "INSERT OR REPLACE INTO eskit_read_model (key, value) VALUES (?, ?)",
+            ("schema_version", str(SCHEMA_VERSION)),
+        )
 
 
 def find_schema_version(connection: sqlite3.Connection) -> int | None:
@@ -262,12 +278,12 @@ def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
 
 def to_standing(row: tuple[Any, ...]) -> Standing:
     """A row of eskit_projections as an object."""
-    name, version, store_id, position, event_id, updated_at, pause, guarded = row
+    name, version, store_id, position, event_id, place, updated_at, pause, guarded = row
     return Standing(
         name=name,
         version=version,
         store_id=store_id,
-        mark=Mark(position, event_id),
+        mark=Mark(position, event_id, place),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
         pause=pause,
         guarded=bool(guarded),

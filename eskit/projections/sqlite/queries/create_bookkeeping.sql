@@ -3,14 +3,16 @@ CREATE TABLE IF NOT EXISTS eskit_read_model (
     value TEXT NOT NULL
 ) WITHOUT ROWID;
 
--- A projection, its checkpoint, and the version of the code that made its rows.
+-- A projection, its checkpoint, and the version of the code that made its rows. What has a place
+-- besides its position, in a stream outside of the store, has it in `place`.
 CREATE TABLE IF NOT EXISTS eskit_projections (
     name TEXT PRIMARY KEY,
     version INTEGER NOT NULL,
     store_id TEXT NOT NULL,
     position INTEGER NOT NULL,
     event_id TEXT NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    place TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS eskit_failures (

@@ -1,0 +1,1 @@
+ALTER TABLE eskit_projections ADD COLUMN place TEXT NOT NULL DEFAULT ''
