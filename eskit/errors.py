@@ -51,8 +51,7 @@ sentence; `hint` says what to do next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "BrokerMismatch",
@@ -143,17 +142,16 @@ class TargetExists(ProjectError):
     code = "TARGET_EXISTS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnostic:
+class Diagnostic(NamedTuple):
     """One finding about a source file: where it is, what is wrong, what to do.
 
     Lines and columns count from 1; 0 means unknown. `width` is how many columns the
     offending text takes.
     """
 
-    severity: str = "error"
     code: str
     message: str
+    severity: str = "error"
     hint: str = ""
     file: str = ""
     line: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from eskit.cli.text import escape_json, seen_from_here
@@ -34,7 +33,7 @@ def envelope(
 
 def diagnostic_object(diagnostic: Diagnostic) -> dict[str, object]:
     """A diagnostic for --json; where it is, seen from the current folder, if that is known."""
-    found = asdict(diagnostic) | {"file": seen_from_here(diagnostic.file)}
+    found = diagnostic._asdict() | {"file": seen_from_here(diagnostic.file)}
     unknown = {"line", "column", "width"} if not diagnostic.line else set[str]()
     unknown |= {"file"} if not diagnostic.file else set()
     return {name: value for name, value in found.items() if name not in unknown}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, SourceCodeInfo
 
@@ -128,7 +128,7 @@ def pinpoint(finding: Diagnostic, source: str | None) -> Diagnostic:
     line = lines[finding.line - 1]
     column = character(line, finding.column - 1)
     word = _WORD.match(line, column)
-    return replace(finding, column=column + 1, width=len(word[0]) if word else 1)
+    return finding._replace(column=column + 1, width=len(word[0]) if word else 1)
 
 
 def clean_comment(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
@@ -29,7 +29,7 @@ def parse_protos(roots: Sequence[Path]) -> Parsed:
     sources = find_sources(roots)
     compiled = compile_protos(sources.roots, sources.files)
     errors = [
-        replace(message, file=sources.display(message.file))
+        message._replace(file=sources.display(message.file))
         for message in compiled.messages
         if message.severity == "error"
     ]

@@ -55,7 +55,7 @@ def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled
     folders = [f"-I{folder.absolute()}" for folder in include_folders(roots)]
     compiled = _run(folders, list(files), list(paths))
     # protoc calls the files it was given by their paths, and imported ones by their names.
-    messages = [replace(m, file=paths.get(m.file, m.file)) for m in compiled.messages]
+    messages = [m._replace(file=paths.get(m.file, m.file)) for m in compiled.messages]
     return replace(compiled, messages=tuple(merge_twins(messages)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
@@ -166,7 +166,7 @@ def _protoc_findings(compiled: Compiled, sources: Sources) -> list[Diagnostic]:
 
 
 def _displayed(findings: Sequence[Diagnostic], sources: Sources) -> list[Diagnostic]:
-    return [replace(finding, file=sources.display(finding.file)) for finding in findings]
+    return [finding._replace(file=sources.display(finding.file)) for finding in findings]
 
 
 def _invalid(findings: Sequence[Diagnostic], sources: Sources) -> SchemaInvalid:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 from google.protobuf.message import Message
 
 from eskit.cqrs.options import CallOptions
-from eskit.domain.context import TRACEPARENT
+from eskit.domain.events import TRACEPARENT
 from eskit.domain.ids import derived_id
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import InvalidArgument
@@ -22,8 +20,7 @@ class QueryHandler(Protocol):
     """Projections that must be caught up for the answers to be true."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServiceBinding:
+class ServiceBinding(NamedTuple):
     """A service and, by rpc name, the callables that answer it."""
 
     service: ServiceType
@@ -37,6 +34,8 @@ class ServiceBinding:
 
 def bind(service: ServiceType, handler: object) -> ServiceBinding:
     """Find each rpc's method on `handler`; InvalidArgument names the first that is missing."""
+    from inspect import iscoroutinefunction  # generated modules import this one
+
     handlers: dict[str, Callable[[Any, Any], Any]] = {}
     for method in service.methods:
         found = getattr(handler, method.python_name, None)
@@ -45,7 +44,7 @@ def bind(service: ServiceType, handler: object) -> ServiceBinding:
                 f"{type(handler).__name__} has no method {method.python_name} for {method.path}",
                 hint="Write it, or derive from the generated handler class to be told by mypy.",
             )
-        if inspect.iscoroutinefunction(found):
+        if iscoroutinefunction(found):
             raise InvalidArgument(
                 f"{type(handler).__name__}.{method.python_name} is a coroutine function",
                 hint="Handlers are plain functions; eskit runs each in a worker thread.",

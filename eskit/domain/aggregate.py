@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from eskit.domain.context import TRACEPARENT, MessageContext
-from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent, is_erased
+from eskit.domain.events import (
+    TRACEPARENT,
+    EventRow,
+    Metadata,
+    NewEvent,
+    RecordedEvent,
+    is_erased,
+)
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
 from eskit.domain.streams import stream_name
@@ -19,6 +24,7 @@ from eskit.errors import InvalidArgument, UnknownEventType
 
 if TYPE_CHECKING:
     from eskit.domain.claims import Claim
+    from eskit.domain.context import MessageContext
     from eskit.domain.upcasting import Upcasters
 
 State = TypeVar("State", bound=Message)
@@ -32,8 +38,7 @@ Reading less is reading faster: every column of a row costs a tenth of a microse
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventMethod:
+class EventMethod(NamedTuple):
     """One event of an aggregate and the method that applies it."""
 
     event: type[Message]
@@ -41,8 +46,7 @@ class EventMethod:
     deprecated: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AggregateType:
+class AggregateType(NamedTuple):
     """What the proto says of an aggregate; generated code puts it in ``__aggregate__``."""
 
     name: str
@@ -236,6 +240,9 @@ def _event_methods(kind: type[AnyAggregate]) -> Mapping[str, str]:
 
 
 def _context_of_row(row: FoldRow, tenant: str) -> MessageContext:
+    # Generated modules import this one, and few of them need the context of a stored event.
+    from eskit.domain.context import MessageContext
+
     _, _, recorded_at, metadata_json, _ = row
     metadata = Metadata.from_json(metadata_json)
     return MessageContext(

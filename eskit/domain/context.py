@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-TRACEPARENT = "traceparent"
-"""Where an event's custom metadata has the W3C trace context it was recorded in."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MessageContext:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -17,21 +16,23 @@ from eskit.errors import EventErased
 if TYPE_CHECKING:
     from eskit.domain.claims import Claim
 
+TRACEPARENT = "traceparent"
+"""Where an event's custom metadata has the W3C trace context it was recorded in."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
 _ERASED = '{"erased":true'
 """How the metadata of an erased event begins, and that of no other event."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metadata:
+class Metadata(NamedTuple):
     """Who and what caused an event; `custom` holds the user's own string pairs."""
 
     correlation_id: str = ""
     causation_id: str = ""
     command_id: str = ""
     principal_id: str = ""
-    custom: Mapping[str, str] = field(default_factory=dict)
+    custom: Mapping[str, str] = _NO_CUSTOM
 
     def to_json(self) -> str:
         """The fields that are set, as a compact JSON object."""
@@ -63,7 +64,7 @@ class Metadata:
         )
 
 
-_NO_METADATA = Metadata(custom=_NO_CUSTOM)
+_NO_METADATA = Metadata()
 
 
 def is_erased(metadata: str) -> bool:
@@ -85,7 +86,6 @@ def erased_metadata(metadata: str) -> str:
     return f"{_ERASED},{ids[1:]}" if ids else f"{_ERASED}}}"
 
 
-@dataclass(frozen=True, slots=True)
 class NewEvent:
     """An event to append: any protobuf message, with its metadata and claims.
 
@@ -93,19 +93,25 @@ class NewEvent:
     nothing. `event_id` is a UUID as text; by default a new version 7 one.
     """
 
-    message: Message
-    metadata: Metadata = field(default=_NO_METADATA, kw_only=True)
-    claims: tuple[Claim, ...] = field(default=(), kw_only=True)
-    event_id: str = field(default="", kw_only=True)
-    event_type: str = field(init=False)
-    data: bytes = field(init=False)
+    __slots__ = ("claims", "data", "event_id", "event_type", "message", "metadata")
 
-    def __post_init__(self) -> None:
-        message, put = self.message, object.__setattr__
-        put(self, "claims", tuple(self.claims))
-        put(self, "event_id", self.event_id or new_id())
-        put(self, "event_type", message_type(message))
-        put(self, "data", type(message).SerializeToString(message, deterministic=True))
+    def __init__(
+        self,
+        message: Message,
+        *,
+        metadata: Metadata = _NO_METADATA,
+        claims: Iterable[Claim] = (),
+        event_id: str = "",
+    ) -> None:
+        self.message: Final = message
+        self.metadata: Final = metadata
+        self.claims: Final = tuple(claims)
+        self.event_id: Final = event_id or new_id()
+        self.event_type: Final = message_type(message)
+        self.data: Final = type(message).SerializeToString(message, deterministic=True)
+
+    def __repr__(self) -> str:
+        return f"NewEvent({self.event_type} {self.event_id})"
 
 
 EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]

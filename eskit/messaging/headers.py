@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
-from eskit.domain.context import TRACEPARENT
-from eskit.domain.events import Metadata, RecordedEvent, erased_metadata
+from eskit.domain.events import TRACEPARENT, Metadata, RecordedEvent, erased_metadata
 from eskit.domain.streams import category_of
 from eskit.errors import NotAnEvent
 
