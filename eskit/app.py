@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
+from eskit.cqrs.methods import find_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
@@ -21,6 +21,7 @@ from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
+from eskit.domain.suggestions import suggestion
 from eskit.domain.upcasting import Upcaster, Upcasters
 from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound, UpcastingInvalid
 from eskit.projections.projection import Projection
@@ -86,7 +87,7 @@ class App:
         known = [kind.__aggregate__.name for kind in self.aggregates]
         raise ProjectInvalid(
             f"App {self.name!r} has no aggregate {type_name!r}",
-            hint=_suggestion(type_name, known, "Aggregates"),
+            hint=suggestion(type_name, known, "Aggregates"),
         )
 
     def projection(self, name: str) -> Projection:
@@ -96,7 +97,7 @@ class App:
                 return projection
         known = [projection.name for projection in self.projections]
         raise ProjectionNotFound(
-            f"No projection {name!r}", hint=_suggestion(name, known, "Projections")
+            f"No projection {name!r}", hint=suggestion(name, known, "Projections")
         )
 
     def find_method(self, text: str) -> Method:
@@ -104,11 +105,7 @@ class App:
 
         Raises InvalidArgument with the nearest name for one the app does not answer.
         """
-        method = self.methods.get(text.replace("/", "."))
-        if method is None:
-            known = [method.path for method in self.methods.values()]
-            raise InvalidArgument(f"No method {text!r}", hint=_suggestion(text, known, "Methods"))
-        return method
+        return find_method(self.methods, text)
 
     @contextmanager
     def open(
@@ -280,11 +277,3 @@ def _refuse_twins(what: str, names: Sequence[str]) -> None:
         raise ProjectInvalid(
             f"More than one {what} {twins[0]!r}", hint="Every name stands for one thing."
         )
-
-
-def _suggestion(text: str, known: Sequence[str], plural: str) -> str:
-    ending = [name for name in known if name.endswith(f"/{text}")]
-    nearest = ending or difflib.get_close_matches(text, known, n=1, cutoff=0.4)
-    if nearest:
-        return f"Did you mean {' or '.join(nearest)}?"
-    return f"{plural} here: {', '.join(sorted(known)) or 'none'}."

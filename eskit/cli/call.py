@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.completion import complete_methods
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import Line
-from eskit.cli.values import descriptor_of, leaves
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
-    from eskit.app import App
+    from eskit.cli.methods import Methods
     from eskit.cqrs.options import CallOptions, Reply
     from eskit.domain.services import Method
 
@@ -38,17 +37,29 @@ class Via(StrEnum):
         "eskit call account.v1.AccountCommandService/Deposit --via nats \\",
         """    --data '{"account_id":"acc-001","amount":"25.00"}' --command-id 7f3a""",
         "eskit call --list",
+        "eskit --nats nats://host:4222 call --list --descriptors bank.binpb",
     )
 )
 def call(
     context: typer.Context,
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="package.Service/Method", show_default=False)
+        str,
+        typer.Argument(
+            metavar="METHOD",
+            help="package.Service/Method",
+            show_default=False,
+            autocompletion=complete_methods,
+        ),
     ] = "",
     data: Annotated[
         str, typer.Option(metavar="JSON", help="The request; - reads it from stdin.")
     ] = "{}",
-    via: Annotated[Via, typer.Option(help="In this process, or over NATS.")] = Via.PROCESS,
+    via: Annotated[
+        Via | None,
+        typer.Option(
+            help="In this process, or over NATS. Without it in this process, if there is an app."
+        ),
+    ] = None,
     command_id: Annotated[
         str, typer.Option("--command-id", metavar="ID", help="Repeat it to resend safely.")
     ] = "",
@@ -60,20 +71,34 @@ def call(
     ] = 30.0,
     principal: Annotated[str, typer.Option(metavar="ID", help="On whose behalf.")] = "",
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.")] = "",
-    list_methods: Annotated[bool, typer.Option("--list", help="List the methods.")] = False,
+    list_methods: Annotated[
+        bool, typer.Option("--list", help="List the methods, or METHOD, with request fields.")
+    ] = False,
+    descriptors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Know the methods from a descriptor set, as protoc writes it."
+        ),
+    ] = None,
 ) -> None:
-    """Send a command or a query to a service of the app, and show its response."""
+    """Send a command or a query to a service, and show its response.
+
+    Methods and their fields are known from the app; without one from the protos of the project,
+    or from what the store has recorded. Then the request goes over NATS.
+    """
+    from eskit.cli.method_text import format_methods, format_response, method_object
     from eskit.cqrs.options import CallOptions
     from eskit.schema.jsonmap import parse, to_dict
 
     session = session_of(context)
-    loaded = session.load_app()
+    methods = _find_methods(session, via, descriptors)
     if list_methods:
-        session.output.result(*_methods(loaded))
+        listed = [methods.find(method)] if method else list(methods.by_name.values())
+        session.output.result(list(map(method_object, listed)), format_methods(listed))
         return
     if not method:
         raise typer.BadParameter("Which METHOD? See: eskit call --list", param_hint="METHOD")
-    found = loaded.find_method(method)
+    found = methods.find(method)
     request = parse(found.request, sys.stdin.read() if data == "-" else data)
     options = CallOptions(
         command_id=command_id,
@@ -82,10 +107,36 @@ def call(
         principal_id=principal,
         tenant=tenant,
     )
-    send = _send_over_nats if via is Via.NATS else _run_here
-    reply = send(session, found, request, options)
+    here = methods.of_app and via is not Via.NATS
+    if session.debug:
+        session.output.note(f"sent  {'in this process' if here else 'over NATS'}")
+    reply = (_run_here if here else _send_over_nats)(session, found, request, options)
     answer = to_dict(reply.message)
     session.output.result(answer, format_response(reply, answer))
+
+
+def _find_methods(session: Session, via: Via | None, descriptors: Path | None) -> Methods:
+    """From what was asked for, or from the best there is."""
+    from eskit.cli.methods import (
+        methods_at_hand,
+        methods_of_app,
+        methods_of_file,
+        methods_of_schemas,
+    )
+
+    if descriptors is not None:
+        if via is Via.PROCESS:
+            raise typer.BadParameter("It goes with --via nats", param_hint="--descriptors")
+        found = methods_of_file(descriptors)
+    elif via is Via.NATS:
+        found = methods_at_hand(session)
+    elif via is None and not session.names_app():
+        found = methods_of_schemas(session)
+    else:
+        found = methods_of_app(session)
+    if session.debug:
+        session.output.note(f"methods  from {found.origin}")
+    return found
 
 
 def _run_here(session: Session, method: Method, request: Message, options: CallOptions) -> Reply:
@@ -105,21 +156,3 @@ def _send_over_nats(
             return await NatsTransport(connection).request(method, request, options)
 
     return asyncio.run(send())
-
-
-def format_response(reply: Reply, answer: dict[str, object]) -> Iterator[Line]:
-    """The response's fields, one a line."""
-    fields = list(leaves(answer, descriptor_of(type(reply.message)), unset=True))
-    longest = max((len(name) for name, _ in fields), default=0)
-    for name, value in fields:
-        yield [(name.ljust(longest), "key"), "  ", value]
-    if not fields:
-        yield "Nothing in the response"
-    if reply.already_processed:
-        yield [("This command was carried out before; this is its first response.", "dim")]
-
-
-def _methods(loaded: App) -> tuple[list[dict[str, str]], list[Line]]:
-    methods = list(loaded.methods.values())
-    data = [{"method": method.path, "kind": method.kind} for method in methods]
-    return data, [[(f"{method.kind:7}  ", "dim"), method.path] for method in methods]

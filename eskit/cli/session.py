@@ -77,6 +77,15 @@ class Session:
         url = project.store if project else self._absolute_store() or os.environ.get("ESKIT_STORE")
         return url or self.project.store
 
+    def names_app(self) -> bool:
+        """Whether the project says which object its app is."""
+        project = self.find_project()
+        return project is not None and bool(project.app)
+
+    def names_store(self) -> bool:
+        """Whether an option or the environment says which store is meant."""
+        return bool(self.store_option or os.environ.get("ESKIT_STORE"))
+
     def store_exists(self) -> bool:
         """Whether there is a store to open without creating one."""
         from eskit.store.open import sqlite_path
@@ -180,9 +189,10 @@ class Session:
         self.output.note(f"project  {project.root}")
         self.output.note(
             *(
-                f"  {name} = {setting.shown or getattr(project, reading)}  ({setting.origin})"
+                f"  {name} = {value}  ({setting.origin})"
                 for name, setting in project.settings.items()
                 for reading in [_READINGS.get(name, name)]
+                for value in [setting.shown or getattr(project, reading) or "none"]
             )
         )
 

@@ -248,14 +248,6 @@ def stored_schemas(store: EventStore) -> Callable[[RecordedEvent], Message]:
 
 def descriptor_set(path: Path) -> Callable[[RecordedEvent], Message]:
     """Decodes events by a serialised FileDescriptorSet; InvalidArgument for what is none."""
-    from eskit.schema.recorded import MessageSet, parse_files
+    from eskit.schema.recorded import MessageSet, read_descriptor_set
 
-    try:
-        return MessageSet(parse_files(path.read_bytes())).decode
-    except OSError as error:
-        raise InvalidArgument(f"Cannot read {path}: {error.strerror}") from error
-    except EskitError as error:
-        raise InvalidArgument(
-            f"{path} is not a descriptor set that can be used: {error.message}",
-            hint="Write one: protoc --include_imports --descriptor_set_out=FILE …",
-        ) from error
+    return MessageSet(read_descriptor_set(path)).decode

@@ -10,15 +10,13 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
-    MethodOptions,
-    ServiceDescriptorProto,
 )
 
 from eskit.codegen import names
 from eskit.codegen.clashes import check_clashes, check_keywords
 from eskit.codegen.findings import Declarations, DeclaredMessage, DeclaredService, Findings
 from eskit.codegen.locate import Locators
-from eskit.codegen.model import Aggregate, Event, Kind, MessageRef, Rpc, Schema, Service, SourceFile
+from eskit.codegen.model import Aggregate, Event, MessageRef, Rpc, Schema, Service, SourceFile
 from eskit.domain.streams import check_aggregate_type
 from eskit.errors import Diagnostic, InvalidArgument
 from eskit.schema import options, options_pb2
@@ -292,7 +290,7 @@ class _Analysis:
             name=name,
             full_name=declared.full_name,
             file=declared.file,
-            kind=_kind(declared.proto),
+            kind=options.service_kind(declared.proto),
             aggregate=root.name if root else "",
             constant=names.constant_case(name),
             handler=names.class_name(f"{base}Handler"),
@@ -355,14 +353,6 @@ class _Analysis:
                         service=service.full_name,
                         index=rpc.index,
                     )
-
-
-def _kind(service: ServiceDescriptorProto) -> Kind:
-    """Queries are services called ``…QueryService``, or whose rpcs all say they only read."""
-    only_reads = all(
-        rpc.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS for rpc in service.method
-    )
-    return "query" if service.name.endswith("QueryService") or only_reads else "command"
 
 
 def _is_text(declared: FieldDescriptorProto) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-Kind = Literal["command", "query"]
+from eskit.schema.options import ServiceKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class Service:
     name: str
     full_name: str
     file: str
-    kind: Kind
+    kind: ServiceKind
     aggregate: str
     constant: str
     handler: str

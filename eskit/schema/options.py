@@ -6,10 +6,14 @@ writes, and returns None where the option is not set.
 
 from __future__ import annotations
 
+from typing import Literal, TypeAlias
+
 from google.protobuf.descriptor import Descriptor, ServiceDescriptor
-from google.protobuf.descriptor_pb2 import DescriptorProto, ServiceDescriptorProto
+from google.protobuf.descriptor_pb2 import DescriptorProto, MethodOptions, ServiceDescriptorProto
 
 from eskit.schema import options_pb2
+
+ServiceKind: TypeAlias = Literal["command", "query"]
 
 
 def aggregate_options(
@@ -40,3 +44,11 @@ def service_options(
     if not options.HasExtension(options_pb2.service):
         return None
     return options.Extensions[options_pb2.service]
+
+
+def service_kind(service: ServiceDescriptorProto) -> ServiceKind:
+    """Queries are services called ``…QueryService``, or whose rpcs all say they only read."""
+    only_reads = all(
+        rpc.options.idempotency_level == MethodOptions.NO_SIDE_EFFECTS for rpc in service.method
+    )
+    return "query" if service.name.endswith("QueryService") or only_reads else "command"

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
+from pathlib import Path
 from typing import cast
 
 from google.protobuf import message_factory
@@ -23,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import PayloadInvalid
-from eskit.errors import EskitError, UnknownEventType
+from eskit.errors import EskitError, InvalidArgument, UnknownEventType
 
 _WELL_KNOWN = "google/protobuf/"
 _OPTIONS = "eventsourcing/options.proto"
@@ -136,6 +137,21 @@ def parse_files(data: bytes) -> FileDescriptorSet:
             f"A recorded schema cannot be read: {error}",
             hint="Check the store: eskit store verify",
         ) from error
+
+
+def read_descriptor_set(path: Path) -> FileDescriptorSet:
+    """A serialised FileDescriptorSet with all its imports; InvalidArgument for other files."""
+    try:
+        files = parse_files(path.read_bytes())
+        schema_pool(files)
+    except OSError as error:
+        raise InvalidArgument(f"Cannot read {path}: {error.strerror}") from error
+    except RecordedSchemaInvalid as error:
+        raise InvalidArgument(
+            f"{path} is not a descriptor set that can be used: {error.message}",
+            hint="Write one: protoc --include_imports --descriptor_set_out=FILE …",
+        ) from error
+    return files
 
 
 class RecordedSchemas:
