@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
     from eskit.errors import ExportInvalid as ExportInvalid
+    from eskit.errors import FoldFailed as FoldFailed
     from eskit.errors import InvalidArgument as InvalidArgument
     from eskit.errors import JetStreamError as JetStreamError
     from eskit.errors import MessagingError as MessagingError
@@ -124,6 +125,7 @@ _HOMES = {
         "EskitError",
         "EventErased",
         "ExportInvalid",
+        "FoldFailed",
         "InvalidArgument",
         "CredentialsUnavailable",
         "SubscriptionTaken",
@@ -192,6 +194,7 @@ __all__ = [
     "EventStore",
     "ExportInvalid",
     "FailurePolicy",
+    "FoldFailed",
     "InvalidArgument",
     "JetStreamError",
     "MessagingError",

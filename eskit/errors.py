@@ -9,6 +9,7 @@ EskitError
 ├── SchemaInvalid              protos that cannot work, with every diagnostic
 ├── UnknownEventType           no message class for a stored event type
 ├── UpcastingInvalid           a chain of upcasters with a gap or a cycle
+├── FoldFailed                 a stored event could not be applied to its aggregate
 ├── CommandRejected            the rules said no: code, message, solution, details
 ├── StoreError
 │   ├── VersionConflict        somebody else appended first
@@ -66,6 +67,7 @@ __all__ = [
     "EskitError",
     "EventErased",
     "ExportInvalid",
+    "FoldFailed",
     "InvalidArgument",
     "JetStreamError",
     "MessagingError",
@@ -188,6 +190,25 @@ class UpcastingInvalid(EskitError):
     """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered."""
 
     code = "UPCASTING_INVALID"
+
+
+class FoldFailed(EskitError):
+    """A stored event that could not be applied: its payload, an upcaster or its method failed.
+
+    What was raised is the cause.
+    """
+
+    code = "FOLD_FAILED"
+
+    def __init__(self, stream: str, version: int, event_type: str, cause: Exception) -> None:
+        super().__init__(
+            f"Version {version} of {stream}, {event_type}, cannot be applied: "
+            f"{type(cause).__name__}: {cause}",
+            hint=f"See the event: eskit stream read {stream} --after {version - 1} --limit 1",
+        )
+        self.stream = stream
+        self.version = version
+        self.event_type = event_type
 
 
 class CommandRejected(EskitError):

@@ -20,7 +20,7 @@ from eskit.domain.events import (
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
 from eskit.domain.streams import stream_name
-from eskit.errors import InvalidArgument, UnknownEventType
+from eskit.errors import FoldFailed, InvalidArgument, UnknownEventType, UpcastingInvalid
 
 if TYPE_CHECKING:
     from eskit.domain.claims import Claim
@@ -176,7 +176,8 @@ def fold(
 
     This is the one fold: loading, replay, snapshots and their verification all use it. An erased
     event counts as a version and changes nothing.
-    Raises UnknownEventType for an event that the aggregate has no method for.
+    Raises UnknownEventType for an event that the aggregate has no method for, and FoldFailed
+    when an upcaster or the method itself raises, or the payload does not parse.
     """
     apply = _Appliers(aggregate, upcasters)
     aggregate._tenant = tenant
@@ -184,7 +185,12 @@ def fold(
         aggregate._context = row
         version, event_type, _, metadata, data = row
         if data or not is_erased(metadata):
-            apply[event_type](data)
+            try:
+                apply[event_type](data)
+            except (UnknownEventType, UpcastingInvalid):
+                raise
+            except Exception as error:
+                raise FoldFailed(stream_of(aggregate), version, event_type, error) from error
         aggregate._version = version
     aggregate._context = None
 

@@ -17,7 +17,15 @@ from eskit.domain.aggregate import (
 from eskit.domain.claims import claim, release
 from eskit.domain.context import MessageContext
 from eskit.domain.events import NewEvent, RecordedEvent
-from eskit.errors import CommandRejected, InvalidArgument, UnknownEventType, UpcastingInvalid
+from eskit.domain.messages import message_type
+from eskit.domain.upcasting import Upcasters, upcast
+from eskit.errors import (
+    CommandRejected,
+    FoldFailed,
+    InvalidArgument,
+    UnknownEventType,
+    UpcastingInvalid,
+)
 from tests.ledger import (
     UPCASTERS,
     ClosedEvent,
@@ -177,6 +185,49 @@ def test_the_fold_brings_old_events_to_their_current_form():
 def test_the_fold_refuses_an_event_without_a_method():
     with pytest.raises((UnknownEventType, UpcastingInvalid)):
         fold(Ledger("l-1"), rows(OpenedEventV1(name="ann")))
+
+
+def test_an_event_whose_upcaster_raises_is_named():
+    @upcast(OpenedEventV1, to=OpenedEvent)
+    def broken(_event):
+        return OpenedEvent(owner={}["eur"])
+
+    with pytest.raises(FoldFailed) as failed:
+        fold(
+            Ledger("l-1"),
+            rows(OpenedEvent(owner="ann"), OpenedEventV1(name="ann")),
+            Upcasters([broken]),
+        )
+
+    assert (failed.value.stream, failed.value.version) == ("Ledger-l-1", 2)
+    assert failed.value.message == (
+        f"Version 2 of Ledger-l-1, {message_type(OpenedEventV1)}, cannot be applied: "
+        "KeyError: 'eur'"
+    )
+    assert isinstance(failed.value.__cause__, KeyError)
+
+
+def test_an_event_whose_method_raises_is_named_and_the_aggregate_stands_before_it():
+    class Careful(Ledger):
+        def on_deposited(self, event):
+            if event.amount == 2:
+                raise CommandRejected("TOO_LATE", "An event is no question")
+            super().on_deposited(event)
+
+    careful = Careful("l-1")
+
+    with pytest.raises(FoldFailed, match="Version 2 of Ledger-l-1"):
+        fold(careful, rows(DepositedEvent(amount=1), DepositedEvent(amount=2)))
+
+    assert (careful.version, careful.state.balance) == (1, 1)
+
+
+def test_an_event_whose_payload_does_not_parse_is_named():
+    version, event_type, *rest = rows(DepositedEvent(amount=1))[0]
+    garbled = (version, event_type, *rest[:-1], b"\xff")
+
+    with pytest.raises(FoldFailed, match="Version 1 of Ledger-l-1"):
+        fold(Ledger("l-1"), [garbled])
 
 
 def test_a_subclass_changes_the_methods_not_the_events():
