@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib
+import pkgutil
 import re
 
 import pytest
 
+import eskit
 from eskit import errors
 from eskit.errors import EskitError
 
@@ -26,33 +28,54 @@ def drawn_tree() -> dict[str, str]:
     return tree
 
 
-def real_tree() -> dict[str, str]:
-    """Child to parent, as the classes inherit."""
-    return {
-        name: error.__bases__[0].__name__
-        for name, error in vars(errors).items()
-        if inspect.isclass(error) and issubclass(error, EskitError) and error is not EskitError
-    }
+def all_errors() -> dict[str, type[EskitError]]:
+    """Every error that a module of eskit defines, by name."""
+    for module in pkgutil.walk_packages(eskit.__path__, "eskit."):
+        if not module.name.endswith(".__main__"):
+            importlib.import_module(module.name)
+    found: dict[str, type[EskitError]] = {}
+    waiting = [EskitError]
+    while waiting:
+        for error in waiting.pop().__subclasses__():
+            if error.__module__.startswith("eskit."):
+                found[error.__name__] = error
+                waiting.append(error)
+    return found
+
+
+ERRORS = all_errors()
+EXPORTED = {name for name, error in ERRORS.items() if error.__module__ == errors.__name__}
 
 
 def test_the_drawn_tree_is_the_tree_of_the_classes():
-    assert drawn_tree() == real_tree()
+    assert drawn_tree() == {name: error.__bases__[0].__name__ for name, error in ERRORS.items()}
 
 
-def test_every_error_is_exported():
-    assert set(real_tree()) | {"EskitError", "Diagnostic"} == set(errors.__all__)
+def test_every_error_of_the_module_is_exported():
+    assert EXPORTED | {"EskitError", "Diagnostic"} == set(errors.__all__)
+
+
+def test_an_error_of_another_module_is_drawn_with_its_place():
+    elsewhere = {name: error.__module__ for name, error in ERRORS.items() if name not in EXPORTED}
+    lines = (errors.__doc__ or "").splitlines()
+
+    assert [
+        (name, module)
+        for name, module in elsewhere.items()
+        if not any(f" {name} " in line and f"({module})" in line for line in lines)
+    ] == []
 
 
 def test_every_error_has_a_code_of_its_own():
-    codes = [getattr(errors, name).code for name in real_tree()]
+    codes = [error.code for error in ERRORS.values()]
 
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(r"[A-Z][A-Z_]*[A-Z]", code) for code in codes)
 
 
-@pytest.mark.parametrize("name", sorted(real_tree()))
+@pytest.mark.parametrize("name", sorted(ERRORS))
 def test_every_error_says_what_it_means(name):
-    documentation = getattr(errors, name).__doc__
+    documentation = ERRORS[name].__doc__
 
     assert documentation
     assert documentation.splitlines()[0].rstrip().endswith((".", ":"))
