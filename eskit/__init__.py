@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from eskit.errors import CredentialsUnavailable as CredentialsUnavailable
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
+    from eskit.errors import EventsMissing as EventsMissing
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import FoldFailed as FoldFailed
     from eskit.errors import InvalidArgument as InvalidArgument
@@ -124,6 +125,7 @@ _HOMES = {
         "CommandRejected",
         "EskitError",
         "EventErased",
+        "EventsMissing",
         "ExportInvalid",
         "FoldFailed",
         "InvalidArgument",
@@ -191,6 +193,7 @@ __all__ = [
     "EskitError",
     "EventContext",
     "EventErased",
+    "EventsMissing",
     "EventStore",
     "ExportInvalid",
     "FailurePolicy",
