@@ -18,7 +18,7 @@ from eskit.errors import ProjectionNotFound
 
 if TYPE_CHECKING:
     from eskit.projections.control import CheckpointChange
-    from eskit.store.eventstore import Checkpoint
+    from eskit.store.records import Checkpoint
 
 app = make_app("How far each follower of the log has come.")
 

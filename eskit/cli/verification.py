@@ -12,9 +12,10 @@ from eskit.cli.text import Line, columns, count, duration
 from eskit.errors import StoreNotRecognised
 
 if TYPE_CHECKING:
-    from eskit.store.eventstore import Checkpoint, EventStore
+    from eskit.store.eventstore import EventStore
     from eskit.store.operations.findings import Finding
     from eskit.store.operations.verifying import Verification
+    from eskit.store.records import Checkpoint
 
 _LABELS = {
     "error": ("damaged", "error"),

@@ -32,7 +32,8 @@ from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels, Standing
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.status import ProjectionStatus, load_status
-from eskit.store.eventstore import Checkpoint, EventStore
+from eskit.store.eventstore import EventStore
+from eskit.store.records import Checkpoint
 
 # How long a follower may take to notice that it should stop.
 _STOP_LATENCY = 0.5

@@ -23,7 +23,7 @@ from eskit.domain.streams import (
 )
 from eskit.domain.text import check_text
 from eskit.errors import ClaimTaken, CommandIdReused, InvalidArgument, VersionConflict
-from eskit.store.eventstore import CommandRecord
+from eskit.store.records import CommandRecord
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""

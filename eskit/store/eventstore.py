@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol, Self, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
-
-if TYPE_CHECKING:
-    from eskit.store.maintenance import Maintenance
-    from eskit.store.snapshots import SnapshotStore
+from eskit.store.maintenance import Maintenance
+from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.snapshots import SnapshotStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,29 +27,6 @@ class StreamInfo:
     version: int
     first_recorded_at: datetime
     last_recorded_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandRecord:
-    """What the store remembers of a processed command."""
-
-    id: str
-    fingerprint: str
-    stream: str
-    version: int
-    global_position: int
-    response: bytes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Checkpoint:
-    """The last event a subscription has passed: of which store, where, and which event."""
-
-    name: str
-    store_id: str
-    position: int
-    event_id: str
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

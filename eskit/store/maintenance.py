@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from eskit.schema.recorded import EventSchema
-from eskit.store.eventstore import Checkpoint
 from eskit.store.progress import ReportProgress
+from eskit.store.records import Checkpoint
 
 
 class EventRecord(NamedTuple):

@@ -9,9 +9,9 @@ from uuid import uuid4
 
 from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
-from eskit.store.eventstore import Checkpoint, CommandRecord
 from eskit.store.maintenance import Erasure
 from eskit.store.recording import is_news
+from eskit.store.records import Checkpoint, CommandRecord
 from eskit.store.signal import Signal
 from eskit.store.snapshots import Snapshot
 

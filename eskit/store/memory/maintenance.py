@@ -13,10 +13,10 @@ from eskit.domain.events import EventRow, erased_metadata, is_erased
 from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
-from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import BackupReport, Erasure, EventRecord, HeldClaim, VersionGap
 from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
+from eskit.store.records import Checkpoint
 from eskit.store.restoring import changed_claims, check_follows
 from eskit.store.settings import Clock
 

@@ -24,12 +24,13 @@ from eskit.store.appending import (
     prepare_append,
     settle_claims,
 )
-from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.eventstore import StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
 from eskit.store.memory.log import MemoryLog, StreamKey, position_of
 from eskit.store.memory.maintenance import MemoryMaintenance
 from eskit.store.memory.snapshots import MemorySnapshots
 from eskit.store.recording import SchemaRecorder, schemas_from
+from eskit.store.records import Checkpoint, CommandRecord
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.snapshots import SnapshotStore
 

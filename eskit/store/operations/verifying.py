@@ -10,12 +10,13 @@ from uuid import UUID
 
 from eskit.domain.events import Metadata, is_erased
 from eskit.errors import ClaimTaken, StoreNotRecognised
-from eskit.store.eventstore import Checkpoint, EventStore
+from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import EventRecord, StoreView
 from eskit.store.operations.claims import find_differences
 from eskit.store.operations.findings import Finding, Findings, Severity, Verdict, unreadable
 from eskit.store.operations.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.claim_ledger import ClaimLedger
 

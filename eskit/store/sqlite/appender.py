@@ -14,7 +14,7 @@ from eskit.store.appending import (
     first_result,
     settle_claims,
 )
-from eskit.store.eventstore import CommandRecord
+from eskit.store.records import CommandRecord
 from eskit.store.sqlite.queries import query
 
 

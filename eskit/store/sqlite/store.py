@@ -19,9 +19,10 @@ from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
-from eskit.store.eventstore import Checkpoint, CommandRecord, StoreInfo, StreamInfo
+from eskit.store.eventstore import StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import SchemaRecorder, schemas_from
+from eskit.store.records import Checkpoint, CommandRecord
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
-from eskit.store.eventstore import Checkpoint
 from eskit.store.maintenance import Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.records import Checkpoint
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas

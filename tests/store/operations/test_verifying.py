@@ -12,9 +12,9 @@ from eskit.domain.claims import claim
 from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import StoreError
-from eskit.store.eventstore import Checkpoint
 from eskit.store.open import open_store
 from eskit.store.operations.verifying import verify
+from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.testing.store_contract import number, text, texts
 
