@@ -49,18 +49,20 @@ class Declarations:
 
     def __init__(self, files: FileDescriptorSet, project: set[str], locators: Locators) -> None:
         self.files = sorted((f for f in files.file if f.name in project), key=lambda f: f.name)
-        self.messages = {d.ref.full_name: d for file in files.file for d in _messages(file)}
-        self.services = {d.full_name: d for file in self.files for d in _services(file)}
+        self._messages = {file.name: tuple(_messages(file)) for file in files.file}
+        self._services = {file.name: tuple(_services(file)) for file in self.files}
+        self.messages = {d.ref.full_name: d for found in self._messages.values() for d in found}
+        self.services = {d.full_name: d for found in self._services.values() for d in found}
         self._ours = project
         self._locators = locators
 
-    def messages_of(self, file: FileDescriptorProto) -> Iterator[DeclaredMessage]:
+    def messages_of(self, file: FileDescriptorProto) -> tuple[DeclaredMessage, ...]:
         """The messages of a file, nested ones included, in the order of the file."""
-        return (self.messages[d.ref.full_name] for d in _messages(file))
+        return self._messages[file.name]
 
-    def services_of(self, file: FileDescriptorProto) -> Iterator[DeclaredService]:
+    def services_of(self, file: FileDescriptorProto) -> tuple[DeclaredService, ...]:
         """The services of a file, in its order."""
-        return (self.services[d.full_name] for d in _services(file))
+        return self._services[file.name]
 
     def comment(self, file: str, place: PathInFile) -> str:
         """The comment on a declaration."""

@@ -88,8 +88,3 @@ def docstring(text: str, indent: int) -> str:
     lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
     body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
     return f'"""{body}\n{pad}"""'
-
-
-def documented(text: str, indent: int) -> str:
-    """A docstring as a line of its own, or nothing."""
-    return f"{' ' * indent}{docstring(text, indent)}\n" if text else ""

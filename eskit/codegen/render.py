@@ -183,7 +183,6 @@ def _environment() -> Environment:
     environment.filters["docstring"] = layout.docstring
     for function in (
         layout.assigned,
-        layout.documented,
         layout.imported,
         layout.listed,
         layout.literal,
