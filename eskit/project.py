@@ -11,13 +11,15 @@ import difflib
 import importlib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from eskit.errors import EskitError, ProjectInvalid, ProjectNotFound
+from eskit.domain.quantities import parse_duration, parse_number, parse_size
+from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectNotFound
 
 if TYPE_CHECKING:
     from eskit.app import App
@@ -35,6 +37,14 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "nats_ca": ("",),
     "nats_cert": ("",),
     "nats_key": ("",),
+    "nats_max_age": ("",),
+    "nats_max_bytes": ("",),
+    "nats_replicas": ("",),
+    "nats_duplicate_window": ("",),
+    "nats_server_port": ("",),
+    "nats_server_cert": ("",),
+    "nats_server_key": ("",),
+    "nats_server_ca": ("",),
 }
 """Every setting and its default.
 
@@ -58,7 +68,24 @@ _EXAMPLES: Mapping[str, str] = {
     "nats_ca": 'nats_ca = "secrets/ca.pem"',
     "nats_cert": 'nats_cert = "secrets/client.pem"',
     "nats_key": 'nats_key = "secrets/client-key.pem"',
+    "nats_max_age": 'nats_max_age = "30d"',
+    "nats_max_bytes": 'nats_max_bytes = "10GB"',
+    "nats_replicas": "nats_replicas = 3",
+    "nats_duplicate_window": 'nats_duplicate_window = "2m"',
+    "nats_server_port": "nats_server_port = 4222",
+    "nats_server_cert": 'nats_server_cert = "secrets/server.pem"',
+    "nats_server_key": 'nats_server_key = "secrets/server-key.pem"',
+    "nats_server_ca": 'nats_server_ca = "secrets/ca.pem"',
 }
+
+_QUANTITIES: Mapping[str, Callable[[str], object]] = {
+    "nats_max_age": parse_duration,
+    "nats_max_bytes": parse_size,
+    "nats_replicas": parse_number,
+    "nats_duplicate_window": parse_duration,
+    "nats_server_port": parse_number,
+}
+"""The settings that are more than text, and what reads them; a plain number need not be quoted."""
 
 _SQLITE = "sqlite:///"
 _USER_IN_URL = re.compile(r"://[^/]*@")
@@ -186,6 +213,51 @@ class Project:
     def nats_key(self) -> Path | None:
         """The key of that certificate, if one is set."""
         return self._path("nats_key")
+
+    @property
+    def nats_max_age(self) -> timedelta | None:
+        """After how long JetStream may throw an event away; None leaves it to the server."""
+        text = self._text("nats_max_age")
+        return parse_duration(text) if text else None
+
+    @property
+    def nats_max_bytes(self) -> int | None:
+        """Beyond how many bytes JetStream throws the oldest away; None leaves it to the server."""
+        text = self._text("nats_max_bytes")
+        return parse_size(text) if text else None
+
+    @property
+    def nats_replicas(self) -> int | None:
+        """On how many servers of a cluster events are kept; None leaves it to the server."""
+        text = self._text("nats_replicas")
+        return parse_number(text) if text else None
+
+    @property
+    def nats_duplicate_window(self) -> timedelta | None:
+        """For how long JetStream knows an event id again; None leaves it to the relay."""
+        text = self._text("nats_duplicate_window")
+        return parse_duration(text) if text else None
+
+    @property
+    def nats_server_port(self) -> int | None:
+        """The port of the embedded server; None for a free one."""
+        text = self._text("nats_server_port")
+        return parse_number(text) if text else None
+
+    @property
+    def nats_server_cert(self) -> Path | None:
+        """The certificate that the embedded server shows, if it is to speak TLS."""
+        return self._path("nats_server_cert")
+
+    @property
+    def nats_server_key(self) -> Path | None:
+        """The key of that certificate, if one is set."""
+        return self._path("nats_server_key")
+
+    @property
+    def nats_server_ca(self) -> Path | None:
+        """The authority whose certificates the embedded server demands from clients, if any."""
+        return self._path("nats_server_ca")
 
     @property
     def state_dir(self) -> Path:
@@ -352,6 +424,8 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
             if nearest
             else f"The settings are {', '.join(DEFAULTS)}.",
         )
+    if name in _QUANTITIES:
+        return (_checked_quantity(name, value, file=file),)
     values = value if name == "proto" and isinstance(value, list) else [value]
     texts = tuple(text for text in values if isinstance(text, str) and text)
     if not texts or len(texts) != len(values):
@@ -360,6 +434,18 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
             f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
         )
     return texts
+
+
+def _checked_quantity(name: str, value: object, *, file: Path) -> str:
+    text = str(value) if isinstance(value, str) or type(value) is int else ""
+    try:
+        _QUANTITIES[name](text)
+    except InvalidArgument as error:
+        raise ProjectInvalid(
+            f"{file}: {name} = {value!r} cannot be used: {error.message}",
+            hint=f"For example {_EXAMPLES[name]}",
+        ) from error
+    return text
 
 
 def _absolute(url: str, root: Path) -> str:

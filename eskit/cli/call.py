@@ -127,7 +127,7 @@ def _find_methods(session: Session, via: Via | None, descriptors: Path | None) -
     if descriptors is not None:
         if via is Via.PROCESS:
             raise typer.BadParameter("It goes with --via nats", param_hint="--descriptors")
-        found = methods_of_file(descriptors)
+        found = methods_of_file(session.path(descriptors))
     elif via is Via.NATS:
         found = methods_at_hand(session)
     elif via is None and not session.names_app():

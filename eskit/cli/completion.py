@@ -33,7 +33,11 @@ def complete_methods(context: typer.Context, incomplete: str) -> Iterable[tuple[
                 store_option=typed.get("store") or "",
                 output=Output(),
             )
-            found = methods_of_file(descriptors) if descriptors else methods_of_schemas(session)
+            found = (
+                methods_of_file(session.path(descriptors))
+                if descriptors
+                else methods_of_schemas(session)
+            )
     except Exception:  # noqa: BLE001  # a traceback in the middle of a command line helps nobody
         return []
     return [(method.path, method.kind) for method in found.by_name.values()]

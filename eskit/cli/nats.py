@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.session import session_of
+from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
-from eskit.errors import ServiceError
+from eskit.errors import InvalidArgument, ServiceError
 
 if TYPE_CHECKING:
+    from eskit.credentials.login import Token, UserPassword
     from eskit.project import Project
+    from eskit.runtime.embedded import EmbeddedNats, ServerTls
 
 app = make_app("Start the embedded NATS server.")
+
+_CHECK_EVERY = 1.0
 
 
 @app.callback()
@@ -23,24 +29,57 @@ def group() -> None:
     """Start the embedded NATS server."""
 
 
-@app.command("start", **examples("eskit nats start", "eskit nats start --port 4222"))
+@app.command(
+    "start",
+    **examples(
+        "eskit nats start",
+        "eskit nats start --port 4222 --credentials secrets/nats.json",
+        "ESKIT_NATS_TOKEN=… eskit nats start",
+        "eskit nats start --tls-cert server.pem --tls-key server-key.pem",
+    ),
+)
 def start(
     context: typer.Context,
-    port: Annotated[int, typer.Option(metavar="N", min=-1, help="-1: a free one.")] = -1,
+    port: Annotated[
+        int | None, typer.Option(metavar="N", min=-1, max=65535, help="-1: a free one.")
+    ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Demand the token, or user and password, in this JSON."),
+    ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Speak TLS, with this certificate.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
+    tls_ca: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Demand certificates of this authority from clients."),
+    ] = None,
+    max_payload: Annotated[
+        str, typer.Option(metavar="SIZE", help="The largest message: 8MB.")
+    ] = "8MB",
+    log: Annotated[Path | None, typer.Option(metavar="FILE", help="Write its log there.")] = None,
 ) -> None:
     """Run a NATS server with JetStream for this project until Ctrl-C.
 
-    Other terminals of the project find it by themselves.
+    It listens on the loopback interface only. Other terminals of the project find it by
+    themselves, with the login it demands: the one in ESKIT_NATS_TOKEN, in ESKIT_NATS_USER and
+    ESKIT_NATS_PASSWORD, or in the file that nats_credentials names.
     """
-    from eskit.runtime.embedded import EmbeddedNats
-
     session = session_of(context)
     project = session.project
     refuse_second_server(project)
-    with (
-        stop_on_signal() as stop,
-        EmbeddedNats(nats_folder(project), port=port) as server,
-    ):
+    wanted = ServerOptions(
+        port=port,
+        credentials=_place(session, credentials),
+        tls_cert=_place(session, tls_cert),
+        tls_key=_place(session, tls_key),
+        tls_ca=_place(session, tls_ca),
+        max_payload=max_payload,
+        log=_place(session, log),
+    )
+    server = embedded_server(session, wanted)
+    with stop_on_signal() as stop, server:
         server.announce(project.root)
         session.output.result(
             {"url": server.address, "pid": server.pid},
@@ -51,14 +90,41 @@ def start(
     session.output.note("NATS stopped")
 
 
-_CHECK_EVERY = 1.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How the server is wanted; what is None is as the project's settings say."""
+
+    port: int | None = None
+    credentials: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None
+    max_payload: str = "8MB"
+    log: Path | None = None
 
 
-def nats_folder(project: Project) -> Path:
-    """Where the project's embedded server keeps its streams."""
-    folder = project.state_dir / "nats"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def embedded_server(session: Session, wanted: ServerOptions | None = None) -> EmbeddedNats:
+    """The project's server, not started. Raises InvalidArgument."""
+    from eskit.credentials.login import Token, UserPassword
+    from eskit.domain.quantities import parse_size
+    from eskit.runtime.embedded import EmbeddedNats
+
+    project, wanted = session.project, wanted or ServerOptions()
+    login = _demanded_login(wanted.credentials, project.nats_credentials)
+    return EmbeddedNats(
+        _nats_folder(project),
+        port=wanted.port or project.nats_server_port or -1,
+        token=login.token if isinstance(login, Token) else "",
+        user=login.user if isinstance(login, UserPassword) else "",
+        password=login.password if isinstance(login, UserPassword) else "",
+        tls=_server_tls(
+            wanted.tls_cert or project.nats_server_cert,
+            wanted.tls_key or project.nats_server_key,
+            wanted.tls_ca or project.nats_server_ca,
+        ),
+        max_payload=parse_size(wanted.max_payload),
+        log_file=wanted.log,
+    )
 
 
 def refuse_second_server(project: Project) -> None:
@@ -70,3 +136,55 @@ def refuse_second_server(project: Project) -> None:
             f"A NATS server of this project runs already, at {url.rpartition('@')[2]}",
             hint="Use that one, or stop it first with Ctrl-C in its terminal.",
         )
+
+
+def _nats_folder(project: Project) -> Path:
+    """Where the project's embedded server keeps its streams."""
+    folder = project.state_dir / "nats"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _place(session: Session, file: Path | None) -> Path | None:
+    return session.path(file) if file is not None else None
+
+
+def _demanded_login(option: Path | None, setting: Path | None) -> Token | UserPassword | None:
+    """What clients have to know: by option, else by the environment, else by the setting."""
+    from eskit.credentials.login import Token, UserPassword
+    from eskit.credentials.providers import Environment, File
+
+    login = Environment(os.environ, prefix="ESKIT_NATS").find() if option is None else None
+    file = option or setting
+    if login is None and file is not None:
+        login = File(file).find()
+        if login is None:
+            raise InvalidArgument(
+                f"There is no file {file}, so nobody can be asked for the login in it",
+                hint='Write it: {"token": "…"}, or {"user": "…", "password": "…"}.',
+            )
+    if login is None or isinstance(login, Token):
+        return login
+    if isinstance(login, UserPassword) and login.password:
+        return login
+    raise InvalidArgument(
+        "The embedded server takes a token, or a user and password",
+        hint="For key pairs run a nats-server of your own, and set nats to its URL.",
+    )
+
+
+def _server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> ServerTls | None:
+    from eskit.runtime.embedded import ServerTls
+
+    files = [file for file in (cert, key, ca) if file is not None]
+    for file in files:
+        if not file.is_file():
+            raise InvalidArgument(f"There is no file {file}", hint="TLS takes PEM files.")
+    if not files:
+        return None
+    if cert is None or key is None:
+        raise InvalidArgument(
+            "TLS takes a certificate and its key",
+            hint="Give both: --tls-cert and --tls-key, or nats_server_cert and nats_server_key.",
+        )
+    return ServerTls(cert=cert, key=key, ca=ca)

@@ -54,17 +54,15 @@ def relay(
 
 
 async def _relay(session: Session, *, once: bool, republish: bool) -> RelayReport:
-    from eskit.messaging.nats import StreamSettings, nats_relay
+    from eskit.messaging.nats import nats_relay
 
-    project = session.project
-    settings = StreamSettings(name=project.nats_stream, prefix=project.nats_prefix)
     with session.open_store() as store:
         async with session.connect_nats("eskit relay") as connection:
             worker = nats_relay(
                 store,
                 connection,
                 app_name=session.load_app().name,
-                settings=settings,
+                settings=session.stream_settings(),
                 on_status=lambda status: _show_status(session, status),
             )
             if republish:

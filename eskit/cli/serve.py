@@ -16,7 +16,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import format_error
 from eskit.cli.events import PayloadReader
-from eskit.cli.nats import nats_folder
+from eskit.cli.nats import embedded_server
 from eskit.cli.output import LogToStderr
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.tail import stored_schemas
@@ -144,14 +144,12 @@ class Host:
 
     def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""
-        from eskit.messaging.nats import StreamSettings
         from eskit.runtime import assembly
-        from eskit.runtime.embedded import EmbeddedNats
 
         project, running = self._session.project, self._running
-        settings = StreamSettings(name=project.nats_stream, prefix=project.nats_prefix)
+        settings = self._session.stream_settings()
         if project.nats == EMBEDDED and not self._session.find_nats():
-            server = EmbeddedNats(nats_folder(project))
+            server = embedded_server(self._session)
             self._details["nats"] = lambda: server.address
             yield assembly.embedded_nats(server, announce_in=project.root)
         broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)

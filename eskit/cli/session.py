@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from eskit.credentials.login import Tls
     from eskit.credentials.nats import Connection
     from eskit.credentials.providers import Provider
+    from eskit.messaging.nats import StreamSettings
     from eskit.project import Project
     from eskit.store.eventstore import EventStore
 
@@ -77,6 +78,10 @@ class Session:
         url = project.store if project else self._absolute_store() or os.environ.get("ESKIT_STORE")
         return url or self.project.store
 
+    def path(self, typed: Path) -> Path:
+        """A path in an option: relative to the chosen folder."""
+        return self.directory / typed
+
     def names_app(self) -> bool:
         """Whether the project says which object its app is."""
         project = self.find_project()
@@ -125,25 +130,29 @@ class Session:
         return find_announced(project.root)
 
     def nats_login(self) -> tuple[Provider | None, Tls | None]:
-        """Who to be for NATS, and how to trust it; nothing for the embedded server.
+        """Who to be for NATS, and how to trust it.
 
         The login is what ESKIT_NATS_TOKEN, _USER and _PASSWORD, _NKEY_SEED or _CREDS say, else
-        the file that is set, else what stands in the URL.
+        the file that is set, else what stands in the URL. The URL of the embedded server has it.
         """
-        from eskit.credentials.login import Tls
         from eskit.credentials.providers import Chain, Environment, File
 
         project = self.find_project()
         if project is not None and project.nats == EMBEDDED:
-            return None, None
+            over_tls = (self.find_nats() or "").startswith("tls:")
+            return None, self._tls(project) if over_tls else None
         login = Chain(Environment(os.environ, prefix="ESKIT_NATS"))
-        tls = None
-        if project is not None:
-            if project.nats_credentials is not None:
-                login = Chain(login, File(project.nats_credentials))
-            if project.nats_ca or project.nats_cert:
-                tls = Tls(ca=project.nats_ca, cert=project.nats_cert, key=project.nats_key)
+        if project is not None and project.nats_credentials is not None:
+            login = Chain(login, File(project.nats_credentials))
+        tls = self._tls(project) if project is not None else None
         return (login if login.find() is not None else None), tls
+
+    def _tls(self, project: Project) -> Tls | None:
+        from eskit.credentials.login import Tls
+
+        if project.nats_ca is None and project.nats_cert is None:
+            return None
+        return Tls(ca=project.nats_ca, cert=project.nats_cert, key=project.nats_key)
 
     def connect_nats(self, name: str) -> AbstractAsyncContextManager[Connection]:
         """A connection to NATS; `name` is what the server's lists show."""
@@ -160,6 +169,21 @@ class Session:
         if project is None:
             return DEFAULTS["nats_stream"][0], DEFAULTS["nats_prefix"][0]
         return project.nats_stream, project.nats_prefix
+
+    def stream_settings(self) -> StreamSettings:
+        """How the project wants its JetStream stream to be."""
+        from eskit.messaging.nats import StreamSettings
+
+        project = self.project
+        age, window = project.nats_max_age, project.nats_duplicate_window
+        return StreamSettings(
+            name=project.nats_stream,
+            prefix=project.nats_prefix,
+            replicas=project.nats_replicas,
+            max_age=None if age is None else age.total_seconds(),
+            max_bytes=project.nats_max_bytes,
+            duplicate_window=None if window is None else window.total_seconds(),
+        )
 
     def load_app(self) -> App:
         """The project's application object, not opened."""

@@ -216,7 +216,7 @@ class Follower:
         return replace(self.request, where=holds)
 
     def _own_schemas(self) -> list[Callable[[RecordedEvent], Message]]:
-        return [descriptor_set(self.descriptors)] if self.descriptors else []
+        return [descriptor_set(self.session.path(self.descriptors))] if self.descriptors else []
 
     def _schemas_at_hand(self, stack: ExitStack) -> list[Callable[[RecordedEvent], Message]]:
         """The schemas in the project's store, if it has one on this machine."""

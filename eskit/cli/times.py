@@ -1,14 +1,11 @@
-"""Times and durations as they are typed."""
+"""Times as they are typed."""
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
+from eskit.domain.quantities import is_duration, parse_duration
 from eskit.errors import InvalidArgument
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(s|m|h|d)\Z")
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
 def parse_time(text: str) -> datetime:
@@ -22,20 +19,9 @@ def parse_time(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def parse_duration(text: str) -> timedelta:
-    """``90s``, ``5m``, ``2h`` or ``3d``. InvalidArgument for anything else."""
-    found = _DURATION.match(text)
-    if found is None:
-        raise InvalidArgument(f"{text!r} is not a duration", hint="Write it like 90s, 5m, 2h or 3d")
-    try:
-        return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
-    except OverflowError:
-        raise InvalidArgument(f"{text!r} is too long a duration") from None
-
-
 def parse_moment(text: str) -> datetime:
     """A time, or how long ago it was: ``2026-05-01T12:00Z`` or ``5m``. InvalidArgument."""
-    if not _DURATION.match(text):
+    if not is_duration(text):
         return parse_time(text)
     try:
         return datetime.now(UTC) - parse_duration(text)

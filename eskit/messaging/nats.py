@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from nats.aio.msg import Msg
 
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.events import RecordedEvent
+from eskit.domain.quantities import format_duration, format_size
 from eskit.errors import BrokerMismatch, BrokerUnavailable, JetStreamError, PublishInterrupted
 from eskit.messaging.headers import encode_headers, source_of, stream_subjects, subject_of
 from eskit.messaging.jetstream import (
@@ -31,15 +33,17 @@ from eskit.store.eventstore import EventStore
 EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 _ACK_TIMEOUT = 5.0
 _LOOK_EVERY = 0.25
-_DUPLICATE_WINDOW = 120
+_DUPLICATE_WINDOW = 120.0
+_NO_LIMIT = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamSettings:
     """How the JetStream stream keeps events.
 
-    `max_age` in seconds and `max_bytes` are limits for throwing the oldest away; 0 is none. What
-    is None is left to the server and not compared with a stream that exists already.
+    `max_age` in seconds and `max_bytes` are limits for throwing the oldest away; 0 is none.
+    `duplicate_window` is for how many seconds the stream knows an event id again. What is None is
+    left to the server and not compared with a stream that exists already.
     """
 
     name: str = "EVENTS"
@@ -47,6 +51,7 @@ class StreamSettings:
     replicas: int | None = None
     max_age: float | None = None
     max_bytes: int | None = None
+    duplicate_window: float | None = None
 
     def config(self) -> dict[str, Any]:
         """The stream's configuration as JetStream wants it."""
@@ -57,7 +62,8 @@ class StreamSettings:
             "storage": "file",
             "discard": "old",
             "allow_direct": True,
-            "duplicate_window": _DUPLICATE_WINDOW * 1_000_000_000,
+            # JetStream wants it to be no longer than the age.
+            "duplicate_window": _nanoseconds(min(_DUPLICATE_WINDOW, self.max_age or math.inf)),
             "num_replicas": self.replicas or 1,
         }
         return {**config, **self._limits()}
@@ -68,7 +74,7 @@ class StreamSettings:
         if self.replicas is not None:
             wanted["num_replicas"] = self.replicas
         differences = [
-            f"{key} is {config.get(key)}, not {value}"
+            f"{key} is {_shown(key, config.get(key))}, not {_shown(key, value)}"
             for key, value in wanted.items()
             if config.get(key) != value
         ]
@@ -77,16 +83,32 @@ class StreamSettings:
         if differences:
             raise BrokerMismatch(
                 f"Stream {self.name} is configured differently: {'; '.join(differences)}",
-                hint="Change the stream or the settings; eskit does not change a stream by itself.",
+                hint=f"Change the settings, or the stream: nats stream edit {self.name}. "
+                "eskit does not change a stream by itself.",
             )
 
     def _limits(self) -> dict[str, Any]:
         limits: dict[str, Any] = {}
         if self.max_age is not None:
-            limits["max_age"] = round(self.max_age * 1e9)
+            limits["max_age"] = _nanoseconds(self.max_age)
         if self.max_bytes is not None:
-            limits["max_bytes"] = self.max_bytes or -1
+            limits["max_bytes"] = self.max_bytes or _NO_LIMIT
+        if self.duplicate_window is not None:
+            limits["duplicate_window"] = _nanoseconds(self.duplicate_window)
         return limits
+
+
+def _nanoseconds(seconds: float) -> int:
+    return round(seconds * 1e9)
+
+
+def _shown(key: str, value: object) -> str:
+    """A value of the stream's configuration as people write it."""
+    if not isinstance(value, int) or key == "num_replicas":
+        return str(value)
+    if value in (0, _NO_LIMIT):
+        return "unlimited"
+    return format_size(value) if key == "max_bytes" else format_duration(value / 1e9)
 
 
 def nats_relay(

@@ -135,3 +135,12 @@ def break_deposits(bank: Path) -> None:
     module.write_text(
         module.read_text().replace('"""Set the balance."""', 'raise KeyError("\\x1b[31meur")', 1)
     )
+
+
+def configure(project: Path, **settings: str | int) -> None:
+    """Set settings in the project's pyproject.toml, in place of those it had."""
+    file = project / "pyproject.toml"
+    before, head, after = file.read_text().partition("[tool.eskit]\n")
+    kept = [line for line in after.splitlines() if line.partition(" =")[0] not in settings]
+    added = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+    file.write_text(before + head + "\n".join([*added, *kept]) + "\n")

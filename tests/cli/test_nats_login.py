@@ -7,7 +7,7 @@ import json
 import pytest
 
 from eskit.runtime.embedded import EmbeddedNats
-from tests.cli.running import eskit, interrupt, read_until
+from tests.cli.running import configure, eskit, interrupt, read_until
 
 SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
 
@@ -18,20 +18,7 @@ def server():
         yield server
 
 
-def configure(bank, **settings):
-    lines = "".join(f"{name} = {json.dumps(value)}\n" for name, value in settings.items())
-    file = bank / "pyproject.toml"
-    file.write_text(file.read_text().replace("[tool.eskit]\n", f"[tool.eskit]\n{lines}"))
-
-
-def without_nats(bank):
-    file = bank / "pyproject.toml"
-    kept = [line for line in file.read_text().splitlines() if not line.startswith("nats =")]
-    file.write_text("\n".join(kept) + "\n")
-
-
 def test_a_credentials_file_logs_in_relay_and_tail(bank, server):
-    without_nats(bank)
     (bank / "nats.json").write_text(json.dumps({"token": SECRET}))
     configure(bank, nats=server.address, nats_credentials="nats.json")
 
@@ -43,7 +30,6 @@ def test_a_credentials_file_logs_in_relay_and_tail(bank, server):
 
 
 def test_the_environment_comes_before_the_file(bank, server):
-    without_nats(bank)
     (bank / "nats.json").write_text(json.dumps({"token": "old"}))
     configure(bank, nats=server.address, nats_credentials="nats.json")
 
@@ -56,7 +42,6 @@ def test_the_environment_comes_before_the_file(bank, server):
 
 
 def test_serve_logs_in_as_well(bank, server, launch):
-    without_nats(bank)
     configure(bank, nats=server.address)
 
     process = launch("serve", cwd=bank, env={"ESKIT_NATS_TOKEN": SECRET})
@@ -68,7 +53,6 @@ def test_serve_logs_in_as_well(bank, server, launch):
 
 @pytest.mark.parametrize("options", [["--debug"], ["--json", "--debug"], []])
 def test_no_secret_is_ever_shown(bank, server, options):
-    without_nats(bank)
     wrong = "wr0ng-secret"
     configure(bank, nats=server.address.replace("://", f"://{wrong}@"))
 

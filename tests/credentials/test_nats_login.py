@@ -9,8 +9,6 @@ import base64
 import json
 import logging
 import os
-import shutil
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +22,7 @@ from eskit.credentials.nats import connected
 from eskit.credentials.providers import Provider, Static
 from eskit.errors import BrokerUnavailable, InvalidArgument
 from eskit.runtime.embedded import EmbeddedNats, ServerTls
-
-needs_openssl = pytest.mark.skipif(not shutil.which("openssl"), reason="makes certificates")
+from tests.certificates import make_authority, make_certificate, needs_openssl
 
 
 def address(server: EmbeddedNats, scheme: str = "nats") -> str:
@@ -198,46 +195,3 @@ def sign(issuer: tuple[str, str], subject: str, kind: str, claims: dict[str, Any
 
 def _b64(value: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
-
-
-def make_authority(folder: Path) -> Path:
-    folder.mkdir()
-    openssl(
-        folder,
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=test -keyout ca.key",
-        "-addext",
-        "keyUsage=critical,keyCertSign",
-        "-out",
-        "ca.pem",
-    )
-    return folder / "ca.pem"
-
-
-def make_certificate(folder: Path, name: str) -> tuple[Path, Path]:
-    extensions = folder / f"{name}.ext"
-    extensions.write_text(f"subjectAltName=DNS:{name}\n")
-    openssl(
-        folder,
-        f"req -newkey rsa:2048 -nodes -subj /CN={name}",
-        "-keyout",
-        f"{name}.key",
-        "-out",
-        f"{name}.csr",
-    )
-    openssl(
-        folder,
-        "x509 -req -days 2 -CA ca.pem -CAkey ca.key -CAcreateserial",
-        "-in",
-        f"{name}.csr",
-        "-extfile",
-        f"{name}.ext",
-        "-out",
-        f"{name}.pem",
-    )
-    return folder / f"{name}.pem", folder / f"{name}.key"
-
-
-def openssl(folder: Path, command: str, *more: str) -> None:
-    subprocess.run(
-        ["openssl", *command.split(), *more], cwd=folder, check=True, capture_output=True
-    )

@@ -1,0 +1,249 @@
+"""`eskit nats start` and the settings of the server and of its JetStream stream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+import stat
+
+import pytest
+
+from eskit.credentials.nats import connected
+from eskit.messaging.jetstream import find_stream
+from tests.certificates import make_authority, make_certificate, needs_openssl
+from tests.cli.running import configure, eskit, interrupt, read_until
+
+SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
+
+
+def start_nats(launch, bank, *options, **more):
+    """The process and the address it tells of."""
+    process = launch("nats", "start", *options, cwd=bank, **more)
+    (line,) = read_until(process, "until Ctrl-C")
+    return process, line.split()[3]
+
+
+def relay(bank, *options, **more):
+    return eskit("relay", "--once", *options, cwd=bank, **more)
+
+
+def stream_config(url, name="EVENTS"):
+    async def look():
+        async with connected(url) as connection:
+            state = await find_stream(connection, name)
+            return None if state is None else dict(state.config)
+
+    return asyncio.run(look())
+
+
+@pytest.mark.parametrize(
+    "login", [{"token": SECRET}, {"user": "alice", "password": SECRET}], ids=["token", "user"]
+)
+def test_the_server_demands_the_login_in_a_file_and_the_project_knows_it(launch, bank, login):
+    (bank / "nats.json").write_text(json.dumps(login))
+    process, address = start_nats(launch, bank, "--credentials", "nats.json")
+
+    inside = relay(bank, "--debug")
+    outside = relay(bank, "--nats", address)
+    right = relay(bank, "--nats", address, env=variables_of(login))
+    wrong = relay(bank, "--nats", address, env={"ESKIT_NATS_TOKEN": "wr0ng"})
+    shown = interrupt(process)
+
+    assert (inside.code, outside.code, right.code, wrong.code) == (0, 1, 0, 1)
+    assert "refused the credentials" in outside.err
+    assert "refused the credentials" in wrong.err
+    told = [inside, outside, right, wrong, shown]
+    assert all(SECRET not in ran.out + ran.err for ran in told)
+    assert "wr0ng" not in wrong.out + wrong.err
+
+
+def variables_of(login):
+    return {f"ESKIT_NATS_{name.upper()}": value for name, value in login.items()}
+
+
+def test_the_server_demands_the_login_in_the_environment(launch, bank):
+    process, address = start_nats(launch, bank, env={"ESKIT_NATS_TOKEN": SECRET})
+
+    inside = relay(bank)
+    outside = relay(bank, "--nats", address)
+    announced = bank / ".eskit" / "nats.json"
+    mode = stat.S_IMODE(announced.stat().st_mode)
+    ended = interrupt(process)
+
+    assert (inside.code, outside.code) == (0, 1)
+    assert mode == 0o600
+    assert not announced.exists()
+    assert SECRET not in ended.out + ended.err
+
+
+def test_a_login_that_cannot_be_demanded_is_wrong_usage(bank):
+    (bank / "seed.json").write_text(json.dumps({"nkey_seed": SECRET}))
+    (bank / "empty.json").write_text(json.dumps({"user": "alice", "password": ""}))
+
+    for file, message in (
+        ("seed.json", "takes a token, or a user and password"),
+        ("empty.json", "takes a token, or a user and password"),
+        ("nowhere.json", "There is no file nowhere.json"),
+    ):
+        ran = eskit("nats", "start", "--credentials", file, cwd=bank)
+
+        assert ran.code == 2
+        assert message in ran.err
+        assert SECRET not in ran.err
+
+
+@needs_openssl
+def test_tls_by_options_is_trusted_by_its_authority(launch, bank, tmp_path):
+    ca = make_authority(tmp_path / "a")
+    cert, key = make_certificate(tmp_path / "a", "localhost")
+    _, address = start_nats(launch, bank, "--tls-cert", str(cert), "--tls-key", str(key))
+
+    untrusted = relay(bank)
+    configure(bank, nats_ca=str(ca))
+    trusted = relay(bank)
+    tailed = eskit("tail", "--from", "first", "--no-follow", "--source", "nats", cwd=bank)
+
+    assert address.startswith("tls://")
+    assert untrusted.code == 1
+    assert "does not agree on TLS" in untrusted.err
+    assert trusted.code == 0, trusted.err
+    assert len(tailed.out.splitlines()) == 4
+
+
+@needs_openssl
+def test_mutual_tls_by_settings(launch, bank, tmp_path):
+    ca = make_authority(tmp_path / "a")
+    cert, key = make_certificate(tmp_path / "a", "localhost")
+    client_cert, client_key = make_certificate(tmp_path / "a", "client")
+    configure(
+        bank,
+        nats_server_cert=str(cert),
+        nats_server_key=str(key),
+        nats_server_ca=str(ca),
+        nats_ca=str(ca),
+    )
+    start_nats(launch, bank)
+
+    anonymous = relay(bank)
+    configure(bank, nats_cert=str(client_cert), nats_key=str(client_key))
+    known = relay(bank)
+
+    assert anonymous.code == 1
+    assert "does not agree on TLS" in anonymous.err
+    assert known.code == 0, known.err
+
+
+@needs_openssl
+def test_serve_starts_its_server_by_the_same_settings(launch, bank, tmp_path):
+    ca = make_authority(tmp_path / "a")
+    cert, key = make_certificate(tmp_path / "a", "localhost")
+    configure(bank, nats_server_cert=str(cert), nats_server_key=str(key), nats_ca=str(ca))
+
+    process = launch("serve", cwd=bank, env={"ESKIT_NATS_TOKEN": SECRET})
+    lines = "".join(read_until(process, "stop with Ctrl-C"))
+    ended = interrupt(process)
+
+    assert re.search(r"^nats +ready  tls://127.0.0.1:\d+$", lines, re.MULTILINE)
+    assert ended.code == 0, ended.err
+    assert SECRET not in lines + ended.out + ended.err
+
+
+def test_tls_files_that_do_not_do_are_named(bank):
+    (bank / "not.pem").write_text("nonsense")
+
+    missing = eskit("nats", "start", "--tls-cert", "a.pem", "--tls-key", "b.pem", cwd=bank)
+    half = eskit("nats", "start", "--tls-cert", "not.pem", cwd=bank)
+    unfit = eskit("nats", "start", "--tls-cert", "not.pem", "--tls-key", "not.pem", cwd=bank)
+
+    assert (missing.code, half.code, unfit.code) == (2, 2, 1)
+    assert "There is no file a.pem" in missing.err
+    assert "--tls-cert and --tls-key" in half.err
+    assert "did not start" in unfit.err
+
+
+def test_log_and_payload_are_as_wanted(launch, bank):
+    wrong = eskit("nats", "start", "--max-payload", "much", cwd=bank)
+    _, address = start_nats(launch, bank, "--log", "nats.log", "--max-payload", "64KB")
+
+    async def max_payload():
+        async with connected(address) as connection:
+            return connection.max_payload
+
+    assert wrong.code == 2
+    assert "'much' is not a size" in wrong.err
+    assert "Server is ready" in (bank / "nats.log").read_text()
+    assert asyncio.run(max_payload()) == 64 * 1024
+
+
+def test_a_port_that_is_taken_is_said_to_be(launch, bank, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        by_option = eskit("nats", "start", "--port", str(port), cwd=bank)
+        configure(bank, nats_server_port=port)
+        by_setting = eskit("nats", "start", cwd=bank)
+    _, address = start_nats(launch, bank)
+
+    for ran in (by_option, by_setting):
+        assert ran.code == 1
+        assert "address already in use" in ran.err
+    assert address == f"nats://127.0.0.1:{port}"
+
+
+def test_the_stream_is_created_as_the_settings_say(launch, bank):
+    configure(
+        bank,
+        nats_max_age="7d",
+        nats_max_bytes="10MB",
+        nats_replicas=1,
+        nats_duplicate_window="5m",
+    )
+    _, address = start_nats(launch, bank)
+
+    assert relay(bank).code == 0
+
+    config = stream_config(address)
+    assert config is not None
+    assert config["max_age"] == 7 * 86_400 * 10**9
+    assert config["max_bytes"] == 10 * 2**20
+    assert config["duplicate_window"] == 300 * 10**9
+    assert config["num_replicas"] == 1
+
+
+def test_a_stream_that_differs_from_the_settings_is_said_to_and_left_alone(launch, bank):
+    _, address = start_nats(launch, bank)
+    assert relay(bank).code == 0
+    before = stream_config(address)
+    configure(bank, nats_max_age="7d", nats_max_bytes="1GB", nats_replicas=3)
+
+    told = relay(bank)
+    as_json = relay(bank, "--json")
+
+    assert told.code == 1
+    assert "max_age is unlimited, not 7d" in told.err
+    assert "max_bytes is unlimited, not 1GB" in told.err
+    assert "num_replicas is 1, not 3" in told.err
+    assert "nats stream edit EVENTS" in told.err
+    assert as_json.json["error"]["code"] == "BROKER_MISMATCH"
+    assert stream_config(address) == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("nats_max_age", "long"),
+        ("nats_max_bytes", "10 GiB"),
+        ("nats_replicas", 0),
+        ("nats_duplicate_window", 5),
+        ("nats_server_port", True),
+    ],
+)
+def test_a_setting_that_is_no_quantity_is_named(bank, setting, value):
+    configure(bank, **{setting: value})
+
+    ran = eskit("stream", "list", cwd=bank)
+
+    assert ran.code == 1
+    assert f"{setting} = {value!r} cannot be used" in ran.err
+    assert f"For example {setting} =" in ran.err
