@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from eskit.domain.events import EventRow, RecordedEvent
 from eskit.errors import CheckpointMismatch, RebuildNeeded
+from eskit.projections.log import EventLog, Placed
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import START, Mark, Standing
-from eskit.store.eventstore import EventStore
 
 
-def mark_of(event: RecordedEvent) -> Mark:
+def mark_of(event: RecordedEvent, log: EventLog) -> Mark:
     """The place of an event."""
-    return Mark(event.global_position, event.event_id)
+    position = event.global_position
+    place = log.place_of(position) if isinstance(log, Placed) else ""
+    return Mark(position, event.event_id, place)
 
 
-def mark_of_row(row: EventRow) -> Mark:
+def mark_of_row(row: EventRow, log: EventLog) -> Mark:
     """The place of an event by its row."""
-    return mark_of(RecordedEvent(*row))
+    return mark_of(RecordedEvent(*row), log)
 
 
-def last_mark(store: EventStore, *, after: Mark, until: int) -> Mark:
+def last_mark(log: EventLog, *, after: Mark, until: int) -> Mark:
     """The last event, of any type, after one place and up to another; `after` if there is none."""
-    for event in store.read_all(after=after.position, before=until + 1, limit=1, backward=True):
-        return mark_of(event)
+    for event in log.read_all(after=after.position, before=until + 1, limit=1, backward=True):
+        return mark_of(event, log)
     return after
 
 
@@ -36,31 +38,40 @@ def check_version(standing: Standing, projection: Projection) -> None:
         )
 
 
-def check_standing(standing: Standing, store: EventStore) -> None:
+def check_standing(standing: Standing, log: EventLog) -> None:
     """Raise CheckpointMismatch unless the log has the very event the checkpoint names.
 
     A restored backup or an exchanged log is noticed here, also after new events have passed the
-    old head: another event then stands at the position.
+    old head: another event then stands at the position. Of a log that may have lost events it is
+    also known that none is missing behind the checkpoint.
     """
-    if standing.mark == START:
+    mark = standing.mark
+    if isinstance(log, Placed):
+        problem = log.find_mismatch(standing.store_id, mark.position, mark.event_id, mark.place)
+        if problem:
+            raise CheckpointMismatch(
+                f"Projection {standing.name!r} cannot go on behind {mark.position:,}: {problem}",
+                hint="The store has every event: eskit project run --source store, or rebuild "
+                "from there.",
+            )
         return
-    problem = _find_mismatch(standing, store)
+    problem = "" if mark == START else _find_mismatch(standing, log)
     if problem:
         raise CheckpointMismatch(
-            f"Projection {standing.name!r} stands at {standing.mark.position:,} of a log that is "
+            f"Projection {standing.name!r} stands at {mark.position:,} of a log that is "
             f"not this one: {problem}",
             hint="If this is the right log, make the rows anew: "
             f"eskit project rebuild {standing.name}",
         )
 
 
-def _find_mismatch(standing: Standing, store: EventStore) -> str:
-    if standing.store_id != store.store_id:
-        return f"it followed store {standing.store_id}, this is store {store.store_id}"
+def _find_mismatch(standing: Standing, log: EventLog) -> str:
+    if standing.store_id != log.store_id:
+        return f"it followed store {standing.store_id}, this is store {log.store_id}"
     position = standing.mark.position
-    event = store.find_event(position)
+    event = log.find_event(position)
     if event is None:
-        return f"it ends at {store.head_position():,}, or has no event at {position:,}"
+        return f"it ends at {log.head_position():,}, or has no event at {position:,}"
     if event.event_id != standing.mark.event_id:
         return (
             f"at {position:,} it has event {event.event_id}, the projection passed event "

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
 from eskit.projections.checkpoints import last_mark
+from eskit.projections.log import EventLog
 from eskit.projections.readmodel import START, Decision, LiveReadModel, ReadModels, Standing
-from eskit.store.eventstore import EventStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +43,7 @@ def resume(models: ReadModels, name: str, *, reason: str, by: str) -> None:
 
 
 def set_checkpoint(
-    store: EventStore,
+    log: EventLog,
     models: ReadModels,
     name: str,
     position: int,
@@ -54,20 +54,20 @@ def set_checkpoint(
     dry_run: bool,
 ) -> CheckpointChange:
     """Move a checkpoint to the last event at or before a position."""
-    head = store.head_position()
+    head = log.head_position()
     if not 0 <= position <= head:
         raise InvalidArgument(
             f"Position {position:,} is outside the log, which ends at {head:,}",
             hint="A checkpoint past the head would jump over events that do not exist yet.",
         )
-    mark = last_mark(store, after=START, until=position)
+    mark = last_mark(log, after=START, until=position)
     if dry_run:
-        return _change(store, _load_standing(models, name), mark.position, event_types)
+        return _change(log, _load_standing(models, name), mark.position, event_types)
     with deciding(models, name, reason) as (model, standing):
-        model.move_checkpoint(name, store_id=store.store_id, mark=mark)
+        model.move_checkpoint(name, store_id=log.store_id, mark=mark)
         moved = f"{standing.mark.position} to {mark.position}"
         record(model, name, "set checkpoint", moved, reason=reason, by=by)
-    return _change(store, standing, mark.position, event_types)
+    return _change(log, standing, mark.position, event_types)
 
 
 @contextmanager
@@ -122,14 +122,12 @@ def record(
 
 
 def _change(
-    store: EventStore, standing: Standing, after: int, event_types: Sequence[str]
+    log: EventLog, standing: Standing, after: int, event_types: Sequence[str]
 ) -> CheckpointChange:
     before = standing.mark.position
     low, high = sorted((before, after))
     between = (
-        store.count_events(after=low, before=high + 1, event_types=event_types)
-        if event_types
-        else 0
+        log.count_events(after=low, before=high + 1, event_types=event_types) if event_types else 0
     )
     return CheckpointChange(
         name=standing.name,

@@ -26,9 +26,9 @@ from eskit.projections.handling import (
     subscribe,
 )
 from eskit.projections.letters import Letter, Skip, failed_letter
+from eskit.projections.log import EventLog
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel, ReadModels
-from eskit.store.eventstore import EventStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def find_letter(models: ReadModels, name: str, event: str) -> Letter:
 
 
 def retry(
-    store: EventStore,
+    log: EventLog,
     models: ReadModels,
     projection: Projection,
     letter: Letter,
@@ -78,13 +78,13 @@ def retry(
             f"{letter.text} is not set aside: projection {name!r} stands before it",
             hint=f"Let it try again: eskit project run --once {name}",
         )
-    _retry_one(store, models, projection, letter, upcasters, reason=reason, by=by)
+    _retry_one(log, models, projection, letter, upcasters, reason=reason, by=by)
     handled = 1
     while letter.holds_stream:
         following = _next_of_stream(models.find_letters(name), letter)
         if following is None:
             break
-        _retry_one(store, models, projection, following, upcasters, reason=reason, by=by)
+        _retry_one(log, models, projection, following, upcasters, reason=reason, by=by)
         handled += 1
     _call_effects(models, projection)
     return RetryReport(name=name, handled=handled, left=len(models.find_letters(name)))
@@ -118,7 +118,7 @@ def skip(models: ReadModels, letter: Letter, *, reason: str, by: str) -> Skip:
 
 
 def _retry_one(
-    store: EventStore,
+    log: EventLog,
     models: ReadModels,
     projection: Projection,
     letter: Letter,
@@ -129,7 +129,7 @@ def _retry_one(
 ) -> None:
     """Handle one event in a transaction of its own."""
     name = projection.name
-    event = _load_event(store, letter)
+    event = _load_event(log, letter)
     subscription = subscribe(projection, upcasters)
     try:
         with deciding(models, name, reason) as (model, standing):
@@ -217,8 +217,8 @@ def _same_stream(one: Letter, other: Letter) -> bool:
     return (one.tenant, one.stream) == (other.tenant, other.stream)
 
 
-def _load_event(store: EventStore, letter: Letter) -> RecordedEvent:
-    event = store.find_event(letter.position)
+def _load_event(log: EventLog, letter: Letter) -> RecordedEvent:
+    event = log.find_event(letter.position)
     if event is None or event.event_id != letter.event_id:
         raise StoreUnavailable(
             f"The log has no event {letter.event_id} at {letter.position:,}",

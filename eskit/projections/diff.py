@@ -14,14 +14,14 @@ from eskit.projections.failures import refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower, Member
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
 from eskit.projections.letters import Skip, load_guard, skip_all
+from eskit.projections.log import EventLog
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
-from eskit.store.eventstore import EventStore
 
 
 def compare_with_live(
-    store: EventStore,
+    log: EventLog,
     models: ReadModels,
     projection: Projection,
     *,
@@ -31,12 +31,12 @@ def compare_with_live(
 ) -> ProjectionDifference:
     """Build aside up to where the live rows stand, then compare; the caller holds the lock."""
     standing = _load_standing(models.find_standing(projection.name), projection)
-    check_standing(standing, store)
+    check_standing(standing, log)
     passed = _find_passed(models, projection.name)
-    with _open_aside(models, store, projection) as aside:
+    with _open_aside(models, log, projection) as aside:
         skip_all(aside, passed)
         follower = Follower(
-            store,
+            log,
             aside,
             [projection],
             upcasters=upcasters,
@@ -49,7 +49,7 @@ def compare_with_live(
             _refuse_changed(projection.name, passed, _find_passed(models, projection.name))
             now = _load_standing(aside.find_live_standing(projection.name), projection)
             late = _handle_late(
-                store, aside, projection, upcasters, built.mark.position, now.mark.position
+                log, aside, projection, upcasters, built.mark.position, now.mark.position
             )
             tables = aside.compare(projection.name, examples=examples)
     return ProjectionDifference(
@@ -89,12 +89,12 @@ def _refuse_changed(name: str, before: list[Skip], now: list[Skip]) -> None:
 
 @contextmanager
 def _open_aside(
-    models: ReadModels, store: EventStore, projection: Projection
+    models: ReadModels, log: EventLog, projection: Projection
 ) -> Iterator[AsideReadModel]:
     """An empty read model beside the live one, deleted in the end."""
     live = models.open()
     try:
-        aside = live.open_aside(projection, "diff", fingerprint=new_id(), store_id=store.store_id)
+        aside = live.open_aside(projection, "diff", fingerprint=new_id(), store_id=log.store_id)
         try:
             yield aside
         finally:
@@ -115,7 +115,7 @@ def _build(follower: Follower, *, until: int) -> Member:
 
 
 def _handle_late(
-    store: EventStore,
+    log: EventLog,
     aside: AsideReadModel,
     projection: Projection,
     upcasters: Upcasters,
@@ -127,7 +127,7 @@ def _handle_late(
     if after >= until or not subscription.event_types:
         return 0
     events = list(
-        store.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
+        log.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
     )
     context = EventContext(aside.db)
     context.guard = load_guard(aside, projection.name)

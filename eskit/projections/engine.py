@@ -27,12 +27,12 @@ from eskit.projections.differences import ProjectionDifference
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter, Skip
+from eskit.projections.log import EventLog
 from eskit.projections.progress import Progress, RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels, Standing
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.status import ProjectionStatus, load_status
-from eskit.store.eventstore import EventStore
 from eskit.store.records import Checkpoint
 
 # How long a follower may take to notice that it should stop.
@@ -71,17 +71,17 @@ def list_checkpoints(url: str) -> list[Checkpoint]:
 
 
 class ProjectionEngine:
-    """The projections of an app over one store and one place of read models. Thread-safe."""
+    """The projections of an app over one log and one place of read models. Thread-safe."""
 
     def __init__(
         self,
-        store: EventStore,
+        log: EventLog,
         projections: Sequence[Projection],
         read_models: str,
         *,
         upcasters: Upcasters | None = None,
     ) -> None:
-        self._store = store
+        self._log = log
         self._projections = {projection.name: projection for projection in projections}
         self._models = open_read_models(read_models)
         self._upcasters = upcasters or Upcasters()
@@ -129,7 +129,7 @@ class ProjectionEngine:
             model = self._models.open()
             stack.callback(model.close)
             follower = Follower(
-                self._store,
+                self._log,
                 model,
                 projections,
                 upcasters=self._upcasters,
@@ -155,10 +155,10 @@ class ProjectionEngine:
             stack.callback(model.close)
             stack.enter_context(model.rehearsing())
             follower = Follower(
-                self._store, model, projections, upcasters=self._upcasters, rehearsal=True
+                self._log, model, projections, upcasters=self._upcasters, rehearsal=True
             )
             follower.start()
-            head = self._store.head_position()
+            head = self._log.head_position()
             while follower.step(head) and follower.seconds < seconds:
                 pass
             return _reports(follower)
@@ -170,7 +170,7 @@ class ProjectionEngine:
         rows are of another log. Raises ProjectionPaused, and ProjectionBusy when the runner takes
         longer than `timeout`.
         """
-        head = self._store.head_position()
+        head = self._log.head_position()
         deadline = time.monotonic() + timeout
         for projection in self._select(names):
             while not self._has_passed(projection.name, head):
@@ -202,7 +202,7 @@ class ProjectionEngine:
             live = self._models.open()
             stack.callback(live.close)
             rebuild = Rebuild(
-                self._store, live, projection, upcasters=self._upcasters, progress=progress
+                self._log, live, projection, upcasters=self._upcasters, progress=progress
             )
             report = rebuild.run_in_place() if in_place else rebuild.run()
         self._announce()
@@ -223,7 +223,7 @@ class ProjectionEngine:
         with self._models.lock(name, "rebuild"):
             live = self._models.open()
             try:
-                rebuild = Rebuild(self._store, live, projection, upcasters=self._upcasters)
+                rebuild = Rebuild(self._log, live, projection, upcasters=self._upcasters)
                 return rebuild.estimate(seconds=seconds)
             finally:
                 live.close()
@@ -239,7 +239,7 @@ class ProjectionEngine:
         (projection,) = self._select([name])
         with self._models.lock(name, "diff"):
             return compare_with_live(
-                self._store,
+                self._log,
                 self._models,
                 projection,
                 upcasters=self._upcasters,
@@ -250,7 +250,7 @@ class ProjectionEngine:
     def status(self, names: Sequence[str] | None = None) -> list[ProjectionStatus]:
         """Where projections stand, by name; reads only."""
         return [
-            load_status(self._store, self._models, projection, self._upcasters)
+            load_status(self._log, self._models, projection, self._upcasters)
             for projection in sorted(self._select(names), key=lambda found: found.name)
         ]
 
@@ -297,7 +297,7 @@ class ProjectionEngine:
         (projection,) = self._select([name])
         types = subscribe(projection, self._upcasters).event_types
         return control.set_checkpoint(
-            self._store, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
+            self._log, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
         )
 
     def dead_letters(self, name: str) -> list[Letter]:
@@ -318,7 +318,7 @@ class ProjectionEngine:
         """
         (projection,) = self._select([letter.projection])
         return deadletters.retry(
-            self._store,
+            self._log,
             self._models,
             projection,
             letter,
@@ -359,7 +359,7 @@ class ProjectionEngine:
 
     def _follow(self, follower: Follower, *, once: bool, stop: threading.Event) -> None:
         """Batch by batch to the head, then wait for more."""
-        head = self._store.head_position()
+        head = self._log.head_position()
         while not follower.ended and not stop.is_set():
             if follower.step(head):
                 continue
@@ -370,8 +370,8 @@ class ProjectionEngine:
             if once:
                 stop.wait(pause)
             else:
-                self._store.wait(head, pause)
-                head = self._store.head_position()
+                self._log.wait(head, pause)
+                head = self._log.head_position()
             follower.resume()
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
@@ -398,7 +398,7 @@ class ProjectionEngine:
         standing = self._models.find_standing(name)
         if standing is None or standing.mark.position < position:
             return False
-        check_standing(standing, self._store)
+        check_standing(standing, self._log)
         return True
 
     def _announcing(self, progress: ReportProgress | None) -> Callable[[Progress], None]:

@@ -14,7 +14,13 @@ from dataclasses import dataclass, field
 
 from eskit.domain.events import EventRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, ReadModelUnavailable, RebuildNeeded
+from eskit.errors import (
+    CheckpointMismatch,
+    EskitError,
+    LogBroken,
+    ReadModelUnavailable,
+    RebuildNeeded,
+)
 from eskit.projections.checkpoints import check_standing, last_mark, mark_of, mark_of_row
 from eskit.projections.effects import Effects
 from eskit.projections.failures import describe, refuse_outage, stopped_before
@@ -29,10 +35,10 @@ from eskit.projections.handling import (
     subscribe,
 )
 from eskit.projections.letters import failed_letter, load_guard
+from eskit.projections.log import EventLog, Placed
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import START, Failure, Mark, Phase, ReadModel
-from eskit.store.eventstore import EventStore
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +92,7 @@ class Follower:
 
     def __init__(
         self,
-        store: EventStore,
+        log: EventLog,
         model: ReadModel,
         projections: Iterable[Projection],
         *,
@@ -96,7 +102,7 @@ class Follower:
         progress: ReportProgress | None = None,
         rehearsal: bool = False,
     ) -> None:
-        self._store = store
+        self._log = log
         self._model = model
         self._upcasters = upcasters
         self._phase = phase
@@ -137,8 +143,8 @@ class Follower:
         for member in self.members:
             projection = member.subscription.projection
             try:
-                standing = self._model.prepare(projection, store_id=self._store.store_id)
-                check_standing(standing, self._store)
+                standing = self._model.prepare(projection, store_id=self._log.store_id)
+                check_standing(standing, self._log)
             except ReadModelUnavailable:
                 raise
             except EskitError as error:
@@ -167,9 +173,16 @@ class Follower:
         if not group:
             return False
         seen = group[0].mark
-        events = self._read(group, seen, ceiling.position)
+        try:
+            events = self._read(group, seen, ceiling.position)
+        except LogBroken as broken:
+            if broken.position <= seen.position:
+                self._stop_broken(group, broken)
+                return True
+            ceiling = Mark(broken.position, "")  # what comes before is handled all the same
+            events = self._read(group, seen, ceiling.position)
         if len(events) == self._limits.events:
-            end = mark_of_row(events[-1])
+            end = mark_of_row(events[-1], self._log)
         else:
             end = self._passed_all(ceiling, events, seen)
         if end == seen:
@@ -192,14 +205,30 @@ class Follower:
         lowest = min((member.mark.position for member in behind), default=0)
         group = [member for member in behind if member.mark.position == lowest]
         ahead = [member.mark for member in behind if member.mark.position > lowest]
-        return group, min(ahead, key=lambda mark: mark.position, default=Mark(until, ""))
+        if isinstance(self._log, Placed):
+            until = min(until, lowest + self._log.stretch)
+        return group, min(
+            [*ahead, Mark(until, "")], key=lambda mark: (mark.position, not mark.event_id)
+        )
+
+    def _stop_broken(self, group: Sequence[Member], broken: LogBroken) -> None:
+        """Stop who would miss events: the reason is that of their own checkpoint, if it has one."""
+        for member in group:
+            standing = self._model.find_standing(member.name)
+            member.stopped = broken
+            if standing is not None:
+                try:
+                    check_standing(standing, self._log)
+                except CheckpointMismatch as mismatch:
+                    member.stopped = mismatch
+        self._report(group, group[0].mark.position)
 
     def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[EventRow]:
         types = {name for member in group for name in member.subscription.handlers}
         if not types:
             return []
         return list(
-            self._store.read_log_rows(
+            self._log.read_log_rows(
                 after=seen.position,
                 before=ceiling + 1,
                 limit=self._limits.events,
@@ -212,8 +241,8 @@ class Follower:
         if ceiling.event_id:
             return ceiling
         if events and events[-1][0] == ceiling.position:
-            return mark_of_row(events[-1])
-        return last_mark(self._store, after=seen, until=ceiling.position)
+            return mark_of_row(events[-1], self._log)
+        return last_mark(self._log, after=seen, until=ceiling.position)
 
     def _handle(self, group: Sequence[Member], events: Sequence[EventRow], end: Mark) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
@@ -233,7 +262,7 @@ class Follower:
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
-            passed = end if done == len(events) else mark_of_row(events[done - 1])
+            passed = end if done == len(events) else mark_of_row(events[done - 1], self._log)
             for member in group:
                 self._advance(member, passed)
         types = Counter(row[4] for row in events[:done]) if len(group) > 1 else {}
@@ -253,11 +282,11 @@ class Follower:
             for member in group:
                 if member.going and member.wants(event):
                     try:
-                        if not self._handle([member], [event], mark_of_row(event)):
+                        if not self._handle([member], [event], mark_of_row(event, self._log)):
                             return
                     except HandlerRaised as raised:
                         self._fail(member, raised, before)
-            before = mark_of_row(event)
+            before = mark_of_row(event, self._log)
             if time.monotonic() > deadline:
                 end = before
                 break
@@ -305,8 +334,8 @@ class Follower:
             if self._find_moved([member]):
                 return
             self._model.save_letter(letter)
-            self._advance(member, mark_of(event))
-        self._settle(member, 0, mark_of(event))
+            self._advance(member, mark_of(event, self._log))
+        self._settle(member, 0, mark_of(event, self._log))
         member.set_aside += 1
 
     def _set_guards(self, group: Sequence[Member]) -> bool:

@@ -23,10 +23,10 @@ from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
 from eskit.projections.letters import Skip, load_guard, skip_all
+from eskit.projections.log import EventLog
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
-from eskit.store.eventstore import EventStore
 
 # How often to look whether events have arrived meanwhile before the rest is left to the exchange.
 _ROUNDS = 5
@@ -37,7 +37,7 @@ class Rebuild:
 
     def __init__(
         self,
-        store: EventStore,
+        log: EventLog,
         live: LiveReadModel,
         projection: Projection,
         *,
@@ -45,7 +45,7 @@ class Rebuild:
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
     ) -> None:
-        self._store = store
+        self._log = log
         self._live = live
         self._projection = projection
         self._upcasters = upcasters
@@ -64,7 +64,7 @@ class Rebuild:
             self._projection,
             "rebuild",
             fingerprint=code_fingerprint(self._projection, skips),
-            store_id=self._store.store_id,
+            store_id=self._log.store_id,
         )
         try:
             skip_all(aside, skips)
@@ -115,11 +115,11 @@ class Rebuild:
         """
         name = self._projection.name
         aside = self._live.open_aside(
-            self._projection, "estimate", fingerprint=new_id(), store_id=self._store.store_id
+            self._projection, "estimate", fingerprint=new_id(), store_id=self._log.store_id
         )
         try:
             skip_all(aside, self._live.find_skips(name))
-            head = self._store.head_position()
+            head = self._log.head_position()
             follower = self._follow(aside, BatchLimits(events=1_000, seconds=seconds))
             (member,) = follower.members
             while follower.step(head) and follower.seconds < seconds:
@@ -138,7 +138,7 @@ class Rebuild:
 
     def _follow(self, aside: ReadModel, limits: BatchLimits) -> Follower:
         follower = Follower(
-            self._store,
+            self._log,
             aside,
             [self._projection],
             upcasters=self._upcasters,
@@ -151,7 +151,7 @@ class Rebuild:
 
     def _build(self, aside: ReadModel, failures: list[Failure] | None = None) -> int:
         """Follow the log into the rows aside; how many events that took this time."""
-        head = self._store.head_position()
+        head = self._log.head_position()
         follower = self._follow(aside, self._limits)
         (member,) = follower.members
         follower.total = self._count(member.mark.position, head)
@@ -164,9 +164,9 @@ class Rebuild:
                     self._fail(member.stopped, next(iter(found), None))
                 failures += found
                 raise member.stopped
-            if self._store.head_position() == head:
+            if self._log.head_position() == head:
                 break
-            head = self._store.head_position()
+            head = self._log.head_position()
         return member.events
 
     def _exchange(self, skips: Sequence[Skip]) -> tuple[int, int]:
@@ -176,11 +176,11 @@ class Rebuild:
         dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
         try:
             with self._live.exchanging(self._projection) as standing:
-                check_standing(standing, self._store)
+                check_standing(standing, self._log)
                 self._refuse_other_skips(skips)
                 context.guard = load_guard(self._live, name)
-                head = self._store.head_position()
-                end = last_mark(self._store, after=standing.mark, until=head)
+                head = self._log.head_position()
+                end = last_mark(self._log, after=standing.mark, until=head)
                 late = self._read_late(standing.mark.position, head)
                 handle_guarded(dispatch, late, seconds=float("inf"))
                 if end != standing.mark:
@@ -205,13 +205,13 @@ class Rebuild:
         types = self._subscription.event_types
         if not types:
             return []
-        return list(self._store.read_log_rows(after=after, before=head + 1, event_types=types))
+        return list(self._log.read_log_rows(after=after, before=head + 1, event_types=types))
 
     def _count(self, after: int, head: int) -> int:
         types = self._subscription.event_types
         if not types:
             return 0
-        return self._store.count_events(after=after, before=head + 1, event_types=types)
+        return self._log.count_events(after=after, before=head + 1, event_types=types)
 
     def _fail(self, error: EskitError, failure: Failure | None) -> NoReturn:
         """Remember the failure with the live model, and clear away what was built."""

@@ -13,9 +13,9 @@ from eskit.projections.checkpoints import check_standing
 from eskit.projections.effects import Effect
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter
+from eskit.projections.log import EventLog
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Failure, Phase, ReadModels, Standing
-from eskit.store.eventstore import EventStore
 
 State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
 
@@ -56,7 +56,7 @@ class ProjectionStatus:
 
 
 def load_status(
-    store: EventStore, models: ReadModels, projection: Projection, upcasters: Upcasters
+    log: EventLog, models: ReadModels, projection: Projection, upcasters: Upcasters
 ) -> ProjectionStatus:
     """Look a projection up; creates nothing and waits for nothing."""
     standing = models.find_standing(projection.name)
@@ -67,7 +67,7 @@ def load_status(
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
-    error = _find_error(store, models, projection, standing, failures) or _find_waiting(
+    error = _find_error(log, models, projection, standing, failures) or _find_waiting(
         letters, models.find_effects(projection.name)
     )
     state: State = "idle"
@@ -84,11 +84,11 @@ def load_status(
         name=projection.name,
         state=state,
         position=position,
-        head=store.head_position(),
-        lag=store.count_events(after=position, event_types=types) if types else 0,
+        head=log.head_position(),
+        lag=log.count_events(after=position, event_types=types) if types else 0,
         error=error,
         version=projection.version,
-        behind_seconds=_age_of_next(store, types, position),
+        behind_seconds=_age_of_next(log, types, position),
         updated_at=standing.updated_at if standing else None,
         failures=failures,
         set_aside=len(letters),
@@ -100,7 +100,7 @@ def load_status(
 
 
 def _find_error(
-    store: EventStore,
+    log: EventLog,
     models: ReadModels,
     projection: Projection,
     standing: Standing | None,
@@ -113,7 +113,7 @@ def _find_error(
     if standing is None:
         return ""
     try:
-        check_standing(standing, store)
+        check_standing(standing, log)
     except CheckpointMismatch as error:
         return error.message
     if standing.mark.position and standing.version != projection.version:
@@ -140,8 +140,8 @@ def _find_waiting(letters: Sequence[Letter], effects: Sequence[Effect]) -> str:
     return ""
 
 
-def _age_of_next(store: EventStore, types: tuple[str, ...], position: int) -> float:
+def _age_of_next(log: EventLog, types: tuple[str, ...], position: int) -> float:
     if types:
-        for event in store.read_all(after=position, limit=1, event_types=types):
+        for event in log.read_all(after=position, limit=1, event_types=types):
             return max(0.0, (datetime.now(UTC) - event.recorded_at).total_seconds())
     return 0.0
