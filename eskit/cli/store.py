@@ -89,7 +89,7 @@ def export(
     """Write the log as JSON Lines, with counts and a checksum at its end.
 
     The log is exported as it is when the export starts; one that was interrupted goes on where it
-    stopped. Command ids are not part of it.
+    stopped. Remembered commands go along, checkpoints and snapshots do not.
     """
     from eskit.store.operations.exporting import export_log
 

@@ -33,6 +33,19 @@ class EventRecord(NamedTuple):
     claims: str | None
 
 
+class CommandRow(NamedTuple):
+    """A processed command exactly as it is remembered; `recorded_at` like that of an event."""
+
+    tenant: str
+    id: str
+    fingerprint: str
+    stream: str
+    version: int
+    global_position: int
+    recorded_at: int
+    response: bytes
+
+
 class HeldClaim(NamedTuple):
     """A unique value and the stream that holds it. Claims sort by tenant, index and value."""
 
@@ -109,6 +122,10 @@ class StoreView(Protocol):
         """All claims that are held, sorted."""
         ...
 
+    def read_commands(self, *, streams: Sequence[tuple[str, str]] = ()) -> Iterator[CommandRow]:
+        """The processed commands, sorted; only of some streams when they are named."""
+        ...
+
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
         ...
@@ -138,6 +155,13 @@ class LockedView(StoreView, Protocol):
 
         Their claims are run like those of an append. Raises InvalidArgument for a position, a
         version or a time that does not follow, and ClaimTaken.
+        """
+        ...
+
+    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+        """Remember processed commands as they are, whether or not they are remembered already.
+
+        Raises InvalidArgument for one that has gone further than its stream has.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eskit.errors import ClaimTaken, InvalidArgument
-from eskit.store.maintenance import EventRecord
+from eskit.store.maintenance import CommandRow, EventRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +32,16 @@ def check_follows(record: EventRecord, *, position: int, recorded_at: int, versi
     raise InvalidArgument(
         f"The event cannot be added: {problem}", hint="Events are added in their order, each once."
     )
+
+
+def check_has_happened(command: CommandRow, *, version: int) -> None:
+    """Raise InvalidArgument when a command has gone further than its stream, at `version`."""
+    if command.version > version:
+        raise InvalidArgument(
+            f"Command {command.id!r} led to version {command.version} of {command.stream}, "
+            f"which is at {version}",
+            hint="Commands are added after the events they led to.",
+        )
 
 
 def changed_claims(

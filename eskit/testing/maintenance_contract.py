@@ -9,7 +9,7 @@ from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import EventRecord, HeldClaim, LockedView
+from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedView
 from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import SettableClock, command, text, texts
@@ -198,6 +198,52 @@ class MaintenanceContract:
         assert (records(store), claims(store)) == ([], [])
 
     # --- commands ---
+
+    def test_a_view_shows_the_commands_of_some_streams_or_all(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY, command=command("c2"))
+        store.append("Account-1", [], expected_version=ANY, command=command("c1"), tenant="t")
+        store.append("Account-2", [], expected_version=ANY, command=command("c3"))
+
+        with store.maintenance.view() as view:
+            every = list(view.read_commands())
+            some = list(view.read_commands(streams=[("Account-1", "")]))
+
+        now = clock()
+        assert every == [
+            CommandRow("", "c2", "Open", "Account-1", 1, 1, now, b"ok"),
+            CommandRow("", "c3", "Open", "Account-2", 0, 0, now, b"ok"),
+            CommandRow("t", "c1", "Open", "Account-1", 0, 0, now, b"ok"),
+        ]
+        assert some == every[:1]
+
+    def test_a_command_that_was_added_is_answered_like_any_other(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY)
+        done = CommandRow("", "c1", "Open", "Account-1", 1, 1, clock(), b"first")
+        empty = CommandRow("t", "c1", "Open", "Account-9", 0, 0, clock(), b"none")
+        for _ in range(2):
+            with store.maintenance.lock() as locked:
+                locked.add_commands([done, empty])
+
+        again = store.append("Account-1", texts("b"), expected_version=0, command=command("c1"))
+
+        assert (again.already_processed, again.version, again.response) == (True, 1, b"first")
+        assert [stream.stream for stream in store.list_streams()] == ["Account-1"]
+        clock.move(days=7, seconds=1)
+        assert store.find_command("c1") is None
+
+    def test_a_command_cannot_be_further_than_its_stream(self, store: EventStore) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY)
+        good = CommandRow("", "c1", "Open", "Account-1", 1, 1, 0, b"")
+
+        with pytest.raises(InvalidArgument), store.maintenance.lock() as locked:
+            locked.add_commands([good, good._replace(id="c2", version=2)])
+
+        with store.maintenance.view() as view:
+            assert list(view.read_commands()) == []
 
     def test_only_expired_commands_are_pruned(
         self, store: EventStore, clock: SettableClock

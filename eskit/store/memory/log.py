@@ -65,6 +65,7 @@ class MemoryLog:
             streams={key: list(rows) for key, rows in self.streams.items()},
             changes=dict(self.changes),
             claims=dict(self.claims),
+            commands=dict(self.commands),
             checkpoints=dict(self.checkpoints),
             erasures=list(self.erasures),
             schemas=list(self.schemas),
@@ -74,7 +75,8 @@ class MemoryLog:
         """Go back to a copy, in the containers that readers hold."""
         self.rows[:] = copy.rows
         self.streams, self.changes = copy.streams, copy.changes
-        self.claims, self.erasures = copy.claims, copy.erasures
+        self.claims, self.commands = copy.claims, copy.commands
+        self.erasures = copy.erasures
         self.schemas = copy.schemas
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
@@ -13,11 +14,18 @@ from eskit.domain.events import EventRow, erased_metadata, is_erased
 from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
-from eskit.store.maintenance import BackupReport, Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.maintenance import (
+    BackupReport,
+    CommandRow,
+    Erasure,
+    EventRecord,
+    HeldClaim,
+    VersionGap,
+)
 from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
-from eskit.store.records import Checkpoint
-from eskit.store.restoring import changed_claims, check_follows
+from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 from eskit.store.settings import Clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -66,6 +74,26 @@ class MemoryView:
         """All claims that are held, sorted."""
         return (HeldClaim(*key, self._log.claims[key]) for key in sorted(self._log.claims))
 
+    def read_commands(self, *, streams: Sequence[tuple[str, str]] = ()) -> Iterator[CommandRow]:
+        """The processed commands, sorted."""
+        wanted = set(streams)
+        return (
+            CommandRow(
+                tenant=tenant,
+                id=command_id,
+                fingerprint=record.fingerprint,
+                stream=record.stream,
+                version=record.version,
+                global_position=record.global_position,
+                recorded_at=recorded_at,
+                response=record.response,
+            )
+            for (tenant, command_id), (recorded_at, record) in sorted(
+                self._log.commands.items(), key=itemgetter(0)
+            )
+            if not wanted or (record.stream, tenant) in wanted
+        )
+
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
         return [self._log.checkpoints[name] for name in sorted(self._log.checkpoints)]
@@ -102,6 +130,21 @@ class LockedMemoryView(MemoryView):
             )
             _run_claims(log.claims, record)
             log.add(record[:9], record.claims)
+
+    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+        """Remember processed commands as they are."""
+        for command in commands:
+            stored = self._log.streams.get((command.stream, command.tenant), ())
+            check_has_happened(command, version=len(stored))
+            record = CommandRecord(
+                id=command.id,
+                fingerprint=command.fingerprint,
+                stream=command.stream,
+                version=command.version,
+                global_position=command.global_position,
+                response=command.response,
+            )
+            self._log.commands[command.tenant, command.id] = command.recorded_at, record
 
     def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
         """Keep the schemas of recorded events."""

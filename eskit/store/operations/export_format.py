@@ -1,7 +1,8 @@
 """The lines of an export: one JSON object each, in ASCII.
 
 A header, the audit records of erasures, the schemas of the events, the events in order of their
-positions, and a footer with the counts and the SHA-256 of every byte before it.
+positions, the commands that are remembered, and a footer with the counts and the SHA-256 of every
+byte before it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from uuid import UUID
 from eskit.domain.events import is_erased
 from eskit.errors import ExportInvalid
 from eskit.schema.recorded import EventSchema
-from eskit.store.maintenance import Erasure, EventRecord
+from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 
 FORMAT = 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -39,11 +40,12 @@ class Footer:
     """What the lines before it must come to."""
 
     events: int
+    commands: int
     erasures: int
     sha256: str
 
 
-Line: TypeAlias = Header | Erasure | EventSchema | EventRecord | Footer
+Line: TypeAlias = Header | Erasure | EventSchema | EventRecord | CommandRow | Footer
 
 
 def encode_header(header: Header) -> bytes:
@@ -101,9 +103,30 @@ def encode_event(record: EventRecord) -> bytes:
     )
 
 
+def encode_command(command: CommandRow) -> bytes:
+    """The line of a processed command."""
+    return _line(
+        "command",
+        tenant=command.tenant,
+        id=command.id,
+        fingerprint=command.fingerprint,
+        stream=command.stream,
+        version=command.version,
+        global_position=command.global_position,
+        recorded_at=_time_text(_EPOCH + command.recorded_at * _MICROSECOND),
+        response_base64=base64.b64encode(command.response).decode("ascii"),
+    )
+
+
 def encode_footer(footer: Footer) -> bytes:
     """The last line."""
-    return _line("footer", events=footer.events, erasures=footer.erasures, sha256=footer.sha256)
+    return _line(
+        "footer",
+        events=footer.events,
+        commands=footer.commands,
+        erasures=footer.erasures,
+        sha256=footer.sha256,
+    )
 
 
 def decode_line(line: bytes, number: int) -> Line:
@@ -170,7 +193,7 @@ def _event(pairs: Mapping[str, Any]) -> EventRecord:
         version=int(pairs["version"]),
         event_id=UUID(pairs["event_id"]).bytes,
         event_type=str(pairs["event_type"]),
-        recorded_at=(datetime.fromisoformat(pairs["recorded_at"]) - _EPOCH) // _MICROSECOND,
+        recorded_at=_microseconds(pairs["recorded_at"]),
         tenant=str(pairs["tenant"]),
         metadata=_compact(metadata) if metadata else "",
         data=base64.b64decode(pairs["data_base64"], validate=True),
@@ -178,9 +201,25 @@ def _event(pairs: Mapping[str, Any]) -> EventRecord:
     )
 
 
+def _command(pairs: Mapping[str, Any]) -> CommandRow:
+    return CommandRow(
+        tenant=str(pairs["tenant"]),
+        id=str(pairs["id"]),
+        fingerprint=str(pairs["fingerprint"]),
+        stream=str(pairs["stream"]),
+        version=int(pairs["version"]),
+        global_position=int(pairs["global_position"]),
+        recorded_at=_microseconds(pairs["recorded_at"]),
+        response=base64.b64decode(pairs["response_base64"], validate=True),
+    )
+
+
 def _footer(pairs: Mapping[str, Any]) -> Footer:
     return Footer(
-        events=int(pairs["events"]), erasures=int(pairs["erasures"]), sha256=str(pairs["sha256"])
+        events=int(pairs["events"]),
+        commands=int(pairs["commands"]),
+        erasures=int(pairs["erasures"]),
+        sha256=str(pairs["sha256"]),
     )
 
 
@@ -189,8 +228,13 @@ _DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Line]] = {
     "erasure": _erasure,
     "schema": _schema,
     "event": _event,
+    "command": _command,
     "footer": _footer,
 }
+
+
+def _microseconds(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
 
 
 def _time_text(moment: datetime) -> str:

@@ -17,6 +17,7 @@ from eskit.store.operations.export_format import (
     Footer,
     Header,
     decode_line,
+    encode_command,
     encode_erasure,
     encode_event,
     encode_footer,
@@ -35,6 +36,7 @@ class ExportReport:
 
     path: Path
     events: int
+    commands: int
     erasures: int
     head: int
     bytes: int
@@ -94,7 +96,7 @@ class _Export:
         self._schemas = store.load_schemas()
         self._erasures = [e for e in view.list_erasures() if self._wants(e)]
         self._hash = hashlib.sha256()
-        self._events = 0
+        self._events = self._commands = 0
 
     def write(self, file: BinaryIO, target: Path) -> ExportReport:
         """Write what the file does not have yet, then the footer."""
@@ -111,20 +113,32 @@ class _Export:
             if self._events % _REPORT_EVERY == 0:
                 self._report(record.global_position)
         self._report(self._header.head)
+        self._put_commands(file)
         footer = Footer(
-            events=self._events, erasures=len(self._erasures), sha256=self._hash.hexdigest()
+            events=self._events,
+            commands=self._commands,
+            erasures=len(self._erasures),
+            sha256=self._hash.hexdigest(),
         )
         file.write(encode_footer(footer))
         file.flush()
         return ExportReport(
             path=target,
             events=footer.events,
+            commands=footer.commands,
             erasures=footer.erasures,
             head=self._header.head,
             bytes=file.tell(),
             sha256=footer.sha256,
             resumed_after=resumed_after,
         )
+
+    def _put_commands(self, file: BinaryIO) -> None:
+        """Those that led to what is exported, so that none is done again by an import of it."""
+        for command in self._view.read_commands(streams=self._streams):
+            if command.global_position <= self._header.head:
+                self._put(file, encode_command(command))
+                self._commands += 1
 
     def _start(self, file: BinaryIO) -> None:
         file.seek(0)
@@ -176,7 +190,7 @@ class _Export:
         for number, line in enumerate(lines, start=len(prelude) + 1):
             record = decode_line(line, number)
             if not isinstance(record, EventRecord):
-                break  # the footer of an export that was stopped before it got its name
+                break  # commands and footer are written anew
             self._hash.update(line)
             self._events += 1
             size += len(line)

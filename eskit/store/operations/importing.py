@@ -22,7 +22,7 @@ from eskit.errors import (
 )
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Erasure, EventRecord, LockedView, StoreView
+from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
 from eskit.store.open import open_store, sqlite_path
 from eskit.store.operations.export_format import Footer, Header, Line, decode_line
 from eskit.store.progress import Progress, ReportProgress, no_progress
@@ -40,6 +40,7 @@ class ImportReport:
     store_id: str
     origin: str
     events: int
+    commands: int
     erasures: int
     head: int
     resumed_after: int = 0
@@ -68,16 +69,21 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
 
 def _into_empty_store(export: _Export, url: str) -> ImportReport:
     with open_store(url, create=False) as store, store.maintenance.lock() as locked:
-        if locked.head_position() or locked.list_checkpoints():
+        if not _holds_nothing(locked):
             raise TargetExists(
-                f"{url} already holds {locked.count_events():,} events",
+                f"{url} already holds something: {locked.count_events():,} events",
                 hint="Import into a new store: eskit --store URL store import FILE",
             )
         for batch in export.batches():
-            _add_events(locked, batch)
+            _add(locked, batch)
         locked.add_schemas(export.schemas)
         _add_erasures(locked, export.erasures)
         return export.report(store, locked, url)
+
+
+def _holds_nothing(view: StoreView) -> bool:
+    commands = next(view.read_commands(), None)
+    return not view.head_position() and not view.list_checkpoints() and commands is None
 
 
 def _into_new_file(export: _Export, url: str) -> ImportReport:
@@ -89,7 +95,7 @@ def _into_new_file(export: _Export, url: str) -> ImportReport:
         with open_store(partial_url) as store:
             for batch in export.batches():
                 with store.maintenance.lock() as locked:
-                    _add_events(locked, batch)
+                    _add(locked, batch)
             with store.maintenance.lock() as locked:
                 locked.add_schemas(export.schemas)
                 if not locked.list_erasures():
@@ -115,7 +121,7 @@ def _resume(export: _Export, partial: Path, url: str) -> int:
     try:
         with open_store(url) as store, store.maintenance.view() as view:
             position = view.head_position()
-            same = all(record == export.next_event() for record in view.read_records())
+            same = all(record == export.next_record() for record in view.read_records())
     except (SchemaOutdated, SchemaTooNew, StoreNotRecognised):
         same = False
     if not same:
@@ -136,7 +142,7 @@ class _Export:
     def rewind(self) -> None:
         """Start again with the header."""
         self._file.seek(0)
-        self._number = self._events = 0
+        self._number = self._events = self._commands = 0
         self._hash = hashlib.sha256()
         self._footer: Footer | None = None
         self._previous = self._hash.digest()
@@ -147,33 +153,38 @@ class _Export:
             raise ExportInvalid("The file does not begin like an export", hint=_AGAIN)
         self.header = header
 
-    def next_event(self) -> EventRecord | None:
-        """The next event; None at the footer, which must agree with what came before it."""
+    def next_record(self) -> EventRecord | CommandRow | None:
+        """The next event, then the next command; None at the footer, which must agree with all."""
         while self._footer is None:
             line = self._next_line()
-            if isinstance(line, EventRecord):
+            if isinstance(line, EventRecord) and not self._commands:
                 self._events += 1
                 return line
-            if isinstance(line, Erasure) and not self._events:
-                self.erasures.append(line)
-            elif isinstance(line, EventSchema) and not self._events:
-                self.schemas.append(line)
-            elif isinstance(line, Footer):
+            if isinstance(line, CommandRow):
+                self._commands += 1
+                return line
+            if isinstance(line, Footer):
                 self._finish(line)
+            elif isinstance(line, Erasure) and not self._events + self._commands:
+                self.erasures.append(line)
+            elif isinstance(line, EventSchema) and not self._events + self._commands:
+                self.schemas.append(line)
             else:
                 raise ExportInvalid(f"Line {self._number} is out of place", hint=_AGAIN)
         return None
 
-    def batches(self) -> Iterator[list[EventRecord]]:
-        """The events that are left, some at a time."""
-        while batch := list(islice(self._events_left(), _BATCH)):
+    def batches(self) -> Iterator[list[EventRecord | CommandRow]]:
+        """The events and commands that are left, some at a time."""
+        while batch := list(islice(self._records_left(), _BATCH)):
             yield batch
-            position = batch[-1].global_position
-            self._progress(Progress(name="import", done=position, total=self.header.head))
+            # Commands come in an order of their own, after the last event.
+            at_end = isinstance(batch[-1], CommandRow)
+            done = self.header.head if at_end else batch[-1].global_position
+            self._progress(Progress(name="import", done=done, total=self.header.head))
 
-    def _events_left(self) -> Iterator[EventRecord]:
-        while event := self.next_event():
-            yield event
+    def _records_left(self) -> Iterator[EventRecord | CommandRow]:
+        while record := self.next_record():
+            yield record
 
     def report(
         self, store: EventStore, view: StoreView, url: str, *, resumed_after: int = 0
@@ -189,6 +200,7 @@ class _Export:
             store_id=store.store_id,
             origin=self.header.store_id,
             events=self._events,
+            commands=self._commands,
             erasures=len(self.erasures),
             head=self.header.head,
             resumed_after=resumed_after,
@@ -208,9 +220,10 @@ class _Export:
     def _finish(self, footer: Footer) -> None:
         if footer.sha256 != self._previous.hex():
             raise ExportInvalid("The export was altered: its checksum differs", hint=_AGAIN)
-        if (footer.events, footer.erasures) != (self._events, len(self.erasures)):
+        read = self._events, self._commands, len(self.erasures)
+        if (footer.events, footer.commands, footer.erasures) != read:
             raise ExportInvalid(
-                f"The export has {self._events:,} events, its footer says {footer.events:,}",
+                "The export does not hold as many events, commands and erasures as its footer says",
                 hint=_AGAIN,
             )
         if self._file.read(1):
@@ -218,9 +231,10 @@ class _Export:
         self._footer = footer
 
 
-def _add_events(locked: LockedView, batch: list[EventRecord]) -> None:
+def _add(locked: LockedView, batch: list[EventRecord | CommandRow]) -> None:
     try:
-        locked.add_events(batch)
+        locked.add_events([record for record in batch if isinstance(record, EventRecord)])
+        locked.add_commands([record for record in batch if isinstance(record, CommandRow)])
     except (InvalidArgument, ClaimTaken) as error:
         raise ExportInvalid(
             f"The export contradicts itself: {error.message}", hint=_AGAIN

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from eskit.domain.streams import category_of
 from eskit.errors import StreamNotFound
-from eskit.store.maintenance import Erasure, EventRecord
-from eskit.store.restoring import changed_claims, check_follows
+from eskit.store.maintenance import CommandRow, Erasure, EventRecord
+from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 from eskit.store.sqlite.appender import find_claim
 from eskit.store.sqlite.queries import query
 
@@ -46,6 +46,26 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
             _run_claims(connection, record, stream_id)
         streams[key] = stream_id, record.version
         position, recorded_at = record.global_position, record.recorded_at
+
+
+def add_commands(connection: sqlite3.Connection, commands: Sequence[CommandRow]) -> None:
+    """Remember processed commands, inside an open write transaction."""
+    for command in commands:
+        stream_id, version = _stream(connection, command.stream, command.tenant)
+        check_has_happened(command, version=version)
+        connection.execute(
+            query("save_command"),
+            (
+                command.tenant,
+                command.id,
+                command.fingerprint,
+                stream_id,
+                command.version,
+                command.global_position,
+                command.recorded_at,
+                command.response,
+            ),
+        )
 
 
 def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) -> None:

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
-from eskit.store.maintenance import Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.maintenance import CommandRow, Erasure, EventRecord, HeldClaim, VersionGap
 from eskit.store.records import Checkpoint
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas
-from eskit.store.sqlite.restoring import add_erasures, add_events
+from eskit.store.sqlite.restoring import add_commands, add_erasures, add_events
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
@@ -56,6 +56,10 @@ class SqliteView:
     def read_claims(self) -> Iterator[HeldClaim]:
         """All claims that are held, sorted."""
         return map(HeldClaim._make, self._rows("list_claims"))
+
+    def read_commands(self, *, streams: Sequence[tuple[str, str]] = ()) -> Iterator[CommandRow]:
+        """The processed commands, sorted."""
+        return map(CommandRow._make, self._rows("list_commands", json.dumps(list(streams))))
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
@@ -128,6 +132,11 @@ class LockedSqliteView(SqliteView):
         """Add recorded events as they are, after all that the log has."""
         with translated(self._url):
             add_events(self._connection, records)
+
+    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+        """Remember processed commands as they are."""
+        with translated(self._url):
+            add_commands(self._connection, commands)
 
     def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
         """Keep the schemas of recorded events."""

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.claims import claim, release
+from eskit.domain.commands import Command
 from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import (
+    CommandIdReused,
     ExportInvalid,
     InvalidArgument,
     StoreUnavailable,
@@ -51,13 +53,22 @@ def fill(store):
     )
     store.append("Account-2", texts("", "\x00"), expected_version=0, tenant="acme")
     store.append("Account-1", [text("b", release("name", "☃"))], expected_version=1)
-    store.append("Account-3", [text("c", claim("name", "☃"))], expected_version=0)
+    command = Command(id="c1", fingerprint="Open", response=b"ok")
+    store.append("Account-3", [text("c", claim("name", "☃"))], expected_version=0, command=command)
     store.maintenance.erase_stream("Account-2", reason="asked", erased_by="dpo", tenant="acme")
 
 
 def fill_much(store, events=5_000):
     for number in range(events // 1000):
-        store.append(f"Account-{number}", texts(*["x" * 50] * 1000), expected_version=0)
+        command = Command(id=f"c{number}", fingerprint="Open")
+        store.append(
+            f"Account-{number}", texts(*["x" * 50] * 1000), expected_version=0, command=command
+        )
+
+
+def commands(store):
+    with store.maintenance.view() as view:
+        return list(view.read_commands())
 
 
 def erasures(store):
@@ -95,13 +106,15 @@ def test_an_export_is_json_lines_that_anybody_can_read(store):
 
     export_log(store, EXPORT)
 
-    header, erasure, schema, *events, footer = map(json.loads, EXPORT.read_text().splitlines())
+    lines = map(json.loads, EXPORT.read_text().splitlines())
+    header, erasure, schema, *events, command, footer = lines
     assert (header["kind"], header["format"], header["head"]) == ("header", 1, 5)
     assert (erasure["stream"], erasure["reason"]) == ("Account-2", "asked")
     assert [event["global_position"] for event in events] == [1, 2, 3, 4, 5]
     assert [event["erased"] for event in events] == [False, True, True, False, False]
     assert events[0]["metadata"]["custom"] == {"ключ": '☃ "\n\u2028'}
     assert (schema["kind"], schema["event_type"]) == ("schema", "google.protobuf.StringValue")
+    assert (command["id"], command["stream"], command["version"]) == ("c1", "Account-3", 1)
     assert (footer["kind"], footer["events"], footer["erasures"]) == ("footer", 5, 1)
 
 
@@ -115,6 +128,51 @@ def test_chosen_streams_keep_their_positions(store):
     with open_store(COPY) as copy:
         assert [event.global_position for event in copy.read_all()] == [5]
         assert verify(copy).verdict == "ok"
+
+
+def test_a_command_that_was_done_before_an_export_is_not_done_again_after_an_import(store):
+    first = Command(id="c1", fingerprint="Open", response=b"first")
+    nothing = Command(id="c2", fingerprint="Check", response=b"fine")
+    store.append("Account-1", texts("a"), expected_version=0, command=first)
+    store.append("Account-2", [], expected_version=0, command=nothing)
+
+    exported = export_log(store, EXPORT)
+    imported = import_log(EXPORT, COPY)
+
+    assert exported.commands == imported.commands == 2
+    with open_store(COPY) as copy:
+        again = copy.append("Account-1", texts("a"), expected_version=0, command=first)
+        checked = copy.append("Account-2", texts("b"), expected_version=0, command=nothing)
+        assert (again.already_processed, again.response) == (True, b"first")
+        assert (checked.already_processed, checked.response) == (True, b"fine")
+        assert commands(copy) == commands(store)
+        assert copy.count_events() == 1
+        with pytest.raises(CommandIdReused):
+            copy.append("Account-3", texts("b"), expected_version=0, command=first)
+
+
+def test_chosen_streams_bring_their_commands_and_no_others(store):
+    for number in (1, 2):
+        command = Command(id=f"c{number}", fingerprint="Open")
+        store.append(f"Account-{number}", texts("a"), expected_version=0, command=command)
+
+    export_log(store, EXPORT, streams=["Account-2"])
+    import_log(EXPORT, COPY)
+
+    with open_store(COPY) as copy:
+        assert [command.id for command in commands(copy)] == ["c2"]
+
+
+def test_what_an_erased_stream_answered_is_not_exported(store):
+    command = Command(id="c1", fingerprint="Open", response=b"secret")
+    store.append("Account-1", texts("a"), expected_version=0, command=command)
+    store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+    export_log(store, EXPORT)
+    import_log(EXPORT, COPY)
+
+    with open_store(COPY) as copy:
+        assert [(kept.id, kept.response) for kept in commands(copy)] == [("c1", b"")]
 
 
 def test_a_stream_that_does_not_exist_is_not_exported(store):
@@ -182,6 +240,14 @@ def add_a_line(lines):
     return [*lines, lines[4]]
 
 
+def move_a_command(lines):
+    return [*lines[:4], lines[-2], *lines[4:-2], lines[-1]]
+
+
+def drop_a_command(lines):
+    return [*lines[:-2], lines[-1]]
+
+
 def ask_for_more(lines):
     return [lines[0].replace(b'"format":1', b'"format":2'), *lines[1:]]
 
@@ -199,6 +265,8 @@ def write_prose(_lines):
         change_a_payload,
         swap_events,
         add_a_line,
+        move_a_command,
+        drop_a_command,
         ask_for_more,
         write_prose,
     ],
@@ -233,14 +301,15 @@ def test_an_export_goes_on_where_it_was_killed(sqlite_store):
 
     code = run_interrupted("export", 2, URL, EXPORT)
     left = EXPORT.with_name("log.jsonl.partial").read_bytes().count(b"\n")
-    sqlite_store.append("Account-9", texts("later"), expected_version=ANY)
+    later = Command(id="later", fingerprint="Open")
+    sqlite_store.append("Account-9", texts("later"), expected_version=ANY, command=later)
     report = export_log(sqlite_store, EXPORT)
     import_log(EXPORT, COPY)
 
     assert code == -signal.SIGKILL
     assert 0 < left < 5_000
     assert 0 < report.resumed_after < 5_000
-    assert (report.events, report.head) == (5_000, 5_000)
+    assert (report.events, report.commands, report.head) == (5_000, 5, 5_000)
     with open_store(COPY) as copy:
         assert records(copy) == records(sqlite_store)[:5_000]
 
@@ -270,7 +339,7 @@ def test_the_rest_of_another_export_is_not_gone_on_with(sqlite_store):
             assert records(copy) == records(other)
 
 
-@pytest.mark.parametrize("after", [0, 1, 3, 4])
+@pytest.mark.parametrize("after", [0, 1, 3, 4, 5])
 def test_an_import_goes_on_where_it_was_killed(sqlite_store, after):
     fill_much(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -280,9 +349,10 @@ def test_an_import_goes_on_where_it_was_killed(sqlite_store, after):
     report = import_log(EXPORT, COPY)
 
     assert (code, existed) == (-signal.SIGKILL, False)
-    assert report.resumed_after == (after + 1) * 1000
+    assert report.resumed_after == min((after + 1) * 1000, 5_000)
     with open_store(COPY) as copy:
         assert records(copy) == records(sqlite_store)
+        assert commands(copy) == commands(sqlite_store)
         assert verify(copy).verdict == "ok"
 
 
