@@ -89,7 +89,7 @@ def test_a_public_import_offers_the_names_of_the_other_file(shapes):
 
 
 def test_two_aggregates_in_a_package_and_two_services_on_one(shapes):
-    """D-25: two aggregates in one package do not get in each other's way."""
+    """Two aggregates in one package do not get in each other's way."""
     es = load(shapes, "shape_two_aggregates.gen.two.v1.two_es")
 
     order, cart = es.OrderAggregate.__aggregate__, es.CartAggregate.__aggregate__
@@ -130,7 +130,7 @@ def test_messages_called_like_keywords_are_states_events_and_requests(shapes):
 
 
 def test_an_aggregate_without_events_can_be_used(shapes):
-    """D-25: an aggregate that has no event yet is one."""
+    """An aggregate that has no event yet is one."""
     es = load(shapes, "shape_no_events.gen.noevents.v1.quiet_es")
 
     class Quiet(es.QuietAggregate):
@@ -141,7 +141,7 @@ def test_an_aggregate_without_events_can_be_used(shapes):
 
 
 def test_events_of_an_aggregate_may_be_in_another_package(shapes):
-    """D-25: events of another package are found and imported."""
+    """Events of another package are found and imported."""
     es = load(shapes, "shape_other_package.gen.spread.state.v1.state_es")
 
     assert [message_type(e.event) for e in es.SpreadAggregate.__aggregate__.events] == [
@@ -180,7 +180,7 @@ def test_comments_become_docstrings_word_for_word(shapes):
 
 
 def test_the_service_option_decides_before_the_name(tmp_path):
-    """D-21: (eventsourcing.service) is what binds a service; its name is only the fallback."""
+    """(eventsourcing.service) is what binds a service; its name is only the fallback."""
     text = proto(
         "honoured.v1",
         """
@@ -213,7 +213,7 @@ message Do { string id = 1; }
 
 
 def test_the_event_option_alone_makes_an_event(bank_gen):
-    """D-22: an event need not be called ...Event, and V1 of one is not left out."""
+    """An event need not be called ...Event, and V1 of one is not left out."""
     events = {message_type(e.event): e for e in bank_gen.es.AccountAggregate.__aggregate__.events}
 
     old = events["account.v1.AccountOpenedEventV1"]
@@ -223,7 +223,7 @@ def test_the_event_option_alone_makes_an_event(bank_gen):
 
 
 def test_an_event_without_the_suffix_has_a_method(shapes):
-    """D-22: the suffix Event is a convention, not a condition."""
+    """The suffix Event is a convention, not a condition."""
     es = load(shapes, "shape_two_aggregates.gen.two.v1.two_es")
 
     assert "on_order_placed" in es.OrderAggregate.__abstractmethods__
@@ -240,7 +240,7 @@ def test_a_deprecated_event_needs_no_method_and_says_that_it_needs_an_upcaster(b
 
 
 def test_services_in_another_file_get_a_client_and_their_place_in_the_sdk(tmp_path):
-    """D-23: state, events and services may be in three files."""
+    """State, events and services may be in three files."""
     generate_example("subscription", tmp_path / "subscription_app")
     sdk = load(tmp_path, "subscription_app.gen.sdk").SubscriptionSdk(None)
 
@@ -250,7 +250,7 @@ def test_services_in_another_file_get_a_client_and_their_place_in_the_sdk(tmp_pa
 
 
 def test_the_event_type_is_the_protobuf_full_name_whatever_the_go_package_is(tmp_path):
-    """D-26: neither the Python module nor go_package is part of an event's type."""
+    """Neither the Python module nor go_package is part of an event's type."""
     text = TWO_AGGREGATES.replace("two.v1", "renamed.v1").replace(
         'import "', 'option go_package = "example.com/x;xv1";\nimport "', 1
     )
@@ -265,7 +265,7 @@ def test_the_event_type_is_the_protobuf_full_name_whatever_the_go_package_is(tmp
 
 
 def test_a_wrong_id_field_stops_generation(tmp_path):
-    """D-24: nothing is skipped silently."""
+    """Nothing is skipped silently."""
     text = SHAPES["no_events"]["noevents/v1/quiet.proto"]
     for wrong in (
         text.replace('id_field: "id"', ""),
@@ -323,7 +323,7 @@ message OpenLegacyResponse { string legacy_id = 1; }
 
 
 def test_two_versions_of_an_aggregate_are_two_attributes_of_the_sdk(tmp_path):
-    """D-30: no attribute, class or import of the SDK is there twice."""
+    """No attribute, class or import of the SDK is there twice."""
     v2 = TWO_AGGREGATES.replace("two.v1", "two.v2")
     v2 = v2.replace('id_field: "order_id"', 'id_field: "order_id" type_name: "OrderV2"')
     v2 = v2.replace('aggregate_name: "Order"', 'aggregate_name: "OrderV2"')
@@ -343,7 +343,7 @@ def test_two_versions_of_an_aggregate_are_two_attributes_of_the_sdk(tmp_path):
 
 
 def test_two_versions_that_would_be_one_attribute_are_refused(tmp_path):
-    """D-30: said while generating, not by a broken SDK."""
+    """Said while generating, not by a broken SDK."""
     v1 = SHAPES["no_events"]["noevents/v1/quiet.proto"]
     v2 = v1.replace("noevents.v1", "noevents.v2")
 
@@ -356,7 +356,7 @@ def test_two_versions_that_would_be_one_attribute_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_generated_code_names_nothing_of_another_project(name, shapes):
-    """D-30, D-31: no example's names in comments, docstrings or code."""
+    """No example's names in comments, docstrings or code."""
     protos = " ".join(SHAPES[name].values())
     for path in (shapes / f"shape_{name}").rglob("*.py"):
         text = path.read_text()
@@ -365,7 +365,7 @@ def test_generated_code_names_nothing_of_another_project(name, shapes):
 
 
 def test_every_function_of_the_generator_is_used():
-    """D-31: no helper that nobody calls."""
+    """No helper that nobody calls."""
     package = Path(analyse.__file__).parent
     sources = [*package.parent.rglob("*.py"), *templates_dir().rglob("*.jinja")]
     words = Counter(word for path in sources for word in re.findall(r"\w+", path.read_text()))

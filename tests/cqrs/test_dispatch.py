@@ -98,7 +98,7 @@ def test_a_resent_open_is_answered_although_the_account_now_exists(
 def test_a_command_id_for_another_command_is_refused(
     running: RunningApp, bank: Any, other: dict[str, str]
 ) -> None:
-    """D-11: the first aggregate's events must not be the answer to another's command."""
+    """The first aggregate's events must not be the answer to another's command."""
     open_account(running, bank)
     open_account(running, bank, "acc-002")
     deposit = bank.pb.DepositCommand(account_id="acc-001", amount="50.00")
@@ -120,7 +120,7 @@ def test_a_rejection_is_not_remembered(running: RunningApp, bank: Any) -> None:
 
 
 def test_events_carry_who_and_why(running: RunningApp, bank: Any) -> None:
-    """D-43: command id, correlation and principal reach the event's metadata."""
+    """Command id, correlation and principal reach the event's metadata."""
     options = CallOptions(
         command_id="c-1", correlation_id="corr-1", causation_id="cause-1", principal_id="alice"
     )
@@ -198,7 +198,7 @@ def test_commands_of_one_stream_run_one_after_another(bank: Any) -> None:
 
 
 def test_two_new_aggregates_cannot_hold_one_claim(running: RunningApp, bank: Any) -> None:
-    """D-06, D-07: a new aggregate claims under its own id, not under an empty one."""
+    """A new aggregate claims under its own id, not under an empty one."""
     open_account(running, bank)
     assert running.store.find_claim("account_id", "acc-001") == "Account-acc-001"
 

@@ -1,4 +1,4 @@
-"""Middleware: one chain for every way in, authorisation that denies by default (D-60, D-63)."""
+"""Middleware: one chain for every way in, authorisation that denies by default."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_middleware_can_change_the_call(bank: SimpleNamespace) -> None:
     assert event.metadata.principal_id == "alice"
 
 
-async def test_d60_one_chain_serves_in_process_and_nats_alike(bank: SimpleNamespace) -> None:
+async def test_one_chain_serves_in_process_and_nats_alike(bank: SimpleNamespace) -> None:
     seen: list[tuple[str, str]] = []
 
     def note(call: Call, proceed: Proceed) -> Reply:
@@ -134,7 +134,7 @@ def roles(**allow: Any) -> Roles:
         ("", "CloseAccount", UNAUTHENTICATED),
     ],
 )
-def test_d63_what_no_role_allows_is_denied(
+def test_what_no_role_allows_is_denied(
     bank: SimpleNamespace, principal: str, method: str, code: str
 ) -> None:
     messages = {
@@ -164,7 +164,7 @@ def test_roles_given_as_a_text_are_refused() -> None:
         Roles(allow={COMMANDS: "teller"}, of=lambda _: [])
 
 
-async def test_d63_a_claimed_principal_is_not_believed_without_an_authenticator(
+async def test_a_claimed_principal_is_not_believed_without_an_authenticator(
     bank: SimpleNamespace,
 ) -> None:
     def by_token(_method: Any, headers: Any) -> str:
@@ -232,7 +232,7 @@ def test_validation_rejects_with_every_field_before_the_handler_runs(bank: Simpl
     assert stored == []
 
 
-def test_d63_a_fault_reaches_the_caller_as_an_id_that_the_log_explains(
+def test_a_fault_reaches_the_caller_as_an_id_that_the_log_explains(
     bank: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(call: Call, proceed: Proceed) -> Reply:

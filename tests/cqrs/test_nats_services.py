@@ -121,7 +121,7 @@ async def test_a_call_reaches_the_app_and_its_reply_comes_back(server: EmbeddedN
 
 
 async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
-    """D-43, D-44: everything a caller says about a call arrives, the tenant too."""
+    """Everything a caller says about a call arrives, the tenant too."""
     app = FakeApp()
     options = {
         "command_id": "cmd 1 ü",
@@ -156,7 +156,7 @@ async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
 async def test_a_command_without_an_id_gets_one_that_a_retry_repeats(
     server: EmbeddedNats,
 ) -> None:
-    """D-42: what is sent again is decided by kind of failure, with one command id."""
+    """What is sent again is decided by kind of failure, with one command id."""
     app = FakeApp(answer=lambda request: time.sleep(0.4) or request)
 
     async with Served(app, server.url) as served:
@@ -285,7 +285,7 @@ async def test_a_handler_cannot_end_the_service_or_keep_its_place(
 async def test_a_bad_request_gets_an_error_and_the_server_lives(
     server: EmbeddedNats, data: bytes, headers: dict[str, str] | None, code: str
 ) -> None:
-    """D-28: the endpoint decides the type of its request, never the client."""
+    """The endpoint decides the type of its request, never the client."""
     app = FakeApp()
 
     async with Served(app, server.url) as served:
@@ -301,7 +301,7 @@ async def test_a_bad_request_gets_an_error_and_the_server_lives(
 async def test_requests_run_at_the_same_time_but_not_more_than_allowed(
     server: EmbeddedNats,
 ) -> None:
-    """D-40: concurrency is real, and bounded."""
+    """Concurrency is real, and bounded."""
     running, most = 0, 0
     lock = threading.Lock()
 
@@ -352,7 +352,7 @@ async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNat
 async def test_a_call_that_is_never_answered_times_out_within_its_time(
     server: EmbeddedNats,
 ) -> None:
-    """D-46: a call has a deadline in any case."""
+    """A call has a deadline in any case."""
     app = FakeApp(answer=lambda request: time.sleep(1.5) or request)
 
     async with Served(app, server.url) as served:
@@ -383,7 +383,7 @@ async def test_a_request_larger_than_the_broker_takes_is_refused_at_once(
 async def test_two_services_are_two_micro_services_with_each_endpoint_once(
     server: EmbeddedNats,
 ) -> None:
-    """D-41: serving a second service does not register the first one's endpoints again."""
+    """Serving a second service does not register the first one's endpoints again."""
 
     def fail(_: Any) -> Any:
         raise RuntimeError("no")
@@ -409,7 +409,7 @@ async def test_two_services_are_two_micro_services_with_each_endpoint_once(
 async def test_nats_py_reads_what_the_services_say_about_themselves(
     server: EmbeddedNats,
 ) -> None:
-    """D-45: descriptions and error counts are those of NATS micro services."""
+    """Descriptions and error counts are those of NATS micro services."""
     from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
     async with Served(FakeApp(), server.url) as served:
@@ -441,7 +441,7 @@ async def test_a_package_on_the_subjects_of_events_is_refused(
 
 
 async def test_command_and_caller_reach_the_metadata_of_the_event(server: EmbeddedNats) -> None:
-    """D-43: the command id and who sent it are with the event, and a resend appends nothing."""
+    """The command id and who sent it are with the event, and a resend appends nothing."""
     app = App("notes", aggregates=[Note])
     options = CallOptions(
         command_id="cmd-1",
@@ -472,7 +472,7 @@ async def test_command_and_caller_reach_the_metadata_of_the_event(server: Embedd
 async def test_verdicts_of_the_log_arrive_as_rejections(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """D-46: typed errors survive the wire."""
+    """Typed errors survive the wire."""
     app = App("notes", aggregates=[Note])
     caplog.set_level(logging.ERROR)
 

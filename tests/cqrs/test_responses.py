@@ -49,7 +49,7 @@ def test_a_failure_of_the_service_is_no_rejection(code: str) -> None:
 
 
 def test_a_failure_without_an_error_is_still_a_failure() -> None:
-    """D-29: neither a response nor an error must not look like success."""
+    """Neither a response nor an error must not look like success."""
     with pytest.raises(CallFailed):
         responses.unpack(Response(success=False), StringValue)
 

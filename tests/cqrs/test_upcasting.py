@@ -32,7 +32,7 @@ def running(bank: Any, tmp_path: Path) -> Iterator[RunningApp]:
 
 
 def test_an_old_event_is_upcast_on_load_and_for_commands(running: RunningApp, bank: Any) -> None:
-    """D-27: an upcaster sees the old type wherever an aggregate is loaded."""
+    """An upcaster sees the old type wherever an aggregate is loaded."""
     loaded = Repository(running.store, bank.Account, bank.app.upcasters).load("acc-old")
     running.execute(bank.pb.DepositCommand(account_id="acc-old", amount="2.00"))
 
@@ -53,7 +53,7 @@ def test_an_old_event_is_upcast_in_replay_and_stays_as_it_is_stored(
 def test_an_old_event_is_upcast_in_projections_and_their_rebuild(
     running: RunningApp, bank: Any
 ) -> None:
-    """D-27: and before projections."""
+    """Projections see the current form as well."""
     request = bank.pb.GetAccountRequest(account_id="acc-old")
     followed = running.query(request)
     for projection in bank.app.projections:

@@ -42,7 +42,7 @@ async def can_log_in(url: str, provider: Provider | None, **options: Any) -> boo
 
 
 async def test_a_token_lets_in_and_another_does_not(caplog: pytest.LogCaptureFixture) -> None:
-    """D-53: a server that demands a login gets the right one, and refuses a wrong one."""
+    """A server that demands a login gets the right one, and refuses a wrong one."""
     caplog.set_level(logging.DEBUG)
 
     with EmbeddedNats(token="right/secret") as server:
@@ -105,7 +105,7 @@ async def test_a_jwt_lets_in_and_one_of_another_account_does_not() -> None:
 
 
 async def test_a_rotated_secret_is_used_for_the_next_connection(tmp_path: Path) -> None:
-    """D-53: credentials are asked for again on every reconnect."""
+    """Credentials are asked for again on every reconnect."""
 
     class Rotating:
         token = "first"
@@ -144,7 +144,7 @@ async def test_tls_protects_and_an_unknown_authority_is_refused(tmp_path: Path) 
 
 @needs_openssl
 async def test_mutual_tls_lets_in_whom_the_authority_has_certified(tmp_path: Path) -> None:
-    """D-53: TLS on both sides."""
+    """TLS on both sides."""
     ca, (cert, key) = make_authority(tmp_path / "a"), make_certificate(tmp_path / "a", "localhost")
     client_cert, client_key = make_certificate(tmp_path / "a", "client")
 

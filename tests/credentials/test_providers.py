@@ -17,7 +17,7 @@ CREDS = "-----BEGIN NATS USER JWT-----\nhidden\n-----BEGIN USER NKEY SEED-----\n
     "login", [Token("hidden"), UserPassword("alice", "hidden"), NKey("hidden"), Jwt(CREDS)]
 )
 def test_secrets_are_not_shown(login: Login) -> None:
-    """D-52: every kind of secret is redacted, in whatever holds it."""
+    """Every kind of secret is redacted, in whatever holds it."""
     for text in (repr(login), str(login), f"{login}", repr(Static(login)), repr([login])):
         assert "hidden" not in text
 
@@ -48,7 +48,7 @@ def test_the_environment_is_what_it_is_given(
     ],
 )
 def test_a_file_is_read_anew_every_time(tmp_path: Path, text: str, login: Login) -> None:
-    """D-50, D-51: a secret that is kept can be read back, as it is now."""
+    """A secret that is kept can be read back, as it is now."""
     path = tmp_path / "login"
     provider = File(path)
 
@@ -70,7 +70,7 @@ def test_a_file_without_a_login_is_an_error_that_does_not_quote_it(
 
 
 def test_a_chain_takes_the_first_login_there_is(tmp_path: Path) -> None:
-    """D-50: every provider in the chain works without being prepared."""
+    """Every provider in the chain works without being prepared."""
     chain = Chain(Environment({}), File(tmp_path / "none"), Static(Token("t")))
 
     assert chain.find() == Token("t")

@@ -1,4 +1,4 @@
-"""Scenario E1: the bank through its command and query services, over NATS."""
+"""The bank through its command and query services, over NATS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios E2 and E3: projections of a bank with a second aggregate, from the command line."""
+"""Scenarios: projections of a bank with a second aggregate, from the command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenarios E5 to E7: read models behind a broker, an embedded server in a runner, credentials."""
+"""Scenarios: read models behind a broker, an embedded server in a runner, credentials."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ async def test_every_event_is_handled_in_the_order_of_its_stream(
 
 
 async def test_a_name_goes_on_where_it_ended(open_bus: Made, store: EventStore) -> None:
-    """D-33, D-34: nothing appended while a subscription is down is lost to it."""
+    """Nothing appended while a subscription is down is lost to it."""
     first, second = Seen(), Seen()
     append(store, 5)
 
@@ -137,7 +137,7 @@ async def test_two_names_each_handle_everything(open_bus: Made, store: EventStor
 
 
 async def test_filters_are_kept(open_bus: Made, store: EventStore) -> None:
-    """D-35: what does not match is never handled, whatever the shape of the filter."""
+    """What does not match is never handled, whatever the shape of the filter."""
     append(store, 4, streams=2)
     store.append("Customer-1", [NewEvent(Int32Value())], expected_version=ANY)
     append(store, 1, tenant="acme")
@@ -191,7 +191,7 @@ async def test_a_subscription_starts_where_it_is_told(open_bus: Made, store: Eve
 async def test_a_failing_event_holds_up_its_stream_and_no_other(
     open_bus: Made, store: EventStore
 ) -> None:
-    """D-36: order within a stream is kept while one of its events is retried."""
+    """Order within a stream is kept while one of its events is retried."""
     append(store, 6, streams=2)
     seen = Seen(failing={1: 3})
 

@@ -80,7 +80,7 @@ async def test_no_event_is_lost_or_doubled_when_the_server_stops_dies_and_loses_
 async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
     file_store: EventStore, server: EmbeddedNats, tmp_path: Path
 ) -> None:
-    """D-33, D-34: what was published while nobody ran is handled by the next."""
+    """What was published while nobody ran is handled by the next."""
     append(file_store, 400, streams=4)
     handled = tmp_path / "handled"
     async with connected(server.url) as connection:

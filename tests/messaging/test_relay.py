@@ -110,7 +110,7 @@ async def relay_once(store: EventStore, url: str, *, leased: bool = True, **sett
 async def test_a_bare_consumer_reads_headers_and_payload(
     store: EventStore, server: EmbeddedNats
 ) -> None:
-    """D-39: the wire format is a standard one that a bare client with the proto reads."""
+    """The wire format is a standard one that a bare client with the proto reads."""
     append(store, 3)
 
     await relay_once(store, server.url)
@@ -155,7 +155,7 @@ async def test_the_checkpoint_names_the_last_published_event(
 async def test_a_running_relay_publishes_what_is_appended_at_once(
     store: EventStore, server: EmbeddedNats
 ) -> None:
-    """D-32: the log is the outbox, so what is stored reaches the broker."""
+    """The log is the outbox, so what is stored reaches the broker."""
     async with running_relay(store, server.url) as relay:
         append(store, 20)
         messages = await until_published(server.url, store)
@@ -168,7 +168,7 @@ async def test_a_running_relay_publishes_what_is_appended_at_once(
 async def test_events_of_tenants_have_subjects_of_their_own(
     store: EventStore, server: EmbeddedNats
 ) -> None:
-    """D-39: the tenant is part of the subject."""
+    """The tenant is part of the subject."""
     append(store, 1, tenant="acme.eu")
 
     await relay_once(store, server.url)
@@ -208,7 +208,7 @@ async def test_a_stream_that_somebody_else_writes_to_is_refused(
 async def test_a_stream_with_work_queue_retention_is_refused_with_what_differs(
     store: EventStore, server: EmbeddedNats
 ) -> None:
-    """D-39: settings of an existing stream are compared, not ignored."""
+    """Settings of an existing stream are compared, not ignored."""
     connection = await nats.connect(server.url)
     await connection.jetstream().add_stream(
         name="EVENTS", subjects=["events.>"], retention="workqueue"

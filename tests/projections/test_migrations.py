@@ -30,7 +30,7 @@ FIRST = "CREATE TABLE balance (id TEXT);"
 
 
 def test_migrations_run_in_the_order_of_their_numbers(engine_of, folder):
-    """E4, D-61: also beyond nine, and with any width of number."""
+    """Also beyond nine, and with any width of number."""
     (folder / "1_initial.sql").write_text(FIRST)
     for number in range(2, 12):
         (folder / f"{number:03}_column.sql").write_text(

@@ -27,7 +27,7 @@ def count(n: int, *, keys: int = 7) -> list:
 
 
 def test_a_projection_over_several_aggregates_tells_one_story(engine_of, append, tmp_path):
-    """E2: the generic cross-domain projection."""
+    """The generic cross-domain projection."""
     folder = tmp_path / "customer_activity"
     folder.mkdir()
     (folder / "0001_customer_activity.sql").write_text(
@@ -114,7 +114,7 @@ def test_a_projection_over_several_aggregates_tells_one_story(engine_of, append,
 
 
 def account_summary(folder) -> Projection:
-    """E3: one row per account."""
+    """One row per account."""
     (folder / "account_summary").mkdir()
     (folder / "account_summary" / "0001_account_summary.sql").write_text(
         "CREATE TABLE account_summary (account_id TEXT PRIMARY KEY, owner_name TEXT, balance TEXT,"
@@ -155,7 +155,7 @@ def account_summary(folder) -> Projection:
 
 
 def test_a_rebuild_of_the_account_summary_ends_with_the_same_rows(engine_of, append, tmp_path):
-    """E3: the SQLite projection."""
+    """The SQLite projection."""
     bob = "acc-bob-001"
     append(
         AccountOpened(account_id=bob, owner_name="Bob", opening_amount="5000.00", timestamp=1),
@@ -178,7 +178,7 @@ def test_a_rebuild_of_the_account_summary_ends_with_the_same_rows(engine_of, app
 def test_more_than_a_thousand_events_of_one_second_are_each_handled_once(
     engine_of, store, append, counts
 ):
-    """D-03: pages neither repeat nor lose events."""
+    """Pages neither repeat nor lose events."""
     for _ in range(5):
         append(*count(500))
     engine = engine_of(counts)
@@ -221,7 +221,7 @@ def test_a_batch_ends_in_time_however_many_events_it_may_have(engine_of, append,
 
 
 def test_a_checkpoint_is_a_global_position_and_names_its_event(engine_of, store, append, counts):
-    """D-04: not a version, not a count of deliveries."""
+    """Not a version, not a count of deliveries."""
     append(NoteAdded(), stream="Note-1")
     append(*count(3), stream="Account-9")
     engine = engine_of(counts)
@@ -247,7 +247,7 @@ def test_running_again_handles_nothing_again(engine_of, append, counts):
 
 
 def test_stopped_appended_restarted(read_models, store, append, counts):
-    """D-33: what came while it was down is handled when it is back."""
+    """What came while it was down is handled when it is back."""
     append(*count(4))
     first = ProjectionEngine(store, [counts], read_models)
     first.run()
@@ -335,7 +335,7 @@ def test_an_unknown_projection_is_refused_and_the_others_are_named(engine_of, co
 
 
 def test_old_events_arrive_as_what_they_have_become(engine_of, append, tmp_path):
-    """D-27: projections upcast too."""
+    """Projections upcast too."""
     deposits = []
     projection = Projection("deposits")
 

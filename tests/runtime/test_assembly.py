@@ -45,7 +45,7 @@ class Writer:
 
 
 async def test_a_command_over_nats_comes_out_of_the_relay() -> None:
-    """D-32, D-58: the parts fit any broker, embedded or not."""
+    """The parts fit any broker, embedded or not."""
     server = EmbeddedNats()
     broker = Broker(lambda: server.url)
     projected = threading.Event()

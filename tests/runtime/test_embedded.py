@@ -82,7 +82,7 @@ def test_starting_and_stopping_twice_is_harmless() -> None:
 
 
 def test_two_servers_run_side_by_side_on_ports_of_their_own() -> None:
-    """D-57: nothing is shared by default, neither port nor folder."""
+    """Nothing is shared by default, neither port nor folder."""
     with EmbeddedNats() as one, EmbeddedNats() as two:
         assert one.url != two.url
         assert is_reachable(one.url)
@@ -95,7 +95,7 @@ def test_the_url_of_a_stopped_server_is_an_error() -> None:
 
 
 def test_a_port_in_use_is_a_clear_error_that_leaves_nothing_running() -> None:
-    """D-57: a server that is not ready is ended."""
+    """A server that is not ready is ended."""
     with EmbeddedNats() as first:
         second = EmbeddedNats(port=urlsplit(first.url).port or 0)
 

@@ -70,7 +70,7 @@ async def run_until_ready(runner: Runner, log: list[str], last: str) -> None:
 
 
 async def test_services_start_in_order_and_stop_in_reverse() -> None:
-    """D-56: one after another, and back."""
+    """One after another, and back."""
     log: list[str] = []
     runner = Runner([Recorder("a", log), Recorder("b", log)])
 
@@ -91,7 +91,7 @@ async def test_a_service_that_does_not_start_stops_those_before_it_and_itself() 
 
 
 async def test_a_service_that_fails_while_running_stops_all() -> None:
-    """D-56: a failing service ends the run."""
+    """A failing service ends the run."""
     log: list[str] = []
     events: list[RunnerEvent] = []
     failing = Recorder("a", log, wait=RuntimeError("boom"))
@@ -118,7 +118,7 @@ async def test_a_service_that_ends_by_itself_is_a_failure() -> None:
 
 @pytest.mark.parametrize("how", ["hang", "ignore"])
 async def test_the_startup_timeout_holds(how: str) -> None:
-    """D-56: also for a service that does not listen."""
+    """Also for a service that does not listen."""
     log: list[str] = []
     slow = Recorder("slow", log, start=how)
     runner = Runner([Recorder("a", log), slow], startup_timeout=0.1)
@@ -181,7 +181,7 @@ async def test_a_signal_stops_in_order() -> None:
 
 
 def test_a_second_signal_ends_the_process_at_once() -> None:
-    """D-56: nobody has to look for kill -9."""
+    """Nobody has to look for kill -9."""
     code = """
 import asyncio, time
 from eskit.runtime.runner import Runner

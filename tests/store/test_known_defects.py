@@ -1,7 +1,4 @@
-"""Defects that event stores have had, each with the test that shows this one is free of it.
-
-Numbers are those of the list that eskit was designed against.
-"""
+"""Defects that event stores have had, each with the test that shows this one is free of it."""
 
 from __future__ import annotations
 
@@ -69,7 +66,7 @@ def steps_of_an_append(store):
     return counted[0]
 
 
-def test_d02_the_cost_of_an_append_does_not_grow_with_the_log():
+def test_the_cost_of_an_append_does_not_grow_with_the_log():
     with open_store(f"{URL}?synchronous=normal") as store:
         for stream in range(10):
             store.append(f"Account-{stream}", texts(*"x" * 10), expected_version=0)
@@ -82,7 +79,7 @@ def test_d02_the_cost_of_an_append_does_not_grow_with_the_log():
     assert 0 < large <= small * 1.3
 
 
-def test_d09_an_expired_command_id_runs_again_without_colliding(store, clock):
+def test_an_expired_command_id_runs_again_without_colliding(store, clock):
     store.append("Account-1", texts("a"), expected_version=0, command=command())
     clock.move(seconds=(COMMAND_TTL + timedelta(seconds=1)).total_seconds())
 
@@ -95,7 +92,7 @@ def test_d09_an_expired_command_id_runs_again_without_colliding(store, clock):
     assert len({event.event_id for event in store.read_all()}) == 2
 
 
-def test_d10_a_second_save_under_one_command_has_event_ids_of_its_own(store, ledgers):
+def test_a_second_save_under_one_command_has_event_ids_of_its_own(store, ledgers):
     ledger = Ledger("1")
     ledger.deposit(1)
     ledgers.save(ledger, command=command("c1"))
@@ -109,7 +106,7 @@ def test_d10_a_second_save_under_one_command_has_event_ids_of_its_own(store, led
 
 
 @pytest.mark.parametrize(("stream", "fingerprint"), [("Account-2", "Open"), ("Account-1", "Close")])
-def test_d11_a_command_id_for_something_else_is_refused(store, stream, fingerprint):
+def test_a_command_id_for_something_else_is_refused(store, stream, fingerprint):
     store.append("Account-1", texts("a"), expected_version=0, command=command())
 
     with pytest.raises(CommandIdReused):
@@ -120,7 +117,7 @@ def test_d11_a_command_id_for_something_else_is_refused(store, stream, fingerpri
     assert store.count_events() == 1
 
 
-def test_d12_an_aggregate_is_usable_after_a_repeated_command(store, ledgers):
+def test_an_aggregate_is_usable_after_a_repeated_command(store, ledgers):
     first = Ledger("1")
     first.deposit(5)
     ledgers.save(first, command=command())
@@ -135,7 +132,7 @@ def test_d12_an_aggregate_is_usable_after_a_repeated_command(store, ledgers):
     assert ledgers.load("1").state.balance == again.state.balance == 6
 
 
-def test_d12_a_command_that_changed_nothing_is_answered_again(store):
+def test_a_command_that_changed_nothing_is_answered_again(store):
     store.append("Account-1", [], expected_version=0, command=command())
 
     again = store.append("Account-1", [], expected_version=0, command=command(response=b"other"))
@@ -143,7 +140,7 @@ def test_d12_a_command_that_changed_nothing_is_answered_again(store):
     assert (again.already_processed, again.response) == (True, b"first")
 
 
-def test_d12_a_failed_save_leaves_the_aggregate_as_it_was(store, ledgers):
+def test_a_failed_save_leaves_the_aggregate_as_it_was(store, ledgers):
     ledger = Ledger("1")
     ledger.deposit(5)
     store.append("Ledger-1", texts("x"), expected_version=0)
@@ -155,7 +152,7 @@ def test_d12_a_failed_save_leaves_the_aggregate_as_it_was(store, ledgers):
     assert (ledger.version, ledger.state.balance) == (1, 5)
 
 
-def test_d13_a_race_lost_to_another_connection_is_a_version_conflict():
+def test_a_race_lost_to_another_connection_is_a_version_conflict():
     with open_store(URL) as one, open_store(URL) as other:
         assert one.stream_version("Account-1") == other.stream_version("Account-1") == 0
         other.append("Account-1", texts("b"), expected_version=0)
@@ -166,7 +163,7 @@ def test_d13_a_race_lost_to_another_connection_is_a_version_conflict():
     assert (lost.value.expected, lost.value.actual) == (0, 1)
 
 
-def test_d13_a_busy_database_is_unavailable_by_name():
+def test_a_busy_database_is_unavailable_by_name():
     with open_store(f"{URL}?busy_timeout=0.05") as store:
         other = sqlite3.connect("log.db", isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
@@ -178,7 +175,7 @@ def test_d13_a_busy_database_is_unavailable_by_name():
         assert store.append("Account-1", texts("a"), expected_version=0).version == 1
 
 
-def test_d14_snapshots_are_saved_and_read_by_the_repository(store):
+def test_snapshots_are_saved_and_read_by_the_repository(store):
     snapshotter = Snapshotter(store, SnapshotPolicy(every=3))
     snapshotting = Repository(store, Ledger, snapshots=snapshotter)
     ledger = Ledger("1")
@@ -194,7 +191,7 @@ def test_d14_snapshots_are_saved_and_read_by_the_repository(store):
     assert loaded.state == Repository(store, Ledger).load("1").state
 
 
-def test_d15_claims_are_rebuilt_in_the_order_of_positions(store):
+def test_claims_are_rebuilt_in_the_order_of_positions(store):
     def hand_over(start, end):
         store.append(start, [text("r", release("name", "x"))], expected_version=ANY)
         store.append(end, [text("c", claim("name", "x"))], expected_version=ANY)
@@ -210,7 +207,7 @@ def test_d15_claims_are_rebuilt_in_the_order_of_positions(store):
     assert store.find_claim("name", "x") == "Account-2"
 
 
-def test_d16_the_schema_version_can_be_asked_for():
+def test_the_schema_version_can_be_asked_for():
     with open_store(URL) as store:
         reported = store.info().schema_version
     with sqlite3.connect("log.db") as connection:
@@ -220,7 +217,7 @@ def test_d16_the_schema_version_can_be_asked_for():
     assert reported == stored > 0
 
 
-def test_d17_versions_are_the_stores_own_and_times_keep_their_microseconds(store, clock):
+def test_versions_are_the_stores_own_and_times_keep_their_microseconds(store, clock):
     clock.move(microseconds=123_457)
     store.append("Account-1", texts("a", "b"), expected_version=0)
     store.append("Account-1", texts("c"), expected_version=2)
@@ -236,7 +233,7 @@ def test_d17_versions_are_the_stores_own_and_times_keep_their_microseconds(store
         store.append("Account-1", [text("x", claim("name", "\ud800"))], expected_version=3)
 
 
-def test_d18_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads():
+def test_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads():
     with open_store(f"{URL}?synchronous=full") as store:
         store.append("Account-1", texts("a"), expected_version=0)
         writer = store._writer._committer._connection
@@ -253,7 +250,7 @@ def test_d18_every_connection_waits_and_the_writer_takes_the_lock_before_it_read
     assert settings == [["wal", "wal"], [5000, 5000], [1, 1]]
 
 
-def test_d19_a_handler_that_reads_the_store_does_not_block_it(store, tmp_path):
+def test_a_handler_that_reads_the_store_does_not_block_it(store, tmp_path):
     (tmp_path / "migrations").mkdir()
     (tmp_path / "migrations" / "0001_seen.sql").write_text("CREATE TABLE seen (n INTEGER);\n")
     reading = Projection("reading", migrations=tmp_path / "migrations")
@@ -275,7 +272,7 @@ def test_d19_a_handler_that_reads_the_store_does_not_block_it(store, tmp_path):
     engine.close()
 
 
-def test_d20_every_time_comes_from_the_one_clock(store, clock):
+def test_every_time_comes_from_the_one_clock(store, clock):
     result = store.append("Account-1", texts("a"), expected_version=0, command=command())
     (event,) = store.read_all()
     store.save_checkpoint("relay", position=result.global_position, event_id=event.event_id)
