@@ -137,8 +137,13 @@ class Dispatcher:
         resent = bool(options.command_id)
 
         def attempt() -> Reply:
-            first = self._find_first_reply(work) if resent else None
-            return first or self._decide_and_append(work)
+            try:
+                return self._decide_and_append(work)
+            except Exception:
+                # What was done already may be the reason. That it was, an append says by itself.
+                if resent and (first := self._find_first_reply(work)):
+                    return first
+                raise
 
         with self._locks.hold((work.context.tenant, work.stream)):
             if work.expected_version is not None:

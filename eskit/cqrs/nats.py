@@ -9,7 +9,6 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.message import DecodeError, Message
@@ -33,6 +32,7 @@ from eskit.cqrs.responses import (
     success,
     unpack,
 )
+from eskit.cqrs.workers import Workers
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
@@ -107,7 +107,7 @@ class NatsServices:
         self._capacity = max_concurrent + max_waiting
         self._present = 0
         self._slots = asyncio.Semaphore(max_concurrent)
-        self._pool = ThreadPoolExecutor(max_concurrent, thread_name_prefix="eskit-service")
+        self._workers = Workers(max_concurrent, name="eskit-service")
         self._services = [self._make(service, version, prefix) for service in services]
 
     @property
@@ -124,7 +124,7 @@ class NatsServices:
     async def stop(self, within: float = 5.0) -> None:
         """Take no more requests, and give those under way `within` seconds; idempotent."""
         await asyncio.gather(*(service.stop(within) for service in self._services))
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
         for reserved in (prefix, "tenants"):
@@ -183,23 +183,31 @@ class NatsServices:
     async def _run(self, method: Method, request: Message, options: CallOptions) -> Answer:
         """Run the handler in a worker thread as soon as there is room, within the deadline."""
         deadline = time.monotonic() + options.timeout
-        try:
-            async with asyncio.timeout(options.timeout):
-                await self._slots.acquire()
-        except TimeoutError:
+        if not await self._take_slot(options.timeout):
             return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
         try:
-            running = asyncio.get_running_loop().run_in_executor(
-                self._pool, self._handle, method, request, options
+            running = self._workers.run(
+                self._handle, method, request, options, ended=self._slots.release
             )
         except RuntimeError:
             self._slots.release()
             return _failed(OVERLOADED, "The service is shutting down", solution="Try again later.")
-        running.add_done_callback(self._end_of_handler)
-        await asyncio.wait([running], timeout=max(0.0, deadline - time.monotonic()))
-        if not running.done():
+        late = asyncio.get_running_loop().call_at(deadline, _give_up, running)
+        try:
+            return self._succeeded(await running)
+        except _TooLate:
             return _failed(HANDLER_TIMEOUT, f"{method.path} took too long; it may still succeed")
-        return self._succeeded(running.result())
+        finally:
+            late.cancel()
+
+    async def _take_slot(self, within: float) -> bool:
+        """Wait for a place to run; False if there was none in time."""
+        if not self._slots.locked():
+            return await self._slots.acquire()  # at once, and without the cost of a timeout
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                return await self._slots.acquire()
+        return False
 
     def _handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         """Runs in a worker thread; what would end a loop, task or process there is a fault here."""
@@ -209,12 +217,6 @@ class NatsServices:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
             raise RuntimeError(f"{method.path} raised {type(error).__name__}") from error
-
-    def _end_of_handler(self, running: asyncio.Future[Reply]) -> None:
-        self._slots.release()
-        # Looked at here because after a timeout nobody else does.
-        if not running.cancelled() and (error := running.exception()) is not None:
-            _log.debug("A handler raised %s", type(error).__name__)
 
     def _succeeded(self, reply: Reply) -> Answer:
         data = success(reply.message).SerializeToString()
@@ -321,6 +323,15 @@ class NatsTransport:
                     f"Nobody answers {method.path}", hint="Start the service: eskit serve"
                 ) from error
             raise
+
+
+class _TooLate(Exception):
+    """A handler is still at work when its time is over."""
+
+
+def _give_up(running: asyncio.Future[Reply]) -> None:
+    if not running.done():
+        running.set_exception(_TooLate())
 
 
 class _Refused(Exception):

@@ -8,59 +8,30 @@ import statistics
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import nats
 from google.protobuf.wrappers_pb2 import StringValue
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from eskit import ANY, App, CallOptions, EventStore, NewEvent, open_store
+from eskit import ANY, CallOptions, EventStore, NewEvent, open_store
 from eskit.app import RunningApp
 from eskit.cli.main import main as run_eskit
-from eskit.cqrs.nats import NatsTransport, serve_nats
+from eskit.cqrs.nats import NatsTransport
 from eskit.credentials.nats import connected
-from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
-from eskit.domain.services import Method
 from eskit.messaging.headers import encode_headers, subject_of
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.tail import TailRequest, tail_store
 from eskit.runtime.embedded import EmbeddedNats
 from tests.benchmarks.appending import PAYLOAD
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
+from tests.benchmarks.noting import APP, ECHO, WRITE, served
 
 EVENTS = 50_000
 CALLS = 1_000
 IN_FLIGHT = 64
 APPENDS = 200
 _WINDOW = 4_000
-
-WRITE = Method(
-    service="bench.v1.NoteCommandService",
-    name="Write",
-    python_name="write",
-    kind="command",
-    request=StringValue,
-    response=StringValue,
-)
-
-
-class Note(Aggregate[StringValue, Any]):
-    """The least that a command can be: each makes a stream of its own."""
-
-    __aggregate__: ClassVar[AggregateType] = AggregateType(
-        name="Note",
-        state=StringValue,
-        id_field="note_id",
-        commands=(WRITE,),
-        events=(EventMethod(event=StringValue, python_name="on_written"),),
-    )
-
-    def write(self, command: StringValue) -> StringValue:
-        self.emit(StringValue(value=command.value))
-        return command
-
-    def on_written(self, event: StringValue) -> None:
-        self.state.value = event.value
 
 
 def run(folder: Path, rounds: int) -> Iterator[Comparison]:
@@ -91,11 +62,12 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
         )
     with (
         EmbeddedNats(folder / "calls") as server,
-        App("notes", aggregates=[Note]).open(f"sqlite:///{folder / 'calls.db'}") as running,
+        served(server.url, f"sqlite:///{folder / 'calls.db'}"),
+        APP.open(f"sqlite:///{folder / 'in-process.db'}") as running,
     ):
         yield compare(
             "command over NATS, one client",
-            calling(running, server.url, in_flight=1),
+            calling(server.url, in_flight=1),
             floor_name="nats-py: request and reply, and the command in process",
             floor=replying(running, server.url),
             target=Target(kind="time", bound=2.0),
@@ -104,9 +76,9 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
         )
         yield compare(
             f"commands over NATS, {IN_FLIGHT} in flight, many streams",
-            calling(running, server.url, in_flight=IN_FLIGHT),
+            calling(server.url, in_flight=IN_FLIGHT),
             floor_name="one in flight",
-            floor=calling(running, server.url, in_flight=1),
+            floor=calling(server.url, in_flight=1),
             target=Target(kind="speed", bound=4.0),
             rounds=rounds,
             count=CALLS,
@@ -208,12 +180,11 @@ def consuming(url: str, target: Path) -> Timed:
     return _timed(work)
 
 
-def calling(running: RunningApp, url: str, *, in_flight: int) -> Timed:
-    """Commands, each to a stream of its own."""
+def calling(url: str, *, in_flight: int) -> Timed:
+    """Commands, each to a stream of its own, to a service in another process."""
 
     async def work() -> float:
-        async with connected(url) as serving, connected(url) as client:
-            served = await serve_nats(running, serving, running.app.service_types)
+        async with connected(url) as client:
             transport, room = NatsTransport(client), asyncio.Semaphore(in_flight)
 
             async def call() -> None:
@@ -222,23 +193,19 @@ def calling(running: RunningApp, url: str, *, in_flight: int) -> Timed:
 
             start = time.perf_counter()
             await asyncio.gather(*(call() for _ in range(CALLS)))
-            took = time.perf_counter() - start
-            await served.stop()
-        return took
+            return time.perf_counter() - start
 
     return _timed(work)
 
 
 def replying(running: RunningApp, url: str) -> Timed:
-    """Bare request and reply, then the same number of commands in this process."""
+    """Bare request and reply with that process, then the same number of commands in this one."""
 
     async def work() -> float:
-        async with connected(url) as serving, connected(url) as client:
-            await serving.subscribe("bare", cb=_echo)
-            await serving.flush()
+        async with connected(url) as client:
             start = time.perf_counter()
             for _ in range(CALLS):
-                await client.request("bare", b"x" * 20)
+                await client.request(ECHO, b"x" * 20)
             for _ in range(CALLS):
                 running.execute(StringValue(value=PAYLOAD))
             return time.perf_counter() - start
@@ -272,10 +239,6 @@ def _timed(work: Any) -> Timed:
         return asyncio.run(coroutine)
 
     return run
-
-
-async def _echo(message: Any) -> None:
-    await message.respond(message.data)
 
 
 async def _drop(url: str, stream: str) -> None:
