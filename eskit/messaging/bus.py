@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import inspect
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Protocol
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.ids import new_id
-from eskit.errors import BrokerUnavailable, InvalidArgument, RequestTimeout, SubscriptionTaken
+from eskit.errors import BrokerUnavailable, RequestTimeout, SubscriptionTaken
+from eskit.messaging.deadletters import DeadLetters, call_handler, make_letter
 from eskit.messaging.subscription import (
-    DeadLetter,
     Handler,
     MemorySubscriptions,
     Progress,
@@ -68,9 +67,13 @@ class StoreSource:
 
 
 class EventBus:
-    """Runs subscriptions. `subscribe` starts one; `stop` on its result drains it."""
+    """Runs subscriptions. `subscribe` starts one; `stop` on its result drains it.
+
+    `dead_letters` are the events that they could not handle.
+    """
 
     def __init__(self, source: Source, subscriptions: Subscriptions) -> None:
+        self.dead_letters = DeadLetters(subscriptions)
         self._source = source
         self._subscriptions = subscriptions
 
@@ -83,23 +86,6 @@ class EventBus:
         subscriber = Subscriber(subscription, handler, self._source, self._subscriptions)
         subscriber.start()
         return subscriber
-
-    async def list_dead_letters(self, name: str) -> list[DeadLetter]:
-        """What a subscription could not handle, by position."""
-        return await self._subscriptions.list_dead_letters(name)
-
-    async def retry_dead_letter(self, name: str, position: int, handler: Handler) -> None:
-        """Handle a dead letter once more, and forget it if that works. Raises what it raises."""
-        for letter in await self._subscriptions.list_dead_letters(name):
-            if letter.event.global_position == position:
-                await _call(handler, letter.event, None)
-                await self._subscriptions.remove_dead_letter(name, position)
-                return
-        raise InvalidArgument(f"Subscription {name} has no dead letter at position {position}")
-
-    async def skip_dead_letter(self, name: str, position: int) -> None:
-        """Forget a dead letter without handling it."""
-        await self._subscriptions.remove_dead_letter(name, position)
 
 
 def memory_bus(store: EventStore) -> EventBus:
@@ -271,7 +257,7 @@ class Subscriber:
                 async with self._workers:
                     if self._stopping.is_set():
                         return False
-                    await _call(self._handler, event, self._pool)
+                    await call_handler(self._handler, event, self._pool)
             except Exception as error:  # noqa: BLE001 - whatever a handler raises is retried
                 self._deliveries[position] = deliveries
                 _log.warning(
@@ -287,13 +273,7 @@ class Subscriber:
 
     async def _bury(self, event: RecordedEvent, error: Exception, deliveries: int) -> bool:
         """Set the event aside; False if stopped before that was possible."""
-        letter = DeadLetter(
-            subscription=self.name,
-            event=event,
-            error=f"{type(error).__name__}: {error}",
-            deliveries=deliveries,
-            failed_at=datetime.now(UTC),
-        )
+        letter = make_letter(self.name, event, error, deliveries)
         while True:
             try:
                 await self._subscriptions.add_dead_letter(letter)
@@ -350,15 +330,6 @@ class Subscriber:
             owner=owner,
             beat=self._beat,
         )
-
-
-async def _call(handler: Handler, event: RecordedEvent, pool: ThreadPoolExecutor | None) -> None:
-    if inspect.iscoroutinefunction(handler):
-        await handler(event)
-        return
-    result = await asyncio.get_running_loop().run_in_executor(pool, handler, event)
-    if inspect.isawaitable(result):
-        await result
 
 
 async def _pause(stopping: asyncio.Event, seconds: float) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -90,14 +90,36 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody decided about a dead letter, and why."""
+
+    action: Literal["retried", "skipped"]
+    reason: str
+    decided_by: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """An event that a subscription could not handle."""
+    """An event that a subscription could not handle.
+
+    It waits for a `decision`. `revision` is the bus's, of what it keeps of the letter.
+    """
 
     subscription: str
     event: RecordedEvent
     error: str
+    traceback: str
     deliveries: int
     failed_at: datetime
+    decision: Decision | None = None
+    revision: int = field(default=0, compare=False)
+
+    @property
+    def text(self) -> str:
+        """The event in a few words."""
+        event = self.event
+        return f"{event.global_position:,} {event.event_type} of {event.stream}"
 
 
 class Subscriptions(Protocol):
@@ -119,11 +141,18 @@ class Subscriptions(Protocol):
         ...
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
-        """The dead letters of a subscription, by position."""
+        """What a subscription ever set aside, decided or not, by position."""
         ...
 
-    async def remove_dead_letter(self, name: str, position: int) -> None:
-        """Forget one; idempotent."""
+    async def list_names(self) -> list[str]:
+        """The subscriptions that ever set an event aside, sorted."""
+        ...
+
+    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
+        """Keep a decision with the letter.
+
+        Raises SubscriptionTaken when the letter has changed since it was listed.
+        """
         ...
 
 
@@ -151,11 +180,18 @@ class MemorySubscriptions:
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
         """See Subscriptions."""
-        return [letter for key, letter in sorted(self._letters.items()) if key[0] == name]
+        return [self._letters[key] for key in sorted(self._letters) if key[0] == name]
 
-    async def remove_dead_letter(self, name: str, position: int) -> None:
+    async def list_names(self) -> list[str]:
         """See Subscriptions."""
-        self._letters.pop((name, position), None)
+        return sorted({name for name, _ in self._letters})
+
+    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
+        """See Subscriptions."""
+        key = letter.subscription, letter.event.global_position
+        if self._letters.get(key) != letter:
+            raise decided_meanwhile(letter)
+        self._letters[key] = replace(letter, decision=decision)
 
 
 def taken(name: str) -> SubscriptionTaken:
@@ -163,4 +199,12 @@ def taken(name: str) -> SubscriptionTaken:
     return SubscriptionTaken(
         f"Subscription {name} was taken over by another process",
         hint="Run it once; a second process waits until the first is gone.",
+    )
+
+
+def decided_meanwhile(letter: DeadLetter) -> SubscriptionTaken:
+    """The error of a dead letter that is not any more what it was when it was listed."""
+    return SubscriptionTaken(
+        f"{letter.text} was decided about by somebody else meanwhile",
+        hint=f"See what waits now: eskit deadletter list {letter.subscription}",
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -25,13 +26,13 @@ from eskit.messaging.jetstream import (
     list_subjects,
     publish,
 )
-from eskit.messaging.subscription import DeadLetter, Progress, taken
+from eskit.messaging.subscription import DeadLetter, Decision, Progress, decided_meanwhile, taken
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
 
 BUCKET = "eskit-subscriptions"
+_STREAM = f"KV_{BUCKET}"
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_OPERATION = "KV-Operation"
 
 
 def nats_bus(connection: Connection, *, stream: str = "EVENTS", prefix: str = "events") -> EventBus:
@@ -70,7 +71,7 @@ class KeyValueSubscriptions:
     async def load(self, name: str) -> tuple[Progress, int]:
         """See Subscriptions."""
         await self._create_bucket()
-        message = await last_message(self._connection, f"KV_{BUCKET}", self._key(name, "progress"))
+        message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
         if message is None:
             return Progress(), 0
         return _progress_of(json.loads(message.data)), message.sequence
@@ -93,19 +94,34 @@ class KeyValueSubscriptions:
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
         """See Subscriptions."""
-        await self._create_bucket()
-        stream = f"KV_{BUCKET}"
         letters = []
-        for subject in await list_subjects(self._connection, stream, self._key(name, "dead.*")):
-            message = await last_message(self._connection, stream, subject)
-            if message is not None and _OPERATION not in message.headers:
-                letters.append(_letter_of(name, json.loads(message.data)))
+        for subject in await self._subjects(self._key(name, "dead.*")):
+            message = await last_message(self._connection, _STREAM, subject)
+            if message is not None:
+                letters.append(_letter_of(name, json.loads(message.data), message.sequence))
         return sorted(letters, key=lambda letter: letter.event.global_position)
 
-    async def remove_dead_letter(self, name: str, position: int) -> None:
+    async def list_names(self) -> list[str]:
         """See Subscriptions."""
-        headers = {_OPERATION: "PURGE", "Nats-Rollup": "sub"}
-        await publish(self._connection, self._key(name, f"dead.{position}"), b"", headers)
+        subjects = await self._subjects(self._key("*", "dead.*"))
+        return sorted({subject.split(".")[-3] for subject in subjects})
+
+    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
+        """See Subscriptions."""
+        key = self._key(letter.subscription, f"dead.{letter.event.global_position}")
+        pairs = _pairs_of_letter(replace(letter, decision=decision))
+        try:
+            await self._put(key, pairs, {_EXPECTED: str(letter.revision)})
+        except JetStreamError as error:
+            if error.number == WRONG_LAST_SEQUENCE:
+                raise decided_meanwhile(letter) from error
+            raise
+
+    async def _subjects(self, matching: str) -> list[str]:
+        """The keys there are; looking creates no bucket."""
+        if await find_stream(self._connection, _STREAM) is None:
+            return []
+        return await list_subjects(self._connection, _STREAM, matching)
 
     def _key(self, name: str, what: str) -> str:
         return f"$KV.{BUCKET}.{self._scope}.{name}.{what}"
@@ -116,11 +132,11 @@ class KeyValueSubscriptions:
     async def _create_bucket(self) -> None:
         if self._ready:
             return
-        if await find_stream(self._connection, f"KV_{BUCKET}") is None:
+        if await find_stream(self._connection, _STREAM) is None:
             await create_stream(
                 self._connection,
                 {
-                    "name": f"KV_{BUCKET}",
+                    "name": _STREAM,
                     "subjects": [f"$KV.{BUCKET}.>"],
                     "max_msgs_per_subject": 1,
                     "discard": "new",
@@ -160,16 +176,34 @@ def _pairs_of_letter(letter: DeadLetter) -> dict[str, Any]:
         "headers": encode_headers(letter.event, ""),
         "data": base64.b64encode(letter.event.data).decode(),
         "error": letter.error,
+        "traceback": letter.traceback,
         "deliveries": letter.deliveries,
         "failed_at": letter.failed_at.isoformat(),
+        "decision": _pairs_of_decision(letter.decision) if letter.decision else None,
     }
 
 
-def _letter_of(name: str, pairs: dict[str, Any]) -> DeadLetter:
+def _pairs_of_decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "action": decision.action,
+        "reason": decision.reason,
+        "decided_by": decision.decided_by,
+        "decided_at": decision.decided_at.isoformat(),
+    }
+
+
+def _decision_of(pairs: dict[str, Any]) -> Decision:
+    return Decision(**{**pairs, "decided_at": datetime.fromisoformat(pairs["decided_at"])})
+
+
+def _letter_of(name: str, pairs: dict[str, Any], revision: int) -> DeadLetter:
     return DeadLetter(
         subscription=name,
         event=decode_event(pairs["headers"], base64.b64decode(pairs["data"])),
         error=pairs["error"],
+        traceback=pairs["traceback"],
         deliveries=pairs["deliveries"],
         failed_at=datetime.fromisoformat(pairs["failed_at"]),
+        decision=_decision_of(pairs["decision"]) if pairs["decision"] else None,
+        revision=revision,
     )

@@ -134,7 +134,7 @@ def test_a_rejected_command_is_tried_again_and_then_set_aside(bank: SimpleNamesp
         async with asyncio.timeout(10):
             while not letters:
                 await asyncio.sleep(0.01)
-                letters = await bus.list_dead_letters("hopeless")
+                letters = await bus.dead_letters.waiting("hopeless")
         await subscriber.stop()
         return letters
 

@@ -20,7 +20,7 @@ from eskit.errors import InvalidArgument, SubscriptionTaken
 from eskit.messaging import bus as bus_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
-from eskit.messaging.subscription import Handler, Subscription
+from eskit.messaging.subscription import DeadLetter, Handler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append
@@ -88,6 +88,14 @@ async def following(
         yield subscriber
     finally:
         await subscriber.stop()
+
+
+async def buried(bus: EventBus) -> list[DeadLetter]:
+    """The dead letters, once there are any."""
+    async with asyncio.timeout(30):
+        while not (letters := await bus.dead_letters.waiting("test")):  # noqa: ASYNC110 - of a task
+            await asyncio.sleep(0.01)
+    return letters
 
 
 async def test_every_event_is_handled_in_the_order_of_its_stream(
@@ -213,34 +221,93 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter(
     async with open_bus() as bus:
         async with following(bus, seen, max_deliveries=3):
             await seen.until(2)
-        (letter,) = await bus.list_dead_letters("test")
-        assert await bus.list_dead_letters("other") == []
+        (letter,) = await bus.dead_letters.waiting("test")
 
-        assert seen.positions == [1, 3]
-        assert seen.attempts.count(2) == 3
-        assert letter.event == store.find_event(2)
-        assert (letter.error, letter.deliveries) == ("RuntimeError: no 2", 3)
+        assert await bus.dead_letters.waiting("other") == []
+        assert await bus.dead_letters.names() == ["test"]
+    assert seen.positions == [1, 3]
+    assert seen.attempts.count(2) == 3
+    assert letter.event == store.find_event(2)
+    assert (letter.error, letter.deliveries) == ("RuntimeError: no 2", 3)
+    assert letter.traceback.endswith("RuntimeError: no 2\n")
 
-        with pytest.raises(RuntimeError, match="no 2"):
-            await bus.retry_dead_letter("test", 2, seen)
-        assert len(await bus.list_dead_letters("test")) == 1
+
+async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 1)
+    seen = Seen(failing={1: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=2):
+            await buried(bus)
+        (first,) = await bus.dead_letters.waiting("test")
+        with pytest.raises(RuntimeError, match="no 1"):
+            await bus.dead_letters.retry(first, seen)
+        (again,) = await bus.dead_letters.waiting("test")
         seen.failing.clear()
-        await bus.retry_dead_letter("test", 2, seen)
-        assert await bus.list_dead_letters("test") == []
-        with pytest.raises(InvalidArgument, match="no dead letter at position 2"):
-            await bus.retry_dead_letter("test", 2, seen)
+        await bus.dead_letters.retry(again, seen, reason="mended", by="alice")
+        (settled,) = await bus.dead_letters.history("test")
+
+        assert await bus.dead_letters.waiting("test") == []
+        with pytest.raises(InvalidArgument, match="does not wait for a decision"):
+            await bus.dead_letters.retry(again, seen)
+    assert again.deliveries == 3
+    assert seen.positions == [1]
+    assert settled.decision is not None
+    assert (settled.decision.action, settled.decision.reason) == ("retried", "mended")
+    assert settled.decision.decided_by == "alice"
 
 
-async def test_a_dead_letter_can_be_skipped(open_bus: Made, store: EventStore) -> None:
-    append(store, 2, streams=1)
+async def test_a_skipped_dead_letter_is_kept_with_the_reason(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 1)
     seen = Seen(failing={1: 1000})
 
     async with open_bus() as bus:
         async with following(bus, seen, max_deliveries=1):
-            await seen.until(1)
-        await bus.skip_dead_letter("test", 1)
+            await buried(bus)
+        letter = await bus.dead_letters.find("test", "1")
+        await bus.dead_letters.skip(letter, reason="test data", by="bob")
+        (settled,) = await bus.dead_letters.history("test")
 
-        assert await bus.list_dead_letters("test") == []
+        assert await bus.dead_letters.waiting("test") == []
+    assert settled.decision is not None
+    assert (settled.decision.action, settled.decision.reason) == ("skipped", "test data")
+    assert settled.event == letter.event
+
+
+async def test_of_two_decisions_at_once_one_counts(open_bus: Made, store: EventStore) -> None:
+    append(store, 1)
+    seen = Seen(failing={1: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=1):
+            await buried(bus)
+        letter = await bus.dead_letters.find("test", "1")
+
+        async def decided_by_another(event: RecordedEvent) -> None:
+            await bus.dead_letters.skip(letter, reason="mine", by="bob")
+
+        with pytest.raises(SubscriptionTaken, match="by somebody else meanwhile"):
+            await bus.dead_letters.retry(letter, decided_by_another, by="alice")
+        (settled,) = await bus.dead_letters.history("test")
+
+    assert settled.decision is not None
+    assert settled.decision.decided_by == "bob"
+
+
+async def test_an_endless_error_still_fits_a_dead_letter(open_bus: Made, store: EventStore) -> None:
+    append(store, 1)
+
+    def fail(event: RecordedEvent) -> None:
+        raise RuntimeError("no" * 10_000_000)
+
+    async with open_bus() as bus, following(bus, fail, max_deliveries=1):
+        (letter,) = await buried(bus)
+
+    assert letter.error.startswith("RuntimeError: nono")
 
 
 async def test_stopping_finishes_what_is_being_handled_and_no_more(

@@ -1,0 +1,101 @@
+"""Events that a subscription could not handle, and what somebody decides about them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Literal
+
+from eskit.domain.events import RecordedEvent
+from eskit.errors import InvalidArgument
+from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
+
+_LONGEST_TEXT = 20_000
+
+
+class DeadLetters:
+    """The dead letters of all subscriptions of a bus. They are kept, with what was decided."""
+
+    def __init__(self, subscriptions: Subscriptions) -> None:
+        self._subscriptions = subscriptions
+
+    async def names(self) -> list[str]:
+        """The subscriptions that ever set an event aside, sorted."""
+        return await self._subscriptions.list_names()
+
+    async def waiting(self, name: str) -> list[DeadLetter]:
+        """What waits for a decision, by position."""
+        return [found for found in await self.history(name) if found.decision is None]
+
+    async def history(self, name: str) -> list[DeadLetter]:
+        """What was ever set aside, by position."""
+        return await self._subscriptions.list_dead_letters(name)
+
+    async def find(self, name: str, event: str) -> DeadLetter:
+        """What waits, by the event's position in the log or its id; InvalidArgument for others."""
+        for letter in await self.waiting(name):
+            known = letter.event
+            if event.replace(",", "") == str(known.global_position) or event == known.event_id:
+                return letter
+        raise InvalidArgument(
+            f"Event {event} does not wait for a decision in subscription {name!r}",
+            hint=f"See what does: eskit deadletter list {name}",
+        )
+
+    async def retry(
+        self, letter: DeadLetter, handler: Handler, *, reason: str = "", by: str = ""
+    ) -> None:
+        """Handle the event once more, now: after later ones of its stream.
+
+        Raises what the handler raises; the letter then has the new error. Raises InvalidArgument
+        when it does not wait any more, SubscriptionTaken when somebody decides at the same time.
+        """
+        letter = await self.find(letter.subscription, letter.event.event_id)
+        try:
+            await call_handler(handler, letter.event, None)
+        except Exception as error:
+            deliveries = letter.deliveries + 1
+            again = make_letter(letter.subscription, letter.event, error, deliveries)
+            await self._subscriptions.add_dead_letter(again)
+            raise
+        await self._decide(letter, "retried", reason=reason, by=by)
+
+    async def skip(self, letter: DeadLetter, *, reason: str = "", by: str = "") -> None:
+        """Never handle the event; raises as `retry`."""
+        letter = await self.find(letter.subscription, letter.event.event_id)
+        await self._decide(letter, "skipped", reason=reason, by=by)
+
+    async def _decide(
+        self, letter: DeadLetter, action: Literal["retried", "skipped"], *, reason: str, by: str
+    ) -> None:
+        decision = Decision(
+            action=action, reason=reason, decided_by=by, decided_at=datetime.now(UTC)
+        )
+        await self._subscriptions.decide(letter, decision)
+
+
+def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: int) -> DeadLetter:
+    """A letter for an event whose handler raised; as much of the error as fits a message."""
+    return DeadLetter(
+        subscription=name,
+        event=event,
+        error=f"{type(error).__name__}: {error}"[:_LONGEST_TEXT],
+        traceback="".join(traceback.format_exception(error))[-_LONGEST_TEXT:],
+        deliveries=deliveries,
+        failed_at=datetime.now(UTC),
+    )
+
+
+async def call_handler(
+    handler: Handler, event: RecordedEvent, pool: ThreadPoolExecutor | None
+) -> None:
+    """Handle one event: on the loop, or in a thread of the pool."""
+    if inspect.iscoroutinefunction(handler):
+        await handler(event)
+        return
+    result = await asyncio.get_running_loop().run_in_executor(pool, handler, event)
+    if inspect.isawaitable(result):
+        await result
