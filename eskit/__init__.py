@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from eskit.errors import CredentialsUnavailable as CredentialsUnavailable
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
-    from eskit.errors import EventsMissing as EventsMissing
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import FoldFailed as FoldFailed
     from eskit.errors import InvalidArgument as InvalidArgument
     from eskit.errors import JetStreamError as JetStreamError
+    from eskit.errors import LogBroken as LogBroken
     from eskit.errors import MessagingError as MessagingError
     from eskit.errors import MigrationInvalid as MigrationInvalid
     from eskit.errors import MissingExtra as MissingExtra
@@ -125,7 +125,6 @@ _HOMES = {
         "CommandRejected",
         "EskitError",
         "EventErased",
-        "EventsMissing",
         "ExportInvalid",
         "FoldFailed",
         "InvalidArgument",
@@ -134,6 +133,7 @@ _HOMES = {
         "PublishInterrupted",
         "NotAnEvent",
         "JetStreamError",
+        "LogBroken",
         "MessagingError",
         "MigrationInvalid",
         "MissingExtra",
@@ -193,13 +193,13 @@ __all__ = [
     "EskitError",
     "EventContext",
     "EventErased",
-    "EventsMissing",
     "EventStore",
     "ExportInvalid",
     "FailurePolicy",
     "FoldFailed",
     "InvalidArgument",
     "JetStreamError",
+    "LogBroken",
     "MessagingError",
     "Metadata",
     "MigrationInvalid",

@@ -39,8 +39,8 @@ EskitError
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
 │   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
-│   ├── EventsMissing          a JetStream stream has lost events that were not read yet
 │   ├── JetStreamError         JetStream answered a request with an error
+│   ├── LogBroken              a JetStream stream does not go on as the log did
 │   ├── NotAnEvent             a message in the stream that no relay has published
 │   ├── PublishInterrupted     publishing broke off; the relay asks the stream how far it came
 │   ├── RelayBusy              another relay of the store is running
@@ -76,11 +76,11 @@ __all__ = [
     "Diagnostic",
     "EskitError",
     "EventErased",
-    "EventsMissing",
     "ExportInvalid",
     "FoldFailed",
     "InvalidArgument",
     "JetStreamError",
+    "LogBroken",
     "MessagingError",
     "MigrationInvalid",
     "MissingExtra",
@@ -423,16 +423,6 @@ class BrokerMismatch(MessagingError):
     code = "BROKER_MISMATCH"
 
 
-class EventsMissing(MessagingError):
-    """A JetStream stream no longer has events behind the one at `position`."""
-
-    code = "EVENTS_MISSING"
-
-    def __init__(self, message: str, *, position: int) -> None:
-        super().__init__(message, hint="The store has every event: follow it instead.")
-        self.position = position
-
-
 class JetStreamError(MessagingError):
     """JetStream answered a request with an error, told apart by its number."""
 
@@ -441,6 +431,16 @@ class JetStreamError(MessagingError):
     def __init__(self, number: int, message: str) -> None:
         super().__init__(message)
         self.number = number
+
+
+class LogBroken(MessagingError):
+    """Behind the event at `position` a JetStream stream lacks messages, or has others' in it."""
+
+    code = "LOG_BROKEN"
+
+    def __init__(self, message: str, *, position: int) -> None:
+        super().__init__(message, hint="The store has every event: follow it instead.")
+        self.position = position
 
 
 class NotAnEvent(MessagingError):

@@ -73,9 +73,11 @@ async def last_message(
     return await _find_message(connection, stream, {"last_by_subj": subject})
 
 
-async def message_from(connection: Connection, stream: str, sequence: int) -> StoredMessage | None:
-    """The first message at a sequence or after it."""
-    return await _find_message(connection, stream, {"seq": sequence, "next_by_subj": ">"})
+async def message_from(
+    connection: Connection, stream: str, sequence: int, subject: str = ">"
+) -> StoredMessage | None:
+    """The first message at a sequence or after it, of all or of the subjects of a pattern."""
+    return await _find_message(connection, stream, {"seq": sequence, "next_by_subj": subject})
 
 
 async def list_subjects(connection: Connection, stream: str, matching: str) -> list[str]:

@@ -153,14 +153,12 @@ async def _find_start(
     """The sequence and the position before the first event wanted."""
     after, since = request.after, request.since
     if after is not None:
-        sequence = await _first_sequence(
+        sequence = await first_sequence(
             connection, state, lambda event: event.global_position > after
         )
         return sequence - 1, after
     if since is not None:
-        sequence = await _first_sequence(
-            connection, state, lambda event: event.recorded_at >= since
-        )
+        sequence = await first_sequence(connection, state, lambda event: event.recorded_at >= since)
         before = await message_from(connection, state.name, sequence - 1)
         known = before is not None and before.sequence < sequence
         return sequence - 1, _position(before) if known else 0
@@ -169,7 +167,7 @@ async def _find_start(
     return 0, 0
 
 
-async def _first_sequence(
+async def first_sequence(
     connection: Connection, state: StreamState, wanted: Callable[[RecordedEvent], bool]
 ) -> int:
     """The sequence of the first event for which `wanted` holds, as it does for all behind it."""

@@ -1,0 +1,397 @@
+"""The relay's stream as a log that is read by position, without the store it came from."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import suppress
+from itertools import count
+from typing import Any, Self, TypeVar
+
+from eskit.credentials.login import Tls
+from eskit.credentials.nats import Connection, close_nats, open_nats
+from eskit.credentials.providers import Provider
+from eskit.domain.events import EventRow, LogRow, RecordedEvent, log_row
+from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
+from eskit.messaging.headers import decode_event
+from eskit.messaging.jetstream import (
+    StoredMessage,
+    StreamState,
+    create_reader,
+    delete_reader,
+    find_stream,
+    message_from,
+)
+from eskit.messaging.loop import LoopThread
+from eskit.messaging.tail_nats import first_sequence
+from eskit.messaging.window import Entry, Place, Window, find_gap, find_stranger, store_of
+
+Result = TypeVar("Result")
+_COUNTED_WITHIN = 5.0
+_REMEMBERED = 256
+
+
+class JetStreamLog:
+    """The events that one store's relay has published; see `eskit.projections.log.Placed`.
+
+    `url` and `login` are asked for on the first use. While NATS is away, and before the relay has
+    published anything, methods raise BrokerUnavailable or RequestTimeout; where messages are gone
+    that were not read, LogBroken. Thread-safe. Close it in the end.
+    """
+
+    stretch = 5_000
+
+    def __init__(
+        self,
+        url: Callable[[], str],
+        *,
+        stream: str = "EVENTS",
+        prefix: str = "events",
+        login: Callable[[], tuple[Provider | None, Tls | None]] = lambda: (None, None),
+    ) -> None:
+        self._url, self._login = url, login
+        self._stream, self._prefix = stream, prefix
+        self._loop = LoopThread(f"log of {stream}")
+        self._reading = threading.Lock()
+        self._connecting = asyncio.Lock()
+        self._connection: Connection | None = None
+        self._window: Window | None = None
+        self._places: dict[int, Place] = {}
+        self._store_id = ""
+
+    @property
+    def store_id(self) -> str:
+        """The store whose relay has published."""
+        if not self._store_id:
+            self._run(self._learn_store())
+        return self._store_id
+
+    def head_position(self) -> int:
+        """The position of the last event in the stream; 0 before the first."""
+        return self._run(self._head())
+
+    def read_log_rows(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        event_types: Sequence[str] = (),
+    ) -> Iterator[LogRow]:
+        """The log forward, from a reader that stays open and goes on where it was."""
+        with self._reading:
+            return map(log_row, self._run(self._read(after, before, limit, frozenset(event_types))))
+
+    def read_all(
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        limit: int | None = None,
+        backward: bool = False,
+        event_types: Sequence[str] = (),
+    ) -> Iterator[RecordedEvent]:
+        """The log in either direction, each event asked for by itself unless it was just read."""
+        last = before if before is not None else self.head_position() + 1
+        at = last if backward else after
+        for _ in range(limit) if limit is not None else count():
+            looking = self._before(at) if backward else self._after(at, event_types)
+            event = self._run(looking)
+            if event is None or not after < event.global_position < last:
+                return
+            at = event.global_position
+            yield event
+            if at == last - 1 and not backward:
+                return
+
+    def find_event(self, global_position: int) -> RecordedEvent | None:
+        """The event at a position, if the stream still has it."""
+        found = self._run(self._find(global_position))
+        return RecordedEvent(*found[1]) if found is not None else None
+
+    def count_events(
+        self, *, after: int = 0, before: int | None = None, event_types: Sequence[str] = ()
+    ) -> int:
+        """How many events the stream has between two positions, as the server counts them."""
+        return self._run(self._count(after, before, event_types))
+
+    def wait(self, after: int, timeout: float) -> bool:
+        """Wait for an event behind a position; the server pushes it."""
+        with self._reading:
+            return self._run(self._wait(after, within=timeout))
+
+    def place_of(self, position: int) -> str:
+        """The place of an event; LogBroken if the stream does not have it."""
+        return str(self._run(self._place(position)))
+
+    def find_mismatch(self, store_id: str, position: int, event_id: str, place: str) -> str:
+        """Why nobody can go on from this stream behind an event, in a clause; empty if all is well.
+
+        An event whose place is not known, because it was read from the store, is looked for.
+        """
+        return self._run(self._find_mismatch(store_id, position, event_id, Place.parse(place)))
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        if not self._loop.closed:
+            self._run(self._disconnect())
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _run(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return self._loop.run(work)
+
+    async def _connect(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None:
+                credentials, tls = self._login()
+                self._connection = await open_nats(
+                    self._url(), name="eskit projections", credentials=credentials, tls=tls
+                )
+        return self._connection
+
+    async def _disconnect(self) -> None:
+        await self._close_window()
+        if self._connection is not None:
+            await close_nats(self._connection)
+
+    async def _state(self) -> StreamState:
+        state = await find_stream(await self._connect(), self._stream)
+        if state is None:
+            raise BrokerUnavailable(
+                f"There is no stream {self._stream} yet",
+                hint="The relay makes it: run eskit serve, or eskit relay, where the store is.",
+            )
+        return state
+
+    async def _learn_store(self) -> None:
+        await self._state()
+        message = await message_from(await self._connect(), self._stream, 1)
+        if message is None:
+            raise BrokerUnavailable(
+                f"Stream {self._stream} holds no event, so nobody knows whose log it is",
+                hint="It is known as soon as the relay has published one.",
+            )
+        self._store_id = store_of(message.headers)
+
+    async def _head(self) -> int:
+        state = await self._state()
+        for sequence in range(state.last_sequence, state.first_sequence - 1, -1):
+            message = await message_from(await self._connect(), self._stream, sequence)
+            if message is not None:
+                with suppress(NotAnEvent):  # what comes behind it will be told of as broken
+                    return _row(message)[0]
+        # All of it was thrown away; a projection that stood at the end knows where that was.
+        end = Place(state.name, state.created, state.last_sequence)
+        return max((at for at, place in self._places.items() if place == end), default=0)
+
+    async def _read(
+        self, after: int, before: int | None, limit: int | None, wanted: frozenset[str]
+    ) -> list[EventRow]:
+        end = await self._head() + 1
+        if before is not None:
+            end = min(end, before)
+        window = await self._open_window(after)
+        rows: list[EventRow] = []
+        for index in count():
+            if len(rows) == limit:
+                break
+            while index == len(window.entries) and window.end < end - 1:
+                await window.fetch()
+            if index == len(window.entries):
+                break
+            _, row = window.entries[index]
+            if row[0] >= end:
+                break
+            if not wanted or row[4] in wanted:
+                rows.append(row)
+        return rows
+
+    async def _wait(self, after: int, *, within: float) -> bool:
+        window = await self._open_window(after)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while window.end <= after:
+                    await window.fetch()
+        return window.end > after
+
+    async def _open_window(self, after: int) -> Window:
+        """What comes behind a position: the reader that is there if it can tell, else a new one."""
+        if self._window is None or not self._window.covers(after):
+            await self._close_window()
+            if not self._store_id:
+                await self._learn_store()
+            self._window = Window(
+                await self._connect(),
+                await self._place(after),
+                position=after,
+                store_id=self._store_id,
+            )
+        self._window.drop_up_to(after)
+        return self._window
+
+    async def _close_window(self) -> None:
+        window, self._window = self._window, None
+        if window is not None:
+            await window.close()
+
+    async def _count(self, after: int, before: int | None, event_types: Sequence[str]) -> int:
+        found = await self._pending(after, event_types)
+        if before is not None:
+            found -= await self._pending(before - 1, event_types)
+        return max(found, 0)
+
+    async def _pending(self, after: int, event_types: Sequence[str]) -> int:
+        connection, sequence = await self._connect(), await self._sequence_behind(after)
+        name, pending = await create_reader(
+            connection,
+            self._stream,
+            start=sequence,
+            subjects=self._subjects(event_types) if event_types else [],
+            inactive=_COUNTED_WITHIN,
+        )
+        await delete_reader(connection, self._stream, name)
+        return pending
+
+    async def _after(self, position: int, event_types: Sequence[str]) -> RecordedEvent | None:
+        known = self._window.find_next(position, event_types) if self._window is not None else None
+        if known is not None:
+            return RecordedEvent(*known[1])
+        connection, sequence = await self._connect(), await self._sequence_behind(position)
+        found = [
+            await message_from(connection, self._stream, sequence, subject)
+            for subject in (self._subjects(event_types) if event_types else [">"])
+        ]
+        first = min((m for m in found if m), key=lambda m: m.sequence, default=None)
+        return RecordedEvent(*_row(first)) if first is not None else None
+
+    async def _before(self, position: int) -> RecordedEvent | None:
+        known = self._window.find_last(position) if self._window is not None else None
+        if known is not None:
+            return RecordedEvent(*known[1])
+        state = await self._state()
+        sequence = await self._sequence_behind(position - 1)
+        while (sequence := sequence - 1) >= max(state.first_sequence, 1):
+            message = await message_from(await self._connect(), self._stream, sequence)
+            if message is not None and message.sequence == sequence:
+                return RecordedEvent(*_row(message))
+        return None
+
+    async def _find(self, position: int) -> Entry | None:
+        known = self._window.find(position) if self._window is not None else None
+        if known is not None:
+            return known
+        sequence = await self._sequence_behind(position - 1)
+        message = await message_from(await self._connect(), self._stream, sequence)
+        if message is None or (row := _row(message))[0] != position:
+            return None
+        return message.sequence, row
+
+    async def _place(self, position: int) -> Place:
+        window = self._window
+        if position in self._places:
+            return self._places[position]
+        if window is not None and window.position == position:
+            return window.place
+        state = await self._state()
+        if not position:
+            return Place(state.name, state.created, 0)
+        found = await self._find(position)
+        if found is None:
+            raise LogBroken(
+                f"Stream {self._stream} does not have the event at {position:,}", position=position
+            )
+        return Place(state.name, state.created, found[0])
+
+    async def _sequence_behind(self, position: int) -> int:
+        """The sequence at which to begin for what comes behind a position."""
+        state = await self._state()
+        place = self._places.get(position)
+        if place is not None and place.created == state.created:
+            return place.sequence + 1
+        return await first_sequence(
+            await self._connect(), state, lambda event: event.global_position > position
+        )
+
+    async def _find_mismatch(
+        self, store_id: str, position: int, event_id: str, place: Place | None
+    ) -> str:
+        state = await self._state()
+        if place is None:
+            place = await self._find_place(state, position, event_id)
+            if place is None:
+                return f"stream {self._stream} does not have that event"
+        if problem := _find_exchange(state, place):
+            return problem
+        problem = await self._compare(place.sequence, store_id, position, event_id)
+        if not problem:
+            self._remember(position, place)
+        return problem
+
+    async def _find_place(self, state: StreamState, position: int, event_id: str) -> Place | None:
+        """Where an event stands that was read from the store; sequence 0 before the first."""
+        if not position:
+            return Place(state.name, state.created, 0)
+        found = await self._find(position)
+        if found is None or RecordedEvent(*found[1]).event_id != event_id:
+            return None
+        return Place(state.name, state.created, found[0])
+
+    async def _compare(self, sequence: int, store_id: str, position: int, event_id: str) -> str:
+        """Whether the message at a sequence is the event, and the next one is there."""
+        connection = await self._connect()
+        try:
+            at = await message_from(connection, self._stream, sequence) if sequence else None
+            if at is not None and at.sequence == sequence:
+                found = decode_event(at.headers, at.data)
+                if (found.global_position, found.event_id) != (position, event_id):
+                    return (
+                        f"message {sequence:,} is event {found.event_id} at "
+                        f"{found.global_position:,}, it had passed event {event_id}"
+                    )
+            following = await message_from(connection, self._stream, sequence + 1)
+            if following is None:
+                last = (await self._state()).last_sequence
+                return find_gap(sequence + 1, last + 1)
+            _row(following)
+        except NotAnEvent as error:
+            return error.message
+        return find_gap(sequence + 1, following.sequence) or find_stranger(
+            following.headers, store_id
+        )
+
+    def _remember(self, position: int, place: Place) -> None:
+        self._places[position] = place
+        if len(self._places) > _REMEMBERED:
+            del self._places[next(iter(self._places))]
+
+    def _subjects(self, event_types: Sequence[str]) -> list[str]:
+        return [
+            f"{scope}{self._prefix}.*.{event_type}"
+            for event_type in event_types
+            for scope in ("", "tenants.*.")
+        ]
+
+
+def _find_exchange(state: StreamState, place: Place) -> str:
+    """Whether the stream is not the one in which a place is, or has lost its end; in a clause."""
+    if place.stream != state.name:
+        return f"it followed stream {place.stream}, this is stream {state.name}"
+    if place.created != state.created:
+        return f"stream {state.name} was made anew at {state.created}"
+    if place.sequence > state.last_sequence:
+        return (
+            f"stream {state.name} ends at message {state.last_sequence:,}, it had passed "
+            f"{place.sequence:,}"
+        )
+    return ""
+
+
+def _row(message: StoredMessage) -> EventRow:
+    return decode_event(message.headers, message.data).row
