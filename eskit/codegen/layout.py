@@ -13,6 +13,7 @@ LINE_LENGTH = 88
 """Generated code fits the shortest line length that formatters use by default."""
 
 _QUOTES = 6
+_ESCAPED = '\\"\\"\\"'
 _AS_IT_IS = ")  # fmt: skip"
 
 
@@ -73,7 +74,7 @@ def union(head: str, types: Sequence[str]) -> str:
 
 def docstring(text: str, indent: int) -> str:
     """A comment as a docstring: quoted safely, wrapped, its own line breaks kept."""
-    text = text.replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    text = text.replace("\\", "\\\\").replace('"""', _ESCAPED)
     pad = " " * indent
     room = LINE_LENGTH - indent
     lines = [
@@ -83,7 +84,7 @@ def docstring(text: str, indent: int) -> str:
     ]
     first = " " if lines[0].startswith('"') else ""
     if len(lines) == 1 and len(lines[0]) + len(first) < room - _QUOTES:
-        last = " " if lines[0].endswith('"') else ""
+        last = " " if lines[0].endswith('"') and not lines[0].endswith(_ESCAPED) else ""
         return f'"""{first}{lines[0]}{last}"""'
     lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
     body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])

@@ -69,6 +69,12 @@ def event_method_name(event: str) -> str:
     return f"on_{snake_case(event.removesuffix('Event') or event)}"
 
 
+def identifier(part: str) -> str:
+    """A part of a path as a name: ``2024`` gives ``_2024``, ``x-y`` gives ``x_y``."""
+    name = _NOT_IDENTIFIER.sub("_", part)
+    return f"_{name}" if not name or name[0].isdigit() else name
+
+
 def module_parts(proto_file: str) -> tuple[str, ...]:
     """Folders and module stem for a proto: ``a-b/c.d.proto`` gives ``("a_b", "c", "d")``.
 
@@ -77,7 +83,7 @@ def module_parts(proto_file: str) -> tuple[str, ...]:
     """
     *folders, stem = proto_file.removesuffix(".proto").replace("/", ".").split(".")
     # The stem gets a suffix, so it may be a keyword.
-    return (*(attribute(_identifier(folder)) for folder in folders), _identifier(stem))
+    return (*(attribute(identifier(folder)) for folder in folders), identifier(stem))
 
 
 def protoc_module(proto_file: str) -> str:
@@ -90,8 +96,3 @@ def camel_case(name: str) -> str:
     words = re.split(r"[^A-Za-z0-9]+", name)
     joined = "".join(word[:1].upper() + word[1:] for word in words)
     return f"App{joined}" if joined[:1].isdigit() else joined or "App"
-
-
-def _identifier(part: str) -> str:
-    name = _NOT_IDENTIFIER.sub("_", part)
-    return f"_{name}" if not name or name[0].isdigit() else name

@@ -27,11 +27,9 @@ _MODULE_NAME = re.compile(r"(_builder\.BuildTopDescriptorsAndMessages\(DESCRIPTO
 
 # protoc writes its fallback even where a path segment is a keyword, which is no valid Python.
 _ALIAS = re.compile(
-    r"^try:\n  (?P<alias>\w+ = \w+\.\w+)\nexcept AttributeError:\n  .+$", re.MULTILINE
+    r"^try:\n  (?P<alias>.+) = (?P<module>.+)\.(?P=alias)\nexcept AttributeError:\n  .+$",
+    re.MULTILINE,
 )
-
-# Nor is an alias that starts with the digit of a folder's name.
-_DIGIT = re.compile(r"(?<!\w)(?=\d)")
 
 
 class GencodeUnknown(EskitError):
@@ -53,7 +51,7 @@ def relocate(
         target = module_of(dependency)
         if target is not None:
             text = _rewrite_imports(file, text, dependency, target)
-    text = _ALIAS.sub(lambda match: _DIGIT.sub("_", match["alias"]), text)
+    text = _ALIAS.sub(_alias, text)
     text, count = _MODULE_NAME.subn(r"\1__name__", text)
     if count != 1:
         raise _unknown(file.name, "its own module name")
@@ -95,8 +93,8 @@ def _rewrite_imports(
     old_package, _, old_module = old.rpartition(".")
     plain = f"from {old_package} import {old_module} as" if old_package else f"import {old} as"
     lines = re.compile(
-        rf"^(?:{re.escape(plain)} (?P<alias>\w+)"
-        rf"|(?P<dynamic>\w+) = importlib\.import_module\('{re.escape(old)}'\)"
+        rf"^(?:{re.escape(plain)} (?P<alias>.+)"
+        rf"|(?P<dynamic>.+) = importlib\.import_module\('{re.escape(old)}'\)"
         rf"|(?P<star>from {re.escape(old)} import \*))$",
         re.MULTILINE,
     )
@@ -104,13 +102,22 @@ def _rewrite_imports(
     def replacement(match: re.Match[str]) -> str:
         if match["star"]:
             return f"from {package if package.endswith('.') else package + '.'}{module} import *"
-        alias = _DIGIT.sub("_", match["alias"] or match["dynamic"])
+        alias = names.identifier(match["alias"] or match["dynamic"])
         return f"from {package} import {module} as {alias}"
 
     text, count = lines.subn(replacement, text)
     if not count:
         raise _unknown(file.name, f"the import of {dependency}")
     return text
+
+
+def _alias(match: re.Match[str]) -> str:
+    """The block of one alias without its fallback.
+
+    Its names are made of a path, which need be no identifier.
+    """
+    alias, module = names.identifier(match["alias"]), names.identifier(match["module"])
+    return f"{alias} = {module}.{alias}"
 
 
 def _unknown(file: str, what: str) -> GencodeUnknown:

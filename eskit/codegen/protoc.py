@@ -115,7 +115,8 @@ def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str])
         messages = tuple(_diagnostics(output))
         if status:
             return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
-        with ZipFile(modules) as archive:
+        # protoc writes names as they are, without the mark that says they are UTF-8.
+        with ZipFile(modules, metadata_encoding="utf-8") as archive:
             texts = {name: archive.read(_module_path(name)).decode() for name in names}
         return Compiled(
             files=parse_descriptors(descriptors.read_bytes()), modules=texts, messages=messages

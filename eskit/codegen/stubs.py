@@ -18,6 +18,7 @@ from google.protobuf.descriptor import (
     FileDescriptor,
     OneofDescriptor,
 )
+from google.protobuf.message import Message
 
 from eskit.codegen import names
 from eskit.codegen.imports import Import, Modules, aliased
@@ -38,6 +39,12 @@ _CONVENIENT = {
     "google.protobuf.Duration": "_datetime.timedelta",
     "google.protobuf.ListValue": "_abc.Sequence[_t.Any]",
 }
+# What stubs import, by the names that the template gives it.
+_ALWAYS = ("_descriptor", "_message")
+_IF_USED = ("_abc", "_b", "_containers", "_datetime", "_enums", "_extensions", "_t")
+_HIDDEN = frozenset({*dir(Message), "Extensions", *_ALWAYS, *_IF_USED})
+"""Fields of these names would take the place of what every message has, or of an import."""
+
 _MESSAGES, _ENUMS, _EXTENSIONS = 4, 5, 7
 _FIELDS, _NESTED, _NESTED_ENUMS, _NESTED_EXTENSIONS, _VALUES = 2, 3, 4, 6, 2
 
@@ -55,9 +62,9 @@ class StubField:
     doc: str
 
     @property
-    def is_keyword(self) -> bool:
+    def is_hidden(self) -> bool:
         """Whether it can only be reached with getattr, and set by ``**{...}``."""
-        return keyword.iskeyword(self.name)
+        return keyword.iskeyword(self.name) or self.name in _HIDDEN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +86,7 @@ class StubValue:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StubEnum:
-    """One enum; `path` is its name from the module's top."""
+    """One enum; `path` is its name from the module's top, as its class body can write it."""
 
     name: str
     path: str
@@ -118,12 +125,12 @@ class StubMessage:
     @property
     def plain_fields(self) -> list[StubField]:
         """Fields that can be written as attributes and arguments."""
-        return [field for field in self.fields if not field.is_keyword]
+        return [field for field in self.fields if not field.is_hidden]
 
     @property
-    def keyword_fields(self) -> list[str]:
-        """What the constructor accepts for fields that are called like keywords."""
-        return sorted({field.accepted for field in self.fields if field.is_keyword})
+    def hidden_fields(self) -> list[str]:
+        """What the constructor accepts for the other fields."""
+        return sorted({field.accepted for field in self.fields if field.is_hidden})
 
     @property
     def with_presence(self) -> list[str]:
@@ -172,7 +179,7 @@ class _Stub:
     def module(self) -> StubModule:
         file = self._file
         enums = tuple(
-            self._enum(enum, (_ENUMS, index))
+            self._enum(enum, (_ENUMS, index), frozenset())
             for index, enum in enumerate(file.enum_types_by_name.values())
         )
         messages = tuple(
@@ -212,11 +219,11 @@ class _Stub:
         scope = _scope(message)
         nested = [n for n in message.nested_types if not n.GetOptions().map_entry]
         if message.fields:
-            self._uses.add("t")
+            self._uses |= {"_b", "_t"}
         return StubMessage(
             name=names.attribute(message.name),
             enums=tuple(
-                self._enum(enum, (*place, _NESTED_ENUMS, index))
+                self._enum(enum, (*place, _NESTED_ENUMS, index), scope)
                 for index, enum in enumerate(message.enum_types)
             ),
             messages=tuple(
@@ -233,48 +240,48 @@ class _Stub:
         )
 
     def _field(self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]) -> StubField:
-        plain, accepted = self._types(field, scope)
-        settable = not field.is_repeated and field.message_type is None
-        read = plain
-        if field.message_type is not None and field.message_type.GetOptions().map_entry:
-            key, value = field.message_type.fields
-            key_type = self._types(key, scope)[0]
-            plain, accepted = self._types(value, scope)
-            kind = "ScalarMap" if value.message_type is None else "MessageMap"
-            read = f"_containers.{kind}[{key_type}, {plain}]"
-            accepted = f"_abc.Mapping[{key_type}, {accepted}]"
-            self._uses |= {"containers", "abc"}
-        elif field.is_repeated:
-            scalar = field.message_type is None
-            kind = "RepeatedScalarFieldContainer" if scalar else "RepeatedCompositeFieldContainer"
-            read = f"_containers.{kind}[{plain}]"
-            accepted = f"_abc.Iterable[{accepted}]"
-            self._uses |= {"containers", "abc"}
+        read, accepted = self._types(field, scope)
+        self._note(read, accepted)
         return StubField(
             name=field.name,
             number_name=f"{field.name.upper()}_FIELD_NUMBER",
             type=read,
             accepted=accepted,
-            settable=settable,
+            settable=not field.is_repeated and field.message_type is None,
             presence=field.has_presence,
             doc=self._locator.comment(place),
         )
 
+    def _note(self, *types: str) -> None:
+        """Remember which imports the types need."""
+        self._uses |= {alias for alias in _IF_USED for kind in types if f"{alias}." in kind}
+
     def _types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
+        """The type of a field when read, and what a constructor accepts for it."""
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            key, value = field.message_type.fields
+            key_type = self._value_types(key, scope)[0]
+            plain, accepted = self._value_types(value, scope)
+            kind = "ScalarMap" if value.message_type is None else "MessageMap"
+            read = f"_containers.{kind}[{key_type}, {plain}]"
+            return read, f"_abc.Mapping[{key_type}, {accepted}]"
+        plain, accepted = self._value_types(field, scope)
+        if not field.is_repeated:
+            return plain, accepted
+        scalar = field.message_type is None
+        kind = "RepeatedScalarFieldContainer" if scalar else "RepeatedCompositeFieldContainer"
+        return f"_containers.{kind}[{plain}]", f"_abc.Iterable[{accepted}]"
+
+    def _value_types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
         """The type of one value, and what a constructor accepts for it."""
         if field.enum_type is not None:
             kind = f"{self._reference(field.enum_type, scope)}.ValueType"
             return kind, f"{kind} | _b.str"
         if field.message_type is not None:
             kind = self._reference(field.message_type, scope)
-            if field.message_type.GetOptions().map_entry:
-                return kind, kind
-            self._uses |= {"abc", "t"}
             accepted = f"{kind} | _abc.Mapping[_b.str, _t.Any]"
-            if more := _CONVENIENT.get(field.message_type.full_name):
-                self._uses.add(more.partition(".")[0].removeprefix("_"))
-                accepted = f"{accepted} | {more}"
-            return kind, accepted
+            more = _CONVENIENT.get(field.message_type.full_name)
+            return kind, f"{accepted} | {more}" if more else accepted
         if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
             kind = "_b.bytes" if field.type == FieldDescriptor.TYPE_BYTES else "_b.str"
             return kind, kind
@@ -292,11 +299,11 @@ class _Stub:
             first = f"_Outer{first}"
         return f"{first}{dot}{rest}"
 
-    def _enum(self, enum: EnumDescriptor, place: PathInFile) -> StubEnum:
-        self._uses |= {"enums", "t"}
+    def _enum(self, enum: EnumDescriptor, place: PathInFile, scope: frozenset[str]) -> StubEnum:
+        self._uses |= {"_b", "_enums", "_t"}
         return StubEnum(
             name=names.attribute(enum.name),
-            path=_path(enum),
+            path=self._reference(enum, scope),
             values=tuple(
                 StubValue(
                     name=value.name,
@@ -311,13 +318,14 @@ class _Stub:
 
     def _extension(self, extension: FieldDescriptor, scope: frozenset[str]) -> StubExtension:
         extended = extension.containing_type
-        self._uses.add("extensions")
-        field = self._field(extension, (), scope)
+        read, _ = self._types(extension, scope)
+        self._uses |= {"_b", "_extensions"}
+        self._note(read)
         return StubExtension(
             name=names.attribute(extension.name),
             extended=self._reference(extended, scope) if extended else "",
-            type=field.type,
-            number_name=field.number_name,
+            type=read,
+            number_name=f"{extension.name.upper()}_FIELD_NUMBER",
         )
 
 

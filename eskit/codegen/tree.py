@@ -21,6 +21,7 @@ from eskit.codegen.render import render_sdk, render_services, render_stub
 from eskit.codegen.sources import Sources
 from eskit.codegen.stubs import stub_module
 from eskit.errors import Diagnostic, SchemaInvalid
+from eskit.schema.pools import find_file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,7 +124,7 @@ def render_messages(
     path: str,
 ) -> dict[str, str]:
     """The pb2 module of a file and its stub, as ``<path>_pb2.py`` and ``.pyi``."""
-    stub = stub_module(pool.FindFileByName(file.name), modules, locator)
+    stub = stub_module(find_file(pool, file.name), modules, locator)
     code = relocate(file, pb2, _module_of(file, modules))
     return {
         f"{path}_pb2.py": with_header(

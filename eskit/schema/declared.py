@@ -8,6 +8,7 @@ from google.protobuf.descriptor import Descriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.schema.options import event_options
+from eskit.schema.pools import find_file
 from eskit.schema.recorded import schema_pool
 
 
@@ -18,7 +19,7 @@ def declared_events(files: FileDescriptorSet, *, also: Iterable[str] = ()) -> di
     return {
         message.full_name: message
         for file in files.file
-        for message in _messages(pool.FindFileByName(file.name))
+        for message in _messages(find_file(pool, file.name))
         if message.full_name in wanted or event_options(message) is not None
     }
 

@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.runtime_version import VersionError
 
 from eskit.errors import EskitError
+from eskit.schema.pools import find_file
 
 _GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)
 
@@ -105,7 +106,7 @@ def _clash(file: FileDescriptorProto, module: Path) -> SchemaClash | None:
     """What `file` has in common with something that is loaded."""
     pool = descriptor_pool.Default()
     try:
-        other = pool.FindFileByName(file.name)
+        other = find_file(pool, file.name)
     except KeyError:
         pass
     else:

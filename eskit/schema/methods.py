@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.domain.services import Method
 from eskit.schema.options import ServiceKind, service_kind
+from eskit.schema.pools import find_file
 from eskit.schema.recorded import EventSchema, parse_files, schema_pool
 
 
@@ -24,7 +25,7 @@ def declared_methods(files: FileDescriptorSet) -> dict[str, Method]:
         for file in files.file
         for service in file.service
         for method in _methods(
-            pool.FindFileByName(file.name).services_by_name[service.name], service_kind(service)
+            find_file(pool, file.name).services_by_name[service.name], service_kind(service)
         )
     }
 

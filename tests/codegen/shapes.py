@@ -87,6 +87,23 @@ message Holder {
 }
 enum Words { WORDS_UNSPECIFIED = 0; True = 1; def = 2; }
 message Uses { Words words = 1; Holder.print print = 2; }
+// Fields called like what every message has, and like what stubs import.
+message Hidden {
+  string DESCRIPTOR = 1;
+  bool HasField = 2;
+  repeated int32 ListFields = 3;
+  Hidden SerializeToString = 4;
+  string Extensions = 5;
+  string _t = 6;
+  string _b = 7;
+  string __class__ = 8;
+  string text = 9;
+}
+message Shadow {
+  enum Kind { KIND_UNSPECIFIED = 0; }
+  Kind Shadow = 1;
+  optional Shadow next = 2;
+}
 """
 
 PROTO2 = """\
@@ -98,11 +115,64 @@ message Old {
   required string name = 1;
   optional int32 age = 2 [default = 7];
   repeated group Part = 3 { optional string label = 4; }
+  oneof pick { group Picked = 5 { optional int32 x = 6; } string word = 7; }
+  optional bytes raw = 8 [default = "\\xff'\\n"];
   extensions 100 to 199;
 }
 extend Old { optional string nickname = 100; repeated int32 scores = 101; }
 extend google.protobuf.FieldOptions { optional string column = 51234; }
 message Scope { extend Old { optional Scope scope = 102; } }
+"""
+
+OPTIONS = {
+    "acme/options.proto": """\
+syntax = "proto3";
+package acme;
+import "google/protobuf/descriptor.proto";
+extend google.protobuf.EnumValueOptions { repeated string aliases = 51235; }
+""",
+    "marked.proto": """\
+syntax = "proto3";
+package acme.marked;
+import "acme/options.proto";
+message Marked {
+  reserved 2, 5 to max;
+  reserved "old";
+  enum Level {
+    option allow_alias = true;
+    LEVEL_UNSPECIFIED = 0;
+    LEVEL_HIGH = 1 [(acme.aliases) = "top", deprecated = true];
+    LEVEL_TOP = 1;
+    LEVEL_BELOW = -1;
+  }
+  Level level = 1 [deprecated = true, json_name = "Level!"];
+  map<bool, Level> levels = 3;
+}
+""",
+}
+
+EDITIONS = """\
+edition = "2023";
+package editions.v1;
+import "eventsourcing/options.proto";
+option features.field_presence = IMPLICIT;
+message Dated {
+  option (eventsourcing.aggregate_root) = {id_field: "id"};
+  string id = 1;
+  int32 maybe = 2 [features.field_presence = EXPLICIT];
+  Closed closed = 3 [features.field_presence = EXPLICIT];
+  repeated int32 expanded = 4 [features.repeated_field_encoding = EXPANDED];
+  Part part = 5 [features.message_encoding = DELIMITED];
+  string needed = 6 [features.field_presence = LEGACY_REQUIRED];
+  message Part { string text = 1; }
+}
+enum Closed { option features.enum_type = CLOSED; CLOSED_ONE = 1; }
+message Moved {
+  option (eventsourcing.event) = {aggregate_name: "Dated"};
+  Closed closed = 1 [features.field_presence = EXPLICIT];
+  Dated.Part part = 2;
+}
+service DatedService { rpc Move(Dated) returns (Dated); }
 """
 
 TWO_AGGREGATES = proto(
@@ -239,13 +309,15 @@ PATHS = {
     "class/x-y.z.proto": 'syntax = "proto3";\npackage paths.a;\nmessage A {}\n',
     "json/types.proto": 'syntax = "proto3";\npackage paths.b;\nmessage B {}\n',
     "2024/types.proto": 'syntax = "proto3";\npackage paths.c;\nmessage C {}\n',
+    "été/ça va.proto": 'syntax = "proto3";\npackage paths.d;\nmessage D {}\n',
     "all.proto": """\
 syntax = "proto3";
 package paths;
 import public "class/x-y.z.proto";
 import "json/types.proto";
 import "2024/types.proto";
-message All { a.A a = 1; b.B b = 2; c.C c = 3; }
+import "été/ça va.proto";
+message All { a.A a = 1; b.B b = 2; c.C c = 3; d.D d = 4; }
 """,
     "user.proto": """\
 syntax = "proto3";
@@ -275,6 +347,10 @@ service AnotherServiceWhoseNameIsAsLongAsNamesAreQueryService {
 service ServiceWhoseNameIsAsLongAsNamesEverAreCommandService {
   option (eventsourcing.service) = {aggregate_name: "Doc"};
   rpc RpcWhoseNameIsLongerThanItHasToBeForWhatItDoes(Documented) returns (Documented);
+  // Ends with """three"""
+  rpc EndsWithQuotes(Documented) returns (Documented);
+  // Ends with \\
+  rpc EndsWithBackslash(Documented) returns (Documented);
 }
 ''',
 )
@@ -282,6 +358,8 @@ service ServiceWhoseNameIsAsLongAsNamesEverAreCommandService {
 SHAPES: dict[str, dict[str, str]] = {
     "kinds": {"kinds/v1/kinds.proto": KINDS},
     "names": {"names/v1/names.proto": NAMES},
+    "options": OPTIONS,
+    "editions": {"editions/v1/dated.proto": EDITIONS},
     "proto2": {"proto2/v1/old.proto": PROTO2},
     "two_aggregates": {"two/v1/two.proto": TWO_AGGREGATES},
     "keywords": {"keywords/v1/keywords.proto": KEYWORDS},

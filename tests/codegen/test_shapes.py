@@ -76,6 +76,38 @@ def test_fields_called_like_keywords_and_builtins_can_be_set(shapes):
     assert pb.Names.FromString(names.SerializeToString()) == names
 
 
+def test_fields_called_like_what_a_message_has_keep_their_values(shapes):
+    pb = load(shapes, "shape_names.gen.names.v1.names_pb2")
+
+    hidden = pb.Hidden(DESCRIPTOR="d", HasField=True, ListFields=[1], _t="t", text="x")
+
+    assert hidden.DESCRIPTOR == "d"
+    assert pb.Hidden.FromString(pb.Hidden.SerializeToString(hidden)) == hidden
+    assert message_type(hidden) == "names.v1.Hidden"
+
+
+def test_a_proto_whose_path_is_not_ascii_can_be_imported(shapes):
+    pb = load(shapes, "shape_paths.gen.all_pb2")
+
+    assert pb.All(d={}).d.DESCRIPTOR.full_name == "paths.d.D"
+
+
+def test_groups_editions_and_custom_options_are_as_protobuf_has_them(shapes):
+    old = load(shapes, "shape_proto2.gen.proto2.v1.old_pb2").Old(name="x", picked={"x": 3})
+    dated = load(shapes, "shape_editions.gen.editions.v1.dated_pb2").Dated(needed="n", part={})
+    marked = load(shapes, "shape_options.gen.marked_pb2").Marked
+    aliases = load(shapes, "shape_options.gen.acme.options_pb2").aliases
+
+    level = marked.Level.DESCRIPTOR.values_by_name["LEVEL_HIGH"]
+
+    assert type(old).FromString(old.SerializeToString()) == old
+    assert old.raw == b"\xff'\n"
+    assert type(dated).FromString(dated.SerializeToString()) == dated
+    assert not dated.HasField("maybe")
+    assert list(level.GetOptions().Extensions[aliases]) == ["top"]
+    assert marked.LEVEL_HIGH == marked.LEVEL_TOP == 1
+
+
 def test_messages_carry_their_real_module_wherever_it_is(shapes):
     pb = load(shapes, "shape_paths.gen.class_.x_y.z_pb2")
 
