@@ -194,6 +194,9 @@ def test_every_kind_of_table_survives_the_exchange(engine_of, append, tmp_path, 
         CREATE TABLE "odd ""name" ("a b" TEXT, "select" TEXT, PRIMARY KEY ("a b")) WITHOUT ROWID;
         CREATE TABLE parent (id TEXT PRIMARY KEY);
         CREATE TABLE child (parent TEXT REFERENCES parent, rowid TEXT);
+        CREATE TABLE keyed (key TEXT PRIMARY KEY);
+        CREATE TABLE looked_up (key TEXT);
+        CREATE INDEX looked_up_key ON looked_up (key);
         CREATE TABLE log (n INTEGER);
         CREATE TRIGGER plain_log AFTER INSERT ON plain BEGIN INSERT INTO log VALUES (1); END;
         CREATE TRIGGER plain_gone AFTER DELETE ON plain BEGIN INSERT INTO log VALUES (-1); END;
@@ -208,13 +211,17 @@ def test_every_kind_of_table_survives_the_exchange(engine_of, append, tmp_path, 
         context.db.execute("INSERT INTO numbered (key) VALUES (?)", (event.key,))
         context.db.execute("DELETE FROM numbered WHERE id % 3 = 0")
         context.db.execute("INSERT INTO plain VALUES (?)", (event.key,))
-        context.db.execute("DELETE FROM plain WHERE rowid = 2")
         context.db.execute("INSERT INTO computed (amount) VALUES (?)", (event.amount,))
         context.db.execute(
             'INSERT OR REPLACE INTO "odd ""name" VALUES (?, ?)', (event.key, str(event.amount))
         )
         context.db.execute("INSERT OR IGNORE INTO parent VALUES (?)", (event.key,))
         context.db.execute("INSERT INTO child VALUES (?, 'r')", (event.key,))
+        for table in ("keyed", "looked_up"):
+            context.db.execute(f"INSERT OR IGNORE INTO {table} VALUES (?)", (event.key,))  # noqa: S608
+        if event.amount == 8:
+            for table in ("plain", "keyed", "looked_up"):
+                context.db.execute(f"DELETE FROM {table} WHERE rowid = 2")  # noqa: S608
 
     append(*many(9))
     engine = engine_of(kinds)
@@ -226,6 +233,8 @@ def test_every_kind_of_table_survives_the_exchange(engine_of, append, tmp_path, 
         'SELECT * FROM "odd ""name"',
         "SELECT * FROM parent",
         "SELECT * FROM child",
+        "SELECT rowid, * FROM keyed",
+        "SELECT rowid, * FROM looked_up",
         "SELECT * FROM log",
         "SELECT * FROM counted",
         "SELECT * FROM sqlite_sequence",
