@@ -117,6 +117,15 @@ class NewEvent:
 EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]
 """What a store reads for one event, in the order of RecordedEvent's arguments."""
 
+LogRow: TypeAlias = tuple[int, str | bytes, str, bytes | None]
+"""What a projection needs of an event: position, id, type and payload; of an erased one None."""
+
+
+def log_row(row: EventRow) -> LogRow:
+    """The part of an event that a projection needs."""
+    data = None if not row[8] and is_erased(row[7]) else row[8]
+    return row[0], row[3], row[4], data
+
 
 class RecordedEvent:
     """An event as the store holds it.

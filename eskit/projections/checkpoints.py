@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from eskit.domain.events import EventRow, RecordedEvent
+from eskit.domain.events import LogRow, RecordedEvent, log_row
+from eskit.domain.ids import uuid_text
 from eskit.errors import CheckpointMismatch, RebuildNeeded
 from eskit.projections.log import EventLog, Placed
 from eskit.projections.projection import Projection
@@ -11,14 +12,14 @@ from eskit.projections.readmodel import START, Mark, Standing
 
 def mark_of(event: RecordedEvent, log: EventLog) -> Mark:
     """The place of an event."""
-    position = event.global_position
-    place = log.place_of(position) if isinstance(log, Placed) else ""
-    return Mark(position, event.event_id, place)
+    return mark_of_row(log_row(event.row), log)
 
 
-def mark_of_row(row: EventRow, log: EventLog) -> Mark:
+def mark_of_row(row: LogRow, log: EventLog) -> Mark:
     """The place of an event by its row."""
-    return mark_of(RecordedEvent(*row), log)
+    position, event_id, _, _ = row
+    text = uuid_text(event_id) if isinstance(event_id, bytes) else event_id
+    return Mark(position, text, log.place_of(position) if isinstance(log, Placed) else "")
 
 
 def last_mark(log: EventLog, *, after: Mark, until: int) -> Mark:

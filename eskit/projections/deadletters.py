@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from eskit.domain.events import RecordedEvent
+from eskit.domain.events import RecordedEvent, log_row
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, ProjectionBusy, StoreUnavailable
 from eskit.projections.checkpoints import check_version
@@ -27,6 +27,7 @@ from eskit.projections.handling import (
 )
 from eskit.projections.letters import Letter, Skip, failed_letter
 from eskit.projections.log import EventLog
+from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel, ReadModels
 
@@ -137,11 +138,12 @@ def _retry_one(
             _check_unchanged(model, letter)
             _refuse_overtaking(model, letter)
             effects = Effects(model, name, handler_packages(subscription.handlers.values()))
-            context = EventContext(model.db, effects)
+            lookup = EventLookup(log, [event.event_type])
+            context = EventContext(model.db, lookup.find, effects)
             if event.event_type in subscription.handlers:
                 dispatch = build_dispatch([(subscription, context)], upcasters)
                 with _named_outage(model):
-                    handle_all(dispatch, [event.row], seconds=float("inf"))
+                    handle_all(dispatch, [log_row(event.row)], lookup, seconds=float("inf"))
             model.delete_letter(name, letter.position)
             record(model, name, "retry", letter.text, reason=reason, by=by)
     except HandlerRaised as raised:

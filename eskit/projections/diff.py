@@ -15,6 +15,7 @@ from eskit.projections.follower import BatchLimits, Follower, Member
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
 from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.log import EventLog
+from eskit.projections.lookup import EventLookup
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
@@ -129,11 +130,12 @@ def _handle_late(
     events = list(
         log.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
     )
-    context = EventContext(aside.db)
+    lookup = EventLookup(log, subscription.event_types)
+    context = EventContext(aside.db, lookup.find)
     context.guard = load_guard(aside, projection.name)
     dispatch = build_dispatch([(subscription, context)], upcasters)
     try:
-        return handle_guarded(dispatch, events, seconds=float("inf"))
+        return handle_guarded(dispatch, events, lookup, seconds=float("inf"))
     except HandlerRaised as raised:
         refuse_outage(aside, raised)
         raise stopped_before(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from eskit.domain.events import EventRow, RecordedEvent
+from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     CheckpointMismatch,
@@ -36,6 +36,7 @@ from eskit.projections.handling import (
 )
 from eskit.projections.letters import failed_letter, load_guard
 from eskit.projections.log import EventLog, Placed
+from eskit.projections.lookup import EventLookup
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import START, Failure, Mark, Phase, ReadModel
@@ -75,9 +76,9 @@ class Member:
         """Whether it goes on now: neither stopped, paused nor waiting to try again."""
         return self.stopped is None and not self.paused and self.retry_at <= time.monotonic()
 
-    def wants(self, row: EventRow) -> bool:
+    def wants(self, row: LogRow) -> bool:
         """Whether it has a handler for the event."""
-        return row[4] in self.subscription.handlers
+        return row[2] in self.subscription.handlers
 
     def count_wanted(self, types: Mapping[str, int]) -> int:
         """How many of so many events of each type it has handled."""
@@ -113,11 +114,13 @@ class Follower:
         self.total: int | None = None
         self._final = phase != "run" or rehearsal
         self.members = [Member(subscribe(projection, upcasters)) for projection in projections]
+        types = {name for member in self.members for name in member.subscription.handlers}
+        self._lookup = EventLookup(log, types)
         for member in self.members:
             if not self._final:
                 packages = handler_packages(member.subscription.handlers.values())
                 member.effects = Effects(model, member.name, packages)
-            member.context = EventContext(model.db, member.effects)
+            member.context = EventContext(model.db, self._lookup.find, member.effects)
 
     @property
     def seconds_to_retry(self) -> float | None:
@@ -223,7 +226,7 @@ class Follower:
                     member.stopped = mismatch
         self._report(group, group[0].mark.position)
 
-    def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[EventRow]:
+    def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[LogRow]:
         types = {name for member in group for name in member.subscription.handlers}
         if not types:
             return []
@@ -236,7 +239,7 @@ class Follower:
             )
         )
 
-    def _passed_all(self, ceiling: Mark, events: Sequence[EventRow], seen: Mark) -> Mark:
+    def _passed_all(self, ceiling: Mark, events: Sequence[LogRow], seen: Mark) -> Mark:
         """The last event of whatever type up to the ceiling, once all wanted ones are handled."""
         if ceiling.event_id:
             return ceiling
@@ -244,7 +247,7 @@ class Follower:
             return mark_of_row(events[-1], self._log)
         return last_mark(self._log, after=seen, until=ceiling.position)
 
-    def _handle(self, group: Sequence[Member], events: Sequence[EventRow], end: Mark) -> bool:
+    def _handle(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
 
         False, and nothing done either, if somebody else has moved a checkpoint meanwhile.
@@ -258,23 +261,21 @@ class Follower:
                 return False
             handle = handle_guarded if self._set_guards(group) else handle_all
             try:
-                done = handle(dispatch, events, seconds=self._limits.seconds)
+                done = handle(dispatch, events, self._lookup, seconds=self._limits.seconds)
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
             passed = end if done == len(events) else mark_of_row(events[done - 1], self._log)
             for member in group:
                 self._advance(member, passed)
-        types = Counter(row[4] for row in events[:done]) if len(group) > 1 else {}
+        types = Counter(row[2] for row in events[:done]) if len(group) > 1 else {}
         for member in group:
             wanted = done if len(group) == 1 else member.count_wanted(types)
             guard = member.context.guard
             self._settle(member, wanted - (guard.kept if guard else 0), passed)
         return True
 
-    def _handle_singly(
-        self, group: Sequence[Member], events: Sequence[EventRow], end: Mark
-    ) -> None:
+    def _handle_singly(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> None:
         """The same in a transaction for each event: who fails stops before it, the rest go on."""
         deadline = time.monotonic() + self._limits.seconds
         before = group[0].mark

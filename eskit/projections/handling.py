@@ -9,10 +9,11 @@ from typing import TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.domain.events import EventRow, RecordedEvent, is_erased
+from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.messages import message_class
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import UnknownEventType
+from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Handler, Projection
 
 Decode: TypeAlias = Callable[[bytes], Message]
@@ -94,59 +95,64 @@ def build_dispatch(
     }
 
 
-def handle_guarded(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: float) -> int:
-    """What `handle_all` does, where a context has a guard, which may keep events from handlers."""
-    deadline = time.monotonic() + seconds
-    done = 0
-    for row in rows:
-        event = RecordedEvent(*row)
-        try:
-            _handle_guarded(dispatch, event)
-        except _RAISED as error:
-            raise HandlerRaised(event, error) from error
-        done += 1
-        if time.monotonic() > deadline:
-            break
-    return done
-
-
-def _handle_guarded(dispatch: Dispatch, event: RecordedEvent) -> None:
-    if event.erased:
-        return
-    decode, every = dispatch[event.event_type]
-    calls = [
-        (handler, context)
-        for handler, context in every
-        if context.guard is None or context.guard.lets_through(event)
-    ]
-    # What a guard keeps back may not even be decodable.
-    message = decode(event.data) if calls else None
-    for handler, context in calls:
-        context.row = event.row
-        handler(message, context)
-
-
-def handle_all(dispatch: Dispatch, rows: Sequence[EventRow], *, seconds: float) -> int:
+def handle_all(
+    dispatch: Dispatch, rows: Sequence[LogRow], lookup: EventLookup, *, seconds: float
+) -> int:
     """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
     An erased event counts and is passed over: there is nothing left to handle.
     Raises HandlerRaised on the first that does not go well.
     """
     deadline = time.monotonic() + seconds
+    lookup.until = position = rows[-1][0] if rows else 0
     try:
         for start in range(0, len(rows), _SLICE):
-            # A row is type 4, metadata 7, data 8: made into an event only for who asks.
-            for row in rows[start : start + _SLICE]:
-                data = row[8]
-                if not data and is_erased(row[7]):
+            for position, _, event_type, data in rows[start : start + _SLICE]:
+                if data is None:
                     continue
-                decode, calls = dispatch[row[4]]
+                decode, calls = dispatch[event_type]
                 message = decode(data)
                 for handler, context in calls:
-                    context.row = row
+                    context.position = position
                     handler(message, context)
             if time.monotonic() > deadline:
                 return min(start + _SLICE, len(rows))
     except _RAISED as error:
-        raise HandlerRaised(RecordedEvent(*row), error) from error
+        if error is lookup.outage:
+            raise
+        raise HandlerRaised(lookup.find(position), error) from error
     return len(rows)
+
+
+def handle_guarded(
+    dispatch: Dispatch, rows: Sequence[LogRow], lookup: EventLookup, *, seconds: float
+) -> int:
+    """What `handle_all` does, where a context has a guard, which may keep events from handlers."""
+    deadline = time.monotonic() + seconds
+    lookup.until = rows[-1][0] if rows else 0
+    for done, row in enumerate(rows, start=1):
+        try:
+            _handle_guarded(dispatch, row)
+        except _RAISED as error:
+            if error is lookup.outage:
+                raise
+            raise HandlerRaised(lookup.find(row[0]), error) from error
+        if time.monotonic() > deadline:
+            return done
+    return len(rows)
+
+
+def _handle_guarded(dispatch: Dispatch, row: LogRow) -> None:
+    position, _, event_type, data = row
+    if data is None:
+        return
+    decode, every = dispatch[event_type]
+    calls = []
+    for handler, context in every:
+        context.position = position
+        if context.guard is None or context.guard.lets_through(context.event):
+            calls.append((handler, context))
+    # What a guard keeps back may not even be decodable.
+    message = decode(data) if calls else None
+    for handler, context in calls:
+        handler(message, context)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from eskit.domain.events import EventRow, RecordedEvent
+from eskit.domain.events import LogRow, RecordedEvent
 
 
 class EventLog(Protocol):
@@ -27,8 +27,8 @@ class EventLog(Protocol):
         before: int | None = None,
         limit: int | None = None,
         event_types: Sequence[str] = (),
-    ) -> Iterator[EventRow]:
-        """The log forward as plain rows, by the thousand."""
+    ) -> Iterator[LogRow]:
+        """The log forward with only what handling needs, by the thousand."""
         ...
 
     def read_all(

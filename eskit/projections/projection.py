@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from google.protobuf.message import Message
 
-from eskit.domain.events import EventRow, RecordedEvent
+from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
 from eskit.projections.policy import FailurePolicy
@@ -43,27 +43,26 @@ class EventContext:
     are free. `event` is the event as recorded: position, stream, version, time, metadata.
     """
 
-    __slots__ = ("_effects", "_event", "_event_row", "db", "guard", "row")
+    __slots__ = ("_effects", "_find", "db", "guard", "position")
 
     db: Database
-    row: EventRow
-    """The engine's: what the store read for the event."""
+    position: int
+    """The engine's: which event is being handled."""
     guard: Guard | None
     """The engine's: which events are kept from the handlers. None lets everything through."""
 
-    def __init__(self, db: Database, effects: Effects | None = None) -> None:
+    def __init__(
+        self, db: Database, find: Callable[[int], RecordedEvent], effects: Effects | None = None
+    ) -> None:
         self.db = db
         self.guard = None
+        self._find = find
         self._effects = effects
-        self._event: RecordedEvent | None = None
-        self._event_row: EventRow | None = None
 
     @property
     def event(self) -> RecordedEvent:
-        """The event as recorded; made from its row only when a handler asks for it."""
-        if self._event is None or self._event_row is not self.row:
-            self._event, self._event_row = RecordedEvent(*self.row), self.row
-        return self._event
+        """The event as recorded; read from the log only when a handler asks for it."""
+        return self._find(self.position)
 
     def once(self, name: str, function: Callable[[], object]) -> None:
         """Call a function once for this event, after the rows are committed.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import eskit
-from eskit.domain.events import EventRow
+from eskit.domain.events import LogRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
@@ -24,6 +24,7 @@ from eskit.projections.follower import BatchLimits, Follower
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
 from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.log import EventLog
+from eskit.projections.lookup import EventLookup
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
@@ -172,7 +173,8 @@ class Rebuild:
     def _exchange(self, skips: Sequence[Skip]) -> tuple[int, int]:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""
         name = self._projection.name
-        context = EventContext(self._live.db)
+        lookup = EventLookup(self._log, self._subscription.event_types)
+        context = EventContext(self._live.db, lookup.find)
         dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
         try:
             with self._live.exchanging(self._projection) as standing:
@@ -182,7 +184,7 @@ class Rebuild:
                 head = self._log.head_position()
                 end = last_mark(self._log, after=standing.mark, until=head)
                 late = self._read_late(standing.mark.position, head)
-                handle_guarded(dispatch, late, seconds=float("inf"))
+                handle_guarded(dispatch, late, lookup, seconds=float("inf"))
                 if end != standing.mark:
                     self._live.advance(name, seen=standing.mark, passed=end)
         except HandlerRaised as raised:
@@ -201,7 +203,7 @@ class Rebuild:
                 hint=f"Begin again: eskit project rebuild {self._projection.name}",
             )
 
-    def _read_late(self, after: int, head: int) -> list[EventRow]:
+    def _read_late(self, after: int, head: int) -> list[LogRow]:
         types = self._subscription.event_types
         if not types:
             return []

@@ -9,7 +9,7 @@ from typing import Protocol, Self, runtime_checkable
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.events import LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Maintenance
@@ -128,8 +128,8 @@ class EventStore(Protocol):
         before: int | None = None,
         limit: int | None = None,
         event_types: Sequence[str] = (),
-    ) -> Iterator[EventRow]:
-        """The log forward as plain rows, for followers that handle events by the million."""
+    ) -> Iterator[LogRow]:
+        """The log forward with only what handling needs, for who handles events by the million."""
         ...
 
     def stream_version(self, stream: str, tenant: str = "") -> int:

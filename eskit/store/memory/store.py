@@ -10,7 +10,7 @@ from typing import Self
 
 from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
 from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
@@ -220,12 +220,13 @@ class MemoryStore:
         before: int | None = None,
         limit: int | None = None,
         event_types: Sequence[str] = (),
-    ) -> Iterator[EventRow]:
-        """The log forward as plain rows."""
+    ) -> Iterator[LogRow]:
+        """The log forward with only what handling needs."""
         self._check_open()
         after, upper, most = check_bounds(after, before, limit)
         rows = self._log_rows(after, upper, backward=False)
-        return islice((row for row in rows if not event_types or row[4] in event_types), most)
+        wanted = (log_row(row) for row in rows if not event_types or row[4] in event_types)
+        return islice(wanted, most)
 
     def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
         rows = self._log.rows

@@ -7,11 +7,11 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 
 from eskit.domain.aggregate import FoldRow
-from eskit.domain.events import EventRow
+from eskit.domain.events import EventRow, LogRow
 from eskit.store.appending import MAX_POSITION
 from eskit.store.sqlite.connections import ReaderPool
 from eskit.store.sqlite.errors import translated
-from eskit.store.sqlite.queries import merged_kinds, query
+from eskit.store.sqlite.queries import merged, query
 
 _FIRST_PAGE, _LARGEST_PAGE = 64, 1024
 _MOST_MERGED = 100
@@ -113,6 +113,26 @@ def read_log(
             after = page[-1][0]
 
 
+def read_log_rows(
+    pool: ReaderPool,
+    url: str,
+    *,
+    after: int,
+    before: int,
+    limit: int,
+    event_types: Sequence[str],
+) -> Iterator[list[LogRow]]:
+    """Pages of the log forward, with what handling needs."""
+    for size in page_sizes(limit):
+        with translated(url), pool.borrow() as connection:
+            page = _page_of_rows(connection, (after, before, size), event_types)
+        if page:
+            yield page
+        if len(page) < size:
+            return
+        after = page[-1][0]
+
+
 def _page_of_kinds(
     connection: sqlite3.Connection,
     bounds: tuple[int, int, int, str | None],
@@ -121,22 +141,44 @@ def _page_of_kinds(
     categories: Sequence[str],
     event_types: Sequence[str],
 ) -> list[EventRow]:
-    # Kinds and events from one snapshot: a kind that is new since the last page must not be
-    # passed over while later events of the others are returned.
-    connection.execute("BEGIN")
-    kinds = [
-        kind_id
-        for kind_id, category, event_type in connection.execute(query("list_kinds"))
-        if (not categories or category in categories)
-        and (not event_types or event_type in event_types)
-    ]
+    kinds = _begin_with_kinds(connection, categories, event_types)
     if not kinds:
         return []
     if len(kinds) > _MOST_MERGED:
         statement = query("read_kinds_backward" if backward else "read_kinds")
         return connection.execute(statement, (*bounds, json.dumps(kinds))).fetchall()
-    statement = merged_kinds(len(kinds), backward=backward)
+    statement = merged("read_kind", len(kinds), first=5, backward=backward)
     return connection.execute(statement, (*bounds, *kinds)).fetchall()
+
+
+def _page_of_rows(
+    connection: sqlite3.Connection, bounds: tuple[int, int, int], event_types: Sequence[str]
+) -> list[LogRow]:
+    kinds = _begin_with_kinds(connection, (), event_types)
+    if not kinds:
+        return []
+    if len(kinds) > _MOST_MERGED:
+        parameters = (*bounds, json.dumps(kinds))
+        return connection.execute(query("read_rows_of_kinds"), parameters).fetchall()
+    statement = merged("read_row_of_kind", len(kinds), first=4)
+    return connection.execute(statement, (*bounds, *kinds)).fetchall()
+
+
+def _begin_with_kinds(
+    connection: sqlite3.Connection, categories: Sequence[str], event_types: Sequence[str]
+) -> list[int]:
+    """The kinds that pass the filters, in a transaction that the read of their events shares.
+
+    From one snapshot: a kind that is new since the last page must not be passed over while later
+    events of the others are returned.
+    """
+    connection.execute("BEGIN")
+    return [
+        kind_id
+        for kind_id, category, event_type in connection.execute(query("list_kinds"))
+        if (not categories or category in categories)
+        and (not event_types or event_type in event_types)
+    ]
 
 
 def _stream_id(connection: sqlite3.Connection, stream: str, tenant: str) -> int | None:

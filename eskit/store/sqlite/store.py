@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
@@ -206,20 +206,17 @@ class SqliteStore:
         before: int | None = None,
         limit: int | None = None,
         event_types: Sequence[str] = (),
-    ) -> Iterator[EventRow]:
-        """The log forward as plain rows, in pages."""
+    ) -> Iterator[LogRow]:
+        """The log forward with only what handling needs, in pages."""
         self._check_usable()
         after, upper, most = check_bounds(after, before, limit)
-        pages = reader.read_log(
+        pages = reader.read_log_rows(
             self._readers,
             self._url,
             after=after,
             before=upper,
             limit=most,
-            backward=False,
-            categories=(),
             event_types=event_types,
-            tenants=(),
         )
         return chain.from_iterable(pages)
 

@@ -14,6 +14,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import EventErased, StoreUnavailable, StreamNotFound
 from eskit.messaging.headers import decode_event, encode_headers
 from eskit.projections.handling import build_dispatch, handle_all, subscribe
+from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Projection
 from eskit.store.open import open_store
 from eskit.store.operations.erasing import erase
@@ -135,10 +136,11 @@ def test_projections_pass_over_erased_events():
         store.append("Person-1", texts("gone"), expected_version=ANY)
         store.append("Person-2", texts("", "here"), expected_version=ANY)
         erase(store, ["Person-1"], reason="asked", erased_by="dpo")
-        context = EventContext(None)
+        lookup = EventLookup(store, ["google.protobuf.StringValue"])
+        context = EventContext(None, lookup.find)
         dispatch = build_dispatch([(subscribe(projection, Upcasters()), context)], Upcasters())
 
-        done = handle_all(dispatch, list(store.read_log_rows()), seconds=10)
+        done = handle_all(dispatch, list(store.read_log_rows()), lookup, seconds=10)
 
     assert (done, handled) == (3, ["", "here"])
 

@@ -15,12 +15,12 @@ def query(name: str) -> str:
 
 
 @cache
-def merged_kinds(count: int, *, backward: bool) -> str:
-    """One read over `count` kinds that merges their ordered indexes, a page at a time.
+def merged(name: str, count: int, *, first: int, backward: bool = False) -> str:
+    """The read of one kind, for `count` of them: it merges their indexes, a page at a time.
 
-    Parameters: after, before, limit, tenants as JSON or NULL, then the kinds.
+    Parameters: after, before, limit, whatever else it has, and from number `first` on the kinds.
     """
-    arm = query("read_kind")
-    arms = [arm.replace(":kind", f"?{5 + number}") for number in range(count)]
+    arm = query(name)
+    arms = [arm.replace(":kind", f"?{first + number}") for number in range(count)]
     order = "DESC" if backward else "ASC"
     return " UNION ALL ".join(arms) + f" ORDER BY 1 {order} LIMIT ?3"
