@@ -39,7 +39,7 @@ def init(context: typer.Context) -> None:
 
 @app.command("info", **examples("eskit store info", "eskit store info --json"))
 def info(context: typer.Context) -> None:
-    """Show what the store holds: events, streams, size and schema version."""
+    """Show what the store holds, its size, schema version and settings."""
     session = session_of(context)
     with session.open_store() as store:
         found = store.info()
@@ -219,9 +219,12 @@ def format_info(info: StoreInfo) -> Iterator[Line]:
             ("  events", f"{info.events:,}"),
             ("  streams", f"{info.streams:,}"),
             ("  head", f"{info.head:,}"),
+            ("  commands", f"{info.commands:,}"),
             ("  bytes", f"{info.bytes:,}"),
             ("  schema", str(info.schema_version)),
         ],
         right=[1],
     )
     yield f"  store id  {info.store_id}"
+    for name, value in info.settings.items():
+        yield f"  {name}={value:g}" if isinstance(value, float) else f"  {name}={value}"

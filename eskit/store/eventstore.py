@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
@@ -31,15 +31,22 @@ class StreamInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreInfo:
-    """A store at a glance; `bytes` counts its files."""
+    """A store at a glance.
+
+    `commands` counts those that are remembered, expired ones until they are pruned; `bytes` is the
+    size of the files. `settings` is what this process uses it with, named like the options of
+    its URL.
+    """
 
     url: str
     store_id: str
     events: int
     streams: int
     head: int
+    commands: int
     schema_version: int
     bytes: int
+    settings: Mapping[str, str | float]
 
 
 @runtime_checkable
@@ -188,7 +195,7 @@ class EventStore(Protocol):
         ...
 
     def info(self) -> StoreInfo:
-        """Counts, sizes and versions."""
+        """Counts, sizes, versions and settings."""
         ...
 
     def wait(self, after: int, timeout: float) -> bool:

@@ -41,7 +41,22 @@ def test_store_info_shows_counts(cli, store_url):
     assert (data["events"], data["streams"], data["head"]) == (2, 1, 2)
     assert data["bytes"] > 0
     assert data["url"] == store_url
-    assert set(data) >= {"store_id", "schema_version"}
+    assert set(data) >= {"store_id", "schema_version", "commands"}
+
+
+def test_store_info_shows_the_settings_it_was_opened_with(cli, store_url):
+    url = f"{store_url}?synchronous=normal&command_ttl_days=3"
+
+    as_json = cli("store", "info", "--store", url, "--json")
+    as_text = cli("store", "info", "--store", url)
+
+    assert as_json.json["data"]["settings"] == {
+        "synchronous": "normal",
+        "busy_timeout": 5.0,
+        "command_ttl_days": 3.0,
+    }
+    assert "  synchronous=normal\n" in as_text.out
+    assert "  command_ttl_days=3\n" in as_text.out
 
 
 def test_store_init_creates_the_file_and_a_second_one_changes_nothing(cli, tmp_path):

@@ -38,6 +38,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
 
 
+_DAY = timedelta(days=1) // timedelta(microseconds=1)
+
+
 class MemoryStore:
     """An EventStore that is gone when the process ends."""
 
@@ -350,8 +353,10 @@ class MemoryStore:
             events=len(self._log.rows),
             streams=len(self._log.streams),
             head=self._log.head_position(),
+            commands=len(self._log.commands),
             schema_version=0,
             bytes=0,
+            settings={"command_ttl_days": self._command_ttl / _DAY},
         )
 
     def wait(self, after: int, timeout: float) -> bool:

@@ -70,6 +70,11 @@ class SqliteStore:
         self._url = url
         self._clock = clock
         self._command_ttl = command_ttl // timedelta(microseconds=1)
+        self._settings: dict[str, str | float] = {
+            "synchronous": synchronous.lower(),
+            "busy_timeout": busy_timeout,
+            "command_ttl_days": command_ttl / timedelta(days=1),
+        }
         self._process = os.getpid()
         self._closed = False
         with translated(url):
@@ -300,15 +305,17 @@ class SqliteStore:
         return [row[0] for row in self._read_rows("list_event_types", ())]
 
     def info(self) -> StoreInfo:
-        """Counts, sizes and versions."""
+        """Counts, sizes, versions and settings."""
         return StoreInfo(
             url=self._url,
             store_id=self._store_id,
             events=self.count_events(),
             streams=self._count("count_streams", ()),
             head=self.head_position(),
+            commands=self._count("count_commands", ()),
             schema_version=current_version(),
             bytes=sum(_size(Path(f"{self._path}{suffix}")) for suffix in ("", "-wal", "-shm")),
+            settings=self._settings,
         )
 
     def wait(self, after: int, timeout: float) -> bool:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
 from eskit.store.eventstore import EventStore
-from eskit.testing.store_contract.samples import SettableClock, texts
+from eskit.testing.store_contract.samples import COMMAND_TTL, SettableClock, command, texts
 
 
 class FollowContract:
@@ -46,11 +47,13 @@ class FollowContract:
 
     def test_the_store_counts_what_it_holds(self, store: EventStore) -> None:
         store.append("Account-1", texts("a", "b"), expected_version=ANY)
-        store.append("Account-2", texts("c"), expected_version=ANY)
+        store.append("Account-2", texts("c"), expected_version=ANY, command=command("c1"))
 
         info = store.info()
 
         assert (info.events, info.streams, info.head) == (3, 2, store.head_position())
+        assert info.commands == 1
+        assert info.settings["command_ttl_days"] == COMMAND_TTL / timedelta(days=1)
         assert info.store_id == store.store_id
         assert info.url == store.url
 
