@@ -5,16 +5,17 @@ from __future__ import annotations
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.hosting import Health
 from eskit.cli.serve import Chosen, run_app
 from eskit.cli.session import session_of
 
 app = make_app()
 
 
-@app.command(**examples("eskit dev"))
-def dev(context: typer.Context) -> None:
+@app.command(**examples("eskit dev", "eskit dev --health 8080"))
+def dev(context: typer.Context, health: Health = None) -> None:
     """Run NATS, services, relay, projections and reactions, and show events and calls.
 
     Each line begins with what it is about. The same as eskit serve otherwise.
     """
-    run_app(session_of(context), Chosen(show=True))
+    run_app(session_of(context), Chosen(health=health, show=True))

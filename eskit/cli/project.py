@@ -10,6 +10,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, Reason, decider
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
+from eskit.cli.hosting import Health, run_services
 from eskit.cli.progress import ProgressReporter
 from eskit.cli.project_text import (
     difference_object,
@@ -28,6 +29,8 @@ from eskit.cli.text import count
 from eskit.errors import ProjectionFailed
 
 if TYPE_CHECKING:
+    import threading
+
     from eskit.app import RunningApp
     from eskit.projections.progress import Progress, ReportProgress, RunReport
     from eskit.projections.status import ProjectionStatus
@@ -116,7 +119,7 @@ def _watch(session: Session, names: Sequence[str] | None, every: float) -> None:
     "run",
     **examples(
         "eskit project run --once",
-        "eskit project run account-balance",
+        "eskit project run account-balance --health 8080",
         "eskit project run --dry-run",
     ),
 )
@@ -130,6 +133,7 @@ def run(
             "--dry-run", help="Handle what is new for up to 10 s, show how it went, undo it."
         ),
     ] = False,
+    health: Health = None,
 ) -> None:
     """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
 
@@ -141,15 +145,48 @@ def run(
     with session.open_app() as running:
         if dry_run:
             reports = running.engine.rehearse(checked)
+        elif once:
+            with stop_on_signal() as stop:
+                reports = _run(session, running, checked, stop, once=True)
         else:
-            reports = _run(session, running, checked, once=once)
+            reports = _follow(session, running, checked, health)
     _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
 
 
-def _run(
-    session: Session, running: RunningApp, names: Sequence[str] | None, *, once: bool
+def _follow(
+    session: Session, running: RunningApp, names: Sequence[str] | None, health: str | None
 ) -> list[RunReport]:
-    with stop_on_signal() as stop, session.output.progress() as report:
+    """Run projections until a signal comes, or until none of them is left."""
+    import asyncio  # 30 ms, which the other commands here do not need
+
+    from eskit.runtime.service import Worker
+
+    reports: list[RunReport] = []
+
+    async def host() -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def work(stop: threading.Event) -> None:
+            reports.extend(_run(session, running, names, stop, once=False))
+            loop.call_soon_threadsafe(ended.set)
+            stop.wait()
+
+        projections = Worker("projections", work)
+        await run_services([projections], health=health, tell=session.output.note, stop=ended)
+
+    asyncio.run(host())
+    return reports
+
+
+def _run(
+    session: Session,
+    running: RunningApp,
+    names: Sequence[str] | None,
+    stop: threading.Event,
+    *,
+    once: bool,
+) -> list[RunReport]:
+    with session.output.progress() as report:
         if not once:
             session.output.note("Projections run until Ctrl-C")
         forward = reporting(report)

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.hosting import Health, run_services
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import count
 
 if TYPE_CHECKING:
-    from eskit.messaging.relay import RelayReport, RelayStatus
+    from eskit.credentials.nats import Connection
+    from eskit.messaging.relay import Relay, RelayReport, RelayStatus
+    from eskit.store.eventstore import EventStore
 
 app = make_app()
+
+_CLIENT = "eskit relay"
 
 
 @app.command(
     **examples(
-        "eskit relay --once", "eskit relay", "eskit relay --status", "eskit relay --republish"
+        "eskit relay --once",
+        "eskit relay --health 8080",
+        "eskit relay --status",
+        "eskit relay --republish",
     )
 )
 def relay(
@@ -33,6 +40,7 @@ def relay(
     status: Annotated[
         bool, typer.Option("--status", help="Only say whether a relay runs, and how far it is.")
     ] = False,
+    health: Health = None,
 ) -> None:
     """Publish stored events to JetStream, in order and each once, until Ctrl-C.
 
@@ -46,39 +54,49 @@ def relay(
         session.output.confirm(
             f"Empty the JetStream stream {session.project.nats_stream} and publish the log again?"
         )
-    report = asyncio.run(_relay(session, once=once, republish=republish))
+    with session.open_store() as store:
+        work = _publish(session, store, republish=republish) if once or republish else None
+        report = asyncio.run(work or _follow(session, store, health))
     session.output.result(
         {"published": report.published, "position": report.position},
         [f"Published {count(report.published, 'event')}, up to position {report.position:,}"],
     )
 
 
-async def _relay(session: Session, *, once: bool, republish: bool) -> RelayReport:
+async def _publish(session: Session, store: EventStore, *, republish: bool) -> RelayReport:
+    """Publish what there is."""
+    async with session.connect_nats(_CLIENT) as connection:
+        relay = _make_relay(session, store, connection)
+        return await (relay.republish() if republish else relay.run_once())
+
+
+async def _follow(session: Session, store: EventStore, health: str | None) -> RelayReport:
+    """Publish until a signal comes."""
+    from eskit.messaging.relay import RelayReport
+    from eskit.runtime.assembly import Broker
+    from eskit.runtime.service import Loop
+
+    broker = Broker(session.nats_url, login=session.nats_login, client=_CLIENT)
+    report = RelayReport(published=0, position=0)
+
+    async def run(stop: asyncio.Event) -> None:
+        nonlocal report
+        report = await _make_relay(session, store, broker.connection).run(stop)
+
+    await run_services([broker, Loop("relay", run)], health=health, tell=session.output.note)
+    return report
+
+
+def _make_relay(session: Session, store: EventStore, connection: Connection) -> Relay:
     from eskit.messaging.nats import nats_relay
 
-    with session.open_store() as store:
-        async with session.connect_nats("eskit relay") as connection:
-            worker = nats_relay(
-                store,
-                connection,
-                app_name=session.load_app().name,
-                settings=session.stream_settings(),
-                on_status=lambda status: _show_status(session, status),
-            )
-            if republish:
-                return await worker.republish()
-            if once:
-                return await worker.run_once()
-            return await worker.run(stop_event())
-
-
-def stop_event() -> asyncio.Event:
-    """An event that Ctrl-C and SIGTERM set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+    return nats_relay(
+        store,
+        connection,
+        app_name=session.load_app().name,
+        settings=session.stream_settings(),
+        on_status=lambda status: _show_status(session, status),
+    )
 
 
 def _show_standing(session: Session) -> None:

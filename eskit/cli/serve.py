@@ -16,6 +16,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import format_error
 from eskit.cli.events import PayloadReader
+from eskit.cli.hosting import Health, run_services
 from eskit.cli.nats import embedded_server
 from eskit.cli.output import LogToStderr
 from eskit.cli.session import EMBEDDED, Session, session_of
@@ -56,12 +57,7 @@ def serve(
     reactions: Annotated[
         bool, typer.Option("--reactions/--no-reactions", help="Send commands on events.")
     ] = True,
-    health: Annotated[
-        int | None,
-        typer.Option(
-            metavar="PORT", min=0, max=65535, help="Answer GET /health there; 0: a free port."
-        ),
-    ] = None,
+    health: Health = None,
 ) -> None:
     """Run services, relay, projections and reactions until Ctrl-C.
 
@@ -85,7 +81,7 @@ class Chosen:
     relay: bool = True
     projections: bool = True
     reactions: bool = True
-    health: int | None = None
+    health: str | None = None
     show: bool = False
 
 
@@ -114,8 +110,6 @@ class Host:
 
     async def run(self) -> None:
         """Run the chosen parts until a signal comes."""
-        from eskit.runtime.probes import HealthProbe
-        from eskit.runtime.runner import Runner
         from eskit.runtime.service import Loop, Worker
 
         chosen = self._chosen
@@ -130,17 +124,12 @@ class Host:
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
-        runner = Runner(parts, on_event=self._show)
-        if chosen.health is None:
-            await runner.run()
-            return
-        probe = HealthProbe(runner.check_health, port=chosen.health)
-        await probe.start()
-        self._tell("health", f"http://127.0.0.1:{probe.port}/health")
-        try:
-            await runner.run()
-        finally:
-            await probe.stop()
+        await run_services(
+            parts,
+            health=chosen.health,
+            tell=lambda url: self._tell("health", url),
+            on_event=self._show,
+        )
 
     def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""

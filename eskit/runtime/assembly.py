@@ -45,7 +45,7 @@ class Broker:
     """A service that holds one connection to NATS, opened when it starts.
 
     `url` is asked for then, because an embedded server has none before it runs; so is `login`,
-    who to be and how to trust the server.
+    who to be and how to trust the server. `client` is what the server's lists show.
     """
 
     def __init__(
@@ -53,10 +53,10 @@ class Broker:
         url: Callable[[], str],
         *,
         login: Callable[[], tuple[Provider | None, Tls | None]] = lambda: (None, None),
-        name: str = "connection",
+        client: str = "eskit serve",
     ) -> None:
-        self.name = name
-        self._url, self._login = url, login
+        self.name = "connection"
+        self._url, self._login, self._client = url, login, client
         self._connection: Connection | None = None
 
     @property
@@ -70,7 +70,7 @@ class Broker:
         """Connect. Raises BrokerUnavailable."""
         credentials, tls = self._login()
         self._connection = await open_nats(
-            self._url(), name="eskit serve", credentials=credentials, tls=tls
+            self._url(), name=self._client, credentials=credentials, tls=tls
         )
 
     async def stop(self) -> None:

@@ -34,6 +34,12 @@ class HealthProbe:
         self._host = host
         self._server: asyncio.Server | None = None
 
+    @property
+    def url(self) -> str:
+        """Where to ask for the health of all."""
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}/health"
+
     async def start(self) -> None:
         """Listen. Raises ServiceError when the port is taken."""
         try:
@@ -41,7 +47,7 @@ class HealthProbe:
         except OSError as error:
             raise ServiceError(
                 f"Health cannot be served on {self._host}:{self.port}: {error.strerror}",
-                hint="Choose another port.",
+                hint="Choose another host or port.",
             ) from error
         self.port = self._server.sockets[0].getsockname()[1]
 

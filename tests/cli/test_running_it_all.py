@@ -6,6 +6,8 @@ import json
 import re
 import urllib.request
 
+import pytest
+
 from tests.cli.running import DEPOSIT, eskit, interrupt, read_until
 
 
@@ -14,21 +16,61 @@ def deposit(bank, amount):
     return eskit("call", DEPOSIT, "--via", "nats", "--data", data, cwd=bank)
 
 
+def ask_health(lines):
+    url = re.search(r"http://\S+/health", "".join(lines))
+    assert url is not None, lines
+    with urllib.request.urlopen(url[0], timeout=10) as answer:  # noqa: S310 - what eskit printed
+        told = json.load(answer)
+    assert told["healthy"], told
+    return {service["service"] for service in told["services"]}
+
+
 def test_serve_answers_probes(launch, bank):
     process = launch("serve", "--health", "0", cwd=bank)
-    lines = "".join(read_until(process, "stop with Ctrl-C"))
-    url = re.search(r"http://\S+/health", lines)
+    lines = read_until(process, "stop with Ctrl-C")
 
-    assert url is not None
-    with urllib.request.urlopen(url[0], timeout=10) as answer:  # noqa: S310 - what serve printed
-        told = json.load(answer)
+    services = ask_health(lines)
     ended = interrupt(process)
 
-    assert told["healthy"]
-    assert {"nats", "connection", "projections", "services", "relay", "reaction welcome"} <= {
-        service["service"] for service in told["services"]
-    }
+    assert {"nats", "connection", "projections", "services", "relay", "reaction welcome"} <= (
+        services
+    )
     assert ended.code == 0, ended.err
+
+
+def test_a_relay_answers_probes_and_ends_cleanly_at_sigterm(launch, bank):
+    nats = launch("nats", "start", cwd=bank)
+    read_until(nats, "until Ctrl-C")
+    process = launch("relay", "--health", "localhost:0", "--json", cwd=bank)
+    lines = read_until(process, "idle", stream="stderr")
+
+    services = ask_health(lines)
+    process.terminate()
+    out, err = process.communicate(timeout=20)
+
+    assert services == {"connection", "relay"}
+    assert process.returncode == 0, err
+    assert json.loads(out)["data"] == {"published": 4, "position": 4}
+    assert interrupt(nats).code == 0
+
+
+def test_project_run_answers_probes(launch, bank):
+    process = launch("project", "run", "--health", "0", cwd=bank)
+    lines = read_until(process, "/health", stream="stderr")
+
+    services = ask_health(lines)
+
+    assert services == {"projections"}
+    assert interrupt(process).code == 0
+
+
+@pytest.mark.parametrize("address", ["here", "70000", "127.0.0.1:", "1.2.3.4:-1"])
+def test_an_address_that_is_none_is_wrong_usage(bank, address):
+    for command in (["serve"], ["relay"], ["project", "run"]):
+        ran = eskit(*command, "--health", address, cwd=bank)
+
+        assert ran.code == 2
+        assert "neither PORT nor HOST:PORT" in ran.err.replace("\n", " ")
 
 
 def test_dev_shows_calls_and_events_each_with_its_label(launch, bank):
