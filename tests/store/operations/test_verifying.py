@@ -142,6 +142,7 @@ def test_claims_that_are_not_what_the_log_says_are_damage(store, statement, mess
         ),
         ("DELETE FROM streams WHERE name = 'Order-1'", "EVENTS_UNREADABLE"),
         ("DELETE FROM kinds WHERE category = 'Order'", "EVENTS_UNREADABLE"),
+        ("INSERT INTO commands VALUES ('', 'c', 'f', 99, 0, 0, 0, x'')", "STORAGE_DAMAGED"),
     ],
 )
 def test_a_log_that_was_tampered_with_is_damaged(store, statement, code):
@@ -160,6 +161,17 @@ def test_events_whose_order_was_changed_are_damage(store):
 
     assert found.verdict == "damaged"
     assert "VERSIONS_NOT_CONTIGUOUS" in codes(found)
+
+
+def test_positions_that_do_not_grow_are_damage():
+    with open_store("memory://") as store:
+        store.append("Account-1", texts("a", "b"), expected_version=ANY)
+        store._log.rows.reverse()
+
+        found = verify(store)
+
+    assert found.verdict == "damaged"
+    assert "POSITIONS_NOT_IN_ORDER" in codes(found)
 
 
 def test_an_index_that_lost_an_entry_is_damage(store):
