@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, Span, seen_from_here
+from eskit.cli.text import Line, Span, seen_from_here, width
 
 if TYPE_CHECKING:
     from eskit.errors import Diagnostic
+
+_LONGEST = 100
+"""Characters of a line that are shown at most."""
 
 
 def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
@@ -34,19 +37,32 @@ def _format_source(diagnostic: Diagnostic) -> Iterator[Line]:
     source = _source_line(diagnostic)
     if not source:
         return
+    shown, start = _around(source.expandtabs(1), diagnostic.column)
     number = f"{diagnostic.line:5}"
-    shown = source.expandtabs(1)
     yield [(f"{number} │ ", "dim"), shown]
     if diagnostic.column:
-        marks = "^" * max(1, diagnostic.width)
-        yield [(" " * len(number) + " │ ", "dim"), " " * (diagnostic.column - 1), (marks, "error")]
+        marked = shown[start : start + diagnostic.width].rstrip("…")
+        marks = "^" * max(1, width(marked))
+        yield [(" " * len(number) + " │ ", "dim"), " " * width(shown[:start]), (marks, "error")]
+
+
+def _around(line: str, column: int) -> tuple[str, int]:
+    """The part of a long line around a column, and the index of the column in that part."""
+    index = max(column - 1, 0)
+    if len(line) <= _LONGEST:
+        return line, index
+    first = max(0, min(index - _LONGEST // 2, len(line) - _LONGEST))
+    head = "…" if first else ""
+    tail = "…" if first + _LONGEST < len(line) else ""
+    return f"{head}{line[first : first + _LONGEST]}{tail}", index - first + len(head)
 
 
 def _source_line(diagnostic: Diagnostic) -> str:
     if not diagnostic.file or not diagnostic.line:
         return ""
     try:
-        lines = Path(diagnostic.file).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        text = Path(diagnostic.file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
         return ""
+    lines = text.split("\n")  # as compilers count them
     return lines[diagnostic.line - 1] if diagnostic.line <= len(lines) else ""

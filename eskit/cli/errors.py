@@ -27,7 +27,6 @@ FAILED = 1
 USAGE = 2
 FOUND = 3
 INTERRUPTED = 130
-_SHOWN = 10
 """So many findings fit a screen; --json has them all."""
 
 # typer brings its own copy of click or depends on it, by version; both derive this way.
@@ -84,10 +83,7 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
         yield from _format_rejection(error)
         return
     if isinstance(error, SchemaInvalid) and error.diagnostics:
-        shown = error.diagnostics[:_SHOWN]
-        yield from format_diagnostics(shown)
-        if more := len(error.diagnostics) - len(shown):
-            yield f"and {more:,} more, which often follow from the first"
+        yield from format_diagnostics(error.diagnostics)
         problems = sum(found.severity != "warning" for found in error.diagnostics)
         yield f"{count(problems, 'problem')}, nothing written"
         return

@@ -90,7 +90,7 @@ class Locator:
 
     def _source_lines(self) -> list[str]:
         if self._lines is None:
-            self._lines = (self._read(self._name) or "").splitlines()
+            self._lines = source_lines(self._read(self._name) or "")
         return self._lines
 
 
@@ -110,6 +110,11 @@ class Locators:
         return self._made[name]
 
 
+def source_lines(source: str) -> list[str]:
+    """The lines as protoc counts them: a form feed, for one, ends none."""
+    return [line.rstrip("\r") for line in source.split("\n")]
+
+
 def character(line: str, column: int) -> int:
     """The index in `line` of protoc's column, which counts bytes and stops at tabs."""
     reached = 0
@@ -122,7 +127,7 @@ def character(line: str, column: int) -> int:
 
 def pinpoint(finding: Diagnostic, source: str | None) -> Diagnostic:
     """A finding of protoc's with its column in characters and the width of the word there."""
-    lines = (source or "").splitlines()
+    lines = source_lines(source or "")
     if not 0 < finding.line <= len(lines):
         return finding
     line = lines[finding.line - 1]

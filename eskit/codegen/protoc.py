@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import tempfile
 import threading
@@ -24,14 +23,12 @@ from google.protobuf.descriptor_pb2 import (
 # on import.
 from grpc_tools import _protoc_compiler
 
+from eskit.codegen.complaints import read_complaints
 from eskit.codegen.includes import include_folders
 from eskit.codegen.twins import merge_twins
 from eskit.errors import Diagnostic
 from eskit.schema import options_pb2
 
-_MESSAGE = re.compile(
-    r"(?P<file>[^:\n]+?\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.*)\Z"
-)
 _stderr_lock = threading.Lock()
 
 
@@ -112,7 +109,7 @@ def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str])
             "--include_source_info",
             *arguments,
         )
-        messages = tuple(_diagnostics(output))
+        messages = tuple(read_complaints(output))
         if status:
             return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
         # protoc writes names as they are, without the mark that says they are UTF-8.
@@ -145,40 +142,6 @@ def _captured_stderr() -> Iterator[IO[bytes]]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-
-
-def _diagnostics(output: str) -> Iterator[Diagnostic]:
-    for line in output.splitlines():
-        if not line.strip():
-            continue
-        match = _MESSAGE.match(line)
-        if match is None:
-            yield Diagnostic(code="PROTOC", message=line.strip(), hint=_hint(line))
-            continue
-        text = match["text"].strip()
-        severity = "warning" if text.startswith("warning: ") else "error"
-        text = text.removeprefix("warning: ")
-        yield Diagnostic(
-            severity=severity,
-            code="PROTO_WARNING" if severity == "warning" else "PROTO_INVALID",
-            message=text,
-            hint=_hint(text),
-            file=match["file"],
-            line=int(match["line"] or 0),
-            column=int(match["column"] or 0),
-        )
-
-
-def _hint(text: str) -> str:
-    if "was not found or had errors" in text or "File not found" in text:
-        return "Put the file under a proto root, or correct the import path."
-    if "is not defined" in text or "seems to be defined in" in text:
-        return "Declare it, or import the file that declares it."
-    if "is already defined" in text or "already been used" in text:
-        return "Give one of the two another name or number."
-    if "is unused" in text:
-        return "Remove the import."
-    return "Correct the proto and run eskit gen again."
 
 
 def _module_path(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,8 +48,8 @@ def is_foreign(name: str) -> bool:
 def find_sources(roots: Sequence[Path]) -> Sources:
     """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's.
 
-    Raises ProjectInvalid when a root is missing or there is nothing to generate, and
-    SchemaInvalid when two roots have a file of one name.
+    Raises ProjectInvalid when a root is missing, a name is not UTF-8 or there is nothing to
+    generate, and SchemaInvalid when two roots have a file of one name.
     """
     for root in roots:
         if not root.is_dir():
@@ -66,6 +67,7 @@ def find_sources(roots: Sequence[Path]) -> Sources:
             real = resolved / name
             if real in taken or is_foreign(name):
                 continue
+            _check_readable(name)
             taken.add(real)
             if name in files:
                 raise _twice(name, files[name], path)
@@ -77,6 +79,13 @@ def find_sources(roots: Sequence[Path]) -> Sources:
             hint="Write one, such as proto/account/v1/account.proto.",
         )
     return Sources(roots=tuple(root for _, root in ordered), files=dict(sorted(files.items())))
+
+
+def _check_readable(name: str) -> None:
+    """Descriptors hold the names of files as text."""
+    readable = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if readable != name:
+        raise ProjectInvalid(f"The file name {readable} is not UTF-8", hint="Rename the file.")
 
 
 def _depth(item: tuple[Path, Path]) -> tuple[int, Path]:

@@ -107,3 +107,40 @@ def test_a_second_run_says_that_nothing_changed(shop):
 
     assert (again.code, again.out, again.err) == (0, "shop/gen is up to date, 3 files\n", "")
     assert (shop / ".eskit" / "gen.json").is_file()
+
+
+def test_a_long_line_is_shown_around_the_place(shop):
+    long = "x" * 300
+    (shop / "proto" / "shop.proto").write_text(
+        f'syntax = "proto3";\nmessage Order {{ /* {long} */ strin id = 1; /* {long} */ }}\n'
+    )
+
+    _, source, caret, *_ = eskit("gen", cwd=shop).err.splitlines()
+
+    assert len(source) < 120
+    assert source.startswith("    2 │ …")
+    assert source.endswith("…")
+    assert source[caret.index("^") : caret.rindex("^") + 1] == "strin"
+
+
+def test_the_mark_stands_below_its_place_behind_wide_characters(shop):
+    (shop / "proto" / "shop.proto").write_text(
+        'syntax = "proto3";\nmessage Order { /* 漢字 */ strin id = 1; }\n'
+    )
+
+    _, source, caret, *_ = eskit("gen", cwd=shop).err.splitlines()
+
+    wide = 2  # characters that take two cells each
+    assert caret.index("^") == source.index("strin") + wide
+
+
+def test_every_problem_is_shown(shop):
+    fields = "".join(f"  strin f{number} = {number};\n" for number in range(1, 31))
+    (shop / "proto" / "shop.proto").write_text(
+        f'syntax = "proto3";\nmessage Order {{\n{fields}}}\n'
+    )
+
+    lines = eskit("gen", cwd=shop).err.splitlines()
+
+    assert sum('"strin" is not defined.' in line for line in lines) == 30
+    assert lines[-1] == "30 problems, nothing written"

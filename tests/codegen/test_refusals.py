@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.errors import Diagnostic, SchemaInvalid
-from tests.codegen.trees import findings, proto, write_protos
+from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
+from tests.codegen.trees import findings, generate_into, proto, write_protos
 
 STATE = """
 message Thing {
@@ -39,12 +40,69 @@ def test_a_syntax_error(tmp_path):
         error(
             "PROTO_INVALID",
             "Missing field number.",
-            "Correct the proto and run eskit gen again.",
+            "A field is declared like: string name = 1;",
             5,
             15,
             1,
         )
     ]
+
+
+@pytest.mark.parametrize(
+    ("body", "message", "hint"),
+    [
+        (
+            'message A { option (eventsourcing.agregate_root) = {id_field: "a"}; }',
+            'Option "(eventsourcing.agregate_root)" unknown.',
+            "For messages there are aggregate_root and event",
+        ),
+        (
+            'message A { option (eventsourcing.aggregate_root) = {idfield: "a"}; }',
+            'Error while parsing option value for "aggregate_root"',
+            "Did you mean id_field?",
+        ),
+        (
+            "message A { option (eventsourcing.event) = {of: 1}; }",
+            'Error while parsing option value for "event"',
+            "It has: aggregate_name.",
+        ),
+        (
+            "message A { reserved 1; string a = 1; }",
+            'Field "a" uses reserved number 1.',
+            "Give it another number, such as 2.",
+        ),
+        (
+            "enum E { ONE = 1; }",
+            "The first enum value must be zero",
+            "Put a value with the number 0 first",
+        ),
+        ("message A { Inconnu é = 1; }", "Interpreting non ascii", "Save the file as UTF-8"),
+    ],
+)
+def test_what_protoc_refuses_comes_with_what_to_do(body, message, hint, tmp_path):
+    found = refused(tmp_path, body)
+
+    assert found[0].message.startswith(message)
+    assert found[0].hint.startswith(hint)
+    assert not any("Suggested" in one.message for one in found)
+
+
+def test_a_file_without_syntax_is_warned_of_and_protocs_own_log_is_not_shown(tmp_path):
+    (warning,) = generate_into(tmp_path / "app", {"a.proto": "package a;\n"}).warnings
+
+    assert warning == Diagnostic(
+        severity="warning",
+        code="PROTO_WARNING",
+        message="The file does not name its syntax and is read as proto2.",
+        hint='Start it with: syntax = "proto3";',
+        file=str(tmp_path / "proto" / "a.proto"),
+    )
+
+
+def test_lines_are_counted_as_protoc_counts_them(tmp_path):
+    (found,) = refused(tmp_path, "// A form feed: \f and \u2028.\nmessage A { Nothing a = 1; }\n")
+
+    assert (found.line, found.column, found.width) == (5, 13, 7)
 
 
 BANK = Path(__file__).parents[2] / "templates" / "project" / "bank" / "proto"
@@ -504,6 +562,14 @@ def test_two_roots_with_one_file(tmp_path):
         generate(proto_roots=[one, two], output=tmp_path / "gen", app_name="app")
 
     assert [d.code for d in caught.value.diagnostics] == ["DUPLICATE_FILE"]
+
+
+def test_a_file_whose_name_is_not_utf8(tmp_path):
+    root = write_protos(tmp_path / "proto", {"a.proto": 'syntax = "proto3";\n'})
+    (root / "a.proto").rename(os.fsdecode(os.fsencode(root) + b"/\xff.proto"))
+
+    with pytest.raises(ProjectInvalid, match=r"The file name \\xff\.proto is not UTF-8"):
+        generate(proto_roots=[root], output=tmp_path / "gen", app_name="thing")
 
 
 def test_columns_count_characters_behind_tabs_and_umlauts(tmp_path):
