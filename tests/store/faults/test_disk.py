@@ -27,7 +27,8 @@ def small_disk(tmp_path):
     if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs root on Linux")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    # Lazy: after a failure the traceback still holds the files.
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_named_and_every_acknowledged_append_is_there(small_disk):
