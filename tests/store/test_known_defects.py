@@ -192,19 +192,22 @@ def test_snapshots_are_saved_and_read_by_the_repository(store):
 
 
 def test_claims_are_rebuilt_in_the_order_of_positions(store):
-    def hand_over(start, end):
-        store.append(start, [text("r", release("name", "x"))], expected_version=ANY)
-        store.append(end, [text("c", claim("name", "x"))], expected_version=ANY)
+    def hand_over(value, start, end):
+        store.append(start, [text("r", release("name", value))], expected_version=ANY)
+        store.append(end, [text("c", claim("name", value))], expected_version=ANY)
 
-    store.append("Account-1", [text("c", claim("name", "x"))], expected_version=0)
+    for value in "xy":
+        store.append("Account-1", [text("c", claim("name", value))], expected_version=ANY)
     for _ in range(20):  # all of them within one moment of the clock
-        hand_over("Account-1", "Account-2")
-        hand_over("Account-2", "Account-1")
-    hand_over("Account-1", "Account-2")
+        for value in "xy":
+            hand_over(value, "Account-1", "Account-2")
+            hand_over(value, "Account-2", "Account-1")
+    hand_over("y", "Account-1", "Account-2")
 
     assert check_claims(store).count == 0
     assert rebuild_claims(store).count == 0
-    assert store.find_claim("name", "x") == "Account-2"
+    assert store.find_claim("name", "x") == "Account-1"
+    assert store.find_claim("name", "y") == "Account-2"
 
 
 def test_the_schema_version_can_be_asked_for():
