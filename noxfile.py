@@ -143,7 +143,11 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Kill writers and relays a thousand times, where the usual tests do it thirty times."""
+    """Kill writers, projections and relays a thousand times; the usual tests do it thirty times."""
     _install(session, "-e", ".[test]")
-    faults = ("tests/store/faults", "tests/messaging/test_faults.py")
+    faults = (
+        "tests/store/faults",
+        "tests/projections/test_kill.py",
+        "tests/messaging/test_faults.py",
+    )
     session.run("pytest", *faults, *session.posargs, env={"ESKIT_TEST_KILLS": "1000"})

@@ -1,7 +1,13 @@
-"""A process that runs or rebuilds until it is killed: `python counting_process.py VERB FOLDER`."""
+"""Children that run or rebuild a projection until they are killed: `python … FOLDER`.
+
+For each line on stdin, a verb, one child is forked; it says its process id when it begins. Forked,
+because starting Python takes longer than what is to be interrupted.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -11,15 +17,22 @@ from eskit.projections.follower import BatchLimits
 from tests.projections.conftest import counting
 
 
-def main(verb: str, folder: Path) -> None:
+def work(verb: str, folder: Path) -> None:
     with open_store(f"sqlite:///{folder}/log.db") as store:
         engine = ProjectionEngine(store, [counting(folder)], f"sqlite:///{folder}/read.db")
-        sys.stdout.write("ready\n")
+        sys.stdout.write(f"{os.getpid()}\n")
         sys.stdout.flush()
         if verb == "run":
             engine.run(once=False, limits=BatchLimits(events=20))
-        while verb == "rebuild":
-            engine.rebuild("counts")
+        while True:
+            engine.rebuild("counts", in_place=verb == "rebuild in place")
 
 
-main(sys.argv[1], Path(sys.argv[2]))
+def main(folder: Path) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    for line in sys.stdin:
+        if not os.fork():
+            work(line.strip(), folder)
+
+
+main(Path(sys.argv[1]))
