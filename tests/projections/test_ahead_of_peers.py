@@ -1,4 +1,8 @@
-"""What others get wrong about rebuild, status and failure: one test for each observation."""
+"""What others get wrong or lack about rebuild, status and failure: a test named after each.
+
+The rate of a rebuild in events a second is measured by `nox -s bench`; the cause of a low one, a
+transaction for each event, is tested here.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +60,59 @@ def test_rebuild_with_a_raising_handler_fails(live, engine_of, tmp_path):
     assert rows(live, "SELECT amount FROM fragile") == [(10,)]
 
 
+def test_rebuild_takes_no_transaction_for_each_event(engine_of, append, tmp_path):
+    for _ in range(8):
+        append(*(Counted(key="a", amount=1) for _ in range(500)))
+    engine = engine_of(counting(tmp_path, "fragile"))
+    batches = []
+
+    report = engine.rebuild("fragile", progress=batches.append)
+
+    assert report.events == 4_000
+    assert len(batches) < 40  # one, unless this machine is stalled for seconds
+
+
+def test_rebuild_of_one_projection_is_side_by_side_and_leaves_the_others(
+    engine_of, append, tmp_path
+):
+    append(*(Counted(key="a", amount=1) for _ in range(3)))
+    engine = engine_of(counting(tmp_path, "one"), counting(tmp_path, "other"))
+    engine.run()
+    beside = []
+
+    engine.rebuild("one", progress=lambda _: beside.extend(tmp_path.glob("read.db-rebuild-*")))
+
+    assert {file.name for file in beside} >= {"read.db-rebuild-one"}
+    assert rows(engine, "SELECT amount FROM one") == rows(engine, "SELECT amount FROM other")
+    assert [status.position for status in engine.status()] == [3, 3]
+
+
+def test_rebuild_that_is_interrupted_resumes_with_what_is_left(engine_of, append, tmp_path):
+    for _ in range(3):
+        append(*(Counted(key="a", amount=1) for _ in range(10_000)))
+    engine = engine_of(counting(tmp_path, "fragile"))
+
+    def interrupt(_progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        engine.rebuild("fragile", progress=interrupt)
+    report = engine.rebuild("fragile")
+
+    assert 0 < report.events < 30_000
+    assert rows(engine, "SELECT amount FROM fragile") == [(30_000,)]
+
+
+def test_a_projection_takes_many_events_in_one_transaction(engine_of, append, tmp_path):
+    append(*(Counted(key="a", amount=1) for _ in range(500)))
+    engine = engine_of(counting(tmp_path, "fragile"))
+    batches = []
+
+    engine.run(progress=batches.append)
+
+    assert len(batches) < 5
+
+
 def test_status_is_not_ok_after_permanent_failures(engine_of, append, tmp_path):
     append(*(Counted(key="a") for _ in range(12)))
     engine = engine_of(failing(tmp_path, on=1))
@@ -92,5 +149,5 @@ def test_an_idle_runner_costs_next_to_nothing(engine_of, append, tmp_path):
         time.sleep(2)
         used = time.process_time() - before
 
-    # The target of the benchmark is 0.5 %; this is what no polling loop could reach.
-    assert used / 2 < 0.1
+    # The benchmark's bound is 0.5 %; a loop that polls every millisecond takes more than this.
+    assert used / 2 < 0.03

@@ -50,6 +50,25 @@ def test_new_events_are_handled_as_they_come(engine_of, store, append, counts):
             assert rows(engine, "SELECT amount FROM counts") == [(n,)]
 
 
+def test_an_event_between_the_last_look_and_the_wait_is_not_left_for_the_next(
+    engine_of, store, append, counts, monkeypatch
+):
+    wait, late = store.wait, [Counted(key="late")]
+
+    def wait_late(after: int, timeout: float) -> bool:
+        if late:
+            append(late.pop())
+        return wait(after, timeout)
+
+    monkeypatch.setattr(store, "wait", wait_late)
+    engine = engine_of(counts)
+
+    with following(engine):
+        assert engine.wait_for("counts", 1, timeout=10)
+
+    assert rows(engine, "SELECT key FROM counts") == [("late",)]
+
+
 def test_events_of_no_interest_are_passed_as_they_come(engine_of, append, counts):
     engine = engine_of(counts)
 

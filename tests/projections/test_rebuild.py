@@ -468,7 +468,7 @@ print(reads, sorted(odd))
 
 
 def test_readers_in_another_process_never_see_a_hole(engine_of, append, counts, tmp_path):
-    """D-05c: the live rows are exchanged, never emptied and refilled."""
+    """The live rows are exchanged, never emptied and refilled."""
     append(*many(1000))
     engine = engine_of(counts)
     engine.run()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 import pytest
 
-from eskit import ANY, EventStore, NewEvent, Projection, ProjectionNotFound, upcast
+from eskit import (
+    ANY,
+    EventStore,
+    NewEvent,
+    Projection,
+    ProjectionNotFound,
+    ReadModelUnavailable,
+    upcast,
+)
 from eskit.domain.upcasting import Upcasters
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.follower import BatchLimits
+from eskit.store.sqlite.store import SqliteStore
+from eskit.testing.store_contract import SettableClock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import (
     AccountClosed,
@@ -175,19 +186,56 @@ def test_a_rebuild_of_the_account_summary_ends_with_the_same_rows(engine_of, app
     assert (report.events, report.position) == (5, 5)
 
 
+@pytest.fixture
+def one_second(tmp_path):
+    """A store in which all of 2,500 events were recorded at one moment."""
+    path = tmp_path / "second.db"
+    with SqliteStore(path, f"sqlite:///{path}", clock=SettableClock()) as store:
+        for number in range(5):
+            events = [NewEvent(message) for message in count(500)]
+            store.append(f"Account-{number}", events, expected_version=ANY)
+        yield store
+
+
+@pytest.mark.parametrize("how", ["run", "rebuild", "rebuild in place"])
 def test_more_than_a_thousand_events_of_one_second_are_each_handled_once(
-    engine_of, store, append, counts
+    how, one_second, read_models, counts
 ):
     """Pages neither repeat nor lose events."""
-    for _ in range(5):
-        append(*count(500))
-    engine = engine_of(counts)
+    engine = ProjectionEngine(one_second, [counts], read_models)
 
-    (report,) = engine.run()
+    if how == "run":
+        (report,) = engine.run()
+    else:
+        report = engine.rebuild("counts", in_place=how == "rebuild in place")
 
+    assert len({event.recorded_at for event in one_second.read_all()}) == 1
     assert report.events == 2500
     seen = [position for (position,) in rows(engine, "SELECT position FROM counts_seen")]
-    assert seen == [event.global_position for event in store.read_all()]
+    assert seen == [event.global_position for event in one_second.read_all()]
+    engine.close()
+
+
+def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
+    engine_of, append, counts, tmp_path
+):
+    """They are one transaction, so no crash can come between them."""
+    append(*count(3))
+    engine = engine_of(counts)
+    engine.run()
+    with sqlite3.connect(tmp_path / "read.db") as connection:
+        connection.execute(
+            "CREATE TRIGGER stuck BEFORE UPDATE ON eskit_projections "
+            "BEGIN SELECT RAISE(ABORT, 'stuck'); END"
+        )
+    connection.close()
+    append(*count(3))
+
+    with pytest.raises(ReadModelUnavailable, match="stuck"):
+        engine.run()
+
+    assert engine.checkpoints()[0].position == 3
+    assert rows(engine, "SELECT MAX(position) FROM counts_seen") == [(3,)]
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
@@ -235,7 +283,6 @@ def test_a_checkpoint_is_a_global_position_and_names_its_event(engine_of, store,
 
 
 def test_running_again_handles_nothing_again(engine_of, append, counts):
-    """D-05e: an event that was handled is not handled again."""
     append(*count(10))
     engine = engine_of(counts)
     engine.run()
