@@ -82,7 +82,9 @@ def _skeleton(project: Project, protos: Protos, aggregate: Aggregate) -> Skeleto
 def _missing(project: Project, protos: Protos, aggregate: Aggregate) -> MissingMethods | None:
     """The methods that the aggregate's module lacks; None when it has them all."""
     path = project.package_path / _module_file(aggregate)
-    lacking = missing_in(path, _skeleton(project, protos, aggregate))
+    lacking = missing_in(
+        path, _skeleton(project, protos, aggregate), root=project.package_path.parent
+    )
     if not (lacking.rules or lacking.folds):
         return None
     module = path.relative_to(project.root).as_posix()

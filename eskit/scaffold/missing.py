@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eskit.errors import ProjectInvalid
+from eskit.scaffold.classes import Sources, last_name, parse
 from eskit.scaffold.skeleton import Skeleton
 
 
@@ -23,21 +23,19 @@ class MissingMethods:
     code: str
 
 
-def missing_in(path: Path, skeleton: Skeleton) -> Skeleton:
-    """`skeleton` with only those methods that the class in `path` does not define.
+def missing_in(path: Path, skeleton: Skeleton, *, root: Path) -> Skeleton:
+    """`skeleton` with only those methods that the class in `path` neither has nor inherits.
 
-    A file without the class lacks nothing: the rules are somewhere else then. Raises
-    ProjectInvalid when the file is not Python.
+    `root` is the folder that holds the package. A file without the class lacks nothing: the rules
+    are somewhere else then. Raises ProjectInvalid when the file is not Python.
     """
-    owners = _classes(_parse(path, path.read_text(encoding="utf-8")), skeleton)
+    sources = Sources(root)
+    owners = [owner for owner in sources.classes(path) if _is_of(owner, skeleton)]
     if not owners:
         return replace(skeleton, rules=(), folds=())
-    written = {
-        node.name
-        for owner in owners
-        for node in owner.body
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    written = set[str]().union(
+        *(sources.methods(path, owner, beside=skeleton.base) for owner in owners)
+    )
     return replace(
         skeleton,
         rules=tuple(rule for rule in skeleton.rules if rule.python_name not in written),
@@ -48,7 +46,7 @@ def missing_in(path: Path, skeleton: Skeleton) -> Skeleton:
 def cut_methods(path: Path, skeleton: Skeleton, rendered: str) -> MissingMethods:
     """The methods and new imports of a module that was rendered for `skeleton` alone."""
     there = set(path.read_text(encoding="utf-8").splitlines())
-    tree = _parse(path, rendered)
+    tree = parse(path, rendered)
     [owner] = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     lines = rendered.splitlines()
     first = owner.body[1].lineno - 1  # after the docstring
@@ -69,26 +67,6 @@ def cut_methods(path: Path, skeleton: Skeleton, rendered: str) -> MissingMethods
     )
 
 
-def _parse(path: Path, source: str) -> ast.Module:
-    try:
-        return ast.parse(source)
-    except SyntaxError as error:
-        raise ProjectInvalid(
-            f"{path}:{error.lineno} is not Python: {error.msg}", hint="Correct it first."
-        ) from error
-
-
-def _classes(tree: ast.Module, skeleton: Skeleton) -> list[ast.ClassDef]:
-    """The class of the aggregate: by its name, or by the generated base it derives from."""
-    return [
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef)
-        and (node.name == skeleton.name or any(_last(b) == skeleton.base for b in node.bases))
-    ]
-
-
-def _last(base: ast.expr) -> str:
-    if isinstance(base, ast.Attribute):
-        return base.attr
-    return base.id if isinstance(base, ast.Name) else ""
+def _is_of(owner: ast.ClassDef, skeleton: Skeleton) -> bool:
+    """Whether it is the aggregate's class: by name, or by the generated base it derives from."""
+    return owner.name == skeleton.name or skeleton.base in map(last_name, owner.bases)

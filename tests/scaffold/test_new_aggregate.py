@@ -201,6 +201,68 @@ def test_imports_that_only_the_new_methods_need_are_shown(project: Project) -> N
     assert len(missing.methods) > 2
 
 
+@pytest.mark.parametrize(
+    ("files", "base"),
+    [
+        ({}, "Shared"),
+        ({"shared.py": "{mixin}"}, "Shared"),
+        ({"shared.py": "{mixin}"}, "shared.Shared"),
+        (
+            {"shared/__init__.py": "from .rules import Shared", "shared/rules.py": "{mixin}"},
+            "Shared",
+        ),
+    ],
+    ids=["in the module", "from another", "of another", "through a package"],
+)
+def test_methods_that_are_inherited_are_not_asked_for(
+    files: dict[str, str], base: str, project: Project
+) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    text = module.read_text()
+    mixin = f"class Shared(Generic[T]):\n{text[text.index('    def send_parcel(') :]}"
+    for name, content in files.items():
+        (project.root / "post" / name).parent.mkdir(exist_ok=True)
+        (project.root / "post" / name).write_text(content.format(mixin=mixin))
+    imports = {
+        0: mixin,
+        1: "from post import shared\nfrom ..shared import Shared\n",
+        2: "from post.shared import Shared\n",
+    }
+    module.write_text(
+        f"{imports[len(files)]}\n\nclass Parcel({base}[int], es.ParcelAggregate):\n    pass\n"
+    )
+
+    assert plan(project).missing == ()
+
+
+def test_a_method_that_is_assigned_is_not_asked_for(project: Project) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    kept = module.read_text()
+    module.write_text(
+        kept.replace("def lose_parcel(", "lose_parcel = send_parcel\n\n    def lose(")
+    )
+
+    assert plan(project).missing == ()
+
+
+def test_abstract_methods_of_a_base_are_still_asked_for(project: Project) -> None:
+    plan(project).apply()
+    module = project.root / "post/domain/parcel.py"
+    kept = module.read_text()
+    start = kept.index("    def lose_parcel(")
+    end = kept.index("    def on_parcel_sent(")
+    base = "class Shared:\n    @abc.abstractmethod\n" + kept[start:end]
+    module.write_text(
+        f"{base}\n{kept[:start]}{kept[end:]}".replace("(es.Parcel", "(Shared, es.Parcel")
+    )
+
+    [missing] = plan(project).missing
+
+    assert missing.methods == ("lose_parcel",)
+
+
 def test_a_module_that_is_not_python_is_told(project: Project) -> None:
     plan(project).apply()
     (project.root / "post/domain/parcel.py").write_text("class Parcel(:\n")
