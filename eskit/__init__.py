@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from eskit.errors import CommandIdReused as CommandIdReused
     from eskit.errors import CommandRejected as CommandRejected
     from eskit.errors import CredentialsUnavailable as CredentialsUnavailable
+    from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
     from eskit.errors import ExportInvalid as ExportInvalid
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from eskit.errors import ProjectionPaused as ProjectionPaused
     from eskit.errors import ProjectNotFound as ProjectNotFound
     from eskit.errors import PublishInterrupted as PublishInterrupted
+    from eskit.errors import ReadModelDamaged as ReadModelDamaged
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
     from eskit.errors import RelayBusy as RelayBusy
@@ -123,6 +125,7 @@ _HOMES = {
         "ClaimTaken",
         "CommandIdReused",
         "CommandRejected",
+        "DeliveryFailed",
         "EskitError",
         "EventErased",
         "ExportInvalid",
@@ -145,6 +148,7 @@ _HOMES = {
         "ProjectionFailed",
         "ProjectionNotFound",
         "ProjectionPaused",
+        "ReadModelDamaged",
         "ReadModelUnavailable",
         "RebuildNeeded",
         "RelayBusy",
@@ -190,6 +194,7 @@ __all__ = [
     "CommandIdReused",
     "CommandRejected",
     "CredentialsUnavailable",
+    "DeliveryFailed",
     "EskitError",
     "EventContext",
     "EventErased",
@@ -219,6 +224,7 @@ __all__ = [
     "QueryContext",
     "Reaction",
     "ReactionContext",
+    "ReadModelDamaged",
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RecordedEvent",

@@ -64,6 +64,10 @@ class App:
         _refuse_twins("aggregate", [kind.__aggregate__.name for kind in self.aggregates])
         _refuse_twins("projection", [projection.name for projection in self.projections])
         _refuse_twins("reaction", [reaction.name for reaction in self.reactions])
+        _refuse_twins(
+            "projection or reaction",
+            [p.name for p in self.projections] + [r.name for r in self.reactions],
+        )
         self._check_upcasting()
         self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
         self.methods = self._collect_methods()

@@ -33,15 +33,18 @@ EskitError
 │   ├── ProjectionBusy         another process holds the projection
 │   ├── ProjectionPaused       somebody has paused it
 │   ├── ReadModelUnavailable   the read model cannot be opened or written
+│   │   └── ReadModelDamaged   its file is damaged, or something else
 │   ├── MigrationInvalid       a read model's migrations have a gap, an edit or an error
 │   ├── RebuildNeeded          the rows were made by another version of the projection
 │   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
 │   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
+│   ├── DeliveryFailed         a handler raised again on an event that was set aside
 │   ├── JetStreamError         JetStream answered a request with an error
 │   ├── LogBroken              a JetStream stream does not go on as the log did
 │   ├── NotAnEvent             a message in the stream that no relay has published
+│   ├── ProcessEnded           begun again and again, never done (eskit.messaging.subscriber)
 │   ├── PublishInterrupted     publishing broke off; the relay asks the stream how far it came
 │   ├── RelayBusy              another relay of the store is running
 │   ├── SubscriptionTaken      another process has taken the subscription over
@@ -73,6 +76,7 @@ __all__ = [
     "CommandIdReused",
     "CommandRejected",
     "CredentialsUnavailable",
+    "DeliveryFailed",
     "Diagnostic",
     "EskitError",
     "EventErased",
@@ -94,6 +98,7 @@ __all__ = [
     "ProjectionNotFound",
     "ProjectionPaused",
     "PublishInterrupted",
+    "ReadModelDamaged",
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RelayBusy",
@@ -387,6 +392,12 @@ class ReadModelUnavailable(ProjectionError):
     code = "READ_MODEL_UNAVAILABLE"
 
 
+class ReadModelDamaged(ReadModelUnavailable):
+    """The file of a read model is damaged, or was never one: waiting does not help."""
+
+    code = "READ_MODEL_DAMAGED"
+
+
 class MigrationInvalid(ProjectionError):
     """The migrations of a read model have a gap, were edited after use, or do not run."""
 
@@ -421,6 +432,12 @@ class BrokerMismatch(MessagingError):
     """The JetStream stream is fed by another store or configured differently."""
 
     code = "BROKER_MISMATCH"
+
+
+class DeliveryFailed(MessagingError):
+    """A subscription's handler raised again on an event that was set aside, and stays there."""
+
+    code = "DELIVERY_FAILED"
 
 
 class JetStreamError(MessagingError):

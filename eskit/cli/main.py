@@ -71,7 +71,7 @@ class Root(LazyGroup):
         ),
         "deadletter": Entry(
             module="eskit.cli.deadletter",
-            help="Events that projections did not handle.",
+            help="Events that were not handled.",
             panel=_MODELS,
         ),
         "call": Entry(module="eskit.cli.call", help="Send a command or a query.", panel=_RUN),

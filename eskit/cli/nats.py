@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.session import Session, session_of
+from eskit.cli.session import NATS_FOLDER, Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.errors import InvalidArgument, ServiceError
 
@@ -140,7 +140,7 @@ def refuse_second_server(project: Project) -> None:
 
 def _nats_folder(project: Project) -> Path:
     """Where the project's embedded server keeps its streams."""
-    folder = project.state_dir / "nats"
+    folder = project.state_dir / NATS_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from eskit.store.eventstore import EventStore
 
 EMBEDDED = "embedded"
+NATS_FOLDER = "nats"
+"""Where the embedded server keeps its streams, in the project's state."""
 _READINGS = {"gen": "gen_path"}
 """What a project calls the settings that it does not call by their name."""
 
@@ -128,6 +130,11 @@ class Session:
         from eskit.runtime.embedded import find_announced
 
         return find_announced(project.root)
+
+    def has_used_nats(self) -> bool:
+        """Whether there may be something in NATS: not if its embedded server has never run."""
+        project = self.project
+        return project.nats != EMBEDDED or (project.state_dir / NATS_FOLDER).exists()
 
     def nats_login(self) -> tuple[Provider | None, Tls | None]:
         """Who to be for NATS, and how to trust it.

@@ -6,11 +6,12 @@ import asyncio
 import inspect
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Literal
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import InvalidArgument
+from eskit.errors import DeliveryFailed, InvalidArgument
 from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
 
 _LONGEST_TEXT = 20_000
@@ -47,11 +48,12 @@ class DeadLetters:
 
     async def retry(
         self, letter: DeadLetter, handler: Handler, *, reason: str = "", by: str = ""
-    ) -> None:
+    ) -> DeadLetter:
         """Handle the event once more, now: after later ones of its stream.
 
-        Raises what the handler raises; the letter then has the new error. Raises InvalidArgument
-        when it does not wait any more, SubscriptionTaken when somebody decides at the same time.
+        Raises DeliveryFailed when the handler raises, and keeps the new error. Raises
+        InvalidArgument when the letter does not wait any more, SubscriptionTaken when somebody
+        decides about it at the same time.
         """
         letter = await self.find(letter.subscription, letter.event.event_id)
         try:
@@ -60,21 +62,31 @@ class DeadLetters:
             deliveries = letter.deliveries + 1
             again = make_letter(letter.subscription, letter.event, error, deliveries)
             await self._subscriptions.add_dead_letter(again)
-            raise
-        await self._decide(letter, "retried", reason=reason, by=by)
+            raise _still_failing(again) from error
+        return await self._decide(letter, "retried", reason=reason, by=by)
 
-    async def skip(self, letter: DeadLetter, *, reason: str = "", by: str = "") -> None:
-        """Never handle the event; raises as `retry`."""
+    async def skip(self, letter: DeadLetter, *, reason: str = "", by: str = "") -> DeadLetter:
+        """Never handle the event. Raises as `retry`, but for DeliveryFailed."""
         letter = await self.find(letter.subscription, letter.event.event_id)
-        await self._decide(letter, "skipped", reason=reason, by=by)
+        return await self._decide(letter, "skipped", reason=reason, by=by)
 
     async def _decide(
         self, letter: DeadLetter, action: Literal["retried", "skipped"], *, reason: str, by: str
-    ) -> None:
+    ) -> DeadLetter:
         decision = Decision(
             action=action, reason=reason, decided_by=by, decided_at=datetime.now(UTC)
         )
         await self._subscriptions.decide(letter, decision)
+        return replace(letter, decision=decision)
+
+
+def _still_failing(letter: DeadLetter) -> DeliveryFailed:
+    name = letter.subscription
+    return DeliveryFailed(
+        f"{name} could not handle {letter.text} this time either: {letter.error}",
+        hint=f"It stays set aside. See why: eskit deadletter show {name} "
+        f"{letter.event.global_position}",
+    )
 
 
 def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: int) -> DeadLetter:

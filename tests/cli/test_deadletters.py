@@ -46,6 +46,7 @@ def state(bank) -> str:
 
 def test_nothing_waits_in_a_healthy_bank(bank):
     assert eskit("deadletter", "list", cwd=bank).out == "No dead letters\n"
+    assert eskit("deadletter", "list", "activity-log", cwd=bank).out == "No dead letters\n"
     assert eskit("deadletter", "list", "--json", cwd=bank).json["data"] == []
 
 

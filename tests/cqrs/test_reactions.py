@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit import CallOptions, CommandRejected, InvalidArgument, ProjectInvalid, Reaction
+from eskit import (
+    CallOptions,
+    CommandRejected,
+    InvalidArgument,
+    ProjectInvalid,
+    Projection,
+    Reaction,
+)
 from eskit.app import App, RunningApp
 from eskit.credentials.nats import connected
 from eskit.messaging.bus import memory_bus
@@ -188,6 +195,8 @@ def test_what_cannot_work_is_refused(bank: SimpleNamespace) -> None:
 
     with pytest.raises(ProjectInvalid, match="More than one reaction 'bonus'"):
         app_with(bank, reaction, reaction)
+    with pytest.raises(ProjectInvalid, match="More than one projection or reaction 'bonus'"):
+        App("bank", projections=[Projection("bonus")], reactions=[reaction])
     with pytest.raises(InvalidArgument, match="two handlers"):
         reaction.on(bank.pb.AccountOpenedEvent)(lambda _event, _context: None)
     with pytest.raises(InvalidArgument, match="coroutine function"):

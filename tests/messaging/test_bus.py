@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import InvalidArgument, SubscriptionTaken
+from eskit.errors import DeliveryFailed, InvalidArgument, SubscriptionTaken
 from eskit.messaging import bus as bus_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
@@ -242,7 +242,7 @@ async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
         async with following(bus, seen, max_deliveries=2):
             await buried(bus)
         (first,) = await bus.dead_letters.waiting("test")
-        with pytest.raises(RuntimeError, match="no 1"):
+        with pytest.raises(DeliveryFailed, match="RuntimeError: no 1"):
             await bus.dead_letters.retry(first, seen)
         (again,) = await bus.dead_letters.waiting("test")
         seen.failing.clear()

@@ -1,0 +1,237 @@
+"""The dead letters of projections and of subscriptions, found and decided about in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from eskit.cli.letters_text import Entry, letter_entry, skip_entry, subscription_entry
+from eskit.cli.session import Session
+from eskit.cli.text import Line, count
+from eskit.domain.suggestions import suggestion
+from eskit.errors import (
+    Diagnostic,
+    InvalidArgument,
+    MessagingError,
+    ProjectionNotFound,
+)
+
+if TYPE_CHECKING:
+    from eskit.app import App
+    from eskit.messaging.deadletters import DeadLetters
+    from eskit.messaging.subscription import DeadLetter, Handler
+    from eskit.projections.engine import ProjectionEngine
+    from eskit.projections.letters import Letter
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What a decision came to, for --json and for people."""
+
+    data: object
+    lines: list[Line]
+
+
+class Waiting(Protocol):
+    """An event that waits for a decision."""
+
+    @property
+    def entry(self) -> Entry:
+        """How it is shown."""
+        ...
+
+    def retry(self, *, reason: str, by: str) -> Outcome:
+        """Handle it now, unless it is not any more what was found."""
+        ...
+
+    def skip(self, *, reason: str, by: str) -> Outcome:
+        """Never handle it, unless it is not any more what was found."""
+        ...
+
+
+@contextmanager
+def waiting_letter(
+    session: Session, name: str, event: str, *, retry: bool = False
+) -> Iterator[Waiting]:
+    """What waits in a projection or subscription, by the event's position or id.
+
+    Raises ProjectionNotFound for an unknown name, InvalidArgument for an event that does not
+    wait, and with `retry` for a subscription whose handler is not here.
+    """
+    app = session.load_app()
+    if name in _projections(app):
+        with session.open_app(create=False) as running:
+            yield ProjectionLetter(running.engine, running.engine.find_letter(name, event))
+        return
+    _check_subscription(session, app, name)
+    letter = _on_bus(session, lambda letters: letters.find(name, event))
+    reaction = next((found for found in app.reactions if found.name == name), None)
+    if not retry:
+        yield SubscriptionLetter(session, letter, reaction=reaction is not None)
+        return
+    if reaction is None:
+        raise _not_here(name)
+    with session.open_app(create=False) as running:
+        handler = functools.partial(running.react, reaction)
+        yield SubscriptionLetter(session, letter, reaction=True, handler=handler)
+
+
+def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnostic]]:
+    """What waits, then what is skipped, of all or of one; and what could not be looked at."""
+    app = session.load_app()
+    names = _projections(app)
+    found: list[Entry] = []
+    problems: list[Diagnostic] = []
+    if not name or name in names:
+        with session.open_app(create=False) as running:
+            for each in [name] if name else names:
+                found += map(letter_entry, running.engine.dead_letters(each))
+                found += map(skip_entry, running.engine.skips(each))
+    if name and name not in names:
+        _check_subscription(session, app, name)
+        found += _entries_on_bus(session, app, name)
+    elif not name and session.has_used_nats():
+        try:
+            found += _entries_on_bus(session, app)
+        except MessagingError as error:
+            problems.append(_not_looked_at(error))
+    return sorted(found, key=lambda entry: entry.state == "skipped"), problems
+
+
+class ProjectionLetter:
+    """See Waiting."""
+
+    def __init__(self, engine: ProjectionEngine, letter: Letter) -> None:
+        self.entry = letter_entry(letter)
+        self._engine, self._letter = engine, letter
+
+    def retry(self, *, reason: str, by: str) -> Outcome:
+        """See Waiting; then those of its stream that wait behind it."""
+        done = self._engine.retry_letter(self._letter, reason=reason, by=by)
+        return Outcome(data=asdict(done), lines=[_handled(done.name, done.handled, done.left)])
+
+    def skip(self, *, reason: str, by: str) -> Outcome:
+        """See Waiting."""
+        name = self._letter.projection
+        decided = self._engine.skip_event(self._letter, reason=reason, by=by)
+        lines: list[Line] = [[(name, "name"), f"  skips {decided.text}"]]
+        left = self._engine.dead_letters(name)
+        behind = next((found for found in left if found.state == "waiting"), None)
+        if self._letter.state == "stopped":
+            lines.append(["Go on: ", (f"eskit project run {name}", "command")])
+        elif behind is not None:
+            command = f"eskit deadletter retry {name} {behind.position}"
+            lines.append(["Handle what waits behind it: ", (command, "command")])
+        return Outcome(data=skip_entry(decided).data, lines=lines)
+
+
+class SubscriptionLetter:
+    """See Waiting. Its `handler` is known here only where the subscription is a `reaction`."""
+
+    def __init__(
+        self,
+        session: Session,
+        letter: DeadLetter,
+        *,
+        reaction: bool,
+        handler: Handler | None = None,
+    ) -> None:
+        self.entry = subscription_entry(letter, reaction=reaction)
+        self._session, self._letter, self._handler = session, letter, handler
+
+    def retry(self, *, reason: str, by: str) -> Outcome:
+        """See Waiting. Raises DeliveryFailed when the handler raises again."""
+        letter, handler = self._letter, self._handler
+        name = letter.subscription
+        if handler is None:
+            raise _not_here(name)
+
+        async def retry_one(letters: DeadLetters) -> int:
+            await letters.retry(letter, handler, reason=reason, by=by)
+            return len(await letters.waiting(name))
+
+        left = _on_bus(self._session, retry_one)
+        return Outcome(
+            data={"name": name, "handled": 1, "left": left}, lines=[_handled(name, 1, left)]
+        )
+
+    def skip(self, *, reason: str, by: str) -> Outcome:
+        """See Waiting."""
+        letter = self._letter
+        decided = _on_bus(self._session, lambda letters: letters.skip(letter, reason=reason, by=by))
+        return Outcome(
+            data=subscription_entry(decided, reaction=False).data,
+            lines=[[(letter.subscription, "name"), f"  skips {letter.text}"]],
+        )
+
+
+def _projections(app: App) -> list[str]:
+    return [projection.name for projection in app.projections]
+
+
+def _check_subscription(session: Session, app: App, name: str) -> None:
+    """Raise ProjectionNotFound unless there is a subscription of that name."""
+    reactions = [reaction.name for reaction in app.reactions]
+    if name in reactions:
+        return
+    known = [*_projections(app), *reactions]
+    if session.find_nats() is not None:
+        known += _on_bus(session, lambda letters: letters.names())
+    if name not in known:
+        raise ProjectionNotFound(
+            f"No projection or subscription {name!r}", hint=suggestion(name, known, "They are")
+        )
+
+
+def _entries_on_bus(session: Session, app: App, name: str = "") -> list[Entry]:
+    """What waits and what is skipped in one subscription, or in all of them."""
+
+    async def look(letters: DeadLetters) -> list[DeadLetter]:
+        names = [name] if name else await letters.names()
+        return [letter for each in names for letter in await letters.history(each)]
+
+    reactions = {reaction.name for reaction in app.reactions}
+    return [
+        subscription_entry(letter, reaction=letter.subscription in reactions)
+        for letter in _on_bus(session, look)
+        if letter.decision is None or letter.decision.action == "skipped"
+    ]
+
+
+def _on_bus(session: Session, work: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
+    """Work on the dead letters that the project's subscriptions keep in NATS."""
+    from eskit.messaging.deadletters import DeadLetters
+    from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
+
+    async def run() -> Result:
+        stream, _ = session.nats_names()
+        async with session.connect_nats("eskit deadletter") as connection:
+            return await work(DeadLetters(KeyValueSubscriptions(connection, scope=stream)))
+
+    return asyncio.run(run())
+
+
+def _handled(name: str, handled: int, left: int) -> Line:
+    return [(name, "name"), f"  {count(handled, 'event')} handled, {left:,} still set aside"]
+
+
+def _not_here(name: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"Subscription {name!r} is no reaction of this app: its handler is not here",
+        hint="Retry it in the program that subscribes: bus.dead_letters.retry(letter, handler)",
+    )
+
+
+def _not_looked_at(error: MessagingError) -> Diagnostic:
+    return Diagnostic(
+        severity="warning",
+        code="SUBSCRIPTIONS_NOT_LISTED",
+        message=f"Dead letters of subscriptions were not looked at: {error.message}",
+        hint=error.hint,
+    )
