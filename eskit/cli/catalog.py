@@ -38,9 +38,10 @@ def catalog(
         typer.Option(metavar="FILE", help="Exit 3 unless FILE holds the current Markdown."),
     ] = None,
 ) -> None:
-    """Show every aggregate, command, event, query and projection, and how they hang together.
+    """Show every aggregate, command, event, query, projection and reaction, and who feeds whom.
 
-    From the protos and the app. What a command emits is read from its source, without running it.
+    From the protos and the app. What a command emits and a reaction sends is read from the source,
+    without running it.
     """
     from eskit.codegen.catalog import make_catalog
     from eskit.codegen.catalog_markdown import render_catalog
@@ -77,7 +78,7 @@ def _is_current(file: Path, text: str) -> bool:
 
 
 def format_catalog(found: Catalog) -> Iterator[Line]:
-    """A block for each aggregate, then the projections."""
+    """A block for each aggregate, then the projections and reactions."""
     for aggregate in found.aggregates:
         yield from _format_aggregate(aggregate)
         yield ""
@@ -92,8 +93,20 @@ def format_catalog(found: Catalog) -> Iterator[Line]:
             )
             for projection in found.projections
         ]
+        + [
+            (
+                ("reaction", "dim"),
+                (reaction.name, "name"),
+                f"on {_short_list(reaction.handles) or 'nothing'} → "
+                + (
+                    ", ".join(path.rpartition("/")[2] for path in reaction.sends)
+                    or "no command seen"
+                ),
+            )
+            for reaction in found.reactions
+        ]
     )
-    if not (found.aggregates or found.services or found.projections):
+    if not (found.aggregates or found.services or found.projections or found.reactions):
         yield "Nothing in the protos and in the app"
 
 
@@ -109,7 +122,7 @@ def _format_aggregate(aggregate: CatalogAggregate) -> Iterator[Line]:
             event.name,
             f"read as {_short_list([event.read_as])}"
             if event.read_as
-            else "→ " + (", ".join(event.handled_by) or "no projection"),
+            else "→ " + (", ".join((*event.handled_by, *event.reacted_to_by)) or "no projection"),
         )
         for event in aggregate.events
     ]

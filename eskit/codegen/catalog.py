@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from eskit.app import App
-from eskit.codegen.emissions import emitted_events
+from eskit.codegen.emissions import emitted_events, sent_commands
 from eskit.codegen.model import Aggregate, Event, Rpc, Schema, Service
 from eskit.errors import ProjectInvalid
 
@@ -29,7 +29,7 @@ class CatalogMethod:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogEvent:
-    """An event, the commands that can emit it, the projections that handle it.
+    """An event, the commands that can emit it, the projections and reactions that handle it.
 
     `read_as` is what an old event is upcast to.
     """
@@ -40,6 +40,7 @@ class CatalogEvent:
     read_as: str
     emitted_by: tuple[str, ...]
     handled_by: tuple[str, ...]
+    reacted_to_by: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -71,6 +72,15 @@ class CatalogProjection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogReaction:
+    """A reaction: the events it reacts to, the commands it can send, as paths."""
+
+    name: str
+    handles: tuple[str, ...]
+    sends: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Catalog:
     """Everything, in the order of the protos and of the app."""
 
@@ -78,6 +88,7 @@ class Catalog:
     aggregates: tuple[CatalogAggregate, ...]
     services: tuple[CatalogMethod, ...]
     projections: tuple[CatalogProjection, ...]
+    reactions: tuple[CatalogReaction, ...]
 
     @property
     def queries(self) -> tuple[CatalogMethod, ...]:
@@ -103,6 +114,14 @@ def make_catalog(schema: Schema, app: App) -> Catalog:
                 read_by=tuple(_queries_reading(projection.name, app)),
             )
             for projection in app.projections
+        ),
+        reactions=tuple(
+            CatalogReaction(
+                name=reaction.name,
+                handles=tuple(reaction.handlers),
+                sends=sent_commands(reaction, app.methods.values()),
+            )
+            for reaction in app.reactions
         ),
     )
 
@@ -175,6 +194,9 @@ def _event(
         ),
         handled_by=tuple(
             projection.name for projection in app.projections if current in projection.handlers
+        ),
+        reacted_to_by=tuple(
+            reaction.name for reaction in app.reactions if current in reaction.handlers
         ),
     )
 

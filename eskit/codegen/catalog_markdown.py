@@ -43,6 +43,7 @@ def _node_ids(catalog: Catalog) -> dict[str, str]:
         "command": [c.path for a in catalog.aggregates for c in a.commands],
         "event": [e.event_type for a in catalog.aggregates for e in a.events],
         "projection": [p.name for p in catalog.projections],
+        "reaction": [r.name for r in catalog.reactions],
         "query": [q.path for q in catalog.queries],
     }
     return {
@@ -53,13 +54,16 @@ def _node_ids(catalog: Catalog) -> dict[str, str]:
 
 
 def _edges(catalog: Catalog, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
-    """Command to event, event to projection, projection to query."""
+    """Command to event, event to projection and reaction, these to query and command."""
     for aggregate in catalog.aggregates:
         for command in aggregate.commands:
             yield from ((ids[command.path], ids[event]) for event in command.emits)
     for projection in catalog.projections:
         yield from ((ids[e], ids[projection.name]) for e in projection.handles if e in ids)
         yield from ((ids[projection.name], ids[q]) for q in projection.read_by if q in ids)
+    for reaction in catalog.reactions:
+        yield from ((ids[e], ids[reaction.name]) for e in reaction.handles if e in ids)
+        yield from ((ids[reaction.name], ids[c]) for c in reaction.sends if c in ids)
 
 
 def _short(name: str) -> str:

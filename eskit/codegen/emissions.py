@@ -1,18 +1,23 @@
-"""Which events a command method can emit, read from its source without running it."""
+"""Which events a method can emit and which commands a reaction can send, read from their source.
+
+Nothing is run.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType
 from typing import Any
 
 from google.protobuf.message import Message
 
+from eskit.cqrs.reactions import Reaction
 from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.messages import message_type
+from eskit.domain.services import Method
 
 
 def emitted_events(kind: type[AnyAggregate], method: str) -> tuple[str, ...]:
@@ -34,9 +39,25 @@ def emitted_events(kind: type[AnyAggregate], method: str) -> tuple[str, ...]:
         for chain in _names_in(function):
             if chain[0] == "self" and len(chain) > 1:
                 waiting.append(chain[1])
-            elif (found := _event_named(chain, function)) is not None:
+            elif (found := _message_named(chain, function)) is not None:
                 named.add(found)
     return tuple(event for event in events if event in named)
+
+
+def sent_commands(reaction: Reaction, methods: Iterable[Method]) -> tuple[str, ...]:
+    """The commands, as paths in the order of `methods`, whose requests the handlers name."""
+    named = {
+        found
+        for handler in reaction.handlers.values()
+        if isinstance(function := inspect.unwrap(handler), FunctionType)
+        for chain in _names_in(function)
+        if (found := _message_named(chain, function)) is not None
+    }
+    return tuple(
+        method.path
+        for method in methods
+        if method.kind == "command" and message_type(method.request) in named
+    )
 
 
 def _nothing() -> None:
@@ -62,7 +83,7 @@ def _dotted(node: ast.AST) -> list[str]:
     return []
 
 
-def _event_named(chain: list[str], function: FunctionType) -> str | None:
+def _message_named(chain: list[str], function: FunctionType) -> str | None:
     """The message class that a dotted name leads to, seen from the function's module."""
     found: object = function.__globals__.get(chain[0])
     for name in chain[1:]:

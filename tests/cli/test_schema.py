@@ -169,6 +169,28 @@ def test_the_catalog_says_who_emits_handles_and_reads_what(bank):
     assert account["queries"][0]["reads"]
 
 
+def test_the_catalog_says_who_reacts_to_what_with_which_command(bank):
+    data = eskit("catalog", "--json", cwd=bank).json["data"]
+    shown = eskit("catalog", cwd=bank).out
+    diagram = eskit("catalog", "--markdown", cwd=bank).out
+
+    [account] = data["aggregates"]
+    reacted = {event["event_type"]: event["reacted_to_by"] for event in account["events"]}
+    assert data["reactions"] == [
+        {
+            "name": "welcome",
+            "handles": ["account.v1.AccountOpenedEvent"],
+            "sends": ["account.v1.AccountCommandService/Deposit"],
+        }
+    ]
+    assert reacted["account.v1.AccountOpenedEvent"] == ["welcome"]
+    assert reacted["account.v1.MoneyDepositedEvent"] == []
+    assert "reaction    welcome          on AccountOpenedEvent → Deposit\n" in shown
+    assert "event1 --> reaction1" in diagram
+    assert "reaction1 --> command2" in diagram
+    assert "| welcome | AccountOpenedEvent | Deposit |" in diagram
+
+
 def test_the_catalog_in_markdown_can_be_committed_and_checked(bank):
     written = eskit("catalog", "--markdown", cwd=bank)
     (bank / "catalog.md").write_text(written.out)
