@@ -253,3 +253,73 @@ def test_a_rebuilt_read_model_ends_with_the_rows_it_had(project):
     assert live == [(bob, "Bob", "7500.00", "CLOSED", 3)]
     assert rows(project, "account_summary") == live
     assert (rebuilt.json["data"][0]["events"], rebuilt.json["data"][0]["position"]) == (5, 5)
+
+
+BALANCES = '''
+"""The balance of each account."""
+
+from eskit import EventContext, Projection
+
+from bank.gen.account.v1 import account_pb2 as pb
+
+balances = Projection("account-balance", migrations="migrations/balances")
+
+
+@balances.on(pb.AccountOpenedEvent)
+def opened(event: pb.AccountOpenedEvent, context: EventContext) -> None:
+    """Add the account."""
+    row = {{"account_id": event.account_id, "balance": event.opening_amount{owner}}}
+    context.db["account_balance"].insert(row)
+
+
+@balances.on(pb.MoneyDepositedEvent, pb.MoneyWithdrawnEvent)
+def moved(event: pb.MoneyDepositedEvent | pb.MoneyWithdrawnEvent, context: EventContext) -> None:
+    """Set the balance."""
+    context.db["account_balance"].update(event.account_id, {{"balance": event.new_balance}})
+'''
+BALANCE_MIGRATIONS = {
+    "001_initial_schema": "CREATE TABLE account_balance (account_id TEXT PRIMARY KEY,"
+    " balance INTEGER);",
+    "002_add_owner_name": "-- eskit: rebuild\nALTER TABLE account_balance ADD COLUMN owner TEXT;",
+    "003_add_index": "CREATE INDEX account_balance_by_owner ON account_balance (owner);",
+}
+
+
+def test_a_read_model_grows_by_migrations_and_is_rebuilt_where_they_need_history(project):
+    package, migrations = project / "bank", project / "bank" / "migrations" / "balances"
+    migrations.mkdir(parents=True)
+    app = APP.replace(
+        "from bank.customers", "from bank.balances import balances\nfrom bank.customers"
+    )
+    (package / "app.py").write_text(app.replace("[activity, summary]", "[balances]"))
+
+    def deploy(*names: str, owner: str) -> None:
+        (package / "balances.py").write_text(BALANCES.format(owner=owner))
+        for name in names:
+            (migrations / f"{name}.sql").write_text(BALANCE_MIGRATIONS[name])
+
+    diana = "acc-diana-001"
+    deploy("001_initial_schema", owner="")
+    opening = {"account_id": diana, "owner_name": "Diana", "initial_balance": "8000.00"}
+    call(project, f"{ACCOUNTS}/OpenAccount", **opening)
+    move(project, diana, "3000.00")
+    assert eskit("project", "run", "--once", cwd=project).code == 0
+    first = rows(project, "account_balance")
+    move(project, diana, "-1000.00")
+    deploy("002_add_owner_name", "003_add_index", owner=', "owner": event.owner_name')
+    status = eskit("project", "status", "--json", cwd=project)
+
+    ran = eskit("project", "run", "--once", cwd=project)
+
+    assert first == [(diana, 11000)]
+    assert (status.code, status.json["data"][0]["state"]) == (1, "failed")
+    assert "002_add_owner_name" in status.json["data"][0]["error"]
+    assert (ran.code, ran.err) == (
+        0,
+        "account-balance needs its history: rebuilding it first\n",
+    )
+    assert rows(project, "account_balance") == [(diana, 10000, "Diana")]
+    applied = [(number, name) for _, number, name, *_ in rows(project, "eskit_migrations")]
+    assert applied == list(enumerate(BALANCE_MIGRATIONS, start=1))
+    indexes = "pragma_index_list('account_balance')"
+    assert "account_balance_by_owner" in [name for _, name, *_ in rows(project, indexes)]

@@ -49,6 +49,20 @@ def test_a_file_of_an_older_version_goes_on_where_it_was(
     assert rows(engine, "SELECT amount FROM counts") == [(2,)]
 
 
+def test_a_file_of_an_older_version_takes_a_rebuild(engine_of, append, counts, tmp_path):
+    append(Counted(key="a", amount=1))
+    engine_of(counts).run()
+    set_back(tmp_path / "read.db", 1)
+    append(Counted(key="a", amount=1))
+    engine = engine_of(counts)
+
+    report = engine.rebuild("counts")
+
+    assert (report.events, engine.checkpoints()[0].position) == (2, 2)
+    assert rows(engine, "SELECT amount FROM counts") == [(2,)]
+    assert engine.run()[0].events == 0
+
+
 def test_a_file_of_a_newer_version_is_refused(engine_of, append, counts, tmp_path):
     append(Counted(key="a", amount=1))
     engine_of(counts).run()
