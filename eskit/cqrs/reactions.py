@@ -25,7 +25,7 @@ from eskit.cqrs.options import CallOptions
 from eskit.domain.events import TRACEPARENT
 from eskit.domain.ids import derived_id
 from eskit.domain.messages import message_type
-from eskit.errors import InvalidArgument
+from eskit.errors import CommandRejected, InvalidArgument
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -62,7 +62,8 @@ class ReactionContext:
 
         The event is its cause, with the same correlation and tenant. `key` tells apart commands
         of one type that one event leads to. Raises what executing a command raises; whatever the
-        handler lets pass is tried again later, and in the end makes the event a dead letter.
+        handler lets pass is tried again later, and in the end makes the event a dead letter:
+        CommandRejected at once, because it is a verdict and no fault. Catch it to do otherwise.
         """
         kind = message_type(command)
         if (kind, key) in self._sent:
@@ -88,8 +89,9 @@ class Reaction:
 
     `start` says which events the very first run begins with, and has no default: ``"first"`` those
     of all history, ``"new"`` those from then on, or a position or a time. A handler that raises
-    is called again `max_deliveries` times in all, then the event becomes a dead letter. Commands
-    are sent in the name of `principal_id`, or else of the event's own principal.
+    is called again `max_deliveries` times in all, then the event becomes a dead letter; one that
+    lets CommandRejected pass is not called again. Commands are sent in the name of
+    `principal_id`, or else of the event's own principal.
     """
 
     def __init__(
@@ -157,6 +159,7 @@ class Reaction:
             event_types=types,
             max_deliveries=self._max_deliveries,
             backoff=self._backoff,
+            give_up_on=(CommandRejected,),
         )
 
     def __repr__(self) -> str:

@@ -30,7 +30,8 @@ class Subscription:
     `start` says where the very first run begins: ``"first"``, ``"new"``, a position to begin
     after, or a time; later runs go on where the last one ended. A handler that raises is called
     again after each pause of `backoff` in turn (the last one repeats), `max_deliveries` times in
-    all; then the event becomes a dead letter. Meanwhile only events of the same stream wait.
+    all; then the event becomes a dead letter, after one of the errors in `give_up_on` at once.
+    Meanwhile only events of the same stream wait.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Subscription:
     tenants: Sequence[str] = ()
     max_deliveries: int = 5
     backoff: Sequence[float] = (0.1, 1.0, 5.0, 15.0)
+    give_up_on: tuple[type[Exception], ...] = ()
     max_concurrent: int = 16
     max_waiting: int = 256
 

@@ -35,10 +35,17 @@ _STREAM = f"KV_{BUCKET}"
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
-def nats_bus(connection: Connection, *, stream: str = "EVENTS", prefix: str = "events") -> EventBus:
-    """A bus over the stream that a relay fills; its subscriptions outlive processes."""
+def nats_bus(
+    connection: Connection, *, stream: str = "EVENTS", prefix: str = "events", replicas: int = 1
+) -> EventBus:
+    """A bus over the stream that a relay fills; its subscriptions outlive processes.
+
+    Progress is kept on as many servers as the events are, or on `replicas` when it begins before
+    the stream is there.
+    """
     source = JetStreamSource(connection, stream=stream, prefix=prefix)
-    return EventBus(source, KeyValueSubscriptions(connection, scope=stream))
+    kept = KeyValueSubscriptions(connection, scope=stream, replicas=replicas)
+    return EventBus(source, kept)
 
 
 class JetStreamSource:
@@ -63,9 +70,10 @@ class JetStreamSource:
 class KeyValueSubscriptions:
     """Progress and dead letters of the subscriptions of one stream, in a key-value bucket."""
 
-    def __init__(self, connection: Connection, *, scope: str) -> None:
+    def __init__(self, connection: Connection, *, scope: str, replicas: int = 1) -> None:
         self._connection = connection
         self._scope = scope
+        self._replicas = replicas
         self._ready = False
 
     async def load(self, name: str) -> tuple[Progress, int]:
@@ -133,6 +141,7 @@ class KeyValueSubscriptions:
         if self._ready:
             return
         if await find_stream(self._connection, _STREAM) is None:
+            events = await find_stream(self._connection, self._scope)
             await create_stream(
                 self._connection,
                 {
@@ -145,7 +154,7 @@ class KeyValueSubscriptions:
                     "allow_rollup_hdrs": True,
                     "deny_delete": True,
                     "allow_direct": True,
-                    "num_replicas": 1,
+                    "num_replicas": events.config["num_replicas"] if events else self._replicas,
                 },
             )
         self._ready = True

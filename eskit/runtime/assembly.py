@@ -24,9 +24,9 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import BrokerUnavailable
-from eskit.messaging.bus import Subscriber
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import RelayStatus
+from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.service import Loop, Resource, Service
@@ -185,7 +185,10 @@ class ReactionOverNats:
     async def start(self) -> None:
         """Handle events from now on, in the background."""
         bus = nats_bus(
-            self._broker.connection, stream=self._settings.name, prefix=self._settings.prefix
+            self._broker.connection,
+            stream=self._settings.name,
+            prefix=self._settings.prefix,
+            replicas=self._settings.replicas or 1,
         )
         self._subscriber = await bus.subscribe(
             self._subscription, functools.partial(self._app.react, self._reaction)

@@ -123,14 +123,8 @@ def test_an_old_event_is_reacted_to_in_its_current_form(bank: SimpleNamespace) -
     assert set(types) == {"account.v1.AccountOpenedEvent", "account.v1.AccountOpenedEventV1"}
 
 
-def test_a_rejected_command_is_tried_again_and_then_set_aside(bank: SimpleNamespace) -> None:
-    reaction = Reaction("hopeless", start="first", max_deliveries=2, backoff=[0.01])
-    tried: list[str] = []
-
-    @reaction.on(bank.pb.AccountOpenedEvent)
-    def opened(event: Any, context: Any) -> None:
-        tried.append(event.account_id)
-        context.execute(bank.pb.WithdrawCommand(account_id=event.account_id, amount="99.00"))
+def set_aside_by(bank: SimpleNamespace, reaction: Reaction) -> Any:
+    """The one dead letter of a reaction to the opening of an account."""
 
     async def run(running: RunningApp) -> list[Any]:
         bus = memory_bus(running.store)
@@ -141,16 +135,50 @@ def test_a_rejected_command_is_tried_again_and_then_set_aside(bank: SimpleNamesp
         async with asyncio.timeout(10):
             while not letters:
                 await asyncio.sleep(0.01)
-                letters = await bus.dead_letters.waiting("hopeless")
+                letters = await bus.dead_letters.waiting(reaction.name)
         await subscriber.stop()
         return letters
 
     with app_with(bank, reaction).open("memory://") as running:
         open_account(bank, running)
         (letter,) = asyncio.run(run(running))
+    return letter
 
-    assert tried == ["acc-1", "acc-1"]
+
+def test_a_rejected_command_is_a_verdict_and_sets_the_event_aside_at_once(
+    bank: SimpleNamespace,
+) -> None:
+    reaction = Reaction("hopeless", start="first", max_deliveries=9, backoff=[60.0])
+    tried: list[str] = []
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        tried.append(event.account_id)
+        context.execute(bank.pb.WithdrawCommand(account_id=event.account_id, amount="99.00"))
+
+    letter = set_aside_by(bank, reaction)
+
+    assert tried == ["acc-1"]
     assert "INSUFFICIENT_FUNDS" in letter.error
+    assert letter.deliveries == 1
+
+
+def test_a_handler_can_have_a_rejected_command_tried_again(bank: SimpleNamespace) -> None:
+    reaction = Reaction("patient", start="first", max_deliveries=3, backoff=[0.01])
+    tried: list[str] = []
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        tried.append(event.account_id)
+        try:
+            context.execute(bank.pb.WithdrawCommand(account_id=event.account_id, amount="99.00"))
+        except CommandRejected as rejection:
+            raise RuntimeError("there may be money later") from rejection
+
+    letter = set_aside_by(bank, reaction)
+
+    assert tried == ["acc-1"] * 3
+    assert letter.error == "RuntimeError: there may be money later"
 
 
 async def test_reactions_run_over_nats_and_a_second_process_waits_its_turn(

@@ -17,7 +17,7 @@ from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import DeliveryFailed, InvalidArgument, SubscriptionTaken
-from eskit.messaging import bus as bus_module
+from eskit.messaging import subscriber as subscriber_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
 from eskit.messaging.subscription import DeadLetter, Handler, Subscription
@@ -232,6 +232,21 @@ async def test_an_event_that_always_fails_becomes_a_dead_letter(
     assert letter.traceback.endswith("RuntimeError: no 2\n")
 
 
+async def test_an_error_that_will_not_pass_is_not_tried_again(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 3, streams=1)
+    seen = Seen(failing={2: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, backoff=(60.0,), give_up_on=(OSError, RuntimeError)):
+            await seen.until(2)
+        (letter,) = await bus.dead_letters.waiting("test")
+
+    assert seen.attempts == [1, 2, 3]
+    assert letter.deliveries == 1
+
+
 async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
     open_bus: Made, store: EventStore
 ) -> None:
@@ -392,8 +407,8 @@ async def test_a_second_process_waits_until_the_first_has_gone(
 async def test_a_silent_owner_is_replaced_and_told_so(
     open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "LEASE", 0.3)
-    monkeypatch.setattr(bus_module, "BEAT", 1.0)
+    monkeypatch.setattr(subscriber_module, "LEASE", 0.3)
+    monkeypatch.setattr(subscriber_module, "BEAT", 1.0)
     append(store, 1)
     first, second = Seen(), Seen()
 
@@ -418,7 +433,7 @@ async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
 
     async with open_bus() as bus, following(bus, slow, max_waiting=10) as subscriber:
         await asyncio.sleep(0.3)
-        assert len(subscriber._unfinished) == 10
+        assert subscriber.unfinished == 10
         go_on.set()
         await seen.until(100)
 

@@ -113,6 +113,59 @@ async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
         assert firsts == sorted(firsts)
 
 
+POISONED = """
+import asyncio, os, signal, sys
+from eskit.credentials.nats import open_nats
+from eskit.messaging import subscriber
+from eskit.messaging.subscription import Subscription
+from eskit.messaging.subscriptions_nats import nats_bus
+
+subscriber.LEASE, subscriber.BEAT = 0.5, 0.1
+
+async def main():
+    async def handle(event):
+        with open(sys.argv[2], "a") as file:
+            file.write(f"{event.global_position}\\n")
+        if event.global_position == 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    bus = nats_bus(await open_nats(sys.argv[1]))
+    following = await bus.subscribe(Subscription(name="poisoned", max_deliveries=2), handle)
+    while following.position != 8:
+        await asyncio.sleep(0.01)
+    await following.stop()
+
+asyncio.run(main())
+"""
+
+
+async def test_an_event_that_ends_the_process_is_set_aside_and_its_neighbours_are_not(
+    file_store: EventStore, server: EmbeddedNats, tmp_path: Path
+) -> None:
+    """Nobody raises, so nobody counts, unless it is counted before."""
+    append(file_store, 8, streams=8)
+    handled = tmp_path / "handled"
+    ended: list[int] = []
+    async with connected(server.url) as connection:
+        await nats_relay(file_store, connection, app_name="bank").run_once()
+
+        while 0 not in ended:
+            assert len(ended) < 5
+            child = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", POISONED, server.url, str(handled))
+            )
+            ended.append(await asyncio.wait_for(child.wait(), 60))
+        (letter,) = await nats_bus(connection).dead_letters.waiting("poisoned")
+
+    positions = [int(line) for line in handled.read_text().split()]
+    assert ended == [-signal.SIGKILL] * 3 + [0]  # the first time nobody knew
+    assert positions.count(5) == 3
+    assert set(positions) == set(range(1, 9))
+    assert letter.event.global_position == 5
+    assert letter.deliveries == 2
+    assert letter.error.startswith("ProcessEnded: Begun 2 times")
+
+
 async def test_a_subscription_goes_on_after_the_server_restarts(
     file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
