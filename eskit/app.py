@@ -161,6 +161,7 @@ class App:
             problem,
             hint=f"Write @upcast({end.rpartition('.')[2]}, to=…) to an event that {aggregate} "
             "applies, and add it to App(upcasters=[…]).",
+            upcasters=self.upcasters,
         )
 
 

@@ -65,7 +65,10 @@ sentence; `hint` says what to do next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+if TYPE_CHECKING:
+    from eskit.domain.upcasting import Upcasters
 
 __all__ = [
     "BrokerMismatch",
@@ -203,9 +206,16 @@ class UnknownEventType(EskitError):
 
 
 class UpcastingInvalid(EskitError):
-    """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered."""
+    """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered.
+
+    `upcasters` are those that there are, where no more than some are missing; else None.
+    """
 
     code = "UPCASTING_INVALID"
+
+    def __init__(self, message: str, *, hint: str = "", upcasters: Upcasters | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.upcasters = upcasters
 
 
 class FoldFailed(EskitError):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from eskit.cli.session import Session
 from eskit.cli.text import Line, count
-from eskit.errors import Diagnostic, EskitError
+from eskit.errors import Diagnostic, EskitError, UpcastingInvalid
 
 if TYPE_CHECKING:
     from eskit.domain.upcasting import Upcasters
@@ -73,19 +73,24 @@ def _open_store(
 
 
 def _find_upcasters(session: Session, diagnostics: list[Diagnostic]) -> Upcasters | None:
-    """The app's upcasters; None, and a diagnostic, when the app cannot be loaded."""
+    """The app's upcasters; None, and a diagnostic, when the app cannot be loaded.
+
+    An app that lacks one does not start, but says which it has.
+    """
     try:
         return session.load_app().upcasters
     except EskitError as error:
+        known = error.upcasters if isinstance(error, UpcastingInvalid) else None
+        what = "The app does not start" if known is not None else "Upcasters were not looked at"
         diagnostics.append(
             Diagnostic(
                 severity="warning",
                 code=error.code,
-                message=f"Upcasters were not looked at: {error.message}",
+                message=f"{what}: {error.message}",
                 hint=error.hint,
             )
         )
-        return None
+        return known
 
 
 def evolution_object(found: Evolution) -> dict[str, object]:

@@ -35,7 +35,7 @@ class _Comparison:
         if pair in self._open:  # a message within itself was compared where it came first
             return
         self._open.append(pair)
-        gone = _Reserved(new)
+        gone = Reserved(new)
         for field in old.fields:
             yield from self._field(field, new, gone, path, steps)
         yield from self._added(old, new, path, steps)
@@ -46,7 +46,7 @@ class _Comparison:
         self,
         old: Field,
         new: Descriptor,
-        reserved: _Reserved,
+        reserved: Reserved,
         path: tuple[str, ...],
         steps: tuple[int, ...],
     ) -> Iterator[Change]:
@@ -73,7 +73,7 @@ class _Comparison:
         self,
         old: Field,
         elsewhere: Field | None,
-        reserved: _Reserved,
+        reserved: Reserved,
         path: tuple[str, ...],
         steps: tuple[int, ...],
     ) -> Change:
@@ -151,7 +151,7 @@ class _Comparison:
     def _added(
         self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
     ) -> Iterator[Change]:
-        reserved = _Reserved(old)
+        reserved = Reserved(old)
         for field in new.fields:
             if field.number in old.fields_by_number:
                 continue
@@ -170,7 +170,7 @@ class _Comparison:
                 )
             elif reserved.number(field.number):
                 yield self._change(
-                    "FIELD_NUMBER_REUSED",
+                    "RESERVED_NUMBER_USED",
                     f"number {field.number} was reserved, because an older field had it",
                     here,
                     at,
@@ -214,7 +214,7 @@ class _Comparison:
         for value in new.values:
             names.setdefault(value.number, set()).add(value.name)
         numbers = {value.name: value.number for value in new.values}
-        reserved = _Reserved(new)
+        reserved = Reserved(new)
         for value in old.values:
             there = names.get(value.number, set())
             if value.name in there:
@@ -307,7 +307,7 @@ class _Comparison:
         )
 
 
-class _Reserved:
+class Reserved:
     """What a message or an enum says must not be used again."""
 
     def __init__(self, kind: Descriptor | EnumDescriptor) -> None:

@@ -5,7 +5,7 @@ Pure: descriptors in, changes out. What a change touches in a store is looked up
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from google.protobuf.descriptor import Descriptor
 
@@ -40,7 +40,17 @@ def compare_types(
                 notable=False,
             )
         ] = None
-    return list(changes)
+    return _told_once(changes)
+
+
+def _told_once(changes: Collection[Change]) -> list[Change]:
+    """Without saying of a number that it was reserved where the field that had it is named."""
+    reused = {(c.event_type, c.steps) for c in changes if c.rule == "FIELD_NUMBER_REUSED"}
+    return [
+        change
+        for change in changes
+        if change.rule != "RESERVED_NUMBER_USED" or (change.event_type, change.steps) not in reused
+    ]
 
 
 def _removed_type(

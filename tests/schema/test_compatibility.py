@@ -35,7 +35,7 @@ CHANGES = {
     "reused although reserved": (
         "reserved 1;",
         "string a = 1;",
-        ("FIELD_NUMBER_REUSED", BREAKING, "BREAKING"),
+        ("RESERVED_NUMBER_USED", BREAKING, "BREAKING"),
     ),
     "retyped": (
         "string a = 1;",
@@ -188,6 +188,16 @@ def test_a_field_removed_long_ago_is_still_known_when_its_number_comes_back():
     found = compare_types({"parcel.v1.E": [first, second]}, {"parcel.v1.E": now})
 
     assert [c.rule for c in found if not c.backward] == ["FIELD_NUMBER_REUSED"]
+
+
+def test_a_number_used_again_is_told_of_the_field_that_had_it_and_not_of_its_reservation():
+    first = descriptor(event("E", "string a = 1;"), "E")
+    second = descriptor(event("E", "reserved 1;"), "E")
+    now = descriptor(event("E", "int64 b = 1;"), "E")
+
+    found = compare_types({"parcel.v1.E": [first, second]}, {"parcel.v1.E": now})
+
+    assert [(c.rule, c.path) for c in found] == [("FIELD_NUMBER_REUSED", "a")]
 
 
 def test_reading_a_type_is_the_mirror_of_being_read_by_it():

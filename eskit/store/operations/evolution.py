@@ -19,6 +19,7 @@ from eskit.schema.changes import EVOLVE, Change, Verdict, verdict_of
 from eskit.schema.compatibility import compare_types
 from eskit.schema.declared import declared_events
 from eskit.schema.recorded import RecordedSchemas
+from eskit.schema.unread import holds_unread
 from eskit.store.eventstore import EventStore
 from eskit.store.progress import Progress, ReportProgress, no_progress
 
@@ -187,7 +188,7 @@ class _Decoding:
             return
         size = message.ByteSize()
         kind.DiscardUnknownFields(message)
-        if message.ByteSize() < size:
+        if message.ByteSize() < size and holds_unread(kind.FromString(event.data)):
             self._find(
                 event,
                 "FIELDS_NOT_READ",
