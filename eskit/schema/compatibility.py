@@ -5,12 +5,13 @@ Pure: descriptors in, changes out. What a change touches in a store is looked up
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from google.protobuf.descriptor import Descriptor
 
 from eskit.schema.changes import EVOLVE, Change
 from eskit.schema.comparison import compare_messages
+from eskit.schema.options import event_options
 
 
 def compare_types(
@@ -27,6 +28,7 @@ def compare_types(
         if current is None:
             changes[_removed_type(event_type, versions, old, new)] = None
             continue
+        changes |= dict.fromkeys(_moved_between_aggregates(event_type, versions, current))
         for age, version in enumerate(reversed(versions)):
             for change in compare_messages(version, current):
                 if change.notable or age == 0:  # what an old schema lacks is no news
@@ -89,6 +91,30 @@ def _removed_type(
         fix=f"{back} to what has taken its place; {EVOLVE}",
         backward=False,
     )
+
+
+def _moved_between_aggregates(
+    event_type: str, versions: Sequence[Descriptor], current: Descriptor
+) -> Iterator[Change]:
+    """Stored events are in the streams of the aggregate that they were declared for."""
+    before, now = (_aggregate(versions[-1]) if versions else ""), _aggregate(current)
+    if before and before != now:
+        yield Change(
+            rule="EVENT_AGGREGATE_CHANGED",
+            event_type=event_type,
+            message=f"event of {before} became event of {now}"
+            if now
+            else f"is no event of {before} any more",
+            fix=f"leave it to {before}; to part from it, mark it deprecated and upcast it",
+            backward=False,
+            forward=False,
+        )
+
+
+def _aggregate(event: Descriptor) -> str:
+    """The aggregate that an event is declared for; empty for a message that is not marked."""
+    options = event_options(event)
+    return options.aggregate_name if options is not None else ""
 
 
 def _is_like(one: Descriptor, other: Descriptor) -> bool:

@@ -190,6 +190,24 @@ def test_a_field_removed_long_ago_is_still_known_when_its_number_comes_back():
     assert [c.rule for c in found if not c.backward] == ["FIELD_NUMBER_REUSED"]
 
 
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (event("E", "").replace('"P"', '"Q"'), "event of P became event of Q"),
+        ("message E {}", "is no event of P any more"),
+    ],
+)
+def test_an_event_that_its_aggregate_no_longer_has_is_breaking(declared, message):
+    found = compare_types(
+        {"parcel.v1.E": [descriptor(event("E", ""), "E")]},
+        {"parcel.v1.E": descriptor(declared, "E")},
+    )
+
+    assert [(c.rule, c.message, c.severity) for c in found] == [
+        ("EVENT_AGGREGATE_CHANGED", message, BREAKING)
+    ]
+
+
 def test_a_number_used_again_is_told_of_the_field_that_had_it_and_not_of_its_reservation():
     first = descriptor(event("E", "string a = 1;"), "E")
     second = descriptor(event("E", "reserved 1;"), "E")
