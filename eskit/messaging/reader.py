@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -33,6 +33,10 @@ _HEARTBEAT_STATUS = "100"
 _TOKENS_WITH_DOMAIN = 11
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """A message with its sequence and how many are still to come."""
@@ -45,7 +49,7 @@ class Delivery:
 class StreamReader:
     """Reads from `start` on; an asynchronous context manager.
 
-    `pending` is how many messages there were to read when it was opened.
+    `pending` is how many messages there were to read when it was opened, or after the last one.
     """
 
     def __init__(
@@ -91,14 +95,15 @@ class StreamReader:
             if self._connection.is_connected:
                 await delete_reader(self._connection, self._stream, self._consumer)
 
-    async def read(self) -> list[Delivery]:
-        """The next messages, one at least, waiting for ever.
+    async def read(self, *, is_over: Callable[[], bool] = _never) -> list[Delivery]:
+        """The next messages, waiting for them; none only when `is_over` and none is to come.
 
         Raises BrokerUnavailable when the reader can no longer be trusted to be complete.
         """
         while not self._messages:
             if self._failure:
                 raise BrokerUnavailable(self._failure)
+            over = is_over()
             if self._requested <= 0:
                 await self._request()
             with contextlib.suppress(TimeoutError):
@@ -106,6 +111,8 @@ class StreamReader:
                     await self._arrived.wait()
             self._arrived.clear()
             self._check_alive()
+            if over and not self._messages and not self.pending:
+                return []
         messages, self._messages = self._messages, []
         deliveries = [self._deliver(message) for message in messages]
         if self._requested <= 0:
@@ -158,4 +165,5 @@ class StreamReader:
         self._delivered += 1
         if int(tokens[first + 1]) != self._delivered:
             raise BrokerUnavailable("A message was lost on the way")
-        return Delivery(int(tokens[first]), int(tokens[first + 3]), message)
+        self.pending = int(tokens[first + 3])
+        return Delivery(int(tokens[first]), self.pending, message)

@@ -19,7 +19,8 @@ from eskit.errors import InvalidArgument
 from eskit.store.eventstore import EventStore
 
 _PAGE = 1000
-_POLL = 0.25
+_POLL = 0.03
+"""The store looks less often the longer one wait lasts: short ones show others' events soon."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,9 +28,9 @@ class TailRequest:
     """Which events to follow.
 
     `start` is ``"first"``, ``"new"`` or the number of last matching events to begin with; `after`
-    (a position) and `since` (a time) override it. `follow` goes on waiting for new events;
-    without it the tail ends at the head it found when it began, or at `until`. Every filter that
-    is empty lets everything pass. Event types may be full names or short ones: ``AccountOpened``,
+    (a position) and `since` (a time) override it. `follow` goes on waiting for new events, till
+    `until`; without it the tail ends at the head it found when it began. Every filter that is
+    empty lets everything pass. Event types may be full names or short ones: ``AccountOpened``,
     ``AccountOpenedEvent``. `tenants` names tenants; ``""`` is the default one.
     """
 
@@ -75,6 +76,10 @@ class TailRequest:
         """Whether the event, and so every later one, was recorded after `until`."""
         return self.until is not None and event.recorded_at > self.until
 
+    def is_over(self) -> bool:
+        """Whether nothing that is recorded from now on can be wanted."""
+        return self.until is not None and datetime.now(UTC) > self.until
+
     @property
     def categories(self) -> tuple[str, ...]:
         """The aggregate types that can match; empty for all."""
@@ -105,10 +110,14 @@ async def tail_store(
                 return
             yield event
         position = max(position, head)
-        if not request.follow or (request.until is not None and datetime.now(UTC) > request.until):
+        if not request.follow:
             return
-        while (head := await asyncio.to_thread(store.head_position)) <= position:
-            await asyncio.to_thread(store.wait, position, _POLL)
+        over = request.is_over()
+        while not await asyncio.to_thread(store.wait, position, _POLL):
+            if over:
+                return
+            over = request.is_over()
+        head = await asyncio.to_thread(store.head_position)
 
 
 async def _read(

@@ -7,7 +7,6 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
@@ -17,7 +16,6 @@ from eskit.messaging.jetstream import (
     StoredMessage,
     StreamState,
     find_stream,
-    last_message,
     message_from,
 )
 from eskit.messaging.reader import StreamReader
@@ -70,7 +68,7 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
                 for event in events:
                     yield event
                 continue
-            async for event in _sitting(connection, stream, cursor, subjects):
+            async for event in _sitting(connection, stream, cursor, subjects, request.is_over):
                 if request.ends_before(event):
                     return
                 if request.matches(event) and not request.begins_behind(event):
@@ -80,7 +78,7 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
         else:
             if not request.follow:
                 return
-        if _is_over(request):
+        if request.is_over():
             return
 
 
@@ -121,8 +119,12 @@ async def _sitting(
     stream: str,
     cursor: _Cursor,
     subjects: Sequence[str],
+    is_over: Callable[[], bool],
 ) -> AsyncGenerator[RecordedEvent, None]:
-    """Events behind the cursor, which moves along, up to its end; an error if the reader breaks."""
+    """Events behind the cursor, which moves along, up to its end, or to the last when it is over.
+
+    Raises BrokerUnavailable if the reader breaks.
+    """
     end = cursor.end
     state = await find_stream(connection, stream)
     if state is None:
@@ -134,8 +136,8 @@ async def _sitting(
     ) as reader:
         if end is not None and reader.pending == 0:
             return
-        while True:
-            for delivery in await reader.read():
+        while deliveries := await reader.read(is_over=is_over):
+            for delivery in deliveries:
                 if end is not None and delivery.sequence > end:
                     return
                 event = decode_event(delivery.message.headers, delivery.message.data)
@@ -183,8 +185,10 @@ async def first_sequence(
 
 
 async def _last_position(connection: Connection, state: StreamState) -> int:
-    message = await last_message(connection, state.name) if state.messages else None
-    return _position(message)
+    """The position of the last message that `state` knows of, whatever has come since."""
+    if not state.messages:
+        return 0
+    return _position(await message_from(connection, state.name, state.last_sequence))
 
 
 def _position(message: StoredMessage | None) -> int:
@@ -202,14 +206,10 @@ async def _last_events(
         cursor = _Cursor(state.created, start - 1, 0, state.last_sequence)
         found = [
             event
-            async for event in _sitting(connection, state.name, cursor, subjects)
+            async for event in _sitting(connection, state.name, cursor, subjects, request.is_over)
             if request.matches(event) and not request.ends_before(event)
         ]
         if len(found) >= wanted or start <= state.first_sequence:
             return found[-wanted:]
         window *= _WIDER
     return []
-
-
-def _is_over(request: TailRequest) -> bool:
-    return request.until is not None and datetime.now(UTC) > request.until

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -144,3 +145,10 @@ def configure(project: Path, **settings: str | int) -> None:
     kept = [line for line in after.splitlines() if line.partition(" =")[0] not in settings]
     added = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
     file.write_text(before + head + "\n".join([*added, *kept]) + "\n")
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port

@@ -92,8 +92,8 @@ def test_ctrl_c_ends_tail_with_exit_0_and_says_how_to_go_on(launch, bank):
 
 
 def test_tail_from_the_store_follows_other_processes(launch, bank):
-    process = launch("tail", "--from", "new", "--json", "--source", "store", cwd=bank)
-    time.sleep(1.5)
+    process = launch("tail", "--from", "-1", "--json", "--source", "store", cwd=bank)
+    read_until(process, "AccountOpened")
     move(bank, DEPOSIT, "acc-001", "7.00")
 
     (line,) = read_until(process, "MoneyDeposited")

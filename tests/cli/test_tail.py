@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from eskit.cli.conditions import parse_condition
 from eskit.errors import InvalidArgument
-from tests.cli.running import DEPOSIT, eskit, read_until
+from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
 
 EVERYTHING = ("tail", "--from", "first", "--no-follow", "--source", "store")
 
@@ -204,6 +205,37 @@ def test_nats_and_store_show_the_same_for_every_filter(bank, launch):
         assert shown[0].out
 
 
+def test_a_followed_tail_ends_by_itself_at_a_time_to_come(bank, launch):
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+
+    for source in ("store", "nats"):
+        soon = (datetime.now(UTC) + timedelta(seconds=2)).isoformat()
+        ran = eskit("tail", "--from", "first", "--until", soon, "--source", source, cwd=bank)
+
+        assert (ran.code, len(ran.out.splitlines())) == (0, 4)
+
+
+def test_a_tail_over_nats_goes_on_after_a_restart_of_the_server(bank, launch):
+    configure(bank, nats_server_port=free_port())
+    server = launch("nats", "start", cwd=bank)
+    read_until(server, "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+    tailing = launch("tail", "--from", "first", "--json", "--source", "nats", cwd=bank)
+    before = [json.loads(tailing.stdout.readline()) for _ in range(4)]
+
+    interrupt(server)
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert move(bank, DEPOSIT, "acc-001", "7.00").code == 0
+    assert eskit("relay", "--once", cwd=bank).code == 0
+    after = json.loads(read_until(tailing, "MoneyDeposited")[-1])
+    ended = interrupt(tailing)
+
+    assert [event["global_position"] for event in [*before, after]] == [1, 2, 3, 4, 5]
+    assert after["data"]["amount"] == "7.00"
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
+
+
 def test_a_condition_is_parsed_with_blanks_quotes_and_paths():
     condition = parse_condition(" owner.names.0 != 'a = b' ")
 
@@ -222,13 +254,10 @@ def test_a_condition_is_parsed_with_blanks_quotes_and_paths():
 
 
 def test_deposit_is_shown_while_following(bank, launch):
-    process = launch(
-        "tail", "--from", "new", "--where", "amount>1000", "--source", "store", cwd=bank
-    )
-    time.sleep(1)
+    process = launch("tail", "--from", "-1", "--where", "amount>100", "--source", "store", cwd=bank)
+    read_until(process, '"250.50"')
     for amount in ("5.00", "5000.00"):
-        data = json.dumps({"account_id": "acc-001", "amount": amount})
-        assert eskit("call", DEPOSIT, "--data", data, cwd=bank).code == 0
+        assert move(bank, DEPOSIT, "acc-001", amount).code == 0
 
     lines = read_until(process, "MoneyDeposited")
 

@@ -19,6 +19,7 @@ from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerUnavailable, InvalidArgument
+from eskit.messaging import tail_nats as tail_nats_module
 from eskit.messaging.nats import nats_relay
 from eskit.messaging.tail import TailRequest, tail_store
 from eskit.messaging.tail_nats import tail_nats
@@ -118,6 +119,48 @@ async def test_a_tail_can_begin_and_end_at_a_time(make_source: Callable[[], Sour
         assert await source.bounded(start="first", until=between) == list(range(1, 41))
         assert await source.bounded(since=between + timedelta(hours=1)) == []
         assert await source.bounded(since=between - timedelta(hours=1)) == list(range(1, 44))
+
+
+async def test_a_following_tail_ends_at_its_time_although_nothing_happens(
+    make_source: Callable[[], Source],
+) -> None:
+    async with make_source() as source:
+        append(source.store, 3)
+        await source.settle()
+        soon = datetime.now(UTC) + timedelta(seconds=0.5)
+
+        async with asyncio.timeout(20):
+            at_its_time = [e.global_position async for e in source.tail(start=2, until=soon)]
+            too_late = [e.global_position async for e in source.tail(start="first", until=soon)]
+            filtered = [e async for e in source.tail(start="new", until=soon, aggregates=["None"])]
+
+    assert datetime.now(UTC) > soon
+    assert at_its_time == [2, 3]
+    assert too_late == [1, 2, 3]
+    assert filtered == []
+
+
+async def test_what_is_published_while_a_tail_begins_is_not_left_out(
+    store: EventStore, server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(store, 5)
+    async with connected(server.url) as connection:
+        relay = nats_relay(store, connection, app_name="bank")
+        await relay.run_once()
+        look = tail_nats_module.find_stream
+
+        async def look_then_publish(*args: Any) -> Any:
+            found = await look(*args)
+            monkeypatch.undo()
+            append(store, 3)
+            await relay.run_once()
+            return found
+
+        monkeypatch.setattr(tail_nats_module, "find_stream", look_then_publish)
+        async with aclosing(tail_nats(connection, TailRequest(start=2))) as events:
+            seen = [(await asyncio.wait_for(anext(events), 10)).global_position for _ in range(5)]
+
+    assert seen == [4, 5, 6, 7, 8]
 
 
 async def test_filters_let_through_what_matches(make_source: Callable[[], Source]) -> None:
