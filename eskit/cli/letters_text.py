@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, Span, ago, columns, timestamp
+from eskit.cli.text import Line, Span, ago, columns, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, Decision
@@ -129,7 +129,7 @@ _STYLES = {"waiting": "warning", "skipped": "dim"}
 
 
 def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> Iterator[Line]:
-    """An event a line; `partly` says that not everything could be looked at."""
+    """An event a line, what may be cut off last; `partly`: not everything could be looked at."""
     if not entries:
         yield "No dead letters of projections" if partly else "No dead letters"
         return
@@ -138,10 +138,10 @@ def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> 
             (entry.follower, "name"),
             (entry.state, _STYLES.get(entry.state, "error")),
             f"{entry.position:,}",
-            entry.event_type,
             entry.stream,
             (ago(entry.at, now), "dim"),
             entry.note if entry.state == "skipped" else (entry.note, "error"),
+            (entry.event_type, "dim"),
         )
         for entry in entries
     ]
@@ -154,9 +154,7 @@ def format_entry(entry: Entry) -> Iterator[Line]:
     yield f"  event id  {entry.event_id}"
     if entry.attempts:
         yield f"  attempts  {entry.attempts:,}"
-    yield from (f"  {line}" for line in entry.traceback.splitlines())
-    if entry.note:
-        yield ["  ", (entry.note, "error")]
+    yield from failure_lines(entry.traceback, entry.note)
     yield ["  see it     ", (f"eskit stream read {entry.stream}", "command")]
     if entry.again:
         yield ["  try again  ", (f"eskit {entry.again}", "command")]

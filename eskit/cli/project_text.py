@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, columns, count, duration, timestamp
+from eskit.cli.text import Line, columns, count, duration, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.projections.differences import ProjectionDifference, Row, TableDifference
@@ -134,6 +134,8 @@ def _remark(status: ProjectionStatus) -> str:
         return status.failures[0].error.partition("\n")[0]
     if status.error:
         return status.error.partition("\n")[0]
+    if status.pause:
+        return f"paused: {status.pause}"
     if status.rebuild_position is None:
         return ""
     return f"rebuilt up to {status.rebuild_position:,}"
@@ -154,6 +156,10 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
             yield from format_failure(failure, detailed=detailed)
         if not detailed:
             yield ["  see why    ", (f"eskit project status {status.name}", "command")]
+        if status.pause:
+            yield f"  paused     {status.pause}"
+            resume = f"eskit project resume {status.name} --reason '…'"
+            yield ["  let go on  ", (resume, "command")]
         again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
         yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
 
@@ -166,8 +172,9 @@ def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
         f" {what} before {failure.position:,} {failure.event_type} of {failure.stream}",
     ]
     if detailed:
-        yield from (f"  {line}" for line in failure.traceback.splitlines())
-        yield ["  ", (failure.error, "error")]
+        yield from failure_lines(failure.traceback, failure.error)
+        event = f"eskit deadletter show {failure.projection} {failure.position}"
+        yield ["  the event  ", (event, "command")]
 
 
 def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -128,3 +128,10 @@ def timestamp(moment: datetime) -> str:
 def seen_from_here(file: str) -> str:
     """A path as somebody in the current folder writes it, if that is shorter."""
     return min(os.path.relpath(file), file, key=len) if Path(file).is_absolute() else file
+
+
+def failure_lines(traceback: str, error: str) -> Iterator[Line]:
+    """A traceback, indented, in which the error stands out; the error alone where there is none."""
+    lines = traceback.splitlines()
+    for line in lines if error in lines or not error else [*lines, error]:
+        yield ["  ", (line, "error")] if line == error else f"  {line}"

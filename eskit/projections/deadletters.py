@@ -43,8 +43,10 @@ class RetryReport:
 
 def list_letters(models: ReadModels, name: str) -> list[Letter]:
     """What waits for a decision, by position: dead letters, and the events that stopped it."""
-    stopped = [_stopped_letter(failure) for failure in models.find_failures(name)]
-    return sorted([*stopped, *models.find_letters(name)], key=lambda letter: letter.position)
+    # An event that was set aside, or stopped a run, may have stopped a rebuild as well.
+    stopped = map(_stopped_letter, reversed(models.find_failures(name)))
+    each = {letter.event_id: letter for letter in (*stopped, *models.find_letters(name))}
+    return sorted(each.values(), key=lambda letter: letter.position)
 
 
 def find_letter(models: ReadModels, name: str, event: str) -> Letter:
@@ -231,5 +233,5 @@ def _load_event(log: EventLog, letter: Letter) -> RecordedEvent:
 
 def _stopped_letter(failure: Failure) -> Letter:
     return replace(
-        failed_letter(failure, tenant="", holds_stream=False, attempts=1), state="stopped"
+        failed_letter(failure, tenant="", holds_stream=False, attempts=0), state="stopped"
     )

@@ -20,7 +20,8 @@ LetterState: TypeAlias = Literal["stopped", "failed", "waiting"]
 class Letter:
     """An event that waits for somebody to decide: a dead letter, or what stopped a projection.
 
-    `holds_stream` says that later events of its stream wait behind it.
+    `holds_stream` says that later events of its stream wait behind it. `attempts` is how often it
+    was tried before it was set aside; 0 for one that was not.
     """
 
     projection: str

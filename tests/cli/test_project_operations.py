@@ -62,6 +62,7 @@ def test_a_paused_projection_stays_until_it_is_resumed(ran):
     move(ran, DEPOSIT, "acc-001", "1.00")
     run = eskit("project", "run", "--once", "account-balance", cwd=ran)
     waiting = status_of(ran)
+    shown = eskit("project", "status", cwd=ran)
     resumed = eskit("project", "resume", "account-balance", *WHY, "--json", cwd=ran)
     again = eskit("project", "run", "--once", cwd=ran)
 
@@ -70,6 +71,7 @@ def test_a_paused_projection_stays_until_it_is_resumed(ran):
     assert run.code == 1
     assert "is paused: wrong rates" in run.err
     assert (waiting["state"], waiting["lag"], waiting["pause"]) == ("paused", 1, "wrong rates")
+    assert "paused: wrong rates" in shown.out
     assert resumed.json["data"]["state"] == "idle"
     assert status_of(ran)["lag"] == 0
 

@@ -273,6 +273,33 @@ def test_a_rebuild_handles_what_was_set_aside_and_stops_if_it_still_fails(engine
     assert mended.dead_letters("kept") == []
 
 
+def test_an_event_that_also_stopped_a_rebuild_waits_once_and_is_retried(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_event"))
+    engine.run()
+    with pytest.raises(ProjectionFailed):
+        engine.rebuild("kept")
+    mended = engine_of(keeping("set_aside_event", bad=()))
+
+    listed = mended.dead_letters("kept")
+    mended.retry_letter(mended.find_letter("kept", "3"), reason="mended", by="ann")
+
+    assert [(letter.position, letter.state) for letter in listed] == [(3, "failed")]
+    assert sorted(handled(mended)) == [1, 2, 3, 4, 5]
+
+
+def test_an_event_that_stopped_run_and_rebuild_waits_once(engine_of, keeping, log):
+    engine = engine_of(keeping("stop"))
+    for work in (engine.run, lambda: engine.rebuild("kept")):
+        with pytest.raises(ProjectionFailed):
+            work()
+
+    (letter,) = engine.dead_letters("kept")
+    engine.skip_event(letter, reason="test data", by="ann")
+
+    assert (letter.position, letter.state) == (3, "stopped")
+    assert engine.status()[0].failures == ()
+
+
 def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, store, append, log):
     from eskit import ANY, NewEvent
 
