@@ -379,14 +379,23 @@ def _rejection_answer(rejection: CommandRejected) -> Answer:
 async def _first_reply(
     method: Method, sent: set[asyncio.Task[Msg]], *, within: float
 ) -> Reply | None:
-    """What the first of the requests under way is answered with; None if none is in time."""
+    """What the first of the requests under way is answered with; None if none is in time.
+
+    That nobody is there counts only when nobody has the request: who took an earlier one may have
+    lost its connection for a moment, and is worth waiting for.
+    """
     until = time.monotonic() + within
     while sent and (left := until - time.monotonic()) > 0:
         done, _ = await asyncio.wait(sent, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         sent -= done
         for task in done:
-            with contextlib.suppress(RequestTimeout):
+            try:
                 return _reply(method, task.result())
+            except RequestTimeout:
+                continue
+            except BrokerUnavailable:
+                if not sent:
+                    raise
     return None
 
 

@@ -364,6 +364,29 @@ async def test_a_call_that_is_never_answered_times_out_within_its_time(
     assert took < 1.2
 
 
+async def test_a_service_that_is_gone_for_a_moment_with_the_request_is_waited_for(
+    server: EmbeddedNats,
+) -> None:
+    """The second of three requests meets nobody: the service is on its way to another node."""
+    app = FakeApp()
+    async with connected(server.url) as first, connected(server.url) as client:
+        taking = await first.subscribe(ECHO.full_name)
+        await first.flush()
+        calling = asyncio.create_task(
+            NatsTransport(client).request(ECHO, StringValue(value="x"), CallOptions(timeout=3))
+        )
+        taken = await taking.next_msg(timeout=10)
+        await taking.unsubscribe()
+        await first.flush()
+        await asyncio.wait({calling}, timeout=1.2)
+        async with Served(app, server.url):
+            reply = await calling
+
+    (call,) = app.calls
+    assert reply.message == StringValue(value="x")
+    assert call[2].command_id == (taken.headers or {})["Command-Id"]
+
+
 async def test_nobody_who_answers_is_told_apart_from_no_broker(server: EmbeddedNats) -> None:
     async with connected(server.url) as connection:
         with pytest.raises(BrokerUnavailable, match="Nobody answers") as caught:

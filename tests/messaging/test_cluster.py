@@ -13,22 +13,25 @@ from pathlib import Path
 import pytest
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
+from nats.errors import NoRespondersError
 
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.credentials.nats import Connection, connected
 from eskit.domain.commands import Command
-from eskit.domain.events import NewEvent
+from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.streams import ANY
 from eskit.errors import MessagingError
 from eskit.messaging.jetstream import api
 from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.subscription import Subscription
+from eskit.messaging.subscriptions_nats import BUCKET, nats_bus
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
-from tests.messaging.conftest import append
+from tests.messaging.conftest import append, until
 
 NODES = 3
 WRITE = Method(
@@ -119,8 +122,41 @@ async def test_a_cluster_that_loses_its_leader_loses_and_doubles_no_event(
 
 
 @pytest.mark.slow
-async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_command(
+async def test_the_progress_of_a_subscription_is_kept_on_as_many_nodes_as_the_events(
     file_store: EventStore, cluster: Cluster
+) -> None:
+    handled: list[int] = []
+
+    async def handle(event: RecordedEvent) -> None:
+        handled.append(event.global_position)
+
+    async with connected(cluster.url) as connection:
+        await until_ready(connection)
+        settings = StreamSettings(replicas=NODES)
+        append(file_store, 100)
+        relay = nats_relay(file_store, connection, app_name="bank", settings=settings)
+        await relay.run_once()
+        first = await nats_bus(connection).subscribe(Subscription(name="kept"), handle)
+        await until(lambda: len(handled) == 100)
+        await first.stop()
+        bucket = await api(connection, f"STREAM.INFO.KV_{BUCKET}")
+
+        await asyncio.to_thread(cluster.kill, await leader(connection, f"KV_{BUCKET}"))
+        await until_led(connection, "EVENTS", f"KV_{BUCKET}")
+        append(file_store, 100)
+        await relay.run_once()
+        second = await nats_bus(connection).subscribe(Subscription(name="kept"), handle)
+        await until(lambda: len(handled) >= 200)
+        await second.stop()
+
+    assert bucket["config"]["num_replicas"] == NODES
+    assert sorted(handled) == list(range(1, 201))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("whose", ["client", "service"])
+async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_command(
+    file_store: EventStore, cluster: Cluster, whose: str
 ) -> None:
     handled: list[str] = []
 
@@ -141,14 +177,15 @@ async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_c
     service = ServiceType(name=WRITE.service, methods=(WRITE,))
     async with connected(cluster.url) as server, connected(cluster.url) as client:
         served = await serve_nats(Slow(), server, [service])
+        await until_answered(client, f"$SRV.PING.{served.service_names[0]}")
         calling = asyncio.create_task(
             NatsTransport(client, attempts=10).request(
                 WRITE, StringValue(value="once"), CallOptions(command_id="c-1", timeout=30)
             )
         )
-        while not handled:  # noqa: ASYNC110 - by a thread
-            await asyncio.sleep(0.01)
-        await asyncio.to_thread(cluster.kill, node_of(client, cluster))
+        await until(lambda: handled)
+        lost = node_of(client if whose == "client" else server, cluster)
+        await asyncio.to_thread(cluster.kill, lost)
         reply = await calling
         await served.stop()
 
@@ -168,6 +205,18 @@ async def until_ready(connection: Connection) -> None:
                 return
 
 
+async def until_answered(connection: Connection, subject: str) -> None:
+    """Return when the subscription is known to every node."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                await connection.request(subject, timeout=1)
+            except (NoRespondersError, TimeoutError):
+                await asyncio.sleep(0.05)
+            else:
+                return
+
+
 async def until_published(connection: Connection, sequence: int) -> None:
     async with asyncio.timeout(60):
         while True:
@@ -180,8 +229,21 @@ async def until_published(connection: Connection, sequence: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def leader(connection: Connection) -> int:
-    info = await api(connection, "STREAM.INFO.EVENTS")
+async def until_led(connection: Connection, *streams: str) -> None:
+    """Return when each of the streams has a leader that answers."""
+    async with asyncio.timeout(60):
+        for stream in streams:
+            while True:
+                try:
+                    await leader(connection, stream)
+                except (MessagingError, KeyError):
+                    await asyncio.sleep(0.1)
+                else:
+                    break
+
+
+async def leader(connection: Connection, stream: str = "EVENTS") -> int:
+    info = await api(connection, f"STREAM.INFO.{stream}")
     return int(info["cluster"]["leader"].removeprefix("n"))
 
 
