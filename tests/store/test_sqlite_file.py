@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import (
     SchemaOutdated,
@@ -20,7 +21,8 @@ from eskit.errors import (
 )
 from eskit.store.open import open_store
 from eskit.store.sqlite import schema
-from eskit.testing.store_contract import text, texts
+from eskit.store.sqlite.store import SqliteStore
+from eskit.testing.store_contract import SettableClock, text, texts
 
 URL = "sqlite:///log.db"
 
@@ -217,6 +219,24 @@ def test_a_copy_of_the_file_is_a_store_of_the_same_id(stored, tmp_path):
 def test_two_stores_have_different_ids():
     with open_store("sqlite:///one.db") as one, open_store("sqlite:///two.db") as two:
         assert one.store_id != two.store_id
+
+
+def test_commands_are_pruned_in_short_transactions(stored, monkeypatch):
+    monkeypatch.setattr("eskit.store.sqlite.maintenance._COMMANDS_AT_ONCE", 3)
+    clock = SettableClock()
+    with SqliteStore(stored, URL, clock=clock) as store:
+        for number in range(20):
+            command = Command(id=f"c{number}", fingerprint="Open")
+            tenant = ("", "acme")[number % 2]
+            store.append("Account-9", [], expected_version=ANY, command=command, tenant=tenant)
+            clock.move(days=1)
+
+        pruned = store.maintenance.prune_commands()
+
+        with store.maintenance.view() as view:
+            left = {command.id for command in view.read_commands()}
+    assert pruned == 13
+    assert left == {f"c{number}" for number in range(13, 20)}
 
 
 TEXT = "google.protobuf.StringValue"

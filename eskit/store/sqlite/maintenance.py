@@ -19,6 +19,10 @@ from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 
+_COMMANDS_AT_ONCE = 10_000
+_BEFORE_ALL_COMMANDS, _AFTER_ALL_COMMANDS = ("", ""), ("\U0010ffff", "")
+"""Keys, of tenant and command id; a tenant is named in ASCII."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SqliteMaintenance:
@@ -66,10 +70,18 @@ class SqliteMaintenance:
             scrub(self.path, self.url, timeout=self.busy_timeout)
 
     def prune_commands(self) -> int:
-        """Forget the commands whose time to live is over."""
-        with self._write() as connection:
-            not_before = self.clock() - self.command_ttl
-            return connection.execute(query("prune_commands"), (not_before,)).rowcount
+        """Forget the commands whose time to live is over, some in each transaction."""
+        not_before = self.clock() - self.command_ttl
+        pruned, last = 0, _BEFORE_ALL_COMMANDS
+        while last != _AFTER_ALL_COMMANDS:
+            first = last
+            with self._write() as connection:
+                page = *first, _COMMANDS_AT_ONCE - 1
+                end = connection.execute(query("find_command_after"), page).fetchone()
+                last = end or _AFTER_ALL_COMMANDS
+                bounds = *first, *last, not_before
+                pruned += connection.execute(query("prune_commands"), bounds).rowcount
+        return pruned
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:
         """Copy the file as it is at one moment, and check the copy."""
