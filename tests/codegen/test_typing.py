@@ -25,6 +25,9 @@ from eskit.cqrs.clients import Transport
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.services import ServiceBinding
 from eskit.projections.projection import EventContext, Projection
+from eskit.store.eventstore import EventStore
+from eskit.store.memory.store import MemoryStore
+from eskit.store.repository import Repository
 from kinds_project.gen.kinds.v1 import kinds_pb2
 from names_project.gen.names.v1 import names_pb2
 
@@ -94,6 +97,13 @@ def moved(
 ) -> None: ...
 
 
+def keep(store: EventStore) -> None:
+    accounts = Repository(store, Account)
+    assert_type(accounts.load("a"), Account)
+    assert_type(accounts.find("a"), Account | None)
+    accounts.save(accounts.load("a"))
+
+
 async def use(transport: Transport) -> None:
     sdk = BankSdk(transport)
     answer = await sdk.account.open_account(account_pb2.OpenAccountCommand(account_id="a"))
@@ -122,6 +132,7 @@ MISUSES = {
     'Account("x").emit(account_pb2.DepositCommand())': "arg-type",
     "balances.on(account_pb2.AccountClosedEvent)(moved)": "arg-type",
     'Account("x").emit(account_pb2.AccountOpenedEventV1())': "arg-type",
+    "Repository(MemoryStore(), Account).save(Queries())": "arg-type",
 }
 
 
