@@ -432,8 +432,11 @@ def test_a_runner_with_old_code_stops_when_a_newer_version_was_rebuilt(engine_of
             new.rebuild("counts")
 
     stop = threading.Event()
+    giving_up = threading.Timer(30, stop.set)
+    giving_up.start()
     with pytest.raises(RebuildNeeded, match="as version 2, this process has version 1"):
         old.run(once=False, stop=stop, progress=upgrade)
+    giving_up.cancel()
 
     assert rows(new, "SELECT COUNT(*) FROM counts_seen") == [(10,)]
     append(*many(1))
