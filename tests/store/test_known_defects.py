@@ -120,16 +120,19 @@ def test_a_command_id_for_something_else_is_refused(store, stream, fingerprint):
 def test_an_aggregate_is_usable_after_a_repeated_command(store, ledgers):
     first = Ledger("1")
     first.deposit(5)
+    first.deposit(7)
     ledgers.save(first, command=command())
     again = Ledger("1")
-    again.deposit(5)
+    again.deposit(99)
 
     result = ledgers.save(again, command=command())
+
+    assert result.already_processed
+    assert (again.version, again.state.balance) == (2, 12)
     again.deposit(1)
     ledgers.save(again)
-
-    assert (result.already_processed, again.version) == (True, 2)
-    assert ledgers.load("1").state.balance == again.state.balance == 6
+    assert ledgers.load("1").version == again.version == 3
+    assert ledgers.load("1").state.balance == again.state.balance == 13
 
 
 def test_a_command_that_changed_nothing_is_answered_again(store):

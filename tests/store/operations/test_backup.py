@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.errors import StoreError, StoreUnavailable, TargetExists
+from eskit.errors import StoreError, StoreNotRecognised, StoreUnavailable, TargetExists
 from eskit.store.open import open_store
 from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts
+from tests.store.operations.damaging import empty_an_index
 
 URL = "sqlite:///log.db"
 TARGET = Path("backup.db")
@@ -126,6 +127,15 @@ def test_a_damaged_store_gives_no_backup(store):
 
     with open_store(URL) as damaged, pytest.raises(StoreError):
         back_up(damaged)
+
+    assert not TARGET.exists()
+
+
+def test_a_backup_that_is_damaged_like_its_original_is_no_backup(store):
+    empty_an_index(Path("log.db"))
+
+    with pytest.raises(StoreNotRecognised, match="The copy is damaged"):
+        back_up(store)
 
     assert not TARGET.exists()
 

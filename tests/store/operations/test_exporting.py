@@ -26,6 +26,7 @@ from eskit.store.operations.claims import check_claims
 from eskit.store.operations.exporting import export_log
 from eskit.store.operations.importing import import_log
 from eskit.store.operations.verifying import verify
+from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
 
@@ -330,11 +331,10 @@ def test_an_export_starts_anew_when_a_stream_was_erased_meanwhile(sqlite_store):
 def test_the_rest_of_another_export_is_not_gone_on_with(sqlite_store):
     fill_much(sqlite_store)
     run_interrupted("export", 3, URL, EXPORT)
+    sqlite_store.maintenance.backup(Path("other.db"), progress=no_progress)
     with open_store("sqlite:///other.db") as other:
-        fill(other)
-
         assert export_log(other, EXPORT).resumed_after == 0
-        import_log(EXPORT, COPY)
+        assert import_log(EXPORT, COPY).origin == other.store_id
         with open_store(COPY) as copy:
             assert records(copy) == records(other)
 
@@ -361,7 +361,7 @@ def test_the_rest_of_another_import_is_not_gone_on_with(sqlite_store):
     export_log(sqlite_store, EXPORT)
     run_interrupted("import", 1, EXPORT, COPY)
     with open_store("sqlite:///other.db") as other:
-        fill(other)
+        fill_much(other)
         export_log(other, Path("other.jsonl"))
 
         report = import_log(Path("other.jsonl"), COPY)

@@ -17,6 +17,7 @@ from eskit.store.operations.verifying import verify
 from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.testing.store_contract import number, text, texts
+from tests.store.operations.damaging import empty_an_index
 
 URL = "sqlite:///log.db"
 FILE = Path("log.db")
@@ -175,20 +176,7 @@ def test_positions_that_do_not_grow_are_damage():
 
 
 def test_an_index_that_lost_an_entry_is_damage(store):
-    connection = sqlite3.connect(FILE)
-    connection.execute("PRAGMA writable_schema = ON")
-    with connection:
-        sql = "CREATE INDEX events_by_kind ON events (kind_id) WHERE 0"
-        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'events_by_kind'", (sql,))
-    connection.close()
-    connection = sqlite3.connect(FILE)
-    with connection:
-        connection.execute("REINDEX events_by_kind")
-    connection.execute("PRAGMA writable_schema = ON")
-    with connection:
-        sql = "CREATE INDEX events_by_kind ON events (kind_id)"
-        connection.execute("UPDATE sqlite_master SET sql = ? WHERE name = 'events_by_kind'", (sql,))
-    connection.close()
+    empty_an_index(FILE)
 
     found = verify(store)
 
