@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ from eskit.codegen.model import Schema
 from eskit.codegen.parsing import parse_protos
 from eskit.codegen.protoc import compile_descriptors
 from eskit.codegen.tree import check_schema
-
-_GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)
+from eskit.schema.loading import needed_protobuf
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +38,7 @@ def protobuf_version() -> str:
     probe = FileDescriptorSet()
     probe.file.add(name="eskit_probe.proto", syntax="proto3")
     module = compile_descriptors(probe, ["eskit_probe.proto"]).modules["eskit_probe.proto"]
-    found = _GENCODE.search(module)
-    return found["version"] if found else google.protobuf.__version__
+    return needed_protobuf(module) or google.protobuf.__version__
 
 
 def read_protos(roots: Sequence[Path], *, nats_prefix: str) -> Protos:

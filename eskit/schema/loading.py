@@ -63,6 +63,12 @@ def explain(error: BaseException) -> EskitError | None:
     return _clash(file, module) if file else None
 
 
+def needed_protobuf(source: str) -> str:
+    """The oldest protobuf that loads a pb2 module, by its text; empty if it does not say."""
+    found = _GENCODE.search(source)
+    return found["version"] if found else ""
+
+
 def _failing_module(traceback: TracebackType | None) -> Path | None:
     """The last pb2 module on the way to where the error was raised."""
     found = None
@@ -75,13 +81,13 @@ def _failing_module(traceback: TracebackType | None) -> Path | None:
 
 
 def _too_old(module: Path, source: str) -> ProtobufTooOld | None:
-    needed = _GENCODE.search(source)
-    if needed is None:
+    needed = needed_protobuf(source)
+    if not needed:
         return None
     return ProtobufTooOld(
-        f"{module.name} was generated for protobuf {needed['version']}, and "
+        f"{module.name} was generated for protobuf {needed}, and "
         f"{google.protobuf.__version__} is installed",
-        hint=f"pip install 'protobuf>={needed['version']}'",
+        hint=f"pip install 'protobuf>={needed}'",
     )
 
 

@@ -48,6 +48,11 @@ def test_protos_generate_their_golden_files(name, tmp_path):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_generate_without_a_warning(example, tmp_path):
+    assert generate_example(example, tmp_path / example).warnings == ()
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_the_same_protos_generate_the_same_bytes_in_another_folder(example, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

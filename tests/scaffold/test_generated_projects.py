@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from eskit.resources import templates_dir
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.project import new_project, project_templates
 from eskit.scaffold.projection import new_projection
+from eskit.schema.loading import needed_protobuf
 
 CHECKS = {
     "pytest": ["pytest", "-q", "-p", "no:cacheprovider"],
@@ -56,6 +58,18 @@ def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 @pytest.mark.parametrize("check", CHECKS)
 def test_a_new_project_passes(generated: Project, check: str) -> None:
     assert_passes(generated, check)
+
+
+def test_a_new_project_requires_the_protobuf_that_its_generated_code_demands(
+    tmp_path: Path,
+) -> None:
+    project = create(tmp_path, "shop", template="bank")
+    generate_code(project)
+    settings = tomllib.loads((project.root / "pyproject.toml").read_text())
+
+    [demanded] = {needed_protobuf(path.read_text()) for path in tmp_path.rglob("*_pb2.py")}
+
+    assert f"protobuf>={demanded}" in settings["project"]["dependencies"]
 
 
 @pytest.fixture(
