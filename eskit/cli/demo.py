@@ -106,12 +106,17 @@ class Stage:
 
     @contextmanager
     def running(self, *args: str, until: str) -> Iterator[None]:
-        """Have a command run meanwhile; it is up when it has printed a line with `until`."""
+        """Have a command run meanwhile; it is up when it has printed a line with `until`.
+
+        It ends with the block, and with this process if that is killed.
+        """
+        from eskit.runtime.tether import tethered
+
         self._announce(args, after=" &")
         process = subprocess.Popen(
-            [sys.executable, "-m", "eskit", *args],
+            tethered([sys.executable, "-m", "eskit", *args]),
             cwd=self.folder,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -121,14 +126,11 @@ class Stage:
             self._wait_for_line(process, until)
             yield
         finally:
-            process.terminate()
             try:
-                process.wait(_PATIENCE)
+                process.communicate(timeout=_PATIENCE)
             except subprocess.TimeoutExpired:
                 process.kill()
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+                process.communicate()
 
     def wait_until_published(self, events: int) -> None:
         """Wait until the relay has published everything."""

@@ -56,6 +56,21 @@ def test_ctrl_c_ends_the_demo_and_everything_it_started(launch, tmp_path, monkey
     assert left_behind(tmp_path) == []
 
 
+def test_a_killed_demo_takes_along_what_it_started(launch, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    process = launch("demo", cwd=tmp_path, start_new_session=True)
+    read_until(process, "up; stop with Ctrl-C")
+    assert any("serve" in command for command in still_running(str(tmp_path)))
+
+    process.kill()
+    process.communicate()
+
+    deadline = time.monotonic() + 10
+    while still_running(str(tmp_path)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert still_running(str(tmp_path)) == []
+
+
 def left_behind(folder):
     """What is in the temporary folder, but for the cache that jinja2 keeps there for everybody."""
     return [path for path in folder.iterdir() if not path.name.startswith("_jinja2-cache")]
