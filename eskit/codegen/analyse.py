@@ -292,7 +292,7 @@ class _Analysis:
             file=declared.file,
             kind=options.service_kind(declared.proto),
             aggregate=root.name if root else "",
-            constant=names.constant_case(name),
+            constant=names.constant_name(name),
             handler=names.class_name(f"{base}Handler"),
             client=names.class_name(f"{base}Client"),
             register=f"register_{names.snake_case(name)}",

@@ -30,6 +30,7 @@ _IMPORTED = frozenset(
         "QueryHandler",
         "ServiceBinding",
         "ServiceType",
+        "TYPE_CHECKING",
         "TypeAlias",
         "UpcastingInvalid",
     }
@@ -41,9 +42,9 @@ def snake_case(name: str) -> str:
     return _CASE.sub(r"\1_\2", _WORD.sub(r"\1_\2", name)).replace("__", "_").lower()
 
 
-def constant_case(name: str) -> str:
+def constant_name(name: str) -> str:
     """``AccountCommandService`` gives ``ACCOUNT_COMMAND_SERVICE``."""
-    return snake_case(name).upper()
+    return class_name(snake_case(name).upper())
 
 
 def attribute(name: str) -> str:

@@ -201,17 +201,18 @@ class _Stub:
         )
 
     def _public(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Modules whose names this one offers, too: its public imports, and theirs."""
+        """Modules whose names this one offers, too: its public imports, and theirs.
+
+        Of two that have one name the one imported last counts, and none against its own.
+        """
         ahead = list(self._file.public_dependencies)
-        seen: set[str] = set()
+        taken = set(_offered(self._file))
         while ahead:
-            file = ahead.pop(0)
-            if file.name in seen:
-                continue
-            seen.add(file.name)
+            file = ahead.pop()
             ahead.extend(file.public_dependencies)
+            offered = tuple(name for name in _offered(file) if name not in taken)
+            taken.update(offered)
             package, module = self._modules.locate(file.name, seen_from=self._file.name)
-            offered = _offered(file)
             if offered:
                 yield f"{package}{'' if package.endswith('.') else '.'}{module}", offered
 

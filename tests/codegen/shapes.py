@@ -280,6 +280,7 @@ service Lookup {
   rpc Find(Request) returns (Answer) { option idempotency_level = NO_SIDE_EFFECTS; }
 }
 service QueryService { rpc Ask(Request) returns (Answer); }
+service TypeChecking { rpc Check(Request) returns (Answer); }
 service Empty {}
 message Request { string id = 1; }
 message Answer { string id = 1; }
@@ -314,10 +315,11 @@ PATHS = {
 syntax = "proto3";
 package paths;
 import public "class/x-y.z.proto";
-import "json/types.proto";
+import public "json/types.proto";
 import "2024/types.proto";
 import "été/ça va.proto";
 message All { a.A a = 1; b.B b = 2; c.C c = 3; d.D d = 4; }
+message B {}
 """,
     "user.proto": """\
 syntax = "proto3";
