@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eskit.errors import StoreError, StoreUnavailable
+from eskit.errors import StoreError
 from eskit.store.sqlite.connections import (
     begin_immediate,
     connect,
@@ -16,6 +16,7 @@ from eskit.store.sqlite.connections import (
     wait_while_busy,
 )
 from eskit.store.sqlite.errors import store_error
+from eskit.store.sqlite.place import FilePlace
 from eskit.store.sqlite.ticket import Ticket
 
 _CHECK_WAL_EVERY = 50
@@ -34,7 +35,7 @@ class Committer:
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
         self._commits = 0
-        self._identity = self._identify()
+        self._place = FilePlace(path, url)
 
     def commit(self, batch: Sequence[Ticket]) -> None:
         """Finish every ticket of the batch.
@@ -117,7 +118,7 @@ class Committer:
         return _named(error, self._url)
 
     def _begin(self) -> sqlite3.Connection:
-        self._check_in_place()
+        self._place.check()
         connection = self._connection or self._open()
         roll_back(connection)  # an interrupt between two statements may have left one open
         begin_immediate(connection, self._url, self._busy_timeout)
@@ -125,25 +126,6 @@ class Committer:
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
             self._checkpoint(connection)
         return connection
-
-    def _check_in_place(self) -> None:
-        """Refuse to write into a file that lost its name: what went there would be gone at the end.
-
-        SQLite goes on writing into a database that was deleted or replaced, and says nothing.
-        """
-        if self._identify() != self._identity:
-            raise StoreUnavailable(
-                f"The file of {self._url} was deleted or replaced while it was open",
-                hint="Put the right file in its place, then start again.",
-            )
-
-    def _identify(self) -> tuple[int, int] | None:
-        """Which file bears the name now, if any does."""
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
 
     def _open(self) -> sqlite3.Connection:
         connection = connect(self._path, mode="rw")
