@@ -173,6 +173,8 @@ def format_replay(
     for step in steps:
         yield ""
         yield format_heading(step.event, format_when(step.event.recorded_at, before, now))
+        if step.event.erased:
+            yield "       erased"
         yield from format_changes(step.changes, descriptor)
         before = step.event.recorded_at
         if newest is None or step.version > newest.version:

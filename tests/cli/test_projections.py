@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from tests.cli.running import DEPOSIT, break_deposits, eskit, move
 
@@ -151,3 +152,16 @@ def test_replay_shows_state_and_changes(bank):
     assert 'owner_name  → "Alice"' in earlier.out
     assert "status      → OPEN" in earlier.out
     assert "Nothing had happened yet" in nothing.out
+
+
+def test_replay_says_what_was_erased(bank):
+    opened = {"account_id": "acc-gone", "owner_name": "Zoe", "initial_balance": "1.00"}
+    method = "account.v1.AccountCommandService/OpenAccount"
+    eskit("call", method, "--data", json.dumps(opened), cwd=bank)
+    eskit("stream", "erase", "Account-acc-gone", "--reason", "asked", "--yes", cwd=bank)
+
+    shown = eskit("replay", "Account-acc-gone", cwd=bank)
+    as_json = eskit("replay", "Account-acc-gone", "--json", cwd=bank)
+
+    assert re.search(r"1  AccountOpened .*\n       erased\n", shown.out)
+    assert (as_json.records[0]["data"], as_json.records[0]["changes"]) == (None, [])

@@ -12,6 +12,7 @@ from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.store.maintenance import Erasure
 from eskit.store.sqlite.connections import connect, wait_while_busy
+from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.queries import query
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -55,7 +56,14 @@ def scrub(path: Path, url: str, *, timeout: float) -> None:
     """
     with closing(connect(path, mode="rw")) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout)
+        try:
+            wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout)
+        except (sqlite3.Error, StoreUnavailable) as error:
+            reason = store_error(error, url) if isinstance(error, sqlite3.Error) else error
+            raise StoreUnavailable(
+                f"What was erased may still be in free space of {path.name}: {reason}",
+                hint="Put that right and erase the stream again; that finishes it.",
+            ) from error
         deadline = time.monotonic() + timeout
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
             if time.monotonic() >= deadline:

@@ -18,19 +18,6 @@ from eskit.testing.store_contract import text, texts
 URL = "sqlite:///log.db"
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of two megabytes; only who may mount can have one."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(folder)]
-    if os.name != "posix" or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting a small disk needs root on Linux")
-    yield folder
-    # Lazy: after a failure the traceback still holds the files.
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 def test_a_full_disk_is_named_and_every_acknowledged_append_is_there(small_disk):
     url = f"sqlite:///{small_disk / 'log.db'}"
     acknowledged = 0

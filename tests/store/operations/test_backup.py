@@ -140,6 +140,14 @@ def test_a_backup_that_is_damaged_like_its_original_is_no_backup(store):
     assert not TARGET.exists()
 
 
+def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_disk):
+    with pytest.raises(StoreUnavailable, match=r"backup\.db\.partial has no room"):
+        store.maintenance.backup(small_disk / "backup.db", progress=no_progress)
+
+    assert list(small_disk.iterdir()) == []
+    assert verify(store).verdict == "ok"
+
+
 def test_a_folder_that_does_not_exist_is_named(store):
     with pytest.raises(StoreUnavailable, match="cannot be opened"):
         store.maintenance.backup(Path("nowhere/backup.db"), progress=no_progress)

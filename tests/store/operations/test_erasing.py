@@ -1,5 +1,6 @@
 """Erasure for good: nothing of it is left in the files, in the fold or in a read model."""
 
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -95,6 +96,26 @@ def test_while_somebody_reads_the_rest_is_not_called_done():
         assert files_that_hold(PERSON) == []
         assert [erasure.events for erasure in again] == [0]
         reader.close()
+
+
+def test_without_room_to_write_the_file_anew_the_rest_is_not_called_done(small_disk):
+    path = small_disk / "log.db"
+    with open_store(f"sqlite:///{path}") as store:
+        store.append("Other-1", texts(*["x" * 1000] * 300), expected_version=ANY)
+        store.append("Person-1", texts(PERSON), expected_version=ANY)
+    free = shutil.disk_usage(small_disk).free
+    (small_disk / "hog").write_bytes(b"x" * (free - 200_000))
+
+    with open_store(f"sqlite:///{path}") as store:
+        with pytest.raises(StoreUnavailable, match="may still be in free space of log") as left:
+            erase(store, ["Person-1"], reason="asked", erased_by="dpo")
+        assert "disk is full" in left.value.message
+        assert "erase the stream again" in left.value.hint
+        assert next(store.read_stream("Person-1")).erased
+        (small_disk / "hog").unlink()
+        store.maintenance.scrub()
+
+    assert PERSON.encode() not in path.read_bytes()
 
 
 def test_a_backup_and_an_export_of_an_erased_stream_hold_nothing_of_it():
