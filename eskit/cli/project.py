@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.deciding import By, Reason, decider
+from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
 from eskit.cli.hosting import Health, run_services
 from eskit.cli.progress import ProgressReporter
@@ -26,13 +27,14 @@ from eskit.cli.project_text import (
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.cli.text import count
-from eskit.errors import ProjectionFailed
+from eskit.errors import InvalidArgument, ProjectionFailed
 
 if TYPE_CHECKING:
     import threading
 
     from eskit.app import RunningApp
     from eskit.projections.progress import Progress, ReportProgress, RunReport
+    from eskit.projections.readmodel import ReadModels
     from eskit.projections.status import ProjectionStatus
 
 app = make_app("Run, watch, compare and rebuild projections.")
@@ -315,6 +317,94 @@ def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> N
         (now,) = running.engine.status([checked])
     told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
     session.output.result(status_object(now), [[(name, "name"), told]])
+
+
+@app.command(
+    "rename",
+    **examples("eskit project rename activity-log activities --reason 'a better name'"),
+)
+def rename(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name its rows are kept under.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name it has in the app now.")],
+    reason: Reason,
+    by: By = "",
+) -> None:
+    """Give rows and checkpoint of a projection to the name that it has in the app now.
+
+    Nothing is handled again, and readers notice nothing.
+    """
+    from eskit.projections import leftovers
+
+    session = session_of(context)
+    _refuse_present(session, old)
+    check_names(session, [new])
+    with _read_models(session) as models:
+        standing = leftovers.rename(models, old, new, reason=reason, by=decider(by))
+    told = f"  goes on at {standing.mark.position:,} as "
+    session.output.result(
+        {"old": old, "new": new, "position": standing.mark.position},
+        [[(old, "name"), told, (new, "name")]],
+    )
+
+
+@app.command(
+    "drop",
+    **examples(
+        "eskit project drop activity-log --reason 'nobody reads it' --dry-run",
+        "eskit project drop activity-log --reason 'nobody reads it' --yes",
+    ),
+)
+def drop(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A projection that the app no longer has.")
+    ],
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Delete the tables and the checkpoint of a projection that the app no longer has.
+
+    The log keeps every event: a projection can make the rows again. What was decided about it
+    stays on record.
+    """
+    from eskit.projections import leftovers
+
+    session = session_of(context)
+    _refuse_present(session, name)
+    with _read_models(session) as models:
+        standing = leftovers.find(models, name)
+        if not (dry_run or yes):
+            session.output.confirm(f"Delete the tables and the checkpoint of {name}?")
+        if not dry_run:
+            leftovers.drop(models, name, reason=reason, by=decider(by))
+    position = standing.mark.position
+    told = "would be dropped" if dry_run else "dropped"
+    session.output.result(
+        {"name": name, "position": position, "dropped": not dry_run},
+        [[(name, "name"), f"  {told}; it stood at {position:,}"]],
+    )
+
+
+@contextmanager
+def _read_models(session: Session) -> Iterator[ReadModels]:
+    from eskit.projections.engine import open_read_models
+
+    models = open_read_models(session.project.read_models)
+    try:
+        yield models
+    finally:
+        models.close()
+
+
+def _refuse_present(session: Session, name: str) -> None:
+    if any(projection.name == name for projection in session.load_app().projections):
+        raise InvalidArgument(
+            f"Projection {name!r} is still in the app",
+            hint=f"This is for one that is not. To make rows anew: eskit project rebuild {name}",
+        )
 
 
 def load_statuses(session: Session, names: Sequence[str] | None) -> list[ProjectionStatus]:

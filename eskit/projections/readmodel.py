@@ -141,6 +141,14 @@ class ReadModel(Protocol):
         """Set a checkpoint wherever it was, and forget what stopped it; part of the transaction."""
         ...
 
+    def rename(self, old: str, new: str) -> None:
+        """Give what is kept of a projection to one of another name; part of the transaction."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Delete a projection's tables, and all but its audit record; part of the transaction."""
+        ...
+
     def save_decision(self, decision: Decision) -> None:
         """Add to the audit record; part of the transaction."""
         ...

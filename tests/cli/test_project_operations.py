@@ -197,3 +197,35 @@ def test_status_watch_shows_one_look_after_another_until_ctrl_c(bank, launch):
 
     assert ended.code == 0
     assert [json.loads(line)[0]["name"] for line in lines] == ["account-balance"] * 2
+
+
+def test_a_projection_renamed_in_the_app_takes_its_rows_along_and_one_removed_is_dropped(ran):
+    code = ran / "bank" / "projections" / "activity_log.py"
+    code.write_text(
+        code.read_text().replace('Projection("activity-log"', 'Projection("activities"')
+    )
+    stumbled = eskit("project", "run", "--once", cwd=ran)
+    renamed = eskit("project", "rename", "activity-log", "activities", *WHY, "--json", cwd=ran)
+    again = eskit("project", "run", "--once", "--json", cwd=ran)
+    code.write_text(code.read_text().replace('Projection("activities"', 'Projection("others"'))
+    unasked = eskit("project", "drop", "activities", *WHY, cwd=ran)
+    rehearsed = eskit("project", "drop", "activities", *WHY, "--dry-run", cwd=ran)
+    dropped = eskit("project", "drop", "activities", *WHY, "--yes", cwd=ran)
+    anew = eskit("project", "run", "--once", "--json", cwd=ran)
+
+    assert stumbled.code == 1
+    assert "eskit project rename activity-log activities" in stumbled.err
+    assert renamed.json["data"] == {"old": "activity-log", "new": "activities", "position": 4}
+    assert [report["events"] for report in again.json["data"]] == [0, 0]
+    assert (unasked.code, rehearsed.code) == (2, 0)
+    assert rehearsed.out == "activities  would be dropped; it stood at 4\n"
+    assert dropped.out == "activities  dropped; it stood at 4\n"
+    assert sorted(report["events"] for report in anew.json["data"]) == [0, 4]
+
+
+def test_a_projection_that_is_in_the_app_is_neither_renamed_nor_dropped(ran):
+    for words in (("rename", "activity-log", "account-balance"), ("drop", "activity-log", "--yes")):
+        refused = eskit("project", *words, *WHY, cwd=ran)
+
+        assert refused.code == 2
+        assert "is still in the app" in refused.err

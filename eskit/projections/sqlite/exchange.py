@@ -93,7 +93,8 @@ def _refuse_foreign(connection: sqlite3.Connection, projection: str, names: set[
         if name in names and owner != projection:
             raise MigrationInvalid(
                 f"{name!r} of projection {projection!r} already belongs to {owner!r}",
-                hint="Give every projection tables of its own.",
+                hint=f"If {owner!r} was renamed: eskit project rename {owner} {projection}. "
+                "If not, give every projection tables of its own.",
             )
 
 

@@ -117,7 +117,8 @@ def apply_migrations(
             try:
                 connection.execute(statement)
             except sqlite3.Error as error:
-                raise _not_applied(projection, migration, error) from error
+                owners = _owners_of_names_in(connection, migration, projection)
+                raise _not_applied(projection, migration, error, owners) from error
         connection.execute(
             query("save_migration"),
             (
@@ -169,14 +170,30 @@ def _statements(sql: str) -> Iterator[str]:
         yield statement
 
 
+def _owners_of_names_in(
+    connection: sqlite3.Connection, migration: Migration, projection: Projection
+) -> list[str]:
+    """Other projections to which a table or the like belongs that a migration speaks of."""
+    words = set(re.findall(r"\w+", migration.sql))
+    found = connection.execute("SELECT name, projection FROM eskit_objects")
+    return sorted({owner for name, owner in found if name in words and owner != projection.name})
+
+
 def _not_applied(
-    projection: Projection, migration: Migration, error: sqlite3.Error
+    projection: Projection, migration: Migration, error: sqlite3.Error, owners: Sequence[str]
 ) -> MigrationInvalid:
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_AUTH:
         return MigrationInvalid(
             f"Migration {migration.name} of projection {projection.name!r} begins or ends a "
             "transaction, or attaches a database",
             hint="Leave BEGIN, COMMIT and ROLLBACK out: each migration runs in a transaction.",
+        )
+    if owners:
+        return MigrationInvalid(
+            f"Migration {migration.name} of projection {projection.name!r} does not run, because "
+            f"of what belongs to {owners[0]!r}: {error}",
+            hint=f"If {owners[0]!r} was renamed: eskit project rename {owners[0]} "
+            f"{projection.name}. If not, give every projection tables of its own.",
         )
     return MigrationInvalid(
         f"Migration {migration.name} of projection {projection.name!r} does not run: {error}",

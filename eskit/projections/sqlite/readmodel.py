@@ -29,6 +29,7 @@ from eskit.projections.sqlite.connection import (
     is_outage,
     translated,
 )
+from eskit.projections.sqlite.exchange import drop_tables
 from eskit.projections.sqlite.letters import LetterRows
 from eskit.projections.sqlite.migrations import (
     Migration,
@@ -162,6 +163,19 @@ class SqliteReadModel(LetterRows):
             self._connection.execute(query("delete_letters_after"), (name, mark.position))
         self.clear_failure(name, "run")
         self.clear_failure(name, "retry")
+
+    def rename(self, old: str, new: str) -> None:
+        """Let every row of eskit's tables name another projection."""
+        with translated(self.path):
+            for statement in query("rename_projection").split(";\n"):
+                self._connection.execute(statement, {"old": old, "new": new})
+
+    def drop(self, name: str) -> None:
+        """Drop the tables, and the rows of eskit's, but not the audit record."""
+        with translated(self.path):
+            drop_tables(self._connection, name)
+            for statement in query("forget_projection").split(";\n"):
+                self._connection.execute(statement, {"projection": name})
 
     def save_decision(self, decision: Decision) -> None:
         """Add a row to eskit_decisions."""

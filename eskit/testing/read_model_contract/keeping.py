@@ -300,6 +300,47 @@ class BookkeepingContract:
         assert live.find_letters("counts") == [letter(2)]
         assert rows(live.db) == [("row 1", 1), ("row 2", 2), ("row 3", 3)]
 
+    def test_a_projection_goes_on_by_another_name(
+        self, live: LiveReadModel, models: ReadModels, projections: Projections
+    ) -> None:
+        at = prepared(live, projections.make(), 1)
+        with live.transaction():
+            live.save_letter(letter(1))
+            live.save_decision(decision("pause"))
+            live.rename("counts", "tallies")
+
+        standing = models.find_standing("tallies")
+        assert standing is not None
+        assert (standing.mark, standing.guarded) == (at, True)
+        assert models.find_standing("counts") is None
+        assert models.find_letters("counts") == []
+        assert models.list_decisions("counts") == []
+        assert rows(live.db) == [("row 1", 1)]
+
+    def test_a_dropped_projection_leaves_only_its_audit_record(
+        self, live: LiveReadModel, models: ReadModels, projections: Projections
+    ) -> None:
+        projection = projections.make()
+        prepared(live, projection, 1)
+        prepared(live, projections.make("other"), 1)
+        with live.transaction():
+            live.save_letter(letter(1))
+            live.save_skip(skip(2))
+            live.save_effect(effect(1))
+            live.save_failure(failure(3))
+            live.save_decision(decision("drop"))
+            live.drop("counts")
+
+        assert models.find_standing("counts") is None
+        assert models.find_letters("counts") == []
+        assert models.find_skips("counts") == []
+        assert models.find_effects("counts") == []
+        assert models.find_failures("counts") == []
+        assert models.list_decisions("counts") == [decision("drop")]
+        assert rows(live.db, "other") == [("row 1", 1)]
+        assert live.prepare(projection, store_id=STORE).mark == START
+        assert rows(live.db) == []
+
     def test_decisions_are_listed_as_they_were_made(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
     ) -> None:

@@ -1,0 +1,65 @@
+"""What a read model keeps of projections that the app no longer has: renamed, or removed."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from eskit.domain.suggestions import suggestion
+from eskit.errors import InvalidArgument, ProjectionNotFound
+from eskit.projections.control import deciding, record
+from eskit.projections.readmodel import ReadModels, Standing
+
+
+def find(models: ReadModels, name: str) -> Standing:
+    """Where a projection stood; ProjectionNotFound if nothing is kept of it."""
+    kept = models.list_standings()
+    for standing in kept:
+        if standing.name == name:
+            return standing
+    raise ProjectionNotFound(
+        f"The read model keeps nothing of a projection {name!r}",
+        hint=suggestion(name, [standing.name for standing in kept], "It keeps"),
+    )
+
+
+def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> Standing:
+    """Give rows, checkpoint and decisions of a projection to one of another name.
+
+    Raises ProjectionNotFound if nothing is kept of `old`, InvalidArgument if something is of
+    `new`, and ProjectionBusy while somebody runs or rebuilds one of them.
+    """
+    find(models, old)
+    with ExitStack() as stack:
+        _lock(stack, models, old, new)
+        model, standing = stack.enter_context(deciding(models, old, reason))
+        if model.find_standing(new) is not None:
+            raise InvalidArgument(
+                f"The read model already has rows of {new!r}",
+                hint=f"Rebuild that one instead, and remove the other: eskit project drop {old}",
+            )
+        model.rename(old, new)
+        record(model, new, "rename", f"from {old}", reason=reason, by=by)
+        for name in (old, new):
+            model.discard_aside(name, "rebuild")
+    return standing
+
+
+def drop(models: ReadModels, name: str, *, reason: str, by: str) -> Standing:
+    """Delete the tables of a projection and what is kept of it; only the audit record stays.
+
+    Raises ProjectionNotFound if nothing is kept of it, and ProjectionBusy like `rename`.
+    """
+    find(models, name)
+    with ExitStack() as stack:
+        _lock(stack, models, name)
+        model, standing = stack.enter_context(deciding(models, name, reason))
+        model.drop(name)
+        record(model, name, "drop", f"at {standing.mark.position}", reason=reason, by=by)
+        model.discard_aside(name, "rebuild")
+    return standing
+
+
+def _lock(stack: ExitStack, models: ReadModels, *names: str) -> None:
+    for name in names:
+        stack.enter_context(models.lock(name, "run"))
+        stack.enter_context(models.lock(name, "rebuild"))
