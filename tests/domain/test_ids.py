@@ -1,5 +1,6 @@
 """Ids that grow, and ids that repeat."""
 
+import os
 import threading
 import time
 from uuid import UUID
@@ -46,6 +47,24 @@ def test_threads_never_get_the_same_id():
 
     assert all(ids == sorted(ids) for ids in made)
     assert len({an_id for ids in made for an_id in ids}) == 8000
+
+
+def test_a_forked_process_never_repeats_the_random_end_of_an_id():
+    new_id()  # some are drawn in advance
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        with os.fdopen(writer, "w") as pipe:
+            pipe.write("\n".join(new_id() for _ in range(300)))
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        theirs = pipe.read().split()
+    os.waitpid(child, 0)
+
+    ends = {an_id[19:] for an_id in [*theirs, *(new_id() for _ in range(300))]}
+    assert len(theirs) == 300
+    assert len(ends) == 600
 
 
 def test_derived_ids_repeat_for_the_same_parts():
