@@ -24,19 +24,19 @@ from eskit.projections.database import Database
 from eskit.projections.deadletters import RetryReport
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
-from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.follower import BatchLimits
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter, Skip
 from eskit.projections.log import EventLog
+from eskit.projections.outages import ReportOutage
 from eskit.projections.progress import Progress, RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels, Standing
 from eskit.projections.rebuild import Rebuild
+from eskit.projections.running import STOP_LATENCY, Run
 from eskit.projections.status import ProjectionStatus, load_status
 from eskit.store.records import Checkpoint
 
-# How long a follower may take to notice that it should stop.
-_STOP_LATENCY = 0.5
 # Between two looks at a checkpoint that another process moves.
 _POLL = 0.01
 
@@ -95,6 +95,7 @@ class ProjectionEngine:
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
+        outage: ReportOutage | None = None,
     ) -> list[RunReport]:
         """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
 
@@ -102,9 +103,12 @@ class ProjectionEngine:
         is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
         MigrationInvalid, for the first that stopped, and at the start ProjectionBusy if one of
         them is run by somebody else. A paused projection stays where it is; naming it raises
-        ProjectionPaused.
+        ProjectionPaused. Without `once` it waits for a store, a read model or a NATS server that
+        goes away on the way: `outage` is told why, once, and None when it goes on.
         """
-        reports = self.run_each(names, once=once, limits=limits, stop=stop, progress=progress)
+        reports = self.run_each(
+            names, once=once, limits=limits, stop=stop, progress=progress, outage=outage
+        )
         for report in reports:
             if report.error is not None:
                 raise report.error
@@ -118,27 +122,17 @@ class ProjectionEngine:
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
+        outage: ReportOutage | None = None,
     ) -> list[RunReport]:
         """The same, but a projection that stopped is reported with its `error`, not raised."""
         projections = self._select(names)
         for name in names or ():
             self._refuse_paused(name)
         with ExitStack() as stack:
-            for projection in projections:
-                stack.enter_context(self._models.lock(projection.name, "run"))
-            model = self._models.open()
-            stack.callback(model.close)
-            follower = Follower(
-                self._log,
-                model,
-                projections,
-                upcasters=self._upcasters,
-                limits=limits,
-                progress=self._announcing(progress),
+            run = self._prepare_run(
+                stack, projections, limits=limits, stop=stop, progress=progress, outage=outage
             )
-            follower.start()
-            self._follow(follower, once=once, stop=stop or threading.Event())
-        return _reports(follower)
+            return run.once() if once else run.follow()
 
     def rehearse(
         self, names: Sequence[str] | None = None, *, seconds: float = 10.0
@@ -147,21 +141,8 @@ class ProjectionEngine:
 
         Nobody else can write to the read model meanwhile. Raises ProjectionBusy like `run`.
         """
-        projections = self._select(names)
         with ExitStack() as stack:
-            for projection in projections:
-                stack.enter_context(self._models.lock(projection.name, "run"))
-            model = self._models.open()
-            stack.callback(model.close)
-            stack.enter_context(model.rehearsing())
-            follower = Follower(
-                self._log, model, projections, upcasters=self._upcasters, rehearsal=True
-            )
-            follower.start()
-            head = self._log.head_position()
-            while follower.step(head) and follower.seconds < seconds:
-                pass
-            return _reports(follower)
+            return self._prepare_run(stack, self._select(names)).rehearse(seconds=seconds)
 
     def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
         """Bring projections to the head as it is now, waiting for who runs them already.
@@ -182,7 +163,7 @@ class ProjectionEngine:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:
                         raise
-                    self.wait_for(projection.name, head, min(remaining, _STOP_LATENCY))
+                    self.wait_for(projection.name, head, min(remaining, STOP_LATENCY))
 
     def rebuild(
         self, name: str, *, in_place: bool = False, progress: ReportProgress | None = None
@@ -357,22 +338,31 @@ class ProjectionEngine:
         """Let go of every connection; idempotent."""
         self._models.close()
 
-    def _follow(self, follower: Follower, *, once: bool, stop: threading.Event) -> None:
-        """Batch by batch to the head, then wait for more."""
-        head = self._log.head_position()
-        while not follower.ended and not stop.is_set():
-            if follower.step(head):
-                continue
-            retry = follower.seconds_to_retry
-            if once and retry is None:
-                return
-            pause = _STOP_LATENCY if retry is None else min(retry, _STOP_LATENCY)
-            if once:
-                stop.wait(pause)
-            else:
-                self._log.wait(head, pause)
-                head = self._log.head_position()
-            follower.resume()
+    def _prepare_run(
+        self,
+        stack: ExitStack,
+        projections: Sequence[Projection],
+        *,
+        limits: BatchLimits | None = None,
+        stop: threading.Event | None = None,
+        progress: ReportProgress | None = None,
+        outage: ReportOutage | None = None,
+    ) -> Run:
+        """A run of projections whose locks are held as long as the stack is open."""
+        locks = [self._models.lock(projection.name, "run") for projection in projections]
+        for lock in locks:
+            stack.enter_context(lock)
+        return Run(
+            self._log,
+            self._models,
+            projections,
+            upcasters=self._upcasters,
+            locks=locks,
+            limits=limits,
+            progress=self._announcing(progress),
+            outage=outage,
+            stop=stop,
+        )
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
         if names is None:
@@ -422,18 +412,3 @@ def _to_checkpoint(standing: Standing) -> Checkpoint:
         event_id=standing.mark.event_id,
         updated_at=standing.updated_at,
     )
-
-
-def _reports(follower: Follower) -> list[RunReport]:
-    """What was done to each projection."""
-    return [
-        RunReport(
-            name=member.name,
-            events=member.events,
-            position=member.mark.position,
-            seconds=follower.seconds,
-            error=member.stopped,
-            set_aside=member.set_aside,
-        )
-        for member in follower.members
-    ]

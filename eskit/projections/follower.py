@@ -37,6 +37,7 @@ from eskit.projections.handling import (
 from eskit.projections.letters import failed_letter, load_guard
 from eskit.projections.log import EventLog, Placed
 from eskit.projections.lookup import EventLookup
+from eskit.projections.outages import may_pass
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import START, Failure, Mark, Phase, ReadModel
@@ -148,9 +149,9 @@ class Follower:
             try:
                 standing = self._model.prepare(projection, store_id=self._log.store_id)
                 check_standing(standing, self._log)
-            except ReadModelUnavailable:
-                raise
             except EskitError as error:
+                if isinstance(error, ReadModelUnavailable) or may_pass(error):
+                    raise
                 member.stopped = error
             else:
                 member.mark, member.paused = standing.mark, standing.pause is not None

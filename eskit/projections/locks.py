@@ -10,7 +10,8 @@ import fcntl
 import json
 import os
 import time
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -21,15 +22,21 @@ Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 _DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding", "diff": "comparing"}
 # Longer than anybody who only asks `find_holder` keeps the lock.
 _PATIENCE = 0.2
-_HOLDER_LENGTH = 64
+_HOLDER_LENGTH = 1024
+_LONGEST_OUTAGE = 150
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """The process that holds a lock: its id and since when, in seconds since 1970."""
+    """The process that holds a lock: its id and since when, in seconds since 1970.
+
+    `rate` is how many events a second it has just handled, `outage` why it cannot go on now.
+    """
 
     pid: int
     since: float
+    rate: float = 0.0
+    outage: str = ""
 
 
 class ProjectionLock:
@@ -40,6 +47,7 @@ class ProjectionLock:
         self._name = name
         self._activity = activity
         self._file = -1
+        self._told = Holder(pid=0, since=0.0)
 
     def acquire(self) -> None:
         """Take the lock, or raise ProjectionBusy saying who has it.
@@ -56,9 +64,18 @@ class ProjectionLock:
             os.close(file)
             raise self._busy()
         self._file = file
-        # Always as long, so that nothing is left of the holder before; truncating takes 1 ms.
-        told = json.dumps({"pid": os.getpid(), "since": time.time()})
-        os.pwrite(file, told.ljust(_HOLDER_LENGTH).encode(), 0)
+        try:
+            self._write(Holder(pid=os.getpid(), since=time.time()))
+        except OSError as error:
+            self.release()
+            raise _not_writable(self._path, error) from error
+
+    def tell(self, *, rate: float, outage: str) -> None:
+        """Let others know how the holder gets on; costs nothing while that stays as it is."""
+        now = replace(self._told, rate=round(rate, 1), outage=outage[:_LONGEST_OUTAGE])
+        if now != self._told:
+            with suppress(OSError):  # a full disk is what the outage is about
+                self._write(now)
 
     def release(self) -> None:
         """Let go; harmless when it is not held."""
@@ -88,6 +105,11 @@ class ProjectionLock:
     def __exit__(self, *exc: object) -> None:
         self.release()
 
+    def _write(self, holder: Holder) -> None:
+        self._told = holder
+        # Always as long, so that nothing is left of what stood there; truncating takes 1 ms.
+        os.pwrite(self._file, json.dumps(asdict(holder)).ljust(_HOLDER_LENGTH).encode(), 0)
+
     def _busy(self) -> ProjectionBusy:
         holder = self.find_holder()
         who = f"process {holder.pid}" if holder and holder.pid else "another process"
@@ -103,11 +125,15 @@ def open_lock_file(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     except OSError as error:
-        raise ReadModelUnavailable(
-            f"The read model cannot be written to: {path}: {error.strerror}",
-            hint=f"Projections write in {path.parent.parent}: check permissions and space there. "
-            "Reading works without.",
-        ) from error
+        raise _not_writable(path, error) from error
+
+
+def _not_writable(path: Path, error: OSError) -> ReadModelUnavailable:
+    return ReadModelUnavailable(
+        f"The read model cannot be written to: {path}: {error.strerror}",
+        hint=f"Projections write in {path.parent.parent}: check permissions and space there. "
+        "Reading works without.",
+    )
 
 
 def _lock_patiently(file: int) -> bool:
@@ -129,4 +155,9 @@ def _parse_holder(text: bytes) -> Holder:
         told: Any = json.loads(text)
     except ValueError:
         return Holder(pid=0, since=0.0)
-    return Holder(pid=told["pid"], since=told["since"])
+    return Holder(
+        pid=told["pid"],
+        since=told["since"],
+        rate=told.get("rate", 0.0),
+        outage=told.get("outage", ""),
+    )

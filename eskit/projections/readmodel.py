@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -252,8 +253,8 @@ class ReadModels(Protocol):
         """What it was opened with."""
         ...
 
-    def open(self) -> LiveReadModel:
-        """Open for writing, made if missing."""
+    def open(self, *, stop: threading.Event | None = None) -> LiveReadModel:
+        """Open for writing, made if missing; `stop` ends its waits for other writers."""
         ...
 
     def reader(self) -> AbstractContextManager[Database]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -82,3 +83,11 @@ def counting(folder: Path, name: str = "counts", *, version: int = 1) -> Project
 def rows(engine: ProjectionEngine, sql: str) -> list[tuple]:
     with engine.reader() as db:
         return db.execute(sql).fetchall()
+
+
+def until(condition, within: float = 30.0) -> None:
+    """Return once the condition holds."""
+    deadline = time.monotonic() + within
+    while not condition():
+        assert time.monotonic() < deadline, "did not come"
+        time.sleep(0.01)

@@ -6,7 +6,6 @@ import sqlite3
 
 import pytest
 
-from eskit import ReadModelUnavailable
 from tests.projections.conftest import rows
 from tests.projections.ledger import Counted
 
@@ -61,12 +60,3 @@ def test_a_file_of_an_older_version_takes_a_rebuild(engine_of, append, counts, t
     assert (report.events, engine.checkpoints()[0].position) == (2, 2)
     assert rows(engine, "SELECT amount FROM counts") == [(2,)]
     assert engine.run()[0].events == 0
-
-
-def test_a_file_of_a_newer_version_is_refused(engine_of, append, counts, tmp_path):
-    append(Counted(key="a", amount=1))
-    engine_of(counts).run()
-    change(tmp_path / "read.db", "UPDATE eskit_read_model SET value = '99'")
-
-    with pytest.raises(ReadModelUnavailable, match="written by a newer eskit"):
-        engine_of(counts).run()

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import random
+import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -22,11 +28,13 @@ from eskit import (
 from eskit.credentials.nats import connected
 from eskit.messaging.jetstream import api, publish
 from eskit.messaging.log_nats import JetStreamLog
-from eskit.messaging.nats import nats_relay
 from eskit.projections.engine import ProjectionEngine
 from eskit.runtime.embedded import EmbeddedNats
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import counting, rows, until
+from tests.projections.jetstream import publish_all
 from tests.projections.ledger import Counted, NoteAdded
+
+ROUNDS = int(os.environ.get("PROJECTION_KILL_ROUNDS", "10"))
 
 
 @pytest.fixture
@@ -66,15 +74,7 @@ def remote(log_of, read_models):
 @pytest.fixture
 def relay(server, store):
     """Publish what is new in the store."""
-
-    def relay(log=store):
-        async def run():
-            async with connected(server.url) as connection:
-                await nats_relay(log, connection, app_name="bank").run_once()
-
-        asyncio.run(run())
-
-    return relay
+    return lambda log=store: publish_all(server.url, log)
 
 
 @pytest.fixture
@@ -293,6 +293,23 @@ def test_a_stream_that_was_made_anew_stops_it(remote, relay, store, append, coun
     assert engine.status()[0].state == "failed"
 
 
+def test_a_stream_made_anew_is_noticed_while_following(remote, relay, append, counts, jetstream):
+    count(append, 3)
+    relay()
+    engine = remote(counts)
+    told = []
+
+    with following(engine, progress=told.append):
+        assert engine.wait_for("counts", 3, 20)
+        config = jetstream("STREAM.INFO.EVENTS")["config"]
+        jetstream("STREAM.DELETE.EVENTS")
+        jetstream("STREAM.CREATE.EVENTS", config)
+        until(lambda: any(step.error for step in told))
+
+    (error,) = [step.error for step in told if step.error]
+    assert "was made anew" in error.message
+
+
 def test_a_stream_of_another_store_stops_it(remote, relay, append, counts, jetstream, tmp_path):
     count(append, 3)
     relay()
@@ -492,3 +509,27 @@ def test_a_handler_that_raises_stops_it_before_the_event(remote, relay, append):
 def test_without_a_stream_running_says_what_is_missing(remote, counts):
     with pytest.raises(BrokerUnavailable, match="There is no stream EVENTS yet"):
         remote(counts).run()
+
+
+def test_rows_survive_a_kill_at_any_moment(server, remote, relay, store, append, counts, tmp_path):
+    chance = random.Random()
+    count(append, 3_000)
+    relay()
+
+    for _ in range(ROUNDS):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.projections.following_process", server.url, tmp_path],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout.readline() == "ready\n"
+        count(append, 100)
+        relay()
+        time.sleep(chance.random() * 0.2)
+        process.kill()
+        process.communicate()
+
+    engine = remote(counts)
+    engine.run()
+    assert_rows_are_the_fold(engine, store)

@@ -6,13 +6,14 @@ import fcntl
 import os
 import random
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from eskit.errors import ReadModelUnavailable
+from eskit.errors import ReadModelDamaged, ReadModelUnavailable
 from eskit.projections.locks import open_lock_file
 
 _WRITE_LOCK_TIMEOUT = 30.0
@@ -31,6 +32,7 @@ _NOT_TO_BLAME_ON_HANDLERS = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB,
 }
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 _NOTHING_CAN_BE_WRITTEN = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 _ENDS_OR_WIDENS_A_TRANSACTION = {
     sqlite3.SQLITE_TRANSACTION,
@@ -109,7 +111,13 @@ def translated(path: Path) -> Iterator[None]:
 
 def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
     """What to say when the file cannot be used."""
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _DAMAGED:
+        return ReadModelDamaged(
+            f"Read model {path} is damaged or not a SQLite file: {error}",
+            hint="Move it away and start again: the rows are made from the log.",
+        )
+    if code == sqlite3.SQLITE_READONLY:
         return ReadModelUnavailable(
             f"Read model {path} may not be written to",
             hint="Check the permissions of the file and its folder. Reading works without.",
@@ -134,13 +142,17 @@ class WriteLock:
     SQLite's own busy handler sleeps ever longer, so that under load some never get their turn.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stop: threading.Event | None = None) -> None:
         self._path = path
+        self._stop = stop or threading.Event()
         self._file = -1
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the lock around a block; ReadModelUnavailable after 30 s of waiting."""
+        """Hold the lock around a block; ReadModelUnavailable after 30 s of waiting.
+
+        So it is when the wait is given up because of `stop`.
+        """
         if self._file < 0:
             self._file = open_lock_file(self._path)
         self._acquire()
@@ -163,10 +175,10 @@ class WriteLock:
             except BlockingIOError:
                 now = time.monotonic()
                 deadline = deadline or now + _WRITE_LOCK_TIMEOUT
-                if now > deadline:
+                if now > deadline or self._stop.is_set():
                     raise ReadModelUnavailable(
                         f"Another process has been writing to the read model for "
-                        f"{_WRITE_LOCK_TIMEOUT:g} s ({self._path})",
+                        f"{now - deadline + _WRITE_LOCK_TIMEOUT:.1f} s ({self._path})",
                         hint="Find out what it does, then try again.",
                     ) from None
                 time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
@@ -189,7 +201,7 @@ class Transactions:
         self._guarded = False
         self._nested = False
         self._long = _LONG_LOG
-        self._identity = _identify(path)
+        self._identity = identify(path)
         connection.set_authorizer(self._authorize)
 
     @contextmanager
@@ -266,7 +278,7 @@ class Transactions:
 
     def _check_in_place(self) -> None:
         """Refuse to write into a file that lost its name: nobody would ever read it."""
-        if _identify(self._path) != self._identity:
+        if identify(self._path) != self._identity:
             raise ReadModelUnavailable(
                 f"Read model {self._path} was deleted or replaced while it was open",
                 hint="Start again: what is missing is made from the log.",
@@ -308,7 +320,7 @@ class Transactions:
         return sqlite3.SQLITE_OK
 
 
-def _identify(path: Path) -> tuple[int, int] | None:
+def identify(path: Path) -> tuple[int, int] | None:
     """Which file bears the name now, if any does."""
     try:
         found = path.stat()

@@ -24,6 +24,7 @@ from eskit.projections.sqlite.connection import (
     WriteLock,
     connect,
     file_uri,
+    identify,
     translated,
 )
 from eskit.projections.sqlite.exchange import ASIDE, drop_tables, exchange_tables
@@ -59,17 +60,18 @@ class SqliteReadModels:
         else:
             self.path = _path_of(url)
         self._idle: list[sqlite3.Connection] = []
+        self._identity: tuple[int, int] | None = None
         self._mutex = threading.Lock()
         self._closed = False
 
-    def open(self) -> SqliteLiveReadModel:
+    def open(self, *, stop: threading.Event | None = None) -> SqliteLiveReadModel:
         """Open the file for writing; ReadModelUnavailable if its folder is missing."""
         if not self.path.parent.is_dir():
             raise ReadModelUnavailable(
                 f"No folder {self.path.parent} for read model {self.path.name}",
                 hint="Create it, or set read_models in the project's settings.",
             )
-        return SqliteLiveReadModel(self.path, lock=WriteLock(self._locks / "write"))
+        return SqliteLiveReadModel(self.path, lock=WriteLock(self._locks / "write", stop))
 
     @contextmanager
     def reader(self) -> Iterator[Database]:
@@ -177,7 +179,12 @@ class SqliteReadModels:
         return self._look(path, look)
 
     def _borrow(self) -> sqlite3.Connection:
+        identity = identify(self.path)
         with self._mutex:
+            if identity != self._identity:  # another file bears the name now
+                self._identity, stale, self._idle = identity, self._idle, []
+                for connection in stale:
+                    connection.close()
             if self._idle:
                 return self._idle.pop()
         return connect(self.path, mode="ro")

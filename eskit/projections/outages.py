@@ -1,0 +1,27 @@
+"""What a runner waits for, and what stops it for good."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+from eskit.errors import (
+    BrokerUnavailable,
+    EskitError,
+    LogBroken,
+    ReadModelDamaged,
+    ReadModelUnavailable,
+    RequestTimeout,
+    StoreUnavailable,
+)
+
+ReportOutage: TypeAlias = Callable[[EskitError | None], None]
+"""Told once why nothing goes on, and None when it does again."""
+
+# A broken stream is looked at again from the checkpoints: these say what is wrong.
+_OUTAGES = (StoreUnavailable, ReadModelUnavailable, BrokerUnavailable, RequestTimeout, LogBroken)
+
+
+def may_pass(error: EskitError) -> bool:
+    """Whether to wait for the store, the read model or NATS to be back; not so for damage."""
+    return isinstance(error, _OUTAGES) and not isinstance(error, ReadModelDamaged)

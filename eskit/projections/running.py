@@ -1,0 +1,181 @@
+"""Running projections: up to the head of the log, or on and on, over outages of what they need."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from eskit.domain.upcasting import Upcasters
+from eskit.errors import CheckpointMismatch, EskitError
+from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.locks import ProjectionLock
+from eskit.projections.log import EventLog
+from eskit.projections.outages import ReportOutage, may_pass
+from eskit.projections.progress import ReportProgress, RunReport
+from eskit.projections.projection import Projection
+from eskit.projections.readmodel import LiveReadModel, ReadModels
+from eskit.projections.tally import Tally
+
+# How long a run may take to notice that it should stop.
+STOP_LATENCY = 0.5
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+class Run:
+    """One run of some projections, whose locks the caller holds."""
+
+    def __init__(
+        self,
+        log: EventLog,
+        models: ReadModels,
+        projections: Sequence[Projection],
+        *,
+        upcasters: Upcasters,
+        locks: Sequence[ProjectionLock],
+        limits: BatchLimits | None = None,
+        progress: ReportProgress | None = None,
+        outage: ReportOutage | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._log = log
+        self._models = models
+        self._upcasters = upcasters
+        self._limits = limits
+        self._progress = progress
+        self._tell_outage = outage
+        self._stop = stop or threading.Event()
+        self._tally = Tally(projections, locks)
+        self._outage: EskitError | None = None
+        self._pause = _SHORTEST_PAUSE
+
+    def once(self) -> list[RunReport]:
+        """Handle what there is up to the head as it is now. Raises what `follow` waits out."""
+        with self._opened() as model, self._following(model) as follower:
+            head = self._log.head_position()
+            while not self._is_over(follower):
+                if follower.step(head):
+                    self._tally.tell(follower)
+                elif follower.seconds_to_retry is None:
+                    break
+                else:
+                    self._stop.wait(_pause_before(follower.seconds_to_retry))
+                    follower.resume()
+        return self._tally.reports()
+
+    def rehearse(self, *, seconds: float) -> list[RunReport]:
+        """Handle what there is, for so long, and undo all of it."""
+        with (
+            self._opened() as model,
+            model.rehearsing(),
+            self._following(model, rehearsal=True) as follower,
+        ):
+            head = self._log.head_position()
+            while follower.step(head) and follower.seconds < seconds:
+                pass
+        return self._tally.reports()
+
+    def follow(self) -> list[RunReport]:
+        """Go on until told to stop, or until every projection has stopped by itself.
+
+        Raises what keeps it from beginning. Once begun it waits for a store, a read model or a
+        NATS server that is away, and raises only when one of them is damaged or another.
+        """
+        with self._opened() as model, self._following(model) as follower:
+            outage = self._go_on(follower)
+        while outage is not None and not self._stop.is_set():
+            self._wait_out(outage)
+            outage = self._try_again()
+        return self._tally.reports()
+
+    def _try_again(self) -> EskitError | None:
+        """Go on with what is there now; why that was not to be, if it was not."""
+        try:
+            # A file that was moved away is waited for: opening it to write would make another.
+            with self._models.reader():
+                pass
+            with self._opened() as model:
+                self._refuse_exchanged(model)
+                with self._following(model) as follower:
+                    return self._go_on(follower)
+        except EskitError as error:
+            if not may_pass(error):
+                raise
+            return error
+
+    def _go_on(self, follower: Follower) -> EskitError | None:
+        """Batch by batch, then wait for more; returns at the end, or with what it broke off at."""
+        try:
+            head = self._log.head_position()
+            while not self._is_over(follower):
+                more = follower.step(head)
+                self._recover()
+                self._tally.tell(follower)
+                if not more:
+                    self._log.wait(head, _pause_before(follower.seconds_to_retry))
+                    head = self._log.head_position()
+                    follower.resume()
+        except EskitError as error:
+            if not may_pass(error):
+                raise
+            return error
+        return None
+
+    def _wait_out(self, outage: EskitError) -> None:
+        if self._outage is None and self._tell_outage is not None:
+            self._tell_outage(outage)
+        self._outage = outage
+        self._tally.tell_outage(outage.message)
+        self._stop.wait(self._pause)
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE)
+
+    def _recover(self) -> None:
+        """Something went well: an outage is over."""
+        if self._outage is None:
+            return
+        self._outage, self._pause = None, _SHORTEST_PAUSE
+        self._tally.tell_outage("")
+        if self._tell_outage is not None:
+            self._tell_outage(None)
+
+    def _is_over(self, follower: Follower) -> bool:
+        return follower.ended or self._stop.is_set()
+
+    def _refuse_exchanged(self, model: LiveReadModel) -> None:
+        for projection in self._tally.going:
+            if model.find_standing(projection.name) is None:
+                raise CheckpointMismatch(
+                    f"The read model no longer knows projection {projection.name!r}: its file was "
+                    "exchanged",
+                    hint="Start again: what is missing is made from the log.",
+                )
+
+    @contextmanager
+    def _opened(self) -> Iterator[LiveReadModel]:
+        model = self._models.open(stop=self._stop)
+        try:
+            yield model
+        finally:
+            model.close()
+
+    @contextmanager
+    def _following(self, model: LiveReadModel, *, rehearsal: bool = False) -> Iterator[Follower]:
+        """A follower of what has not stopped yet, started; what it did is counted in the end."""
+        follower = Follower(
+            self._log,
+            model,
+            self._tally.going,
+            upcasters=self._upcasters,
+            limits=self._limits,
+            progress=self._progress,
+            rehearsal=rehearsal,
+        )
+        try:
+            follower.start()
+            yield follower
+        finally:
+            self._tally.add(follower)
+
+
+def _pause_before(retry: float | None) -> float:
+    return STOP_LATENCY if retry is None else min(retry, STOP_LATENCY)

@@ -1,0 +1,19 @@
+"""What tests of projections do with a stream: fill it as a relay does."""
+
+from __future__ import annotations
+
+import asyncio
+
+from eskit import EventStore
+from eskit.credentials.nats import connected
+from eskit.messaging.nats import nats_relay
+
+
+def publish_all(url: str, store: EventStore) -> None:
+    """Publish what is new in a store."""
+
+    async def run() -> None:
+        async with connected(url) as connection:
+            await nats_relay(store, connection, app_name="bank").run_once()
+
+    asyncio.run(run())
