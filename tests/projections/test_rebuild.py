@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from eskit import Projection, ProjectionBusy, ProjectionFailed, RebuildNeeded
+from eskit import (
+    ANY,
+    NewEvent,
+    Projection,
+    ProjectionBusy,
+    ProjectionFailed,
+    RebuildNeeded,
+    open_store,
+)
+from eskit.projections.engine import ProjectionEngine, open_read_models
+from eskit.projections.letters import Skip
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
@@ -390,6 +400,76 @@ def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of,
 
     assert report.events == 12_000
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(12_000,)]
+
+
+def test_an_interrupted_rebuild_starts_over_when_a_migration_has_changed(engine_of, counts, append):
+    engine = interrupted(engine_of, counts, append)
+    (file,) = counts.migrations.glob("*.sql")
+    file.write_text(f"{file.read_text()}CREATE TABLE counts_more (n INTEGER);\n")
+
+    assert engine.rebuild("counts").events == 12_000
+
+
+def test_an_interrupted_rebuild_starts_over_on_another_log(
+    engine_of, counts, append, read_models, tmp_path
+):
+    interrupted(engine_of, counts, append)
+    with open_store(f"sqlite:///{tmp_path}/other.db") as other:
+        events = [NewEvent(Counted(key="other", amount=1)) for _ in range(12_000)]
+        other.append("Account-1", events, expected_version=ANY)
+        engine = ProjectionEngine(other, [counts], read_models)
+
+        report = engine.rebuild("counts")
+
+        assert report.events == 12_000
+        assert rows(engine, "SELECT * FROM counts") == [("other", 12_000)]
+        engine.close()
+
+
+def skip(read_models, event) -> None:
+    """Decide that the projection never handles an event, as `deadletter skip` does."""
+    models = open_read_models(read_models)
+    model = models.open()
+    decided = Skip(
+        projection="counts",
+        position=event.global_position,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        stream=event.stream,
+        reason="test data",
+        decided_by="ann",
+        decided_at=event.recorded_at,
+    )
+    with model.transaction():
+        model.save_skip(decided)
+    model.close()
+    models.close()
+
+
+def test_an_interrupted_rebuild_starts_over_when_an_event_was_skipped_since(
+    engine_of, counts, append, store, read_models
+):
+    engine = interrupted(engine_of, counts, append)
+    skip(read_models, store.find_event(3))
+
+    report = engine.rebuild("counts")
+
+    assert (report.events, report.skipped) == (11_999, 1)
+    assert rows(engine, "SELECT MIN(position) FROM counts_seen WHERE position > 2") == [(4,)]
+
+
+def test_a_rebuild_during_which_an_event_is_skipped_is_not_exchanged(
+    engine_of, counts, append, store, read_models
+):
+    append(*many(5))
+    engine = engine_of(counts)
+    engine.run()
+
+    with pytest.raises(ProjectionBusy, match="decided about an event"):
+        engine.rebuild("counts", progress=lambda _: skip(read_models, store.find_event(3)))
+
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5,)]
+    assert engine.rebuild("counts").events == 4
 
 
 def test_an_interrupted_rebuild_starts_over_when_a_handler_has_no_source(engine_of, counts, append):
