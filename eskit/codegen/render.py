@@ -36,6 +36,7 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
     early, late = ([], services) if _is_in_cycle(file, schema) else (services, [])
     text: str = _template("es.py.jinja").render(
         file=file,
+        names_private=any("._" in f".{ref.path}" for ref in refs),
         class_of=path,
         class_name=names.class_name,
         imports=[group for group in _import_groups(file, imports.values(), early) if group],

@@ -217,6 +217,7 @@ message class {
   lambda lambda_kind = 2;
 }
 message None { option (eventsourcing.event) = {aggregate_name: "class"}; string from = 1; }
+message _ { option (eventsourcing.event) = {aggregate_name: "class"}; }
 message Outer {
   message import {
     option (eventsourcing.event) = {aggregate_name: "class"};

@@ -146,6 +146,8 @@ def test_messages_called_like_keywords_are_states_events_and_requests(shapes):
         def on_none(self, event):
             setattr(self.state, "from", getattr(event, "from"))
 
+        def on__(self, event): ...
+
         def on_import(self, event):
             self.state.lambda_kind = pb.class_.lambda_.Value("LAMBDA_UNSPECIFIED")
 
@@ -155,6 +157,7 @@ def test_messages_called_like_keywords_are_states_events_and_requests(shapes):
     assert getattr(instance.state, "from") == "c-1"
     assert [message_type(event) for event in es.EVENTS] == [
         "keywords.v1.None",
+        "keywords.v1._",
         "keywords.v1.Outer.import",
     ]
     assert pb.None_ is getattr(pb, "None")
