@@ -209,6 +209,7 @@ class _Acks:
         self._prefix = ""
         self.inbox = ""
         self._done: asyncio.Future[int] | None = None
+        self._reconnects = 0
         self._next = 0
         self._target = 0
 
@@ -220,6 +221,7 @@ class _Acks:
                 await self._connection.subscribe(f"{prefix}.*", cb=self._on_ack)
             self._prefix = prefix
         self._batch += 1
+        self._reconnects = self._connection.stats["reconnects"]
         self.inbox = f"{self._prefix}.{self._batch}"
         self._next, self._target = after_sequence + 1, after_sequence + count
         self._done = asyncio.get_running_loop().create_future()
@@ -228,18 +230,23 @@ class _Acks:
     async def wait(self, done: asyncio.Future[int]) -> int:
         """The last sequence, when every acknowledgement is there.
 
-        Gives up when none came for some seconds or the connection is lost.
+        Gives up when none came for some seconds or the connection is lost, also when it is back
+        by now: what was on its way is gone.
         """
         before, since = self._next, time.monotonic()
         while not done.done():
             await asyncio.wait([done], timeout=_LOOK_EVERY)
             if self._next != before:
                 before, since = self._next, time.monotonic()
-            elif not self._connection.is_connected:
+            elif self._is_disconnected():
                 raise BrokerUnavailable("NATS went away while publishing")
             elif time.monotonic() - since > _ACK_TIMEOUT:
                 raise PublishInterrupted("JetStream did not acknowledge in time")
         return done.result()
+
+    def _is_disconnected(self) -> bool:
+        connection = self._connection
+        return not connection.is_connected or connection.stats["reconnects"] != self._reconnects
 
     @contextlib.contextmanager
     def collecting(self) -> Iterator[None]:

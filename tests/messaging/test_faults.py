@@ -30,10 +30,10 @@ EVERYTHING = TailRequest(start="first", follow=False)
 SUBSCRIBER = """
 import asyncio, os, sys
 from eskit.credentials.nats import open_nats
-from eskit.messaging import bus
+from eskit.messaging import subscriber
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
-bus.BEAT, bus.LEASE = 0.1, 0.5
+subscriber.BEAT, subscriber.LEASE = 0.1, 0.5
 async def handle(event):
     with open(sys.argv[2], "a") as file:
         file.write(f"{event.global_position}\\n")

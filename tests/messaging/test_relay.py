@@ -84,7 +84,7 @@ async def running_relay(
             await asyncio.wait_for(task, 20)
 
 
-async def until_published(url: str, store: EventStore, within: float = 20) -> list[Any]:
+async def until_published(url: str, store: EventStore, within: float = 60) -> list[Any]:
     """What the stream holds once it holds the whole log, or after `within` seconds."""
     head = store.head_position()
     deadline = time.monotonic() + within
