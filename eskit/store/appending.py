@@ -70,14 +70,8 @@ def prepare_append(
     check_stream(stream)
     check_tenant(tenant)
     check_expected_version(expected_version)
-    return Append(
-        stream=stream,
-        category=category_of(stream),
-        tenant=tenant,
-        expected_version=expected_version,
-        command=command,
-        events=tuple([_prepare_event(event) for event in events]),
-    )
+    prepared = tuple([_prepare_event(event) for event in events])
+    return Append(stream, category_of(stream), tenant, expected_version, command, prepared)
 
 
 def _prepare_event(event: NewEvent) -> PreparedEvent:

@@ -72,7 +72,7 @@ def test_appends_that_wait_together_share_one_commit(store, gate, pool):
     others = [pool.submit(append, store, f"Account-{n}") for n in range(20)]
     waiting(store, 20)
     statements = []
-    store._writer._committer._connection.set_trace_callback(statements.append)
+    store._writer._committer._cursor.connection.set_trace_callback(statements.append)
 
     gate.opened.set()
 
@@ -103,8 +103,8 @@ def test_an_error_is_only_its_callers(store, gate, pool):
 
 
 def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, gate, pool):
-    def fail_halfway(connection, *, again):
-        connection.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
+    def fail_halfway(cursor, *, again):
+        cursor.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
         raise LookupError("in the middle")
 
     held = hold(store, gate, pool)
@@ -154,22 +154,22 @@ def test_an_error_that_ends_the_transaction_leaves_the_neighbours_alone(
 
 
 class LosesTheAnswer:
-    """A connection whose next COMMIT succeeds or not, and fails in any case."""
+    """A cursor whose next COMMIT succeeds or not, and fails in any case."""
 
-    def __init__(self, connection, *, committed):
-        self.connection = connection
+    def __init__(self, cursor, *, committed):
+        self.cursor = cursor
         self.committed = committed
 
     def __getattr__(self, name):
-        return getattr(self.connection, name)
+        return getattr(self.cursor, name)
 
     def execute(self, statement, *parameters):
         if statement == "COMMIT":
-            self.connection.execute("COMMIT" if self.committed else "ROLLBACK")
+            self.cursor.execute("COMMIT" if self.committed else "ROLLBACK")
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR
             raise error
-        return self.connection.execute(statement, *parameters)
+        return self.cursor.execute(statement, *parameters)
 
 
 @pytest.mark.parametrize("committed", [True, False])
@@ -177,7 +177,7 @@ def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(store, gat
     gate.opened.set()
     append(store, "Account-1")
     committer = store._writer._committer
-    committer._connection = LosesTheAnswer(committer._connection, committed=committed)
+    committer._cursor = LosesTheAnswer(committer._cursor, committed=committed)
 
     result = append(store, "Account-1", *texts("b", "c"))
 
@@ -193,7 +193,7 @@ def test_a_shared_commit_without_an_answer_does_not_either(store, gate, pool, co
     waiting(store, 5)
     # The held append goes on with the connection it has; the batch after it gets this one.
     committer = store._writer._committer
-    committer._connection = LosesTheAnswer(committer._connection, committed=committed)
+    committer._cursor = LosesTheAnswer(committer._cursor, committed=committed)
 
     gate.opened.set()
 

@@ -138,7 +138,7 @@ def test_the_first_append_waits_for_who_keeps_the_whole_file_to_itself(stored):
 def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
     with open_store(URL) as store:
         store.append("Account-1", texts("c"), expected_version=ANY)
-        connection = store._writer._committer._connection
+        connection = store._writer._committer._cursor.connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 
@@ -319,6 +319,25 @@ def test_a_file_that_was_deleted_or_replaced_soon_takes_no_more_events(stored, e
             append_for_a_while(store)
         with pytest.raises(StoreUnavailable, match="deleted or replaced"):
             store.append("Account-1", texts("e"), expected_version=ANY)
+
+
+@pytest.mark.parametrize("exchange", [Path.unlink, lambda path: shutil.copy(path, "new.db")])
+def test_a_file_that_was_deleted_or_replaced_is_soon_read_no_more(stored, exchange):
+    with open_store(URL) as store:
+        head = store.head_position()
+        if (copy := exchange(stored)) is not None:
+            Path(copy).replace(stored)
+
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            follow_for_a_while(store, head)
+        with pytest.raises(StoreUnavailable, match="deleted or replaced"):
+            list(store.read_all())
+
+
+def follow_for_a_while(store, head):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        store.wait(head, 0.01)
 
 
 def test_a_file_that_was_put_back_is_written_to_again(stored):

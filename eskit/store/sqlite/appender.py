@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
 
 from eskit.domain.commands import AppendResult, Command
 from eskit.store.appending import (
@@ -15,11 +14,13 @@ from eskit.store.appending import (
     settle_claims,
 )
 from eskit.store.records import CommandRecord
+from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.tip import StreamEnd, Tip
 
 
 def append(
-    connection: sqlite3.Connection, request: Append, *, now: int, command_ttl: int
+    cursor: sqlite3.Cursor, tip: Tip, request: Append, *, now: int, command_ttl: int
 ) -> AppendResult:
     """Run one append; the transaction is the caller's.
 
@@ -28,37 +29,36 @@ def append(
     """
     command = request.command
     if command is not None:
-        record = find_command(connection, command.id, request.tenant, now - command_ttl)
+        record = find_command(cursor, command.id, request.tenant, now - command_ttl)
         if record is not None:
             return first_result(request, command, record)
-    place = _find_place(connection, request)
-    check_version(request, place.version)
-    owners = _settle_claims(connection, request)
-    version, position = place.version, place.position
+    end = tip.stream(cursor, request.stream, request.tenant)
+    check_version(request, end.version if end else 0)
+    owners = _settle_claims(cursor, request)
     if command is None and not request.events:
+        version, position = (end.version, end.position) if end else (0, 0)
         return AppendResult(version=version, global_position=position)
 
-    stream_id = place.stream_id
-    if stream_id is None:
-        stream_id = _insert_stream(connection, request)
+    if end is None:
+        end = StreamEnd(_insert_stream(cursor, request), 0, 0)
     if request.events:
-        version, position = _insert_events(connection, request, stream_id, place, now)
+        end = _insert_events(cursor, tip, request, end, now)
         if owners:
-            _save_claims(connection, request.tenant, owners, stream_id)
+            _save_claims(cursor, request.tenant, owners, end.stream_id)
     if command is None:
-        return AppendResult(version=version, global_position=position)
-    _save_command(connection, request, command, (stream_id, version, position, now))
-    return AppendResult(version=version, global_position=position, response=command.response)
+        return AppendResult(version=end.version, global_position=end.position)
+    _save_command(cursor, request, command, (*end, now))
+    return AppendResult(
+        version=end.version, global_position=end.position, response=command.response
+    )
 
 
-def find_stored(connection: sqlite3.Connection, request: Append) -> AppendResult | None:
+def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     """What an append has done if it was committed although its commit failed."""
     if not request.events:
         return None
     last = request.events[-1].event_id
-    row = connection.execute(
-        query("find_stored"), (request.stream, request.tenant, last)
-    ).fetchone()
+    row = cursor.execute(query("find_stored"), (request.stream, request.tenant, last)).fetchone()
     if row is None:
         return None
     version, position = row
@@ -67,10 +67,10 @@ def find_stored(connection: sqlite3.Connection, request: Append) -> AppendResult
 
 
 def find_command(
-    connection: sqlite3.Connection, command_id: str, tenant: str, not_before: int
+    database: Runs, command_id: str, tenant: str, not_before: int
 ) -> CommandRecord | None:
     """The record of a command, unless it was made before `not_before`."""
-    row = connection.execute(query("find_command"), (tenant, command_id, not_before)).fetchone()
+    row = database.execute(query("find_command"), (tenant, command_id, not_before)).fetchone()
     if row is None:
         return None
     fingerprint, stream, version, position, response = row
@@ -84,55 +84,33 @@ def find_command(
     )
 
 
-def find_claim(connection: sqlite3.Connection, tenant: str, index: str, value: str) -> str | None:
+def find_claim(database: Runs, tenant: str, index: str, value: str) -> str | None:
     """The stream that holds a value."""
-    row = connection.execute(query("find_claim"), (tenant, index, value)).fetchone()
+    row = database.execute(query("find_claim"), (tenant, index, value)).fetchone()
     return None if row is None else str(row[0])
 
 
-class _Place(NamedTuple):
-    """Where an append goes: everything it has to know of the log."""
-
-    stream_id: int | None
-    version: int
-    position: int
-    head: int
-    head_recorded_at: int
-    kind_id: int | None
-    """Of the first event."""
-
-
-def _find_place(connection: sqlite3.Connection, request: Append) -> _Place:
-    first_type = request.events[0].event_type if request.events else ""
-    parameters = (request.stream, request.tenant, request.category, first_type)
-    stream_id, version, position, head, head_recorded_at, kind_id = connection.execute(
-        query("find_place"), parameters
-    ).fetchone()
-    return _Place(stream_id, version or 0, position or 0, head or 0, head_recorded_at or 0, kind_id)
-
-
-def _settle_claims(connection: sqlite3.Connection, request: Append) -> dict[ClaimKey, str | None]:
+def _settle_claims(cursor: sqlite3.Cursor, request: Append) -> dict[ClaimKey, str | None]:
     return settle_claims(
-        request, lambda index, value: find_claim(connection, request.tenant, index, value)
+        request, lambda index, value: find_claim(cursor, request.tenant, index, value)
     )
 
 
-def _insert_stream(connection: sqlite3.Connection, request: Append) -> int:
+def _insert_stream(cursor: sqlite3.Cursor, request: Append) -> int:
     parameters = (request.stream, request.tenant, request.category)
-    return _inserted_key(connection.execute(query("insert_stream"), parameters))
+    ((stream_id,),) = cursor.execute(query("insert_stream"), parameters).fetchall()
+    return int(stream_id)
 
 
 def _insert_events(
-    connection: sqlite3.Connection, request: Append, stream_id: int, place: _Place, now: int
-) -> tuple[int, int]:
-    version, position = place.version, place.head
-    recorded_at = max(now, place.head_recorded_at)
-    kinds = {} if place.kind_id is None else {request.events[0].event_type: place.kind_id}
+    cursor: sqlite3.Cursor, tip: Tip, request: Append, end: StreamEnd, now: int
+) -> StreamEnd:
+    stream_id, version, _ = end
+    position, head_recorded_at = tip.head(cursor)
+    recorded_at = max(now, head_recorded_at)
     rows = []
     for event_id, event_type, metadata, claims, data in request.events:
-        kind_id = kinds.get(event_type)
-        if kind_id is None:
-            kinds[event_type] = kind_id = _kind(connection, request.category, event_type)
+        kind_id = tip.kind(cursor, request.category, event_type)
         position += 1
         version += 1
         kept = claims_to_json(claims) if claims else None
@@ -140,42 +118,32 @@ def _insert_events(
             (position, stream_id, version, kind_id, event_id, recorded_at, metadata, kept, data)
         )
     if len(rows) == 1:
-        connection.execute(query("insert_event"), rows[0])
+        cursor.execute(query("insert_event"), rows[0])
     else:
-        connection.executemany(query("insert_event"), rows)
-    return version, position
-
-
-def _kind(connection: sqlite3.Connection, category: str, event_type: str) -> int:
-    row = connection.execute(query("find_kind"), (category, event_type)).fetchone()
-    if row is not None:
-        return int(row[0])
-    return _inserted_key(connection.execute(query("insert_kind"), (category, event_type)))
-
-
-def _inserted_key(cursor: sqlite3.Cursor) -> int:
-    key: int = cursor.fetchall()[0][0]
-    return key
+        cursor.executemany(query("insert_event"), rows)
+    end = StreamEnd(stream_id, version, position)
+    tip.advance(request.stream, request.tenant, end, recorded_at)
+    return end
 
 
 def _save_claims(
-    connection: sqlite3.Connection,
+    cursor: sqlite3.Cursor,
     tenant: str,
     owners: dict[ClaimKey, str | None],
     stream_id: int,
 ) -> None:
     for (index, value), owner in owners.items():
         if owner is None:
-            connection.execute(query("delete_claim"), (tenant, index, value))
+            cursor.execute(query("delete_claim"), (tenant, index, value))
         else:
-            connection.execute(query("save_claim"), (tenant, index, value, stream_id))
+            cursor.execute(query("save_claim"), (tenant, index, value, stream_id))
 
 
 def _save_command(
-    connection: sqlite3.Connection,
+    cursor: sqlite3.Cursor,
     request: Append,
     command: Command,
     outcome: tuple[int, int, int, int],
 ) -> None:
     parameters = (request.tenant, command.id, command.fingerprint, *outcome, command.response)
-    connection.execute(query("save_command"), parameters)
+    cursor.execute(query("save_command"), parameters)

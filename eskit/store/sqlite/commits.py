@@ -18,6 +18,7 @@ from eskit.store.sqlite.connections import (
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.place import FilePlace
 from eskit.store.sqlite.ticket import Ticket
+from eskit.store.sqlite.tip import Tip
 
 _CHECK_WAL_EVERY = 50
 _WAL_LIMIT = 8 * 1024 * 1024
@@ -28,12 +29,15 @@ Outcome = tuple[Any, Exception | None]
 class Committer:
     """Runs batches of tickets, each batch in one transaction. Used by one thread at a time."""
 
-    def __init__(self, path: Path, url: str, *, synchronous: str, busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, url: str, tip: Tip, *, synchronous: str, busy_timeout: float
+    ) -> None:
         self._path = path
         self._url = url
+        self._tip = tip
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._commits = 0
         self._place = FilePlace(path, url)
 
@@ -50,20 +54,23 @@ class Committer:
 
     def close(self) -> None:
         """Close the connection; idempotent."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        if self._cursor is not None:
+            self._tip.forget()
+            connection = self._cursor.connection
+            self._cursor.close()  # with a statement on it the file would stay open
+            connection.close()
+            self._cursor = None
 
     def commit_alone(self, ticket: Ticket) -> None:
         """Finish one ticket in a transaction of its own."""
         try:
-            connection = self._begin()
+            cursor = self._begin()
             try:
-                result = ticket.work(connection, again=ticket.again)
+                result = ticket.work(cursor, again=ticket.again)
             except BaseException:
-                roll_back(connection)
+                self._roll_back(cursor)
                 raise
-            committed = self._try_to_commit(connection, last_try=ticket.again)
+            committed = self._try_to_commit(cursor, last_try=ticket.again)
         except Exception as error:  # noqa: BLE001 - it is raised where the work came from
             ticket.finish(None, self._named(error))
             return
@@ -73,24 +80,24 @@ class Committer:
             ticket.again = True
             self.commit_alone(ticket)
 
-    def _try_to_commit(self, connection: sqlite3.Connection, *, last_try: bool) -> bool:
+    def _try_to_commit(self, cursor: sqlite3.Cursor, *, last_try: bool) -> bool:
         """Commit; False when nobody can tell whether it was committed."""
         try:
-            connection.execute("COMMIT")
+            cursor.execute("COMMIT")
         except sqlite3.Error:
             self.close()
             if last_try:
                 raise
             return False
         except BaseException:
-            roll_back(connection)
+            self._roll_back(cursor)
             raise
         return True
 
     def _commit_together(self, batch: Sequence[Ticket]) -> bool:
         """Run a batch in one transaction; False when each must run again alone."""
         try:
-            connection = self._begin()
+            cursor = self._begin()
         except (StoreError, sqlite3.Error) as error:
             for ticket in batch:
                 ticket.finish(None, self._named(error))
@@ -98,16 +105,16 @@ class Committer:
         outcomes: list[Outcome] = []
         try:
             for ticket in batch:
-                outcomes.append(_run(connection, ticket))  # noqa: PERF401 - kept on an interrupt
-            connection.execute("COMMIT")
+                outcomes.append(_run(cursor, ticket))  # noqa: PERF401 - kept on an interrupt
+            cursor.execute("COMMIT")
         except (sqlite3.Error, _MustRunAlone):
             self.close()
             for ticket in batch:
                 ticket.again = True
             return False
         except BaseException:
-            if len(outcomes) < len(batch) or connection.in_transaction:
-                roll_back(connection)
+            if len(outcomes) < len(batch) or cursor.connection.in_transaction:
+                self._roll_back(cursor)
             else:
                 _finish(batch, outcomes, self._url)
             raise
@@ -117,17 +124,23 @@ class Committer:
     def _named(self, error: Exception) -> Exception:
         return _named(error, self._url)
 
-    def _begin(self) -> sqlite3.Connection:
+    def _begin(self) -> sqlite3.Cursor:
         self._place.check()
-        connection = self._connection or self._open()
-        roll_back(connection)  # an interrupt between two statements may have left one open
-        begin_immediate(connection, self._url, self._busy_timeout)
+        cursor = self._cursor or self._open()
+        if cursor.connection.in_transaction:  # left open by an interrupt between two statements
+            self._roll_back(cursor)
+        begin_immediate(cursor, self._url, self._busy_timeout)
         self._commits += 1
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
-            self._checkpoint(connection)
-        return connection
+            self._checkpoint(cursor)
+        self._tip.refresh(cursor)
+        return cursor
 
-    def _open(self) -> sqlite3.Connection:
+    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
+        self._tip.forget()
+        roll_back(cursor.connection)
+
+    def _open(self) -> sqlite3.Cursor:
         connection = connect(self._path, mode="rw")
         for pragma in (
             f"synchronous = {self._synchronous}",
@@ -139,8 +152,9 @@ class Committer:
             wait_while_busy(
                 partial(connection.execute, f"PRAGMA {pragma}"), self._url, self._busy_timeout
             )
-        self._connection = connection
-        return connection
+        # One cursor for all: a connection makes a new one for each statement that it runs itself.
+        self._cursor = connection.cursor()
+        return self._cursor
 
     def _wal_size(self) -> int:
         try:
@@ -148,7 +162,7 @@ class Committer:
         except FileNotFoundError:
             return 0
 
-    def _checkpoint(self, connection: sqlite3.Connection) -> None:
+    def _checkpoint(self, cursor: sqlite3.Cursor) -> None:
         """Move the WAL into the file while no other process can write, then begin again.
 
         SQLite's automatic checkpoint runs after the write lock is given up, which libraries
@@ -159,24 +173,24 @@ class Committer:
             checkpointing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             checkpointing.close()
-            roll_back(connection)
+            roll_back(cursor.connection)
         # A transaction begun after the checkpoint writes from the start of the WAL again.
-        begin_immediate(connection, self._url, self._busy_timeout)
+        begin_immediate(cursor, self._url, self._busy_timeout)
 
 
-def _run(connection: sqlite3.Connection, ticket: Ticket) -> Outcome:
+def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> Outcome:
     """Run one ticket among others; raises when its error leaves changes behind.
 
     Work looks before it writes, so what raises an error has nearly always changed nothing. A
     savepoint for each would cost as much as a small append does.
     """
-    before = connection.total_changes
+    before = cursor.connection.total_changes
     try:
-        return ticket.work(connection, again=ticket.again), None
+        return ticket.work(cursor, again=ticket.again), None
     except sqlite3.Error:
         raise
     except Exception as error:
-        if connection.total_changes != before:
+        if cursor.connection.total_changes != before:
             raise _MustRunAlone from error
         return None, error
 

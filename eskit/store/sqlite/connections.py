@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 from eskit.errors import StoreUnavailable
 from eskit.store.sqlite.errors import primary_code
 
 Result = TypeVar("Result")
+Runs: TypeAlias = sqlite3.Connection | sqlite3.Cursor
+"""What runs a statement."""
+
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
 _READER_BUSY_TIMEOUT = 5.0
 
@@ -29,7 +32,7 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
 
 
-def begin_immediate(connection: sqlite3.Connection, url: str, timeout: float) -> None:
+def begin_immediate(connection: Runs, url: str, timeout: float) -> None:
     """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -67,10 +70,14 @@ def roll_back(connection: sqlite3.Connection) -> None:
 
 
 class ReaderPool:
-    """Read-only connections, made when needed and given back after every page."""
+    """Read-only connections, made when needed and given back after every page.
 
-    def __init__(self, make: Callable[[], sqlite3.Connection]) -> None:
+    `check` is called before each page, and may refuse it.
+    """
+
+    def __init__(self, make: Callable[[], sqlite3.Connection], check: Callable[[], None]) -> None:
         self._make = make
+        self._check = check
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -78,6 +85,7 @@ class ReaderPool:
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
         """A connection for one page; no transaction may stay open on it."""
+        self._check()
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection is None:

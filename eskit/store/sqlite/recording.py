@@ -6,14 +6,15 @@ import sqlite3
 from collections.abc import Iterable
 
 from eskit.schema.recorded import EventSchema
+from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 
 
-def save_schemas(connection: sqlite3.Connection, schemas: Iterable[EventSchema]) -> None:
+def save_schemas(database: Runs, schemas: Iterable[EventSchema]) -> None:
     """Keep each schema that differs from what its type had before that position."""
     for schema in schemas:
-        connection.execute(query("insert_schema"), (schema.schema_id, schema.files))
-        connection.execute(
+        database.execute(query("insert_schema"), (schema.schema_id, schema.files))
+        database.execute(
             query("insert_event_schema"),
             (schema.event_type, schema.first_position, schema.schema_id),
         )

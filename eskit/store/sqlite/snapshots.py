@@ -44,10 +44,10 @@ class SqliteSnapshots:
             snapshot.state,
         )
 
-        def work(connection: sqlite3.Connection, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
-            saved = connection.execute(query("save_snapshot"), row).rowcount > 0
+        def work(cursor: sqlite3.Cursor, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
+            saved = cursor.execute(query("save_snapshot"), row).rowcount > 0
             if saved:
-                connection.execute(query("prune_stream_snapshots"), (*stream, keep))
+                cursor.execute(query("prune_stream_snapshots"), (*stream, keep))
             return saved
 
         saved: bool = self._writer.run(work)
@@ -83,8 +83,8 @@ class SqliteSnapshots:
         """Delete all but the newest `keep` of each stream."""
         check_text(prefix + (tenant or ""), "A filter")
 
-        def work(connection: sqlite3.Connection, *, again: bool) -> int:  # noqa: ARG001 - the same twice
-            return connection.execute(query("prune_snapshots"), (keep, prefix, tenant)).rowcount
+        def work(cursor: sqlite3.Cursor, *, again: bool) -> int:  # noqa: ARG001 - the same twice
+            return cursor.execute(query("prune_snapshots"), (keep, prefix, tenant)).rowcount
 
         deleted: int = self._writer.run(work)
         return deleted

@@ -32,10 +32,12 @@ from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
+from eskit.store.sqlite.place import FilePlace
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
+from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.watching import FileWatch
 from eskit.store.sqlite.writer import Writer
 
@@ -80,8 +82,14 @@ class SqliteStore:
         with translated(url):
             opened = open_file(path, url, create=create, timeout=busy_timeout)
         self._store_id = opened.store_id
-        self._readers = ReaderPool(lambda: connect(path, mode=opened.read_mode))
-        committer = Committer(path, url, synchronous=synchronous, busy_timeout=busy_timeout)
+        self._place = FilePlace(path, url)
+        self._readers = ReaderPool(
+            lambda: connect(path, mode=opened.read_mode), check=self._check_readable
+        )
+        self._tip = Tip()
+        committer = Committer(
+            path, url, self._tip, synchronous=synchronous, busy_timeout=busy_timeout
+        )
         self._writer = Writer(committer, url)
         self._signal = Signal()
         self._snapshots = SqliteSnapshots(self._writer, self._read_rows, clock)
@@ -134,15 +142,15 @@ class SqliteStore:
         )
         kinds = self._schemas.unrecorded(events)
 
-        def work(connection: sqlite3.Connection, *, again: bool) -> AppendResult:
-            if again and (stored := appender.find_stored(connection, request)):
+        def work(cursor: sqlite3.Cursor, *, again: bool) -> AppendResult:
+            if again and (stored := appender.find_stored(cursor, request)):
                 return stored
             result = appender.append(
-                connection, request, now=self._clock(), command_ttl=self._command_ttl
+                cursor, self._tip, request, now=self._clock(), command_ttl=self._command_ttl
             )
             if kinds and not result.already_processed:
                 first = result.global_position - len(events) + 1
-                save_schemas(connection, schemas_from(events, kinds, first_position=first))
+                save_schemas(cursor, schemas_from(events, kinds, first_position=first))
             return result
 
         result: AppendResult = self._writer.run(work)
@@ -287,8 +295,8 @@ class SqliteStore:
         check_text(name + event_id, "A checkpoint")
         row = (name, self._store_id, position, event_id, self._clock())
 
-        def work(connection: sqlite3.Connection, *, again: bool) -> None:  # noqa: ARG001 - the same twice
-            connection.execute(query("save_checkpoint"), row)
+        def work(cursor: sqlite3.Cursor, *, again: bool) -> None:  # noqa: ARG001 - the same twice
+            cursor.execute(query("save_checkpoint"), row)
 
         self._writer.run(work)
 
@@ -386,6 +394,11 @@ class SqliteStore:
         self._check_usable()
         with translated(self._url), self._readers.borrow() as connection:
             return work(connection)
+
+    def _check_readable(self) -> None:
+        """Refuse the next page of a store that was closed, or whose file is another one."""
+        self._check_usable()
+        self._place.check()
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 class Work(Protocol):
     """What a caller wants done in a write transaction."""
 
-    def __call__(self, connection: sqlite3.Connection, *, again: bool) -> Any:
+    def __call__(self, cursor: sqlite3.Cursor, *, again: bool) -> Any:
         """Do it and return the result; the transaction is the writer's.
 
         `again` is True when an earlier try may have been committed after all: look first.

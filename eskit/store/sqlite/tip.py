@@ -1,0 +1,79 @@
+"""What the connection that writes has learned of the log, so that it need not look again."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import NamedTuple
+
+from eskit.store.sqlite.queries import query
+
+_MOST_STREAMS = 10_000
+
+
+class StreamEnd(NamedTuple):
+    """The end of a stream: its key, and version and position of its last event."""
+
+    stream_id: int
+    version: int
+    position: int
+
+
+class Tip:
+    """The ends of the log and of its streams, and the keys of its kinds.
+
+    Right as long as only the connection it is used with commits: `refresh` notices when another
+    one did. Whoever rolls back, or leaves the connection for a new one, has to `forget`.
+    """
+
+    def __init__(self) -> None:
+        self._data_version = 0
+        self._head: tuple[int, int] | None = None
+        self._streams: dict[tuple[str, str], StreamEnd] = {}
+        self._kinds: dict[tuple[str, str], int] = {}
+
+    def refresh(self, cursor: sqlite3.Cursor) -> None:
+        """Forget all if another connection has committed; in a transaction, before its work."""
+        (data_version,) = cursor.execute("PRAGMA data_version").fetchone()
+        if data_version != self._data_version:
+            self.forget()
+            self._data_version = data_version
+
+    def forget(self) -> None:
+        """Look again the next time."""
+        self._head = None
+        self._streams.clear()
+        self._kinds.clear()
+
+    def head(self, cursor: sqlite3.Cursor) -> tuple[int, int]:
+        """Position and time of the log's last event; zeros if it has none."""
+        if self._head is None:
+            self._head = cursor.execute(query("find_head")).fetchone() or (0, 0)
+        return self._head
+
+    def stream(self, cursor: sqlite3.Cursor, name: str, tenant: str) -> StreamEnd | None:
+        """The end of a stream, None if there never was one of this name."""
+        end = self._streams.get((name, tenant))
+        if end is None:
+            row = cursor.execute(query("find_stream"), (name, tenant)).fetchone()
+            if row is not None:
+                stream_id, version, position = row
+                end = StreamEnd(stream_id, version or 0, position or 0)
+        return end
+
+    def kind(self, cursor: sqlite3.Cursor, category: str, event_type: str) -> int:
+        """The key of a kind, which is made if it is new."""
+        key = (category, event_type)
+        kind_id = self._kinds.get(key)
+        if kind_id is None:
+            row = cursor.execute(query("find_kind"), key).fetchone()
+            if row is None:
+                (row,) = cursor.execute(query("insert_kind"), key).fetchall()
+            self._kinds[key] = kind_id = row[0]
+        return kind_id
+
+    def advance(self, name: str, tenant: str, end: StreamEnd, recorded_at: int) -> None:
+        """Note an append: its stream now ends there, and the log with it."""
+        if len(self._streams) >= _MOST_STREAMS:
+            self._streams.clear()
+        self._streams[name, tenant] = end
+        self._head = end.position, recorded_at

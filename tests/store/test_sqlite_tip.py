@@ -1,0 +1,188 @@
+"""What a store remembers of the log's end between appends, when it is not the only one to write."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+
+from eskit.domain.streams import ANY, NO_STREAM
+from eskit.errors import VersionConflict
+from eskit.store.appending import prepare_append
+from eskit.store.open import open_store
+from eskit.store.operations.exporting import export_log
+from eskit.store.operations.verifying import verify
+from eskit.store.sqlite import appender, tip
+from eskit.store.sqlite.schema import current_version
+from eskit.testing.store_contract import number, text, texts, values
+
+URL = "sqlite:///log.db"
+_PROGRAM = """
+import sys
+from pathlib import Path
+from eskit import ANY, open_store
+from eskit.store.operations.erasing import erase
+from eskit.store.operations.importing import import_log
+from eskit.testing.store_contract import number, text, texts
+"""
+
+
+def elsewhere(statement, url=URL):
+    """Another process opens the store, runs the statement and ends."""
+    program = f"{_PROGRAM}\nwith open_store({url!r}) as store:\n    {statement}\n"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.fixture
+def store():
+    with open_store(URL) as store:
+        yield store
+
+
+def test_an_append_of_another_process_to_the_same_stream_is_a_conflict(store):
+    store.append("Account-1", texts("a"), expected_version=NO_STREAM)
+    elsewhere('store.append("Account-1", texts("b", "c"), expected_version=1)')
+
+    with pytest.raises(VersionConflict) as conflict:
+        store.append("Account-1", texts("d"), expected_version=1)
+    result = store.append("Account-1", texts("d"), expected_version=3)
+
+    assert conflict.value.actual == 3
+    assert (result.version, result.global_position) == (4, 4)
+    assert values(store.read_stream("Account-1")) == ["a", "b", "c", "d"]
+    assert verify(store).verdict == "ok"
+
+
+def test_an_append_of_another_process_to_another_stream_moves_the_log_on(store):
+    store.append("Account-1", texts("a"), expected_version=ANY)
+    elsewhere('store.append("Account-2", texts("b"), expected_version=0)')
+
+    result = store.append("Account-1", texts("c"), expected_version=1)
+
+    assert (result.version, result.global_position) == (2, 3)
+    times = [event.recorded_at for event in store.read_all()]
+    assert times == sorted(times)
+
+
+def test_a_kind_and_a_stream_that_another_process_was_first_to_write_are_not_made_twice(store):
+    store.append("Account-1", texts("a"), expected_version=ANY)
+    elsewhere('store.append("Account-2", [number(1)], expected_version=0)')
+
+    store.append("Account-2", [number(2), text("b")], expected_version=1)
+
+    numbers = store.read_all(event_types=["google.protobuf.Int64Value"])
+    assert values(numbers) == [1, 2]
+    assert verify(store).verdict == "ok"
+
+
+def test_an_append_after_another_process_has_erased_the_stream_goes_on_from_its_end(store):
+    store.append("Account-1", texts("a", "b"), expected_version=0)
+    elsewhere('erase(store, ["Account-1"], reason="a test", erased_by="tests")')
+
+    result = store.append("Account-1", texts("c"), expected_version=2)
+
+    assert (result.version, result.global_position) == (3, 3)
+    assert [event.erased for event in store.read_all()] == [True, True, False]
+
+
+def test_an_append_after_another_process_has_imported_a_log_goes_on_from_its_end(store, tmp_path):
+    with open_store("sqlite:///first.db") as first:
+        first.append("Account-1", texts("a", "b"), expected_version=0)
+        first.append("Account-2", texts("c"), expected_version=0)
+        export_log(first, tmp_path / "log.jsonl")
+    store.append("Account-1", [], expected_version=0)
+    elsewhere('import_log(Path("log.jsonl"), store.url)')
+
+    result = store.append("Account-1", texts("d"), expected_version=2)
+
+    assert (result.version, result.global_position) == (3, 4)
+    assert verify(store).verdict == "ok"
+
+
+def test_an_append_after_an_older_state_was_copied_into_the_file_goes_on_from_there(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    with closing(sqlite3.connect("log.db")) as live, closing(sqlite3.connect("old.db")) as old:
+        live.backup(old)
+    store.append("Account-1", texts("b"), expected_version=1)
+    store.append("Account-2", [number(1)], expected_version=0)
+    with closing(sqlite3.connect("log.db")) as live, closing(sqlite3.connect("old.db")) as old:
+        old.backup(live)
+
+    with pytest.raises(VersionConflict):
+        store.append("Account-1", texts("c"), expected_version=2)
+    store.append("Account-1", texts("c"), expected_version=1)
+    store.append("Account-2", [number(2)], expected_version=0)
+
+    assert values(store.read_all()) == ["a", "c", 2]
+    assert verify(store).verdict == "ok"
+
+
+def test_an_append_after_another_process_has_changed_the_tables_goes_on(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    with closing(sqlite3.connect("log.db")) as newer:
+        newer.execute("CREATE TABLE more (key TEXT)")
+        newer.execute("UPDATE streams SET stream_id = 70")
+        newer.execute("UPDATE events SET stream_id = 70")
+        newer.execute(f"PRAGMA user_version = {current_version() + 1}")
+        newer.commit()
+
+    assert store.append("Account-1", texts("b"), expected_version=1).version == 2
+    assert values(store.read_stream("Account-1")) == ["a", "b"]
+
+
+def test_what_was_rolled_back_is_not_remembered(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+
+    def append_and_fail(cursor, *, again):
+        for stream in ("Account-1", "Order-1"):
+            request = prepare_append(
+                stream, [number(1)], expected_version=ANY, command=None, tenant=""
+            )
+            appender.append(cursor, store._tip, request, now=0, command_ttl=0)
+        raise LookupError("after its inserts")
+
+    with pytest.raises(LookupError):
+        store._writer.run(append_and_fail)
+    store.append("Account-1", [number(2)], expected_version=1)
+    store.append("Order-1", [number(3)], expected_version=NO_STREAM)
+
+    assert [event.global_position for event in store.read_all()] == [1, 2, 3]
+    assert values(store.read_all(event_types=["google.protobuf.Int64Value"])) == [2, 3]
+    assert verify(store).verdict == "ok"
+
+
+def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    request = prepare_append(
+        "Account-1", texts("lost"), expected_version=1, command=None, tenant=""
+    )
+    cursor = store._writer._committer._begin()
+    appender.append(cursor, store._tip, request, now=0, command_ttl=0)
+
+    result = store.append("Account-1", texts("b"), expected_version=1)
+
+    assert (result.version, result.global_position) == (2, 2)
+    assert values(store.read_all()) == ["a", "b"]
+
+
+def test_an_append_to_a_stream_that_is_known_looks_nothing_up(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    statements = []
+    store._writer._committer._cursor.connection.set_trace_callback(statements.append)
+
+    store.append("Account-1", texts("b"), expected_version=1)
+
+    first_words = [statement.split()[0] for statement in statements]
+    assert first_words == ["BEGIN", "PRAGMA", "INSERT", "COMMIT"]
+
+
+def test_more_streams_than_are_remembered_are_looked_up_again(store, monkeypatch):
+    monkeypatch.setattr(tip, "_MOST_STREAMS", 3)
+    for version in range(3):
+        for stream in range(5):
+            store.append(f"Account-{stream}", texts("a"), expected_version=version)
+            assert len(store._tip._streams) <= 3
+
+    assert {store.stream_version(f"Account-{stream}") for stream in range(5)} == {3}
+    assert verify(store).verdict == "ok"
