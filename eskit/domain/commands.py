@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.message import Message
 
@@ -40,8 +41,7 @@ def fingerprint(method: str, request: Message) -> str:
     return f"{method}:{hashlib.sha256(data).hexdigest()}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AppendResult:
+class AppendResult(NamedTuple):
     """What an append did, or what the first append with this command id did.
 
     `version` is the stream's version after it, `global_position` that of its last event (of the
