@@ -114,7 +114,9 @@ class MicroService:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Answer from now on; returns when the server knows every subject."""
+        """Answer from now on; returns when the server knows every subject. Idempotent."""
+        if self._subscriptions:
+            return
         self._started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         with broker_errors(f"Starting service {self.name}"):
             for endpoint in self.endpoints:

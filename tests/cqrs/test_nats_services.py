@@ -364,6 +364,33 @@ async def test_a_call_that_is_never_answered_times_out_within_its_time(
     assert took < 1.2
 
 
+async def test_a_cancelled_call_ends_at_once_and_leaves_nothing_waiting(
+    server: EmbeddedNats,
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def wait(request: Any) -> Any:
+        if request.value == "slow":
+            begun.set()
+            go_on.wait(10)
+        return request
+
+    async with Served(FakeApp(wait), server.url) as served:
+        await served.call("first")
+        before = asyncio.all_tasks()
+        calling = asyncio.create_task(served.call("slow", timeout=60))
+        await asyncio.to_thread(begun.wait, 10)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        go_on.set()
+        assert (await served.call("next")).message == StringValue(value="next")
+        await served.server.stop()
+        left = {task for task in asyncio.all_tasks() - before if not task.done()}
+
+    assert left == set()
+
+
 async def test_a_service_that_is_gone_for_a_moment_with_the_request_is_waited_for(
     server: EmbeddedNats,
 ) -> None:
@@ -406,12 +433,13 @@ async def test_a_request_larger_than_the_broker_takes_is_refused_at_once(
 async def test_two_services_are_two_micro_services_with_each_endpoint_once(
     server: EmbeddedNats,
 ) -> None:
-    """Serving a second service does not register the first one's endpoints again."""
+    """Neither a second service nor a second start registers the endpoints again."""
 
     def fail(_: Any) -> Any:
         raise RuntimeError("no")
 
     async with Served(FakeApp(fail), server.url) as served:
+        await served.server.start()
         await served.raw(b"")
         infos = await gather_replies(served.client, "$SRV.INFO")
         stats = await gather_replies(served.client, "$SRV.STATS.test-v1-EchoCommandService")

@@ -19,13 +19,17 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.credentials.nats import connected
-from eskit.domain.events import NewEvent
+from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerMismatch, BrokerUnavailable, RelayBusy
 from eskit.messaging.jetstream import last_message
 from eskit.messaging.lease import NoLease, lease_of
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import CHECKPOINT, Relay
+from eskit.messaging.subscription import Subscription
+from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.messaging.tail import TailRequest
+from eskit.messaging.tail_nats import tail_nats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
@@ -176,6 +180,47 @@ async def test_events_of_tenants_have_subjects_of_their_own(
     (message,) = await published(server.url)
     assert message.subject == "tenants.acme%2Eeu.events.Account.google.protobuf.StringValue"
     assert message.headers["ce-tenant"] == "acme.eu"
+
+
+async def test_stream_and_prefix_can_be_chosen_for_relay_tail_and_bus_alike(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 3)
+    append(store, 2, tenant="acme")
+    chosen = {"stream": "FACTS", "prefix": "bank.facts"}
+    handled: list[int] = []
+
+    async def handle(event: RecordedEvent) -> None:
+        handled.append(event.global_position)
+
+    await relay_once(store, server.url, name="FACTS", prefix="bank.facts")
+    async with connected(server.url) as connection:
+        request = TailRequest(start="first", follow=False)
+        tailed = [event async for event in tail_nats(connection, request, **chosen)]
+        subscriber = await nats_bus(connection, **chosen).subscribe(
+            Subscription(name="chosen"), handle
+        )
+        await until(lambda: len(handled) == 5)
+        await subscriber.stop()
+        message = await connection.jetstream().get_last_msg("FACTS", "tenants.acme.bank.facts.>")
+
+    assert tailed == list(store.read_all())
+    assert sorted(handled) == [1, 2, 3, 4, 5]
+    assert message.subject is not None
+    assert message.subject.startswith("tenants.acme.bank.facts.Account.")
+
+
+async def test_the_trace_context_of_a_command_goes_on_to_consumers(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    metadata = Metadata(custom={"traceparent": parent})
+    store.append("Account-1", [NewEvent(StringValue(), metadata=metadata)], expected_version=ANY)
+
+    await relay_once(store, server.url)
+    (message,) = await published(server.url)
+
+    assert message.headers["traceparent"] == parent
 
 
 async def test_the_stream_of_another_store_is_refused(

@@ -110,6 +110,41 @@ def test_a_binary_that_cannot_run_is_a_clear_error() -> None:
         EmbeddedNats(server="/nowhere/nats-server").start()
 
 
+def test_the_log_can_be_kept(tmp_path: Path) -> None:
+    log = tmp_path / "nats.log"
+
+    with EmbeddedNats(log_file=log) as server:
+        pid = server.pid
+
+    text = log.read_text()
+    assert f"[{pid}]" in text
+    assert "Server is ready" in text
+
+
+def test_a_server_that_was_killed_is_not_healthy_and_can_be_started_again() -> None:
+    with EmbeddedNats() as server:
+        server.check_health()
+        os.kill(server.pid, signal.SIGKILL)
+        assert eventually(lambda: not server.running)
+        with pytest.raises(ServiceError, match="has ended"):
+            server.check_health()
+
+        server.stop()
+        server.start()
+
+        assert is_reachable(server.url)
+        server.check_health()
+
+
+def test_without_a_folder_each_server_begins_empty() -> None:
+    with EmbeddedNats() as first, EmbeddedNats() as second:
+        assert first.folder is not None
+        assert first.folder != second.folder
+        folder = first.folder
+
+    assert not folder.exists()
+
+
 def test_two_servers_never_share_a_store_folder(tmp_path: Path) -> None:
     first, second = EmbeddedNats(tmp_path / "nats"), EmbeddedNats(tmp_path / "nats")
 
