@@ -127,6 +127,17 @@ def test_protos_that_an_installed_package_brings_are_imported_from_it(tmp_path, 
     assert "\nfrom google.type import money_pb2 as " in code
     stub = (tmp_path / "app/gen/paid/v1/paid_pb2.pyi").read_text()
     assert "\nfrom google.type import money_pb2 as _money_pb2\n" in stub
+    # As the package brings it: the proto, and beside it what protoc makes of it.
+    protoc = [sys.executable, "-m", "grpc_tools.protoc", f"-I{site}", f"--python_out={site}"]
+    subprocess.run([*protoc, "google/type/money.proto"], check=True, timeout=60)
+    units = python(
+        f"import sys; sys.path.append({str(site)!r})\n"
+        "from google.type.money_pb2 import Money\n"
+        "from app.gen.paid.v1.paid_pb2 import P\n"
+        "print(P(m=Money(units=7)).m.units)",
+        tmp_path,
+    )
+    assert units.strip() == "7"
 
 
 def test_a_proto_root_within_another_names_its_files_from_itself(tmp_path):
