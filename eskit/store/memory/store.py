@@ -234,6 +234,7 @@ class MemoryStore:
     def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
         rows = self._log.rows
         while True:
+            self._check_open()
             with self._log.lock:
                 first = bisect_right(rows, after, key=position_of)
                 last = max(bisect_left(rows, before, key=position_of), first)

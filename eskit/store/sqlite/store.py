@@ -391,7 +391,6 @@ class SqliteStore:
         return self._read(lambda reading: reading.execute(query(name), parameters).fetchall())
 
     def _read(self, work: Callable[[sqlite3.Connection], Result]) -> Result:
-        self._check_usable()
         with translated(self._url), self._readers.borrow() as connection:
             return work(connection)
 

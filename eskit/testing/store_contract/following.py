@@ -57,6 +57,18 @@ class FollowContract:
         assert info.store_id == store.store_id
         assert info.url == store.url
 
+    def test_a_read_that_outlives_its_store_is_refused_at_its_next_page(
+        self, store: EventStore
+    ) -> None:
+        store.append("Account-1", texts(*"x" * 3000), expected_version=ANY)
+        reading = store.read_all()
+        next(reading)
+
+        store.close()
+
+        with pytest.raises(StoreUnavailable):
+            list(reading)
+
     def test_a_closed_store_refuses_and_says_so(self, store: EventStore) -> None:
         store.close()
         store.close()
