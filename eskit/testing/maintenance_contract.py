@@ -13,6 +13,7 @@ from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedVi
 from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import SettableClock, command, text, texts
+from eskit.testing.store_contract.samples import TEXT
 
 _WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.1"})
 
@@ -119,6 +120,17 @@ class MaintenanceContract:
         assert found.response == b""
         with pytest.raises(EventErased, match="Version 1 of Account-1 was erased"):
             _ = first.message
+
+    def test_a_follower_gets_an_erased_event_without_its_payload(self, store: EventStore) -> None:
+        store.append("Account-1", texts("secret"), expected_version=ANY)
+        store.append("Account-2", texts("", "other"), expected_version=ANY)
+        kept = [event.data for event in store.read_stream("Account-2")]
+
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+
+        assert kept[0] == b""
+        assert [data for *_, data in store.read_log_rows()] == [None, *kept]
+        assert [data for *_, data in store.read_log_rows(event_types=[TEXT])] == [None, *kept]
 
     def test_an_erasure_is_recorded_once(self, store: EventStore) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY, tenant="t")

@@ -279,6 +279,21 @@ def test_no_transaction_stays_open_between_pages(stored, name):
 
 
 @pytest.mark.parametrize("name", READS)
+def test_reads_of_many_kinds_give_what_reads_of_few_give(stored, name, monkeypatch):
+    read, _ = READS[name]
+    with open_store(URL) as store:
+        for number in range(3):
+            store.append(f"Order-{number}", texts(*"xyz"), expected_version=ANY)
+            store.append("Other-1", texts("no"), expected_version=ANY)
+        store.maintenance.erase_stream("Order-1", reason="asked", erased_by="dpo")
+        few = list(read(store))
+        monkeypatch.setattr("eskit.store.sqlite.reader._MOST_MERGED", 0)
+
+        assert few == list(read(store))
+        assert few
+
+
+@pytest.mark.parametrize("name", READS)
 def test_reads_use_an_index_and_never_sort(stored, name):
     read, index = READS[name]
     statements = []
