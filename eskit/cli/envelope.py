@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from eskit.errors import Diagnostic
 
 ENVELOPE_VERSION = 1
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def envelope(
@@ -41,4 +42,4 @@ def diagnostic_object(diagnostic: Diagnostic) -> dict[str, object]:
 
 def to_json(data: object) -> str:
     """One line of JSON that cannot disturb a terminal."""
-    return escape_json(json.dumps(data, ensure_ascii=False))
+    return escape_json(_encode(data))

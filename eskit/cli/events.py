@@ -5,9 +5,8 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eskit.cli.text import Line, Span, ago, duration, timestamp
 from eskit.cli.values import descriptor_of, leaves
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
 _TYPE_WIDTH = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
+class Payload(NamedTuple):
     """What an event's bytes say, or why they could not be read."""
 
     data: dict[str, Any] | None
@@ -53,7 +51,10 @@ class PayloadReader:
     """Decodes payloads: each of `decoders` is tried in turn; the last payload is kept."""
 
     def __init__(self, *decoders: Callable[[RecordedEvent], Message]) -> None:
+        from eskit.schema.jsonmap import to_dict
+
         self._decoders = decoders
+        self._to_dict = to_dict
         self._last: tuple[RecordedEvent, Payload] | None = None
 
     def __call__(self, event: RecordedEvent) -> Payload:
@@ -64,13 +65,11 @@ class PayloadReader:
         return last[1]
 
     def _read(self, event: RecordedEvent) -> Payload:
-        from eskit.schema.jsonmap import to_dict
-
         problem: EskitError | None = None
         for decode in self._decoders:
             try:
                 message = decode(event)
-                return Payload(data=to_dict(message), descriptor=descriptor_of(type(message)))
+                return Payload(self._to_dict(message), descriptor=descriptor_of(type(message)))
             except EskitError as error:
                 problem = error
         return Payload(data=None, problem=problem)

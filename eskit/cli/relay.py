@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +14,7 @@ from eskit.cli.session import Session, session_of
 from eskit.cli.text import count
 
 if TYPE_CHECKING:
+    from eskit.cli.output import Output
     from eskit.credentials.nats import Connection
     from eskit.messaging.relay import Relay, RelayReport, RelayStatus
     from eskit.store.eventstore import EventStore
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 app = make_app()
 
 _CLIENT = "eskit relay"
+_WORTH_TELLING = {"standby": "standing by", "idle": "up to date", "away": "waiting for NATS"}
 
 
 @app.command(
@@ -90,12 +93,13 @@ async def _follow(session: Session, store: EventStore, health: str | None) -> Re
 def _make_relay(session: Session, store: EventStore, connection: Connection) -> Relay:
     from eskit.messaging.nats import nats_relay
 
+    logging.getLogger("eskit.relay").addHandler(logging.NullHandler())  # the narrator tells it
     return nats_relay(
         store,
         connection,
         app_name=session.load_app().name,
         settings=session.stream_settings(),
-        on_status=lambda status: _show_status(session, status),
+        on_status=Narrator(session.output),
     )
 
 
@@ -118,9 +122,17 @@ def _show_standing(session: Session) -> None:
     )
 
 
-def _show_status(session: Session, status: RelayStatus) -> None:
-    if status.state in {"away", "idle", "standby"}:
-        session.output.note(
-            f"{status.state}  position {status.position:,}"
-            + (f"  {status.error}" if status.error else "")
-        )
+class Narrator:
+    """Tells when a relay stands by, is up to date, or waits for NATS; not of each event."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._told = ""
+
+    def __call__(self, status: RelayStatus) -> None:
+        """Tell of a state unless it was the last that was told of."""
+        if status.state not in _WORTH_TELLING or status.state == self._told:
+            return
+        self._told = status.state
+        error = f"  {status.error}" if status.error else ""
+        self._output.note(f"{_WORTH_TELLING[status.state]}  position {status.position:,}{error}")

@@ -7,7 +7,6 @@ section 3.1.3.2 of the HTTP binding, and the body is the payload.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -151,14 +150,15 @@ def _own_pairs(metadata: Metadata) -> str:
 
 
 def _metadata_text(headers: Mapping[str, str]) -> str:
-    own = json.loads(unquote(headers.get("ce-metadata", "{}")))
-    text = Metadata(
-        correlation_id=unquote(headers.get("ce-correlationid", "")),
-        causation_id=unquote(headers.get("ce-causationid", "")),
-        command_id=own.get("command_id", ""),
-        principal_id=own.get("principal_id", ""),
-        custom=own.get("custom", {}),
-    ).to_json()
+    own = headers.get("ce-metadata")
+    text = (
+        Metadata.from_json(unquote(own) if own else "")
+        ._replace(
+            correlation_id=unquote(headers.get("ce-correlationid", "")),
+            causation_id=unquote(headers.get("ce-causationid", "")),
+        )
+        .to_json()
+    )
     return erased_metadata(text) if headers.get("ce-erased") == "true" else text
 
 
