@@ -94,7 +94,7 @@ def _rewrite_imports(
     plain = f"from {old_package} import {old_module} as" if old_package else f"import {old} as"
     lines = re.compile(
         rf"^(?:{re.escape(plain)} (?P<alias>.+)"
-        rf"|(?P<dynamic>.+) = importlib\.import_module\('{re.escape(old)}'\)"
+        rf"|(?P<dynamic>[^=\n]++)= importlib\.import_module\('{re.escape(old)}'\)"
         rf"|(?P<star>from {re.escape(old)} import \*))$",
         re.MULTILINE,
     )
@@ -102,7 +102,7 @@ def _rewrite_imports(
     def replacement(match: re.Match[str]) -> str:
         if match["star"]:
             return f"from {package if package.endswith('.') else package + '.'}{module} import *"
-        alias = names.identifier(match["alias"] or match["dynamic"])
+        alias = names.identifier((match["alias"] or match["dynamic"]).rstrip())
         return f"from {package} import {module} as {alias}"
 
     text, count = lines.subn(replacement, text)

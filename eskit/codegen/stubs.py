@@ -8,6 +8,7 @@ fields may be called ``int`` or ``list``.
 from __future__ import annotations
 
 import keyword
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,6 +43,7 @@ _CONVENIENT = {
 # What stubs import, by the names that the template gives it.
 _ALWAYS = ("_descriptor", "_message")
 _IF_USED = ("_abc", "_b", "_containers", "_datetime", "_enums", "_extensions", "_t")
+_QUALIFIER = re.compile(r"(?<!\w)_\w+(?=\.)")
 _HIDDEN = frozenset({*dir(Message), "Extensions", *_ALWAYS, *_IF_USED})
 """Fields of these names would take the place of what every message has, or of an import."""
 
@@ -175,6 +177,7 @@ class _Stub:
         )
         self._shadowed: set[str] = set()
         self._uses: set[str] = set()
+        self._types_written: list[str] = []
 
     def module(self) -> StubModule:
         file = self._file
@@ -197,7 +200,7 @@ class _Stub:
             messages=messages,
             extensions=extensions,
             shadowed=tuple(sorted(self._shadowed)),
-            uses=frozenset(self._uses),
+            uses=frozenset({*self._uses, *_QUALIFIER.findall("\n".join(self._types_written))}),
         )
 
     def _public(self) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -242,7 +245,7 @@ class _Stub:
 
     def _field(self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]) -> StubField:
         read, accepted = self._types(field, scope)
-        self._note(read, accepted)
+        self._types_written += [read, accepted]
         return StubField(
             name=field.name,
             number_name=f"{field.name.upper()}_FIELD_NUMBER",
@@ -252,10 +255,6 @@ class _Stub:
             presence=field.has_presence,
             doc=self._locator.comment(place),
         )
-
-    def _note(self, *types: str) -> None:
-        """Remember which imports the types need."""
-        self._uses |= {alias for alias in _IF_USED for kind in types if f"{alias}." in kind}
 
     def _types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
         """The type of a field when read, and what a constructor accepts for it."""
@@ -321,7 +320,7 @@ class _Stub:
         extended = extension.containing_type
         read, _ = self._types(extension, scope)
         self._uses |= {"_b", "_extensions"}
-        self._note(read)
+        self._types_written.append(read)
         return StubExtension(
             name=names.attribute(extension.name),
             extended=self._reference(extended, scope) if extended else "",
