@@ -12,6 +12,7 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
+from eskit.cli.engines import From, Source, open_engine, reads_store
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import Line, ago, columns, count, timestamp
 from eskit.errors import ProjectionNotFound
@@ -73,13 +74,23 @@ def set_position(
     by: By = "",
     dry_run: DryRun = False,
     yes: Yes = False,
+    source: From = Source.AUTO,
 ) -> None:
     """Let a projection go on after another position; its rows stay as they are.
 
     Events between are handled once more, or never: look with --dry-run first. To make rows anew
     use eskit project rebuild.
     """
-    _move(session_of(context), name, position, reason=reason, by=by, dry_run=dry_run, yes=yes)
+    _move(
+        session_of(context),
+        name,
+        position,
+        reason=reason,
+        by=by,
+        dry_run=dry_run,
+        yes=yes,
+        source=source,
+    )
 
 
 @app.command(
@@ -96,28 +107,44 @@ def reset(
     by: By = "",
     dry_run: DryRun = False,
     yes: Yes = False,
+    source: From = Source.AUTO,
 ) -> None:
     """Let a projection begin again at the first event; its rows stay as they are.
 
     That is right only for rows that were emptied by hand: eskit project rebuild makes them anew
     without an empty moment.
     """
-    _move(session_of(context), name, 0, reason=reason, by=by, dry_run=dry_run, yes=yes)
+    _move(
+        session_of(context),
+        name,
+        0,
+        reason=reason,
+        by=by,
+        dry_run=dry_run,
+        yes=yes,
+        source=source,
+    )
 
 
 def _move(
-    session: Session, name: str, position: int, *, reason: str, by: str, dry_run: bool, yes: bool
+    session: Session,
+    name: str,
+    position: int,
+    *,
+    reason: str,
+    by: str,
+    dry_run: bool,
+    yes: bool,
+    source: Source,
 ) -> None:
     checked = session.load_app().projection(name).name
-    with session.open_app(create=False) as running:
+    with open_engine(session, source) as engine:
         who = decider(by)
-        change = running.engine.set_checkpoint(
-            checked, position, reason=reason, by=who, dry_run=True
-        )
+        change = engine.set_checkpoint(checked, position, reason=reason, by=who, dry_run=True)
         if not dry_run:
             if not yes:
                 session.output.confirm(f"{_told(change)}. Do it?")
-            change = running.engine.set_checkpoint(checked, position, reason=reason, by=who)
+            change = engine.set_checkpoint(checked, position, reason=reason, by=who)
     lines: list[Line] = [_told(change)]
     if dry_run:
         lines.append("A dry run: nothing was changed")
@@ -137,6 +164,9 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
     """Every checkpoint, of the read models and of the store, by name; and the log's head."""
     from eskit.projections.engine import beside, list_checkpoints
 
+    if not reads_store(session):
+        with open_engine(session) as engine:
+            return engine.checkpoints(), engine.head_position()
     project = session.find_project()
     with session.open_store() as store:
         read_models = project.read_models if project else beside(store.url)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from eskit.cli.engines import open_engine
 from eskit.cli.letters_text import Entry, letter_entry, skip_entry, subscription_entry
 from eskit.cli.session import Session
 from eskit.cli.text import Line, count
@@ -66,8 +67,8 @@ def waiting_letter(
     """
     app = session.load_app()
     if name in _projections(app):
-        with session.open_app(create=False) as running:
-            yield ProjectionLetter(running.engine, running.engine.find_letter(name, event))
+        with open_engine(session) as engine:
+            yield ProjectionLetter(engine, engine.find_letter(name, event))
         return
     _check_subscription(session, app, name)
     letter = _on_bus(session, lambda letters: letters.find(name, event))
@@ -89,10 +90,10 @@ def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnos
     found: list[Entry] = []
     problems: list[Diagnostic] = []
     if not name or name in names:
-        with session.open_app(create=False) as running:
+        with open_engine(session) as engine:
             for each in [name] if name else names:
-                found += map(letter_entry, running.engine.dead_letters(each))
-                found += map(skip_entry, running.engine.skips(each))
+                found += map(letter_entry, engine.dead_letters(each))
+                found += map(skip_entry, engine.skips(each))
     if name and name not in names:
         _check_subscription(session, app, name)
         found += _entries_on_bus(session, app, name)

@@ -10,6 +10,7 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
+from eskit.cli.engines import From, Source, open_engine
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
 from eskit.cli.hosting import Health, run_services
 from eskit.cli.progress import ProgressReporter
@@ -19,6 +20,7 @@ from eskit.cli.project_text import (
     format_difference,
     format_estimates,
     format_failures,
+    format_outage,
     format_reports,
     format_statuses,
     report_object,
@@ -27,12 +29,12 @@ from eskit.cli.project_text import (
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.cli.text import count
-from eskit.errors import InvalidArgument, ProjectionFailed
+from eskit.errors import EskitError, InvalidArgument, ProjectionFailed
 
 if TYPE_CHECKING:
     import threading
 
-    from eskit.app import RunningApp
+    from eskit.projections.engine import ProjectionEngine
     from eskit.projections.progress import Progress, ReportProgress, RunReport
     from eskit.projections.readmodel import ReadModels
     from eskit.projections.status import ProjectionStatus
@@ -49,10 +51,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 
 
 @app.command("list", **examples("eskit project list", "eskit project list --json"))
-def list_projections(context: typer.Context) -> None:
+def list_projections(context: typer.Context, source: From = Source.AUTO) -> None:
     """List the app's projections, their state and how far each is."""
     session = session_of(context)
-    statuses = load_statuses(session, None)
+    statuses = load_statuses(session, None, source)
     data = [status_object(s) for s in statuses]
     session.output.result(data, format_statuses(statuses), cut=True)
 
@@ -74,6 +76,7 @@ def status(
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
     ] = 1.0,
+    source: From = Source.AUTO,
 ) -> None:
     """Show state, position and lag of projections; exit 1 when one has failed.
 
@@ -82,9 +85,9 @@ def status(
     """
     session = session_of(context)
     if watch:
-        _watch(session, names, every)
+        _watch(session, names, every, source)
         return
-    statuses = load_statuses(session, names)
+    statuses = load_statuses(session, names, source)
     data = [status_object(s, detailed=bool(names)) for s in statuses]
     failed = [s for s in statuses if s.state == "failed" or s.error]
     if not failed:
@@ -103,16 +106,16 @@ def status(
     raise typer.Exit(FAILED)
 
 
-def _watch(session: Session, names: Sequence[str] | None, every: float) -> None:
+def _watch(session: Session, names: Sequence[str] | None, every: float, source: Source) -> None:
     checked = check_names(session, names)
     session.output.streaming = True
     with (
-        session.open_app(create=False) as running,
+        open_engine(session, source) as engine,
         stop_on_signal() as stop,
         session.output.watching() as show,
     ):
         while not stop.is_set():
-            statuses = running.engine.status(checked)
+            statuses = engine.status(checked)
             show([status_object(s) for s in statuses], format_statuses(statuses))
             stop.wait(every)
 
@@ -135,6 +138,7 @@ def run(
             "--dry-run", help="Handle what is new for up to 10 s, show how it went, undo it."
         ),
     ] = False,
+    source: From = Source.AUTO,
     health: Health = None,
 ) -> None:
     """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
@@ -144,19 +148,19 @@ def run(
     """
     session = session_of(context)
     checked = check_names(session, names)
-    with session.open_app() as running:
+    with open_engine(session, source, create=True) as engine:
         if dry_run:
-            reports = running.engine.rehearse(checked)
+            reports = engine.rehearse(checked)
         elif once:
             with stop_on_signal() as stop:
-                reports = _run(session, running, checked, stop, once=True)
+                reports = _run(session, engine, checked, stop, once=True)
         else:
-            reports = _follow(session, running, checked, health)
+            reports = _follow(session, engine, checked, health)
     _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
 
 
 def _follow(
-    session: Session, running: RunningApp, names: Sequence[str] | None, health: str | None
+    session: Session, engine: ProjectionEngine, names: Sequence[str] | None, health: str | None
 ) -> list[RunReport]:
     """Run projections until a signal comes, or until none of them is left."""
     import asyncio  # 30 ms, which the other commands here do not need
@@ -169,7 +173,7 @@ def _follow(
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def work(stop: threading.Event) -> None:
-            reports.extend(_run(session, running, names, stop, once=False))
+            reports.extend(_run(session, engine, names, stop, once=False))
             loop.call_soon_threadsafe(ended.set)
             stop.wait()
 
@@ -182,7 +186,7 @@ def _follow(
 
 def _run(
     session: Session,
-    running: RunningApp,
+    engine: ProjectionEngine,
     names: Sequence[str] | None,
     stop: threading.Event,
     *,
@@ -192,17 +196,20 @@ def _run(
         if not once:
             session.output.note("Projections run until Ctrl-C")
         forward = reporting(report)
-        for name in names or [projection.name for projection in running.app.projections]:
-            if running.engine.needs_rebuild(name):
+        for name in names or [projection.name for projection in session.load_app().projections]:
+            if engine.needs_rebuild(name):
                 session.output.note(f"{name} needs its history: rebuilding it first")
-                running.engine.rebuild(name, progress=forward)
+                engine.rebuild(name, progress=forward)
 
         def watch(progress: Progress) -> None:
             forward(progress)
             if progress.error is not None and not once:
                 session.output.note(*format_error(progress.error))
 
-        return list(running.engine.run_each(names, once=once, stop=stop, progress=watch))
+        def wait(outage: EskitError | None) -> None:
+            session.output.note(*format_outage(outage))
+
+        return list(engine.run_each(names, once=once, stop=stop, progress=watch, outage=wait))
 
 
 def _show_reports(
@@ -244,6 +251,7 @@ def rebuild(
             "--in-place", help="Without a second file, in one transaction that holds others up."
         ),
     ] = False,
+    source: From = Source.AUTO,
 ) -> None:
     """Build projections again from the whole log, beside the live ones, and swap at the end.
 
@@ -253,16 +261,15 @@ def rebuild(
     session = session_of(context)
     checked = check_names(session, names) or []
     if dry_run:
-        with session.open_app(create=False) as running:
-            estimates = [running.engine.estimate_rebuild(name) for name in checked]
+        with open_engine(session, source) as engine:
+            estimates = [engine.estimate_rebuild(name) for name in checked]
         session.output.result(
             [estimate_object(e) for e in estimates], list(format_estimates(estimates))
         )
         return
-    with session.open_app() as running, session.output.progress() as report:
+    with open_engine(session, source, create=True) as engine, session.output.progress() as report:
         reports = [
-            running.engine.rebuild(name, in_place=in_place, progress=reporting(report))
-            for name in checked
+            engine.rebuild(name, in_place=in_place, progress=reporting(report)) for name in checked
         ]
     session.output.result([report_object(r) for r in reports], format_reports(reports))
 
@@ -279,6 +286,7 @@ def diff(
     shown: Annotated[
         int, typer.Option("--examples", metavar="N", min=0, help="Rows to show of each table.")
     ] = 20,
+    source: From = Source.AUTO,
 ) -> None:
     """Compare the live rows with what their events make today; exit 3 when they differ.
 
@@ -286,35 +294,39 @@ def diff(
     """
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
-    with session.open_app(create=False) as running, session.output.progress() as report:
-        found = running.engine.diff(checked, examples=shown, progress=reporting(report))
+    with open_engine(session, source) as engine, session.output.progress() as report:
+        found = engine.diff(checked, examples=shown, progress=reporting(report))
     session.output.result(difference_object(found), format_difference(found), found=not found.equal)
     if not found.equal:
         raise typer.Exit(FOUND)
 
 
 @app.command("pause", **examples("eskit project pause account-balance --reason 'wrong rates'"))
-def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
+def pause(
+    context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
+) -> None:
     """Keep a projection where it is until it is resumed, also over restarts.
 
     Whoever runs it now stops it after the batch in hand.
     """
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
-    with session.open_app(create=False) as running:
-        running.engine.pause(checked, reason=reason, by=decider(by))
-        (now,) = running.engine.status([checked])
+    with open_engine(session, source) as engine:
+        engine.pause(checked, reason=reason, by=decider(by))
+        (now,) = engine.status([checked])
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {now.position:,}"]])
 
 
 @app.command("resume", **examples("eskit project resume account-balance --reason 'rates mended'"))
-def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
+def resume(
+    context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
+) -> None:
     """Let a paused projection go on; a process that runs projections notices by itself."""
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
-    with session.open_app(create=False) as running:
-        running.engine.resume(checked, reason=reason, by=decider(by))
-        (now,) = running.engine.status([checked])
+    with open_engine(session, source) as engine:
+        engine.resume(checked, reason=reason, by=decider(by))
+        (now,) = engine.status([checked])
     told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
     session.output.result(status_object(now), [[(name, "name"), told]])
 
@@ -407,11 +419,13 @@ def _refuse_present(session: Session, name: str) -> None:
         )
 
 
-def load_statuses(session: Session, names: Sequence[str] | None) -> list[ProjectionStatus]:
+def load_statuses(
+    session: Session, names: Sequence[str] | None, source: Source
+) -> list[ProjectionStatus]:
     """The status of projections, in the app's order."""
     checked = check_names(session, names)
-    with session.open_app(create=False) as running:
-        return list(running.engine.status(checked))
+    with open_engine(session, source) as engine:
+        return list(engine.status(checked))
 
 
 def check_names(session: Session, names: Sequence[str] | None) -> list[str] | None:

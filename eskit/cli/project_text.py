@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eskit.cli.text import Line, columns, count, duration, failure_lines, timestamp
 
 if TYPE_CHECKING:
+    from eskit.errors import EskitError
     from eskit.projections.differences import ProjectionDifference, Row, TableDifference
     from eskit.projections.progress import RebuildEstimate, RunReport
     from eskit.projections.readmodel import Failure
@@ -175,6 +176,16 @@ def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
         yield from failure_lines(failure.traceback, failure.error)
         event = f"eskit deadletter show {failure.projection} {failure.position}"
         yield ["  the event  ", (event, "command")]
+
+
+def format_outage(outage: EskitError | None) -> Iterator[Line]:
+    """Why projections wait, or that they go on."""
+    if outage is None:
+        yield [("going on", "ok"), "  what was waited for is back"]
+        return
+    yield [("waiting", "warning"), f"  {outage.message}"]
+    if outage.hint:
+        yield f"         {outage.hint}"
 
 
 def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:

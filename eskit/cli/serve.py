@@ -19,6 +19,7 @@ from eskit.cli.events import PayloadReader
 from eskit.cli.hosting import Health, run_services
 from eskit.cli.nats import embedded_server
 from eskit.cli.output import LogToStderr
+from eskit.cli.project_text import format_outage
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.tail import stored_schemas
 from eskit.cli.tail_lines import Clock, Layout, Seen
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 app = make_app()
 
 _QUIET = {"starting", "stopping"}
+_BEGIN_AGAIN_AFTER = 1.0
 
 
 @app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections"))
@@ -106,6 +108,7 @@ class Host:
         self._chosen = chosen
         self._last = ""
         self._told: list[EskitError] = []
+        self._waiting = False
         self._details: dict[str, Callable[[], str]] = {}
 
     async def run(self) -> None:
@@ -190,21 +193,42 @@ class Host:
             asked.cancel()
 
     def _follow(self, stop: threading.Event) -> None:
-        """Run the projections; one that stops is told of at once, and leaves the rest running."""
-        try:
-            self._running.engine.run(once=False, stop=stop, progress=self._watch_projection)
-        except ProjectionBusy as error:
-            raise ProjectionBusy(
-                error.message, hint="Stop it first, or leave it that: eskit serve --no-projections"
-            ) from error
-        except EskitError as error:
-            self.failures.append(error)
-            self._tell_of(error)
-            stop.wait()
+        """Run the projections; one that stops is told of at once, and leaves the rest running.
+
+        What they need and is away is waited for, also before they have begun.
+        """
+        from eskit.projections.outages import may_pass
+
+        while not stop.is_set():
+            try:
+                self._running.engine.run(
+                    once=False, stop=stop, progress=self._watch_projection, outage=self._tell_outage
+                )
+            except ProjectionBusy as error:
+                raise ProjectionBusy(
+                    error.message,
+                    hint="Stop it first, or leave it that: eskit serve --no-projections",
+                ) from error
+            except EskitError as error:
+                if may_pass(error):
+                    self._tell_outage(error)
+                    stop.wait(_BEGIN_AGAIN_AFTER)
+                    continue
+                self.failures.append(error)
+                self._tell_of(error)
+                stop.wait()
 
     def _watch_projection(self, progress: Progress) -> None:
         if progress.error is not None:
             self._tell_of(progress.error)
+        else:
+            self._tell_outage(None)
+
+    def _tell_outage(self, outage: EskitError | None) -> None:
+        """Tell once that the projections wait, and when they go on."""
+        if (outage is not None) != self._waiting:
+            self._waiting = outage is not None
+            self._session.output.note(*format_outage(outage))
 
     def _tell_of(self, error: EskitError) -> None:
         if error not in self._told:

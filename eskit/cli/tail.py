@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,6 +13,7 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.conditions import Condition, parse_condition
+from eskit.cli.engines import Source
 from eskit.cli.events import Payload, PayloadReader
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types, known_streams, nearest_hint
@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from eskit.store.eventstore import EventStore
 
 app = make_app()
-
-
-class Source(StrEnum):
-    """Where events are followed from."""
-
-    AUTO = "auto"
-    NATS = "nats"
-    STORE = "store"
 
 
 @app.command(

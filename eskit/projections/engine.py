@@ -326,6 +326,10 @@ class ProjectionEngine:
         self._select([name])
         return self._models.list_decisions(name)
 
+    def head_position(self) -> int:
+        """The position of the last event of the log; 0 for an empty one."""
+        return self._log.head_position()
+
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
         return list(map(_to_checkpoint, self._models.list_standings()))

@@ -1,0 +1,62 @@
+"""The projections of a project, over its store or over the stream that a relay made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.session import Session
+
+if TYPE_CHECKING:
+    from eskit.projections.engine import ProjectionEngine
+
+
+class Source(StrEnum):
+    """Where events are read from."""
+
+    AUTO = "auto"
+    NATS = "nats"
+    STORE = "store"
+
+
+From = Annotated[
+    Source, typer.Option("--source", help="Without it the store where there is one, else NATS.")
+]
+"""Where projections get their events from."""
+
+
+def reads_store(session: Session, source: Source = Source.AUTO) -> bool:
+    """Whether projections get their events from the store."""
+    if source is Source.AUTO:
+        return session.store_exists() or session.find_nats() is None
+    return source is Source.STORE
+
+
+@contextmanager
+def open_engine(
+    session: Session, source: Source = Source.AUTO, *, create: bool = False
+) -> Iterator[ProjectionEngine]:
+    """The projections over the source that was chosen; `create` makes a store that is missing."""
+    if reads_store(session, source):
+        with session.open_app(create=create) as running:
+            yield running.engine
+        return
+    from eskit.messaging.log_nats import JetStreamLog
+    from eskit.projections.engine import ProjectionEngine
+
+    app, project = session.load_app(), session.project
+    stream, prefix = session.nats_names()
+    with JetStreamLog(
+        session.nats_url, stream=stream, prefix=prefix, login=session.nats_login
+    ) as log:
+        engine = ProjectionEngine(
+            log, app.projections, project.read_models, upcasters=app.upcasters
+        )
+        try:
+            yield engine
+        finally:
+            engine.close()
