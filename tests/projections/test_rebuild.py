@@ -13,6 +13,7 @@ import pytest
 
 from eskit import (
     ANY,
+    CheckpointMismatch,
     NewEvent,
     Projection,
     ProjectionBusy,
@@ -26,6 +27,7 @@ from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
 from tests.projections.test_failures import failing
+from tests.projections.test_following import following
 
 
 def spoil(tmp_path: Path, sql: str = "DELETE FROM counts") -> None:
@@ -329,6 +331,65 @@ def test_the_live_rows_follow_while_a_rebuild_goes_on(engine_of, append, counts)
     assert rows(engine, "SELECT COUNT(*), COUNT(DISTINCT position) FROM counts_seen") == [
         (expected, expected)
     ]
+
+
+def test_rebuilds_during_steady_appends_show_readers_rows_of_one_moment(
+    engine_of, append, counts, tmp_path
+):
+    """While a runner follows: rows, what was seen, and the checkpoint always belong together."""
+    stop, torn = threading.Event(), []
+
+    def append_steadily():
+        while not stop.wait(0.005):
+            append(*(Counted(key="a", amount=1) for _ in range(20)))
+
+    def read_steadily():
+        while not stop.wait(0.002):
+            (seen,) = rows(
+                engine,
+                "SELECT (SELECT SUM(amount) FROM counts), COUNT(*), COUNT(DISTINCT position), "
+                "MAX(position), (SELECT position FROM eskit_projections) FROM counts_seen",
+            )
+            if len(set(seen)) != 1:
+                torn.append(seen)
+
+    append(*(Counted(key="a", amount=1) for _ in range(500)))
+    engine = engine_of(counts)
+    engine.run()
+    threads = [threading.Thread(target=work) for work in (append_steadily, read_steadily)]
+    with following(engine_of(counting(counts.migrations.parent))):
+        for thread in threads:
+            thread.start()
+        positions = [engine.rebuild("counts").position for _ in range(10)]
+        stop.set()
+        for thread in threads:
+            thread.join()
+    engine.run()
+
+    assert torn == []
+    assert positions == sorted(positions)
+    assert positions[-1] > positions[0] > 500
+    (status,) = engine.status()
+    assert rows(engine, "SELECT amount FROM counts") == [(status.head,)]
+
+
+def test_a_rebuild_whose_log_was_exchanged_meanwhile_is_not_taken_over(
+    engine_of, append, counts, tmp_path
+):
+    append(*many(5))
+    engine = engine_of(counts)
+    engine.run()
+
+    def restore_another(_progress):
+        log = sqlite3.connect(tmp_path / "log.db")
+        log.execute("UPDATE events SET event_id = randomblob(16) WHERE global_position = 5")
+        log.commit()
+        log.close()
+
+    with pytest.raises(CheckpointMismatch):
+        engine.rebuild("counts", progress=restore_another)
+
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5,)]
 
 
 def test_a_runner_goes_on_from_where_the_exchange_left_it(engine_of, append, counts, store):
