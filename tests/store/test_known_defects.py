@@ -276,7 +276,7 @@ def test_a_handler_that_reads_the_store_does_not_block_it(store, tmp_path):
 
     store.append("Account-1", texts(*"abc"), expected_version=0)
     engine = ProjectionEngine(store, [reading], f"sqlite:///{tmp_path / 'read.db'}")
-    running = threading.Thread(target=engine.run)
+    running = threading.Thread(target=engine.run, daemon=True)
     running.start()
     running.join(20)
 
