@@ -204,10 +204,17 @@ class RunningApp:
         """Let a reaction handle one recorded event; again changes nothing."""
         reaction.handle(event, self, upcasters=self.app.upcasters)
 
-    def query(self, request: Message, *, options: CallOptions | None = None) -> Any:
-        """Answer a query from read models that have seen every event up to now."""
-        method = self._method_for(request, "query")
-        return self.handle(method, request, options or CallOptions()).message
+    def query(
+        self, request: Message, *, at_least: int | None = None, options: CallOptions | None = None
+    ) -> Any:
+        """Answer a query from read models that have seen every event up to now.
+
+        With `at_least` from ones that have passed this position, such as that of a command just
+        carried out. Raises ProjectionBusy when they do not come so far within the timeout of
+        `options`, 30 s by default.
+        """
+        options = options or CallOptions(at_least=at_least)
+        return self.handle(self._method_for(request, "query"), request, options).message
 
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         """Answer one request, whichever way it came in, through the app's middleware."""
@@ -252,7 +259,11 @@ class RunningApp:
     def _answer_query(
         self, binding: ServiceBinding, method: Method, request: Message, options: CallOptions
     ) -> Reply:
-        self.catch_up(projection.name for projection in binding.reads)
+        self.engine.catch_up(
+            [projection.name for projection in binding.reads],
+            until=options.at_least,
+            timeout=options.timeout,
+        )
         with self.engine.reader() as db:
             context = QueryContext(
                 tenant=options.tenant,

@@ -66,6 +66,15 @@ def call(
     expected_version: Annotated[
         int | None, typer.Option("--expected-version", metavar="N", min=0, help="Of the stream.")
     ] = None,
+    at_least: Annotated[
+        int | None,
+        typer.Option(
+            "--at-least",
+            metavar="POSITION",
+            min=0,
+            help="Answer a query once read models have passed this; 0: at once. Without it: all.",
+        ),
+    ] = None,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.001, help="Wait so long for an answer.")
     ] = 30.0,
@@ -103,6 +112,7 @@ def call(
     options = CallOptions(
         command_id=command_id,
         expected_version=expected_version,
+        at_least=at_least,
         timeout=timeout,
         principal_id=principal,
         tenant=tenant,

@@ -60,6 +60,29 @@ class InProcessTransport:
         return await asyncio.to_thread(self._app.handle, method, message, options)
 
 
+class ReadYourWrites:
+    """A transport whose queries see what its commands did, without waiting for anybody else's.
+
+    Keeps the position of the last command's reply, and asks for at least that; before the first
+    command queries see everything. One for each user or conversation; `position` may be handed
+    on, and begin another.
+    """
+
+    def __init__(self, transport: Transport, *, position: int = 0) -> None:
+        self._transport = transport
+        self.position = position
+
+    async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
+        """Send `message` on, a query with the position reached so far."""
+        if method.kind == "query" and options.at_least is None and self.position:
+            from dataclasses import replace
+
+            options = replace(options, at_least=self.position)
+        reply = await self._transport.request(method, message, options)
+        self.position = max(self.position, reply.global_position)
+        return reply
+
+
 def with_command_id(method: Method, options: CallOptions) -> CallOptions:
     """`options` with a command id, so that a resend of the same call is recognised."""
     if method.kind == "query" or options.command_id:

@@ -13,7 +13,9 @@ class CallOptions:
 
     A command without `command_id` gets a fresh one; resending the same command with the same id
     is safe and answers with the first response. `timeout` is in seconds. `expected_version`
-    makes the call fail with VersionConflict unless the stream is at that version.
+    makes the call fail with VersionConflict unless the stream is at that version. A query is
+    answered from read models that have passed position `at_least`, such as that of a command's
+    Reply; without it, from ones that have seen every event so far. 0 waits for nothing.
     """
 
     command_id: str = ""
@@ -24,6 +26,7 @@ class CallOptions:
     timeout: float = 30.0
     expected_version: int | None = None
     traceparent: str = ""
+    at_least: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

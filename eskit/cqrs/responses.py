@@ -19,6 +19,7 @@ from eskit.errors import (
     ProjectionBusy,
     ProjectionFailed,
     ProjectionPaused,
+    ReadModelDamaged,
     ReadModelUnavailable,
     RebuildNeeded,
     VersionConflict,
@@ -41,6 +42,7 @@ _UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
         RebuildNeeded: "The rows that answer this have to be made anew",
         MigrationInvalid: "The migrations of a projection that answers this do not fit",
         ReadModelUnavailable: "The read model that answers this cannot be used",
+        ReadModelDamaged: "The read model that answers this is damaged",
     }
 )
 UNAVAILABLE = frozenset(error.code for error in _UNAVAILABLE)

@@ -20,6 +20,7 @@ PRINCIPAL_ID = "Principal-Id"
 TENANT_ID = "Tenant-Id"
 DEADLINE_MS = "Deadline-Ms"
 EXPECTED_VERSION = "Expected-Version"
+AT_LEAST_POSITION = "At-Least-Position"
 TRACEPARENT = "traceparent"
 GLOBAL_POSITION = "Global-Position"
 ALREADY_PROCESSED = "Already-Processed"
@@ -41,6 +42,8 @@ def request_headers(message: Message, options: CallOptions, *, remaining: float)
     headers[DEADLINE_MS] = str(max(1, round(remaining * 1000)))
     if options.expected_version is not None:
         headers[EXPECTED_VERSION] = str(options.expected_version)
+    if options.at_least is not None:
+        headers[AT_LEAST_POSITION] = str(options.at_least)
     return headers
 
 
@@ -60,6 +63,7 @@ def call_options(headers: Mapping[str, str], *, principal_id: str, timeout: floa
         timeout=timeout if deadline is None else min(timeout, deadline / 1000),
         expected_version=_number(headers, EXPECTED_VERSION),
         traceparent=_text(headers, TRACEPARENT),
+        at_least=_number(headers, AT_LEAST_POSITION),
     )
 
 

@@ -144,26 +144,43 @@ class ProjectionEngine:
         with ExitStack() as stack:
             return self._prepare_run(stack, self._select(names)).rehearse(seconds=seconds)
 
-    def catch_up(self, names: Sequence[str] | None = None, *, timeout: float = 30.0) -> None:
-        """Bring projections to the head as it is now, waiting for who runs them already.
+    def catch_up(
+        self,
+        names: Sequence[str] | None = None,
+        *,
+        until: int | None = None,
+        timeout: float = 30.0,
+    ) -> None:
+        """Bring projections to a position, waiting for who runs them already.
 
-        Raises what `run` raises, also where nothing is left to do: CheckpointMismatch when the
-        rows are of another log. Raises ProjectionPaused, and ProjectionBusy when the runner takes
-        longer than `timeout`.
+        By default to the head as it is now. Raises what `run` raises, also where nothing is left
+        to do: CheckpointMismatch when the rows are of another log. Raises ProjectionPaused,
+        ProjectionBusy when the runner takes longer than `timeout`, and InvalidArgument for a
+        position past the head.
         """
         head = self._log.head_position()
+        target = head if until is None else until
+        if target > head:
+            raise InvalidArgument(
+                f"Position {target:,} is past the end of the log, {head:,}",
+                hint="Ask for a position that an event has, such as that of a command's reply.",
+            )
         deadline = time.monotonic() + timeout
-        for projection in self._select(names):
-            while not self._has_passed(projection.name, head):
+        for projection in self._select(names) if target else ():
+            while not self._has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
                 try:
                     self.run([projection.name])
                     break
-                except ProjectionBusy:
+                except ProjectionBusy as busy:
                     remaining = deadline - time.monotonic()
                     if remaining <= 0:
-                        raise
-                    self.wait_for(projection.name, head, min(remaining, STOP_LATENCY))
+                        raise ProjectionBusy(
+                            f"Projection {projection.name!r} has not passed {target:,} within "
+                            f"{timeout:g} s. {busy.message}",
+                            hint=f"See how far it is: eskit project status {projection.name}",
+                        ) from busy
+                    self.wait_for(projection.name, target, min(remaining, STOP_LATENCY))
 
     def rebuild(
         self, name: str, *, in_place: bool = False, progress: ReportProgress | None = None

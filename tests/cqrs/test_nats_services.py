@@ -129,6 +129,7 @@ async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
         "causation_id": "cause",
         "tenant": "acme",
         "expected_version": 4,
+        "at_least": 17,
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
     }
 
