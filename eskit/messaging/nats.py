@@ -30,7 +30,8 @@ from eskit.messaging.lease import lease_of
 from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
 from eskit.store.eventstore import EventStore
 
-EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+_EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+_EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id"
 _ACK_TIMEOUT = 5.0
 _LOOK_EVERY = 0.25
 _DUPLICATE_WINDOW = 120.0
@@ -129,8 +130,9 @@ def nats_relay(
 class JetStreamOutlet:
     """A JetStream stream that takes one store's events.
 
-    Each publish names the sequence that must be the stream's last, so when one is lost, or
-    somebody else publishes, everything behind it fails instead of slipping in out of order.
+    Each publish names the sequence that must be the stream's last, and within a batch also the
+    event. When one is lost, or somebody else publishes, everything behind it fails. By the sequence
+    alone it would be taken again as soon as the sequence fits, and what failed would be missing.
     """
 
     def __init__(self, connection: Connection, settings: StreamSettings, *, source: str) -> None:
@@ -157,9 +159,13 @@ class JetStreamOutlet:
         """Publish all without waiting for each, then wait for the acknowledgement of all."""
         done = await self._acks.expect(after_sequence, len(events))
         with self._acks.collecting(), broker_errors("Publishing"):
+            before = ""
             for sequence, event in enumerate(events, start=after_sequence):
                 headers = encode_headers(event, self._source)
-                headers[EXPECTED_LAST_SEQUENCE] = str(sequence)
+                headers[_EXPECTED_LAST_SEQUENCE] = str(sequence)
+                if before:
+                    headers[_EXPECTED_LAST_ID] = before
+                before = event.event_id
                 self._check_size(event, headers)
                 await self._connection.publish(
                     subject_of(event, self._settings.prefix),

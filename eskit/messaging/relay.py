@@ -71,7 +71,8 @@ class Outlet(Protocol):
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Publish in order, expecting nothing else after `after_sequence`.
 
-        Returns the new sequence. Raises PublishInterrupted or BrokerUnavailable.
+        Returns the new sequence. Raises PublishInterrupted or BrokerUnavailable; what was published
+        by then are the first of `events`, without a gap.
         """
         ...
 
@@ -128,7 +129,6 @@ class Relay:
         self._outlet = outlet
         self._on_status = on_status
         self._sequence = 0
-        self._proven = False
         self._last: tuple[int, str] = (0, "")
         self._published = 0
         self._saved = 0
@@ -218,7 +218,7 @@ class Relay:
         state = await self._outlet.open()
         self._check_source(state)
         self._last = await work(self._where_to_go_on, state)
-        self._sequence, self._proven = state.sequence, False
+        self._sequence = state.sequence
         self._saved, self._saved_at = self._last[0], time.monotonic()
 
     def _check_source(self, state: OutletState) -> None:
@@ -263,25 +263,19 @@ class Relay:
         return position, event_id
 
     async def _publish_batch(self, work: _Work) -> bool:
-        """Publish what comes next; False if there was nothing.
-
-        The first event after a look at the outlet goes alone. Should another relay have published
-        between that look and now, it is refused; of a whole batch the front would be refused, and
-        what follows taken as soon as the sequence fits.
-        """
-        events = await work(self._read_batch, self.BATCH if self._proven else 1)
+        """Publish what comes next; False if there was nothing."""
+        events = await work(self._read_batch)
         if not events:
             return False
         self._sequence = await self._outlet.publish(events, after_sequence=self._sequence)
-        self._proven = True
         self._last = (events[-1].global_position, events[-1].event_id)
         self._published += len(events)
         return True
 
-    def _read_batch(self, limit: int) -> list[RecordedEvent]:
+    def _read_batch(self) -> list[RecordedEvent]:
         events: list[RecordedEvent] = []
         size = 0
-        for event in self._store.read_all(after=self._last[0], limit=limit):
+        for event in self._store.read_all(after=self._last[0], limit=self.BATCH):
             events.append(event)
             size += len(event.data)
             if size >= self.BATCH_BYTES:

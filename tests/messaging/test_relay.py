@@ -21,10 +21,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit.credentials.nats import connected
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import BrokerMismatch, BrokerUnavailable, RelayBusy
+from eskit.errors import BrokerMismatch, BrokerUnavailable, PublishInterrupted, RelayBusy
 from eskit.messaging.jetstream import last_message
 from eskit.messaging.lease import NoLease, lease_of
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
 from eskit.messaging.relay import CHECKPOINT, Relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
@@ -248,6 +248,39 @@ async def test_a_stream_that_somebody_else_writes_to_is_refused(
 
     with pytest.raises(BrokerMismatch, match="was not published by a relay"):
         await relay_once(store, server.url)
+
+
+@pytest.mark.parametrize("batches_before", [0, 1])
+async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no_gap(
+    store: EventStore,
+    server: EmbeddedNats,
+    monkeypatch: pytest.MonkeyPatch,
+    batches_before: int,
+) -> None:
+    append(store, 200)
+    batches = 0
+    publish = JetStreamOutlet.publish
+
+    async def publish_after_another(outlet: Any, events: Any, **options: Any) -> int:
+        nonlocal batches
+        if batches == batches_before:
+            await other.jetstream().publish("events.Account.foreign", b"")
+        batches += 1
+        return await publish(outlet, events, **options)
+
+    monkeypatch.setattr(JetStreamOutlet, "publish", publish_after_another)
+    monkeypatch.setattr(Relay, "BATCH", 50)
+
+    async with connected(server.url) as connection, connected(server.url) as other:
+        relay = nats_relay(store, connection, app_name="bank")
+        with pytest.raises(PublishInterrupted):
+            await relay.run_once()
+        with pytest.raises(BrokerMismatch, match="was not published by a relay"):
+            await relay.run_once()
+        messages = await published(server.url)
+
+    assert messages[-1].subject == "events.Account.foreign"
+    assert positions(messages[:-1]) == list(range(1, 50 * batches_before + 1))
 
 
 async def test_a_stream_with_work_queue_retention_is_refused_with_what_differs(
