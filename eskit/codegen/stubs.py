@@ -2,7 +2,8 @@
 
 protoc's own stubs fail mypy's strict mode, take no keyword fields and know neither which fields
 have presence nor what constructors accept. Every builtin stands behind a private alias, because
-fields may be called ``int`` or ``list``.
+fields may be called ``int`` or ``list``. There is a value for every field of every proto: named
+tuples are made in half the time of dataclasses.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from google.protobuf.descriptor import (
     Descriptor,
@@ -51,8 +52,7 @@ _MESSAGES, _ENUMS, _EXTENSIONS = 4, 5, 7
 _FIELDS, _NESTED, _NESTED_ENUMS, _NESTED_EXTENSIONS, _VALUES = 2, 3, 4, 6, 2
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubField:
+class StubField(NamedTuple):
     """One field: its type when read, and what the constructor accepts for it."""
 
     name: str
@@ -69,16 +69,14 @@ class StubField:
         return keyword.iskeyword(self.name) or self.name in _HIDDEN
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubOneof:
+class StubOneof(NamedTuple):
     """A oneof and the fields in it."""
 
     name: str
     fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubValue:
+class StubValue(NamedTuple):
     """One value of an enum."""
 
     name: str
@@ -86,8 +84,7 @@ class StubValue:
     doc: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubEnum:
+class StubEnum(NamedTuple):
     """One enum; `path` is its name from the module's top, as its class body can write it."""
 
     name: str
@@ -102,8 +99,7 @@ class StubEnum:
         return f"{outer}{dot}_{self.name}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubExtension:
+class StubExtension(NamedTuple):
     """An extension of somebody else's message."""
 
     name: str
@@ -112,8 +108,7 @@ class StubExtension:
     number_name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubMessage:
+class StubMessage(NamedTuple):
     """One message with everything inside it."""
 
     name: str
@@ -146,8 +141,7 @@ class StubMessage:
         return [*(field.name for field in self.fields), *(oneof.name for oneof in self.oneofs)]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StubModule:
+class StubModule(NamedTuple):
     """One module's stub."""
 
     imports: tuple[Import, ...]
@@ -258,6 +252,8 @@ class _Stub:
 
     def _types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
         """The type of a field when read, and what a constructor accepts for it."""
+        if not field.is_repeated:
+            return self._value_types(field, scope)
         if field.message_type is not None and field.message_type.GetOptions().map_entry:
             key, value = field.message_type.fields
             key_type = self._value_types(key, scope)[0]
@@ -266,8 +262,6 @@ class _Stub:
             read = f"_containers.{kind}[{key_type}, {plain}]"
             return read, f"_abc.Mapping[{key_type}, {accepted}]"
         plain, accepted = self._value_types(field, scope)
-        if not field.is_repeated:
-            return plain, accepted
         scalar = field.message_type is None
         kind = "RepeatedScalarFieldContainer" if scalar else "RepeatedCompositeFieldContainer"
         return f"_containers.{kind}[{plain}]", f"_abc.Iterable[{accepted}]"
