@@ -16,7 +16,7 @@ from eskit.cli.conditions import Condition, parse_condition
 from eskit.cli.engines import Source
 from eskit.cli.events import Payload, PayloadReader
 from eskit.cli.session import Session, session_of
-from eskit.cli.stream import generated_types, known_streams, nearest_hint
+from eskit.cli.stream import generated_types
 from eskit.cli.tail_lines import Clock, Layout, Seen, format_end
 from eskit.cli.times import parse_moment
 from eskit.errors import EskitError, InvalidArgument
@@ -173,7 +173,7 @@ class Follower:
             from eskit.messaging.tail import tail_store
 
             with self.session.open_store() as store:
-                self._hint_at_stream(store)
+                self._hint(store)
                 reader = PayloadReader(
                     *self._own_schemas(), stored_schemas(store), generated_types(self.session)
                 )
@@ -214,21 +214,15 @@ class Follower:
         """The schemas in the project's store, if it has one on this machine."""
         try:
             store = stack.enter_context(self.session.open_store())
-            self._hint_at_stream(store)
+            self._hint(store)
         except EskitError:
             return []  # a terminal far from the store: it has the generated code, or nothing
         return [stored_schemas(store)]
 
-    def _hint_at_stream(self, store: EventStore) -> None:
-        """Say that there is no such stream yet, and which may be meant; it can still begin."""
-        stream, tenants = self.request.stream, self.request.tenants
-        if not stream or any(
-            found.stream == stream and (not tenants or found.tenant in tenants)
-            for found in store.list_streams(prefix=stream)
-        ):
-            return
-        near = nearest_hint(stream, known_streams(store, stream, tenants[0] if tenants else ""))
-        self.session.output.note(f"No stream {stream} yet. {near}")
+    def _hint(self, store: EventStore) -> None:
+        from eskit.cli.tail_hints import hints
+
+        self.session.output.note(*hints(store, self.request))
 
 
 def stored_schemas(store: EventStore) -> Callable[[RecordedEvent], Message]:

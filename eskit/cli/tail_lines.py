@@ -123,10 +123,9 @@ class Layout:
             "caused by": metadata.causation_id,
             **metadata.custom,
         }
-        yield [
-            "       ",
-            ("  ".join(f"{name} {value}" for name, value in pairs.items() if value), "dim"),
-        ]
+        shown = [(name, str(value)) for name, value in pairs.items() if value]
+        longest = max(len(name) for name, _ in shown)
+        yield from ([(f"       {name:<{longest}}  {value}", "dim")] for name, value in shown)
 
 
 def format_clock(moment: datetime, previous: datetime | None, clock: Clock) -> str:

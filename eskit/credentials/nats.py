@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import socket
 import ssl
 from collections import UserString
 from collections.abc import AsyncIterator, Iterator
@@ -256,7 +257,13 @@ def _unavailable(servers: str, error: BaseException, *, over_tls: bool) -> Messa
             f"NATS at {servers} does not agree on TLS: {why}",
             hint="Check the authority, and whether the server demands a client certificate.",
         )
-    reason = "no answer" if isinstance(error, TimeoutError) else text
+    reason = text
+    if isinstance(error, ConnectionRefusedError):
+        reason = "nobody listens there"
+    elif isinstance(error, TimeoutError):
+        reason = "no answer"
+    elif isinstance(error, socket.gaierror):
+        reason = "the host is not known"
     return BrokerUnavailable(
         f"NATS at {servers} cannot be reached: {reason}",
         hint="Start it (eskit nats start), or set nats to the URL of a running server.",

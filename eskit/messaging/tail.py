@@ -60,10 +60,13 @@ class TailRequest:
             (not self.stream or event.stream == self.stream)
             and (not self.aggregates or category_of(event.stream) in self.aggregates)
             and (not self.tenants or event.tenant in self.tenants)
-            and (not self.event_types or _is_one_of(event.event_type, self.event_types))
+            and (not self.event_types or self._is_wanted_type(event.event_type))
             and (not self.correlation_id or event.metadata.correlation_id == self.correlation_id)
             and (self.where is None or self.where(event))
         )
+
+    def _is_wanted_type(self, event_type: str) -> bool:
+        return any(is_of_type(event_type, name) for name in self.event_types)
 
     def begins_behind(self, event: RecordedEvent) -> bool:
         """Whether the event was recorded before `since`.
@@ -192,8 +195,7 @@ def _position_before(store: EventStore, time: datetime, head: int) -> int:
     return low
 
 
-def _is_one_of(event_type: str, wanted: Sequence[str]) -> bool:
-    if event_type in wanted:
-        return True
-    name = event_type.rpartition(".")[2]
-    return name in wanted or name.removesuffix("Event") in wanted
+def is_of_type(event_type: str, name: str) -> bool:
+    """Whether `name` means the type: ``account.v1.AccountOpenedEvent``, or less of it."""
+    last = event_type.rpartition(".")[2]
+    return name in (event_type, last, last.removesuffix("Event"))

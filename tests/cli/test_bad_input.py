@@ -255,7 +255,12 @@ def test_a_key_given_twice_is_wrong_usage_and_nothing_happens(bank):
 
 
 def test_a_method_without_its_service_is_found_for_the_suggestion(bank):
-    for typed in ("Deposit", "AccountCommandService/Deposit", "AccountCommandServic/Deposit"):
+    for typed in (
+        "Deposit",
+        "Depost",
+        "AccountCommandService/Deposit",
+        "AccountCommandServic/Deposit",
+    ):
         ran = eskit("call", typed, cwd=bank)
 
         assert ran.code == 2

@@ -67,6 +67,21 @@ def test_a_stream_that_is_not_there_is_named_with_the_nearest(bank):
     assert as_json.out == ""
 
 
+def test_a_type_or_aggregate_that_is_not_there_is_named_with_the_nearest(bank):
+    short = tail(bank, "--type", "MoneyDepositd")
+    full = tail(bank, "--type", "account.v1.MoneyDepositEvent")
+    aggregate = tail(bank, "--aggregate", "Acount")
+    right = tail(
+        *(bank, "--type", "MoneyDepositedEvent", "--type", "AccountOpened"),
+        *("--aggregate", "Account"),
+    )
+
+    assert "No event of type MoneyDepositd yet. Did you mean MoneyDeposited?" in short.err
+    assert "Did you mean account.v1.MoneyDepositedEvent?" in full.err
+    assert "No aggregate Acount yet. Did you mean Account?" in aggregate.err
+    assert (right.err, len(right.out.splitlines())) == ("", 3)
+
+
 def test_a_condition_without_an_operator_is_wrong_usage(bank):
     ran = eskit(*EVERYTHING, "--where", "amount", cwd=bank)
 
@@ -99,8 +114,8 @@ def test_expanded_shows_metadata_and_a_line_for_each_field(bank):
 
     shown = tail(bank, "--expanded", "--type", "MoneyDeposited").out
 
-    assert f"event id {stored['event_id']}" in shown
-    assert f"correlation {stored['metadata']['correlation_id']}" in shown
+    assert f"\n       event id     {stored['event_id']}\n" in shown
+    assert f"\n       correlation  {stored['metadata']['correlation_id']}\n" in shown
     assert '\n       new_balance  "1250.50"\n' in shown
 
 
