@@ -153,6 +153,8 @@ class Follower:
                 if isinstance(error, ReadModelUnavailable) or may_pass(error):
                     raise
                 member.stopped = error
+                stands = self._model.find_standing(member.name)
+                member.mark = stands.mark if stands is not None else START
             else:
                 member.mark, member.paused = standing.mark, standing.pause is not None
                 member.guarded = standing.guarded

@@ -50,6 +50,15 @@ def test_a_restored_backup_is_noticed_before_new_events(restored, read_models, t
     engine.close()
 
 
+def test_a_run_that_cannot_go_on_says_where_it_stands(restored, read_models, tmp_path):
+    engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
+
+    (report,) = engine.run_each()
+
+    assert (report.events, report.position) == (0, 10)
+    engine.close()
+
+
 def test_a_restored_backup_is_noticed_when_new_events_have_passed_the_old_head(
     restored, read_models, tmp_path
 ):

@@ -216,6 +216,27 @@ def test_more_than_a_thousand_events_of_one_second_are_each_handled_once(
     engine.close()
 
 
+def test_a_clock_that_is_set_back_changes_nothing(read_models, counts, tmp_path):
+    clock, path = SettableClock(), tmp_path / "clock.db"
+    with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+        engine = ProjectionEngine(store, [counts], read_models)
+        for _ in range(3):
+            events = [NewEvent(message) for message in count(10)]
+            store.append("Account-1", events, expected_version=ANY)
+            (behind,) = engine.status()
+            engine.run()
+            clock.move(hours=-1)
+
+        assert (behind.lag, behind.behind_seconds) == (10, 0.0)
+        assert engine.status()[0].lag == 0
+        assert rows(engine, "SELECT COUNT(*), COUNT(DISTINCT position) FROM counts_seen") == [
+            (30, 30)
+        ]
+        assert engine.rebuild("counts").events == 30
+        assert engine.diff("counts").equal
+        engine.close()
+
+
 def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
     engine_of, append, counts, tmp_path
 ):
