@@ -16,6 +16,7 @@ from eskit.errors import ClaimTaken, CommandIdReused, VersionConflict
 from eskit.store.memory.store import MemoryLog, MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import COMMAND_TTL, SettableClock, text
+from eskit.testing.store_contract.samples import snapshot
 
 STREAMS = st.sampled_from(["Account-1", "Account-2", "Order-1"])
 TENANTS = st.sampled_from(["", "acme"])
@@ -26,6 +27,7 @@ CHANGES = st.builds(
 )
 EVENTS = st.lists(st.lists(CHANGES, max_size=2), max_size=3)
 EXPECTED = st.sampled_from([ANY, NO_STREAM, STREAM_EXISTS, 0, 1, 2, "right"])
+SCHEMAS = st.sampled_from(["a", "b"])
 COMMANDS = st.none() | st.builds(
     Command,
     id=st.sampled_from(["c1", "c2", "c3"]),
@@ -45,6 +47,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.last_positions = defaultdict(int)
         self.owners = {}
         self.commands = {}
+        self.erased = {}
+        self.snapshots = defaultdict(dict)
         self.store = self.open()
 
     @rule(
@@ -138,6 +142,49 @@ class StoreMachine(RuleBasedStateMachine):
         self.store = self.open()
 
     @precondition(lambda self: self.log)
+    @rule(data=st.data(), schema=SCHEMAS, keep=st.integers(1, 3))
+    def take_a_snapshot(self, data, schema, keep):
+        event = data.draw(st.sampled_from(list(self.store.read_all())))
+        key = event.stream, event.tenant
+
+        kept = self.store.snapshots.save(snapshot(event, schema=schema), keep=keep)
+
+        assert kept == (key not in self.erased)
+        if kept:
+            taken = {**self.snapshots[key], event.version: schema}
+            self.snapshots[key] = {version: taken[version] for version in sorted(taken)[-keep:]}
+
+    @precondition(lambda self: self.log)
+    @rule(data=st.data())
+    def erase(self, data):
+        stream, tenant, _ = data.draw(st.sampled_from(self.log))
+
+        self.store.maintenance.erase_stream(stream, reason="asked", erased_by="ann", tenant=tenant)
+
+        self.erased[stream, tenant] = self.versions[stream, tenant]
+        self.snapshots.pop((stream, tenant), None)
+        self.owners = {
+            key: owner for key, owner in self.owners.items() if (owner, key[0]) != (stream, tenant)
+        }
+        for key, (made, fingerprint, first_stream, first) in self.commands.items():
+            if (first_stream, key[0]) == (stream, tenant):
+                blank = AppendResult(
+                    version=first.version,
+                    global_position=first.global_position,
+                    already_processed=True,
+                )
+                self.commands[key] = made, fingerprint, stream, blank
+
+    @rule()
+    def prune_commands(self):
+        expired = [key for key in self.commands if self.remembered(key[1], key[0]) is None]
+
+        assert self.store.maintenance.prune_commands() == len(expired)
+
+        for key in expired:
+            del self.commands[key]
+
+    @precondition(lambda self: self.log)
     @rule(data=st.data(), backward=st.booleans())
     def read_a_part(self, data, backward):
         positions = [event.global_position for event in self.store.read_all()]
@@ -164,10 +211,20 @@ class StoreMachine(RuleBasedStateMachine):
         positions = [event.global_position for event in events]
         times = [event.recorded_at for event in events]
         assert [(event.stream, event.tenant, event.version) for event in events] == self.log
+        assert [event.erased for event in events] == [
+            version <= self.erased.get((stream, tenant), 0) for stream, tenant, version in self.log
+        ]
         assert positions == sorted(set(positions))
         assert times == sorted(times)
         for (stream, tenant), version in self.versions.items():
             assert self.store.stream_version(stream, tenant) == version
+        for (stream, tenant), taken in self.snapshots.items():
+            for schema in ("a", "b"):
+                found = self.store.snapshots.find(
+                    stream, schema=schema, fold_version=1, tenant=tenant
+                )
+                newest = max((v for v, known in taken.items() if known == schema), default=None)
+                assert (found and found.version) == newest
         for tenant in ("", "acme"):
             for value in ("x", "y"):
                 owner = self.owners.get((tenant, "name", value))

@@ -21,7 +21,8 @@ from eskit.errors import (
     StoreUnavailable,
 )
 from eskit.store.open import open_store
-from eskit.store.sqlite import schema
+from eskit.store.sqlite import commits, schema
+from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 
@@ -220,6 +221,30 @@ def test_a_copy_of_the_file_is_a_store_of_the_same_id(stored, tmp_path):
 def test_two_stores_have_different_ids():
     with open_store("sqlite:///one.db") as one, open_store("sqlite:///two.db") as two:
         assert one.store_id != two.store_id
+
+
+def test_the_write_ahead_log_is_moved_while_nobody_else_can_write(monkeypatch):
+    locked = []
+
+    def connect_and_look(path, *, mode):
+        other = sqlite3.connect(path, timeout=0, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            locked.append(True)
+        else:
+            locked.append(False)
+        other.close()
+        return connect(path, mode=mode)
+
+    with open_store(f"{URL}?synchronous=normal") as store:
+        store.append("Account-1", texts("a"), expected_version=0)
+        monkeypatch.setattr(commits, "connect", connect_and_look)
+        monkeypatch.setattr(commits, "_WAL_LIMIT", 0)
+        for number in range(1, 120):
+            store.append("Account-1", texts("b"), expected_version=number)
+
+    assert locked == [True, True]
 
 
 def test_commands_are_pruned_in_short_transactions(stored, monkeypatch):
