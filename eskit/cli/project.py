@@ -23,6 +23,7 @@ from eskit.cli.project_text import (
     format_outage,
     format_reports,
     format_statuses,
+    format_watched,
     report_object,
     status_object,
 )
@@ -80,8 +81,9 @@ def status(
 ) -> None:
     """Show state, position and lag of projections; exit 1 when one has failed.
 
-    Lag counts the events that the projection handles and has not handled yet. With names also
-    shows the traceback of what failed.
+    Lag counts the events that the projection handles and has not handled yet, rate those that its
+    holder, the process that runs it, has just handled. With names also shows the traceback of
+    what failed.
     """
     session = session_of(context)
     if watch:
@@ -116,7 +118,7 @@ def _watch(session: Session, names: Sequence[str] | None, every: float, source: 
     ):
         while not stop.is_set():
             statuses = engine.status(checked)
-            show([status_object(s) for s in statuses], format_statuses(statuses))
+            show([status_object(s) for s in statuses], format_watched(statuses))
             stop.wait(every)
 
 

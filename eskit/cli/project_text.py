@@ -28,6 +28,7 @@ def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[s
         "version": status.version,
         "updated_at": timestamp(status.updated_at) if status.updated_at else None,
         "holder": status.holder,
+        "rate": status.rate,
         "pause": status.pause or None,
         "rebuild_position": status.rebuild_position,
         "set_aside": status.set_aside,
@@ -106,7 +107,10 @@ def _values(row: Row | None) -> dict[str, object] | None:
 
 
 _STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
-_HEADING = ("", "state", "position", "head", "lag", "behind", "last error")
+_HEADING = (
+    *("", "state", "position", "head", "lag", "behind"),
+    *("rate", "holder", "code", "last error"),
+)
 
 
 def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
@@ -122,11 +126,24 @@ def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
             f"{status.head:,}",
             f"{status.lag:,}",
             duration(status.behind_seconds),
+            f"{status.rate:,.0f}/s" if status.holder else "",
+            str(status.holder or ""),
+            f"v{status.version}",
             (_remark(status), "error" if status.error else ""),
         )
         for status in statuses
     ]
-    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5])
+    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5, 6, 7])
+
+
+def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
+    """The same, and below it in full what a narrow terminal cuts: why one does not go on."""
+    yield from format_statuses(statuses)
+    failed = [status for status in statuses if status.error]
+    if failed:
+        yield ""
+    for status in failed:
+        yield [(status.name, "name"), "  ", (status.error.partition("\n")[0], "error")]
 
 
 def _remark(status: ProjectionStatus) -> str:
