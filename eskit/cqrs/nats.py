@@ -238,6 +238,7 @@ async def serve_nats(
     services: Sequence[ServiceType],
     *,
     max_concurrent: int = 64,
+    max_waiting: int = 1024,
     timeout: float = 30.0,  # noqa: ASYNC109 - of each request, not of this call
     authenticate: Authenticator = nobody,
     prefix: str = "events",
@@ -248,6 +249,7 @@ async def serve_nats(
         connection,
         services,
         max_concurrent=max_concurrent,
+        max_waiting=max_waiting,
         timeout=timeout,
         authenticate=authenticate,
         prefix=prefix,

@@ -328,16 +328,28 @@ async def test_requests_run_at_the_same_time_but_not_more_than_allowed(
 async def test_too_many_requests_are_turned_away_and_those_within_bounds_answered(
     server: EmbeddedNats,
 ) -> None:
-    def slow(request: Any) -> Any:
-        time.sleep(0.002)
+    go_on = threading.Event()
+
+    def wait(request: Any) -> Any:
+        go_on.wait(20)
         return request
 
-    async with Served(FakeApp(slow), server.url, max_concurrent=8) as served:
-        answers = await asyncio.gather(*(served.raw(b"") for _ in range(3000)))
+    bounds = {"max_concurrent": 2, "max_waiting": 3}
+    async with Served(FakeApp(wait), server.url, **bounds) as served:
+        requests = [asyncio.create_task(served.raw(b"")) for _ in range(12)]
+        turned_away: set[Any] = set()
+        while len(turned_away) < 7:
+            done, _ = await asyncio.wait(
+                set(requests) - turned_away, return_when=asyncio.FIRST_COMPLETED, timeout=20
+            )
+            assert done
+            turned_away |= done
+        go_on.set()
+        answers = await asyncio.gather(*requests)
 
     codes = [response.error.code for response, _ in answers]
-    assert set(codes) <= {"", "OVERLOADED"}
-    assert codes.count("") >= 1024
+    assert (codes.count(""), codes.count("OVERLOADED")) == (5, 7)
+    assert {request.result()[0].error.code for request in turned_away} == {"OVERLOADED"}
 
 
 async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNats) -> None:
