@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import inspect
 import platform
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,7 +22,13 @@ from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
 from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.follower import BatchLimits, Follower
-from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
+from eskit.projections.handling import (
+    HandlerRaised,
+    build_dispatch,
+    handle_guarded,
+    handler_packages,
+    subscribe,
+)
 from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
@@ -227,8 +234,9 @@ class Rebuild:
 def code_fingerprint(projection: Projection, skips: Sequence[Skip] = ()) -> str:
     """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
 
-    Taken from the source files of the handlers, so that a changed function beside them counts.
-    Without a source file nobody can tell, and a rebuild always begins anew.
+    Taken from the source files of the handlers and of all that is imported of their packages, so
+    that what they call counts, and how old events are read. Without a source file nobody can tell,
+    and a rebuild always begins anew.
     """
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "
@@ -236,11 +244,20 @@ def code_fingerprint(projection: Projection, skips: Sequence[Skip] = ()) -> str:
         f"{[skip.event_id for skip in skips]}".encode()
     )
     files = {_source_of(handler) for handler in projection.handlers.values()}
+    files.update(_imported_files(handler_packages(projection.handlers.values())))
     if projection.migrations is not None:
         files.update(projection.migrations.glob("*.sql"))
     for file in sorted(file for file in files if file is not None):
         digest.update(f"\n{file.name}\n".encode() + file.read_bytes())
     return new_id() if None in files else digest.hexdigest()
+
+
+def _imported_files(packages: Collection[str]) -> Iterator[Path]:
+    """The source files of the modules that are loaded of some top-level packages."""
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if name.partition(".")[0] in packages and file and Path(file).is_file():
+            yield Path(file)
 
 
 def _source_of(handler: Handler) -> Path | None:

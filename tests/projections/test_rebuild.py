@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import sqlite3
 import subprocess
 import sys
@@ -461,6 +462,26 @@ def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of,
 
     assert report.events == 12_000
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(12_000,)]
+
+
+def test_an_interrupted_rebuild_starts_over_when_what_handlers_call_has_changed(
+    engine_of, counts, append, tmp_path, monkeypatch
+):
+    package = tmp_path / "exchange_office"
+    package.mkdir()
+    (package / "rates.py").write_text("EUR = 2\n")
+    (package / "handlers.py").write_text(
+        "from exchange_office import rates\n\n\n"
+        "def counted(event, context):\n"
+        "    context.db.execute('INSERT INTO counts_seen VALUES (?)', (rates.EUR,))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    handler = importlib.import_module("exchange_office.handlers").counted
+    counts.handlers["eskit.tests.ledger.v1.Counted"] = handler
+    engine = interrupted(engine_of, counts, append)
+    (package / "rates.py").write_text("EUR = 3\n")
+
+    assert engine.rebuild("counts").events == 12_000
 
 
 def test_an_interrupted_rebuild_starts_over_when_a_migration_has_changed(engine_of, counts, append):
