@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.document import run_document
+from tests.docs.document import read_steps, run_document
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -63,6 +63,21 @@ def test_every_guarantee_names_a_test():
         for promise in promises
         if "eskit/testing/" not in promise and "tests/" not in promise
     ] == []
+
+
+def test_every_command_on_a_store_is_run_by_some_document():
+    reference = (CHECKOUT / "docs" / "cli.md").read_text(encoding="utf-8")
+    commands = re.findall(
+        r"^## (eskit (?:store|stream|snapshot|claim) [a-z]+)$", reference, re.MULTILINE
+    )
+    run = "\n".join(
+        step.text
+        for document in DOCUMENTS
+        for step in read_steps(document.read_text(encoding="utf-8"))
+    )
+
+    assert len(commands) > 15
+    assert [command for command in commands if not re.search(rf"^{command}\b", run, re.M)] == []
 
 
 def test_the_code_in_the_readme_is_the_banks():

@@ -223,6 +223,23 @@ def test_two_stores_have_different_ids():
         assert one.store_id != two.store_id
 
 
+@pytest.mark.parametrize(
+    ("options", "level"), [("", 2), ("?synchronous=full", 2), ("?synchronous=normal", 1)]
+)
+def test_appends_are_flushed_to_the_disk_unless_told_otherwise(monkeypatch, options, level):
+    writing = []
+
+    def connect_and_note(path, *, mode):
+        writing.append(connect(path, mode=mode))
+        return writing[-1]
+
+    monkeypatch.setattr(commits, "connect", connect_and_note)
+    with open_store(f"{URL}{options}") as store:
+        store.append("Account-1", texts("a"), expected_version=0)
+
+        assert [c.execute("PRAGMA synchronous").fetchone()[0] for c in writing] == [level]
+
+
 def test_the_write_ahead_log_is_moved_while_nobody_else_can_write(monkeypatch):
     locked = []
 
