@@ -165,6 +165,9 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
         yield ""
         if not status.failures:
             yield [(status.name, "name"), f"  {status.error}"]
+            if status.outage:
+                yield "  goes on by itself when that is over"
+                continue
             if status.set_aside:
                 yield ["  see which  ", (f"eskit deadletter list {status.name}", "command")]
                 continue

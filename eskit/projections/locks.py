@@ -87,7 +87,7 @@ class ProjectionLock:
         """Who holds the lock now, if anybody does."""
         try:
             file = os.open(self._path, os.O_RDONLY)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -122,10 +122,11 @@ class Run:
         return None
 
     def _wait_out(self, outage: EskitError) -> None:
-        if self._outage is None and self._tell_outage is not None:
-            self._tell_outage(outage)
-        self._outage = outage
-        self._tally.tell_outage(outage.message)
+        if self._outage is None:
+            self._outage = outage
+            self._tally.tell_outage(outage.message)
+            if self._tell_outage is not None:
+                self._tell_outage(outage)
         self._stop.wait(self._pause)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 

@@ -13,7 +13,6 @@ from eskit.projections.checkpoints import check_standing
 from eskit.projections.effects import Effect
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter
-from eskit.projections.locks import Holder
 from eskit.projections.log import EventLog
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Failure, Phase, ReadModels, Standing
@@ -36,8 +35,8 @@ class ProjectionStatus:
     stopped it, with tracebacks. `set_aside` counts the dead letters, `skipped` the events that are
     never handled because somebody has decided so. `rebuild_position` is how far a rebuild has
     come, running or interrupted, `pause` why it was paused. `holder` is the process that runs or
-    rebuilds it, `rate` how many events a second it has just handled in a run. `version` is that
-    of the code.
+    rebuilds it, `rate` how many events a second it has just handled in a run, `outage` what it
+    waits for, if that keeps it from going on. `version` is that of the code.
     """
 
     name: str
@@ -56,6 +55,7 @@ class ProjectionStatus:
     pause: str
     holder: int | None
     rate: float
+    outage: str
 
 
 def load_status(
@@ -70,8 +70,9 @@ def load_status(
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
+    outage = running.outage if running else ""
     error = (
-        _find_outage(running)
+        (outage and f"waiting: {outage}")
         or _find_error(log, models, projection, standing, failures)
         or _find_waiting(letters, models.find_effects(projection.name))
     )
@@ -102,11 +103,8 @@ def load_status(
         pause=(standing.pause or "") if standing else "",
         holder=holder.pid if holder else None,
         rate=running.rate if running else 0.0,
+        outage=outage,
     )
-
-
-def _find_outage(running: Holder | None) -> str:
-    return f"waiting: {running.outage}" if running is not None and running.outage else ""
 
 
 def _find_error(
