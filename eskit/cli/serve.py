@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 app = make_app()
 
 _QUIET = {"starting", "stopping"}
+_LABEL = 16
 _BEGIN_AGAIN_AFTER = 1.0
 
 
@@ -188,7 +189,9 @@ class Host:
                     break
                 event = coming.result()
                 for line in layout.lines(event, reader(event), seen.at):
-                    self._session.output.show([[(f"{'event':<13}", "name"), *line]], cut=True)
+                    self._session.output.show(
+                        [[(f"{'event':<{_LABEL}}", "name"), "  ", *line]], cut=True
+                    )
                 seen.add(event)
             asked.cancel()
 
@@ -278,4 +281,4 @@ class ShownCalls:
 
 
 def _status(name: str, state: str, error: str = "") -> list[Span]:
-    return [(f"{name:<13}", "name"), state, f"  {error}" if error else ""]
+    return [(f"{name:<{_LABEL}}", "name"), "  ", state, f"  {error}" if error else ""]

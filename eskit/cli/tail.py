@@ -15,6 +15,7 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.conditions import Condition, parse_condition
 from eskit.cli.engines import Source
 from eskit.cli.events import Payload, PayloadReader
+from eskit.cli.pipe import while_read
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types
 from eskit.cli.tail_lines import Clock, Layout, Seen, format_end
@@ -119,7 +120,7 @@ def tail(
     follower = Follower(session, source, request, conditions, descriptors)
     seen = Seen()
     try:
-        asyncio.run(_show_all(follower, layout, seen))
+        asyncio.run(while_read(_show_all(follower, layout, seen)))
     except KeyboardInterrupt:
         interrupted = True
     else:

@@ -103,12 +103,25 @@ def test_tail_from_the_store_follows_other_processes(launch, bank):
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-def test_tail_ends_cleanly_when_its_reader_goes(launch, bank):
-    process = launch("tail", "--from", "first", cwd=bank)
-    process.stdout.readline()
+@pytest.mark.parametrize("source", ["store", "nats"])
+def test_tail_ends_cleanly_when_its_reader_goes_although_nothing_happens(launch, bank, source):
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+    process = launch("tail", "--from", "first", "--source", source, cwd=bank)
+    for _ in range(4):
+        process.stdout.readline()
+
     process.stdout.close()
 
-    assert move(bank, DEPOSIT, "acc-001", "7.00").code == 0
+    assert process.wait(20) == 0
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_tail_ends_cleanly_when_its_reader_goes_in_the_middle(launch, bank):
+    process = launch("tail", "--from", "first", "--no-follow", "--expanded", cwd=bank)
+    process.stdout.close()
+
     assert process.wait(20) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
@@ -142,7 +155,7 @@ def test_serve_says_what_runs_and_ends_with_exit_0(launch, bank):
     ended = interrupt(process)
 
     for part in ("nats", "projections", "services", "relay"):
-        assert f"{part:<13}ready" in lines
+        assert f"{part:<16}  ready" in lines
         assert f"{part:<13}stopped" in ended.out
     assert (ended.code, ended.err) == (0, "")
 
