@@ -22,6 +22,8 @@ async def while_read(work: Awaitable[None]) -> None:
     def reader_gone() -> None:
         nonlocal gone
         gone = True
+        if pipe is not None:
+            loop.remove_reader(pipe)  # once: the second time would break off the cleaning up
         task.cancel()
 
     if pipe is not None:

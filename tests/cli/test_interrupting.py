@@ -156,7 +156,7 @@ def test_serve_says_what_runs_and_ends_with_exit_0(launch, bank):
 
     for part in ("nats", "projections", "services", "relay"):
         assert f"{part:<16}  ready" in lines
-        assert f"{part:<13}stopped" in ended.out
+        assert f"{part:<16}  stopped" in ended.out
     assert (ended.code, ended.err) == (0, "")
 
 
