@@ -8,14 +8,16 @@ from contextlib import contextmanager
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
+from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_standing, check_version
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.failures import refuse_outage, stopped_before
-from eskit.projections.follower import BatchLimits, Follower, Member
+from eskit.projections.follower import Follower
 from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
 from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
+from eskit.projections.member import Member
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing

@@ -18,13 +18,13 @@ from eskit.errors import (
     RebuildNeeded,
 )
 from eskit.projections import control, deadletters
+from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_standing
 from eskit.projections.control import CheckpointChange
 from eskit.projections.database import Database
 from eskit.projections.deadletters import RetryReport
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
-from eskit.projections.follower import BatchLimits
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter, Skip
 from eskit.projections.log import EventLog

@@ -19,9 +19,10 @@ from eskit.domain.events import LogRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
+from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
-from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.follower import Follower
 from eskit.projections.handling import (
     HandlerRaised,
     build_dispatch,

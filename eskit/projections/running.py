@@ -8,7 +8,8 @@ from contextlib import contextmanager
 
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, EskitError
-from eskit.projections.follower import BatchLimits, Follower
+from eskit.projections.batches import BatchLimits
+from eskit.projections.follower import Follower
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.log import EventLog
 from eskit.projections.outages import ReportOutage, may_pass

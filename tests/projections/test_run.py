@@ -17,8 +17,8 @@ from eskit import (
     upcast,
 )
 from eskit.domain.upcasting import Upcasters
+from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.follower import BatchLimits
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
 from tests.projections.conftest import counting, rows

@@ -1,0 +1,49 @@
+"""One projection on its way along the log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from eskit.domain.events import LogRow
+from eskit.errors import EskitError
+from eskit.projections.effects import Effects
+from eskit.projections.handling import Subscription
+from eskit.projections.projection import EventContext
+from eskit.projections.readmodel import START, Mark
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One projection on its way: what it has passed, and why it stopped if it did."""
+
+    subscription: Subscription
+    mark: Mark = START
+    events: int = 0
+    failed_before: bool = False
+    paused: bool = False
+    guarded: bool = False
+    set_aside: int = 0
+    attempts: int = 0
+    retry_at: float = 0.0
+    stopped: EskitError | None = None
+    name: str = field(init=False)
+    context: EventContext = field(init=False)
+    effects: Effects | None = None
+
+    def __post_init__(self) -> None:
+        self.name = self.subscription.projection.name
+
+    @property
+    def going(self) -> bool:
+        """Whether it goes on now: neither stopped, paused nor waiting to try again."""
+        return self.stopped is None and not self.paused and self.retry_at <= time.monotonic()
+
+    def wants(self, row: LogRow) -> bool:
+        """Whether it has a handler for the event."""
+        return row[2] in self.subscription.handlers
+
+    def count_wanted(self, types: Mapping[str, int]) -> int:
+        """How many of so many events of each type it has handled."""
+        return sum(types[wanted] for wanted in types if wanted in self.subscription.handlers)
