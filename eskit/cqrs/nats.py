@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
+from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
 from eskit.cqrs.middleware import as_failure
 from eskit.cqrs.options import CallOptions, Reply
@@ -269,6 +270,7 @@ class NatsTransport:
     def __init__(self, connection: Connection, *, attempts: int = 3) -> None:
         self._connection = connection
         self._attempts = attempts
+        self._inbox = Inbox(connection)
 
     async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
         """Send `message` and return the reply.
@@ -283,17 +285,16 @@ class NatsTransport:
                 hint="Send less, or raise max_payload in the server's configuration.",
             )
         deadline = time.monotonic() + options.timeout
-        sent: set[asyncio.Task[Msg]] = set()
+        replies = await self._inbox.expect()
         try:
             for left in range(self._attempts, 0, -1):
                 remaining = deadline - time.monotonic()
                 if remaining <= 0:
                     break
                 headers = wire.request_headers(message, options, remaining=remaining)
-                sending = self._send(method, payload, headers, within=remaining)
-                sent.add(asyncio.create_task(sending))
+                await self._send(method, payload, headers, replies)
                 try:
-                    reply = await _first_reply(method, sent, within=remaining / left)
+                    reply = await _first_reply(method, replies, within=remaining / left)
                 except CallFailed as error:
                     if error.reason != OVERLOADED or left == 1:
                         raise
@@ -302,8 +303,7 @@ class NatsTransport:
                     if reply is not None:
                         return reply
         finally:
-            for task in sent:
-                task.cancel()
+            self._inbox.forget(replies)
         raise RequestTimeout(
             f"{method.path} did not answer within {options.timeout:g} s",
             hint="The command may have run: send it again with the same command id."
@@ -312,19 +312,13 @@ class NatsTransport:
         )
 
     async def _send(
-        self, method: Method, payload: bytes, headers: dict[str, str], *, within: float
-    ) -> Msg:
-        try:
-            with broker_errors(f"Calling {method.path}"):
-                return await self._connection.request(
-                    method.full_name, payload, timeout=within, headers=headers
-                )
-        except BrokerUnavailable as error:
-            if self._connection.is_connected:
-                raise BrokerUnavailable(
-                    f"Nobody answers {method.path}", hint="Start the service: eskit serve"
-                ) from error
-            raise
+        self, method: Method, payload: bytes, headers: dict[str, str], replies: Replies
+    ) -> None:
+        with broker_errors(f"Calling {method.path}"):
+            await self._connection.publish(
+                method.full_name, payload, reply=replies.subject, headers=headers
+            )
+        replies.under_way += 1
 
 
 class _TooLate(Exception):
@@ -378,26 +372,25 @@ def _rejection_answer(rejection: CommandRejected) -> Answer:
     return _failure_answer(response, " ".join(name.split()), _REJECTED)
 
 
-async def _first_reply(
-    method: Method, sent: set[asyncio.Task[Msg]], *, within: float
-) -> Reply | None:
+async def _first_reply(method: Method, replies: Replies, *, within: float) -> Reply | None:
     """What the first of the requests under way is answered with; None if none is in time.
 
     That nobody is there counts only when nobody has the request: who took an earlier one may have
     lost its connection for a moment, and is worth waiting for.
     """
     until = time.monotonic() + within
-    while sent and (left := until - time.monotonic()) > 0:
-        done, _ = await asyncio.wait(sent, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-        sent -= done
-        for task in done:
-            try:
-                return _reply(method, task.result())
-            except RequestTimeout:
-                continue
-            except BrokerUnavailable:
-                if not sent:
-                    raise
+    while replies.under_way:
+        message = await replies.next(until - time.monotonic())
+        if message is None:
+            break
+        replies.under_way -= 1
+        if not is_from_nobody(message):
+            with contextlib.suppress(RequestTimeout):
+                return _reply(method, message)
+        elif not replies.under_way:
+            raise BrokerUnavailable(
+                f"Nobody answers {method.path}", hint="Start the service: eskit serve"
+            )
     return None
 
 

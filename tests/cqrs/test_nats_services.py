@@ -9,7 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 import nats
 import pytest
@@ -83,9 +85,9 @@ class Served:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        connection = await self._stack.enter_async_context(connected(self._url))
+        self.serving = await self._stack.enter_async_context(connected(self._url))
         services = self._options.pop("services", SERVICES)
-        self.server = await serve_nats(self._app, connection, services, **self._options)
+        self.server = await serve_nats(self._app, self.serving, services, **self._options)
         self._stack.push_async_callback(self.server.stop)
         self.client = await self._stack.enter_async_context(connected(self._url))
         self.transport = NatsTransport(self.client)
@@ -118,6 +120,34 @@ async def test_a_call_reaches_the_app_and_its_reply_comes_back(server: EmbeddedN
     assert reply.message == StringValue(value="hello")
     assert reply.global_position == 7
     assert app.calls[0][0] is ECHO
+
+
+async def test_calls_at_once_get_each_its_own_answer(server: EmbeddedNats) -> None:
+    def answer_out_of_order(request: Any) -> Any:
+        time.sleep(0.001 * (hash(request.value) % 5))
+        return request
+
+    async with Served(FakeApp(answer_out_of_order), server.url) as served:
+        texts = [str(number) for number in range(300)]
+        replies = await asyncio.gather(*(served.call(text) for text in texts))
+
+    assert [reply.message.value for reply in replies] == texts  # type: ignore[attr-defined]
+
+
+async def test_client_and_service_go_on_after_the_server_restarts(tmp_path: Path) -> None:
+    with EmbeddedNats(tmp_path) as first:
+        port = urlsplit(first.url).port or 0
+        async with Served(FakeApp(), first.url) as served:
+            before = await served.call("before")
+            await asyncio.to_thread(first.stop)
+            with EmbeddedNats(tmp_path, port=port):
+                ends = (served.client, served.serving)
+                while not all(end.is_connected for end in ends):  # noqa: ASYNC110 - by nats-py
+                    await asyncio.sleep(0.02)
+                after = await served.call("after")
+
+    assert before.message == StringValue(value="before")
+    assert after.message == StringValue(value="after")
 
 
 async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
