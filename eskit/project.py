@@ -1,17 +1,9 @@
-"""The user's project on disk: where it is, what its settings are, and its application object.
-
-Settings come, later ones winning, from the defaults, from ``[tool.eskit]`` in pyproject.toml
-(or eskit.toml with the same keys at top level), from ESKIT_STORE and ESKIT_NATS, and from
-options. Each keeps where it came from, so that the command line can show it.
-"""
+"""The user's project on disk: where it is, what its settings are, and its application object."""
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -19,98 +11,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from eskit.domain.quantities import parse_duration, parse_number, parse_size
-from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectNotFound
+from eskit.errors import EskitError, ProjectInvalid
+from eskit.settings import Setting, find_settings, read_settings
 
 if TYPE_CHECKING:
     from eskit.app import App
 
-DEFAULTS: Mapping[str, tuple[str, ...]] = {
-    "app": ("",),
-    "proto": ("proto",),
-    "gen": ("",),
-    "store": ("sqlite:///events.db",),
-    "read_models": ("",),
-    "nats": ("embedded",),
-    "nats_stream": ("EVENTS",),
-    "nats_prefix": ("events",),
-    "nats_credentials": ("",),
-    "nats_ca": ("",),
-    "nats_cert": ("",),
-    "nats_key": ("",),
-    "nats_max_age": ("",),
-    "nats_max_bytes": ("",),
-    "nats_replicas": ("",),
-    "nats_duplicate_window": ("",),
-    "nats_server_port": ("",),
-    "nats_server_cert": ("",),
-    "nats_server_key": ("",),
-    "nats_server_ca": ("",),
-}
-"""Every setting and its default.
-
-Without `gen` code goes to ``gen`` in the app's package, without `read_models` they lie beside the
-store, wherever that is.
-"""
-
-ENVIRONMENT: Mapping[str, str] = {"ESKIT_STORE": "store", "ESKIT_NATS": "nats"}
-"""The environment variables that override a setting."""
-
-_EXAMPLES: Mapping[str, str] = {
-    "app": 'app = "bank.app:app"',
-    "proto": 'proto = ["proto"]',
-    "gen": 'gen = "bank/gen"',
-    "store": 'store = "sqlite:///bank.db"',
-    "read_models": 'read_models = "sqlite:///bank_read.db"',
-    "nats": 'nats = "nats://localhost:4222"',
-    "nats_stream": 'nats_stream = "EVENTS"',
-    "nats_prefix": 'nats_prefix = "events"',
-    "nats_credentials": 'nats_credentials = "secrets/nats.creds"',
-    "nats_ca": 'nats_ca = "secrets/ca.pem"',
-    "nats_cert": 'nats_cert = "secrets/client.pem"',
-    "nats_key": 'nats_key = "secrets/client-key.pem"',
-    "nats_max_age": 'nats_max_age = "30d"',
-    "nats_max_bytes": 'nats_max_bytes = "10GB"',
-    "nats_replicas": "nats_replicas = 3",
-    "nats_duplicate_window": 'nats_duplicate_window = "2m"',
-    "nats_server_port": "nats_server_port = 4222",
-    "nats_server_cert": 'nats_server_cert = "secrets/server.pem"',
-    "nats_server_key": 'nats_server_key = "secrets/server-key.pem"',
-    "nats_server_ca": 'nats_server_ca = "secrets/ca.pem"',
-}
-
-_QUANTITIES: Mapping[str, Callable[[str], object]] = {
-    "nats_max_age": parse_duration,
-    "nats_max_bytes": parse_size,
-    "nats_replicas": parse_number,
-    "nats_duplicate_window": parse_duration,
-    "nats_server_port": parse_number,
-}
-"""The settings that are more than text, and what reads them; a plain number need not be quoted."""
-
 _SQLITE = "sqlite:///"
-_USER_IN_URL = re.compile(r"://[^/]*@")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One setting and where it came from; only `proto` may have several values.
-
-    `origin` is ``default``, ``pyproject.toml``, ``eskit.toml``, ``environment`` or ``option``.
-    """
-
-    name: str
-    values: tuple[str, ...]
-    origin: str
-
-    @property
-    def text(self) -> str:
-        """The value, or the values with commas between them."""
-        return ", ".join(self.values)
-
-    @property
-    def shown(self) -> str:
-        """`text` without the user and password that a URL in it may have."""
-        return _USER_IN_URL.sub("://…@", self.text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +81,7 @@ class Project:
     @property
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
-        from eskit.projections.engine import beside
+        from eskit.projections.opening import beside
 
         configured = self._text("read_models")
         return _absolute(configured, self.root) if configured else beside(self.store)
@@ -297,21 +204,8 @@ def load_project(
     `overrides` are options by setting name; empty ones count as not given, in `environ` too.
     Raises ProjectNotFound, and ProjectInvalid naming the file and the key.
     """
-    file, table = _find_settings(start)
-    settings = {
-        name: Setting(name=name, values=values, origin="default")
-        for name, values in DEFAULTS.items()
-    }
-    for name, value in table.items():
-        settings[name] = Setting(
-            name=name, values=_checked(name, value, file=file), origin=file.name
-        )
-    for variable, name in ENVIRONMENT.items():
-        if text := environ.get(variable):
-            settings[name] = Setting(name=name, values=(text,), origin="environment")
-    for name, text in overrides.items():
-        if text:
-            settings[name] = Setting(name=name, values=(text,), origin="option")
+    file, table = find_settings(start)
+    settings = read_settings(table, file=file, environ=environ, overrides=overrides)
     return Project(root=file.parent, file=file, settings=settings)
 
 
@@ -375,77 +269,6 @@ def _import_hint(project: Project, failed: str) -> str:
     if f"{project.app.partition(':')[0]}.".startswith(f"{failed}."):
         return f"Check app = {project.app!r} in {project.file}."
     return f"Install {failed.partition('.')[0]!r} into this environment, or correct the import."
-
-
-def _find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
-    start = start.resolve()
-    for folder in (start, *start.parents):
-        own = _read_toml(folder / "eskit.toml")
-        pyproject = _read_toml(folder / "pyproject.toml")
-        tool = (pyproject or {}).get("tool")
-        section = tool.get("eskit") if isinstance(tool, dict) else None
-        if own is not None and section is not None:
-            raise ProjectInvalid(
-                f"{folder} has settings in eskit.toml and in pyproject.toml",
-                hint="Keep one: move [tool.eskit] into eskit.toml, or the other way round.",
-            )
-        if own is not None:
-            return folder / "eskit.toml", own
-        if section is not None:
-            if not isinstance(section, dict):
-                raise ProjectInvalid(f"{folder / 'pyproject.toml'}: tool.eskit is not a table")
-            return folder / "pyproject.toml", section
-    raise ProjectNotFound(
-        f"No eskit project in {start} or above it", hint="Start one: eskit new project NAME"
-    )
-
-
-def _read_toml(file: Path) -> dict[str, object] | None:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectInvalid(
-            f"{file} is not valid TOML: {error}", hint=f"Correct {file.name} at that place."
-        ) from error
-    except OSError as error:
-        raise ProjectInvalid(
-            f"{file} cannot be read: {error.strerror}", hint="Check its permissions."
-        ) from error
-
-
-def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
-    if name not in DEFAULTS:
-        nearest = difflib.get_close_matches(name, DEFAULTS, n=1)
-        raise ProjectInvalid(
-            f"{file}: eskit has no setting {name!r}",
-            hint=f"Did you mean {nearest[0]!r}?"
-            if nearest
-            else f"The settings are {', '.join(DEFAULTS)}.",
-        )
-    if name in _QUANTITIES:
-        return (_checked_quantity(name, value, file=file),)
-    values = value if name == "proto" and isinstance(value, list) else [value]
-    texts = tuple(text for text in values if isinstance(text, str) and text)
-    if not texts or len(texts) != len(values):
-        wanted = "a list of folders" if name == "proto" else "a text"
-        raise ProjectInvalid(
-            f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
-        )
-    return texts
-
-
-def _checked_quantity(name: str, value: object, *, file: Path) -> str:
-    text = str(value) if isinstance(value, str) or type(value) is int else ""
-    try:
-        _QUANTITIES[name](text)
-    except InvalidArgument as error:
-        raise ProjectInvalid(
-            f"{file}: {name} = {value!r} cannot be used: {error.message}",
-            hint=f"For example {_EXAMPLES[name]}",
-        ) from error
-    return text
 
 
 def _absolute(url: str, root: Path) -> str:

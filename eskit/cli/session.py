@@ -170,7 +170,7 @@ class Session:
 
     def nats_names(self) -> tuple[str, str]:
         """The JetStream stream and the subject prefix; the defaults outside of a project."""
-        from eskit.project import DEFAULTS
+        from eskit.settings import DEFAULTS
 
         project = self.find_project()
         if project is None:
