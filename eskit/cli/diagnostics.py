@@ -61,8 +61,8 @@ def _source_line(diagnostic: Diagnostic) -> str:
     if not diagnostic.file or not diagnostic.line:
         return ""
     try:
-        text = Path(diagnostic.file).read_text(encoding="utf-8", errors="replace")
+        text = Path(diagnostic.file).read_bytes().decode(errors="replace")
     except OSError:
         return ""
     lines = text.split("\n")  # as compilers count them
-    return lines[diagnostic.line - 1] if diagnostic.line <= len(lines) else ""
+    return lines[diagnostic.line - 1].rstrip("\r") if diagnostic.line <= len(lines) else ""

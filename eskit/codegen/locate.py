@@ -136,8 +136,12 @@ def pinpoint(finding: Diagnostic, source: str | None) -> Diagnostic:
     return finding._replace(column=column + 1, width=len(word[0]) if word else 1)
 
 
-def clean_comment(text: str) -> str:
-    """A proto comment as plain lines, without the space after the slashes."""
+def clean_comment(comment: str | bytes) -> str:
+    """A proto comment as plain lines, without the space after the slashes.
+
+    One that is not UTF-8 comes as bytes: protoc passes over what is in comments.
+    """
+    text = comment.decode(errors="replace") if isinstance(comment, bytes) else comment
     lines = [line.rstrip() for line in text.strip("\n").splitlines()]
     indents = [len(line) - len(line.lstrip()) for line in lines if line]
     cut = min(indents, default=0)

@@ -31,7 +31,7 @@ class Sources:
         if path is None:
             return None
         try:
-            return path.read_text("utf-8", errors="replace")
+            return path.read_bytes().decode(errors="replace")
         except OSError:
             return None
 

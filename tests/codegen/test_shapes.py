@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen import analyse
+from eskit.codegen.generate import generate
 from eskit.domain.messages import message_type
 from eskit.errors import UpcastingInvalid
 from eskit.resources import templates_dir
@@ -212,6 +213,17 @@ def test_comments_become_docstrings_word_for_word(shapes):
     assert text.startswith('Has """quotes""", a \\ and a line that is longer')
     assert 'with an indent "at its end"' in text
     assert es.DocAggregate.on_documented.__doc__.strip() == '"Quoted"'
+
+
+def test_a_comment_that_is_not_utf8_is_a_docstring_as_far_as_it_can_be_read(tmp_path):
+    root = tmp_path / "proto"
+    root.mkdir()
+    text = 'syntax = "proto3";\npackage latin.v1;\n// Été.\nmessage A { string a = 1; }\n'
+    (root / "a.proto").write_bytes(text.encode("latin-1"))
+
+    generate(proto_roots=[root], output=tmp_path / "gen", app_name="app")
+
+    assert '"""\ufffdt\ufffd."""' in (tmp_path / "gen" / "a_pb2.pyi").read_text()
 
 
 def test_the_service_option_decides_before_the_name(tmp_path):
