@@ -120,7 +120,8 @@ class App:
         `read_models` is by default a file beside that of the store: ``bank.db`` and
         ``bank_read.db``.
         """
-        from eskit.projections.engine import ProjectionEngine, beside
+        from eskit.projections.engine import ProjectionEngine
+        from eskit.projections.opening import beside
         from eskit.store.open import open_store
 
         with ExitStack() as stack:

@@ -162,7 +162,7 @@ def _told(change: CheckpointChange) -> str:
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
     """Every checkpoint, of the read models and of the store, by name; and the log's head."""
-    from eskit.projections.engine import beside, list_checkpoints
+    from eskit.projections.opening import beside, list_checkpoints
 
     if not reads_store(session):
         with open_engine(session) as engine:

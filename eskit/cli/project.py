@@ -404,7 +404,7 @@ def drop(
 
 @contextmanager
 def _read_models(session: Session) -> Iterator[ReadModels]:
-    from eskit.projections.engine import open_read_models
+    from eskit.projections.opening import open_read_models
 
     models = open_read_models(session.project.read_models)
     try:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
-from pathlib import Path
 
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     InvalidArgument,
     ProjectionBusy,
-    ProjectionFailed,
     ProjectionNotFound,
     ProjectionPaused,
     RebuildNeeded,
 )
 from eskit.projections import control, deadletters
 from eskit.projections.batches import BatchLimits
-from eskit.projections.checkpoints import check_standing
 from eskit.projections.control import CheckpointChange
 from eskit.projections.database import Database
 from eskit.projections.deadletters import RetryReport
@@ -28,46 +25,16 @@ from eskit.projections.differences import ProjectionDifference
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter, Skip
 from eskit.projections.log import EventLog
+from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.outages import ReportOutage
-from eskit.projections.progress import Progress, RebuildEstimate, ReportProgress, RunReport
+from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Decision, ReadModels, Standing
+from eskit.projections.readmodel import Decision
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.running import STOP_LATENCY, Run
 from eskit.projections.status import ProjectionStatus, load_status
+from eskit.projections.waiting import Waiting
 from eskit.store.records import Checkpoint
-
-# Between two looks at a checkpoint that another process moves.
-_POLL = 0.01
-
-
-def open_read_models(url: str) -> ReadModels:
-    """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
-    if url.startswith(("sqlite:", "memory:")):
-        from eskit.projections.sqlite.live import SqliteReadModels
-
-        return SqliteReadModels(url)
-    raise InvalidArgument(
-        f"{url!r} is not the URL of a read model",
-        hint="Write sqlite:///bank_read.db, or memory: for one that is not kept.",
-    )
-
-
-def beside(store_url: str) -> str:
-    """Where read models lie by default: ``bank_read.db`` beside ``bank.db``."""
-    if not store_url.startswith("sqlite:///"):
-        return "memory:"
-    path = Path(store_url.partition("?")[0].removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(f'{path.stem}_read{path.suffix}')}"
-
-
-def list_checkpoints(url: str) -> list[Checkpoint]:
-    """The checkpoints kept at a read-model URL, by name; needs neither app nor store."""
-    models = open_read_models(url)
-    try:
-        return list(map(_to_checkpoint, models.list_standings()))
-    finally:
-        models.close()
 
 
 class ProjectionEngine:
@@ -85,7 +52,7 @@ class ProjectionEngine:
         self._projections = {projection.name: projection for projection in projections}
         self._models = open_read_models(read_models)
         self._upcasters = upcasters or Upcasters()
-        self._moved = threading.Condition()
+        self._waiting = Waiting(log, self._models)
 
     def run(
         self,
@@ -167,7 +134,7 @@ class ProjectionEngine:
             )
         deadline = time.monotonic() + timeout
         for projection in self._select(names) if target else ():
-            while not self._has_passed(projection.name, target):
+            while not self._waiting.has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
                 try:
                     self.run([projection.name])
@@ -203,7 +170,7 @@ class ProjectionEngine:
                 self._log, live, projection, upcasters=self._upcasters, progress=progress
             )
             report = rebuild.run_in_place() if in_place else rebuild.run()
-        self._announce()
+        self._waiting.announce()
         return report
 
     def needs_rebuild(self, name: str) -> bool:
@@ -259,20 +226,7 @@ class ProjectionEngine:
         in another log.
         """
         self._select([name])
-        deadline = time.monotonic() + timeout
-        while not self._has_passed(name, position):
-            for failure in self._models.find_failures(name):
-                if failure.phase == "run" and failure.position <= position:
-                    raise ProjectionFailed(
-                        f"{name} stopped before {failure.position:,}: {failure.error}",
-                        hint=f"See why: eskit project status {name}",
-                    )
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                return False
-            with self._moved:
-                self._moved.wait(min(remaining, _POLL))
-        return True
+        return self._waiting.wait_for(name, position, timeout)
 
     def pause(self, name: str, *, reason: str, by: str) -> None:
         """Let nobody run a projection until it is resumed; a runner stops after its batch."""
@@ -349,7 +303,7 @@ class ProjectionEngine:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
-        return list(map(_to_checkpoint, self._models.list_standings()))
+        return list(map(to_checkpoint, self._models.list_standings()))
 
     def reader(self) -> AbstractContextManager[Database]:
         """One moment of the read models, for queries; ReadModelUnavailable if there are none."""
@@ -380,7 +334,7 @@ class ProjectionEngine:
             upcasters=self._upcasters,
             locks=locks,
             limits=limits,
-            progress=self._announcing(progress),
+            progress=self._waiting.announcing(progress),
             outage=outage,
             stop=stop,
         )
@@ -403,33 +357,3 @@ class ProjectionEngine:
                 f"Projection {name!r} is paused: {standing.pause}",
                 hint=f"Let it go on: eskit project resume {name}",
             )
-
-    def _has_passed(self, name: str, position: int) -> bool:
-        """Whether a projection is there already, and in this log: CheckpointMismatch if not."""
-        standing = self._models.find_standing(name)
-        if standing is None or standing.mark.position < position:
-            return False
-        check_standing(standing, self._log)
-        return True
-
-    def _announcing(self, progress: ReportProgress | None) -> Callable[[Progress], None]:
-        def report(step: Progress) -> None:
-            self._announce()
-            if progress is not None:
-                progress(step)
-
-        return report
-
-    def _announce(self) -> None:
-        with self._moved:
-            self._moved.notify_all()
-
-
-def _to_checkpoint(standing: Standing) -> Checkpoint:
-    return Checkpoint(
-        name=standing.name,
-        store_id=standing.store_id,
-        position=standing.mark.position,
-        event_id=standing.mark.event_id,
-        updated_at=standing.updated_at,
-    )

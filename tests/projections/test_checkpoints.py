@@ -8,7 +8,8 @@ import sqlite3
 import pytest
 
 from eskit import ANY, CheckpointMismatch, NewEvent, ReadModelUnavailable, open_store
-from eskit.projections.engine import ProjectionEngine, beside, list_checkpoints
+from eskit.projections.engine import ProjectionEngine
+from eskit.projections.opening import beside, list_checkpoints
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eskit import InvalidArgument, MigrationInvalid, Projection, ProjectionBusy, ProjectionNotFound
-from eskit.projections.engine import open_read_models
 from eskit.projections.leftovers import drop, rename
+from eskit.projections.opening import open_read_models
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted
 

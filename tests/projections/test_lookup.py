@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eskit import Projection, StoreUnavailable
-from eskit.projections.engine import open_read_models
+from eskit.projections.opening import open_read_models
 from tests.projections.ledger import Counted, NoteAdded
 
 

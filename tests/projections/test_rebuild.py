@@ -22,9 +22,10 @@ from eskit import (
     RebuildNeeded,
     open_store,
 )
-from eskit.projections.engine import ProjectionEngine, open_read_models
+from eskit.projections.engine import ProjectionEngine
 from eskit.projections.letters import Skip
 from eskit.projections.locks import ProjectionLock
+from eskit.projections.opening import open_read_models
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted, NoteAdded
 from tests.projections.test_failures import failing

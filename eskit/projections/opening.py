@@ -1,0 +1,49 @@
+"""Opening read models by their URL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eskit.errors import InvalidArgument
+from eskit.projections.readmodel import ReadModels, Standing
+from eskit.store.records import Checkpoint
+
+
+def open_read_models(url: str) -> ReadModels:
+    """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
+    if url.startswith(("sqlite:", "memory:")):
+        from eskit.projections.sqlite.live import SqliteReadModels
+
+        return SqliteReadModels(url)
+    raise InvalidArgument(
+        f"{url!r} is not the URL of a read model",
+        hint="Write sqlite:///bank_read.db, or memory: for one that is not kept.",
+    )
+
+
+def beside(store_url: str) -> str:
+    """Where read models lie by default: ``bank_read.db`` beside ``bank.db``."""
+    if not store_url.startswith("sqlite:///"):
+        return "memory:"
+    path = Path(store_url.partition("?")[0].removeprefix("sqlite:///"))
+    return f"sqlite:///{path.with_name(f'{path.stem}_read{path.suffix}')}"
+
+
+def list_checkpoints(url: str) -> list[Checkpoint]:
+    """The checkpoints kept at a read-model URL, by name; needs neither app nor store."""
+    models = open_read_models(url)
+    try:
+        return list(map(to_checkpoint, models.list_standings()))
+    finally:
+        models.close()
+
+
+def to_checkpoint(standing: Standing) -> Checkpoint:
+    """The checkpoint of a projection."""
+    return Checkpoint(
+        name=standing.name,
+        store_id=standing.store_id,
+        position=standing.mark.position,
+        event_id=standing.mark.event_id,
+        updated_at=standing.updated_at,
+    )

@@ -1,0 +1,68 @@
+"""Waiting until projections have passed a position, in whichever process they are run."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from eskit.errors import ProjectionFailed
+from eskit.projections.checkpoints import check_standing
+from eskit.projections.log import EventLog
+from eskit.projections.progress import Progress, ReportProgress
+from eskit.projections.readmodel import ReadModels
+
+# Between two looks at a checkpoint that another process moves.
+_POLL = 0.01
+
+
+class Waiting:
+    """Looks at checkpoints when somebody of this process has moved one, else every so often."""
+
+    def __init__(self, log: EventLog, models: ReadModels) -> None:
+        self._log = log
+        self._models = models
+        self._moved = threading.Condition()
+
+    def has_passed(self, name: str, position: int) -> bool:
+        """Whether a projection is there already, and in this log: CheckpointMismatch if not."""
+        standing = self._models.find_standing(name)
+        if standing is None or standing.mark.position < position:
+            return False
+        check_standing(standing, self._log)
+        return True
+
+    def wait_for(self, name: str, position: int, timeout: float) -> bool:
+        """Wait until a projection has passed a position; False if it has not in time.
+
+        Raises ProjectionFailed if it stopped before, CheckpointMismatch if it passed the position
+        in another log.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.has_passed(name, position):
+            for failure in self._models.find_failures(name):
+                if failure.phase == "run" and failure.position <= position:
+                    raise ProjectionFailed(
+                        f"{name} stopped before {failure.position:,}: {failure.error}",
+                        hint=f"See why: eskit project status {name}",
+                    )
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                return False
+            with self._moved:
+                self._moved.wait(min(remaining, _POLL))
+        return True
+
+    def announcing(self, progress: ReportProgress | None) -> ReportProgress:
+        """Wake who waits whenever a projection comes on, then hand its progress on."""
+
+        def report(step: Progress) -> None:
+            self.announce()
+            if progress is not None:
+                progress(step)
+
+        return report
+
+    def announce(self) -> None:
+        """Wake who waits: a checkpoint was moved."""
+        with self._moved:
+            self._moved.notify_all()
