@@ -65,6 +65,15 @@ class VersionGap(NamedTuple):
     previous: int
 
 
+class ChangedEvent(NamedTuple):
+    """An event whose metadata or payload is not what was recorded."""
+
+    stream: str
+    tenant: str
+    version: int
+    global_position: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
     """The audit record of an erased stream: `version` is the last one that was erased.
@@ -116,6 +125,10 @@ class StoreView(Protocol):
 
     def find_gaps(self) -> Iterator[VersionGap]:
         """Every place where versions are not contiguous."""
+        ...
+
+    def find_changed_events(self) -> Iterator[ChangedEvent]:
+        """Every event whose bytes have changed since, as far as the store can tell."""
         ...
 
     def read_claims(self) -> Iterator[HeldClaim]:

@@ -16,6 +16,7 @@ from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import (
     BackupReport,
+    ChangedEvent,
     CommandRow,
     Erasure,
     EventRecord,
@@ -69,6 +70,10 @@ class MemoryView:
             if row[2] != previous + 1:
                 yield VersionGap(*key, row[2], row[0], previous)
             versions[key] = row[2]
+
+    def find_changed_events(self) -> Iterator[ChangedEvent]:
+        """None: memory is not kept for long enough to decay."""
+        return iter(())
 
     def read_claims(self) -> Iterator[HeldClaim]:
         """All claims that are held, sorted."""

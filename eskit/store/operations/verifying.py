@@ -69,6 +69,7 @@ def verify(
         check.schemas(store)
         check.storage()
         check.log()
+        check.checksums()
         check.versions()
         check.claims()
         check.snapshots(store)
@@ -170,6 +171,23 @@ class _Check:
                 self._found("error", "EVENTS_UNREADABLE", f"{missing:,} events cannot be read")
             self.payloads.report_unknown_types()
             self._log_was_read = True
+
+    def checksums(self) -> None:
+        """Every event against the checksum that was kept beside it."""
+        with self.findings.reading("The checksums of events"):
+            for event in self._view.find_changed_events():
+                self.findings.add(
+                    Finding(
+                        severity="error",
+                        code="EVENT_CHANGED",
+                        message=f"Version {event.version} of {event.stream} is not what was "
+                        "recorded: its checksum differs",
+                        hint="Restore the store from a backup.",
+                        position=event.global_position,
+                        stream=event.stream,
+                        tenant=event.tenant,
+                    )
+                )
 
     def versions(self) -> None:
         """The versions of every stream."""

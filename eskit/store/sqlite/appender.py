@@ -14,6 +14,7 @@ from eskit.store.appending import (
     settle_claims,
 )
 from eskit.store.records import CommandRecord
+from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import StreamEnd, Tip
@@ -114,9 +115,8 @@ def _insert_events(
         position += 1
         version += 1
         kept = claims_to_json(claims) if claims else None
-        rows.append(
-            (position, stream_id, version, kind_id, event_id, recorded_at, metadata, kept, data)
-        )
+        place = position, stream_id, version, kind_id, event_id, recorded_at
+        rows.append((*place, metadata, kept, data, checksum(metadata.encode(), data)))
     if len(rows) == 1:
         cursor.execute(query("insert_event"), rows[0])
     else:

@@ -11,6 +11,7 @@ from pathlib import Path
 from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.store.maintenance import Erasure
+from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.queries import query
@@ -92,7 +93,10 @@ def _blank_events(connection: sqlite3.Connection, stream_id: int) -> int:
             for position, _, metadata in page
             if not is_erased(metadata)
         ]
-        connection.executemany(query("erase_event"), left)
+        connection.executemany(
+            query("erase_event"),
+            ((position, kept, checksum(kept.encode(), b"")) for position, kept in left),
+        )
         events += len(left)
         if len(page) < _PAGE:
             return events

@@ -11,6 +11,7 @@ from eskit.errors import StreamNotFound
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 from eskit.store.sqlite.appender import find_claim
+from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.queries import query
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -40,6 +41,7 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
                 record.metadata,
                 record.claims,
                 record.data,
+                checksum(record.metadata.encode(), record.data),
             ),
         )
         if record.claims:

@@ -9,8 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
-from eskit.store.maintenance import CommandRow, Erasure, EventRecord, HeldClaim, VersionGap
+from eskit.store.maintenance import (
+    ChangedEvent,
+    CommandRow,
+    Erasure,
+    EventRecord,
+    HeldClaim,
+    VersionGap,
+)
 from eskit.store.records import Checkpoint
+from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas
@@ -52,6 +60,11 @@ class SqliteView:
     def find_gaps(self) -> Iterator[VersionGap]:
         """Every place where versions are not contiguous."""
         return map(VersionGap._make, self._rows("find_gaps"))
+
+    def find_changed_events(self) -> Iterator[ChangedEvent]:
+        """Events whose checksum differs; those of before there were checksums pass."""
+        self._connection.create_function("event_checksum", 2, checksum, deterministic=True)
+        return map(ChangedEvent._make, self._rows("find_changed_events"))
 
     def read_claims(self) -> Iterator[HeldClaim]:
         """All claims that are held, sorted."""

@@ -86,9 +86,26 @@ def test_flipped_bytes_in_a_payload_are_found_where_they_are(store):
         found = verify(reopened)
 
     assert found.verdict == "damaged"
-    (finding,) = found.findings
-    assert (finding.code, finding.position, finding.stream) == ("PAYLOAD_DAMAGED", 2, "Account-2")
+    assert codes(found) == ["PAYLOAD_DAMAGED", "EVENT_CHANGED"]
+    assert {(f.position, f.stream) for f in found.findings} == {(2, "Account-2")}
     assert (found.decoded, found.undecoded) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET data = CAST(x'0a05' || 'wrong' AS BLOB) WHERE global_position = 2",
+        """UPDATE events SET metadata = '{"principal_id":"eve"}' WHERE global_position = 2""",
+    ],
+)
+def test_an_event_that_was_changed_into_another_valid_one_is_found(store, statement):
+    execute(statement)
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("damaged", ["EVENT_CHANGED"])
+    assert (found.findings[0].position, found.findings[0].stream) == (2, "Account-2")
+    assert found.decoded == 4
 
 
 def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(store):
@@ -266,8 +283,8 @@ def test_a_great_many_findings_are_counted_and_the_first_listed(store):
 
     found = verify(store)
 
-    assert found.found == 104
-    assert len(found.findings) == 20
+    assert found.found == 208
+    assert len(found.findings) == 40
 
 
 def test_metadata_with_a_key_that_looks_like_the_mark_is_not_an_erasure(store):
@@ -322,7 +339,7 @@ def test_a_type_that_no_module_defines_is_decoded_by_its_recorded_schema():
         damaged = verify(store)
 
     assert (whole.verdict, whole.decoded, whole.by_recorded_schema) == ("ok", 1, 1)
-    assert (damaged.verdict, codes(damaged)) == ("damaged", ["PAYLOAD_DAMAGED"])
+    assert (damaged.verdict, codes(damaged)) == ("damaged", ["PAYLOAD_DAMAGED", "EVENT_CHANGED"])
 
 
 def save_snapshot(store, stream, version, event_id):

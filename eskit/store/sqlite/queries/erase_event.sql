@@ -1,1 +1,1 @@
-UPDATE events SET data = x'', claims = NULL, metadata = ?2 WHERE global_position = ?1
+UPDATE events SET data = x'', claims = NULL, metadata = ?2, checksum = ?3 WHERE global_position = ?1
