@@ -48,6 +48,9 @@ def is_foreign(name: str) -> bool:
 def find_sources(roots: Sequence[Path]) -> Sources:
     """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's.
 
+    Folders that start with a dot are passed over: environments and version control have protos
+    of others.
+
     Raises ProjectInvalid when a root is missing, a name is not UTF-8 or there is nothing to
     generate, and SchemaInvalid when two roots have a file of one name.
     """
@@ -65,7 +68,7 @@ def find_sources(roots: Sequence[Path]) -> Sources:
         for path in sorted(root.rglob("*.proto")):
             name = path.relative_to(root).as_posix()
             real = resolved / name
-            if real in taken or is_foreign(name):
+            if real in taken or is_foreign(name) or _is_hidden(name):
                 continue
             _check_readable(name)
             taken.add(real)
@@ -79,6 +82,10 @@ def find_sources(roots: Sequence[Path]) -> Sources:
             hint="Write one, such as proto/account/v1/account.proto.",
         )
     return Sources(roots=tuple(root for _, root in ordered), files=dict(sorted(files.items())))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
 
 
 def _check_readable(name: str) -> None:

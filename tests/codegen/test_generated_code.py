@@ -159,6 +159,17 @@ def test_a_proto_root_within_another_names_its_files_from_itself(tmp_path):
     ]
 
 
+def test_protos_in_hidden_folders_are_those_of_others(tmp_path):
+    text = 'syntax = "proto3";\npackage a;\nmessage A {}\n'
+    root = write_protos(
+        tmp_path, {"a/a.proto": text, ".venv/lib/b.proto": text, "a/.b/c.proto": text}
+    )
+
+    result = generate(proto_roots=[root], output=tmp_path / "gen", app_name="app")
+
+    assert [path.name for path in result.written if path.suffix == ".pyi"] == ["a_pb2.pyi"]
+
+
 def test_generation_leaves_import_hooks_and_standard_error_alone(tmp_path, capfd):
     finders = list(sys.meta_path)
 
