@@ -140,6 +140,20 @@ def test_protos_that_an_installed_package_brings_are_imported_from_it(tmp_path, 
     assert units.strip() == "7"
 
 
+def test_protos_of_several_roots_import_each_other(tmp_path):
+    mine = 'syntax = "proto3";\npackage m;\nimport "shared/b.proto";\nmessage A { s.B b = 1; }\n'
+    shared = 'syntax = "proto3";\npackage s;\nmessage B { string text = 1; }\n'
+    roots = [
+        write_protos(tmp_path / "mine", {"mine/a.proto": mine}),
+        write_protos(tmp_path / "elsewhere" / "protos", {"shared/b.proto": shared}),
+    ]
+
+    generate(proto_roots=roots, output=tmp_path / "gen", app_name="app")
+
+    text = python("from gen.mine.a_pb2 import A; print(A(b={'text': 'x'}).b.text)", tmp_path)
+    assert text.strip() == "x"
+
+
 def test_a_proto_root_within_another_names_its_files_from_itself(tmp_path):
     outer = write_protos(
         tmp_path / "proto",
