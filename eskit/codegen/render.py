@@ -12,7 +12,7 @@ from eskit.codegen import layout, names
 from eskit.codegen.imports import Import, Modules, aliased
 from eskit.codegen.model import MessageRef, Rpc, Schema, SourceFile
 from eskit.codegen.sdk import sdk_groups
-from eskit.codegen.stubs import StubModule
+from eskit.codegen.stub_parts import StubModule
 from eskit.resources import templates_dir
 
 Grouped: TypeAlias = list[tuple[str, list[str]]]

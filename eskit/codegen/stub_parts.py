@@ -1,0 +1,121 @@
+"""What there is to write in the stub of a pb2 module, as its template sees it.
+
+There is a value for every field of every proto: named tuples are made in half the time of
+dataclasses.
+"""
+
+from __future__ import annotations
+
+import keyword
+from typing import NamedTuple
+
+from google.protobuf.message import Message
+
+from eskit.codegen.imports import Import
+
+# What stubs import, by the names that the template gives it.
+_ALWAYS = ("_descriptor", "_message")
+_IF_USED = ("_abc", "_b", "_containers", "_datetime", "_enums", "_extensions", "_t")
+_HIDDEN = frozenset({*dir(Message), "Extensions", *_ALWAYS, *_IF_USED})
+"""Fields of these names would take the place of what every message has, or of an import."""
+
+
+class StubField(NamedTuple):
+    """One field: its type when read, and what the constructor accepts for it."""
+
+    name: str
+    number_name: str
+    type: str
+    accepted: str
+    settable: bool
+    presence: bool
+    doc: str
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it can only be reached with getattr, and set by ``**{...}``."""
+        return keyword.iskeyword(self.name) or self.name in _HIDDEN
+
+
+class StubOneof(NamedTuple):
+    """A oneof and the fields in it."""
+
+    name: str
+    fields: tuple[str, ...]
+
+
+class StubValue(NamedTuple):
+    """One value of an enum."""
+
+    name: str
+    number: int
+    doc: str
+
+
+class StubEnum(NamedTuple):
+    """One enum; `path` is its name from the module's top, as its class body can write it."""
+
+    name: str
+    path: str
+    values: tuple[StubValue, ...]
+    doc: str
+
+    @property
+    def hidden(self) -> str:
+        """The class that holds ValueType, from the module's top."""
+        outer, dot, _ = self.path.rpartition(".")
+        return f"{outer}{dot}_{self.name}"
+
+
+class StubExtension(NamedTuple):
+    """An extension of somebody else's message."""
+
+    name: str
+    extended: str
+    type: str
+    number_name: str
+
+
+class StubMessage(NamedTuple):
+    """One message with everything inside it."""
+
+    name: str
+    enums: tuple[StubEnum, ...]
+    messages: tuple[StubMessage, ...]
+    extensions: tuple[StubExtension, ...]
+    fields: tuple[StubField, ...]
+    oneofs: tuple[StubOneof, ...]
+    doc: str
+
+    @property
+    def plain_fields(self) -> list[StubField]:
+        """Fields that can be written as attributes and arguments."""
+        return [field for field in self.fields if not field.is_hidden]
+
+    @property
+    def hidden_fields(self) -> list[str]:
+        """What the constructor accepts for the other fields."""
+        return sorted({field.accepted for field in self.fields if field.is_hidden})
+
+    @property
+    def with_presence(self) -> list[str]:
+        """What HasField can be asked about."""
+        fields = [field.name for field in self.fields if field.presence]
+        return [*fields, *(oneof.name for oneof in self.oneofs)]
+
+    @property
+    def clearable(self) -> list[str]:
+        """What ClearField can clear."""
+        return [*(field.name for field in self.fields), *(oneof.name for oneof in self.oneofs)]
+
+
+class StubModule(NamedTuple):
+    """One module's stub."""
+
+    imports: tuple[Import, ...]
+    public: tuple[tuple[str, tuple[str, ...]], ...]
+    enums: tuple[StubEnum, ...]
+    messages: tuple[StubMessage, ...]
+    extensions: tuple[StubExtension, ...]
+    shadowed: tuple[str, ...]
+    uses: frozenset[str]
