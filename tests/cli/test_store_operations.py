@@ -54,9 +54,12 @@ def test_a_damaged_store_exits_with_3_and_names_the_place(run):
 
     assert (ran.code, ran.json["status"], shown.code) == (3, "failed", 3)
     assert ran.json["data"]["verdict"] == "damaged"
-    (finding,) = ran.json["data"]["findings"]
-    assert (finding["code"], finding["position"]) == ("PAYLOAD_DAMAGED", 2)
-    assert (finding["severity"], finding["stream"]) == ("error", "Thing-a1")
+    findings = ran.json["data"]["findings"]
+    assert [finding["code"] for finding in findings] == ["PAYLOAD_DAMAGED", "EVENT_CHANGED"]
+    assert {finding["position"] for finding in findings} == {2}
+    assert {(finding["severity"], finding["stream"]) for finding in findings} == {
+        ("error", "Thing-a1")
+    }
     assert "at 2  Thing-a1" in shown.out
     assert shown.out.splitlines()[-1].startswith("damaged in ")
 
