@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from google.protobuf import wrappers_pb2
 from google.protobuf.message import Message
@@ -16,11 +17,11 @@ from google.protobuf.message import Message
 from eskit import ANY, EventContext, EventStore, NewEvent, Projection, open_store
 from eskit.projections.engine import ProjectionEngine
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
+from tests.benchmarks.resources import MANY, idle_share, memory_growth
 
 EVENTS = 50_000
 STREAMS = 1_000
 APPENDS = 500
-IDLE_SECONDS = 5.0
 
 KINDS: tuple[type[Message], ...] = (
     wrappers_pb2.StringValue,
@@ -143,17 +144,8 @@ def latencies(store: EventStore, engine: ProjectionEngine) -> list[float]:
     return found
 
 
-def idle(engine: ProjectionEngine) -> float:
-    """The share of a core that a runner takes while nothing happens."""
-    with live(engine):
-        time.sleep(1)
-        before = time.process_time()
-        time.sleep(IDLE_SECONDS)
-        return (time.process_time() - before) / IDLE_SECONDS
-
-
 def run(folder: Path, rounds: int) -> Iterator[Comparison]:
-    """Ten over one log, then latency and idle cost of a runner."""
+    """Ten over one log, then latency, idle cost of a runner, and memory of a rebuild."""
     raw = sqlite3.connect(folder / "raw.db")
     some = max(3, rounds // 3)
     one = [projection(folder, 0, KINDS)]
@@ -183,14 +175,18 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
         following(store, every, folder)()
         engine = ProjectionEngine(store, every, f"sqlite:///{folder / 'read.db'}")
         found = latencies(store, engine)
-        waited = idle(engine)
         engine.close()
     yield bounded("append to visible row, median", statistics.median(found), 0.005)
     yield bounded("append to visible row, p99", sorted(found)[int(len(found) * 0.99)], 0.025)
+    waited = idle_share(folder / "waiting")
     yield bounded("ten projections idle, core seconds in a second", waited, 0.005)
+    grown = memory_growth(folder / "many")
+    yield bounded(f"memory that a rebuild of {MANY:,} events adds", grown, 50e6, unit="bytes")
 
 
-def bounded(name: str, seconds: float, bound: float) -> Comparison:
+def bounded(
+    name: str, amount: float, bound: float, *, unit: Literal["s", "bytes"] = "s"
+) -> Comparison:
     """A measure that has a bound of its own instead of a floor."""
-    target = Target(kind="extra", bound=bound)
-    return Comparison(name=name, floor_name="nothing", ours=seconds, floor=0.0, target=target)
+    target = Target(kind="extra", bound=bound, unit=unit)
+    return Comparison(name=name, floor_name="nothing", ours=amount, floor=0.0, target=target)
