@@ -37,7 +37,7 @@ class Via(StrEnum):
         "eskit call account.v1.AccountCommandService/Deposit --via nats \\",
         """    --data '{"account_id":"acc-001","amount":"25.00"}' --command-id 7f3a""",
         "eskit call --list",
-        "eskit --nats nats://host:4222 call --list --descriptors bank.binpb",
+        "eskit call --list --descriptors bank.binpb",
     )
 )
 def call(

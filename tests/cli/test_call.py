@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -96,6 +98,36 @@ def test_over_nats_code_that_does_not_import_is_not_needed(bank, served):
     assert "eskit gen" in here.err
 
 
+def test_a_call_that_timed_out_is_sent_again_with_its_id_and_done_once(bank, launch):
+    serving = launch("serve", cwd=bank)
+    read_until(serving, "stop with Ctrl-C")
+    again = ("--via", "nats", "--command-id", "one-and-only", "--json")
+
+    serving.send_signal(signal.SIGSTOP)
+    timed_out = deposit(*again, "--timeout", "0.5", cwd=bank)
+    serving.send_signal(signal.SIGCONT)
+    done = deposit(*again, cwd=bank)
+    twice = deposit("--via", "nats", "--command-id", "one-and-only", cwd=bank)
+    events = eskit("stream", "read", "Account-acc-001", "--json", cwd=bank).records
+
+    assert timed_out.code == 1
+    assert timed_out.json["error"]["code"] == "TIMEOUT"
+    assert "same command id" in timed_out.json["error"]["hint"]
+    assert (done.code, done.json["data"]["new_balance"]) == (0, "1201.25")
+    assert "was carried out before" in twice.out
+    assert [event["version"] for event in events] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("via", ["process", "nats"])
+def test_a_stream_that_has_moved_on_is_a_verdict(bank, served, via):
+    stale = deposit("--via", via, "--expected-version", "1", "--json", cwd=bank)
+    right = deposit("--via", via, "--expected-version", "3", cwd=bank)
+
+    assert stale.code == 1
+    assert stale.json["error"]["code"] == "VERSION_CONFLICT"
+    assert right.code == 0, right.err
+
+
 def test_without_the_app_a_call_needs_somebody_who_answers(bank, elsewhere):
     ran = deposit(cwd=project_of_protos(bank, elsewhere))
 
@@ -179,6 +211,7 @@ def complete(*words: str, cwd: Path) -> list[str]:
         [sys.executable, "-m", "eskit"],
         cwd=cwd,
         env={
+            **os.environ,
             "_ESKIT_COMPLETE": "complete_bash",
             "COMP_WORDS": " ".join(["eskit", *words]),
             "COMP_CWORD": str(len(words)),

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from eskit import NO_STREAM, NewEvent, open_store
 from eskit.cli.conditions import parse_condition
 from eskit.errors import InvalidArgument
 from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
+from tests.cli.unknown import forget_schemas, make_message
 
 EVERYTHING = ("tail", "--from", "first", "--no-follow", "--source", "store")
 
@@ -218,6 +220,26 @@ def test_nats_and_store_show_the_same_for_every_filter(bank, launch):
         ]
         assert shown[0] == shown[1]
         assert shown[0].out
+
+
+def test_an_unknown_type_is_shown_and_stops_nobody_wherever_it_comes_from(bank, launch):
+    store_url = f"sqlite:///{bank / 'bank.db'}"
+    unknown_type = make_message("nobody.v1.KnowsEvent", "what")
+    with open_store(store_url) as store:
+        store.append("Thing-1", [NewEvent(unknown_type(what="x"))], expected_version=NO_STREAM)
+    forget_schemas(store_url)
+    assert move(bank, DEPOSIT, "acc-001", "7.00").code == 0
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+
+    for source in ("store", "nats"):
+        options = ("tail", "--from", "-2", "--no-follow", "--source", source)
+        shown = eskit(*options, cwd=bank)
+        unknown, known = eskit(*options, "--json", cwd=bank).records
+
+        assert "3 bytes, not decoded" in shown.out.splitlines()[0]
+        assert unknown["diagnostics"][0]["code"] == "UNKNOWN_EVENT_TYPE"
+        assert known["data"]["amount"] == "7.00"
 
 
 def test_a_followed_tail_ends_by_itself_at_a_time_to_come(bank, launch):
