@@ -13,4 +13,7 @@ def check_text(text: str, what: str) -> int:
     try:
         return len(text.encode())
     except UnicodeEncodeError as error:
-        raise InvalidArgument(f"{what} holds text that is not valid Unicode: {error}") from None
+        raise InvalidArgument(
+            f"{what} holds text that is not valid Unicode: {text[error.start : error.end]!r}",
+            hint="Give it as UTF-8.",
+        ) from None
