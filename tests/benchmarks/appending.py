@@ -14,6 +14,8 @@ from pathlib import Path
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import ANY, NewEvent, open_store
+from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.keys import add_stream, kind_key
 from eskit.store.sqlite.queries import query
 from tests.benchmarks import peers
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
@@ -182,9 +184,8 @@ def many_through_executemany(path: Path) -> Timed:
     open_store(f"sqlite:///{path}").close()
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA synchronous=FULL")
-    stream = ("Account-1", "", "Account")
-    ((stream_id,),) = connection.execute(query("insert_stream"), stream).fetchall()
-    ((kind_id,),) = connection.execute(query("insert_kind"), ("Account", "a.Event")).fetchall()
+    stream_id = add_stream(connection, "Account-1", "", "Account")
+    kind_id = kind_key(connection, "Account", "a.Event")
     position = count(1)
 
     def run() -> float:
@@ -193,7 +194,8 @@ def many_through_executemany(path: Path) -> Timed:
         for event in first:
             at = next(position)
             event_id = event.event_id.encode()[:16]
-            rows.append((at, stream_id, at, kind_id, event_id, at, "", None, event.data))
+            place = at, stream_id, at, kind_id, event_id, at
+            rows.append((*place, "", None, event.data, checksum(b"", event.data)))
         start = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(query("insert_event"), rows)

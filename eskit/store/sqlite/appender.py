@@ -16,6 +16,7 @@ from eskit.store.appending import (
 from eskit.store.records import CommandRecord
 from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.connections import Runs
+from eskit.store.sqlite.keys import add_stream
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import StreamEnd, Tip
 
@@ -41,7 +42,8 @@ def append(
         return AppendResult(version=version, global_position=position)
 
     if end is None:
-        end = StreamEnd(_insert_stream(cursor, request), 0, 0)
+        stream_id = add_stream(cursor, request.stream, request.tenant, request.category)
+        end = StreamEnd(stream_id, 0, 0)
     if request.events:
         end = _insert_events(cursor, tip, request, end, now)
         if owners:
@@ -95,12 +97,6 @@ def _settle_claims(cursor: sqlite3.Cursor, request: Append) -> dict[ClaimKey, st
     return settle_claims(
         request, lambda index, value: find_claim(cursor, request.tenant, index, value)
     )
-
-
-def _insert_stream(cursor: sqlite3.Cursor, request: Append) -> int:
-    parameters = (request.stream, request.tenant, request.category)
-    ((stream_id,),) = cursor.execute(query("insert_stream"), parameters).fetchall()
-    return int(stream_id)
 
 
 def _insert_events(

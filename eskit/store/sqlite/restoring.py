@@ -12,6 +12,7 @@ from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 from eskit.store.sqlite.appender import find_claim
 from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.keys import add_stream, kind_key
 from eskit.store.sqlite.queries import query
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +29,7 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
         stream_id, version = streams.get(key) or _stream(connection, *key)
         check_follows(record, position=position, recorded_at=recorded_at, version=version)
         kind = category_of(record.stream), record.event_type
-        kind_id = kinds[kind] = kinds.get(kind) or _kind(connection, *kind)
+        kind_id = kinds[kind] = kinds.get(kind) or kind_key(connection, *kind)
         connection.execute(
             query("insert_event"),
             (
@@ -92,15 +93,7 @@ def _stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[i
     row = connection.execute(query("find_stream"), (stream, tenant)).fetchone()
     if row is not None:
         return row[0], row[1] or 0
-    values = (stream, tenant, category_of(stream))
-    return connection.execute(query("insert_stream"), values).fetchall()[0][0], 0
-
-
-def _kind(connection: sqlite3.Connection, category: str, event_type: str) -> int:
-    row = connection.execute(query("find_kind"), (category, event_type)).fetchone()
-    if row is None:
-        row = connection.execute(query("insert_kind"), (category, event_type)).fetchall()[0]
-    return int(row[0])
+    return add_stream(connection, stream, tenant, category_of(stream)), 0
 
 
 def _run_claims(connection: sqlite3.Connection, record: EventRecord, stream_id: int) -> None:

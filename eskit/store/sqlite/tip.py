@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import NamedTuple
 
+from eskit.store.sqlite.keys import kind_key
 from eskit.store.sqlite.queries import query
 
 _MOST_STREAMS = 10_000
@@ -65,10 +66,7 @@ class Tip:
         key = (category, event_type)
         kind_id = self._kinds.get(key)
         if kind_id is None:
-            row = cursor.execute(query("find_kind"), key).fetchone()
-            if row is None:
-                (row,) = cursor.execute(query("insert_kind"), key).fetchall()
-            self._kinds[key] = kind_id = row[0]
+            self._kinds[key] = kind_id = kind_key(cursor, category, event_type)
         return kind_id
 
     def advance(self, name: str, tenant: str, end: StreamEnd, recorded_at: int) -> None:

@@ -1,1 +1,1 @@
-INSERT INTO kinds (category, event_type) VALUES (?1, ?2) RETURNING kind_id
+INSERT INTO kinds (category, event_type) VALUES (?1, ?2)

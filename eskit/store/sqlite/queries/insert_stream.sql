@@ -1,1 +1,1 @@
-INSERT INTO streams (name, tenant, category) VALUES (?1, ?2, ?3) RETURNING stream_id
+INSERT INTO streams (name, tenant, category) VALUES (?1, ?2, ?3)

@@ -1,0 +1,27 @@
+"""The numbers that stand for streams and kinds in the rows of the log."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import cast
+
+from eskit.store.sqlite.connections import Runs
+from eskit.store.sqlite.queries import query
+
+
+def add_stream(database: Runs, name: str, tenant: str, category: str) -> int:
+    """The key of a stream that is not there yet."""
+    return _key(database.execute(query("insert_stream"), (name, tenant, category)))
+
+
+def kind_key(database: Runs, category: str, event_type: str) -> int:
+    """The key of a kind, which is made if it is new."""
+    row = database.execute(query("find_kind"), (category, event_type)).fetchone()
+    if row is not None:
+        return int(row[0])
+    return _key(database.execute(query("insert_kind"), (category, event_type)))
+
+
+def _key(inserted: sqlite3.Cursor) -> int:
+    # A RETURNING clause would double what the insert costs.
+    return cast("int", inserted.lastrowid)
