@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import socket
 import sqlite3
-import subprocess
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -190,18 +188,6 @@ def test_stop_ends_a_runner_in_the_middle_of_an_outage(started, append, path):
 
     assert not started.thread.is_alive()
     assert started.errors == []
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A folder with a megabyte of room."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(folder)]
-    if shutil.which("mount") is None or subprocess.run(mount, check=False).returncode:
-        pytest.skip("mounting a small disk needs root on Linux")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(hog: Path) -> None:
