@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from eskit.errors import StoreError
 from eskit.store.sqlite.connections import (
@@ -22,8 +21,6 @@ from eskit.store.sqlite.tip import Tip
 
 _CHECK_WAL_EVERY = 50
 _WAL_LIMIT = 8 * 1024 * 1024
-
-Outcome = tuple[Any, Exception | None]
 
 
 class Committer:
@@ -102,10 +99,11 @@ class Committer:
             for ticket in batch:
                 ticket.finish(None, self._named(error))
             return True
-        outcomes: list[Outcome] = []
+        ran = False
         try:
             for ticket in batch:
-                outcomes.append(_run(cursor, ticket))  # noqa: PERF401 - kept on an interrupt
+                _run(cursor, ticket)
+            ran = True
             cursor.execute("COMMIT")
         except (sqlite3.Error, _MustRunAlone):
             self.close()
@@ -113,16 +111,20 @@ class Committer:
                 ticket.again = True
             return False
         except BaseException:
-            if len(outcomes) < len(batch) or cursor.connection.in_transaction:
+            if not ran or cursor.connection.in_transaction:
                 self._roll_back(cursor)
             else:
-                _finish(batch, outcomes, self._url)
+                _finish(batch)
             raise
-        _finish(batch, outcomes, self._url)
+        _finish(batch)
         return True
 
     def _named(self, error: Exception) -> Exception:
-        return _named(error, self._url)
+        if not isinstance(error, sqlite3.Error):
+            return error
+        named = store_error(error, self._url)
+        named.__cause__ = error
+        return named
 
     def _begin(self) -> sqlite3.Cursor:
         self._place.check()
@@ -178,7 +180,7 @@ class Committer:
         begin_immediate(cursor, self._url, self._busy_timeout)
 
 
-def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> Outcome:
+def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> None:
     """Run one ticket among others; raises when its error leaves changes behind.
 
     Work looks before it writes, so what raises an error has nearly always changed nothing. A
@@ -186,27 +188,20 @@ def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> Outcome:
     """
     before = cursor.connection.total_changes
     try:
-        return ticket.work(cursor, again=ticket.again), None
+        ticket.result = ticket.work(cursor, again=ticket.again)
+        ticket.error = None
     except sqlite3.Error:
         raise
     except Exception as error:
         if cursor.connection.total_changes != before:
             raise _MustRunAlone from error
-        return None, error
+        ticket.error = error
 
 
 class _MustRunAlone(Exception):
     """A ticket changed something and then failed: the batch cannot be committed with it."""
 
 
-def _finish(batch: Sequence[Ticket], outcomes: Sequence[Outcome], url: str) -> None:
-    for ticket, (result, error) in zip(batch, outcomes, strict=True):
-        ticket.finish(result, None if error is None else _named(error, url))
-
-
-def _named(error: Exception, url: str) -> Exception:
-    if not isinstance(error, sqlite3.Error):
-        return error
-    named = store_error(error, url)
-    named.__cause__ = error
-    return named
+def _finish(batch: Sequence[Ticket]) -> None:
+    for ticket in batch:
+        ticket.done = True
