@@ -9,15 +9,29 @@ from __future__ import annotations
 import keyword
 from typing import NamedTuple
 
+from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 from google.protobuf.message import Message
 
 from eskit.codegen.imports import Import
 
 # What stubs import, by the names that the template gives it.
-_ALWAYS = ("_descriptor", "_message")
-_IF_USED = ("_abc", "_b", "_containers", "_datetime", "_enums", "_extensions", "_t")
-_HIDDEN = frozenset({*dir(Message), "Extensions", *_ALWAYS, *_IF_USED})
-"""Fields of these names would take the place of what every message has, or of an import."""
+_IMPORTED = frozenset(
+    {
+        "_abc",
+        "_b",
+        "_containers",
+        "_datetime",
+        "_descriptor",
+        "_enums",
+        "_extensions",
+        "_message",
+        "_t",
+    }
+)
+# Names that would take the place of something else: in a module, in a message, on an enum.
+_OF_MODULES = frozenset({"DESCRIPTOR", *_IMPORTED})
+_OF_MESSAGES = frozenset({*dir(Message), "Extensions", *_IMPORTED})
+_OF_ENUMS = frozenset({*dir(EnumTypeWrapper), "ValueType"})
 
 
 class StubField(NamedTuple):
@@ -34,7 +48,7 @@ class StubField(NamedTuple):
     @property
     def is_hidden(self) -> bool:
         """Whether it can only be reached with getattr, and set by ``**{...}``."""
-        return keyword.iskeyword(self.name) or self.name in _HIDDEN
+        return keyword.iskeyword(self.name) or self.name in _OF_MESSAGES
 
 
 class StubOneof(NamedTuple):
@@ -45,11 +59,21 @@ class StubOneof(NamedTuple):
 
 
 class StubValue(NamedTuple):
-    """One value of an enum."""
+    """One value of an enum, which is also a constant of the module or message beside it."""
 
     name: str
-    number: int
+    nested: bool
     doc: str
+
+    @property
+    def on_enum(self) -> bool:
+        """Whether the enum has it as an attribute; else it is ``Enum.Value("name")``."""
+        return self.name not in _OF_ENUMS
+
+    @property
+    def beside(self) -> bool:
+        """Whether the module or message has it as a constant."""
+        return self.name not in (_OF_MESSAGES if self.nested else _OF_MODULES)
 
 
 class StubEnum(NamedTuple):

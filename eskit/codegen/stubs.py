@@ -201,7 +201,7 @@ class _Stub:
             values=tuple(
                 StubValue(
                     name=value.name,
-                    number=value.number,
+                    nested=enum.containing_type is not None,
                     doc=self._locator.comment((*place, _VALUES, index)),
                 )
                 for index, value in enumerate(enum.values)

@@ -99,6 +99,11 @@ message Hidden {
   string __class__ = 8;
   string text = 9;
 }
+message Values {
+  enum Kind { items = 0; Value = 1; DESCRIPTOR = 2; HasField = 3; ValueType = 4; }
+  Kind kind = 1;
+}
+enum Action { Clear = 0; }
 message Shadow {
   enum Kind { KIND_UNSPECIFIED = 0; }
   Kind Shadow = 1;

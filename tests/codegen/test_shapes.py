@@ -87,6 +87,16 @@ def test_fields_called_like_what_a_message_has_keep_their_values(shapes):
     assert message_type(hidden) == "names.v1.Hidden"
 
 
+def test_enum_values_called_like_what_enums_and_messages_have_keep_their_numbers(shapes):
+    pb = load(shapes, "shape_names.gen.names.v1.names_pb2")
+
+    values = pb.Values(kind=pb.Values.Kind.Value("Value"))
+
+    assert pb.Values.Kind.Name(values.kind) == "Value"
+    assert message_type(values) == "names.v1.Values"
+    assert pb.Clear == 0
+
+
 def test_a_proto_whose_path_is_not_ascii_can_be_imported(shapes):
     pb = load(shapes, "shape_paths.gen.all_pb2")
 
