@@ -22,7 +22,7 @@ from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
-from tests.messaging.conftest import StartServer, append
+from tests.messaging.conftest import StartServer, append, until
 
 EVENTS = 20_000
 EVERYTHING = TailRequest(start="first", follow=False)
@@ -86,11 +86,13 @@ async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
     async with connected(server.url) as connection:
         await nats_relay(file_store, connection, app_name="bank").run_once()
 
+        handled.touch()
         for _ in range(3):
+            enough = len(handled.read_text().split()) + 20
             child = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-c", SUBSCRIBER, server.url, str(handled))
             )
-            await asyncio.sleep(1.2)
+            await until(lambda: len(handled.read_text().split()) >= enough)  # noqa: B023
             child.kill()
             await child.wait()
         rest: list[int] = []
