@@ -211,6 +211,18 @@ def test_the_stream_is_created_as_the_settings_say(launch, bank):
     assert config["num_replicas"] == 1
 
 
+def test_a_stream_may_be_kept_for_less_than_the_usual_duplicate_window(launch, bank):
+    configure(bank, nats_max_age="30s")
+    _, address = start_nats(launch, bank)
+
+    ran = relay(bank)
+
+    config = stream_config(address)
+    assert ran.code == 0, ran.err
+    assert config is not None
+    assert config["max_age"] == config["duplicate_window"] == 30 * 10**9
+
+
 def test_a_stream_that_differs_from_the_settings_is_said_to_and_left_alone(launch, bank):
     _, address = start_nats(launch, bank)
     assert relay(bank).code == 0
