@@ -21,6 +21,7 @@ TRACEPARENT = "traceparent"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _ERASED = '{"erased":true'
 """How the metadata of an erased event begins, and that of no other event."""
 
@@ -35,7 +36,9 @@ class Metadata(NamedTuple):
     custom: Mapping[str, str] = _NO_CUSTOM
 
     def to_json(self) -> str:
-        """The fields that are set, as a compact JSON object."""
+        """The fields that are set, as a compact JSON object; empty text for none."""
+        if not any(self):
+            return ""
         pairs: dict[str, Any] = {}
         if self.correlation_id:
             pairs["correlation_id"] = self.correlation_id
@@ -47,7 +50,7 @@ class Metadata(NamedTuple):
             pairs["principal_id"] = self.principal_id
         if self.custom:
             pairs["custom"] = dict(self.custom)
-        return json.dumps(pairs, separators=(",", ":"), ensure_ascii=False) if pairs else ""
+        return _encode(pairs)
 
     @classmethod
     def from_json(cls, text: str) -> Metadata:
