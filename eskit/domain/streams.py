@@ -44,9 +44,9 @@ def version_matches(expected: int | ExpectedVersion, actual: int) -> bool:
 
 def check_expected_version(expected: object) -> None:
     """Raise InvalidArgument unless `expected` is a version (0 or more) or an ExpectedVersion."""
-    if isinstance(expected, ExpectedVersion):
+    if isinstance(expected, int) and not isinstance(expected, bool) and expected >= 0:
         return
-    if isinstance(expected, bool) or not isinstance(expected, int) or expected < 0:
+    if not isinstance(expected, ExpectedVersion):
         raise InvalidArgument(
             f"Expected version {expected!r} is neither a version nor a rule",
             hint="Pass an int from 0, or ANY, NO_STREAM or STREAM_EXISTS.",
