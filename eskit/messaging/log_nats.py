@@ -92,8 +92,11 @@ class JetStreamLog:
         backward: bool = False,
         event_types: Sequence[str] = (),
     ) -> Iterator[RecordedEvent]:
-        """The log in either direction, each event asked for by itself unless it was just read."""
+        """The log in either direction: what was just read at once, else an event at a time."""
         last = before if before is not None else self.head_position() + 1
+        if not backward and (known := self._run(self._known(after, last, event_types))) is not None:
+            yield from known[:limit]
+            return
         at = last if backward else after
         for _ in range(limit) if limit is not None else count():
             looking = self._before(at) if backward else self._after(at, event_types)
@@ -102,8 +105,6 @@ class JetStreamLog:
                 return
             at = event.global_position
             yield event
-            if at == last - 1 and not backward:
-                return
 
     def find_event(self, global_position: int) -> RecordedEvent | None:
         """The event at a position, if the stream still has it."""
@@ -203,7 +204,7 @@ class JetStreamLog:
             if len(rows) == limit:
                 break
             while index == len(window.entries) and window.end < end - 1:
-                await window.fetch()
+                await self._fetch(window)
             if index == len(window.entries):
                 break
             _, row = window.entries[index]
@@ -218,7 +219,7 @@ class JetStreamLog:
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
                 while window.end <= after:
-                    await window.fetch()
+                    await self._fetch(window)
         return window.end > after
 
     async def _open_window(self, after: int) -> Window:
@@ -235,6 +236,13 @@ class JetStreamLog:
             )
         self._window.drop_up_to(after)
         return self._window
+
+    async def _fetch(self, window: Window) -> None:
+        try:
+            await window.fetch()
+        except LogBroken:  # the next one looks again: what is wrong may have been put right
+            await self._close_window()
+            raise
 
     async def _close_window(self) -> None:
         window, self._window = self._window, None
@@ -259,10 +267,16 @@ class JetStreamLog:
         await delete_reader(connection, self._stream, name)
         return pending
 
+    async def _known(
+        self, after: int, before: int, event_types: Sequence[str]
+    ) -> list[RecordedEvent] | None:
+        """The events between two positions if all of them were just read."""
+        window = self._window
+        if window is None or not (window.covers(after) and window.covers(before - 1)):
+            return None
+        return [RecordedEvent(*row) for row in window.between(after, before, event_types)]
+
     async def _after(self, position: int, event_types: Sequence[str]) -> RecordedEvent | None:
-        known = self._window.find_next(position, event_types) if self._window is not None else None
-        if known is not None:
-            return RecordedEvent(*known[1])
         connection, sequence = await self._connect(), await self._sequence_behind(position)
         found = [
             await message_from(connection, self._stream, sequence, subject)

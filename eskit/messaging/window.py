@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from eskit.credentials.nats import Connection
@@ -84,13 +83,13 @@ class Window:
             return self.entries[index]
         return None
 
-    def find_next(self, position: int, event_types: Sequence[str]) -> Entry | None:
-        """The first event of some types behind a position, if it is among those read."""
-        if position < self.position:
-            return None
-        start = bisect_right(self.entries, position, key=_position)
-        behind = islice(self.entries, start, None)
-        return next((e for e in behind if not event_types or e[1][4] in event_types), None)
+    def between(self, after: int, before: int, event_types: Sequence[str]) -> list[EventRow]:
+        """The events read between two positions; of all types unless some are named."""
+        first = bisect_right(self.entries, after, key=_position)
+        last = bisect_left(self.entries, before, key=_position)
+        return [
+            row for _, row in self.entries[first:last] if not event_types or row[4] in event_types
+        ]
 
     def find_last(self, before: int) -> Entry | None:
         """The last event before a position, if it is among those read."""
@@ -123,13 +122,21 @@ class Window:
     async def _read(self) -> list[Delivery]:
         if self._reader is None:
             await self._check_stream()
-            reader = StreamReader(self._connection, self.place.stream, start=self._sequence + 1)
-            self._reader = await reader.__aenter__()
+            self._reader = StreamReader(
+                self._connection, self.place.stream, start=self._sequence + 1
+            )
+            try:
+                await self._reader.__aenter__()
+            except BaseException:  # given up in the middle, as `wait` does when its time is over
+                await self.close()
+                raise
         return await self._reader.read()
 
     async def _check_stream(self) -> None:
         state = await find_stream(self._connection, self.place.stream)
-        if state is None or state.created != self.place.created:
+        if state is None:
+            raise BrokerUnavailable(f"There is no stream {self.place.stream} any more")
+        if state.created != self.place.created:
             raise self._break(f"stream {self.place.stream} was made anew")
         if state.last_sequence < self._sequence:
             raise self._break(
