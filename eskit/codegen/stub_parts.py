@@ -32,6 +32,8 @@ _IMPORTED = frozenset(
 _OF_MODULES = frozenset({"DESCRIPTOR", *_IMPORTED})
 _OF_MESSAGES = frozenset({*dir(Message), "Extensions", *_IMPORTED})
 _OF_ENUMS = frozenset({*dir(EnumTypeWrapper), "ValueType"})
+# Names that a field cannot be written by: the constructor has two of its own.
+_OF_FIELDS = _OF_MESSAGES | {"_self", "_fields"}
 
 
 class StubField(NamedTuple):
@@ -48,7 +50,7 @@ class StubField(NamedTuple):
     @property
     def is_hidden(self) -> bool:
         """Whether it can only be reached with getattr, and set by ``**{...}``."""
-        return keyword.iskeyword(self.name) or self.name in _OF_MESSAGES
+        return keyword.iskeyword(self.name) or self.name in _OF_FIELDS
 
 
 class StubOneof(NamedTuple):

@@ -259,8 +259,8 @@ def _scope(message: Descriptor) -> frozenset[str]:
     return frozenset(
         [
             *(field.name for field in message.fields),
-            *(nested.name for nested in message.nested_types),
-            *(enum.name for enum in message.enum_types),
+            *(names.attribute(nested.name) for nested in message.nested_types),
+            *(names.attribute(enum.name) for enum in message.enum_types),
             *(value.name for enum in message.enum_types for value in enum.values),
             *(extension.name for extension in message.extensions),
         ]

@@ -98,6 +98,8 @@ message Hidden {
   string _b = 7;
   string __class__ = 8;
   string text = 9;
+  string _self = 10;
+  string _fields = 11;
 }
 message Values {
   enum Kind { items = 0; Value = 1; DESCRIPTOR = 2; HasField = 3; ValueType = 4; }
@@ -223,6 +225,7 @@ message class {
 }
 message None { option (eventsourcing.event) = {aggregate_name: "class"}; string from = 1; }
 message _ { option (eventsourcing.event) = {aggregate_name: "class"}; }
+message def { message def { def again = 1; } lambda kind = 1; enum lambda { ZERO = 0; } }
 message Outer {
   message import {
     option (eventsourcing.event) = {aggregate_name: "class"};

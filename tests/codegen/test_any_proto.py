@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,6 +53,37 @@ def test_every_event_of_every_proto_survives_append_read_and_replay(folder, data
         assert len(declared) == count
         events = [data.draw(messages(event.DESCRIPTOR)) for event in declared]
         assert_survives(aggregate, events)
+
+
+def test_the_code_of_every_proto_is_strictly_typed(tmp_path):
+    @settings(
+        max_examples=20,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    @given(data=st.data())
+    def generate_one(data: st.DataObject) -> None:
+        package = f"typed{next(_numbers)}"
+        drawn = data.draw(protos(package=package))
+        (tmp_path / package).mkdir()
+        generate_into(tmp_path / package / f"{package}_app", drawn.files)
+
+    generate_one()
+
+    # One run over all of them: mypy takes longer to start than for one project.
+    apps = [str(path) for path in tmp_path.glob("*/*_app")]
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / ".cache"), *apps],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert len(apps) >= 20
+    assert done.returncode == 0, done.stdout
 
 
 def generated(folder: Path, package: str, drawn: Protos) -> ModuleType:
