@@ -102,7 +102,8 @@ def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
         "metadata": metadata_object(event.metadata),
     }
     if payload.problem is None:
-        return {**found, "data": payload.data}
+        found["data"] = payload.data
+        return found
     diagnostic = {
         "severity": "warning",
         "code": payload.problem.code,

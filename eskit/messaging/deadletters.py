@@ -47,14 +47,15 @@ class DeadLetters:
         )
 
     async def retry(
-        self, letter: DeadLetter, handler: Handler, *, reason: str = "", by: str = ""
+        self, letter: DeadLetter, handler: Handler, *, reason: str, by: str = ""
     ) -> DeadLetter:
         """Handle the event once more, now: after later ones of its stream.
 
         Raises DeliveryFailed when the handler raises, and keeps the new error. Raises
-        InvalidArgument when the letter does not wait any more, SubscriptionTaken when somebody
-        decides about it at the same time.
+        InvalidArgument without a reason or when the letter does not wait any more,
+        SubscriptionTaken when somebody decides about it at the same time.
         """
+        _check_reason(reason)
         letter = await self.find(letter.subscription, letter.event.event_id)
         try:
             await call_handler(handler, letter.event, None)
@@ -65,8 +66,9 @@ class DeadLetters:
             raise _still_failing(again) from error
         return await self._decide(letter, "retried", reason=reason, by=by)
 
-    async def skip(self, letter: DeadLetter, *, reason: str = "", by: str = "") -> DeadLetter:
+    async def skip(self, letter: DeadLetter, *, reason: str, by: str = "") -> DeadLetter:
         """Never handle the event. Raises as `retry`, but for DeliveryFailed."""
+        _check_reason(reason)
         letter = await self.find(letter.subscription, letter.event.event_id)
         return await self._decide(letter, "skipped", reason=reason, by=by)
 
@@ -78,6 +80,13 @@ class DeadLetters:
         )
         await self._subscriptions.decide(letter, decision)
         return replace(letter, decision=decision)
+
+
+def _check_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InvalidArgument(
+            "A decision needs a reason", hint="Say why, for those who read it later."
+        )
 
 
 def _still_failing(letter: DeadLetter) -> DeliveryFailed:

@@ -67,7 +67,7 @@ def test_what_a_reaction_could_not_handle_is_listed_shown_and_skipped(broken):
         ("welcome", "failed", 4),
     ]
     assert listed[0]["error"] == "KeyError: '\\x1b[31meur'"
-    assert line.startswith("welcome  failed  1  account.v1.AccountOpenedEvent  Account-acc-001")
+    assert line.startswith("welcome  failed  1  Account-acc-001")
     assert "Traceback" in shown.out
     assert "\x1b" not in shown.out
     assert "eskit deadletter retry welcome 1" in shown.out

@@ -258,7 +258,7 @@ async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
             await buried(bus)
         (first,) = await bus.dead_letters.waiting("test")
         with pytest.raises(DeliveryFailed, match="RuntimeError: no 1"):
-            await bus.dead_letters.retry(first, seen)
+            await bus.dead_letters.retry(first, seen, reason="try")
         (again,) = await bus.dead_letters.waiting("test")
         seen.failing.clear()
         await bus.dead_letters.retry(again, seen, reason="mended", by="alice")
@@ -266,7 +266,7 @@ async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
 
         assert await bus.dead_letters.waiting("test") == []
         with pytest.raises(InvalidArgument, match="does not wait for a decision"):
-            await bus.dead_letters.retry(again, seen)
+            await bus.dead_letters.retry(again, seen, reason="try")
     assert again.deliveries == 3
     assert seen.positions == [1]
     assert settled.decision is not None
@@ -284,6 +284,8 @@ async def test_a_skipped_dead_letter_is_kept_with_the_reason(
         async with following(bus, seen, max_deliveries=1):
             await buried(bus)
         letter = await bus.dead_letters.find("test", "1")
+        with pytest.raises(InvalidArgument, match="needs a reason"):
+            await bus.dead_letters.skip(letter, reason=" ")
         await bus.dead_letters.skip(letter, reason="test data", by="bob")
         (settled,) = await bus.dead_letters.history("test")
 
@@ -306,7 +308,7 @@ async def test_of_two_decisions_at_once_one_counts(open_bus: Made, store: EventS
             await bus.dead_letters.skip(letter, reason="mine", by="bob")
 
         with pytest.raises(SubscriptionTaken, match="by somebody else meanwhile"):
-            await bus.dead_letters.retry(letter, decided_by_another, by="alice")
+            await bus.dead_letters.retry(letter, decided_by_another, reason="try", by="alice")
         (settled,) = await bus.dead_letters.history("test")
 
     assert settled.decision is not None
