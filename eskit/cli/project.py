@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -155,7 +155,7 @@ def run(
             reports = engine.rehearse(checked)
         elif once:
             with stop_on_signal() as stop:
-                reports = _run(session, engine, checked, stop, once=True)
+                reports = _run(session, engine, checked, stop)
         else:
             reports = _follow(session, engine, checked, health)
     _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
@@ -170,16 +170,21 @@ def _follow(
     from eskit.runtime.service import Worker
 
     reports: list[RunReport] = []
+    stopped: list[EskitError] = []
+
+    def check() -> None:
+        if stopped:
+            raise stopped[0]
 
     async def host() -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def work(stop: threading.Event) -> None:
-            reports.extend(_run(session, engine, names, stop, once=False))
+            reports.extend(_run(session, engine, names, stop, on_stopped=stopped.append))
             loop.call_soon_threadsafe(ended.set)
             stop.wait()
 
-        projections = Worker("projections", work)
+        projections = Worker("projections", work, check=check)
         await run_services([projections], health=health, tell=session.output.note, stop=ended)
 
     asyncio.run(host())
@@ -192,8 +197,10 @@ def _run(
     names: Sequence[str] | None,
     stop: threading.Event,
     *,
-    once: bool,
+    on_stopped: Callable[[EskitError], None] | None = None,
 ) -> list[RunReport]:
+    """Run them up to the head, or with `on_stopped` on and on: it hears of one that stops."""
+    once = on_stopped is None
     with session.output.progress() as report:
         if not once:
             session.output.note("Projections run until Ctrl-C")
@@ -205,8 +212,9 @@ def _run(
 
         def watch(progress: Progress) -> None:
             forward(progress)
-            if progress.error is not None and not once:
+            if progress.error is not None and on_stopped is not None:
                 session.output.note(*format_error(progress.error))
+                on_stopped(progress.error)
 
         def wait(outage: EskitError | None) -> None:
             session.output.note(*format_outage(outage))

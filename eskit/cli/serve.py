@@ -109,7 +109,7 @@ class Host:
         self._chosen = chosen
         self._last = ""
         self._told: list[EskitError] = []
-        self._waiting = False
+        self._outage: EskitError | None = None
         self._details: dict[str, Callable[[], str]] = {}
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ class Host:
         chosen = self._chosen
         parts: list[Service] = []
         if chosen.projections and self._running.app.projections:
-            parts.append(Worker("projections", self._follow))
+            parts.append(Worker("projections", self._follow, check=self._check_projections))
         reactions = self._running.app.reactions if chosen.reactions else ()
         if chosen.services or chosen.relay or reactions:
             parts = [*self._on_nats(parts, reactions)]
@@ -221,6 +221,11 @@ class Host:
                 self._tell_of(error)
                 stop.wait()
 
+    def _check_projections(self) -> None:
+        """Raise why one of them has stopped, or what they wait for."""
+        if problems := [*self._told, *([self._outage] if self._outage else ())]:
+            raise problems[0]
+
     def _watch_projection(self, progress: Progress) -> None:
         if progress.error is not None:
             self._tell_of(progress.error)
@@ -229,9 +234,9 @@ class Host:
 
     def _tell_outage(self, outage: EskitError | None) -> None:
         """Tell once that the projections wait, and when they go on."""
-        if (outage is not None) != self._waiting:
-            self._waiting = outage is not None
+        if (outage is None) != (self._outage is None):
             self._session.output.note(*format_outage(outage))
+        self._outage = outage
 
     def _tell_of(self, error: EskitError) -> None:
         if error not in self._told:

@@ -117,11 +117,20 @@ class Loop:
 
 
 class Worker:
-    """A service made of a blocking function that runs until an event is set, in its own thread."""
+    """A service made of a blocking function that runs until an event is set, in its own thread.
 
-    def __init__(self, name: str, run: Callable[[threading.Event], object]) -> None:
+    `check`, if there is one, raises while the function runs but is not well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[threading.Event], object],
+        *,
+        check: Callable[[], object] | None = None,
+    ) -> None:
         self.name = name
-        self._run = run
+        self._run, self._check = run, check
         self._stop = threading.Event()
         self._ended: asyncio.Future[None] | None = None
 
@@ -147,9 +156,11 @@ class Worker:
             await asyncio.shield(self._ended)
 
     async def check_health(self) -> None:
-        """Raise ServiceError unless it is running."""
+        """Raise ServiceError unless it is running, and what the check raises."""
         if self._ended is None or self._ended.done():
             raise ServiceError(f"{self.name} is not running")
+        if self._check is not None:
+            await asyncio.to_thread(self._check)
 
     def _work(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
         failure: BaseException | None = None

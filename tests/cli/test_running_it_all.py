@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
 import urllib.request
 
 import pytest
 
-from tests.cli.running import DEPOSIT, eskit, interrupt, read_until
+from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, read_until
 
 
 def deposit(bank, amount):
@@ -42,7 +43,7 @@ def test_a_relay_answers_probes_and_ends_cleanly_at_sigterm(launch, bank):
     nats = launch("nats", "start", cwd=bank)
     read_until(nats, "until Ctrl-C")
     process = launch("relay", "--health", "localhost:0", "--json", cwd=bank)
-    lines = read_until(process, "idle", stream="stderr")
+    lines = read_until(process, "position 4", stream="stderr")
 
     services = ask_health(lines)
     process.terminate()
@@ -62,6 +63,27 @@ def test_project_run_answers_probes(launch, bank):
 
     assert services == {"projections"}
     assert interrupt(process).code == 0
+
+
+@pytest.mark.parametrize("command", [["serve"], ["project", "run"]])
+def test_a_projection_that_stopped_is_not_healthy(launch, bank, command):
+    break_deposits(bank)
+    process = launch(*command, "--health", "0", cwd=bank)
+    address = re.compile(r"http://\S+/health")
+    stream = "stdout" if command == ["serve"] else "stderr"
+    url = address.search("".join(read_until(process, "/health", stream=stream)))
+    assert url is not None
+    read_until(process, "eskit project status account-balance", stream="stderr")
+
+    with pytest.raises(urllib.error.HTTPError) as answer:
+        urllib.request.urlopen(url[0], timeout=10)  # noqa: S310 - what eskit printed
+    told = json.load(answer.value)
+    interrupt(process)
+
+    assert answer.value.code == 503
+    (projections,) = (one for one in told["services"] if one["service"] == "projections")
+    assert not projections["healthy"]
+    assert "account-balance" in projections["error"]
 
 
 @pytest.mark.parametrize("address", ["here", "70000", "127.0.0.1:", "1.2.3.4:-1"])
