@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, columns, count, duration, failure_lines, timestamp
+from eskit.cli.text import Line, Span, columns, count, duration, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.errors import EskitError
@@ -111,10 +111,11 @@ _HEADING = (
     *("", "state", "position", "head", "lag", "behind"),
     *("rate", "holder", "code", "last error"),
 )
+_NUMBERS = {"position", "head", "lag", "behind", "rate", "holder"}
 
 
 def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
-    """A projection a line, below a heading."""
+    """A projection a line, below a heading; without the columns that have nothing to say."""
     if not statuses:
         yield "No projections in this app"
         return
@@ -133,7 +134,14 @@ def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
         )
         for status in statuses
     ]
-    yield from columns([[(name, "dim") for name in _HEADING], *rows], right=[2, 3, 4, 5, 6, 7])
+    told = [column for column in zip(_HEADING, *rows, strict=True) if any(map(_says, column[1:]))]
+    right = [number for number, (name, *_) in enumerate(told) if name in _NUMBERS]
+    heading, *lines = zip(*told, strict=True)
+    yield from columns([[(name, "dim") for name in heading], *lines], right=right)
+
+
+def _says(cell: Span) -> bool:
+    return bool(cell if isinstance(cell, str) else cell[0])
 
 
 def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
