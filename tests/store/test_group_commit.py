@@ -307,4 +307,4 @@ def test_the_write_ahead_log_does_not_grow_without_end(tmp_path):
             largest = max(largest, (tmp_path / "log.db-wal").stat().st_size)
 
         assert store.count_events() == 400
-    assert largest < 12_000_000
+    assert largest < 8_000_000
