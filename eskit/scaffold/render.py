@@ -29,6 +29,7 @@ def render(template: Path, data: Mapping[str, object]) -> list[PlannedFile]:
             defaults=True,
             overwrite=False,
             quiet=True,
+            exclude=["__pycache__"],  # pip compiles the modules among the installed templates
             skip_tasks=True,
             unsafe=False,
             settings=copier.Settings(),  # the user's own copier settings are not for eskit
