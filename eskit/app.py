@@ -69,6 +69,7 @@ class App:
             [p.name for p in self.projections] + [r.name for r in self.reactions],
         )
         self._check_upcasting()
+        _refuse_unwritten([*self.aggregates, *queries])
         self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
         self.methods = self._collect_methods()
 
@@ -286,6 +287,17 @@ class RunningApp:
             upcasters=self.app.upcasters,
             snapshots=self._snapshots,
         )
+
+
+def _refuse_unwritten(classes: Sequence[type[Any]]) -> None:
+    for kind in classes:
+        missing = sorted(getattr(kind, "__abstractmethods__", ()))
+        if missing:
+            raise ProjectInvalid(
+                f"{kind.__name__} lacks {', '.join(missing)}",
+                hint="Write what the generated base class declares; for an aggregate, "
+                "eskit new aggregate with its proto file shows it, ready to paste.",
+            )
 
 
 def _refuse_twins(what: str, names: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -35,9 +35,12 @@ NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 _COMMAND_ID = "command-1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+Rules = TypeVar("Rules", bound=AnyAggregate)
+"""A class of the tests' own: with it mypy refuses one that lacks an abstract method."""
+
 
 def given(
-    aggregate: type[AnyAggregate],
+    aggregate: type[Rules],
     *events: Message,
     upcasters: Sequence[Upcaster] = (),
     now: datetime = NOW,

@@ -28,6 +28,7 @@ from eskit.projections.projection import EventContext, Projection
 from eskit.store.eventstore import EventStore
 from eskit.store.memory.store import MemoryStore
 from eskit.store.repository import Repository
+from eskit.testing import given
 from kinds_project.gen.kinds.v1 import kinds_pb2
 from names_project.gen.names.v1 import names_pb2
 
@@ -129,6 +130,7 @@ MISUSES = {
     "kinds_pb2.Kinds().inner = kinds_pb2.Kinds.Inner()": "misc",
     "account_es.AccountQueryHandler()": "misc",
     'account_es.AccountAggregate("x")': "abstract",
+    "given(account_es.AccountAggregate)": "type-abstract",
     'Account("x").emit(account_pb2.DepositCommand())': "arg-type",
     "balances.on(account_pb2.AccountClosedEvent)(moved)": "arg-type",
     'Account("x").emit(account_pb2.AccountOpenedEventV1())': "arg-type",

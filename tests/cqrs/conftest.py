@@ -26,6 +26,7 @@ def bank(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         app=import_module(f"{package}.app").app,
         Account=import_module(f"{package}.domain.account").Account,
         upcasters=import_module(f"{package}.domain.upcasters").UPCASTERS,
+        es=import_module(f"{package}.gen.account.v1.account_es"),
         pb=import_module(f"{package}.gen.account.v1.account_pb2"),
         claim=claim,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eskit.app import RunningApp
+from eskit.app import App, RunningApp
 from eskit.cqrs.options import CallOptions
 from eskit.domain.events import NewEvent
 from eskit.domain.ids import derived_id
@@ -17,6 +17,7 @@ from eskit.errors import (
     CommandIdReused,
     CommandRejected,
     InvalidArgument,
+    ProjectInvalid,
     VersionConflict,
 )
 from eskit.store.eventstore import EventStore
@@ -275,3 +276,19 @@ class _Rival:
             version = self._store.stream_version(stream)
             self._store.append(stream, [NewEvent(event)], expected_version=version)
         return self._store.append(stream, events, **more)
+
+
+def test_an_app_with_rules_that_are_not_all_written_is_refused_at_start(bank: Any) -> None:
+    class Hasty(bank.Account):  # type: ignore[misc]
+        withdraw = bank.es.AccountAggregate.withdraw
+
+    with pytest.raises(ProjectInvalid, match="Hasty lacks withdraw"):
+        App("bank", aggregates=[Hasty], upcasters=bank.upcasters)
+
+
+def test_an_app_with_queries_that_are_not_all_written_is_refused_at_start(bank: Any) -> None:
+    class Mute(bank.es.AccountQueryHandler):  # type: ignore[misc]
+        pass
+
+    with pytest.raises(ProjectInvalid, match="Mute lacks get_account, get_account_balance"):
+        App("bank", queries=[Mute])
