@@ -16,6 +16,7 @@ from eskit.cli.envelope import envelope, to_json
 from eskit.cli.progress import JsonProgress, NoProgress, ProgressReporter
 from eskit.cli.terminal import console_on, print_lines, styled
 from eskit.cli.text import Line
+from eskit.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from eskit.errors import Diagnostic
@@ -107,7 +108,9 @@ class Output:
         import typer
 
         if not sys.stdin.isatty():
-            raise typer.BadParameter(f"{question} Confirm with --yes", param_hint="--yes")
+            raise InvalidArgument(
+                f"{question} Without a terminal nobody can be asked", hint="Confirm with --yes."
+            )
         typer.confirm(question, abort=True, err=True)
 
     def _write(self, data: object) -> None:
