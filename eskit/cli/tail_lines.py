@@ -103,6 +103,9 @@ class Layout:
         if self.raw:
             yield from ("  ", _base64(event.data))
             return
+        if event.erased:
+            yield "  erased"
+            return
         if payload.problem is not None:
             yield from ("  ", (f"{len(event.data):,} bytes, not decoded", "warning"))
             return

@@ -242,6 +242,19 @@ def test_an_unknown_type_is_shown_and_stops_nobody_wherever_it_comes_from(bank, 
         assert known["data"]["amount"] == "7.00"
 
 
+def test_an_erased_event_is_called_so_wherever_it_comes_from(bank, launch):
+    erase = ("stream", "erase", "Account-acc-001", "--reason", "asked for", "--yes")
+    assert eskit(*erase, cwd=bank).code == 0
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+
+    for source in ("store", "nats"):
+        shown = eskit("tail", "--from", "first", "--no-follow", "--source", source, cwd=bank)
+
+        _, *first = shown.out.splitlines()[0].split()
+        assert first == ["1", "Account-acc-001", "AccountOpened", "erased"]
+
+
 def test_a_followed_tail_ends_by_itself_at_a_time_to_come(bank, launch):
     read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
     assert eskit("relay", "--once", cwd=bank).code == 0
