@@ -27,7 +27,6 @@ FAILED = 1
 USAGE = 2
 FOUND = 3
 INTERRUPTED = 130
-"""So many findings fit a screen; --json has them all."""
 
 # typer brings its own copy of click or depends on it, by version; both derive this way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

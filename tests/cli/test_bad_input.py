@@ -107,7 +107,7 @@ def test_generated_code_that_is_behind_is_found(bank):
     assert eskit("gen", "--check", cwd=bank).code == 0
 
 
-def test_a_proto_in_ruins_fills_one_screen_and_json_has_all_of_it(bank):
+def test_a_proto_in_ruins_is_told_in_full_and_what_to_do_once(bank):
     proto = bank / "proto" / "account" / "v1" / "account.proto"
     proto.write_text(proto.read_text().replace("service AccountCommandService {", "service X {{"))
 
@@ -116,8 +116,7 @@ def test_a_proto_in_ruins_fills_one_screen_and_json_has_all_of_it(bank):
 
     found = len(as_json.json["diagnostics"])
     assert found > 10
-    assert ran.err.count("account.proto:") == 10
-    assert f"and {found - 10} more" in ran.err
+    assert ran.err.count("account.proto:") == found
     assert ran.err.count("run eskit gen again") == 1
 
 
