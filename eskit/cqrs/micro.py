@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUEUE_GROUP = "q"
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
+_OF_THE_SERVER = "$"
 
 _log = logging.getLogger("eskit.services")
 
@@ -101,8 +102,11 @@ class MicroService:
         description: str,
         endpoints: Sequence[Endpoint],
         metadata: Mapping[str, str] | None = None,
+        never_to: Sequence[str] = (),
     ) -> None:
+        """`never_to` are beginnings of subjects to which nobody may have it send an answer."""
         self._connection = connection
+        self._never_to = (_OF_THE_SERVER, *never_to)
         self.name = name
         self.id = new_id()
         self._version = version
@@ -123,7 +127,7 @@ class MicroService:
                 await self._subscribe(endpoint.subject, self._on_request(endpoint), QUEUE_GROUP)
             for verb, describe in self._descriptions().items():
                 for end in ("", f".{self.name}", f".{self.name}.{self.id}"):
-                    await self._subscribe(f"$SRV.{verb}{end}", _replier(describe))
+                    await self._subscribe(f"$SRV.{verb}{end}", self._on_question(describe))
             await self._connection.flush()
 
     async def stop(self, within: float) -> bool:
@@ -179,11 +183,35 @@ class MicroService:
 
     def _on_request(self, endpoint: Endpoint) -> Callable[[Msg], Awaitable[None]]:
         async def start_task(message: Msg) -> None:
+            if not self._may_answer(message):
+                return
             task = asyncio.create_task(self._answer(endpoint, message))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
         return start_task
+
+    def _on_question(
+        self, describe: Callable[[], dict[str, Any]]
+    ) -> Callable[[Msg], Awaitable[None]]:
+        async def reply(message: Msg) -> None:
+            if self._may_answer(message):
+                await message.respond(json.dumps(describe()).encode())
+
+        return reply
+
+    def _may_answer(self, message: Msg) -> bool:
+        """Whether its answer goes to an inbox.
+
+        The service may publish where a client may not: elsewhere its answer would be taken for
+        an event, a request or an order to the server.
+        """
+        if not message.reply.startswith(self._never_to):
+            return True
+        _log.warning(
+            "A request to %s wants its answer on %r: left alone", message.subject, message.reply
+        )
+        return False
 
     async def _answer(self, endpoint: Endpoint, message: Msg) -> None:
         begun = time.perf_counter_ns()
@@ -200,10 +228,3 @@ class MicroService:
                 await self._connection.publish(message.reply, answer.data, headers=headers or None)
         except MessagingError as error:
             _log.warning("%s", error)
-
-
-def _replier(describe: Callable[[], dict[str, Any]]) -> Callable[[Msg], Awaitable[None]]:
-    async def reply(message: Msg) -> None:
-        await message.respond(json.dumps(describe()).encode())
-
-    return reply

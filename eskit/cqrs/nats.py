@@ -109,6 +109,7 @@ class NatsServices:
         self._present = 0
         self._slots = asyncio.Semaphore(max_concurrent)
         self._workers = Workers(max_concurrent, name="eskit-service")
+        self._served = [service.name for service in services]
         self._services = [self._make(service, version, prefix) for service in services]
 
     @property
@@ -128,7 +129,8 @@ class NatsServices:
         self._workers.close()
 
     def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
-        for reserved in (prefix, "tenants"):
+        of_events = prefix, "tenants"
+        for reserved in of_events:
             if service.name.split(".")[0] == reserved.split(".")[0]:
                 raise ProjectInvalid(
                     f"Service {service.name} would answer on subjects that belong to events",
@@ -144,6 +146,7 @@ class NatsServices:
                 Endpoint(method.name, method.full_name, functools.partial(self._respond, method))
                 for method in service.methods
             ],
+            never_to=[f"{subject}." for subject in (*of_events, *self._served)],
         )
 
     async def _respond(self, method: Method, message: Msg) -> Answer:

@@ -329,6 +329,30 @@ async def test_a_bad_request_gets_an_error_and_the_server_lives(
     assert len(app.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "events.Account.account.v1.AccountOpenedEvent",
+        "tenants.acme.events.Account.account.v1.AccountOpenedEvent",
+        "$JS.API.STREAM.PURGE.EVENTS",
+        ASK.full_name,
+    ],
+)
+async def test_no_answer_goes_where_it_would_be_an_event_a_request_or_an_order(
+    server: EmbeddedNats, caplog: pytest.LogCaptureFixture, reply: str
+) -> None:
+    app = FakeApp()
+    async with Served(app, server.url) as served:
+        listener = await served.client.subscribe(reply)
+        for subject in (ECHO.full_name, "$SRV.PING", "$SRV.INFO.test-v1-EchoCommandService"):
+            await served.client.publish(subject, b"", reply=reply)
+        await served.call("goes on")
+
+        assert listener.pending_msgs == 0
+        assert [str(request.value) for _, request, _ in app.calls] == ["goes on"]
+        assert f"{ECHO.full_name} wants its answer on {reply!r}" in caplog.text
+
+
 async def test_requests_run_at_the_same_time_but_not_more_than_allowed(
     server: EmbeddedNats,
 ) -> None:
