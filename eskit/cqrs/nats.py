@@ -187,7 +187,7 @@ class NatsServices:
     async def _run(self, method: Method, request: Message, options: CallOptions) -> Answer:
         """Run the handler in a worker thread as soon as there is room, within the deadline."""
         deadline = time.monotonic() + options.timeout
-        if not await self._take_slot(options.timeout):
+        if not await self._take_slot(deadline):
             return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
         try:
             running = self._workers.run(
@@ -204,8 +204,11 @@ class NatsServices:
         finally:
             late.cancel()
 
-    async def _take_slot(self, within: float) -> bool:
+    async def _take_slot(self, deadline: float) -> bool:
         """Wait for a place to run; False if there was none in time."""
+        within = deadline - time.monotonic()
+        if within <= 0:
+            return False
         if not self._slots.locked():
             return await self._slots.acquire()  # at once, and without the cost of a timeout
         with contextlib.suppress(TimeoutError):

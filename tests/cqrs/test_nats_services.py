@@ -416,6 +416,18 @@ async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNat
     assert headers["Nats-Service-Error-Code"] == "504"
 
 
+async def test_a_request_whose_time_is_over_when_it_comes_reaches_no_handler(
+    server: EmbeddedNats,
+) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        response, _ = await served.raw(b"", {"Deadline-Ms": "0"})
+
+    assert response.error.code == "HANDLER_TIMEOUT"
+    assert app.calls == []
+
+
 async def test_a_call_that_is_never_answered_times_out_within_its_time(
     server: EmbeddedNats,
 ) -> None:
