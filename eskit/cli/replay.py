@@ -14,7 +14,7 @@ from eskit.cli.events import Payload, event_object, format_heading, format_when
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unknown
 from eskit.cli.text import Line, Span, columns, count, timestamp, width
-from eskit.cli.times import parse_time
+from eskit.cli.times import parse_moment
 from eskit.cli.values import descriptor_of, format_value, is_default, leaves
 from eskit.domain.streams import category_of, check_stream
 
@@ -43,7 +43,7 @@ def replay(
         int | None, typer.Option("--to-version", metavar="N", min=1, help="Stop after version N.")
     ] = None,
     at: Annotated[
-        str, typer.Option(metavar="TIME", help="Stop at this time, such as 2026-05-01T12:00Z.")
+        str, typer.Option(metavar="TIME", help="Stop at a time (2026-05-01T12:00Z) or an age (5m).")
     ] = "",
     backward: Annotated[
         bool, typer.Option("--backward", help="Newest first, from the last version shown back.")
@@ -61,7 +61,7 @@ def replay(
 
     session = session_of(context)
     session.output.streaming = True
-    until = parse_time(at) if at else None
+    until = parse_moment(at) if at else None
     aggregate = category_of(check_stream(stream))
     if no_state:
         show_events(

@@ -154,6 +154,14 @@ def test_replay_shows_state_and_changes(bank):
     assert "Nothing had happened yet" in nothing.out
 
 
+def test_replay_stops_at_an_age_as_at_a_time(bank):
+    day_ago = eskit("replay", "Account-acc-001", "--at", "1d", cwd=bank)
+    neither = eskit("replay", "Account-acc-001", "--at", "5x", cwd=bank)
+
+    assert "Nothing had happened yet" in day_ago.out
+    assert (neither.code, "like 5m" in neither.err) == (2, True)
+
+
 def test_replay_says_what_was_erased(bank):
     opened = {"account_id": "acc-gone", "owner_name": "Zoe", "initial_balance": "1.00"}
     method = "account.v1.AccountCommandService/OpenAccount"
