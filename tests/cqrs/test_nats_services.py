@@ -421,11 +421,12 @@ async def test_a_request_whose_time_is_over_when_it_comes_reaches_no_handler(
 ) -> None:
     app = FakeApp()
 
-    async with Served(app, server.url) as served:
+    async with Served(app, server.url, max_concurrent=1) as served:
         response, _ = await served.raw(b"", {"Deadline-Ms": "0"})
+        await served.call("in time")
 
     assert response.error.code == "HANDLER_TIMEOUT"
-    assert app.calls == []
+    assert [str(request.value) for _, request, _ in app.calls] == ["in time"]
 
 
 async def test_a_call_that_is_never_answered_times_out_within_its_time(
