@@ -161,7 +161,8 @@ def _told(change: CheckpointChange) -> str:
 
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
-    """Every checkpoint, of the read models and of the store, by name; and the log's head."""
+    """Who has come how far in the log, of the read models and of the store, by name; its head."""
+    from eskit.messaging.relay import OUTLET_CHECKPOINT
     from eskit.projections.opening import beside, list_checkpoints
 
     if not reads_store(session):
@@ -170,7 +171,8 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
     project = session.find_project()
     with session.open_store() as store:
         read_models = project.read_models if project else beside(store.url)
-        found = [*list_checkpoints(read_models), *store.list_checkpoints()]
+        kept = [c for c in store.list_checkpoints() if c.name != OUTLET_CHECKPOINT]
+        found = [*list_checkpoints(read_models), *kept]
         return sorted(found, key=lambda c: c.name), store.head_position()
 
 

@@ -43,3 +43,13 @@ def test_status_says_whether_a_relay_runs_and_how_far_it_is(launch, bank):
     assert before == {"state": "stopped", "pid": None, "position": 0, "head": 4}
     assert running.out == f"running in process {relay.pid}\nposition 4 of 4\n"
     assert after == {"state": "stopped", "pid": None, "position": 4, "head": 4}
+
+
+def test_of_the_relay_checkpoint_list_shows_how_far_it_is_in_the_log_and_no_more(launch, bank):
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    assert eskit("relay", "--once", cwd=bank).code == 0
+
+    listed = eskit("checkpoint", "list", "--json", cwd=bank).json["data"]
+
+    relays = [(c["name"], c["position"]) for c in listed if c["name"].startswith("relay")]
+    assert relays == [("relay", 4)]
