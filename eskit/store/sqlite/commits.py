@@ -192,6 +192,7 @@ def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> None:
     try:
         ticket.result = ticket.work(cursor, again=ticket.again)
         ticket.error = None
+        ticket.again = True  # an interrupt may hide that the commit went well
     except sqlite3.Error:
         raise
     except Exception as error:

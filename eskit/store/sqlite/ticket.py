@@ -47,9 +47,10 @@ class Ticket:
         self.done = True
 
     def wake(self) -> None:
-        """Let the caller go on: to take its outcome, or to lead."""
-        self._woken = True
-        self._latch.release()
+        """Let the caller go on, to take its outcome or to lead; idempotent."""
+        if not self._woken:
+            self._woken = True
+            self._latch.release()
 
     def wait(self) -> None:
         """Wait until woken; may be interrupted."""

@@ -1,14 +1,19 @@
 """The one connection that writes, and the queue in front of it.
 
 Callers share durable commits. Whoever finds nobody writing leads: it runs its own work and all
-that waits, commits once, and hands the lead to the next who waits. A caller
-that is alone pays for none of it.
+that waits, commits once, and hands the lead to the next who waits. A caller that is alone pays
+for none of it.
+
+A KeyboardInterrupt may come between any two lines. Work stays in the queue until it is done, and
+handing over can be done twice, so that whoever is interrupted takes no lead with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
+from itertools import islice
 from typing import Any
 
 from eskit.errors import StoreUnavailable
@@ -27,7 +32,8 @@ class Writer:
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
         self._waiting: deque[Ticket] = deque()
-        self._led = False
+        self._leader: Ticket | None = None
+        self._batch: list[Ticket] = []  # what the leader runs besides its own, still in the queue
         self._closed = False
 
     def run(self, work: Work) -> Any:
@@ -36,15 +42,19 @@ class Writer:
         What it raises is raised here, and then it has changed nothing.
         """
         ticket = Ticket(work)
-        if self._enter(ticket) or self._wait(ticket):
-            self._lead(ticket)
+        try:
+            if self._enter(ticket) or self._wait(ticket):
+                self._lead(ticket)
+        except BaseException:
+            self._leave(ticket)
+            raise
         return ticket.outcome()
 
     def close(self) -> None:
         """Refuse new work, finish what waits, then close the connection; idempotent."""
         with self._idle:
             self._closed = True
-            while self._led:
+            while self._leader is not None:
                 self._idle.wait()
         self._committer.close()
 
@@ -53,74 +63,75 @@ class Writer:
         with self._lock:
             if self._closed:
                 raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
-            if not self._led:
-                self._led = True
+            if self._leader is None:
+                self._leader = ticket
                 return True
             ticket.close()
             self._waiting.append(ticket)
             return False
 
     def _wait(self, ticket: Ticket) -> bool:
-        """Wait for the outcome or the lead; True for the lead.
-
-        A caller interrupted before its work was taken withdraws it; afterwards the interrupt
-        waits for the verdict.
-        """
-        try:
-            ticket.wait()
-        except BaseException:
-            if self._withdraw(ticket):
-                raise
-            ticket.wait_through_interrupts()
-            if ticket.leads:
-                self._hand_over()
-            raise
+        """Wait for the outcome or the lead; True for the lead."""
+        ticket.wait()
         return ticket.leads
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Withdraw work that nobody has taken, else wait for its verdict; lead no more."""
+        if self._leader is not ticket and not self._withdraw(ticket):
+            ticket.wait_through_interrupts()
+        self._hand_over(ticket)
 
     def _withdraw(self, ticket: Ticket) -> bool:
         with self._lock:
-            if ticket in self._waiting:
+            if ticket.leads or ticket in self._batch:
+                return False
+            with contextlib.suppress(ValueError):
                 self._waiting.remove(ticket)
-                return True
-            return False
+            return True
 
     def _lead(self, ticket: Ticket) -> None:
         """Commit what waits together with one's own, then hand the lead over."""
-        if not self._waiting:
-            try:
-                self._committer.commit_alone(ticket)
-            finally:
-                self._hand_over()
+        if self._waiting:
+            self._take(ticket)
+        if self._batch:
+            self._committer.commit([ticket, *self._batch])
+        else:
+            self._committer.commit_alone(ticket)
+        self._hand_over(ticket)
+
+    def _take(self, ticket: Ticket) -> None:
+        with self._lock:
+            self._leader = ticket
+            self._forget_first(ticket)
+            self._batch = list(islice(self._waiting, _MOST_AT_ONCE - 1))
+
+    def _hand_over(self, ticket: Ticket) -> None:
+        """Wake those whose work is done, then the next who leads; does nothing for who does not.
+
+        What is not done, because the leader was interrupted, waits on in its order.
+        """
+        if self._leader is not ticket:
             return
-        others = self._take()
-        try:
-            self._committer.commit([ticket, *others])
-        finally:
-            self._put_back([other for other in others if not other.done])
-            # Woken before there is a new leader, they may have more work for its batch.
-            for other in others:
-                if other.done:
-                    other.wake()
-            self._hand_over()
-
-    def _take(self) -> list[Ticket]:
+        # Woken before there is a new leader, they may have more work for its batch.
+        for other in self._batch:
+            if other.done:
+                other.wake()
         with self._lock:
-            count = min(len(self._waiting), _MOST_AT_ONCE - 1)
-            return [self._waiting.popleft() for _ in range(count)]
-
-    def _put_back(self, others: list[Ticket]) -> None:
-        """What has no outcome because the leader was interrupted waits on, in its order."""
-        if others:
-            with self._lock:
-                self._waiting.extendleft(reversed(others))
-
-    def _hand_over(self) -> None:
-        with self._lock:
+            self._forget_first(ticket)
+            while self._waiting and self._waiting[0].done:
+                self._waiting.popleft()
+            self._batch = []
             if self._waiting:
-                heir = self._waiting.popleft()
+                heir = self._waiting[0]
                 heir.leads = True
                 heir.wake()
+                self._leader = heir
             else:
-                self._led = False
+                self._leader = None
                 if self._closed:
                     self._idle.notify_all()
+
+    def _forget_first(self, ticket: Ticket) -> None:
+        """Who leads stands first in the queue until it begins."""
+        if self._waiting and self._waiting[0] is ticket:
+            self._waiting.popleft()
