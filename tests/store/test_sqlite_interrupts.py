@@ -1,0 +1,156 @@
+"""An interrupt before any line of the writer: nobody hangs, and nothing is done twice."""
+
+import linecache
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from types import FrameType
+from typing import Any, Self
+
+import pytest
+
+from eskit.domain.streams import ANY
+from eskit.store.settings import system_clock
+from eskit.store.sqlite import commits, writer
+from eskit.store.sqlite.store import SqliteStore
+from eskit.testing.store_contract import texts
+
+WATCHED = {commits.__file__, writer.__file__}
+
+
+class InterruptBefore:
+    """Raises KeyboardInterrupt in this thread before the n-th line of the writer that is run."""
+
+    def __init__(self, line: int) -> None:
+        self.left = line
+
+    @property
+    def came(self) -> bool:
+        return self.left <= 0
+
+    def __enter__(self) -> Self:
+        sys.settrace(self._trace)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        sys.settrace(None)
+
+    def _trace(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename not in WATCHED:
+            return None
+        if event in {"call", "line"} and not leaves_a_block(frame):
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return self._trace
+
+
+def leaves_a_block(frame: FrameType) -> bool:
+    """A line of `with` comes up again at its end, where Python lets no interrupt in."""
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return line.lstrip().startswith("with ")
+
+
+class Door:
+    """A clock that holds who reads it while the door is shut."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+        self.opened.set()
+
+    def __call__(self) -> int:
+        self.arrived.set()
+        assert self.opened.wait(20)
+        return system_clock()
+
+    def shut(self) -> None:
+        self.arrived.clear()
+        self.opened.clear()
+
+
+@pytest.fixture
+def door():
+    return Door()
+
+
+@pytest.fixture
+def store(door, tmp_path):
+    url = "sqlite:///log.db"
+    with SqliteStore(tmp_path / "log.db", url, synchronous="NORMAL", clock=door) as store:
+        yield store
+        door.opened.set()
+
+
+@pytest.fixture
+def pool():
+    with ThreadPoolExecutor(8) as pool:
+        yield pool
+
+
+def append(store, stream):
+    return store.append(stream, texts("a"), expected_version=ANY).version
+
+
+def wait_until_queued(store, number):
+    queued = threading.Event()
+    while len(store._writer._waiting) < number:
+        queued.wait(0.001)
+
+
+def test_an_interrupt_anywhere_in_an_append_takes_no_lead_with_it(store, pool):
+    for line in count(1):
+        before = store.stream_version("Account-main")
+        interrupt = InterruptBefore(line)
+        try:
+            with interrupt:
+                acknowledged = append(store, "Account-main")
+        except KeyboardInterrupt:
+            acknowledged = 0
+
+        assert pool.submit(append, store, "Account-other").result(20) == line
+        assert store.stream_version("Account-main") in {before + 1, acknowledged or before}
+        if not interrupt.came:
+            break
+    assert line > 30
+
+
+def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_others(
+    store, door, pool
+):
+    for line in count(1):
+        before = store.stream_version("Account-main")
+        interrupt = InterruptBefore(line)
+        door.shut()
+        held = pool.submit(append, store, "Account-held")
+        assert door.arrived.wait(20)
+        others = []
+
+        def arrange(others=others):
+            wait_until_queued(store, 1)
+            others.extend(pool.submit(append, store, f"Account-{number}") for number in range(3))
+            wait_until_queued(store, 3)
+            door.opened.set()
+
+        arranging = pool.submit(arrange)
+        try:
+            with interrupt:
+                append(store, "Account-main")
+            acknowledged = True
+        except KeyboardInterrupt:
+            acknowledged = False
+            if not door.opened.is_set():  # it had not even queued up, and nobody waits for it
+                pool.submit(append, store, "Account-instead")
+        arranging.result(20)
+
+        assert held.result(20) == line
+        assert [other.result(20) for other in others] == [line] * 3
+        assert append(store, "Account-after") == line
+        assert store.stream_version("Account-main") - before in ({1} if acknowledged else {0, 1})
+        if not interrupt.came:
+            break
+    assert line > 40
+    positions = [event.global_position for event in store.read_all()]
+    assert positions == list(range(1, len(positions) + 1))
