@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from eskit.errors import ExportInvalid, StoreUnavailable, StreamNotFound, TargetExists
+from eskit.errors import ExportInvalid, StoreUnavailable, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import Erasure, EventRecord, StoreView
 from eskit.store.operations.export_format import (
@@ -25,7 +25,7 @@ from eskit.store.operations.export_format import (
     encode_schema,
 )
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.publishing import publish
+from eskit.store.publishing import publish, unfinished
 
 _REPORT_EVERY = 1000
 
@@ -58,24 +58,22 @@ def export_log(
     an export of the same store and streams that was interrupted goes on from it. Raises
     TargetExists, StreamNotFound, and StoreUnavailable when the file cannot be written.
     """
-    if target.exists():
-        raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
     for stream in streams:
         if not store.stream_version(stream, tenant):
             raise StreamNotFound(stream, hint="See what there is: eskit stream list")
-    partial = target.with_name(f"{target.name}.partial")
     wanted = tuple((stream, tenant) for stream in sorted(set(streams)))
-    try:
-        with store.maintenance.view() as view:
-            export = _Export(store, view, wanted, progress)
-            with partial.open("r+b" if partial.exists() else "x+b") as file:
-                report = export.write(file, target)
-        publish(partial, target)
-    except OSError as error:
-        raise StoreUnavailable(
-            f"{partial} cannot be written: {error.strerror or error}",
-            hint="Put that right and export again: it goes on where it stopped.",
-        ) from error
+    with unfinished(target) as partial:
+        try:
+            with store.maintenance.view() as view:
+                export = _Export(store, view, wanted, progress)
+                with partial.open("r+b" if partial.exists() else "x+b") as file:
+                    report = export.write(file, target)
+            publish(partial, target)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{partial} cannot be written: {error.strerror or error}",
+                hint="Put that right and export again: it goes on where it stopped.",
+            ) from error
     return report
 
 

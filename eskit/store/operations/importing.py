@@ -26,7 +26,7 @@ from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView
 from eskit.store.open import open_store, sqlite_path
 from eskit.store.operations.export_format import Footer, Header, Line, decode_line
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.publishing import publish, remove_store_files
+from eskit.store.publishing import publish, remove_store_files, unfinished
 
 _BATCH = 1000
 _AGAIN = "Export the log again: eskit store export FILE"
@@ -88,27 +88,31 @@ def _holds_nothing(view: StoreView) -> bool:
 
 def _into_new_file(export: _Export, url: str) -> ImportReport:
     target = sqlite_path(url)
-    partial = target.with_name(f"{target.name}.partial")
-    partial_url = f"sqlite:///{partial.as_posix()}"
-    try:
-        resumed_after = _resume(export, partial, partial_url)
-        with open_store(partial_url) as store:
-            for batch in export.batches():
-                with store.maintenance.lock() as locked:
-                    _add(locked, batch)
-            with store.maintenance.lock() as locked:
-                locked.add_schemas(export.schemas)
-                if not locked.list_erasures():
-                    _add_erasures(locked, export.erasures)
-            with store.maintenance.view() as view:
-                report = export.report(store, view, url, resumed_after=resumed_after)
-    except ExportInvalid:
-        remove_store_files(partial)
-        raise
-    if target.exists():
-        raise TargetExists(f"{url} was created by somebody else meanwhile", hint="Look at it.")
-    publish(partial, target)
+    with unfinished(target) as partial:
+        try:
+            report = _into_file(export, partial, url)
+        except ExportInvalid:
+            remove_store_files(partial)
+            raise
+        if target.exists():
+            raise TargetExists(f"{url} was created by somebody else meanwhile", hint="Look at it.")
+        publish(partial, target)
     return report
+
+
+def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
+    partial_url = f"sqlite:///{partial.as_posix()}"
+    resumed_after = _resume(export, partial, partial_url)
+    with open_store(partial_url) as store:
+        for batch in export.batches():
+            with store.maintenance.lock() as locked:
+                _add(locked, batch)
+        with store.maintenance.lock() as locked:
+            locked.add_schemas(export.schemas)
+            if not locked.list_erasures():
+                _add_erasures(locked, export.erasures)
+        with store.maintenance.view() as view:
+            return export.report(store, view, url, resumed_after=resumed_after)
 
 
 def _resume(export: _Export, partial: Path, url: str) -> int:

@@ -9,10 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from eskit.errors import StoreError, StoreNotRecognised, TargetExists
+from eskit.errors import StoreError, StoreNotRecognised
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
-from eskit.store.publishing import publish, remove_store_files
+from eskit.store.publishing import publish, remove_store_files, unfinished
 from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.errors import primary_code, store_error, translated
 from eskit.store.sqlite.view import SqliteView
@@ -29,16 +29,14 @@ def back_up(
     is whole. It has a store id of its own, so that checkpoints notice when it takes the place
     of its original.
     """
-    if target.exists():
-        raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
-    partial = target.with_name(f"{target.name}.partial")
-    remove_store_files(partial)
-    try:
-        report = _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
-    except StoreError:
+    with unfinished(target) as partial:
         remove_store_files(partial)
-        raise
-    publish(partial, target)
+        try:
+            report = _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
+        except StoreError:
+            remove_store_files(partial)
+            raise
+        publish(partial, target)
     return replace(report, path=target, bytes=target.stat().st_size)
 
 

@@ -102,6 +102,22 @@ def test_nothing_is_overwritten(store):
     assert TARGET.read_text() == "mine"
 
 
+def test_two_backups_at_once_under_one_name_are_refused(store):
+    refused = []
+
+    def back_up_as_well(_progress):
+        with pytest.raises(TargetExists, match=r"Somebody else is making backup\.db"):
+            back_up(store)
+        refused.append(True)
+
+    report = store.maintenance.backup(TARGET, progress=back_up_as_well)
+
+    assert refused
+    with open_store("sqlite:///backup.db", create=False) as copy:
+        assert copy.store_id == report.store_id
+        assert records(copy) == records(store)
+
+
 @pytest.mark.parametrize("after", [0, 1])
 def test_a_backup_that_was_killed_is_no_backup_and_can_be_made_again(store, after):
     command = [sys.executable, INTERRUPTED, "backup", str(after), URL, TARGET]
@@ -149,7 +165,7 @@ def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_
 
 
 def test_a_folder_that_does_not_exist_is_named(store):
-    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with pytest.raises(StoreUnavailable, match="cannot be written: No such file"):
         store.maintenance.backup(Path("nowhere/backup.db"), progress=no_progress)
 
 

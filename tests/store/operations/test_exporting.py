@@ -292,6 +292,38 @@ def test_an_export_that_was_altered_leaves_nothing_behind(sqlite_store, change, 
             assert copy.head_position() == 0
 
 
+def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    refused = []
+
+    def import_as_well(_progress):
+        with pytest.raises(TargetExists, match=r"Somebody else is making copy\.db"):
+            import_log(EXPORT, COPY)
+        refused.append(True)
+
+    import_log(EXPORT, COPY, progress=import_as_well)
+
+    assert refused
+    with open_store(COPY, create=False) as copy:
+        assert records(copy) == records(sqlite_store)
+
+
+def test_two_exports_at_once_into_one_file_are_refused(sqlite_store):
+    fill(sqlite_store)
+    refused = []
+
+    def export_as_well(_progress):
+        with pytest.raises(TargetExists, match=r"Somebody else is making log\.jsonl"):
+            export_log(sqlite_store, EXPORT)
+        refused.append(True)
+
+    export_log(sqlite_store, EXPORT, progress=export_as_well)
+
+    assert refused
+    assert import_log(EXPORT, COPY).events == sqlite_store.info().events
+
+
 def test_a_missing_export_is_named():
     with pytest.raises(StoreUnavailable, match="No such file"):
         import_log(EXPORT, COPY)
