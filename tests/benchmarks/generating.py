@@ -1,7 +1,6 @@
 """Generating code beside protoc alone on the same files, and importing what was generated.
 
-The floor is one run of protoc that writes what eskit needs of it or writes in its place: the pb2
-modules, the descriptors and the stubs. Where nothing changed it goes without the stubs.
+The floor is one run of protoc as one would do it by hand: the pb2 modules and their stubs.
 """
 
 from __future__ import annotations
@@ -55,27 +54,26 @@ def of_many(folder: Path, rounds: int) -> Iterator[Comparison]:
     project = many_banks(folder)
     files = sorted(path.relative_to(project / "proto") for path in project.rglob("*.proto"))
     output = project / "protoc"
-    protoc = (
+    protoc = process(
         *(sys.executable, "-m", "grpc_tools.protoc", "-I", "proto", "-I", proto_dir()),
-        *("--python_out", output, f"--descriptor_set_out={output}/all.binpb"),
-        *("--include_imports", "--include_source_info", *files),
+        *("--python_out", output, "--pyi_out", output),
+        *files,
+        folder=project,
     )
-    without_stubs = process(*protoc, folder=project)
-    with_stubs = process(*protoc, "--pyi_out", output, folder=project)
     gen = process(ESKIT, "gen", folder=project)
     yield compare(
         f"eskit gen of {AGGREGATES} aggregates",
         from_nothing(gen, project / "many" / "gen"),
-        floor_name="protoc --python_out --pyi_out --descriptor_set_out, one run",
-        floor=from_nothing(with_stubs, output, create=True),
+        floor_name="protoc --python_out --pyi_out",
+        floor=from_nothing(protoc, output, create=True),
         target=Target(kind="time", bound=2.0),
         rounds=rounds,
     )
     yield compare(
         f"eskit gen of {AGGREGATES} aggregates, nothing changed",
         gen,
-        floor_name="protoc --python_out --descriptor_set_out, one run",
-        floor=from_nothing(without_stubs, output, create=True),
+        floor_name="protoc --python_out --pyi_out",
+        floor=from_nothing(protoc, output, create=True),
         target=Target(kind="time", bound=0.6),
         rounds=rounds,
     )
