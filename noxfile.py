@@ -96,7 +96,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build the wheel from the sdist and do the tutorial with it, outside the checkout."""
+    """Build the wheel from the sdist and do what the docs show with it, outside the checkout."""
     if session.venv_backend == "none":
         session.error("package needs an environment of its own")
     folder = Path(session.create_tmp()).resolve()
@@ -108,7 +108,8 @@ def package(session: nox.Session) -> None:
     session.run("python", "-m", "tests.packaging", *map(str, dist.iterdir()))
     session.run("python", "-m", "venv", "--clear", str(venv))
     session.run(str(venv / "bin" / "pip"), "install", "--quiet", f"{wheel}[test]", external=True)
-    documents = ("docs/tutorial.md", "README.md")  # run in folders for temporary files
+    # Run in folders for temporary files; together they use each kind of template.
+    documents = ("docs/tutorial.md", "README.md", "docs/projections.md")
     session.run("python", "-m", "tests.docs", *documents, "--bin", str(venv / "bin"))
 
 
