@@ -410,9 +410,8 @@ def _reply(method: Method, message: Msg) -> Reply:
         raise CallFailed("SERVICE_ERROR", f"{method.path}: {headers[ERROR_HEADER]}")
     if response.error.code == HANDLER_TIMEOUT:
         raise RequestTimeout(response.error.message)
-    position = headers.get(wire.GLOBAL_POSITION, "0")
     return Reply(
         message=unpack(response, method.response),
-        global_position=int(position) if position.isdigit() else 0,
+        global_position=wire.reply_position(headers),
         already_processed=headers.get(wire.ALREADY_PROCESSED) == "true",
     )

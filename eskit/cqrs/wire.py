@@ -67,6 +67,14 @@ def call_options(headers: Mapping[str, str], *, principal_id: str, timeout: floa
     )
 
 
+def reply_position(headers: Mapping[str, str]) -> int:
+    """How far the log was, as a reply says; 0 if it does not say so in a number."""
+    try:
+        return _number(headers, GLOBAL_POSITION) or 0
+    except InvalidArgument:
+        return 0
+
+
 def _text(headers: Mapping[str, str], name: str) -> str:
     text = unquote(headers.get(name, ""))
     if len(text) > _LONGEST_TEXT:

@@ -24,6 +24,7 @@ from eskit.cqrs.authorisation import claimed_principal
 from eskit.cqrs.middleware import Call, Middleware, chain, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.responses import success
 from eskit.credentials.nats import connected
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method, ServiceType
@@ -414,6 +415,24 @@ async def test_a_handler_that_takes_too_long_is_answered_for(server: EmbeddedNat
 
     assert response.error.code == "HANDLER_TIMEOUT"
     assert headers["Nats-Service-Error-Code"] == "504"
+
+
+@pytest.mark.parametrize("position", ["-1", "later", "9" * 5000])
+async def test_a_reply_with_a_position_that_is_none_is_a_reply_without_one(
+    server: EmbeddedNats, position: str
+) -> None:
+    async with Served(FakeApp(), server.url, services=SERVICES[1:]) as served:
+
+        async def answer(request: Any) -> None:
+            data = success(StringValue(value="done")).SerializeToString()
+            headers = {"Global-Position": position}
+            await served.serving.publish(request.reply, data, headers=headers)
+
+        await served.serving.subscribe(ECHO.full_name, cb=answer)
+        await served.serving.flush()
+        reply = await served.call()
+
+    assert (reply.message, reply.global_position) == (StringValue(value="done"), 0)
 
 
 async def test_a_request_whose_time_is_over_when_it_comes_reaches_no_handler(
