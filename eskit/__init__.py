@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from eskit.errors import ReadModelDamaged as ReadModelDamaged
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
+    from eskit.errors import RebuildStopped as RebuildStopped
     from eskit.errors import RelayBusy as RelayBusy
     from eskit.errors import RequestTimeout as RequestTimeout
     from eskit.errors import SchemaInvalid as SchemaInvalid
@@ -151,6 +152,7 @@ _HOMES = {
         "ReadModelDamaged",
         "ReadModelUnavailable",
         "RebuildNeeded",
+        "RebuildStopped",
         "RelayBusy",
         "RequestTimeout",
         "SchemaInvalid",
@@ -227,6 +229,7 @@ __all__ = [
     "ReadModelDamaged",
     "ReadModelUnavailable",
     "RebuildNeeded",
+    "RebuildStopped",
     "RecordedEvent",
     "RelayBusy",
     "RequestTimeout",

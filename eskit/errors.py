@@ -36,6 +36,7 @@ EskitError
 │   │   └── ReadModelDamaged   its file is damaged, or something else
 │   ├── MigrationInvalid       a read model's migrations have a gap, an edit or an error
 │   ├── RebuildNeeded          the rows were made by another version of the projection
+│   ├── RebuildStopped         told to stop before the rows were exchanged
 │   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
@@ -104,6 +105,7 @@ __all__ = [
     "ReadModelDamaged",
     "ReadModelUnavailable",
     "RebuildNeeded",
+    "RebuildStopped",
     "RelayBusy",
     "RequestTimeout",
     "SchemaInvalid",
@@ -418,6 +420,12 @@ class RebuildNeeded(ProjectionError):
     """The rows were made by another version of the projection; following on would mix the two."""
 
     code = "REBUILD_NEEDED"
+
+
+class RebuildStopped(ProjectionError):
+    """A rebuild was told to stop before it exchanged the rows; the next one goes on there."""
+
+    code = "REBUILD_STOPPED"
 
 
 class CheckpointMismatch(ProjectionError):

@@ -30,7 +30,7 @@ from eskit.cli.project_text import (
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.cli.text import count
-from eskit.errors import EskitError, InvalidArgument, ProjectionFailed
+from eskit.errors import EskitError, InvalidArgument, ProjectionFailed, RebuildStopped
 
 if TYPE_CHECKING:
     import threading
@@ -208,7 +208,11 @@ def _run(
         for name in names or [projection.name for projection in session.load_app().projections]:
             if engine.needs_rebuild(name):
                 session.output.note(f"{name} needs its history: rebuilding it first")
-                engine.rebuild(name, progress=forward)
+                try:
+                    engine.rebuild(name, progress=forward, stop=stop)
+                except RebuildStopped as stopped:
+                    session.output.note(stopped.message)
+                    return []
 
         def watch(progress: Progress) -> None:
             forward(progress)

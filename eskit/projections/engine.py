@@ -150,14 +150,19 @@ class ProjectionEngine:
                     self.wait_for(projection.name, target, min(remaining, STOP_LATENCY))
 
     def rebuild(
-        self, name: str, *, in_place: bool = False, progress: ReportProgress | None = None
+        self,
+        name: str,
+        *,
+        in_place: bool = False,
+        progress: ReportProgress | None = None,
+        stop: threading.Event | None = None,
     ) -> RunReport:
         """Build the rows of a projection anew, and exchange them for the live ones at once.
 
         Goes on where an interrupted rebuild was. Raises ProjectionFailed, with the live rows
-        untouched, on the first handler error, and ProjectionBusy during another rebuild.
-        `in_place` needs no second file: it makes the rows anew in one long transaction, during
-        which no projection of the file can go on.
+        untouched, on the first handler error, RebuildStopped once `stop` is set, and
+        ProjectionBusy during another rebuild. `in_place` needs no second file: it makes the rows
+        anew in one long transaction, during which no projection of the file can go on.
         """
         (projection,) = self._select([name])
         with ExitStack() as stack:
@@ -167,7 +172,12 @@ class ProjectionEngine:
             live = self._models.open()
             stack.callback(live.close)
             rebuild = Rebuild(
-                self._log, live, projection, upcasters=self._upcasters, progress=progress
+                self._log,
+                live,
+                projection,
+                upcasters=self._upcasters,
+                progress=progress,
+                stop=stop,
             )
             report = rebuild.run_in_place() if in_place else rebuild.run()
         self._waiting.announce()

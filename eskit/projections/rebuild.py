@@ -9,6 +9,7 @@ import hashlib
 import inspect
 import platform
 import sys
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ import eskit
 from eskit.domain.events import LogRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
+from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped
 from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_standing, last_mark
 from eskit.projections.failures import describe, refuse_outage, stopped_before
@@ -53,6 +54,7 @@ class Rebuild:
         upcasters: Upcasters,
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
+        stop: threading.Event | None = None,
     ) -> None:
         self._log = log
         self._live = live
@@ -60,12 +62,13 @@ class Rebuild:
         self._upcasters = upcasters
         self._limits = limits or BatchLimits(events=10_000, seconds=1.0)
         self._progress = progress
+        self._stop = stop or threading.Event()
         self._subscription = subscribe(projection, upcasters)
 
     def run(self) -> RunReport:
         """Build aside up to the head, exchange, and clear away what was built aside.
 
-        Raises ProjectionFailed with the live rows as they were.
+        Raises ProjectionFailed or, told to stop, RebuildStopped with the live rows as they were.
         """
         started = time.monotonic()
         skips = self._live.find_skips(self._projection.name)
@@ -166,7 +169,7 @@ class Rebuild:
         follower.total = self._count(member.mark.position, head)
         for _ in range(_ROUNDS):
             while follower.step(head):
-                pass
+                self._refuse_stopped(member.mark.position)
             if member.stopped is not None:
                 found = aside.find_failures(member.name)
                 if failures is None:
@@ -177,6 +180,14 @@ class Rebuild:
                 break
             head = self._log.head_position()
         return member.events
+
+    def _refuse_stopped(self, position: int) -> None:
+        if self._stop.is_set():
+            name = self._projection.name
+            raise RebuildStopped(
+                f"The rebuild of {name!r} was stopped at {position:,}",
+                hint=f"It goes on there: eskit project rebuild {name}",
+            )
 
     def _exchange(self, skips: Sequence[Skip]) -> tuple[int, int]:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""

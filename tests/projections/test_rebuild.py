@@ -20,6 +20,7 @@ from eskit import (
     ProjectionBusy,
     ProjectionFailed,
     RebuildNeeded,
+    RebuildStopped,
     open_store,
 )
 from eskit.projections.engine import ProjectionEngine
@@ -452,6 +453,22 @@ def test_an_interrupted_rebuild_goes_on_where_it_was(engine_of, counts, append):
     assert rows(engine, "SELECT COUNT(*), COUNT(DISTINCT position) FROM counts_seen") == [
         (12_000, 12_000)
     ]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_rebuild_that_is_told_to_stop_leaves_the_live_rows(engine_of, counts, append, in_place):
+    engine = engine_of(counts)
+    append(*many(12_000))
+    engine.run()
+    stop = threading.Event()
+
+    with pytest.raises(RebuildStopped, match="stopped at 10,000"):
+        engine.rebuild("counts", in_place=in_place, progress=lambda _: stop.set(), stop=stop)
+
+    (status,) = engine.status()
+    assert (status.state, status.position) == ("idle", 12_000)
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(12_000,)]
+    assert engine.rebuild("counts").events == (12_000 if in_place else 2_000)
 
 
 def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of, counts, append):
