@@ -40,9 +40,13 @@ def reads_store(session: Session, source: Source = Source.AUTO) -> bool:
 def open_engine(
     session: Session, source: Source = Source.AUTO, *, create: bool = False
 ) -> Iterator[ProjectionEngine]:
-    """The projections over the source that was chosen; `create` makes a store that is missing."""
+    """The projections over the source that was chosen.
+
+    `create` makes a store that is missing, unless there are read models already: they are of
+    another log.
+    """
     if reads_store(session, source):
-        with session.open_app(create=create) as running:
+        with session.open_app(create=create and not _has_read_models(session)) as running:
             yield running.engine
         return
     from eskit.messaging.log_nats import JetStreamLog
@@ -60,3 +64,10 @@ def open_engine(
             yield engine
         finally:
             engine.close()
+
+
+def _has_read_models(session: Session) -> bool:
+    from eskit.store.open import sqlite_path
+
+    url = session.project.read_models
+    return not url.startswith("sqlite:") or sqlite_path(url).exists()

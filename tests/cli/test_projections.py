@@ -36,6 +36,17 @@ def test_status_before_during_and_after(bank):
     assert (done["account-balance"]["position"], done["account-balance"]["lag"]) == (4, 0)
 
 
+def test_run_makes_no_new_store_for_the_read_models_of_one_that_is_gone(bank):
+    assert eskit("project", "run", "--once", cwd=bank).code == 0
+    (bank / "bank.db").rename(bank / "elsewhere.db")
+
+    ran = eskit("project", "run", "--once", cwd=bank)
+
+    assert ran.code == 1
+    assert "There is no store at" in ran.err
+    assert not (bank / "bank.db").exists()
+
+
 def test_run_takes_names_and_refuses_those_there_are_not(bank):
     one = eskit("project", "run", "--once", "activity-log", "--json", cwd=bank)
     unknown = eskit("project", "run", "--once", "activity-lag", cwd=bank)
