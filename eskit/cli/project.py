@@ -217,8 +217,8 @@ def _run(
         def watch(progress: Progress) -> None:
             forward(progress)
             if progress.error is not None and on_stopped is not None:
-                session.output.note(*format_error(progress.error))
                 on_stopped(progress.error)
+                session.output.note(*format_error(progress.error))
 
         def wait(outage: EskitError | None) -> None:
             session.output.note(*format_outage(outage))

@@ -234,9 +234,10 @@ class Host:
 
     def _tell_outage(self, outage: EskitError | None) -> None:
         """Tell once that the projections wait, and when they go on."""
-        if (outage is None) != (self._outage is None):
-            self._session.output.note(*format_outage(outage))
+        changed = (outage is None) != (self._outage is None)
         self._outage = outage
+        if changed:
+            self._session.output.note(*format_outage(outage))
 
     def _tell_of(self, error: EskitError) -> None:
         if error not in self._told:
