@@ -22,8 +22,8 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.suggestions import suggestion
-from eskit.domain.upcasting import Upcaster, Upcasters
-from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound, UpcastingInvalid
+from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
+from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound
 from eskit.projections.projection import Projection
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
@@ -159,7 +159,7 @@ class App:
             problem = f"{event_type} is deprecated and has no upcaster"
         else:
             problem = f"The upcasters of {event_type} end at {end}, no current event of {aggregate}"
-        raise UpcastingInvalid(
+        raise UpcasterMissing(
             problem,
             hint=f"Write @upcast({end.rpartition('.')[2]}, to=…) to an event that {aggregate} "
             "applies, and add it to App(upcasters=[…]).",

@@ -14,6 +14,7 @@ EskitError
 ├── PayloadInvalid             bytes that are not what their type says (eskit.domain.messages)
 ├── RecordedSchemaInvalid      a schema in the store is damaged (eskit.schema.recorded)
 ├── UpcastingInvalid           a chain of upcasters with a gap or a cycle
+│   └── UpcasterMissing        a deprecated event without one (eskit.domain.upcasting)
 ├── FoldFailed                 a stored event could not be applied to its aggregate
 ├── CommandRejected            the rules said no: code, message, solution, details
 ├── StoreError
@@ -66,10 +67,7 @@ sentence; `hint` says what to do next.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
-
-if TYPE_CHECKING:
-    from eskit.domain.upcasting import Upcasters
+from typing import ClassVar, NamedTuple
 
 __all__ = [
     "BrokerMismatch",
@@ -208,16 +206,9 @@ class UnknownEventType(EskitError):
 
 
 class UpcastingInvalid(EskitError):
-    """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered.
-
-    `upcasters` are those that there are, where no more than some are missing; else None.
-    """
+    """Upcasters that form a cycle, end in a gap, or leave a deprecated event uncovered."""
 
     code = "UPCASTING_INVALID"
-
-    def __init__(self, message: str, *, hint: str = "", upcasters: Upcasters | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.upcasters = upcasters
 
 
 class FoldFailed(EskitError):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from eskit.cli.session import Session
 from eskit.cli.text import Line, count
-from eskit.errors import Diagnostic, EskitError, UpcastingInvalid
+from eskit.domain.upcasting import UpcasterMissing
+from eskit.errors import Diagnostic, EskitError
 
 if TYPE_CHECKING:
     from eskit.domain.upcasting import Upcasters
@@ -80,7 +81,7 @@ def _find_upcasters(session: Session, diagnostics: list[Diagnostic]) -> Upcaster
     try:
         return session.load_app().upcasters
     except EskitError as error:
-        known = error.upcasters if isinstance(error, UpcastingInvalid) else None
+        known = error.upcasters if isinstance(error, UpcasterMissing) else None
         what = "The app does not start" if known is not None else "Upcasters were not looked at"
         diagnostics.append(
             Diagnostic(

@@ -47,6 +47,16 @@ def upcast(source: type[Old], *, to: type[New]) -> Callable[[Callable[[Old], New
     return declare
 
 
+class UpcasterMissing(UpcastingInvalid):
+    """A deprecated event that no chain leads on from; `upcasters` are those that there are."""
+
+    code = "UPCASTER_MISSING"
+
+    def __init__(self, message: str, *, hint: str, upcasters: Upcasters) -> None:
+        super().__init__(message, hint=hint)
+        self.upcasters = upcasters
+
+
 class Upcasters:
     """The upcasters of an application, checked and put in chains."""
 
