@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,15 +12,14 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.engines import From, Source, open_engine
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
-from eskit.cli.hosting import Health, run_services
-from eskit.cli.progress import ProgressReporter
+from eskit.cli.hosting import Health
+from eskit.cli.project_run import follow_projections, reporting, run_projections
 from eskit.cli.project_text import (
     difference_object,
     estimate_object,
     format_difference,
     format_estimates,
     format_failures,
-    format_outage,
     format_reports,
     format_statuses,
     format_watched,
@@ -30,13 +29,10 @@ from eskit.cli.project_text import (
 from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.cli.text import count
-from eskit.errors import EskitError, InvalidArgument, ProjectionFailed, RebuildStopped
+from eskit.errors import InvalidArgument, ProjectionFailed
 
 if TYPE_CHECKING:
-    import threading
-
-    from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.progress import Progress, ReportProgress, RunReport
+    from eskit.projections.progress import RunReport
     from eskit.projections.readmodel import ReadModels
     from eskit.projections.status import ProjectionStatus
 
@@ -155,75 +151,10 @@ def run(
             reports = engine.rehearse(checked)
         elif once:
             with stop_on_signal() as stop:
-                reports = _run(session, engine, checked, stop)
+                reports = run_projections(session, engine, checked, stop)
         else:
-            reports = _follow(session, engine, checked, health)
+            reports = follow_projections(session, engine, checked, health)
     _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
-
-
-def _follow(
-    session: Session, engine: ProjectionEngine, names: Sequence[str] | None, health: str | None
-) -> list[RunReport]:
-    """Run projections until a signal comes, or until none of them is left."""
-    import asyncio  # 30 ms, which the other commands here do not need
-
-    from eskit.runtime.service import Worker
-
-    reports: list[RunReport] = []
-    stopped: list[EskitError] = []
-
-    def check() -> None:
-        if stopped:
-            raise stopped[0]
-
-    async def host() -> None:
-        loop, ended = asyncio.get_running_loop(), asyncio.Event()
-
-        def work(stop: threading.Event) -> None:
-            reports.extend(_run(session, engine, names, stop, on_stopped=stopped.append))
-            loop.call_soon_threadsafe(ended.set)
-            stop.wait()
-
-        projections = Worker("projections", work, check=check)
-        await run_services([projections], health=health, tell=session.output.note, stop=ended)
-
-    asyncio.run(host())
-    return reports
-
-
-def _run(
-    session: Session,
-    engine: ProjectionEngine,
-    names: Sequence[str] | None,
-    stop: threading.Event,
-    *,
-    on_stopped: Callable[[EskitError], None] | None = None,
-) -> list[RunReport]:
-    """Run them up to the head, or with `on_stopped` on and on: it hears of one that stops."""
-    once = on_stopped is None
-    with session.output.progress() as report:
-        if not once:
-            session.output.note("Projections run until Ctrl-C")
-        forward = reporting(report)
-        for name in names or [projection.name for projection in session.load_app().projections]:
-            if engine.needs_rebuild(name):
-                session.output.note(f"{name} needs its history: rebuilding it first")
-                try:
-                    engine.rebuild(name, progress=forward, stop=stop)
-                except RebuildStopped as stopped:
-                    session.output.note(stopped.message)
-                    return []
-
-        def watch(progress: Progress) -> None:
-            forward(progress)
-            if progress.error is not None and on_stopped is not None:
-                on_stopped(progress.error)
-                session.output.note(*format_error(progress.error))
-
-        def wait(outage: EskitError | None) -> None:
-            session.output.note(*format_outage(outage))
-
-        return list(engine.run_each(names, once=once, stop=stop, progress=watch, outage=wait))
 
 
 def _show_reports(
@@ -448,12 +379,3 @@ def check_names(session: Session, names: Sequence[str] | None) -> list[str] | No
         return None
     loaded = session.load_app()
     return [loaded.projection(name).name for name in names]
-
-
-def reporting(report: ProgressReporter) -> ReportProgress:
-    """Hand the engine's progress to what draws it."""
-
-    def forward(progress: Progress) -> None:
-        report(progress.name, progress.events, progress.total or 0)
-
-    return forward
