@@ -29,7 +29,7 @@ def call(project: Path, method: str, *options: str, **fields: str) -> Any:
     return ran.json["data"]
 
 
-def test_e5_read_models_follow_what_is_published(launch, tmp_path):
+def test_read_models_follow_what_is_published(launch, tmp_path):
     assert eskit("new", "project", "bank", "--template", "bank", cwd=tmp_path).code == 0
     bank = tmp_path / "bank"
     assert eskit("gen", cwd=bank).code == 0
@@ -67,7 +67,7 @@ def test_e5_read_models_follow_what_is_published(launch, tmp_path):
     assert (ended.code, ended.err) == (0, "")
 
 
-async def test_e6_an_embedded_server_runs_in_a_runner_and_leaves_nothing() -> None:
+async def test_an_embedded_server_runs_in_a_runner_and_leaves_nothing() -> None:
     server = EmbeddedNats(max_payload=2 * 1024 * 1024)
     events: list[RunnerEvent] = []
     runner = Runner(
@@ -109,7 +109,7 @@ async def test_e6_an_embedded_server_runs_in_a_runner_and_leaves_nothing() -> No
     assert not folder.exists()
 
 
-async def test_e7_a_server_that_demands_a_token_lets_in_who_has_it_from_wherever() -> None:
+async def test_a_server_that_demands_a_token_lets_in_who_has_it_from_wherever() -> None:
     secret = "from-the-environment"  # noqa: S105 - of a server of the test
     chain = Chain(Environment({"NATS_TOKEN": secret}), Static(Token("not asked")))
     fallback = Chain(Environment({}), Static(Token(secret)))
