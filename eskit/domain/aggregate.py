@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
@@ -179,14 +180,15 @@ def fold(
     Raises UnknownEventType for an event that the aggregate has no method for, and FoldFailed
     when an upcaster or the method itself raises, or the payload does not parse.
     """
-    apply = _Appliers(aggregate, upcasters)
+    appliers = _Appliers(aggregate, upcasters)
     aggregate._tenant = tenant
     for row in rows:
         aggregate._context = row
         version, event_type, _, metadata, data = row
         if data or not is_erased(metadata):
             try:
-                apply[event_type](data)
+                parse, method = appliers[event_type]
+                method(parse(data))
             except (UnknownEventType, UpcastingInvalid):
                 raise
             except Exception as error:
@@ -207,33 +209,28 @@ def fold_row(row: EventRow) -> FoldRow:
     return row[2], row[4], row[5], row[7], row[8]
 
 
-class _Appliers(dict[str, Callable[[bytes], None]]):
-    """By event type, what applies a payload to one aggregate; made when first needed."""
+class _Appliers(dict[str, tuple[Callable[[bytes], Message], Callable[[Message], None]]]):
+    """By event type, what parses a payload and what applies it; found when first needed."""
 
     def __init__(self, aggregate: AnyAggregate, upcasters: Upcasters | None) -> None:
         self._aggregate = aggregate
         self._upcasters = upcasters
 
-    def __missing__(self, event_type: str) -> Callable[[bytes], None]:
+    def __missing__(
+        self, event_type: str
+    ) -> tuple[Callable[[bytes], Message], Callable[[Message], None]]:
         upcasters = self._upcasters
         current = upcasters.current_type(event_type) if upcasters else event_type
         name = _event_methods(type(self._aggregate)).get(current)
         if name is None:
             raise UnknownEventType(event_type)
-        method: Callable[[Message], None] = getattr(self._aggregate, name)
+        parse: Callable[[bytes], Message]
         if upcasters and upcasters.touches(event_type):
-            decode = upcasters.decode
-
-            def apply(data: bytes) -> None:
-                method(decode(event_type, data))
+            parse = partial(upcasters.decode, event_type)
         else:
             parse = message_class(event_type).FromString
-
-            def apply(data: bytes) -> None:
-                method(parse(data))
-
-        self[event_type] = apply
-        return apply
+        self[event_type] = found = parse, getattr(self._aggregate, name)
+        return found
 
 
 def _event_methods(kind: type[AnyAggregate]) -> Mapping[str, str]:
