@@ -166,11 +166,14 @@ def messages(descriptor: Descriptor, *, depth: int = 2) -> st.SearchStrategy[Mes
     """Any message of a type, with any of its fields set."""
     if (values := _of_well_known(descriptor)) is not None:
         return values
-    fields = {
-        field.name: _values(field, depth) for field in descriptor.fields if depth or _is_flat(field)
+    needed = {field.name: _values(field, depth) for field in descriptor.fields if field.is_required}
+    others = {
+        field.name: _values(field, depth)
+        for field in descriptor.fields
+        if field.name not in needed and (depth or _is_flat(field))
     }
     kind = GetMessageClass(descriptor)
-    return st.fixed_dictionaries({}, optional=fields).map(lambda chosen: kind(**chosen))
+    return st.fixed_dictionaries(needed, optional=others).map(lambda chosen: kind(**chosen))
 
 
 def _is_flat(field: FieldDescriptor) -> bool:

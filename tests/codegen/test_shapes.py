@@ -8,14 +8,19 @@ import pickle
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eskit.codegen import analyse
 from eskit.codegen.generate import generate
-from eskit.domain.messages import message_type
+from eskit.domain.events import NewEvent
+from eskit.domain.messages import decode, message_type
 from eskit.errors import UpcastingInvalid
 from eskit.resources import templates_dir
+from tests.codegen.random_protos import messages
 from tests.codegen.shapes import SHAPES, TWO_AGGREGATES
 from tests.codegen.trees import (
     findings,
@@ -43,7 +48,27 @@ def test_every_generated_module_can_be_imported(name, shapes):
     root = shapes / f"shape_{name}"
     with importable(shapes):
         for path in sorted(root.rglob("*.py")):
-            importlib.import_module(".".join(path.relative_to(shapes).with_suffix("").parts))
+            import_at(shapes, path)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@settings(max_examples=5, deadline=None)
+@given(data=st.data())
+def test_every_message_of_every_shape_comes_back_from_its_bytes(name, shapes, data):
+    with importable(shapes):
+        found = [
+            descriptor
+            for path in sorted((shapes / f"shape_{name}").rglob("*_pb2.py"))
+            for descriptor in import_at(shapes, path).DESCRIPTOR.message_types_by_name.values()
+        ]
+        assert found
+        for descriptor in found:
+            message = data.draw(messages(descriptor))
+            assert decode(descriptor.full_name, NewEvent(message).data) == message
+
+
+def import_at(folder: Path, path: Path) -> Any:
+    return importlib.import_module(".".join(path.relative_to(folder).with_suffix("").parts))
 
 
 def test_every_kind_of_field_survives_bytes_and_pickle(shapes):
