@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-_NAMESPACE = "6f1c2d1e-5f0a-5b1c-9d53-0f5a5c1e8a77"
+_NAMESPACE = bytes.fromhex("6f1c2d1e5f0a5b1c9d530f5a5c1e8a77")
 _SEQUENCE_BITS = 12
 _TAILS_AT_ONCE = 256
 _VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
@@ -63,9 +63,15 @@ def new_id() -> str:
 
 def derived_id(*parts: str) -> str:
     """The same UUID version 5 for the same parts, for ids that a resend must repeat."""
-    from uuid import UUID, uuid5  # generated modules import this one, and few of them need uuid
+    from hashlib import sha1  # generated modules import this one, and few of them need it
 
-    return str(uuid5(UUID(_NAMESPACE), "\x1f".join(parts)))
+    digest = sha1(_NAMESPACE + "\x1f".join(parts).encode(), usedforsecurity=False).digest()
+    # RFC 9562, section 5.5: the first 16 bytes, with version and variant written over.
+    return uuid_text(
+        digest[:6]
+        + bytes((digest[6] & 0x0F | 0x50, digest[7], digest[8] & 0x3F | 0x80))
+        + digest[9:16]
+    )
 
 
 def uuid_text(data: bytes) -> str:

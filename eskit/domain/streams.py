@@ -10,6 +10,7 @@ from eskit.errors import InvalidArgument
 _TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAX_ID = 255
+_STREAM = re.compile(rf"[A-Za-z][A-Za-z0-9_]*-.{{1,{_MAX_ID}}}\Z")
 
 
 class ExpectedVersion(enum.Enum):
@@ -82,6 +83,9 @@ def id_of(stream: str) -> str:
 
 def check_stream(stream: str) -> str:
     """Return `stream`, or raise InvalidArgument if it is not ``<type>-<id>``."""
+    # One match for what every append asks; which part is wrong matters only when one is.
+    if _STREAM.match(stream) and stream.isprintable():
+        return stream
     category, dash, aggregate_id = stream.partition("-")
     if not dash or not _TYPE.match(category):
         raise InvalidArgument(

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from uuid import UUID
+from uuid import UUID, uuid5
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -77,6 +77,13 @@ def test_derived_ids_repeat_for_the_same_parts():
 PARTS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_characters="\x1f")), min_size=1, max_size=3
 )
+
+
+@given(PARTS)
+def test_derived_ids_are_what_the_uuid_module_makes_of_their_parts(parts):
+    namespace = UUID("6f1c2d1e-5f0a-5b1c-9d53-0f5a5c1e8a77")
+
+    assert derived_id(*parts) == str(uuid5(namespace, "\x1f".join(parts)))
 
 
 @given(PARTS, PARTS)
