@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.domain.ids import new_id, uuid_text
+from eskit.domain.ids import new_id_bytes, uuid_bytes, uuid_text
 from eskit.domain.messages import decode, message_type
-from eskit.errors import EventErased
+from eskit.errors import EventErased, InvalidArgument
 
 if TYPE_CHECKING:
     from eskit.domain.claims import Claim
@@ -93,10 +93,11 @@ class NewEvent:
     """An event to append: any protobuf message, with its metadata and claims.
 
     The message is serialised when the event is made, so changing it afterwards changes
-    nothing. `event_id` is a UUID as text; by default a new version 7 one.
+    nothing. `event_id` is a UUID as text; by default a new version 7 one. Raises InvalidArgument
+    for an id that is no UUID.
     """
 
-    __slots__ = ("claims", "data", "event_id", "event_type", "message", "metadata")
+    __slots__ = ("claims", "data", "event_type", "id_bytes", "message", "metadata")
 
     def __init__(
         self,
@@ -106,15 +107,30 @@ class NewEvent:
         claims: Iterable[Claim] = (),
         event_id: str = "",
     ) -> None:
+        kind = type(message)
         self.message: Final = message
         self.metadata: Final = metadata
         self.claims: Final = tuple(claims)
-        self.event_id: Final = event_id or new_id()
-        self.event_type: Final = message_type(message)
-        self.data: Final = type(message).SerializeToString(message, deterministic=True)
+        self.id_bytes: Final = _id_bytes(event_id) if event_id else new_id_bytes()
+        self.event_type: Final = message_type(kind)
+        self.data: Final = kind.SerializeToString(message, deterministic=True)
+
+    @property
+    def event_id(self) -> str:
+        """Its id as text; `id_bytes` are the 16 bytes of it."""
+        return uuid_text(self.id_bytes)
 
     def __repr__(self) -> str:
         return f"NewEvent({self.event_type} {self.event_id})"
+
+
+def _id_bytes(event_id: str) -> bytes:
+    try:
+        return uuid_bytes(event_id)
+    except ValueError:
+        raise InvalidArgument(
+            f"{event_id!r} is not an event id", hint="An event id is a UUID as text."
+        ) from None
 
 
 EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
 
+_BYTES = 16
 _NAMESPACE = bytes.fromhex("6f1c2d1e5f0a5b1c9d530f5a5c1e8a77")
 _SEQUENCE_BITS = 12
+_SEQUENCE = (1 << _SEQUENCE_BITS) - 1
+_VERSION = 0x7000
+_TAIL_BYTES = 8
 _TAILS_AT_ONCE = 256
-_VARIANTS = {digit: "89ab"[int(digit, 16) % 4] for digit in "0123456789abcdef"}
 
 
 class _Uuid7:
@@ -26,11 +30,11 @@ class _Uuid7:
     def start_anew(self) -> None:
         """Share neither the lock nor what is still to be given out, as a forked child must not."""
         self._lock = threading.Lock()
-        self._tails: list[str] = []
+        self._tails: list[bytes] = []
 
-    def next(self) -> str:
-        # Written digit by digit: the UUID class takes three times as long, and every event
-        # gets an id.
+    def next(self) -> bytes:
+        # Put together by hand: the UUID class takes three times as long, and every event gets
+        # an id.
         tick = (time.time_ns() // 1_000_000) << _SEQUENCE_BITS
         with self._lock:
             if tick <= self._last:
@@ -39,17 +43,16 @@ class _Uuid7:
             if not self._tails:
                 self._tails = _random_tails()
             tail = self._tails.pop()
-        when = f"{tick:015x}"
-        return f"{when[:8]}-{when[8:12]}-7{when[12:]}-{tail}"
+        head = (tick & ~_SEQUENCE) << 4 | _VERSION | tick & _SEQUENCE
+        return head.to_bytes(8, "big") + tail
 
 
-def _random_tails() -> list[str]:
+def _random_tails() -> list[bytes]:
     """The random ends of many ids; made one at a time they are half of what an id costs."""
-    digits = os.urandom(8 * _TAILS_AT_ONCE).hex()
-    return [
-        f"{_VARIANTS[digits[at]]}{digits[at + 1 : at + 4]}-{digits[at + 4 : at + 16]}"
-        for at in range(0, len(digits), 16)
-    ]
+    random = bytearray(os.urandom(_TAIL_BYTES * _TAILS_AT_ONCE))
+    for at in range(0, len(random), _TAIL_BYTES):
+        random[at] = random[at] & 0x3F | 0x80  # the variant
+    return [bytes(random[at : at + _TAIL_BYTES]) for at in range(0, len(random), _TAIL_BYTES)]
 
 
 _uuid7 = _Uuid7()
@@ -58,6 +61,11 @@ os.register_at_fork(after_in_child=_uuid7.start_anew)
 
 def new_id() -> str:
     """A fresh UUID version 7 as text; later ids of one process sort after earlier ones."""
+    return uuid_text(_uuid7.next())
+
+
+def new_id_bytes() -> bytes:
+    """The same as the 16 bytes of the UUID."""
     return _uuid7.next()
 
 
@@ -72,6 +80,18 @@ def derived_id(*parts: str) -> str:
         + bytes((digest[6] & 0x0F | 0x50, digest[7], digest[8] & 0x3F | 0x80))
         + digest[9:16]
     )
+
+
+def uuid_bytes(text: str) -> bytes:
+    """The 16 bytes of a UUID's text; ValueError for any other text."""
+    # Five times as fast as the UUID class, which is left to refuse and to read other spellings.
+    with contextlib.suppress(ValueError):
+        data = bytes.fromhex(text.replace("-", ""))
+        if len(data) == _BYTES:
+            return data
+    from uuid import UUID
+
+    return UUID(text).bytes
 
 
 def uuid_text(data: bytes) -> str:

@@ -65,6 +65,19 @@ def recorded(**changes):
     return RecordedEvent(**row | changes)
 
 
+@pytest.mark.parametrize("event_id", ["nonsense", "0192", "-"])
+def test_an_event_id_that_is_no_uuid_is_refused(event_id):
+    with pytest.raises(InvalidArgument, match="is not an event id"):
+        NewEvent(StringValue(value="a"), event_id=event_id)
+
+
+@given(st.uuids())
+def test_an_event_keeps_the_id_that_it_is_given(event_id):
+    event = NewEvent(StringValue(value="a"), event_id=str(event_id))
+
+    assert (event.event_id, event.id_bytes) == (str(event_id), event_id.bytes)
+
+
 def test_a_recorded_event_decodes_its_message_once():
     event = recorded()
 

@@ -139,20 +139,20 @@ class MemoryStore:
             return
         stored = log.streams.setdefault((request.stream, request.tenant), [])
         recorded_at = max(now, log.rows[-1][5]) if log.rows else now
-        for event in request.events:
+        for event_id, event_type, metadata, claims, data in request.events:
             position = log.head_position() + 1
             row: EventRow = (
                 position,
                 request.stream,
                 len(stored) + 1,
-                event.event_id,
-                event.event_type,
+                event_id,
+                event_type,
                 recorded_at,
                 request.tenant,
-                event.metadata,
-                event.data,
+                metadata,
+                data,
             )
-            log.add(row, claims_to_json(event.claims))
+            log.add(row, claims_to_json(claims))
 
     def read_stream(
         self,

@@ -60,7 +60,7 @@ def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     """What an append has done if it was committed although its commit failed."""
     if not request.events:
         return None
-    last = request.events[-1].event_id
+    last, *_ = request.events[-1]
     row = cursor.execute(query("find_stored"), (request.stream, request.tenant, last)).fetchone()
     if row is None:
         return None

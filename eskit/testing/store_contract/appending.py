@@ -6,11 +6,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.domain.claims import claim
 from eskit.domain.commands import AppendResult
-from eskit.domain.events import Metadata, NewEvent
+from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from eskit.errors import InvalidArgument, VersionConflict
 from eskit.store.eventstore import EventStore
@@ -138,12 +137,6 @@ class AppendContract:
     ) -> None:
         with pytest.raises(InvalidArgument):
             store.append("Account-1", texts("a"), expected_version=expected)
-
-    def test_an_event_id_that_is_no_uuid_is_refused(self, store: EventStore) -> None:
-        event = NewEvent(StringValue(value="a"), event_id="nonsense")
-
-        with pytest.raises(InvalidArgument):
-            store.append("Account-1", [event], expected_version=ANY)
 
     def test_metadata_that_no_broker_would_carry_is_refused(self, store: EventStore) -> None:
         long = Metadata(custom={"note": "é" * 8_000})
