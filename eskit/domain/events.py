@@ -93,11 +93,12 @@ class NewEvent:
     """An event to append: any protobuf message, with its metadata and claims.
 
     The message is serialised when the event is made, so changing it afterwards changes
-    nothing. `event_id` is a UUID as text; by default a new version 7 one. Raises InvalidArgument
-    for an id that is no UUID.
+    nothing. `event_id` is a UUID as text; by default a new version 7 one, made when it is first
+    asked for, at the latest when the event is appended. Raises InvalidArgument for an id that is
+    no UUID.
     """
 
-    __slots__ = ("claims", "data", "event_type", "id_bytes", "message", "metadata")
+    __slots__ = ("_id", "claims", "data", "event_type", "message", "metadata")
 
     def __init__(
         self,
@@ -111,13 +112,20 @@ class NewEvent:
         self.message: Final = message
         self.metadata: Final = metadata
         self.claims: Final = tuple(claims)
-        self.id_bytes: Final = _id_bytes(event_id) if event_id else new_id_bytes()
+        self._id = _id_bytes(event_id) if event_id else b""
         self.event_type: Final = message_type(kind)
         self.data: Final = kind.SerializeToString(message, deterministic=True)
 
     @property
+    def id_bytes(self) -> bytes:
+        """The 16 bytes of its id."""
+        if not self._id:
+            self._id = new_id_bytes()
+        return self._id
+
+    @property
     def event_id(self) -> str:
-        """Its id as text; `id_bytes` are the 16 bytes of it."""
+        """Its id as text."""
         return uuid_text(self.id_bytes)
 
     def __repr__(self) -> str:

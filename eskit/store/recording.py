@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import TypeAlias
 
 from google.protobuf.message import Message
 
 from eskit.domain.events import NewEvent
 from eskit.schema.recorded import EventSchema, schema_of
 
-_NONE: frozenset[type[Message]] = frozenset()
+Kinds: TypeAlias = AbstractSet[type[Message]]
+"""Message classes."""
+
+_NONE: Kinds = frozenset()
 
 
 class SchemaRecorder:
@@ -23,19 +27,19 @@ class SchemaRecorder:
     def __init__(self) -> None:
         self._recorded: set[type[Message]] = set()
 
-    def unrecorded(self, events: Sequence[NewEvent]) -> AbstractSet[type[Message]]:
+    def unrecorded(self, events: Sequence[NewEvent]) -> Kinds:
         """The classes among `events` whose schema may not be in the store."""
         if len(events) == 1 and type(events[0].message) in self._recorded:
             return _NONE
         return {type(event.message) for event in events} - self._recorded
 
-    def confirm(self, kinds: AbstractSet[type[Message]]) -> None:
+    def confirm(self, kinds: Kinds) -> None:
         """Remember classes whose schema is committed."""
         self._recorded.update(kinds)
 
 
 def schemas_from(
-    events: Sequence[NewEvent], kinds: AbstractSet[type[Message]], *, first_position: int
+    events: Sequence[NewEvent], kinds: Kinds, *, first_position: int
 ) -> list[EventSchema]:
     """The schemas of `kinds`, each from its first event on; `events` lie side by side."""
     found: dict[type[Message], EventSchema] = {}

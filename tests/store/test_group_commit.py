@@ -103,8 +103,8 @@ def test_an_error_is_only_its_callers(store, gate, pool):
 
 
 def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, gate, pool):
-    def fail_halfway(cursor, *, again):
-        cursor.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
+    def fail_halfway(transaction, *, again):
+        transaction.cursor.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
         raise LookupError("in the middle")
 
     held = hold(store, gate, pool)

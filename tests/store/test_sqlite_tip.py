@@ -15,6 +15,7 @@ from eskit.store.operations.exporting import export_log
 from eskit.store.operations.verifying import verify
 from eskit.store.sqlite import appender, tip
 from eskit.store.sqlite.schema import current_version
+from eskit.store.sqlite.transaction import Transaction
 from eskit.testing.store_contract import number, text, texts, values
 
 URL = "sqlite:///log.db"
@@ -134,12 +135,13 @@ def test_an_append_after_another_process_has_changed_the_tables_goes_on(store):
 def test_what_was_rolled_back_is_not_remembered(store):
     store.append("Account-1", texts("a"), expected_version=0)
 
-    def append_and_fail(cursor, *, again):
+    def append_and_fail(transaction, *, again):
         for stream in ("Account-1", "Order-1"):
             request = prepare_append(
                 stream, [number(1)], expected_version=ANY, command=None, tenant=""
             )
-            appender.append(cursor, store._tip, request, now=0, command_ttl=0)
+            appender.append(transaction, request, now=0, command_ttl=0)
+        transaction.finish()
         raise LookupError("after its inserts")
 
     with pytest.raises(LookupError):
@@ -157,8 +159,9 @@ def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
     request = prepare_append(
         "Account-1", texts("lost"), expected_version=1, command=None, tenant=""
     )
-    cursor = store._writer._committer._begin()
-    appender.append(cursor, store._tip, request, now=0, command_ttl=0)
+    transaction = Transaction(store._writer._committer._begin(), store._tip)
+    appender.append(transaction, request, now=0, command_ttl=0)
+    transaction.finish()
 
     result = store.append("Account-1", texts("b"), expected_version=1)
 

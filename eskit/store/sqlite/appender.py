@@ -18,18 +18,19 @@ from eskit.store.sqlite.checksums import checksum
 from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.keys import add_stream
 from eskit.store.sqlite.queries import query
-from eskit.store.sqlite.tip import StreamEnd, Tip
+from eskit.store.sqlite.tip import StreamEnd
+from eskit.store.sqlite.transaction import Transaction
 
 
 def append(
-    cursor: sqlite3.Cursor, tip: Tip, request: Append, *, now: int, command_ttl: int
+    transaction: Transaction, request: Append, *, now: int, command_ttl: int
 ) -> AppendResult:
     """Run one append; the transaction is the caller's.
 
     Every check comes before the first write, so that an append that raises an error of ours
     has changed nothing. Times are microseconds since 1970.
     """
-    command = request.command
+    cursor, tip, command = transaction.beside_events, transaction.tip, request.command
     if command is not None:
         record = find_command(cursor, command.id, request.tenant, now - command_ttl)
         if record is not None:
@@ -45,7 +46,7 @@ def append(
         stream_id = add_stream(cursor, request.stream, request.tenant, request.category)
         end = StreamEnd(stream_id, 0, 0)
     if request.events:
-        end = _insert_events(cursor, tip, request, end, now)
+        end = _insert_events(transaction, request, end, now)
         if owners:
             _save_claims(cursor, request.tenant, owners, end.stream_id)
     if command is None:
@@ -100,23 +101,30 @@ def _settle_claims(cursor: sqlite3.Cursor, request: Append) -> dict[ClaimKey, st
 
 
 def _insert_events(
-    cursor: sqlite3.Cursor, tip: Tip, request: Append, end: StreamEnd, now: int
+    transaction: Transaction, request: Append, end: StreamEnd, now: int
 ) -> StreamEnd:
+    cursor, tip = transaction.beside_events, transaction.tip
     stream_id, version, _ = end
     position, head_recorded_at = tip.head(cursor)
-    recorded_at = max(now, head_recorded_at)
-    rows = []
+    recorded_at = max(head_recorded_at, now)
+    category, rows = request.category, transaction.rows
     for event_id, event_type, metadata, claims, data in request.events:
-        kind_id = tip.kind(cursor, request.category, event_type)
         position += 1
         version += 1
-        kept = claims_to_json(claims) if claims else None
-        place = position, stream_id, version, kind_id, event_id, recorded_at
-        rows.append((*place, metadata, kept, data, checksum(metadata.encode(), data)))
-    if len(rows) == 1:
-        cursor.execute(query("insert_event"), rows[0])
-    else:
-        cursor.executemany(query("insert_event"), rows)
+        rows.append(
+            (
+                position,
+                stream_id,
+                version,
+                tip.kind(cursor, category, event_type),
+                event_id,
+                recorded_at,
+                metadata,
+                claims_to_json(claims) if claims else None,
+                data,
+                checksum(metadata.encode(), data),
+            )
+        )
     end = StreamEnd(stream_id, version, position)
     tip.advance(request.stream, request.tenant, end, recorded_at)
     return end

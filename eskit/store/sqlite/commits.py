@@ -18,6 +18,7 @@ from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.place import FilePlace
 from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
+from eskit.store.sqlite.transaction import Transaction
 
 _CHECK_WAL_EVERY = 50
 # As SQLite has it by default. While the WAL still grows to this size a durable append costs half
@@ -65,7 +66,9 @@ class Committer:
         try:
             cursor = self._begin()
             try:
-                result = ticket.work(cursor, again=ticket.again)
+                transaction = Transaction(cursor, self._tip)
+                result = ticket.work(transaction, again=ticket.again)
+                transaction.finish()
             except BaseException:
                 self._roll_back(cursor)
                 raise
@@ -103,8 +106,10 @@ class Committer:
             return True
         ran = False
         try:
+            transaction = Transaction(cursor, self._tip)
             for ticket in batch:
-                _run(cursor, ticket)
+                _run(transaction, ticket)
+            transaction.finish()
             ran = True
             cursor.execute("COMMIT")
         except (sqlite3.Error, _MustRunAlone):
@@ -182,21 +187,21 @@ class Committer:
         begin_immediate(cursor, self._url, self._busy_timeout)
 
 
-def _run(cursor: sqlite3.Cursor, ticket: Ticket) -> None:
+def _run(transaction: Transaction, ticket: Ticket) -> None:
     """Run one ticket among others; raises when its error leaves changes behind.
 
     Work looks before it writes, so what raises an error has nearly always changed nothing. A
     savepoint for each would cost as much as a small append does.
     """
-    before = cursor.connection.total_changes
+    before = transaction.changes
     try:
-        ticket.result = ticket.work(cursor, again=ticket.again)
+        ticket.result = ticket.work(transaction, again=ticket.again)
         ticket.error = None
         ticket.again = True  # an interrupt may hide that the commit went well
     except sqlite3.Error:
         raise
     except Exception as error:
-        if cursor.connection.total_changes != before:
+        if transaction.changes != before:
             raise _MustRunAlone from error
         ticket.error = error
 

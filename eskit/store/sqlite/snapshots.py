@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from eskit.store.appending import MAX_POSITION
 from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.writer import Writer
 
 ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
@@ -44,7 +44,8 @@ class SqliteSnapshots:
             snapshot.state,
         )
 
-        def work(cursor: sqlite3.Cursor, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
+        def work(transaction: Transaction, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
+            cursor = transaction.cursor
             saved = cursor.execute(query("save_snapshot"), row).rowcount > 0
             if saved:
                 cursor.execute(query("prune_stream_snapshots"), (*stream, keep))
@@ -83,8 +84,10 @@ class SqliteSnapshots:
         """Delete all but the newest `keep` of each stream."""
         check_text(prefix + (tenant or ""), "A filter")
 
-        def work(cursor: sqlite3.Cursor, *, again: bool) -> int:  # noqa: ARG001 - the same twice
-            return cursor.execute(query("prune_snapshots"), (keep, prefix, tenant)).rowcount
+        def work(transaction: Transaction, *, again: bool) -> int:  # noqa: ARG001 - the same twice
+            return transaction.cursor.execute(
+                query("prune_snapshots"), (keep, prefix, tenant)
+            ).rowcount
 
         deleted: int = self._writer.run(work)
         return deleted

@@ -21,7 +21,7 @@ from eskit.schema.recorded import EventSchema
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
-from eskit.store.recording import SchemaRecorder, schemas_from
+from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
 from eskit.store.records import Checkpoint, CommandRecord
 from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
 from eskit.store.signal import Signal
@@ -38,6 +38,7 @@ from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
 from eskit.store.sqlite.tip import Tip
+from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.watching import FileWatch
 from eskit.store.sqlite.writer import Writer
 
@@ -137,23 +138,28 @@ class SqliteStore:
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_usable()
-        request = prepare_append(
-            stream, events, expected_version=expected_version, command=command, tenant=tenant
-        )
-        kinds = self._schemas.unrecorded(events)
+        events = tuple(events)
 
-        def work(cursor: sqlite3.Cursor, *, again: bool) -> AppendResult:
-            if again and (stored := appender.find_stored(cursor, request)):
-                return stored
+        def work(transaction: Transaction, *, again: bool) -> tuple[AppendResult, Kinds]:
+            # Whoever leads prepares for all, one after another: threads that each did it for
+            # themselves would spend more on taking turns than it costs.
+            request = prepare_append(
+                stream, events, expected_version=expected_version, command=command, tenant=tenant
+            )
+            kinds = self._schemas.unrecorded(events)
+            if again and (stored := appender.find_stored(transaction.cursor, request)):
+                return stored, kinds
             result = appender.append(
-                cursor, self._tip, request, now=self._clock(), command_ttl=self._command_ttl
+                transaction, request, now=self._clock(), command_ttl=self._command_ttl
             )
             if kinds and not result.already_processed:
                 first = result.global_position - len(events) + 1
-                save_schemas(cursor, schemas_from(events, kinds, first_position=first))
-            return result
+                schemas = schemas_from(events, kinds, first_position=first)
+                save_schemas(transaction.beside_events, schemas)
+            return result, kinds
 
-        result: AppendResult = self._writer.run(work)
+        result: AppendResult
+        result, kinds = self._writer.run(work)
         if kinds and not result.already_processed:
             self._schemas.confirm(kinds)
         self._signal.notify()
@@ -295,8 +301,8 @@ class SqliteStore:
         check_text(name + event_id, "A checkpoint")
         row = (name, self._store_id, position, event_id, self._clock())
 
-        def work(cursor: sqlite3.Cursor, *, again: bool) -> None:  # noqa: ARG001 - the same twice
-            cursor.execute(query("save_checkpoint"), row)
+        def work(transaction: Transaction, *, again: bool) -> None:  # noqa: ARG001 - the same twice
+            transaction.beside_events.execute(query("save_checkpoint"), row)
 
         self._writer.run(work)
 

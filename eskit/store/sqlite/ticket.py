@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
 from _thread import LockType as Lock
 from _thread import allocate_lock
 from typing import Any, Protocol
+
+from eskit.store.sqlite.transaction import Transaction
 
 
 class Work(Protocol):
     """What a caller wants done in a write transaction."""
 
-    def __call__(self, cursor: sqlite3.Cursor, *, again: bool) -> Any:
+    def __call__(self, transaction: Transaction, *, again: bool) -> Any:
         """Do it and return the result; the transaction is the writer's.
 
         `again` is True when an earlier try may have been committed after all: look first.

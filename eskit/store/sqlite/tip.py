@@ -23,7 +23,8 @@ class Tip:
     """The ends of the log and of its streams, and the keys of its kinds.
 
     Right as long as only the connection it is used with commits: `refresh` notices when another
-    one did. Whoever rolls back, or leaves the connection for a new one, has to `forget`.
+    one did. Within a transaction it knows every stream appended to, whose events may not be
+    inserted yet. Whoever rolls back, or leaves the connection for a new one, has to `forget`.
     """
 
     def __init__(self) -> None:
@@ -38,6 +39,8 @@ class Tip:
         if data_version != self._data_version:
             self.forget()
             self._data_version = data_version
+        elif len(self._streams) >= _MOST_STREAMS:
+            self._streams.clear()
 
     def forget(self) -> None:
         """Look again the next time."""
@@ -71,7 +74,5 @@ class Tip:
 
     def advance(self, name: str, tenant: str, end: StreamEnd, recorded_at: int) -> None:
         """Note an append: its stream now ends there, and the log with it."""
-        if len(self._streams) >= _MOST_STREAMS:
-            self._streams.clear()
         self._streams[name, tenant] = end
         self._head = end.position, recorded_at
