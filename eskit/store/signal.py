@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable
@@ -12,19 +13,25 @@ def _always() -> bool:
 
 
 class Signal:
-    """Counts notifications, so that one between a look and a wait is not missed."""
+    """Numbers notifications, so that one between a look and a wait is not missed."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
+        self._numbers = itertools.count(1)
         self._count = 0
         self._waiting = 0
 
     def notify(self) -> None:
-        """Wake everybody who waits."""
-        with self._lock:
-            self._count += 1
-            if self._waiting:
+        """Wake everybody who waits.
+
+        Nearly always nobody does, and then no lock is taken. Whoever is about to wait says so
+        before looking at the count, and here the count comes first: one of the two sees the other.
+        Each notification has a number of its own, so that the count is never again what it was.
+        """
+        self._count = next(self._numbers)
+        if self._waiting:
+            with self._lock:
                 self._condition.notify_all()
 
     def wait_until(
@@ -50,15 +57,15 @@ class Signal:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return not look and happened()
-            with self._lock:
-                if self._count == seen:
-                    self._wait(min(pause, remaining))
+            self._wait(seen, min(pause, remaining))
             look = self._count != seen or changed()
             pause = min(pause * 2, longest)
 
-    def _wait(self, timeout: float) -> None:
-        self._waiting += 1
-        try:
-            self._condition.wait(timeout)
-        finally:
-            self._waiting -= 1
+    def _wait(self, seen: int, timeout: float) -> None:
+        with self._lock:
+            self._waiting += 1
+            try:
+                if self._count == seen:
+                    self._condition.wait(timeout)
+            finally:
+                self._waiting -= 1

@@ -72,7 +72,7 @@ def test_appends_that_wait_together_share_one_commit(store, gate, pool):
     others = [pool.submit(append, store, f"Account-{n}") for n in range(20)]
     waiting(store, 20)
     statements = []
-    store._writer._committer._cursor.connection.set_trace_callback(statements.append)
+    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
 
     gate.opened.set()
 
@@ -176,8 +176,8 @@ class LosesTheAnswer:
 def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(store, gate, committed):
     gate.opened.set()
     append(store, "Account-1")
-    committer = store._writer._committer
-    committer._cursor = LosesTheAnswer(committer._cursor, committed=committed)
+    transaction = store._writer._committer._transaction
+    transaction._cursor = LosesTheAnswer(transaction._cursor, committed=committed)
 
     result = append(store, "Account-1", *texts("b", "c"))
 
@@ -192,8 +192,8 @@ def test_a_shared_commit_without_an_answer_does_not_either(store, gate, pool, co
     others = [pool.submit(append, store, f"Account-{n}", expected=0) for n in range(5)]
     waiting(store, 5)
     # The held append goes on with the connection it has; the batch after it gets this one.
-    committer = store._writer._committer
-    committer._cursor = LosesTheAnswer(committer._cursor, committed=committed)
+    transaction = store._writer._committer._transaction
+    transaction._cursor = LosesTheAnswer(transaction._cursor, committed=committed)
 
     gate.opened.set()
 

@@ -64,7 +64,7 @@ def steps_of_appends():
 
     with open_store(f"{URL}?synchronous=normal") as store:
         store.save_checkpoint("opens-the-connection", position=0, event_id="")
-        connection = store._writer._committer._cursor.connection
+        connection = store._writer._committer._transaction._connection
         connection.set_progress_handler(count, 1)
         for _ in range(2):
             counted.append(0)
@@ -250,7 +250,7 @@ def test_versions_are_the_stores_own_and_times_keep_their_microseconds(store, cl
 def test_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads():
     with open_store(f"{URL}?synchronous=full") as store:
         store.append("Account-1", texts("a"), expected_version=0)
-        writer = store._writer._committer._cursor.connection
+        writer = store._writer._committer._transaction._connection
         seen = []
         writer.set_trace_callback(seen.append)
         store.append("Account-1", texts("b"), expected_version=1)

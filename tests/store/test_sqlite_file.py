@@ -139,7 +139,7 @@ def test_the_first_append_waits_for_who_keeps_the_whole_file_to_itself(stored):
 def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
     with open_store(URL) as store:
         store.append("Account-1", texts("c"), expected_version=ANY)
-        connection = store._writer._committer._cursor.connection
+        connection = store._writer._committer._transaction._connection
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 

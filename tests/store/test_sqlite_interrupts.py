@@ -12,11 +12,11 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.store.settings import system_clock
-from eskit.store.sqlite import commits, writer
+from eskit.store.sqlite import appender, commits, tip, transaction, writer
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
 
-WATCHED = {commits.__file__, writer.__file__}
+WATCHED = {module.__file__ for module in (appender, commits, tip, transaction, writer)}
 
 
 class InterruptBefore:

@@ -15,7 +15,6 @@ from eskit.store.operations.exporting import export_log
 from eskit.store.operations.verifying import verify
 from eskit.store.sqlite import appender, tip
 from eskit.store.sqlite.schema import current_version
-from eskit.store.sqlite.transaction import Transaction
 from eskit.testing.store_contract import number, text, texts, values
 
 URL = "sqlite:///log.db"
@@ -159,7 +158,7 @@ def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
     request = prepare_append(
         "Account-1", texts("lost"), expected_version=1, command=None, tenant=""
     )
-    transaction = Transaction(store._writer._committer._begin(), store._tip)
+    transaction = store._writer._committer._begin()
     appender.append(transaction, request, now=0, command_ttl=0)
     transaction.finish()
 
@@ -172,7 +171,7 @@ def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
 def test_an_append_to_a_stream_that_is_known_looks_nothing_up(store):
     store.append("Account-1", texts("a"), expected_version=0)
     statements = []
-    store._writer._committer._cursor.connection.set_trace_callback(statements.append)
+    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
 
     store.append("Account-1", texts("b"), expected_version=1)
 

@@ -37,7 +37,7 @@ def append(
             return first_result(request, command, record)
     end = tip.stream(cursor, request.stream, request.tenant)
     check_version(request, end.version if end else 0)
-    owners = _settle_claims(cursor, request)
+    owners = _settle_claims(cursor, request) if request.claims else {}
     if command is None and not request.events:
         version, position = (end.version, end.position) if end else (0, 0)
         return AppendResult(version=version, global_position=position)

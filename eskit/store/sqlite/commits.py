@@ -8,12 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from eskit.errors import StoreError
-from eskit.store.sqlite.connections import (
-    begin_immediate,
-    connect,
-    roll_back,
-    wait_while_busy,
-)
+from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.place import FilePlace
 from eskit.store.sqlite.ticket import Ticket
@@ -37,7 +32,7 @@ class Committer:
         self._tip = tip
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
-        self._cursor: sqlite3.Cursor | None = None
+        self._transaction: Transaction | None = None
         self._commits = 0
         self._place = FilePlace(path, url)
 
@@ -54,25 +49,22 @@ class Committer:
 
     def close(self) -> None:
         """Close the connection; idempotent."""
-        if self._cursor is not None:
+        if self._transaction is not None:
             self._tip.forget()
-            connection = self._cursor.connection
-            self._cursor.close()  # with a statement on it the file would stay open
-            connection.close()
-            self._cursor = None
+            self._transaction.close()
+            self._transaction = None
 
     def commit_alone(self, ticket: Ticket) -> None:
         """Finish one ticket in a transaction of its own."""
         try:
-            cursor = self._begin()
+            transaction = self._begin()
             try:
-                transaction = Transaction(cursor, self._tip)
                 result = ticket.work(transaction, again=ticket.again)
                 transaction.finish()
             except BaseException:
-                self._roll_back(cursor)
+                self._roll_back(transaction)
                 raise
-            committed = self._try_to_commit(cursor, last_try=ticket.again)
+            committed = self._try_to_commit(transaction, last_try=ticket.again)
         except Exception as error:  # noqa: BLE001 - it is raised where the work came from
             ticket.finish(None, self._named(error))
             return
@@ -82,44 +74,43 @@ class Committer:
             ticket.again = True
             self.commit_alone(ticket)
 
-    def _try_to_commit(self, cursor: sqlite3.Cursor, *, last_try: bool) -> bool:
+    def _try_to_commit(self, transaction: Transaction, *, last_try: bool) -> bool:
         """Commit; False when nobody can tell whether it was committed."""
         try:
-            cursor.execute("COMMIT")
+            transaction.commit()
         except sqlite3.Error:
             self.close()
             if last_try:
                 raise
             return False
         except BaseException:
-            self._roll_back(cursor)
+            self._roll_back(transaction)
             raise
         return True
 
     def _commit_together(self, batch: Sequence[Ticket]) -> bool:
         """Run a batch in one transaction; False when each must run again alone."""
         try:
-            cursor = self._begin()
+            transaction = self._begin()
         except (StoreError, sqlite3.Error) as error:
             for ticket in batch:
                 ticket.finish(None, self._named(error))
             return True
         ran = False
         try:
-            transaction = Transaction(cursor, self._tip)
             for ticket in batch:
                 _run(transaction, ticket)
             transaction.finish()
             ran = True
-            cursor.execute("COMMIT")
+            transaction.commit()
         except (sqlite3.Error, _MustRunAlone):
             self.close()
             for ticket in batch:
                 ticket.again = True
             return False
         except BaseException:
-            if not ran or cursor.connection.in_transaction:
-                self._roll_back(cursor)
+            if not ran or transaction.is_open:
+                self._roll_back(transaction)
             else:
                 _finish(batch)
             raise
@@ -133,23 +124,23 @@ class Committer:
         named.__cause__ = error
         return named
 
-    def _begin(self) -> sqlite3.Cursor:
+    def _begin(self) -> Transaction:
         self._place.check()
-        cursor = self._cursor or self._open()
-        if cursor.connection.in_transaction:  # left open by an interrupt between two statements
-            self._roll_back(cursor)
-        begin_immediate(cursor, self._url, self._busy_timeout)
+        transaction = self._transaction or self._open()
+        if transaction.is_open:  # left open by an interrupt between two statements
+            self._roll_back(transaction)
+        transaction.begin(self._url, self._busy_timeout)
         self._commits += 1
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
-            self._checkpoint(cursor)
-        self._tip.refresh(cursor)
-        return cursor
+            self._checkpoint(transaction)
+        self._tip.refresh(transaction.cursor)
+        return transaction
 
-    def _roll_back(self, cursor: sqlite3.Cursor) -> None:
+    def _roll_back(self, transaction: Transaction) -> None:
         self._tip.forget()
-        roll_back(cursor.connection)
+        transaction.roll_back()
 
-    def _open(self) -> sqlite3.Cursor:
+    def _open(self) -> Transaction:
         connection = connect(self._path, mode="rw")
         for pragma in (
             f"synchronous = {self._synchronous}",
@@ -161,9 +152,8 @@ class Committer:
             wait_while_busy(
                 partial(connection.execute, f"PRAGMA {pragma}"), self._url, self._busy_timeout
             )
-        # One cursor for all: a connection makes a new one for each statement that it runs itself.
-        self._cursor = connection.cursor()
-        return self._cursor
+        self._transaction = Transaction(connection, self._tip)
+        return self._transaction
 
     def _wal_size(self) -> int:
         try:
@@ -171,7 +161,7 @@ class Committer:
         except FileNotFoundError:
             return 0
 
-    def _checkpoint(self, cursor: sqlite3.Cursor) -> None:
+    def _checkpoint(self, transaction: Transaction) -> None:
         """Move the WAL into the file while no other process can write, then begin again.
 
         SQLite's automatic checkpoint runs after the write lock is given up, which libraries
@@ -182,9 +172,9 @@ class Committer:
             checkpointing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             checkpointing.close()
-            roll_back(cursor.connection)
+            transaction.roll_back()
         # A transaction begun after the checkpoint writes from the start of the WAL again.
-        begin_immediate(cursor, self._url, self._busy_timeout)
+        transaction.begin(self._url, self._busy_timeout)
 
 
 def _run(transaction: Transaction, ticket: Ticket) -> None:

@@ -1,10 +1,11 @@
-"""The write transaction that is open, and the events that it still has to insert."""
+"""The write transaction of a connection, and the events that it still has to insert."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import TypeAlias
 
+from eskit.store.sqlite.connections import begin_immediate, roll_back
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import Tip
 
@@ -13,18 +14,25 @@ NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, str, str | None, bytes
 
 
 class Transaction:
-    """One transaction, of one append or of many that share it.
+    """Transactions on one connection, one after another: each of one append, or of many.
 
     `rows` are inserted together before it is committed, or before somebody looks: SQLite lets
     other threads in at every statement, and among many of them each such gap is a switch.
     """
 
-    __slots__ = ("_cursor", "rows", "tip")
+    __slots__ = ("_connection", "_cursor", "rows", "tip")
 
-    def __init__(self, cursor: sqlite3.Cursor, tip: Tip) -> None:
+    def __init__(self, connection: sqlite3.Connection, tip: Tip) -> None:
         self.tip = tip
-        self._cursor = cursor
         self.rows: list[NewRow] = []
+        self._connection = connection
+        # One cursor for all: a connection makes a new one for each statement that it runs itself.
+        self._cursor = connection.cursor()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was begun and not ended."""
+        return self._connection.in_transaction
 
     @property
     def cursor(self) -> sqlite3.Cursor:
@@ -41,16 +49,35 @@ class Transaction:
     @property
     def changes(self) -> tuple[int, int]:
         """Grows with every change."""
-        return self._cursor.connection.total_changes, len(self.rows)
+        return self._connection.total_changes, len(self.rows)
+
+    def begin(self, url: str, timeout: float) -> None:
+        """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
+        self.rows.clear()
+        begin_immediate(self._cursor, url, timeout)
 
     def finish(self) -> None:
         """Insert what is left."""
         if self.rows:
             self._insert()
 
+    def commit(self) -> None:
+        """End it with its changes; `finish` comes first."""
+        self._cursor.execute("COMMIT")
+
+    def roll_back(self) -> None:
+        """End it without its changes, if it is open."""
+        roll_back(self._connection)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._cursor.close()  # with a statement on it the file would stay open
+        self._connection.close()
+
     def _insert(self) -> None:
-        rows, self.rows = self.rows, []
+        rows = self.rows
         if len(rows) == 1:
             self._cursor.execute(query("insert_event"), rows[0])
         else:
             self._cursor.executemany(query("insert_event"), rows)
+        rows.clear()
