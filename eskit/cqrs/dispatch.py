@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import threading
@@ -65,6 +66,11 @@ def decide(
     return response
 
 
+def creates(aggregate: type[AnyAggregate], command: type[Message]) -> bool:
+    """Whether commands of this class name no aggregate, but create one."""
+    return aggregate.__aggregate__.id_field not in command.DESCRIPTOR.fields_by_name
+
+
 def aggregate_id_of(aggregate: type[AnyAggregate], command: Message, command_id: str) -> str:
     """The id of the aggregate that a command is for.
 
@@ -72,9 +78,9 @@ def aggregate_id_of(aggregate: type[AnyAggregate], command: Message, command_id:
     that field creates: its id is derived from the command id, so that a resend reaches the same
     stream. Raises CommandRejected INVALID_ID for an id that is empty or no stream may have.
     """
-    field = aggregate.__aggregate__.id_field
-    if field not in type(command).DESCRIPTOR.fields_by_name:
+    if creates(aggregate, type(command)):
         return derived_id(command_id)
+    field = aggregate.__aggregate__.id_field
     aggregate_id: str = getattr(command, field)
     try:
         stream_name(aggregate.__aggregate__.name, aggregate_id)
@@ -136,9 +142,9 @@ class Dispatcher:
         work = self._prepare(method, request, options)
         resent = bool(options.command_id)
 
-        def attempt() -> Reply:
+        def attempt(*, new: bool = False) -> Reply:
             try:
-                return self._decide_and_append(work)
+                return self._decide_and_append(work, new=new)
             except Exception:
                 # What was done already may be the reason. That it was, an append says by itself.
                 if resent and (first := self._find_first_reply(work)):
@@ -146,6 +152,11 @@ class Dispatcher:
                 raise
 
         with self._locks.hold((work.context.tenant, work.stream)):
+            if creates(work.aggregate, type(request)):
+                # Its id is as new as the command's, so there is nothing to load; but for a command
+                # that is sent again when its id is long forgotten.
+                with contextlib.suppress(VersionConflict, CommandRejected):
+                    return attempt(new=True)
             if work.expected_version is not None:
                 return attempt()
             return retry_on_conflict(attempt)
@@ -174,12 +185,11 @@ class Dispatcher:
             raise CommandIdReused(record.id, record.stream)
         return first_reply(work.method, record.response, record.global_position)
 
-    def _decide_and_append(self, work: _Work) -> Reply:
+    def _decide_and_append(self, work: _Work, *, new: bool) -> Reply:
         repository = self._repositories[work.aggregate]
         tenant = work.context.tenant
-        aggregate = repository.find(work.aggregate_id, tenant=tenant) or work.aggregate(
-            work.aggregate_id
-        )
+        found = None if new else repository.find(work.aggregate_id, tenant=tenant)
+        aggregate = found or work.aggregate(work.aggregate_id)
         loaded = aggregate.version
         if work.expected_version not in (None, loaded):
             raise VersionConflict(work.stream, work.expected_version, loaded)
