@@ -179,6 +179,30 @@ def test_an_append_to_a_stream_that_is_known_looks_nothing_up(store):
     assert first_words == ["BEGIN", "PRAGMA", "INSERT", "COMMIT"]
 
 
+def test_an_append_to_a_stream_that_should_be_new_looks_by_making_it(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    statements = []
+    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+
+    store.append("Account-2", texts("b"), expected_version=NO_STREAM)
+    store.append("Account-3", [], expected_version=NO_STREAM)
+
+    made = ["BEGIN", "PRAGMA", "INSERT", "INSERT", "COMMIT"]
+    not_made = ["BEGIN", "PRAGMA", "SELECT", "COMMIT"]
+    assert [statement.split()[0] for statement in statements] == made + not_made
+
+
+def test_a_stream_that_should_be_new_and_is_not_is_a_conflict(store):
+    store.append("Account-1", texts("a"), expected_version=0)
+    store._tip.forget()
+
+    with pytest.raises(VersionConflict) as conflict:
+        store.append("Account-1", texts("b"), expected_version=0)
+
+    assert conflict.value.actual == 1
+    assert values(store.read_all()) == ["a"]
+
+
 def test_more_streams_than_are_remembered_are_looked_up_again(store, monkeypatch):
     monkeypatch.setattr(tip, "_MOST_STREAMS", 3)
     for version in range(3):

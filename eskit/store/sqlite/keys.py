@@ -14,6 +14,12 @@ def add_stream(database: Runs, name: str, tenant: str, category: str) -> int:
     return _key(database.execute(query("insert_stream"), (name, tenant, category)))
 
 
+def add_if_new(database: Runs, name: str, tenant: str, category: str) -> int | None:
+    """The key of a stream that was not there yet; None if it was."""
+    inserted = database.execute(query("insert_stream_if_new"), (name, tenant, category))
+    return _key(inserted) if inserted.rowcount else None
+
+
 def kind_key(database: Runs, category: str, event_type: str) -> int:
     """The key of a kind, which is made if it is new."""
     row = database.execute(query("find_kind"), (category, event_type)).fetchone()

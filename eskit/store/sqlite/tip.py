@@ -54,15 +54,17 @@ class Tip:
             self._head = cursor.execute(query("find_head")).fetchone() or (0, 0)
         return self._head
 
+    def known_stream(self, name: str, tenant: str) -> StreamEnd | None:
+        """The end of a stream if it is remembered."""
+        return self._streams.get((name, tenant))
+
     def stream(self, cursor: sqlite3.Cursor, name: str, tenant: str) -> StreamEnd | None:
-        """The end of a stream, None if there never was one of this name."""
-        end = self._streams.get((name, tenant))
-        if end is None:
-            row = cursor.execute(query("find_stream"), (name, tenant)).fetchone()
-            if row is not None:
-                stream_id, version, position = row
-                end = StreamEnd(stream_id, version or 0, position or 0)
-        return end
+        """The end of a stream that is not remembered, None if there never was one of this name."""
+        row = cursor.execute(query("find_stream"), (name, tenant)).fetchone()
+        if row is None:
+            return None
+        stream_id, version, position = row
+        return StreamEnd(stream_id, version or 0, position or 0)
 
     def kind(self, cursor: sqlite3.Cursor, category: str, event_type: str) -> int:
         """The key of a kind, which is made if it is new."""
