@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
@@ -212,3 +212,29 @@ class EventStore(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+@runtime_checkable
+class AppendsThen(Protocol):
+    """What an EventStore may offer besides: to append without a thread that waits.
+
+    A service has many appends under way, and threads that only wait for a commit cost more than
+    all else it does.
+    """
+
+    def append_then(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        then: Callable[[AppendResult | Exception], None],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> None:
+        """Append as `append` does, and call `then` with the result, or with what it would raise.
+
+        It is called once, from any thread, maybe before this returns, and must not wait. Raises
+        StoreUnavailable when it is closed, and then `then` is not called.
+        """
+        ...

@@ -3,7 +3,7 @@
 import linecache
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 from types import FrameType
 from typing import Any, Self
@@ -94,6 +94,22 @@ def append(store, stream):
     return store.append(stream, texts("a"), expected_version=ANY).version
 
 
+def called(pool, store, stream):
+    """An append by a thread that waits for it."""
+    return pool.submit(append, store, stream)
+
+
+def left(_pool, store, stream):
+    """An append that no thread waits for."""
+    told = Future()
+
+    def then(outcome):
+        told.set_result(outcome.version)
+
+    store.append_then(stream, texts("a"), then, expected_version=ANY)
+    return told
+
+
 def wait_until_queued(store, number):
     queued = threading.Event()
     while len(store._writer._waiting) < number:
@@ -117,8 +133,9 @@ def test_an_interrupt_anywhere_in_an_append_takes_no_lead_with_it(store, pool):
     assert line > 30
 
 
+@pytest.mark.parametrize("start", [called, left])
 def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_others(
-    store, door, pool
+    store, door, pool, start, caplog
 ):
     for line in count(1):
         before = store.stream_version("Account-main")
@@ -130,7 +147,7 @@ def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_
 
         def arrange(others=others):
             wait_until_queued(store, 1)
-            others.extend(pool.submit(append, store, f"Account-{number}") for number in range(3))
+            others.extend(start(pool, store, f"Account-{number}") for number in range(3))
             wait_until_queued(store, 3)
             door.opened.set()
 
@@ -154,3 +171,4 @@ def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_
     assert line > 40
     positions = [event.global_position for event in store.read_all()]
     assert positions == list(range(1, len(positions) + 1))
+    assert caplog.records == []  # as if something had been told twice

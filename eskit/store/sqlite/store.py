@@ -37,6 +37,7 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
+from eskit.store.sqlite.ticket import Ticket, Work
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.watching import FileWatch
@@ -138,6 +139,36 @@ class SqliteStore:
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_usable()
+        work = self._append_work(stream, events, expected_version, command, tenant)
+        return self._appended(self._writer.run(work))
+
+    def append_then(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        then: Callable[[AppendResult | Exception], None],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> None:
+        """Append without waiting: `then` is called with the result or what `append` would raise."""
+        self._check_usable()
+        work = self._append_work(stream, events, expected_version, command, tenant)
+
+        def tell(ticket: Ticket) -> None:
+            then(ticket.error or self._appended(ticket.result))
+
+        self._writer.submit(work, tell)
+
+    def _append_work(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        expected_version: int | ExpectedVersion,
+        command: Command | None,
+        tenant: str,
+    ) -> Work:
         events = tuple(events)
 
         def work(transaction: Transaction, *, again: bool) -> tuple[AppendResult, Kinds]:
@@ -158,8 +189,11 @@ class SqliteStore:
                 save_schemas(transaction.beside_events, schemas)
             return result, kinds
 
-        result: AppendResult
-        result, kinds = self._writer.run(work)
+        return work
+
+    def _appended(self, outcome: tuple[AppendResult, Kinds]) -> AppendResult:
+        """What is left to do after the commit."""
+        result, kinds = outcome
         if kinds and not result.already_processed:
             self._schemas.confirm(kinds)
         self._signal.notify()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from _thread import LockType as Lock
 from _thread import allocate_lock
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from eskit.store.sqlite.transaction import Transaction
@@ -21,14 +22,18 @@ class Work(Protocol):
 
 
 class Ticket:
-    """Work, its outcome, and a latch that opens when the caller may go on."""
+    """Work, its outcome, and a latch that opens when the caller may go on.
 
-    __slots__ = ("_latch", "_woken", "again", "done", "error", "leads", "result", "work")
+    A caller that does not wait has no latch but something to be called `then`.
+    """
+
+    __slots__ = ("_latch", "_woken", "again", "done", "error", "leads", "result", "then", "work")
 
     _latch: Lock
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, then: Callable[[Ticket], None] | None = None) -> None:
         self.work = work
+        self.then = then
         self.again = False
         self.done = False
         self.result: Any = None
@@ -51,7 +56,10 @@ class Ticket:
         """Let the caller go on, to take its outcome or to lead; idempotent."""
         if not self._woken:
             self._woken = True
-            self._latch.release()
+            if self.then is None:
+                self._latch.release()
+            else:
+                self.then(self)
 
     def wait(self) -> None:
         """Wait until woken; may be interrupted."""

@@ -4,6 +4,10 @@ Callers share durable commits. Whoever finds nobody writing leads: it runs its o
 that waits, commits once, and hands the lead to the next who waits. A caller that is alone pays
 for none of it.
 
+Work may also be submitted, to be told of later. Nobody waits for it who could lead: so who submits
+and finds nobody writing leads on while such work comes first, and a caller that has led, and wants
+to go on with its result, starts a thread that does.
+
 A KeyboardInterrupt may come between any two lines. Work stays in the queue until it is done, and
 handing over can be done twice, so that whoever is interrupted takes no lead with it.
 """
@@ -11,8 +15,11 @@ handing over can be done twice, so that whoever is interrupted takes no lead wit
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -20,6 +27,7 @@ from eskit.errors import StoreUnavailable
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.ticket import Ticket, Work
 
+_log = logging.getLogger("eskit.store")
 _MOST_AT_ONCE = 256
 
 
@@ -50,6 +58,16 @@ class Writer:
             raise
         return ticket.outcome()
 
+    def submit(self, work: Work, then: Callable[[Ticket], None]) -> None:
+        """Have `work` run as `run` does, and `then` called with its ticket, in whichever thread.
+
+        Either now or later, once; what `then` raises is logged. For threads that are never
+        interrupted: not the main one.
+        """
+        ticket = Ticket(work, partial(_tell, then))
+        if self._enter(ticket):
+            self._lead_on(ticket)
+
     def close(self) -> None:
         """Refuse new work, finish what waits, then close the connection; idempotent."""
         with self._idle:
@@ -66,7 +84,8 @@ class Writer:
             if self._leader is None:
                 self._leader = ticket
                 return True
-            ticket.close()
+            if ticket.then is None:
+                ticket.close()
             self._waiting.append(ticket)
             return False
 
@@ -99,6 +118,25 @@ class Writer:
             self._committer.commit_alone(ticket)
         self._hand_over(ticket)
 
+    def _lead_on(self, ticket: Ticket) -> None:
+        """Commit what waits together with one's own, if that is to be done, until one may lead."""
+        while True:
+            if self._waiting:
+                self._take(ticket)
+            batch = self._batch if ticket.done else [ticket, *self._batch]
+            if batch:
+                self._committer.commit(batch)
+            ticket.wake()
+            self._settle()
+            with self._lock:
+                if self._pass_on():
+                    return
+
+    def _settle(self) -> None:
+        """Wake all whose work is done, and take them out of the queue."""
+        while self._waiting and self._waiting[0].done:
+            self._waiting.popleft().wake()
+
     def _take(self, ticket: Ticket) -> None:
         with self._lock:
             self._leader = ticket
@@ -114,24 +152,61 @@ class Writer:
             return
         # Woken before there is a new leader, they may have more work for its batch.
         for other in self._batch:
-            if other.done:
+            if other.done and other.then is None:
                 other.wake()
         with self._lock:
             self._forget_first(ticket)
-            while self._waiting and self._waiting[0].done:
+            while self._waiting and self._waiting[0].done and self._waiting[0].then is None:
                 self._waiting.popleft()
-            self._batch = []
-            if self._waiting:
-                heir = self._waiting[0]
-                heir.leads = True
-                heir.wake()
-                self._leader = heir
-            else:
-                self._leader = None
-                if self._closed:
-                    self._idle.notify_all()
+            if self._pass_on():
+                return
+        self._start_successor(ticket)
+
+    def _pass_on(self) -> bool:
+        """Let the first who waits lead, or nobody; False if that one has no thread to do it with.
+
+        Under the lock.
+        """
+        self._batch = []
+        if not self._waiting:
+            self._leader = None
+            if self._closed:
+                self._idle.notify_all()
+            return True
+        heir = self._waiting[0]
+        if heir.then is not None:
+            return False
+        heir.leads = True
+        heir.wake()
+        self._leader = heir
+        return True
+
+    def _start_successor(self, ticket: Ticket) -> None:
+        """Have a new thread succeed; more than one may be started, the first does."""
+        try:
+            threading.Thread(target=self._succeed, args=(ticket,), name="eskit-writer").start()
+        except RuntimeError:  # there can be no more threads
+            self._succeed(ticket)
+
+    def _succeed(self, ticket: Ticket) -> None:
+        """Lead on in place of who led with `ticket`, unless that has ended."""
+        own = Ticket(ticket.work, lambda _: None)
+        own.finish(None)  # it has no work: only that of others is left
+        with self._lock:
+            if self._leader is not ticket:
+                return
+            self._leader = own
+        self._settle()
+        self._lead_on(own)
 
     def _forget_first(self, ticket: Ticket) -> None:
         """Who leads stands first in the queue until it begins."""
         if self._waiting and self._waiting[0] is ticket:
             self._waiting.popleft()
+
+
+def _tell(then: Callable[[Ticket], None], ticket: Ticket) -> None:
+    try:
+        then(ticket)
+    except Exception:  # noqa: BLE001 - who leads goes on, whatever it is
+        _log.exception("What was to be told of a commit could not take it")
