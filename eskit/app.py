@@ -14,7 +14,7 @@ from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
 from eskit.cqrs.methods import find_method
 from eskit.cqrs.middleware import Call, Middleware, chain
-from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
 from eskit.cqrs.services import ServiceBinding, bind
 from eskit.domain.aggregate import AnyAggregate
@@ -221,6 +221,19 @@ class RunningApp:
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         """Answer one request, whichever way it came in, through the app's middleware."""
         return self._answer(Call(method=method, request=request, options=options))
+
+    def handle_then(
+        self, method: Method, request: Message, options: CallOptions, pending: Pending
+    ) -> None:
+        """Answer one request as `handle` does, if it can without a thread that waits.
+
+        That is a command of an aggregate, and no middleware, which would have to see the reply.
+        Raises what `handle` does.
+        """
+        if not self.app.middleware and self._dispatcher.answers(method):
+            self._dispatcher.execute_then(method, request, options, pending)
+        else:
+            pending.answer(self.handle(method, request, options))
 
     def _run_handler(self, call: Call) -> Reply:
         method, request, options = call.method, call.request, call.options

@@ -9,14 +9,15 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
-from eskit.domain.commands import Command, fingerprint
+from eskit.domain.commands import AppendResult, Command, fingerprint
 from eskit.domain.context import MessageContext
 from eskit.domain.ids import derived_id, new_id
 from eskit.domain.services import Method
@@ -29,13 +30,15 @@ from eskit.errors import (
     InvalidArgument,
     VersionConflict,
 )
-from eskit.store.eventstore import EventStore
+from eskit.store.eventstore import AppendsThen, EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
 
 ATTEMPTS = 5
 """How often a command is decided again after another process appended first."""
 _BACKOFF = (0.010, 0.160)
+StreamKey: TypeAlias = tuple[str, str]
+"""Tenant and name of a stream."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
@@ -102,6 +105,22 @@ class _Work:
     context: MessageContext
     fingerprint: str
     expected_version: int | None
+    resent: bool
+    creates: bool
+
+    @property
+    def lock(self) -> StreamKey:
+        """What only one at a time may hold."""
+        return self.context.tenant, self.stream
+
+
+class _Decision(NamedTuple):
+    """What a command came to, to be appended to a stream that is still at `version`."""
+
+    aggregate: AnyAggregate
+    version: int
+    response: Message
+    command: Command
 
 
 class Dispatcher:
@@ -117,6 +136,7 @@ class Dispatcher:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._append_then = store.append_then if isinstance(store, AppendsThen) else None
         self._now = now
         self._locks = _StreamLocks()
         self._aggregates: Mapping[str, type[AnyAggregate]] = {
@@ -140,19 +160,17 @@ class Dispatcher:
         when the caller named an expected version, or after every attempt lost its race.
         """
         work = self._prepare(method, request, options)
-        resent = bool(options.command_id)
 
         def attempt(*, new: bool = False) -> Reply:
             try:
                 return self._decide_and_append(work, new=new)
             except Exception:
-                # What was done already may be the reason. That it was, an append says by itself.
-                if resent and (first := self._find_first_reply(work)):
+                if first := self._find_first_reply(work):
                     return first
                 raise
 
-        with self._locks.hold((work.context.tenant, work.stream)):
-            if creates(work.aggregate, type(request)):
+        with self._locks.hold(work.lock):
+            if work.creates:
                 # Its id is as new as the command's, so there is nothing to load; but for a command
                 # that is sent again when its id is long forgotten.
                 with contextlib.suppress(VersionConflict, CommandRejected):
@@ -160,6 +178,34 @@ class Dispatcher:
             if work.expected_version is not None:
                 return attempt()
             return retry_on_conflict(attempt)
+
+    def execute_then(
+        self, method: Method, request: Message, options: CallOptions, pending: Pending
+    ) -> None:
+        """Carry a command out and answer `pending`, without a thread that waits for the commit.
+
+        Nearly every command is: the stream is free, it is decided, and appended. Whatever else
+        comes takes the way of `execute`, in a thread. Raises what `execute` does.
+        """
+        work = self._prepare(method, request, options)
+        append_then = self._append_then
+
+        def execute() -> Reply:
+            same = replace(options, command_id=work.context.command_id)
+            return self.execute(method, request, same)
+
+        if append_then is None or not self._locks.take_if_free(work.lock):
+            pending.answer(execute())
+            return
+        try:
+            self._decide_and_append_then(work, append_then, execute, pending)
+        except Exception:
+            if work.creates:
+                pending.answer(execute())
+            elif first := self._find_first_reply(work):
+                pending.answer(first)
+            else:
+                raise
 
     def _prepare(self, method: Method, request: Message, options: CallOptions) -> _Work:
         aggregate = self._aggregates[method.full_name]
@@ -174,10 +220,17 @@ class Dispatcher:
             context=message_context(options, command_id, self._now()),
             fingerprint=fingerprint(method.full_name, request),
             expected_version=options.expected_version,
+            resent=bool(options.command_id),
+            creates=creates(aggregate, type(request)),
         )
 
     def _find_first_reply(self, work: _Work) -> Reply | None:
-        """What the command was answered with the first time, if it was carried out before."""
+        """What the command was answered with the first time, if it was carried out before.
+
+        That it was may be why it is refused now. An append finds out by itself.
+        """
+        if not work.resent:
+            return None
         record = self._store.find_command(work.context.command_id, work.context.tenant)
         if record is None:
             return None
@@ -186,29 +239,72 @@ class Dispatcher:
         return first_reply(work.method, record.response, record.global_position)
 
     def _decide_and_append(self, work: _Work, *, new: bool) -> Reply:
+        decision = self._decide(work, new=new)
+        result = self._store.append(
+            work.stream,
+            pending_events(decision.aggregate),
+            expected_version=decision.version,
+            command=decision.command,
+            tenant=work.context.tenant,
+        )
+        return self._appended(work, decision, result)
+
+    def _decide_and_append_then(
+        self,
+        work: _Work,
+        append_then: Callable[..., None],
+        execute: Callable[[], Reply],
+        pending: Pending,
+    ) -> None:
+        """Gives the stream's lock back: after the commit, or when it raises."""
+
+        def appended(outcome: AppendResult | Exception) -> None:
+            self._locks.give_back(work.lock)
+            if isinstance(outcome, Exception):
+                pending.run(execute)
+                return
+            try:
+                reply = self._appended(work, decision, outcome)
+            except Exception:  # noqa: BLE001 - it is committed: `execute` finds the reply
+                pending.run(execute)
+            else:
+                pending.answer(reply)
+
+        try:
+            decision = self._decide(work, new=work.creates)
+            append_then(
+                work.stream,
+                pending_events(decision.aggregate),
+                appended,
+                expected_version=decision.version,
+                command=decision.command,
+                tenant=work.context.tenant,
+            )
+        except BaseException:
+            self._locks.give_back(work.lock)
+            raise
+
+    def _decide(self, work: _Work, *, new: bool) -> _Decision:
         repository = self._repositories[work.aggregate]
-        tenant = work.context.tenant
-        found = None if new else repository.find(work.aggregate_id, tenant=tenant)
+        found = None if new else repository.find(work.aggregate_id, tenant=work.context.tenant)
         aggregate = found or work.aggregate(work.aggregate_id)
         loaded = aggregate.version
         if work.expected_version not in (None, loaded):
             raise VersionConflict(work.stream, work.expected_version, loaded)
         response = decide(aggregate, work.method, work.request, work.context)
-        result = self._store.append(
-            work.stream,
-            pending_events(aggregate),
-            expected_version=loaded,
-            command=Command(
-                id=work.context.command_id,
-                fingerprint=work.fingerprint,
-                response=type(response).SerializeToString(response),
-            ),
-            tenant=tenant,
+        command = Command(
+            id=work.context.command_id,
+            fingerprint=work.fingerprint,
+            response=type(response).SerializeToString(response),
         )
-        repository.appended(aggregate, result, tenant=tenant)
+        return _Decision(aggregate, loaded, response, command)
+
+    def _appended(self, work: _Work, decision: _Decision, result: AppendResult) -> Reply:
+        repository = self._repositories[work.aggregate]
+        repository.appended(decision.aggregate, result, tenant=work.context.tenant)
         if result.already_processed:
             return first_reply(work.method, result.response, result.global_position)
-        return Reply(message=response, global_position=result.global_position)
+        return Reply(message=decision.response, global_position=result.global_position)
 
 
 def message_context(options: CallOptions, command_id: str, now: datetime) -> MessageContext:
@@ -247,10 +343,10 @@ class _StreamLocks:
 
     def __init__(self) -> None:
         self._guard = threading.Lock()
-        self._held: dict[tuple[str, str], tuple[threading.Lock, int]] = {}
+        self._held: dict[StreamKey, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def hold(self, key: tuple[str, str]) -> Iterator[None]:
+    def hold(self, key: StreamKey) -> Iterator[None]:
         with self._guard:
             lock, users = self._held.get(key, (threading.Lock(), 0))
             self._held[key] = (lock, users + 1)
@@ -258,9 +354,27 @@ class _StreamLocks:
             with lock:
                 yield
         finally:
-            with self._guard:
-                lock, users = self._held[key]
-                if users == 1:
-                    del self._held[key]
-                else:
-                    self._held[key] = (lock, users - 1)
+            self._forget(key)
+
+    def take_if_free(self, key: StreamKey) -> bool:
+        """Take the lock of a stream nobody works on; any thread may give it back."""
+        with self._guard:
+            if key in self._held:
+                return False
+            lock = threading.Lock()
+            lock.acquire()
+            self._held[key] = (lock, 1)
+            return True
+
+    def give_back(self, key: StreamKey) -> None:
+        """Let the next one have what `take_if_free` took."""
+        self._held[key][0].release()
+        self._forget(key)
+
+    def _forget(self, key: StreamKey) -> None:
+        with self._guard:
+            lock, users = self._held[key]
+            if users == 1:
+                del self._held[key]
+            else:
+                self._held[key] = (lock, users - 1)

@@ -8,8 +8,8 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from google.protobuf.message import DecodeError, Message
 
@@ -19,7 +19,7 @@ from eskit.cqrs.clients import with_command_id
 from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
 from eskit.cqrs.middleware import as_failure
-from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
     INTERNAL_ERROR,
@@ -33,7 +33,7 @@ from eskit.cqrs.responses import (
     success,
     unpack,
 )
-from eskit.cqrs.workers import Workers
+from eskit.cqrs.workers import Job, Workers
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
@@ -74,6 +74,17 @@ class Handles(Protocol):
         ...
 
 
+@runtime_checkable
+class HandlesThen(Protocol):
+    """What serves may also answer later, so that no thread waits in the meantime."""
+
+    def handle_then(
+        self, method: Method, request: Message, options: CallOptions, pending: Pending
+    ) -> None:
+        """Answer one request: now, or later and from whichever thread."""
+        ...
+
+
 class NatsServices:
     """Answers the methods of services over one connection: a micro service for each.
 
@@ -100,7 +111,7 @@ class NatsServices:
         version: str = "0.1.0",
     ) -> None:
         self.name = "services"
-        self._app = app
+        self._handle_then = app.handle_then if isinstance(app, HandlesThen) else _at_once(app)
         self._connection = connection
         self._timeout = timeout
         self._max_request = max_request
@@ -216,10 +227,10 @@ class NatsServices:
                 return await self._slots.acquire()
         return False
 
-    def _handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+    def _handle(self, job: Job, method: Method, request: Message, options: CallOptions) -> None:
         """Runs in a worker thread; what would end a loop, task or process there is a fault here."""
         try:
-            return self._app.handle(method, request, options)
+            self._handle_then(method, request, options, job)
         except BaseException as error:
             if isinstance(error, Exception) and not isinstance(error, StopIteration):
                 raise
@@ -325,6 +336,13 @@ class NatsTransport:
                 method.full_name, payload, reply=replies.subject, headers=headers
             )
         replies.under_way += 1
+
+
+def _at_once(app: Handles) -> Callable[[Method, Message, CallOptions, Pending], None]:
+    def handle(method: Method, request: Message, options: CallOptions, pending: Pending) -> None:
+        pending.answer(app.handle(method, request, options))
+
+    return handle
 
 
 class _TooLate(Exception):

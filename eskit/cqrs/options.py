@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from google.protobuf.message import Message
 
@@ -40,3 +42,15 @@ class Reply:
     message: Message
     global_position: int = 0
     already_processed: bool = False
+
+
+class Pending(Protocol):
+    """A request that is answered later, from whichever thread. Thread-safe."""
+
+    def answer(self, reply: Reply) -> None:
+        """Give the answer; once."""
+        ...
+
+    def run(self, function: Callable[[], Reply]) -> None:
+        """Have the answer found by `function`, which may wait, in another thread."""
+        ...

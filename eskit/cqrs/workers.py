@@ -12,19 +12,49 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
 
-@dataclass(slots=True)
-class _Job:
-    future: asyncio.Future[Any]
-    ended: Callable[[], object]
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    result: Any = None
-    error: BaseException | None = None
+class Job:
+    """One piece of work, until it is answered: by its thread, or by another one later."""
+
+    __slots__ = ("_workers", "arguments", "ended", "error", "function", "future", "result")
+
+    def __init__(
+        self,
+        workers: Workers,
+        future: asyncio.Future[Any],
+        ended: Callable[[], object],
+        function: Callable[..., object],
+        arguments: tuple[Any, ...],
+    ) -> None:
+        self._workers = workers
+        self.future = future
+        self.ended = ended
+        self.function = function
+        self.arguments = arguments
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def answer(self, result: Any) -> None:
+        """End it with a result; once."""
+        self.result = result
+        self._workers.finish(self)
+
+    def fail(self, error: BaseException) -> None:
+        """End it with an error instead."""
+        self.error = error
+        self._workers.finish(self)
+
+    def run(self, function: Callable[[], Any]) -> None:
+        """Have it answered with what `function` returns, in one of the threads."""
+        self.function, self.arguments = _answer_with, (function,)
+        self._workers.add(self)
+
+
+def _answer_with(job: Job, function: Callable[[], Any]) -> None:
+    job.answer(function())
 
 
 class Workers:
@@ -36,18 +66,20 @@ class Workers:
     def __init__(self, count: int, *, name: str) -> None:
         self._count = count
         self._name = name
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        self._done: deque[_Job] = deque()
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        self._done: deque[Job] = deque()
         self._loop_is_told = False
         self._threads = 0
         self._present = 0
         self._closed = False
 
     def run(
-        self, function: Callable[..., Any], *arguments: Any, ended: Callable[[], object]
+        self, function: Callable[..., object], *arguments: Any, ended: Callable[[], object]
     ) -> asyncio.Future[Any]:
-        """What `function` returns or raises, which runs as soon as a thread is free.
+        """What the job is answered with that `function` is given, as soon as a thread is free.
 
+        The job may be answered after `function` has returned; until then it counts as one of
+        `count`, although no thread is busy with it. What `function` raises is the job's error.
         `ended` is called on the loop when it has run, also when the future was settled by
         somebody else before. Raises RuntimeError after `close`.
         """
@@ -59,8 +91,20 @@ class Workers:
             self._threads += 1
             name = f"{self._name}-{self._threads}"
             threading.Thread(target=self._work, name=name, daemon=True).start()
-        self._jobs.put(_Job(future, ended, function, arguments))
+        self.add(Job(self, future, ended, function, arguments))
         return future
+
+    def add(self, job: Job) -> None:
+        """Let a thread work at a job; from any thread."""
+        self._jobs.put(job)
+
+    def finish(self, job: Job) -> None:
+        """Tell who awaits a job that it has ended; from any thread."""
+        self._done.append(job)
+        if not self._loop_is_told:
+            self._loop_is_told = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                job.future.get_loop().call_soon_threadsafe(self._deliver)
 
     def close(self) -> None:
         """Take no more work; a thread ends when there is none left of what was given before."""
@@ -71,14 +115,9 @@ class Workers:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job.result = job.function(*job.arguments)
+                job.function(job, *job.arguments)
             except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
-                job.error = error
-            self._done.append(job)
-            if not self._loop_is_told:
-                self._loop_is_told = True
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    job.future.get_loop().call_soon_threadsafe(self._deliver)
+                job.fail(error)
             del job  # or it would live on until the next one comes
 
     def _deliver(self) -> None:
