@@ -9,6 +9,7 @@ import urllib.request
 
 import pytest
 
+from eskit.runtime.embedded import EmbeddedNats
 from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, read_until
 
 
@@ -36,6 +37,26 @@ def test_serve_answers_probes(launch, bank):
     assert {"nats", "connection", "projections", "services", "relay", "reaction welcome"} <= (
         services
     )
+    assert ended.code == 0, ended.err
+
+
+def test_serve_uses_a_server_that_runs_already_and_starts_none(launch, bank):
+    with EmbeddedNats() as server:
+        process = launch("serve", "--health", "0", "--nats", server.url, cwd=bank)
+        services = ask_health(read_until(process, "stop with Ctrl-C"))
+        data = json.dumps({"account_id": "acc-001", "amount": "1"})
+        called = eskit("call", DEPOSIT, "--nats", server.url, "--data", data, cwd=bank)
+        tailed = eskit(
+            *("tail", "--from", "first", "--no-follow", "--source", "nats"),
+            *("--nats", server.url, "--json"),
+            cwd=bank,
+        )
+        ended = interrupt(process)
+
+    assert "nats" not in services
+    assert {"connection", "services", "relay"} <= services
+    assert called.code == 0, called.err
+    assert len(tailed.out.splitlines()) >= 4
     assert ended.code == 0, ended.err
 
 
