@@ -34,6 +34,16 @@ def test_new_ids_grow_when_the_clock_is_set_back(monkeypatch):
     assert new_id() > first
 
 
+def test_more_ids_than_a_millisecond_numbers_borrow_from_the_next(monkeypatch):
+    monkeypatch.setattr(time, "time_ns", lambda: 0)
+
+    made = [UUID(new_id()) for _ in range(5_000)]
+
+    assert {an_id.version for an_id in made} == {7}
+    assert made == sorted(set(made))
+    assert (made[-1].int >> 80) - (made[0].int >> 80) in (1, 2)
+
+
 def test_threads_never_get_the_same_id():
     made = [[] for _ in range(4)]
     threads = [
