@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
 from eskit.domain.claims import Claim
@@ -65,7 +66,7 @@ def prepare_append(
     tenant: str,
 ) -> Append:
     """Check everything that needs no look at the store; raises InvalidArgument."""
-    check_stream(stream)
+    category = _category(stream)
     check_tenant(tenant)
     check_expected_version(expected_version)
     prepared = []
@@ -78,8 +79,13 @@ def prepare_append(
             claims = True
             check_text(change.index + change.value, "A claim")
         prepared.append((event.id_bytes, event.event_type, metadata, event.claims, event.data))
-    category = category_of(stream)
     return Append(stream, category, tenant, expected_version, command, tuple(prepared), claims)
+
+
+@lru_cache(maxsize=1024)
+def _category(stream: str) -> str:
+    """Checks the name as well; a stream appended to is likely to be appended to again."""
+    return category_of(check_stream(stream))
 
 
 def _check_metadata(metadata: str) -> None:

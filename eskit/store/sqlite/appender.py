@@ -23,6 +23,7 @@ from eskit.store.sqlite.tip import StreamEnd
 from eskit.store.sqlite.transaction import Transaction
 
 _NEW = (0, NO_STREAM)
+_NO_STREAM: StreamEnd = (0, 0, 0)
 
 
 def append(
@@ -38,26 +39,22 @@ def append(
         record = find_command(cursor, command.id, request.tenant, now - command_ttl)
         if record is not None:
             return first_result(request, command, record)
-    end = _find_stream(transaction, request)
-    check_version(request, end.version if end else 0)
+    stream_id, version, position = _find_stream(transaction, request) or _NO_STREAM
+    check_version(request, version)
     owners = _settle_claims(cursor, request) if request.claims else {}
     if command is None and not request.events:
-        version, position = (end.version, end.position) if end else (0, 0)
-        return AppendResult(version=version, global_position=position)
+        return AppendResult(version, position)
 
-    if end is None:
+    if not stream_id:
         stream_id = add_stream(cursor, request.stream, request.tenant, request.category)
-        end = StreamEnd(stream_id, 0, 0)
     if request.events:
-        end = _insert_events(transaction, request, end, now)
+        version, position = _insert_events(transaction, request, (stream_id, version), now)
         if owners:
-            _save_claims(cursor, request.tenant, owners, end.stream_id)
+            _save_claims(cursor, request.tenant, owners, stream_id)
     if command is None:
-        return AppendResult(version=end.version, global_position=end.position)
-    _save_command(cursor, request, command, (*end, now))
-    return AppendResult(
-        version=end.version, global_position=end.position, response=command.response
-    )
+        return AppendResult(version, position)
+    _save_command(cursor, request, command, (stream_id, version, position, now))
+    return AppendResult(version, position, response=command.response)
 
 
 def _find_stream(transaction: Transaction, request: Append) -> StreamEnd | None:
@@ -68,12 +65,13 @@ def _find_stream(transaction: Transaction, request: Append) -> StreamEnd | None:
     """
     cursor, stream, tenant = transaction.beside_events, request.stream, request.tenant
     end = transaction.tip.known_stream(stream, tenant)
-    expects_new = request.expected_version in _NEW and request.events and not request.claims
-    if end is None and expects_new:
+    if end is not None:
+        return end
+    if request.expected_version in _NEW and request.events and not request.claims:
         stream_id = add_if_new(cursor, stream, tenant, request.category)
         if stream_id is not None:
-            return StreamEnd(stream_id, 0, 0)
-    return end or transaction.tip.stream(cursor, stream, tenant)
+            return stream_id, 0, 0
+    return transaction.tip.stream(cursor, stream, tenant)
 
 
 def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
@@ -120,10 +118,11 @@ def _settle_claims(cursor: sqlite3.Cursor, request: Append) -> dict[ClaimKey, st
 
 
 def _insert_events(
-    transaction: Transaction, request: Append, end: StreamEnd, now: int
-) -> StreamEnd:
+    transaction: Transaction, request: Append, end: tuple[int, int], now: int
+) -> tuple[int, int]:
+    """Version and position of the last; `end` is the stream's key and version before them."""
     cursor, tip = transaction.beside_events, transaction.tip
-    stream_id, version, _ = end
+    stream_id, version = end
     position, head_recorded_at = tip.head(cursor)
     recorded_at = max(head_recorded_at, now)
     category, rows = request.category, transaction.rows
@@ -144,9 +143,8 @@ def _insert_events(
                 checksum(metadata.encode(), data),
             )
         )
-    end = StreamEnd(stream_id, version, position)
-    tip.advance(request.stream, request.tenant, end, recorded_at)
-    return end
+    tip.advance(request.stream, request.tenant, (stream_id, version, position), recorded_at)
+    return version, position
 
 
 def _save_claims(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import NamedTuple
+from typing import TypeAlias
 
 from eskit.store.sqlite.keys import kind_key
 from eskit.store.sqlite.queries import query
@@ -11,12 +11,8 @@ from eskit.store.sqlite.queries import query
 _MOST_STREAMS = 10_000
 
 
-class StreamEnd(NamedTuple):
-    """The end of a stream: its key, and version and position of its last event."""
-
-    stream_id: int
-    version: int
-    position: int
+StreamEnd: TypeAlias = tuple[int, int, int]
+"""The end of a stream: its key, and version and position of its last event."""
 
 
 class Tip:
@@ -64,7 +60,7 @@ class Tip:
         if row is None:
             return None
         stream_id, version, position = row
-        return StreamEnd(stream_id, version or 0, position or 0)
+        return stream_id, version or 0, position or 0
 
     def kind(self, cursor: sqlite3.Cursor, category: str, event_type: str) -> int:
         """The key of a kind, which is made if it is new."""
@@ -76,5 +72,6 @@ class Tip:
 
     def advance(self, name: str, tenant: str, end: StreamEnd, recorded_at: int) -> None:
         """Note an append: its stream now ends there, and the log with it."""
+        _, _, position = end
         self._streams[name, tenant] = end
-        self._head = end.position, recorded_at
+        self._head = position, recorded_at

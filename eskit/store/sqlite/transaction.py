@@ -47,9 +47,9 @@ class Transaction:
         return self._cursor
 
     @property
-    def changes(self) -> tuple[int, int]:
-        """Grows with every change."""
-        return self._connection.total_changes, len(self.rows)
+    def changes(self) -> int:
+        """Grows with every change; rows count before they are inserted."""
+        return self._connection.total_changes + len(self.rows)
 
     def begin(self, url: str, timeout: float) -> None:
         """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
