@@ -100,7 +100,7 @@ def writer_held(running: RunningApp) -> Iterator[None]:
     """Nothing is committed as long as the block lasts."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def hold(_transaction: Any, *, again: bool) -> None:
+    def hold(_transaction: Any, _request: Any, *, again: bool) -> None:
         begun.set()
         assert go_on.wait(20)
 

@@ -172,7 +172,7 @@ def test_who_comes_to_succeed_when_another_does_already_does_not_lead(
     held = holding(store, gate, pool)
     leader = store._writer._leader
 
-    store._writer._succeed(Ticket(lambda _transaction, *, again: again))
+    store._writer._succeed(Ticket(lambda _transaction, _request, *, again: again))
 
     assert store._writer._leader is leader
     gate.opened.set()

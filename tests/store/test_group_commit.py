@@ -60,6 +60,21 @@ def waiting(store, count):
         time.sleep(0.001)
 
 
+def traced(store):
+    """The statements of the connection that writes, from now on."""
+    statements = []
+    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+    return statements
+
+
+def begins(statements):
+    """Wait until somebody tries to: others that come now come late."""
+    deadline = time.monotonic() + 20
+    while "BEGIN IMMEDIATE" not in statements:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def hold(store, gate, pool):
     """An append that holds the writer until the gate opens."""
     held = pool.submit(append, store, "Account-first")
@@ -71,14 +86,56 @@ def test_appends_that_wait_together_share_one_commit(store, gate, pool):
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}") for n in range(20)]
     waiting(store, 20)
-    statements = []
-    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+    statements = traced(store)
 
     gate.opened.set()
 
     positions = [future.result(20).global_position for future in [held, *others]]
     assert sorted(positions) == list(range(1, 22))
     assert statements.count("COMMIT") == 2
+
+
+def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool):
+    held = hold(store, gate, pool)
+    others = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
+    waiting(store, 3)
+    late = []
+    statements = []
+
+    def arrive(statement):
+        statements.append(statement)
+        if statement == "BEGIN IMMEDIATE" and not late:
+            late.extend(pool.submit(append, store, f"Account-late-{n}") for n in range(3))
+            waiting(store, 2 + 3)  # behind the one that leads
+
+    store._writer._committer._transaction._connection.set_trace_callback(arrive)
+
+    gate.opened.set()
+
+    assert [future.result(20).version for future in [held, *others]] == [1] * 4
+    assert [future.result(20).version for future in late] == [1] * 3
+    assert statements.count("COMMIT") == 2
+    assert len(list(store.read_all())) == 7
+
+
+def test_who_comes_while_the_file_is_busy_has_a_wait_of_its_own(tmp_path, pool):
+    path = tmp_path / "log.db"
+    with SqliteStore(path, "sqlite:///log.db", busy_timeout=1) as store:
+        append(store, "Account-0")
+        statements = traced(store)
+        elsewhere = sqlite3.connect(path)
+        elsewhere.execute("BEGIN IMMEDIATE")
+        first = pool.submit(append, store, "Account-1")
+        begins(statements)
+        late = pool.submit(append, store, "Account-2")
+        waiting(store, 1)
+
+        with pytest.raises(StoreUnavailable, match="locked by another process"):
+            first.result(20)
+        elsewhere.rollback()
+
+        assert late.result(20).version == 1
+        elsewhere.close()
 
 
 def test_an_error_is_only_its_callers(store, gate, pool):
@@ -103,7 +160,7 @@ def test_an_error_is_only_its_callers(store, gate, pool):
 
 
 def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, gate, pool):
-    def fail_halfway(transaction, *, again):
+    def fail_halfway(transaction, _request, *, again):
         transaction.cursor.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
         raise LookupError("in the middle")
 

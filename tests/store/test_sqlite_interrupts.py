@@ -1,6 +1,7 @@
 """An interrupt before any line of the writer: nobody hangs, and nothing is done twice."""
 
 import linecache
+import sqlite3
 import sys
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -99,14 +100,14 @@ def called(pool, store, stream):
     return pool.submit(append, store, stream)
 
 
-def left(_pool, store, stream):
-    """An append that no thread waits for."""
+def left(pool, store, stream):
+    """An append that no thread waits for; the one that submits it leads if nobody does."""
     told = Future()
 
     def then(outcome):
         told.set_result(outcome.version)
 
-    store.append_then(stream, texts("a"), then, expected_version=ANY)
+    pool.submit(store.append_then, stream, texts("a"), then, expected_version=ANY)
     return told
 
 
@@ -116,7 +117,10 @@ def wait_until_queued(store, number):
         queued.wait(0.001)
 
 
-def test_an_interrupt_anywhere_in_an_append_takes_no_lead_with_it(store, pool):
+def test_an_interrupt_anywhere_in_an_append_takes_no_lead_and_no_lock_with_it(
+    store, pool, tmp_path
+):
+    elsewhere = sqlite3.connect(tmp_path / "log.db", timeout=0)
     for line in count(1):
         before = store.stream_version("Account-main")
         interrupt = InterruptBefore(line)
@@ -126,10 +130,13 @@ def test_an_interrupt_anywhere_in_an_append_takes_no_lead_with_it(store, pool):
         except KeyboardInterrupt:
             acknowledged = 0
 
+        elsewhere.execute("BEGIN IMMEDIATE")
+        elsewhere.rollback()
         assert pool.submit(append, store, "Account-other").result(20) == line
         assert store.stream_version("Account-main") in {before + 1, acknowledged or before}
         if not interrupt.came:
             break
+    elsewhere.close()
     assert line > 30
 
 
@@ -169,6 +176,48 @@ def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_
         if not interrupt.came:
             break
     assert line > 40
+    positions = [event.global_position for event in store.read_all()]
+    assert positions == list(range(1, len(positions) + 1))
+    assert caplog.records == []  # as if something had been told twice
+
+
+@pytest.mark.parametrize("start", [called, left])
+def test_an_interrupt_anywhere_in_a_commit_that_others_join_neither_loses_nor_repeats_them(
+    store, pool, start, caplog, tmp_path
+):
+    append(store, "Account-first")
+    elsewhere = sqlite3.connect(tmp_path / "log.db", check_same_thread=False)
+    for line in count(1):
+        before = store.stream_version("Account-main")
+        interrupt = InterruptBefore(line)
+        gone = threading.Event()
+        elsewhere.execute("BEGIN IMMEDIATE")
+        others = []
+
+        def arrange(others=others, gone=gone):
+            while store._writer._leader is None and not gone.is_set():
+                gone.wait(0.0005)
+            others.extend(start(pool, store, f"Account-{number}") for number in range(3))
+            wait_until_queued(store, 2)  # behind one of them if it never led
+            elsewhere.rollback()
+
+        arranging = pool.submit(arrange)
+        try:
+            with interrupt:
+                append(store, "Account-main")
+            acknowledged = True
+        except KeyboardInterrupt:
+            acknowledged = False
+        gone.set()
+        arranging.result(20)
+
+        assert [other.result(20) for other in others] == [line] * 3
+        assert append(store, "Account-after") == line
+        assert store.stream_version("Account-main") - before in ({1} if acknowledged else {0, 1})
+        if not interrupt.came:
+            break
+    elsewhere.close()
+    assert line > 30
     positions = [event.global_position for event in store.read_all()]
     assert positions == list(range(1, len(positions) + 1))
     assert caplog.records == []  # as if something had been told twice

@@ -134,7 +134,7 @@ def test_an_append_after_another_process_has_changed_the_tables_goes_on(store):
 def test_what_was_rolled_back_is_not_remembered(store):
     store.append("Account-1", texts("a"), expected_version=0)
 
-    def append_and_fail(transaction, *, again):
+    def append_and_fail(transaction, _request, *, again):
         for stream in ("Account-1", "Order-1"):
             request = prepare_append(
                 stream, [number(1)], expected_version=ANY, command=None, tenant=""

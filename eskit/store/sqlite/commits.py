@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from eskit.errors import StoreError
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.place import FilePlace
@@ -25,27 +24,36 @@ class Committer:
     """Runs batches of tickets, each batch in one transaction. Used by one thread at a time."""
 
     def __init__(
-        self, path: Path, url: str, tip: Tip, *, synchronous: str, busy_timeout: float
+        self,
+        path: Path,
+        url: str,
+        tip: Tip,
+        *,
+        synchronous: str,
+        busy_timeout: float,
+        committed: Callable[[], None],
     ) -> None:
+        """`committed` is called after every commit, before anybody is told of it."""
         self._path = path
         self._url = url
         self._tip = tip
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
+        self._committed = committed
         self._transaction: Transaction | None = None
         self._commits = 0
         self._place = FilePlace(path, url)
 
-    def commit(self, batch: Sequence[Ticket]) -> None:
-        """Finish every ticket of the batch.
+    def commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
+        """Finish every ticket of the batch, and of the newcomers once the transaction is open.
 
         Only an interrupt is raised: then tickets that are not done have changed nothing.
         """
-        if len(batch) == 1:
-            self.commit_alone(batch[0])
-        elif not self._commit_together(batch):
-            for ticket in batch:
-                self.commit_alone(ticket)
+        try:
+            self._commit(batch, newcomers)
+        except BaseException:
+            self._roll_back()
+            raise
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -54,15 +62,33 @@ class Committer:
             self._transaction.close()
             self._transaction = None
 
-    def commit_alone(self, ticket: Ticket) -> None:
+    def _commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
+        transaction = self._begin_for(batch)
+        if transaction is None:
+            return
+        # SQLite gives up the interpreter while it begins, and others use that to queue up. Left
+        # to the next commit they would wait twice as long, and every second commit be of one.
+        batch = [*batch, *newcomers()]
+        if len(batch) == 1:
+            self._finish_alone(transaction, batch[0])
+        elif not self._finish_together(transaction, batch):
+            for ticket in batch:
+                self._commit_alone(ticket)
+
+    def _commit_alone(self, ticket: Ticket) -> None:
         """Finish one ticket in a transaction of its own."""
+        transaction = self._begin_for([ticket])
+        if transaction is not None:
+            self._finish_alone(transaction, ticket)
+
+    def _finish_alone(self, transaction: Transaction, ticket: Ticket) -> None:
+        """Finish one ticket in the open transaction."""
         try:
-            transaction = self._begin()
             try:
-                result = ticket.work(transaction, again=ticket.again)
+                result = ticket.work(transaction, ticket.request, again=ticket.again)
                 transaction.finish()
-            except BaseException:
-                self._roll_back(transaction)
+            except Exception:
+                self._roll_back()
                 raise
             committed = self._try_to_commit(transaction, last_try=ticket.again)
         except Exception as error:  # noqa: BLE001 - it is raised where the work came from
@@ -70,9 +96,10 @@ class Committer:
             return
         if committed:
             ticket.finish(result)
+            self._committed()
         else:
             ticket.again = True
-            self.commit_alone(ticket)
+            self._commit_alone(ticket)
 
     def _try_to_commit(self, transaction: Transaction, *, last_try: bool) -> bool:
         """Commit; False when nobody can tell whether it was committed."""
@@ -83,19 +110,10 @@ class Committer:
             if last_try:
                 raise
             return False
-        except BaseException:
-            self._roll_back(transaction)
-            raise
         return True
 
-    def _commit_together(self, batch: Sequence[Ticket]) -> bool:
-        """Run a batch in one transaction; False when each must run again alone."""
-        try:
-            transaction = self._begin()
-        except (StoreError, sqlite3.Error) as error:
-            for ticket in batch:
-                ticket.finish(None, self._named(error))
-            return True
+    def _finish_together(self, transaction: Transaction, batch: Sequence[Ticket]) -> bool:
+        """Finish a batch in the open transaction; False when each must run again alone."""
         ran = False
         try:
             for ticket in batch:
@@ -109,12 +127,11 @@ class Committer:
                 ticket.again = True
             return False
         except BaseException:
-            if not ran or transaction.is_open:
-                self._roll_back(transaction)
-            else:
+            if ran and not transaction.is_open:
                 _finish(batch)
             raise
         _finish(batch)
+        self._committed()
         return True
 
     def _named(self, error: Exception) -> Exception:
@@ -124,11 +141,21 @@ class Committer:
         named.__cause__ = error
         return named
 
+    def _begin_for(self, batch: Sequence[Ticket]) -> Transaction | None:
+        """Begin; None if that fails, which finishes the tickets."""
+        try:
+            return self._begin()
+        except Exception as error:  # noqa: BLE001 - it is raised where the work came from
+            self._roll_back()
+            for ticket in batch:
+                ticket.finish(None, self._named(error))
+            return None
+
     def _begin(self) -> Transaction:
         self._place.check()
         transaction = self._transaction or self._open()
-        if transaction.is_open:  # left open by an interrupt between two statements
-            self._roll_back(transaction)
+        if transaction.is_open:  # left so by an interrupt that came during another
+            self._roll_back()
         transaction.begin(self._url, self._busy_timeout)
         self._commits += 1
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
@@ -136,9 +163,14 @@ class Committer:
         self._tip.refresh(transaction.cursor)
         return transaction
 
-    def _roll_back(self, transaction: Transaction) -> None:
+    def _roll_back(self) -> None:
+        """End the transaction without its changes, if one is open."""
         self._tip.forget()
-        transaction.roll_back()
+        try:
+            if self._transaction is not None:
+                self._transaction.roll_back()
+        except sqlite3.Error:
+            self.close()
 
     def _open(self) -> Transaction:
         connection = connect(self._path, mode="rw")
@@ -185,7 +217,7 @@ def _run(transaction: Transaction, ticket: Ticket) -> None:
     """
     before = transaction.changes
     try:
-        ticket.result = ticket.work(transaction, again=ticket.again)
+        ticket.result = ticket.work(transaction, ticket.request, again=ticket.again)
         ticket.error = None
         ticket.again = True  # an interrupt may hide that the commit went well
     except sqlite3.Error:

@@ -44,14 +44,7 @@ class SqliteSnapshots:
             snapshot.state,
         )
 
-        def work(transaction: Transaction, *, again: bool) -> bool:  # noqa: ARG001 - the same twice
-            cursor = transaction.cursor
-            saved = cursor.execute(query("save_snapshot"), row).rowcount > 0
-            if saved:
-                cursor.execute(query("prune_stream_snapshots"), (*stream, keep))
-            return saved
-
-        saved: bool = self._writer.run(work)
+        saved: bool = self._writer.run(_save, (row, (*stream, keep)))
         return saved
 
     def find(
@@ -83,14 +76,31 @@ class SqliteSnapshots:
     def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
         """Delete all but the newest `keep` of each stream."""
         check_text(prefix + (tenant or ""), "A filter")
-
-        def work(transaction: Transaction, *, again: bool) -> int:  # noqa: ARG001 - the same twice
-            return transaction.cursor.execute(
-                query("prune_snapshots"), (keep, prefix, tenant)
-            ).rowcount
-
-        deleted: int = self._writer.run(work)
+        deleted: int = self._writer.run(_prune, (keep, prefix, tenant))
         return deleted
+
+
+def _save(
+    transaction: Transaction,
+    rows: tuple[tuple[object, ...], tuple[object, ...]],
+    *,
+    again: bool,  # noqa: ARG001 - the same twice
+) -> bool:
+    snapshot, what_to_keep = rows
+    cursor = transaction.cursor
+    saved = cursor.execute(query("save_snapshot"), snapshot).rowcount > 0
+    if saved:
+        cursor.execute(query("prune_stream_snapshots"), what_to_keep)
+    return saved
+
+
+def _prune(
+    transaction: Transaction,
+    what_to_keep: tuple[int, str, str | None],
+    *,
+    again: bool,  # noqa: ARG001 - the same twice
+) -> int:
+    return transaction.cursor.execute(query("prune_snapshots"), what_to_keep).rowcount
 
 
 def _snapshot(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
@@ -37,7 +37,7 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
-from eskit.store.sqlite.ticket import Ticket, Work
+from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.watching import FileWatch
@@ -46,6 +46,7 @@ from eskit.store.sqlite.writer import Writer
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05
+_Request: TypeAlias = tuple[str, tuple[NewEvent, ...], int | ExpectedVersion, Command | None, str]
 
 
 class SqliteStore:
@@ -89,11 +90,16 @@ class SqliteStore:
             lambda: connect(path, mode=opened.read_mode), check=self._check_readable
         )
         self._tip = Tip()
+        self._signal = Signal()
         committer = Committer(
-            path, url, self._tip, synchronous=synchronous, busy_timeout=busy_timeout
+            path,
+            url,
+            self._tip,
+            synchronous=synchronous,
+            busy_timeout=busy_timeout,
+            committed=self._signal.notify,
         )
         self._writer = Writer(committer, url)
-        self._signal = Signal()
         self._snapshots = SqliteSnapshots(self._writer, self._read_rows, clock)
         self._schemas = SchemaRecorder()
         self._maintenance = SqliteMaintenance(
@@ -139,8 +145,8 @@ class SqliteStore:
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_usable()
-        work = self._append_work(stream, events, expected_version, command, tenant)
-        return self._appended(self._writer.run(work))
+        request = stream, tuple(events), expected_version, command, tenant
+        return self._appended(self._writer.run(self._append, request))
 
     def append_then(
         self,
@@ -154,49 +160,41 @@ class SqliteStore:
     ) -> None:
         """Append without waiting: `then` is called with the result or what `append` would raise."""
         self._check_usable()
-        work = self._append_work(stream, events, expected_version, command, tenant)
+        request = stream, tuple(events), expected_version, command, tenant
 
         def tell(ticket: Ticket) -> None:
             then(ticket.error or self._appended(ticket.result))
 
-        self._writer.submit(work, tell)
+        self._writer.submit(self._append, request, tell)
 
-    def _append_work(
-        self,
-        stream: str,
-        events: Sequence[NewEvent],
-        expected_version: int | ExpectedVersion,
-        command: Command | None,
-        tenant: str,
-    ) -> Work:
-        events = tuple(events)
+    def _append(
+        self, transaction: Transaction, request: _Request, *, again: bool
+    ) -> tuple[AppendResult, Kinds]:
+        """Whoever leads does it for all, one after another: also what needs no transaction.
 
-        def work(transaction: Transaction, *, again: bool) -> tuple[AppendResult, Kinds]:
-            # Whoever leads prepares for all, one after another: threads that each did it for
-            # themselves would spend more on taking turns than it costs.
-            request = prepare_append(
-                stream, events, expected_version=expected_version, command=command, tenant=tenant
-            )
-            kinds = self._schemas.unrecorded(events)
-            if again and (stored := appender.find_stored(transaction.cursor, request)):
-                return stored, kinds
-            result = appender.append(
-                transaction, request, now=self._clock(), command_ttl=self._command_ttl
-            )
-            if kinds and not result.already_processed:
-                first = result.global_position - len(events) + 1
-                schemas = schemas_from(events, kinds, first_position=first)
-                save_schemas(transaction.beside_events, schemas)
-            return result, kinds
-
-        return work
+        Threads that each did that for themselves would spend more on taking turns than it costs.
+        """
+        stream, events, expected_version, command, tenant = request
+        append = prepare_append(
+            stream, events, expected_version=expected_version, command=command, tenant=tenant
+        )
+        kinds = self._schemas.unrecorded(events)
+        if again and (stored := appender.find_stored(transaction.cursor, append)):
+            return stored, kinds
+        result = appender.append(
+            transaction, append, now=self._clock(), command_ttl=self._command_ttl
+        )
+        if kinds and not result.already_processed:
+            first = result.global_position - len(events) + 1
+            schemas = schemas_from(events, kinds, first_position=first)
+            save_schemas(transaction.beside_events, schemas)
+        return result, kinds
 
     def _appended(self, outcome: tuple[AppendResult, Kinds]) -> AppendResult:
         """What is left to do after the commit."""
         result, kinds = outcome
         if kinds and not result.already_processed:
             self._schemas.confirm(kinds)
-        self._signal.notify()
         return result
 
     def read_stream(
@@ -334,11 +332,7 @@ class SqliteStore:
         self._check_usable()
         check_text(name + event_id, "A checkpoint")
         row = (name, self._store_id, position, event_id, self._clock())
-
-        def work(transaction: Transaction, *, again: bool) -> None:  # noqa: ARG001 - the same twice
-            transaction.beside_events.execute(query("save_checkpoint"), row)
-
-        self._writer.run(work)
+        self._writer.run(_save_checkpoint, row)
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
@@ -447,6 +441,15 @@ class SqliteStore:
                 f"{self._url} was opened before this process was forked",
                 hint="Open the store in the process that uses it.",
             )
+
+
+def _save_checkpoint(
+    transaction: Transaction,
+    row: tuple[object, ...],
+    *,
+    again: bool,  # noqa: ARG001 - the same twice
+) -> None:
+    transaction.beside_events.execute(query("save_checkpoint"), row)
 
 
 def _stream_info(

@@ -11,10 +11,10 @@ from eskit.store.sqlite.transaction import Transaction
 
 
 class Work(Protocol):
-    """What a caller wants done in a write transaction."""
+    """What callers want done in a write transaction."""
 
-    def __call__(self, transaction: Transaction, *, again: bool) -> Any:
-        """Do it and return the result; the transaction is the writer's.
+    def __call__(self, transaction: Transaction, request: Any, /, *, again: bool) -> Any:
+        """Do it for one request and return the result; the transaction is the writer's.
 
         `again` is True when an earlier try may have been committed after all: look first.
         """
@@ -22,17 +22,31 @@ class Work(Protocol):
 
 
 class Ticket:
-    """Work, its outcome, and a latch that opens when the caller may go on.
+    """Work for one request, its outcome, and a latch that opens when the caller may go on.
 
     A caller that does not wait has no latch but something to be called `then`.
     """
 
-    __slots__ = ("_latch", "_woken", "again", "done", "error", "leads", "result", "then", "work")
+    __slots__ = (
+        "_latch",
+        "_woken",
+        "again",
+        "done",
+        "error",
+        "leads",
+        "request",
+        "result",
+        "then",
+        "work",
+    )
 
     _latch: Lock
 
-    def __init__(self, work: Work, then: Callable[[Ticket], None] | None = None) -> None:
+    def __init__(
+        self, work: Work, request: Any = None, then: Callable[[Ticket], None] | None = None
+    ) -> None:
         self.work = work
+        self.request = request
         self.then = then
         self.again = False
         self.done = False
@@ -61,9 +75,10 @@ class Ticket:
             else:
                 self.then(self)
 
-    def wait(self) -> None:
-        """Wait until woken; may be interrupted."""
+    def wait(self) -> bool:
+        """Wait until woken, whether to lead; may be interrupted."""
         self._latch.acquire()
+        return self.leads
 
     def wait_through_interrupts(self) -> None:
         """Wait until woken, whatever signals arrive; the latch may have been taken already."""

@@ -1,8 +1,8 @@
 """The one connection that writes, and the queue in front of it.
 
-Callers share durable commits. Whoever finds nobody writing leads: it runs its own work and all
-that waits, commits once, and hands the lead to the next who waits. A caller that is alone pays
-for none of it.
+Callers share durable commits. Whoever finds nobody writing leads: it begins a transaction, runs
+its own work and all that waits by then, commits once, and hands the lead to the next who waits. A
+caller that is alone pays for none of it.
 
 Work may also be submitted, to be told of later. Nobody waits for it who could lead: so who submits
 and finds nobody writing leads on while such work comes first, and a caller that has led, and wants
@@ -18,7 +18,7 @@ import contextlib
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -44,27 +44,27 @@ class Writer:
         self._batch: list[Ticket] = []  # what the leader runs besides its own, still in the queue
         self._closed = False
 
-    def run(self, work: Work) -> Any:
-        """The result of `work`, delivered after its transaction is committed.
+    def run(self, work: Work, request: Any = None) -> Any:
+        """The result of `work` for `request`, delivered after its transaction is committed.
 
         What it raises is raised here, and then it has changed nothing.
         """
-        ticket = Ticket(work)
+        ticket = Ticket(work, request)
         try:
-            if self._enter(ticket) or self._wait(ticket):
+            if self._enter(ticket) or ticket.wait():
                 self._lead(ticket)
         except BaseException:
             self._leave(ticket)
             raise
         return ticket.outcome()
 
-    def submit(self, work: Work, then: Callable[[Ticket], None]) -> None:
+    def submit(self, work: Work, request: Any, then: Callable[[Ticket], None]) -> None:
         """Have `work` run as `run` does, and `then` called with its ticket, in whichever thread.
 
         Either now or later, once; what `then` raises is logged. For threads that are never
         interrupted: not the main one.
         """
-        ticket = Ticket(work, partial(_tell, then))
+        ticket = Ticket(work, request, partial(_tell, then))
         if self._enter(ticket):
             self._lead_on(ticket)
 
@@ -89,11 +89,6 @@ class Writer:
             self._waiting.append(ticket)
             return False
 
-    def _wait(self, ticket: Ticket) -> bool:
-        """Wait for the outcome or the lead; True for the lead."""
-        ticket.wait()
-        return ticket.leads
-
     def _leave(self, ticket: Ticket) -> None:
         """Withdraw work that nobody has taken, else wait for its verdict; lead no more."""
         if self._leader is not ticket and not self._withdraw(ticket):
@@ -112,10 +107,7 @@ class Writer:
         """Commit what waits together with one's own, then hand the lead over."""
         if self._waiting:
             self._take(ticket)
-        if self._batch:
-            self._committer.commit([ticket, *self._batch])
-        else:
-            self._committer.commit_alone(ticket)
+        self._committer.commit([ticket, *self._batch], self._take_more)
         self._hand_over(ticket)
 
     def _lead_on(self, ticket: Ticket) -> None:
@@ -125,7 +117,7 @@ class Writer:
                 self._take(ticket)
             batch = self._batch if ticket.done else [ticket, *self._batch]
             if batch:
-                self._committer.commit(batch)
+                self._committer.commit(batch, self._take_more)
             ticket.wake()
             self._settle()
             with self._lock:
@@ -141,7 +133,19 @@ class Writer:
         with self._lock:
             self._leader = ticket
             self._forget_first(ticket)
-            self._batch = list(islice(self._waiting, _MOST_AT_ONCE - 1))
+            self._batch = self._first_waiting()
+
+    def _take_more(self) -> Sequence[Ticket]:
+        """What came since the batch was taken, which is part of it from now on."""
+        taken = len(self._batch)
+        if len(self._waiting) == taken:
+            return ()
+        with self._lock:
+            self._batch = self._first_waiting()
+        return self._batch[taken:]
+
+    def _first_waiting(self) -> list[Ticket]:
+        return list(islice(self._waiting, _MOST_AT_ONCE - 1))
 
     def _hand_over(self, ticket: Ticket) -> None:
         """Wake those whose work is done, then the next who leads; does nothing for who does not.
@@ -190,7 +194,7 @@ class Writer:
 
     def _succeed(self, ticket: Ticket) -> None:
         """Lead on in place of who led with `ticket`, unless that has ended."""
-        own = Ticket(ticket.work, lambda _: None)
+        own = Ticket(ticket.work, then=lambda _: None)
         own.finish(None)  # it has no work: only that of others is left
         with self._lock:
             if self._leader is not ticket:
