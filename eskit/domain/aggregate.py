@@ -182,12 +182,15 @@ def fold(
     """
     appliers = _Appliers(aggregate, upcasters)
     aggregate._tenant = tenant
+    found = ""  # the event type whose applier it is: long streams are runs of one
     for row in rows:
         aggregate._context = row
         version, event_type, _, metadata, data = row
         if data or not is_erased(metadata):
             try:
-                parse, method = appliers[event_type]
+                if event_type != found:
+                    parse, method = appliers[event_type]
+                    found = event_type
                 method(parse(data))
             except (UnknownEventType, UpcastingInvalid):
                 raise
