@@ -65,6 +65,9 @@ async def test_no_event_is_lost_or_doubled_when_the_server_stops_dies_and_loses_
             await asyncio.to_thread(server.stop)
             server = await asyncio.to_thread(start_server, tmp_path / folder, port=port)
         await asyncio.to_thread(appending.join)
+        async with asyncio.timeout(60):
+            while not connection.is_connected:  # noqa: ASYNC110 - by a task of nats-py
+                await asyncio.sleep(0.05)
         positions: list[int] = []
         deadline = time.monotonic() + 60
         while positions[-1:] != [EVENTS] and time.monotonic() < deadline:
