@@ -6,9 +6,10 @@ Adapters differ in how they look things up, never in these rules.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from eskit.domain.claims import Claim
 from eskit.domain.commands import AppendResult, Command
@@ -24,6 +25,9 @@ from eskit.domain.streams import (
 from eskit.domain.text import check_text
 from eskit.errors import ClaimTaken, CommandIdReused, InvalidArgument, VersionConflict
 from eskit.store.records import CommandRecord
+
+_log = logging.getLogger("eskit.store")
+Outcome = TypeVar("Outcome")
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
@@ -156,3 +160,11 @@ def check_bounds(after: int, before: int | None, limit: int | None) -> tuple[int
                 f"{name}={value} is out of range", hint="Bounds and limits are ints from 0."
             )
     return after, upper, most
+
+
+def tell(then: Callable[[Outcome], None], outcome: Outcome) -> None:
+    """Call what somebody left to be told; nobody is there to take what it raises."""
+    try:
+        then(outcome)
+    except Exception:  # noqa: BLE001 - whose thread this is has nothing to do with it
+        _log.exception("What was to be told of a commit could not take it")

@@ -234,7 +234,8 @@ class AppendsThen(Protocol):
     ) -> None:
         """Append as `append` does, and call `then` with the result, or with what it would raise.
 
-        It is called once, from any thread, maybe before this returns, and must not wait. Raises
-        StoreUnavailable when it is closed, and then `then` is not called.
+        It is called once, from any thread, maybe before this returns, and must not wait; it may
+        append in turn, and what it raises is logged. Raises StoreUnavailable when the store is
+        closed, and then `then` is not called.
         """
         ...

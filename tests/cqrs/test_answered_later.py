@@ -21,6 +21,7 @@ from eskit.domain.services import Method
 from eskit.domain.streams import ANY
 from eskit.errors import CommandIdReused, CommandRejected, VersionConflict
 from eskit.store.eventstore import AppendsThen
+from eskit.store.memory.store import MemoryStore
 
 COUNT = Method(
     service="tally.v1.TallyCommandService",
@@ -208,7 +209,9 @@ def test_a_command_sent_again_is_answered_with_its_first_reply(running: RunningA
     assert running.store.count_events() == 3
 
 
-def test_middleware_sees_the_reply_and_a_store_that_cannot_is_waited_for(tmp_path: Path) -> None:
+def test_middleware_sees_the_reply_and_a_store_that_cannot_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[Reply] = []
 
     def look(call: Call, proceed: Proceed) -> Reply:
@@ -220,6 +223,7 @@ def test_middleware_sees_the_reply_and_a_store_that_cannot_is_waited_for(tmp_pat
     ) as running:
         assert ask(running, "t").said == "t 1"
         assert len(seen) == 1
+    monkeypatch.delattr(MemoryStore, "append_then")
     with App("tally", aggregates=[Tally]).open("memory://") as running:
         assert not isinstance(running.store, AppendsThen)
         assert ask(running, "t").said == "t 1"

@@ -11,15 +11,13 @@ from typing import Any
 
 import pytest
 
-from eskit.domain.claims import claim
 from eskit.domain.commands import AppendResult
-from eskit.domain.streams import ANY, NO_STREAM
-from eskit.errors import ClaimTaken, StoreUnavailable, VersionConflict
-from eskit.store.eventstore import AppendsThen
+from eskit.domain.streams import ANY
+from eskit.errors import StoreUnavailable, VersionConflict
 from eskit.store.settings import system_clock
 from eskit.store.sqlite.store import SqliteStore
 from eskit.store.sqlite.ticket import Ticket
-from eskit.testing.store_contract import text, texts
+from eskit.testing.store_contract import Told, texts
 
 
 class Gate:
@@ -38,29 +36,6 @@ class Gate:
     def shut(self) -> None:
         self.arrived.clear()
         self.opened.clear()
-
-
-class Told:
-    """What an append has been told to, how often, and in which thread."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[AppendResult | Exception] = []
-        self.thread = ""
-        self._first = Future[AppendResult | Exception]()
-
-    def __call__(self, outcome: AppendResult | Exception) -> None:
-        self.outcomes.append(outcome)
-        self.thread = threading.current_thread().name
-        if len(self.outcomes) == 1:
-            self._first.set_result(outcome)
-
-    def wait(self) -> AppendResult | Exception:
-        return self._first.result(20)
-
-    def version(self) -> int:
-        outcome = self.wait()
-        assert isinstance(outcome, AppendResult)
-        return outcome.version
 
 
 @pytest.fixture
@@ -108,24 +83,6 @@ def holding(store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor) -> Future[
     held = pool.submit(store.append, "Account-held", texts("a"), expected_version=ANY)
     assert gate.arrived.wait(20)
     return held
-
-
-def test_the_store_says_that_it_can(store: SqliteStore) -> None:
-    assert isinstance(store, AppendsThen)
-
-
-def test_the_outcome_is_told_once_as_append_would_return_or_raise_it(store: SqliteStore) -> None:
-    first = append_then(store, "Account-1", *texts("a", "b"), expected=NO_STREAM)
-    conflict = append_then(store, "Account-1", expected=1)
-    holder = append_then(store, "Account-2", text("a", claim("email", "x")))
-    taken = append_then(store, "Account-3", text("a", claim("email", "x")))
-
-    assert first.outcomes == [AppendResult(version=2, global_position=2)]
-    assert holder.version() == 1
-    for told, error in ((conflict, VersionConflict), (taken, ClaimTaken)):
-        assert len(told.outcomes) == 1
-        assert isinstance(told.outcomes[0], error)
-    assert store.count_events() == 3
 
 
 def test_one_thread_can_have_many_under_way_that_share_a_commit(
@@ -196,25 +153,6 @@ def test_who_waits_is_given_the_lead_by_who_does_not(
     assert left.version() == 1
     until(lambda: store._writer._leader is None)
     assert store.append("Account-4", texts("a"), expected_version=ANY).version == 1
-
-
-def test_what_is_told_may_fail_and_takes_nobody_with_it(
-    store: SqliteStore,
-    gate: Gate,
-    pool: ThreadPoolExecutor,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def fail(_outcome: AppendResult | Exception) -> None:
-        raise LookupError("nobody takes it")
-
-    holding(store, gate, pool)
-    store.append_then("Account-1", texts("a"), fail, expected_version=ANY)
-    after = append_then(store, "Account-2")
-    gate.opened.set()
-
-    assert after.version() == 1
-    assert store.stream_version("Account-1") == 1
-    assert "could not take it" in caplog.text
 
 
 def test_closing_waits_until_all_is_told_and_a_closed_store_takes_no_more(

@@ -4,17 +4,17 @@ import pytest
 
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
-from eskit.testing.store_contract import EventStoreContract
+from eskit.testing.store_contract import AppendsThenContract, EventStoreContract
 
 
-class TestMemoryStore(EventStoreContract):
+class TestMemoryStore(EventStoreContract, AppendsThenContract):
     @pytest.fixture
     def store(self, clock):
         with MemoryStore(clock=clock) as store:
             yield store
 
 
-class TestSqliteStore(EventStoreContract):
+class TestSqliteStore(EventStoreContract, AppendsThenContract):
     @pytest.fixture
     def store(self, clock, tmp_path):
         path = tmp_path / "log.db"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Self
@@ -23,6 +23,7 @@ from eskit.store.appending import (
     first_result,
     prepare_append,
     settle_claims,
+    tell,
 )
 from eskit.store.eventstore import StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
@@ -106,6 +107,27 @@ class MemoryStore:
                 self._schemas.confirm(kinds)
         self._log.signal.notify()
         return result
+
+    def append_then(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        then: Callable[[AppendResult | Exception], None],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> None:
+        """Append, and call `then` at once: there is no commit that takes long."""
+        self._check_open()
+        outcome: AppendResult | Exception
+        try:
+            outcome = self.append(
+                stream, events, expected_version=expected_version, command=command, tenant=tenant
+            )
+        except Exception as error:  # noqa: BLE001 - `then` is told what it is
+            outcome = error
+        tell(then, outcome)
 
     def _append(self, request: Append, now: int) -> AppendResult:
         log, command, tenant = self._log, request.command, request.tenant

@@ -15,7 +15,6 @@ handing over can be done twice, so that whoever is interrupted takes no lead wit
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -24,10 +23,10 @@ from itertools import islice
 from typing import Any
 
 from eskit.errors import StoreUnavailable
+from eskit.store.appending import tell
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.ticket import Ticket, Work
 
-_log = logging.getLogger("eskit.store")
 _MOST_AT_ONCE = 256
 
 
@@ -64,7 +63,7 @@ class Writer:
         Either now or later, once; what `then` raises is logged. For threads that are never
         interrupted: not the main one.
         """
-        ticket = Ticket(work, request, partial(_tell, then))
+        ticket = Ticket(work, request, partial(tell, then))
         if self._enter(ticket):
             self._lead_on(ticket)
 
@@ -207,10 +206,3 @@ class Writer:
         """Who leads stands first in the queue until it begins."""
         if self._waiting and self._waiting[0] is ticket:
             self._waiting.popleft()
-
-
-def _tell(then: Callable[[Ticket], None], ticket: Ticket) -> None:
-    try:
-        then(ticket)
-    except Exception:  # noqa: BLE001 - who leads goes on, whatever it is
-        _log.exception("What was to be told of a commit could not take it")

@@ -8,7 +8,8 @@ Subclass it in a test module and say how a store is opened::
             with MyStore(clock=clock) as store:
                 yield store
 
-The store must be empty, take its time from `clock` and keep command ids for `COMMAND_TTL`.
+The store must be empty, take its time from `clock` and keep command ids for `COMMAND_TTL`. For one
+that is an `AppendsThen` as well, subclass `AppendsThenContract` too.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ import pytest
 
 from eskit.store.eventstore import EventStore
 from eskit.testing.store_contract.appending import AppendContract
+from eskit.testing.store_contract.appending_then import (
+    AppendsThenContract as AppendsThenContract,
+)
+from eskit.testing.store_contract.appending_then import Told as Told
 from eskit.testing.store_contract.claims import ClaimContract
 from eskit.testing.store_contract.commands import CommandContract, TenantContract
 from eskit.testing.store_contract.following import FollowContract
