@@ -166,5 +166,7 @@ def tell(then: Callable[[Outcome], None], outcome: Outcome) -> None:
     """Call what somebody left to be told; nobody is there to take what it raises."""
     try:
         then(outcome)
-    except Exception:  # noqa: BLE001 - whose thread this is has nothing to do with it
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - SystemExit too: it is not this thread that is meant
         _log.exception("What was to be told of a commit could not take it")

@@ -13,11 +13,11 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.store.settings import system_clock
-from eskit.store.sqlite import appender, commits, tip, transaction, writer
+from eskit.store.sqlite import appender, commits, ticket, tip, transaction, writer
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
 
-WATCHED = {module.__file__ for module in (appender, commits, tip, transaction, writer)}
+WATCHED = {module.__file__ for module in (appender, commits, ticket, tip, transaction, writer)}
 
 
 class InterruptBefore:
@@ -138,6 +138,35 @@ def test_an_interrupt_anywhere_in_an_append_takes_no_lead_and_no_lock_with_it(
             break
     elsewhere.close()
     assert line > 30
+
+
+def test_an_interrupt_anywhere_in_an_append_then_takes_no_lead_and_no_lock_with_it(
+    store, pool, tmp_path, caplog
+):
+    elsewhere = sqlite3.connect(tmp_path / "log.db", timeout=0)
+    for line in count(1):
+        before = store.stream_version("Account-main")
+        interrupt = InterruptBefore(line)
+        told = []
+        try:
+            with interrupt:
+                store.append_then("Account-main", texts("a"), told.append, expected_version=ANY)
+        except KeyboardInterrupt:
+            pass
+
+        assert pool.submit(append, store, "Account-other").result(20) == line
+        assert len(told) <= 1
+        assert store.stream_version("Account-main") - before in ({1} if told else {0, 1})
+        while store._writer._leader is not None:
+            threading.Event().wait(0.001)
+        elsewhere.execute("BEGIN IMMEDIATE")
+        elsewhere.rollback()
+        if not interrupt.came:
+            break
+    elsewhere.close()
+    assert told
+    assert line > 5  # it leads in another thread
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize("start", [called, left])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from _thread import LockType as Lock
 from _thread import allocate_lock
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from eskit.store.sqlite.transaction import Transaction
+
+_LOOK_EVERY = 0.05  # seconds
 
 
 class Work(Protocol):
@@ -68,12 +71,17 @@ class Ticket:
 
     def wake(self) -> None:
         """Let the caller go on, to take its outcome or to lead; idempotent."""
-        if not self._woken:
-            self._woken = True
-            if self.then is None:
+        if self._woken:
+            return
+        if self.then is None:
+            try:  # noqa: SIM105 - done for every append, and this costs nothing
                 self._latch.release()
-            else:
-                self.then(self)
+            except RuntimeError:
+                pass  # an interrupt came before the next line
+            self._woken = True
+        else:
+            self._woken = True
+            self.then(self)
 
     def wait(self) -> bool:
         """Wait until woken, whether to lead; may be interrupted."""
@@ -83,10 +91,8 @@ class Ticket:
     def wait_through_interrupts(self) -> None:
         """Wait until woken, whatever signals arrive; the latch may have been taken already."""
         while not self._woken:
-            try:
-                self._latch.acquire()
-            except KeyboardInterrupt:
-                continue
+            with contextlib.suppress(KeyboardInterrupt):
+                self._latch.acquire(timeout=_LOOK_EVERY)
 
     def outcome(self) -> Any:
         """The result, or the error raised."""

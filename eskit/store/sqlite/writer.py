@@ -60,10 +60,20 @@ class Writer:
     def submit(self, work: Work, request: Any, then: Callable[[Ticket], None]) -> None:
         """Have `work` run as `run` does, and `then` called with its ticket, in whichever thread.
 
-        Either now or later, once; what `then` raises is logged. For threads that are never
-        interrupted: not the main one.
+        Either now or later, once; what `then` raises is logged.
         """
         ticket = Ticket(work, request, partial(tell, then))
+        if threading.current_thread() is not threading.main_thread():
+            self._submit(ticket)
+            return
+        # Who leads tells others, and only in the main thread can an interrupt come before that.
+        # Imported here because it takes a millisecond, and the threads of a service do without.
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1, thread_name_prefix="eskit-writer") as elsewhere:
+            elsewhere.submit(self._submit, ticket).result()
+
+    def _submit(self, ticket: Ticket) -> None:
         if self._enter(ticket):
             self._lead_on(ticket)
 

@@ -123,14 +123,15 @@ class AppendsThenContract:
 
         assert last.version() == 50
 
+    @pytest.mark.parametrize("error", [LookupError, SystemExit])
     def test_what_is_told_may_fail_and_takes_nobody_with_it(
-        self, store: EventStore, caplog: pytest.LogCaptureFixture
+        self, store: EventStore, error: type[BaseException], caplog: pytest.LogCaptureFixture
     ) -> None:
         assert isinstance(store, AppendsThen)
         after = Told()
 
         def fail(_outcome: AppendResult | Exception) -> None:
-            raise LookupError("nobody takes it")
+            raise error("nobody takes it")
 
         store.append_then("Account-1", texts("a"), fail, expected_version=ANY)
         store.append_then("Account-1", texts("b"), after, expected_version=ANY)
