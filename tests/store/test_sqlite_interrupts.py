@@ -1,5 +1,6 @@
 """An interrupt before any line of the writer: nobody hangs, and nothing is done twice."""
 
+import contextlib
 import linecache
 import sqlite3
 import sys
@@ -21,21 +22,33 @@ WATCHED = {module.__file__ for module in (appender, commits, ticket, tip, transa
 
 
 class InterruptBefore:
-    """Raises KeyboardInterrupt in this thread before the n-th line of the writer that is run."""
+    """Raises KeyboardInterrupt in this thread before the n-th line of the writer that is run.
 
-    def __init__(self, line: int) -> None:
+    And `again`, if that is given, where Python looks for the n-th time after that whether there is
+    an interrupt: when a function begins, and when one that is built in has ended.
+    """
+
+    def __init__(self, line: int, again: int = 0) -> None:
         self.left = line
+        self.left_again = again
 
     @property
     def came(self) -> bool:
         return self.left <= 0
 
+    @property
+    def came_again(self) -> bool:
+        return self.left_again <= 0
+
     def __enter__(self) -> Self:
         sys.settrace(self._trace)
+        if not self.came_again:
+            sys.setprofile(self._profile)
         return self
 
     def __exit__(self, *exc: object) -> None:
         sys.settrace(None)
+        sys.setprofile(None)
 
     def _trace(self, frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in WATCHED:
@@ -46,6 +59,14 @@ class InterruptBefore:
                 sys.settrace(None)
                 raise KeyboardInterrupt
         return self._trace
+
+    def _profile(self, frame: FrameType, event: str, _: object) -> None:
+        if not self.came or frame.f_code.co_filename not in WATCHED:
+            return
+        if event in {"call", "c_return"}:
+            self.left_again -= 1
+            if self.came_again:
+                raise KeyboardInterrupt
 
 
 def leaves_a_block(frame: FrameType) -> bool:
@@ -138,6 +159,24 @@ def test_an_interrupt_anywhere_in_an_append_takes_no_lead_and_no_lock_with_it(
             break
     elsewhere.close()
     assert line > 30
+
+
+def test_a_second_interrupt_anywhere_after_the_first_takes_no_lead_with_it(store, pool):
+    appended = 0
+    for line in count(1):
+        for again in count(1):
+            interrupt = InterruptBefore(line, again)
+            with contextlib.suppress(KeyboardInterrupt), interrupt:
+                append(store, "Account-main")
+
+            appended += 1
+            assert pool.submit(append, store, "Account-other").result(20) == appended
+            if not interrupt.came_again:
+                break
+        if not interrupt.came:
+            break
+    assert line > 30
+    assert appended > 3 * line
 
 
 def test_an_interrupt_anywhere_in_an_append_then_takes_no_lead_and_no_lock_with_it(
@@ -250,3 +289,19 @@ def test_an_interrupt_anywhere_in_a_commit_that_others_join_neither_loses_nor_re
     positions = [event.global_position for event in store.read_all()]
     assert positions == list(range(1, len(positions) + 1))
     assert caplog.records == []  # as if something had been told twice
+
+
+def test_a_store_whose_closing_was_interrupted_is_closed_by_closing_it_again(tmp_path):
+    for line in count(1):
+        store = SqliteStore(tmp_path / "log.db", "sqlite:///log.db")
+        append(store, "Account-main")
+        interrupt = InterruptBefore(line)
+        with contextlib.suppress(KeyboardInterrupt), interrupt:
+            store.close()
+
+        store.close()
+
+        assert not (tmp_path / "log.db-wal").exists()  # SQLite removes it with the last connection
+        if not interrupt.came:
+            break
+    assert line > 5

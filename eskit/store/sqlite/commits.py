@@ -105,7 +105,7 @@ class Committer:
         """Commit; False when nobody can tell whether it was committed."""
         try:
             transaction.commit()
-        except sqlite3.Error:
+        except (sqlite3.Error, MemoryError):
             self.close()
             if last_try:
                 raise
@@ -121,7 +121,7 @@ class Committer:
             transaction.finish()
             ran = True
             transaction.commit()
-        except (sqlite3.Error, _MustRunAlone):
+        except (sqlite3.Error, MemoryError, _MustRunAlone):
             self.close()
             for ticket in batch:
                 ticket.again = True
@@ -135,7 +135,7 @@ class Committer:
         return True
 
     def _named(self, error: Exception) -> Exception:
-        if not isinstance(error, sqlite3.Error):
+        if not isinstance(error, sqlite3.Error | MemoryError):
             return error
         named = store_error(error, self._url)
         named.__cause__ = error
@@ -220,7 +220,7 @@ def _run(transaction: Transaction, ticket: Ticket) -> None:
         ticket.result = ticket.work(transaction, ticket.request, again=ticket.again)
         ticket.error = None
         ticket.again = True  # an interrupt may hide that the commit went well
-    except sqlite3.Error:
+    except (sqlite3.Error, MemoryError):
         raise
     except Exception as error:
         if transaction.changes != before:

@@ -25,12 +25,14 @@ _UNAVAILABLE = {
 }
 
 
-def primary_code(error: sqlite3.Error) -> int:
+def primary_code(error: sqlite3.Error | MemoryError) -> int:
     """The result code without its extension; 0 for errors that SQLite itself did not raise."""
+    if isinstance(error, MemoryError):  # what the sqlite3 module makes of that one code
+        return sqlite3.SQLITE_NOMEM
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def store_error(error: sqlite3.Error, url: str) -> StoreError:
+def store_error(error: sqlite3.Error | MemoryError, url: str) -> StoreError:
     """The eskit error for what SQLite reported about the store at `url`."""
     code = primary_code(error)
     if code == sqlite3.SQLITE_NOTADB:
@@ -51,5 +53,5 @@ def translated(url: str) -> Iterator[None]:
     """Raise SQLite's errors as eskit's."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, MemoryError) as error:
         raise store_error(error, url) from error

@@ -371,9 +371,9 @@ class SqliteStore:
 
     def close(self) -> None:
         """Finish what is being appended and let go of the file; idempotent."""
-        if self._closed or os.getpid() != self._process:
+        if os.getpid() != self._process:
             return
-        self._closed = True
+        self._closed = True  # and go on if it was: the last time may have been interrupted
         self._readers.close()
         self._writer.close()
         self._signal.notify()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from _thread import LockType as Lock
 from _thread import allocate_lock
 from collections.abc import Callable
@@ -88,11 +87,10 @@ class Ticket:
         self._latch.acquire()
         return self.leads
 
-    def wait_through_interrupts(self) -> None:
-        """Wait until woken, whatever signals arrive; the latch may have been taken already."""
+    def wait_for_verdict(self) -> None:
+        """Wait until woken; in place of a caller that may have taken the latch already."""
         while not self._woken:
-            with contextlib.suppress(KeyboardInterrupt):
-                self._latch.acquire(timeout=_LOOK_EVERY)
+            self._latch.acquire(timeout=_LOOK_EVERY)
 
     def outcome(self) -> Any:
         """The result, or the error raised."""

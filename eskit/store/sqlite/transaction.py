@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from typing import TypeAlias
 
@@ -70,8 +71,9 @@ class Transaction:
         roll_back(self._connection)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._cursor.close()  # with a statement on it the file would stay open
+        """Close the connection; idempotent."""
+        with contextlib.suppress(sqlite3.ProgrammingError):  # closed by a time that did not end
+            self._cursor.close()  # with a statement on it the file would stay open
         self._connection.close()
 
     def _insert(self) -> None:

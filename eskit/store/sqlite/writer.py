@@ -8,14 +8,18 @@ Work may also be submitted, to be told of later. Nobody waits for it who could l
 and finds nobody writing leads on while such work comes first, and a caller that has led, and wants
 to go on with its result, starts a thread that does.
 
-A KeyboardInterrupt may come between any two lines. Work stays in the queue until it is done, and
-handing over can be done twice, so that whoever is interrupted takes no lead with it.
+A KeyboardInterrupt may come between any two lines of the main thread, and a RecursionError wherever
+something is called. Work stays in the queue until it is done, handing over can be done twice, and
+is left to a thread that neither comes to, so that nobody takes the lead with it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
+import time
+from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +32,7 @@ from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.ticket import Ticket, Work
 
 _MOST_AT_ONCE = 256
+_PAUSE = 0.001  # seconds
 
 
 class Writer:
@@ -52,8 +57,17 @@ class Writer:
         try:
             if self._enter(ticket) or ticket.wait():
                 self._lead(ticket)
+        except StoreUnavailable:
+            raise  # closed: it has not even queued up
         except BaseException:
-            self._leave(ticket)
+            # Left to another thread, and by a single call: the next interrupt may be on its way,
+            # or the stack used up.
+            left: list[Ticket] = []
+            try:
+                start_new_thread(self._leave, (ticket, left))
+            except RuntimeError:  # there can be no more threads
+                self._leave(ticket, left)
+            _wait_for(left)
             raise
         return ticket.outcome()
 
@@ -63,10 +77,11 @@ class Writer:
         Either now or later, once; what `then` raises is logged.
         """
         ticket = Ticket(work, request, partial(tell, then))
-        if threading.current_thread() is not threading.main_thread():
+        is_main = threading.current_thread() is threading.main_thread()
+        if not is_main and not _stack_is_deep():
             self._submit(ticket)
             return
-        # Who leads tells others, and only in the main thread can an interrupt come before that.
+        # Who leads tells others: not where an interrupt may come before that, or the stack end.
         # Imported here because it takes a millisecond, and the threads of a service do without.
         from concurrent.futures import ThreadPoolExecutor
 
@@ -74,8 +89,13 @@ class Writer:
             elsewhere.submit(self._submit, ticket).result()
 
     def _submit(self, ticket: Ticket) -> None:
-        if self._enter(ticket):
-            self._lead_on(ticket)
+        try:
+            if self._enter(ticket):
+                self._lead_on(ticket)
+        except BaseException:
+            if self._leader is ticket:
+                self._start_successor(ticket)
+            raise
 
     def close(self) -> None:
         """Refuse new work, finish what waits, then close the connection; idempotent."""
@@ -83,7 +103,7 @@ class Writer:
             self._closed = True
             while self._leader is not None:
                 self._idle.wait()
-        self._committer.close()
+            self._committer.close()
 
     def _enter(self, ticket: Ticket) -> bool:
         """Take the lead if nobody has it, else queue up."""
@@ -98,11 +118,12 @@ class Writer:
             self._waiting.append(ticket)
             return False
 
-    def _leave(self, ticket: Ticket) -> None:
+    def _leave(self, ticket: Ticket, left: list[Ticket]) -> None:
         """Withdraw work that nobody has taken, else wait for its verdict; lead no more."""
         if self._leader is not ticket and not self._withdraw(ticket):
-            ticket.wait_through_interrupts()
+            ticket.wait_for_verdict()
         self._hand_over(ticket)
+        left.append(ticket)
 
     def _withdraw(self, ticket: Ticket) -> bool:
         with self._lock:
@@ -154,6 +175,9 @@ class Writer:
         return self._batch[taken:]
 
     def _first_waiting(self) -> list[Ticket]:
+        """As many as one commit takes; none for a caller on whose stack they might not end."""
+        if self._leader and self._leader.then is None and _stack_is_deep():
+            return []
         return list(islice(self._waiting, _MOST_AT_ONCE - 1))
 
     def _hand_over(self, ticket: Ticket) -> None:
@@ -168,6 +192,8 @@ class Writer:
             if other.done and other.then is None:
                 other.wake()
         with self._lock:
+            if self._leader is not ticket:  # its heir, woken before an interrupt, leads by now
+                return
             self._forget_first(ticket)
             while self._waiting and self._waiting[0].done and self._waiting[0].then is None:
                 self._waiting.popleft()
@@ -216,3 +242,19 @@ class Writer:
         """Who leads stands first in the queue until it begins."""
         if self._waiting and self._waiting[0] is ticket:
             self._waiting.popleft()
+
+
+def _wait_for(left: list[Ticket]) -> None:
+    """Wait until something is in the list; interrupts wait as well, for there is one already."""
+    while not left:
+        with contextlib.suppress(KeyboardInterrupt):
+            time.sleep(_PAUSE)
+
+
+def _stack_is_deep() -> bool:
+    """Whether half of what this thread's stack may hold is used."""
+    try:
+        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001 - nothing else tells
+    except ValueError:
+        return False
+    return True

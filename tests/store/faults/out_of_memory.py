@@ -1,0 +1,70 @@
+"""Take SQLite's memory away while appends share a transaction.
+
+``python out_of_memory.py URL`` prints the error that each of them is told, of which there are ten
+that wait together, and one that comes later.
+"""
+
+import os
+import sqlite3
+import sys
+import threading
+
+from eskit.domain.streams import ANY
+from eskit.store.open import sqlite_path
+from eskit.store.settings import system_clock
+from eskit.store.sqlite.store import SqliteStore
+from eskit.testing.store_contract import Told, texts
+
+TOGETHER = 10
+
+
+class Clock:
+    """Holds the first append that reads it; whoever reads it next has no memory from then on."""
+
+    def __init__(self) -> None:
+        self.arrived = threading.Event()
+        self.opened = threading.Event()
+        self._memory = sqlite3.connect(":memory:", check_same_thread=False)
+
+    def __call__(self) -> int:
+        """The time."""
+        if not self.arrived.is_set():
+            self.arrived.set()
+            self.opened.wait(20)
+        else:
+            # The pragma holds for the process, and only ever lowers the limit.
+            self._memory.execute("PRAGMA hard_heap_limit = 1")
+        return system_clock()
+
+
+def say(*words: object) -> None:
+    """A line for who started this."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def main(url: str) -> None:
+    """Append ten at once, and one after them."""
+    clock = Clock()
+    store = SqliteStore(sqlite_path(url), url, synchronous="NORMAL", clock=clock)
+    many = [Told() for _ in range(TOGETHER)]
+
+    def lead() -> None:
+        store.append_then("Account-first", texts("a"), Told(), expected_version=ANY)
+
+    leading = threading.Thread(target=lead, daemon=True)
+    leading.start()
+    clock.arrived.wait(20)
+    for number, told in enumerate(many):
+        store.append_then(f"Account-{number}", texts("x" * 100_000), told, expected_version=ANY)
+    clock.opened.set()
+    for told in many:
+        say(type(told.wait()).__name__)
+    late = Told()
+    store.append_then("Account-late", texts("b"), late, expected_version=ANY)
+    say(type(late.wait()).__name__)
+    os._exit(0)  # there is no memory to close the store with
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
