@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from eskit.errors import ReadModelDamaged, ReadModelUnavailable
 from eskit.projections.locks import open_lock_file
+from eskit.store import forking
 
 _WRITE_LOCK_TIMEOUT = 30.0
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
@@ -49,7 +50,9 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     """A connection for one thread at a time; `mode` is SQLite's: ro, rw or rwc.
 
     In WAL mode even a reader writes beside the file; where it cannot, ro gives a LoneReader.
+    Raises ReadModelUnavailable, also for a file that was open when this process was forked.
     """
+    check_not_forked(path)
     with translated(path):
         connection = _open(path, mode, sqlite3.Connection)
         try:
@@ -62,6 +65,14 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def check_not_forked(path: Path) -> None:
+    """Refuse a file that was open when this process was forked, and connections from then."""
+    if forking.was_open_at_fork(path):
+        raise ReadModelUnavailable(
+            f"Read model {path} was open when this process was forked", hint=forking.HINT
+        )
 
 
 def _open(path: Path, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
@@ -211,6 +222,7 @@ class Transactions:
             with self._savepoint():
                 yield
             return
+        check_not_forked(self._path)
         with self._lock.held():
             self._check_in_place()
             with translated(self._path):
@@ -243,6 +255,7 @@ class Transactions:
 
     @contextmanager
     def _around(self) -> Iterator[None]:
+        check_not_forked(self._path)
         with self._lock.held():
             self._check_in_place()
             with translated(self._path):

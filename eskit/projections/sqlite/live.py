@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 import threading
@@ -22,6 +23,7 @@ from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can
 from eskit.projections.sqlite.connection import (
     LoneReader,
     WriteLock,
+    check_not_forked,
     connect,
     file_uri,
     identify,
@@ -62,6 +64,7 @@ class SqliteReadModels:
         self._idle: list[sqlite3.Connection] = []
         self._identity: tuple[int, int] | None = None
         self._mutex = threading.Lock()
+        self._process = os.getpid()
         self._closed = False
 
     def open(self, *, stop: threading.Event | None = None) -> SqliteLiveReadModel:
@@ -146,7 +149,12 @@ class SqliteReadModels:
         return ProjectionLock(self._locks, name, activity)
 
     def close(self) -> None:
-        """Close every idle connection, and delete what was only temporary."""
+        """Close every idle connection, and delete what was only temporary.
+
+        In a forked child all of it is its parent's, and is left alone.
+        """
+        if os.getpid() != self._process:
+            return
         with self._mutex:
             self._closed = True
             idle, self._idle = self._idle, []
@@ -179,6 +187,7 @@ class SqliteReadModels:
         return self._look(path, look)
 
     def _borrow(self) -> sqlite3.Connection:
+        check_not_forked(self.path)
         identity = identify(self.path)
         with self._mutex:
             if identity != self._identity:  # another file bears the name now

@@ -13,6 +13,7 @@ from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
 from eskit.errors import StoreUnavailable
+from eskit.store import forking
 from eskit.store.sqlite.errors import primary_code
 
 Result = TypeVar("Result")
@@ -26,8 +27,11 @@ _READER_BUSY_TIMEOUT = 5.0
 def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     """A connection in autocommit mode; `mode` is SQLite's: ro, rw or rwc.
 
-    It waits for nothing: who writes has a wait of its own, see `begin_immediate`.
+    It waits for nothing: who writes has a wait of its own, see `begin_immediate`. Raises
+    StoreUnavailable for a file that was open when this process was forked.
     """
+    if forking.was_open_at_fork(path):
+        raise StoreUnavailable(f"{path} was open when this process was forked", hint=forking.HINT)
     uri = f"file://{quote(str(path.absolute()))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
 

@@ -12,11 +12,13 @@ from eskit.store.appending import MAX_POSITION
 from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.ticket import Work
 from eskit.store.sqlite.transaction import Transaction
-from eskit.store.sqlite.writer import Writer
 
 ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
 """Runs a named query on a connection that reads."""
+Write: TypeAlias = Callable[[Work, Any], Any]
+"""The result of work for a request, in a transaction on the connection that writes."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 64
@@ -25,8 +27,8 @@ _PAGE = 64
 class SqliteSnapshots:
     """A SnapshotStore that writes and reads as the store it belongs to does."""
 
-    def __init__(self, writer: Writer, read_rows: ReadRows, clock: Clock) -> None:
-        self._writer = writer
+    def __init__(self, write: Write, read_rows: ReadRows, clock: Clock) -> None:
+        self._write = write
         self._read_rows = read_rows
         self._clock = clock
 
@@ -44,7 +46,7 @@ class SqliteSnapshots:
             snapshot.state,
         )
 
-        saved: bool = self._writer.run(_save, (row, (*stream, keep)))
+        saved: bool = self._write(_save, (row, (*stream, keep)))
         return saved
 
     def find(
@@ -76,7 +78,7 @@ class SqliteSnapshots:
     def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
         """Delete all but the newest `keep` of each stream."""
         check_text(prefix + (tenant or ""), "A filter")
-        deleted: int = self._writer.run(_prune, (keep, prefix, tenant))
+        deleted: int = self._write(_prune, (keep, prefix, tenant))
         return deleted
 
 

@@ -18,6 +18,7 @@ from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.domain.text import check_text
 from eskit.errors import StoreUnavailable
 from eskit.schema.recorded import EventSchema
+from eskit.store import forking
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo
 from eskit.store.maintenance import Maintenance
@@ -37,7 +38,7 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
-from eskit.store.sqlite.ticket import Ticket
+from eskit.store.sqlite.ticket import Ticket, Work
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.watching import FileWatch
@@ -100,7 +101,7 @@ class SqliteStore:
             committed=self._signal.notify,
         )
         self._writer = Writer(committer, url)
-        self._snapshots = SqliteSnapshots(self._writer, self._read_rows, clock)
+        self._snapshots = SqliteSnapshots(self._write, self._read_rows, clock)
         self._schemas = SchemaRecorder()
         self._maintenance = SqliteMaintenance(
             path=path,
@@ -329,10 +330,9 @@ class SqliteStore:
 
     def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
         """Set the checkpoint of a subscription that keeps it with the log."""
-        self._check_usable()
         check_text(name + event_id, "A checkpoint")
         row = (name, self._store_id, position, event_id, self._clock())
-        self._writer.run(_save_checkpoint, row)
+        self._write(_save_checkpoint, row)
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
@@ -428,6 +428,10 @@ class SqliteStore:
         with translated(self._url), self._readers.borrow() as connection:
             return work(connection)
 
+    def _write(self, work: Work, request: Any) -> Any:
+        self._check_usable()
+        return self._writer.run(work, request)
+
     def _check_readable(self) -> None:
         """Refuse the next page of a store that was closed, or whose file is another one."""
         self._check_usable()
@@ -439,7 +443,7 @@ class SqliteStore:
         if os.getpid() != self._process:
             raise StoreUnavailable(
                 f"{self._url} was opened before this process was forked",
-                hint="Open the store in the process that uses it.",
+                hint=forking.HINT,
             )
 
 
