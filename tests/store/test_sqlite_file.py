@@ -21,6 +21,7 @@ from eskit.errors import (
     StoreUnavailable,
 )
 from eskit.store.open import open_store
+from eskit.store.operations.migrating import migrate
 from eskit.store.sqlite import commits, schema
 from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.store import SqliteStore
@@ -407,3 +408,74 @@ def test_a_file_that_was_put_back_is_written_to_again(stored):
         result = store.append("Account-1", texts("c"), expected_version=2)
 
     assert result.version == 3
+
+
+def leave(folder):
+    folder.rename("away")
+
+
+def become_a_file(folder):
+    leave(folder)
+    folder.touch()
+
+
+def lead_nowhere(folder):
+    """The system then gives an error of its own, as it does for a disk that is away."""
+    leave(folder)
+    folder.symlink_to(folder)
+
+
+USES = {
+    "append": lambda store: store.append("Account-1", texts("c"), expected_version=ANY),
+    "read": lambda store: list(store.read_all()),
+    "wait": lambda store: store.wait(2, 0),
+    "info": lambda store: store.info(),
+    "migrate": lambda store: migrate(store.url),
+    "open": lambda store: open_store(store.url, create=False),
+}
+
+
+@pytest.fixture
+def in_folder(stored, tmp_path):
+    """An open store in a folder of its own."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    stored.rename(folder / "log.db")
+    with open_store("sqlite:///folder/log.db") as store:
+        yield store, folder
+
+
+@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("change", [leave, become_a_file, lead_nowhere])
+def test_a_folder_that_goes_away_makes_its_store_unavailable(in_folder, use, change):
+    store, folder = in_folder
+    change(folder)
+
+    with pytest.raises(StoreUnavailable) as unavailable:
+        USES[use](store)
+
+    assert unavailable.value.hint
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_folder_that_may_no_longer_be_entered_makes_its_store_unavailable(in_folder, use):
+    store, folder = in_folder
+    user = os.geteuid()
+    folder.chmod(0)
+    if user == 0:  # root may enter everything: become nobody
+        os.seteuid(65534)
+
+    try:
+        with pytest.raises(StoreUnavailable, match="may not be read"):
+            USES[use](store)
+    finally:
+        os.seteuid(user)
+        folder.chmod(0o700)
+
+
+def test_an_error_of_the_disk_is_told_with_its_reason(in_folder):
+    store, folder = in_folder
+    lead_nowhere(folder)
+
+    with pytest.raises(StoreUnavailable, match="cannot be reached: Too many levels of symbolic"):
+        store.append("Account-1", texts("c"), expected_version=ANY)

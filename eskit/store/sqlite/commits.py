@@ -9,7 +9,7 @@ from pathlib import Path
 
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
-from eskit.store.sqlite.place import FilePlace
+from eskit.store.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
@@ -188,10 +188,8 @@ class Committer:
         return self._transaction
 
     def _wal_size(self) -> int:
-        try:
-            return Path(f"{self._path}-wal").stat().st_size
-        except FileNotFoundError:
-            return 0
+        found = find_status(Path(f"{self._path}-wal"), self._url)
+        return 0 if found is None else found.st_size
 
     def _checkpoint(self, transaction: Transaction) -> None:
         """Move the WAL into the file while no other process can write, then begin again.

@@ -11,6 +11,7 @@ from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.place import find_status
 from eskit.store.sqlite.schema import (
     current_version,
     migration_statements,
@@ -23,7 +24,7 @@ _TIMEOUT = 5.0
 
 def migrate_file(path: Path, url: str, *, dry_run: bool, progress: ReportProgress) -> Migration:
     """Back the file up and run what is missing, in one transaction."""
-    if not path.exists():
+    if find_status(path, url) is None:
         raise StoreUnavailable(f"There is no store at {url}", hint="Check the path of the store.")
     with translated(url), closing(connect(path, mode="rw")) as connection:
         before = read_version(connection, url)

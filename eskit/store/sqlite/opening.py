@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from eskit.errors import StoreNotRecognised, StoreUnavailable
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
+from eskit.store.sqlite.place import find_status, may_not_be_read
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
 _PAGE_SIZE = 1024
@@ -30,14 +32,17 @@ class OpenedFile:
 
 def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFile:
     """Check the file at `path` and say how its readers connect to it."""
-    _check_may_be_read(path, url)
-    if not path.exists() and not create:
+    found = find_status(path, url)
+    if found is None and not create:
         raise StoreUnavailable(
             f"There is no store at {url}",
             hint="It is created by the first command that writes, or by: eskit store init",
         )
-    if path.is_dir():
+    if found is not None and stat.S_ISDIR(found.st_mode):
         raise StoreNotRecognised(f"{url} is a folder", hint="Name a file in it.")
+    # SQLite only says that it cannot open a file, be it missing or not allowed.
+    if found is not None and not os.access(path, os.R_OK):
+        raise may_not_be_read(url)
     try:
         return _open_when_free(
             path, url, create=create, timeout=timeout, mode="rwc" if create else _READ_WRITE
@@ -45,22 +50,14 @@ def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFi
     except sqlite3.OperationalError as error:
         # In WAL mode even a reader writes beside the file. Where it cannot, it can still read a
         # file that nobody has open: one without a WAL.
-        alone = path.exists() and not Path(f"{path}-wal").exists()
-        if primary_code(error) not in _NOTHING_CAN_BE_WRITTEN or not alone:
+        if primary_code(error) not in _NOTHING_CAN_BE_WRITTEN or not _is_alone(path, url):
             raise
         return _open_when_free(path, url, create=False, timeout=timeout, mode=_READ_ONLY_FOLDER)
 
 
-def _check_may_be_read(path: Path, url: str) -> None:
-    """SQLite only says that it cannot open a file, be it missing or not allowed."""
-    try:
-        allowed = os.access(path, os.R_OK) or not path.exists()
-    except PermissionError:  # of a folder above
-        allowed = False
-    if not allowed:
-        raise StoreUnavailable(
-            f"{url} may not be read", hint="Check the permissions of the file and its folders."
-        )
+def _is_alone(path: Path, url: str) -> bool:
+    there = find_status(path, url) is not None
+    return there and find_status(Path(f"{path}-wal"), url) is None
 
 
 def _open_when_free(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
@@ -74,7 +71,8 @@ def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> O
     connection = connect(path, mode=mode)
     try:
         if is_empty(connection):
-            if 0 < path.stat().st_size < _SMALLEST_DATABASE:
+            found = find_status(path, url)
+            if found is not None and 0 < found.st_size < _SMALLEST_DATABASE:
                 # SQLite takes what is left of a file that was cut short for a new one.
                 raise StoreNotRecognised(
                     f"{url} is too short to be a database", hint="Restore it from a backup."

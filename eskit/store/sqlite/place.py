@@ -1,13 +1,39 @@
-"""Whether the file still bears its name."""
+"""What the system says of a file, and whether it still bears its name."""
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from eskit.errors import StoreUnavailable
 
 _LOOK_EVERY = 0.01
+
+
+def find_status(path: Path, url: str) -> os.stat_result | None:
+    """What `stat` tells of a file of the store at `url`; None if nothing bears that name.
+
+    Raises StoreUnavailable where the system cannot tell.
+    """
+    try:
+        return path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except PermissionError as error:  # of a folder above
+        raise may_not_be_read(url) from error
+    except OSError as error:
+        raise StoreUnavailable(
+            f"{url} cannot be reached: {error.strerror}",
+            hint="Check the path of the store and the disk it lies on.",
+        ) from error
+
+
+def may_not_be_read(url: str) -> StoreUnavailable:
+    """What to say when it is permissions that are missing."""
+    return StoreUnavailable(
+        f"{url} may not be read", hint="Check the permissions of the file and its folders."
+    )
 
 
 class FilePlace:
@@ -25,7 +51,7 @@ class FilePlace:
         self._next_look = 0.0
 
     def check(self) -> None:
-        """Raise StoreUnavailable if the last look found another file, or none, at the path."""
+        """Raise StoreUnavailable if the last look found another file, or none, or could not."""
         now = time.monotonic()
         if now < self._next_look:
             return
@@ -37,8 +63,5 @@ class FilePlace:
         self._next_look = now + _LOOK_EVERY
 
     def _identify(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except FileNotFoundError:
-            return None
-        return found.st_dev, found.st_ino
+        found = find_status(self._path, self._url)
+        return None if found is None else (found.st_dev, found.st_ino)

@@ -33,7 +33,7 @@ from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
-from eskit.store.sqlite.place import FilePlace
+from eskit.store.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
@@ -356,7 +356,7 @@ class SqliteStore:
             head=self.head_position(),
             commands=self._count("count_commands", ()),
             schema_version=current_version(),
-            bytes=sum(_size(Path(f"{self._path}{suffix}")) for suffix in ("", "-wal", "-shm")),
+            bytes=sum(map(self._size, ("", "-wal", "-shm"))),
             settings=self._settings,
         )
 
@@ -366,7 +366,7 @@ class SqliteStore:
             lambda: self.head_position() > after,
             timeout,
             poll=_POLL_PAUSES,
-            changed=FileWatch(self._path).changed,
+            changed=FileWatch(self._path, self._url).changed,
         )
 
     def close(self) -> None:
@@ -420,6 +420,10 @@ class SqliteStore:
     def _count(self, name: str, parameters: tuple[object, ...]) -> int:
         count: int = self._read_rows(name, parameters)[0][0]
         return count
+
+    def _size(self, suffix: str) -> int:
+        found = find_status(Path(f"{self._path}{suffix}"), self._url)
+        return 0 if found is None else found.st_size
 
     def _read_rows(self, name: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
         return self._read(lambda reading: reading.execute(query(name), parameters).fetchall())
@@ -479,7 +483,3 @@ def _checkpoint(
         event_id=event_id,
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
     )
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
