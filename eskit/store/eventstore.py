@@ -33,9 +33,9 @@ class StreamInfo:
 class StoreInfo:
     """A store at a glance.
 
-    `commands` counts those that are remembered, expired ones until they are pruned; `bytes` is the
-    size of the files. `settings` is what this process uses it with, named like the options of
-    its URL.
+    `commands` counts those that are remembered, expired ones until they are pruned; `bytes` is what
+    the log takes, with what is on its way into it. `settings` is what this process uses it with,
+    named like the options of its URL.
     """
 
     url: str

@@ -479,3 +479,12 @@ def test_an_error_of_the_disk_is_told_with_its_reason(in_folder):
 
     with pytest.raises(StoreUnavailable, match="cannot be reached: Too many levels of symbolic"):
         store.append("Account-1", texts("c"), expected_version=ANY)
+
+
+def test_what_a_store_takes_is_what_lasts_of_it(stored):
+    with open_store(URL) as store:
+        store.append("Account-1", texts("c"), expected_version=ANY)
+
+        told = store.info().bytes
+
+        assert told == stored.stat().st_size + Path("log.db-wal").stat().st_size

@@ -356,7 +356,7 @@ class SqliteStore:
             head=self.head_position(),
             commands=self._count("count_commands", ()),
             schema_version=current_version(),
-            bytes=sum(map(self._size, ("", "-wal", "-shm"))),
+            bytes=self._size("") + self._size("-wal"),
             settings=self._settings,
         )
 
