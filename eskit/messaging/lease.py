@@ -102,7 +102,7 @@ def lease_of(store: EventStore) -> Lease:
 
     if not store.url.startswith(_SQLITE):
         return NoLease()
-    path = sqlite_path(store.url)
+    path = Path(os.path.realpath(sqlite_path(store.url)))  # one lease, whatever links lead there
     return FileLease(path.with_name(f"{path.name}.relay"))
 
 

@@ -445,6 +445,21 @@ async def test_one_relay_is_active_and_a_standby_takes_over(
     assert positions(messages) == log_of(file_store)
 
 
+def test_a_store_has_one_lease_whatever_links_lead_to_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.db").symlink_to(tmp_path / "folder" / "log.db")
+    with (
+        open_store(f"sqlite:///{tmp_path}/folder/log.db") as store,
+        open_store(f"sqlite:///{tmp_path}/link.db") as linked,
+    ):
+        lease = lease_of(store)
+        assert lease.try_acquire()
+
+        assert not lease_of(linked).try_acquire()
+
+        lease.release()
+
+
 async def test_a_killed_relay_leaves_its_lease_to_the_next(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:

@@ -90,9 +90,14 @@ def _cannot_write_beside(connection: sqlite3.Connection, path: Path) -> bool:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF in _NOTHING_CAN_BE_WRITTEN:
-            return path.exists() and not Path(f"{path}-wal").exists()
+            return path.exists() and not _log_of(path).exists()
         raise
     return False
+
+
+def _log_of(path: Path) -> Path:
+    """The write-ahead log, which lies beside the file itself, whatever links lead there."""
+    return Path(f"{os.path.realpath(path)}-wal")
 
 
 def _prepare_for_writing(connection: sqlite3.Connection) -> None:
@@ -207,7 +212,7 @@ class Transactions:
     def __init__(self, connection: sqlite3.Connection, path: Path, lock: WriteLock) -> None:
         self._connection = connection
         self._path = path
-        self._log = Path(f"{path}-wal")
+        self._log = _log_of(path)
         self._lock = lock
         self._guarded = False
         self._nested = False

@@ -27,6 +27,7 @@ class Committer:
         self,
         path: Path,
         url: str,
+        place: FilePlace,
         tip: Tip,
         *,
         synchronous: str,
@@ -36,13 +37,13 @@ class Committer:
         """`committed` is called after every commit, before anybody is told of it."""
         self._path = path
         self._url = url
+        self._place = place
         self._tip = tip
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._committed = committed
         self._transaction: Transaction | None = None
         self._commits = 0
-        self._place = FilePlace(path, url)
 
     def commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
         """Finish every ticket of the batch, and of the newcomers once the transaction is open.

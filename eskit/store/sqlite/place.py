@@ -37,7 +37,7 @@ def may_not_be_read(url: str) -> StoreUnavailable:
 
 
 class FilePlace:
-    """Notices that a file was deleted or replaced while it was open.
+    """Notices that a file was deleted or replaced while it was open, or a link that led to it.
 
     SQLite goes on writing into a file that lost its name, and says nothing. A look costs as much
     as a tenth of a small append, so there is one every ten milliseconds: what is written into the

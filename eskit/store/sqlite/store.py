@@ -72,7 +72,9 @@ class SqliteStore:
 
         Raises StoreUnavailable, StoreNotRecognised, SchemaOutdated or SchemaTooNew.
         """
-        self._path = path = path.absolute()
+        name = path.absolute()
+        # Beside the file itself SQLite puts its own, whatever links lead there.
+        self._path = path = Path(os.path.realpath(name))
         self._url = url
         self._clock = clock
         self._command_ttl = command_ttl // timedelta(microseconds=1)
@@ -86,7 +88,7 @@ class SqliteStore:
         with translated(url):
             opened = open_file(path, url, create=create, timeout=busy_timeout)
         self._store_id = opened.store_id
-        self._place = FilePlace(path, url)
+        self._place = FilePlace(name, url)
         self._readers = ReaderPool(
             lambda: connect(path, mode=opened.read_mode), check=self._check_readable
         )
@@ -95,6 +97,7 @@ class SqliteStore:
         committer = Committer(
             path,
             url,
+            self._place,
             self._tip,
             synchronous=synchronous,
             busy_timeout=busy_timeout,
