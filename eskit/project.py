@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from eskit.domain.quantities import parse_duration, parse_number, parse_size
 from eskit.errors import EskitError, ProjectInvalid
@@ -16,8 +15,6 @@ from eskit.settings import Setting, find_settings, read_settings
 
 if TYPE_CHECKING:
     from eskit.app import App
-
-_SQLITE = "sqlite:///"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,15 +73,18 @@ class Project:
     @property
     def store(self) -> str:
         """The URL of the event store; a SQLite path in it is absolute."""
-        return _absolute(self._text("store"), self.root)
+        from eskit.store.open import absolute_url
+
+        return absolute_url(self._text("store"), self.root)
 
     @property
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
         from eskit.projections.opening import beside
+        from eskit.store.open import absolute_url
 
         configured = self._text("read_models")
-        return _absolute(configured, self.root) if configured else beside(self.store)
+        return absolute_url(configured, self.root) if configured else beside(self.store)
 
     @property
     def nats(self) -> str:
@@ -269,11 +269,3 @@ def _import_hint(project: Project, failed: str) -> str:
     if f"{project.app.partition(':')[0]}.".startswith(f"{failed}."):
         return f"Check app = {project.app!r} in {project.file}."
     return f"Install {failed.partition('.')[0]!r} into this environment, or correct the import."
-
-
-def _absolute(url: str, root: Path) -> str:
-    """In a URL the path is percent-encoded, so the root has to be as well."""
-    if not url.startswith(_SQLITE) or url.startswith(_SQLITE + "/"):
-        return url
-    encoded = root.as_posix().translate({ord(c): quote(c) for c in "%?#"})
-    return f"{_SQLITE}{encoded}/{url.removeprefix(_SQLITE)}"

@@ -210,11 +210,9 @@ class Session:
 
     def _absolute_store(self) -> str:
         """A SQLite path in --store is relative to the chosen folder, as typed."""
-        prefix = "sqlite:///"
-        if not self.store_option.startswith(prefix) or self.store_option.startswith(prefix + "/"):
-            return self.store_option
-        path, mark, query = self.store_option.removeprefix(prefix).partition("?")
-        return f"{prefix}{(self.directory / path).resolve().as_posix()}{mark}{query}"
+        from eskit.store.open import absolute_url
+
+        return absolute_url(self.store_option, self.directory.resolve())
 
     def _show_settings(self, project: Project) -> None:
         self.output.note(f"project  {project.root}")

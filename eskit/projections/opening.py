@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from eskit.errors import InvalidArgument
 from eskit.projections.readmodel import ReadModels, Standing
+from eskit.store.open import sqlite_path, sqlite_url
 from eskit.store.records import Checkpoint
 
 
@@ -25,8 +24,8 @@ def beside(store_url: str) -> str:
     """Where read models lie by default: ``bank_read.db`` beside ``bank.db``."""
     if not store_url.startswith("sqlite:///"):
         return "memory:"
-    path = Path(store_url.partition("?")[0].removeprefix("sqlite:///"))
-    return f"sqlite:///{path.with_name(f'{path.stem}_read{path.suffix}')}"
+    path = sqlite_path(store_url)
+    return sqlite_url(path.with_name(f"{path.stem}_read{path.suffix}"))
 
 
 def list_checkpoints(url: str) -> list[Checkpoint]:

@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from eskit.errors import InvalidArgument
 from eskit.store.eventstore import EventStore
 
+_SQLITE = "sqlite:///"
 _SQLITE_OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days")
 _LARGEST_NUMBER = 1_000_000
+_QUOTED = {ord(character): quote(character) for character in "%?#\t\n\r"}
+"""What means something in a URL, or is dropped from one; the rest stays as people write it."""
 
 
 def open_store(url: str, *, create: bool = True) -> EventStore:
@@ -36,14 +39,34 @@ def open_store(url: str, *, create: bool = True) -> EventStore:
 
 def sqlite_path(url: str) -> Path:
     """The file that a ``sqlite://`` URL names; InvalidArgument if it names none."""
-    parts = urlsplit(url)
-    path = unquote(parts.path)[1:]
-    if parts.scheme != "sqlite" or parts.netloc or not path or path == ":memory:":
+    if "#" in url:
+        raise InvalidArgument(
+            f"{_without_secrets(url)!r} has a # in it, where a URL ends",
+            hint="If it is part of the file's name, write %23.",
+        )
+    path = unquote(urlsplit(url).path)[1:]
+    if not url.startswith(_SQLITE) or not path or path == ":memory:":
         raise InvalidArgument(
             f"{_without_secrets(url)!r} does not name a SQLite file",
             hint="Use sqlite:///relative.db or sqlite:////absolute/path.db; memory:// for no file.",
         )
     return Path(path)
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL that names a file: the other way round."""
+    return f"{_SQLITE}{path.as_posix().translate(_QUOTED)}"
+
+
+def absolute_url(url: str, folder: Path) -> str:
+    """The same URL with a SQLite path in it that is relative to `folder` made absolute.
+
+    Raises InvalidArgument if it names no file.
+    """
+    if not url.startswith(_SQLITE) or url.startswith(f"{_SQLITE}/"):
+        return url
+    _, mark, options = url.partition("?")
+    return f"{sqlite_url(folder / sqlite_path(url))}{mark}{options}"
 
 
 def _open_sqlite(url: str, *, create: bool) -> EventStore:

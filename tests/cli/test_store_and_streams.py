@@ -218,6 +218,16 @@ def test_a_store_url_that_names_nothing_is_wrong_usage(cli):
     assert ran.json["error"]["code"] == "INVALID_ARGUMENT"
 
 
+def test_a_store_is_made_in_the_chosen_folder_whatever_that_is_called(cli, tmp_path):
+    folder = tmp_path / "100%25 #1"
+    folder.mkdir()
+
+    ran = cli("-C", str(folder), "store", "init", "--store", "sqlite:///notes%3F.db")
+
+    assert ran.code == 0
+    assert (folder / "notes?.db").is_file()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_store_can_be_read(cli, store_url):
     Path(store_url.removeprefix("sqlite:///")).chmod(0o444)

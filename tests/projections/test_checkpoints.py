@@ -9,7 +9,7 @@ import pytest
 
 from eskit import ANY, CheckpointMismatch, NewEvent, ReadModelUnavailable, open_store
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.opening import beside, list_checkpoints
+from eskit.projections.opening import beside, list_checkpoints, open_read_models
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted
 
@@ -183,7 +183,12 @@ def test_listing_checkpoints_creates_no_file(tmp_path):
 def test_read_models_lie_beside_the_store():
     assert beside("sqlite:///bank.db") == "sqlite:///bank_read.db"
     assert beside("sqlite:////var/bank.db?synchronous=normal") == "sqlite:////var/bank_read.db"
+    assert beside("sqlite:///who%3F%231.db") == "sqlite:///who%3F%231_read.db"
     assert beside("memory://") == "memory:"
+
+
+def test_the_path_of_read_models_is_that_of_their_url(tmp_path):
+    assert open_read_models("sqlite:///who%3F.db").path == tmp_path / "who?.db"
 
 
 def test_a_file_that_is_not_sqlite_is_refused(engine_of, counts, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument, StoreUnavailable
-from eskit.store.open import open_store, sqlite_path
+from eskit.store.open import absolute_url, open_store, sqlite_path, sqlite_url
 from eskit.testing.store_contract import texts
 
 
@@ -60,7 +60,10 @@ def test_a_missing_folder_is_not_created(tmp_path):
     [
         "bank.db",
         "mysql://localhost/bank",
+        "sqlite:bank.db",
+        "sqlite:/srv/bank.db",
         "sqlite://bank.db",
+        "sqlite:///bank#1.db",
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///log.db?synchronous=off",
@@ -111,6 +114,26 @@ def test_memory_stores_share_a_log_by_name_only():
 def test_the_path_of_a_url_is_what_sqlite_opens():
     assert sqlite_path("sqlite:///bank.db?synchronous=normal") == Path("bank.db")
     assert sqlite_path("sqlite:////var/lib/bank.db") == Path("/var/lib/bank.db")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b", "100%", "%20", "#1", "who?", "é;&=+", "tab\tline\r\n", ":"]
+)
+@pytest.mark.parametrize("folder", ["", "/srv/", "../#/"])
+def test_the_url_of_a_path_leads_back_to_it(folder, name):
+    path = Path(f"{folder}{name}.db")
+
+    assert sqlite_path(sqlite_url(path)) == path
+    assert sqlite_path(f"{sqlite_url(path)}?busy_timeout=1") == path
+
+
+def test_a_relative_path_is_made_absolute_from_a_folder_of_any_name():
+    folder = Path("/srv/#1 100%")
+
+    url = absolute_url("sqlite:///who%3F.db?busy_timeout=1", folder)
+
+    assert sqlite_path(url) == folder / "who?.db"
+    assert url.endswith("?busy_timeout=1")
 
 
 def test_the_time_to_live_of_command_ids_is_an_option():

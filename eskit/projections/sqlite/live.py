@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from eskit.errors import InvalidArgument, ReadModelUnavailable
+from eskit.errors import ReadModelUnavailable
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.effects import Effect
@@ -42,6 +42,7 @@ from eskit.projections.sqlite.readmodel import (
     list_decisions,
     list_standings,
 )
+from eskit.store.open import sqlite_path
 
 Found = TypeVar("Found")
 
@@ -60,7 +61,7 @@ class SqliteReadModels:
             self._temporary = tempfile.TemporaryDirectory(prefix="eskit-read-models-")
             self.path = Path(self._temporary.name) / "read.db"
         else:
-            self.path = _path_of(url)
+            self.path = sqlite_path(url).absolute()
         self._idle: list[sqlite3.Connection] = []
         self._identity: tuple[int, int] | None = None
         self._mutex = threading.Lock()
@@ -259,13 +260,3 @@ class SqliteLiveReadModel(SqliteReadModel):
         path = aside_path(self.path, name, purpose)
         for suffix in ("", "-wal", "-shm", "-lock"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)
-
-
-def _path_of(url: str) -> Path:
-    prefix, text = "sqlite:///", url.partition("?")[0]
-    if not text.startswith(prefix) or text == prefix:
-        raise InvalidArgument(
-            f"{url!r} is not the URL of a read model",
-            hint="Write sqlite:///bank_read.db, or sqlite:////absolute/path.db.",
-        )
-    return Path(text.removeprefix(prefix)).absolute()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -23,7 +24,7 @@ from eskit.errors import (
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
-from eskit.store.open import open_store, sqlite_path
+from eskit.store.open import open_store, sqlite_path, sqlite_url
 from eskit.store.operations.export_format import Footer, Header, Line, decode_line
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.publishing import publish, remove_store_files, unfinished
@@ -87,7 +88,7 @@ def _holds_nothing(view: StoreView) -> bool:
 
 
 def _into_new_file(export: _Export, url: str) -> ImportReport:
-    target = sqlite_path(url)
+    target = Path(os.path.realpath(sqlite_path(url)))  # a link is filled, not replaced
     with unfinished(target) as partial:
         try:
             report = _into_file(export, partial, url)
@@ -101,9 +102,10 @@ def _into_new_file(export: _Export, url: str) -> ImportReport:
 
 
 def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
-    partial_url = f"sqlite:///{partial.as_posix()}"
+    partial_url = sqlite_url(partial)
     resumed_after = _resume(export, partial, partial_url)
     with open_store(partial_url) as store:
+        _check_is_unfinished(store, partial, resumed=resumed_after is not None)
         for batch in export.batches():
             with store.maintenance.lock() as locked:
                 _add(locked, batch)
@@ -112,16 +114,17 @@ def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
             if not locked.list_erasures():
                 _add_erasures(locked, export.erasures)
         with store.maintenance.view() as view:
-            return export.report(store, view, url, resumed_after=resumed_after)
+            return export.report(store, view, url, resumed_after=resumed_after or 0)
 
 
-def _resume(export: _Export, partial: Path, url: str) -> int:
+def _resume(export: _Export, partial: Path, url: str) -> int | None:
     """Pass over the events that an interrupted import of the same export has brought in.
 
-    Returns the position of the last one. What is left of any other import is removed.
+    Returns the position of the last one; None where there was no such import. What is left of
+    any other is removed.
     """
     if not partial.exists():
-        return 0
+        return None
     try:
         with open_store(url) as store, store.maintenance.view() as view:
             position = view.head_position()
@@ -131,8 +134,18 @@ def _resume(export: _Export, partial: Path, url: str) -> int:
     if not same:
         remove_store_files(partial)
         export.rewind()
-        return 0
+        return None
     return position
+
+
+def _check_is_unfinished(store: EventStore, partial: Path, *, resumed: bool) -> None:
+    """Refuse to add to a store that is anything but an import that has only begun."""
+    with store.maintenance.view() as view:
+        if view.list_checkpoints() or not (resumed or _holds_nothing(view)):
+            raise TargetExists(
+                f"{partial} is a store that somebody uses, not an unfinished import",
+                hint="Move it away, then import again.",
+            )
 
 
 class _Export:

@@ -22,6 +22,7 @@ from eskit.errors import (
     TargetExists,
 )
 from eskit.store.open import open_store
+from eskit.store.operations import importing
 from eskit.store.operations.claims import check_claims
 from eskit.store.operations.exporting import export_log
 from eskit.store.operations.importing import import_log
@@ -298,7 +299,7 @@ def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def import_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Somebody else is making copy\.db"):
+        with pytest.raises(TargetExists, match=r"Somebody else is making .*/copy\.db"):
             import_log(EXPORT, COPY)
         refused.append(True)
 
@@ -401,6 +402,60 @@ def test_the_rest_of_another_import_is_not_gone_on_with(sqlite_store):
         with open_store(COPY) as copy:
             assert records(copy) == records(other)
     assert report.resumed_after == 0
+
+
+def test_an_import_writes_into_the_file_of_its_url_and_no_other(sqlite_store, tmp_path):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    with open_store("sqlite:///sales") as sales:
+        import_log(EXPORT, f"sqlite:///{tmp_path}/sales%231%3F%25.db")
+
+        assert sales.head_position() == 0
+    with open_store("sqlite:///sales%231%3F%25.db", create=False) as copy:
+        assert records(copy) == records(sqlite_store)
+    assert Path("sales#1?%.db").is_file()
+
+
+def test_an_import_through_a_link_makes_the_file_that_it_leads_to(sqlite_store):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    Path("disk").mkdir()
+    Path("copy.db").symlink_to("disk/copy.db")
+
+    import_log(EXPORT, COPY)
+
+    assert Path("copy.db").is_symlink()
+    with open_store("sqlite:///disk/copy.db", create=False) as copy:
+        assert records(copy) == records(sqlite_store)
+
+
+def test_an_import_adds_to_nothing_that_it_did_not_begin(sqlite_store, monkeypatch):
+    fill(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    with open_store("sqlite:///sales.db") as sales:
+        command = Command(id="c1", fingerprint="Open")
+        sales.append("Sale-1", [], expected_version=ANY, command=command)
+        monkeypatch.setattr(importing, "sqlite_url", lambda _path: sales.url)
+
+        with pytest.raises(TargetExists):
+            import_log(EXPORT, COPY)
+
+        assert sales.head_position() == 0
+    assert not Path("copy.db").exists()
+
+
+def test_an_unfinished_import_that_somebody_uses_is_left_alone(sqlite_store):
+    fill_much(sqlite_store)
+    export_log(sqlite_store, EXPORT)
+    run_interrupted("import", 1, EXPORT, COPY)
+    with open_store("sqlite:///copy.db.partial") as used:
+        head = used.head_position()
+        used.save_checkpoint("relay", position=1, event_id="e")
+
+        with pytest.raises(TargetExists, match="not an unfinished import"):
+            import_log(EXPORT, COPY)
+
+        assert used.head_position() == head
 
 
 def test_a_full_disk_during_an_export_is_named_and_it_goes_on_later(sqlite_store):
