@@ -33,8 +33,15 @@ def open_store(url: str, *, create: bool = True) -> EventStore:
         return _open_memory(url)
     raise InvalidArgument(
         f"{_without_secrets(url)!r} is not a store URL",
-        hint="Use sqlite:///FILE.db or memory://",
+        hint=_hint_for(url),
     )
+
+
+def _hint_for(url: str) -> str:
+    """The URL of what looks like the path of a file, else what URLs there are."""
+    if url and "://" not in url and not url.startswith(("//", "file:")):
+        return f"If that is a file: {sqlite_url(Path(url))}"
+    return "Use sqlite:///FILE.db or memory://"
 
 
 def sqlite_path(url: str) -> Path:

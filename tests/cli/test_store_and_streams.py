@@ -218,6 +218,13 @@ def test_a_store_url_that_names_nothing_is_wrong_usage(cli):
     assert ran.json["error"]["code"] == "INVALID_ARGUMENT"
 
 
+def test_a_path_in_place_of_a_url_is_answered_with_the_url(cli, tmp_path):
+    ran = cli("store", "info", "--store", f"{tmp_path}/notes #1.db", "--json")
+
+    assert ran.code == 2
+    assert f"sqlite:///{tmp_path}/notes %231.db" in ran.json["error"]["hint"]
+
+
 def test_a_store_is_made_in_the_chosen_folder_whatever_that_is_called(cli, tmp_path):
     folder = tmp_path / "100%25 #1"
     folder.mkdir()

@@ -88,6 +88,31 @@ def test_a_misspelt_option_is_answered_with_the_nearest():
     assert refused.value.hint == "Did you mean synchronous?"
 
 
+@pytest.mark.parametrize(
+    ("path", "url"),
+    [
+        ("bank.db", "sqlite:///bank.db"),
+        ("/srv/bank.db", "sqlite:////srv/bank.db"),
+        ("/srv/100% #1?.db", "sqlite:////srv/100%25 %231%3F.db"),
+        ("bank:1.db", "sqlite:///bank:1.db"),
+    ],
+)
+def test_a_path_in_place_of_a_url_is_answered_with_its_url(path, url):
+    with pytest.raises(InvalidArgument) as refused:
+        open_store(path)
+
+    assert refused.value.hint.endswith(f" {url}")
+    assert sqlite_path(url) == Path(path)
+
+
+@pytest.mark.parametrize("url", ["", "mysql://localhost/bank", "//ann:secret@host/db", "file:b.db"])
+def test_what_is_no_path_either_is_answered_with_the_urls_there_are(url):
+    with pytest.raises(InvalidArgument) as refused:
+        open_store(url)
+
+    assert refused.value.hint == "Use sqlite:///FILE.db or memory://"
+
+
 def test_a_password_in_a_url_is_not_shown():
     with pytest.raises(InvalidArgument) as refused:
         open_store("other://ann:secret@host/db")
