@@ -210,6 +210,8 @@ class Session:
 
     def _absolute_store(self) -> str:
         """A SQLite path in --store is relative to the chosen folder, as typed."""
+        if not self.store_option:
+            return ""
         from eskit.store.open import absolute_url
 
         return absolute_url(self.store_option, self.directory.resolve())
