@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from eskit.errors import SchemaOutdated as SchemaOutdated
     from eskit.errors import SchemaTooNew as SchemaTooNew
     from eskit.errors import ServiceError as ServiceError
+    from eskit.errors import StoreDamaged as StoreDamaged
     from eskit.errors import StoreError as StoreError
     from eskit.errors import StoreNotRecognised as StoreNotRecognised
     from eskit.errors import StoreUnavailable as StoreUnavailable
@@ -159,6 +160,7 @@ _HOMES = {
         "SchemaOutdated",
         "SchemaTooNew",
         "ServiceError",
+        "StoreDamaged",
         "StoreError",
         "StoreNotRecognised",
         "StoreUnavailable",
@@ -239,6 +241,7 @@ __all__ = [
     "SchemaTooNew",
     "ServiceError",
     "SnapshotPolicy",
+    "StoreDamaged",
     "StoreError",
     "StoreNotRecognised",
     "StoreUnavailable",

@@ -26,6 +26,7 @@ EskitError
 │   ├── ExportInvalid          an export that is cut short, altered or of a newer format
 │   ├── StoreUnavailable       cannot be opened, read or written right now
 │   ├── StoreNotRecognised     the file is not an eskit store, or is damaged
+│   │   └── StoreDamaged       it is one, and holds something else than was recorded
 │   ├── SchemaOutdated         the store needs `eskit store migrate`
 │   └── SchemaTooNew           the store was written by a newer eskit
 ├── ProjectionError
@@ -110,6 +111,7 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "ServiceError",
+    "StoreDamaged",
     "StoreError",
     "StoreNotRecognised",
     "StoreUnavailable",
@@ -345,6 +347,15 @@ class StoreNotRecognised(StoreError):
     """The file is not an eskit store, or too damaged to tell."""
 
     code = "STORE_NOT_RECOGNISED"
+
+
+class StoreDamaged(StoreNotRecognised):
+    """An eskit store that lacks events, or holds something else than was recorded."""
+
+    code = "STORE_DAMAGED"
+
+    def __init__(self, message: str, *, hint: str = "See all that is: eskit store verify") -> None:
+        super().__init__(message, hint=hint)
 
 
 class SchemaOutdated(StoreError):

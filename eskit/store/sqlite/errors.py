@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eskit.errors import StoreError, StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised, StoreUnavailable
 
-_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+_ANOTHER_SCHEMA = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
+_RESTORE = "Restore it from a backup."
 _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Try again when it has finished."),
     sqlite3.SQLITE_LOCKED: ("is locked", "Try again when the other use has finished."),
@@ -39,11 +40,10 @@ def store_error(error: sqlite3.Error | MemoryError, url: str) -> StoreError:
         return StoreNotRecognised(
             f"{url} is not a SQLite database", hint="Check the path of the store."
         )
-    if code in _DAMAGED:
-        return StoreNotRecognised(
-            f"{url} is damaged or not an eskit store: {error}",
-            hint="Restore it from a backup.",
-        )
+    if code == sqlite3.SQLITE_CORRUPT or _is_about_text(error):
+        return StoreDamaged(f"{url} is damaged: {error}", hint=_RESTORE)
+    if code in _ANOTHER_SCHEMA:
+        return StoreNotRecognised(f"{url} is damaged or not an eskit store: {error}", hint=_RESTORE)
     what, hint = _UNAVAILABLE.get(code, (f"cannot be used: {error}", ""))
     return StoreUnavailable(f"{url} {what}", hint=hint)
 
@@ -55,3 +55,11 @@ def translated(url: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, MemoryError) as error:
         raise store_error(error, url) from error
+    except UnicodeDecodeError as error:
+        # SQLite's message quotes a schema that is damaged, and Python cannot read the message.
+        raise StoreDamaged(f"{url} is damaged: its schema is no text", hint=_RESTORE) from error
+
+
+def _is_about_text(error: sqlite3.Error) -> bool:
+    """Whether SQLite returned a text that is no UTF-8: Python alone says so, without a code."""
+    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")

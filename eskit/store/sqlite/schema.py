@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from functools import cache
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from eskit.errors import SchemaOutdated, SchemaTooNew, StoreNotRecognised
+from eskit.errors import SchemaOutdated, SchemaTooNew, StoreDamaged, StoreNotRecognised
 from eskit.store.sqlite.connections import begin_immediate, roll_back
 
 APPLICATION_ID = 0x65736B74
@@ -72,17 +73,39 @@ def read_version(connection: sqlite3.Connection, url: str) -> int:
     return version
 
 
+def find_missing_parts(connection: sqlite3.Connection) -> Iterator[str]:
+    """The tables and indexes that the file's schema has, and the file has not or has otherwise."""
+    found = _declarations(connection)
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as model:
+        for version in range(1, _pragma(connection, "user_version") + 1):
+            for statement in migration_statements(version):
+                model.execute(statement)
+        for part, declaration in _declarations(model).items():
+            kind, name = part
+            if part not in found:
+                yield f"The {kind} {name} is missing"
+            elif found[part] != declaration:
+                yield f"The {kind} {name} is not declared as it was made"
+
+
+def _declarations(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    rows = connection.execute("SELECT type, name, sql FROM sqlite_master ORDER BY rowid")
+    return {(kind, name): declaration for kind, name, declaration in rows}
+
+
 def migration_statements(version: int) -> Iterator[str]:
     """What brings a store from the schema before to `version`."""
     return _statements(_migration_files()[version - 1].read_text(encoding="utf-8"))
 
 
 def read_store_id(connection: sqlite3.Connection, url: str) -> str:
-    """The UUID that the store got when it was made."""
+    """The UUID that the store got when it was made; StoreDamaged if it has none."""
     row = connection.execute("SELECT value FROM store WHERE key = 'store_id'").fetchone()
-    if row is None:
-        raise StoreNotRecognised(f"{url} has no store id", hint="Restore it from a backup.")
-    return str(row[0])
+    try:
+        return str(UUID(row[0]))
+    except (AttributeError, TypeError, ValueError) as error:
+        hint = "Restore it from a backup."
+        raise StoreDamaged(f"{url} is damaged: it has no store id", hint=hint) from error
 
 
 def _migration_files() -> list[Path]:

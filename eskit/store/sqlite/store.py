@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
@@ -39,12 +39,12 @@ from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
 from eskit.store.sqlite.ticket import Ticket, Work
+from eskit.store.sqlite.times import moment
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.watching import FileWatch
 from eskit.store.sqlite.writer import Writer
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05
 _Request: TypeAlias = tuple[str, tuple[NewEvent, ...], int | ExpectedVersion, Command | None, str]
@@ -329,7 +329,7 @@ class SqliteStore:
         """The checkpoint of a subscription that keeps it with the log."""
         check_text(name, "A checkpoint")
         rows = self._read_rows("find_checkpoint", (name,))
-        return _checkpoint(*rows[0]) if rows else None
+        return self._checkpoint(*rows[0]) if rows else None
 
     def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
         """Set the checkpoint of a subscription that keeps it with the log."""
@@ -339,7 +339,7 @@ class SqliteStore:
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
-        return [_checkpoint(*row) for row in self._read_rows("list_checkpoints", ())]
+        return [self._checkpoint(*row) for row in self._read_rows("list_checkpoints", ())]
 
     def load_schemas(self) -> list[EventSchema]:
         """The schemas of the events, in the order of the log."""
@@ -415,10 +415,33 @@ class SqliteStore:
         last = ("", "")
         for size in reader.page_sizes(limit):
             page = self._read_rows("list_streams", (*last, prefix, tenant, size))
-            yield from (_stream_info(*row) for row in page)
+            yield from (self._stream_info(*row) for row in page)
             if len(page) < size:
                 return
             last = page[-1][:2]
+
+    def _stream_info(
+        self, stream: str, tenant: str, category: str, version: int, first: int, last: int
+    ) -> StreamInfo:
+        return StreamInfo(
+            stream=stream,
+            tenant=tenant,
+            category=category,
+            version=version,
+            first_recorded_at=moment(first, self._url),
+            last_recorded_at=moment(last, self._url),
+        )
+
+    def _checkpoint(
+        self, name: str, store_id: str, position: int, event_id: str, updated_at: int
+    ) -> Checkpoint:
+        return Checkpoint(
+            name=name,
+            store_id=store_id,
+            position=position,
+            event_id=event_id,
+            updated_at=moment(updated_at, self._url),
+        )
 
     def _count(self, name: str, parameters: tuple[object, ...]) -> int:
         count: int = self._read_rows(name, parameters)[0][0]
@@ -463,26 +486,3 @@ def _save_checkpoint(
     transaction.beside_events.execute(query("save_checkpoint"), row)
 
 
-def _stream_info(
-    stream: str, tenant: str, category: str, version: int, first: int, last: int
-) -> StreamInfo:
-    return StreamInfo(
-        stream=stream,
-        tenant=tenant,
-        category=category,
-        version=version,
-        first_recorded_at=_EPOCH + timedelta(microseconds=first),
-        last_recorded_at=_EPOCH + timedelta(microseconds=last),
-    )
-
-
-def _checkpoint(
-    name: str, store_id: str, position: int, event_id: str, updated_at: int
-) -> Checkpoint:
-    return Checkpoint(
-        name=name,
-        store_id=store_id,
-        position=position,
-        event_id=event_id,
-        updated_at=_EPOCH + timedelta(microseconds=updated_at),
-    )
