@@ -28,6 +28,7 @@ Prefix = Annotated[
 AnyTenant = Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")]
 
 _STYLES = {"ok": "", "stale": "dim"}
+_DAMAGED = ("damaged", "error")
 
 
 @app.command(
@@ -144,6 +145,7 @@ def snapshot_object(snapshot: Snapshot) -> dict[str, object]:
         "fold_version": snapshot.fold_version,
         "created_at": timestamp(snapshot.created_at),
         "bytes": len(snapshot.state),
+        "readable": snapshot.readable,
     }
 
 
@@ -158,7 +160,7 @@ def format_snapshots(snapshots: Sequence[Snapshot], now: datetime) -> Iterator[L
                 (snapshot.stream, "name"),
                 f"version {snapshot.version:,}",
                 f"{len(snapshot.state):,} bytes",
-                (ago(snapshot.created_at, now), "dim"),
+                (ago(snapshot.created_at, now), "dim") if snapshot.readable else _DAMAGED,
                 (snapshot.tenant, "dim"),
             )
             for snapshot in snapshots

@@ -13,7 +13,8 @@ class Snapshot:
     """The state of a stream after the event that has `version` and `event_id`.
 
     `schema` identifies the shape of the state and `fold_version` the rules that folded it: only
-    code with the same of both reads the snapshot. `checksum` is that of `state`.
+    code with the same of both reads the snapshot. `checksum` is that of `state`. One that is not
+    `readable` is a damaged row: stream, tenant and version are all that it tells.
     """
 
     stream: str
@@ -25,6 +26,7 @@ class Snapshot:
     created_at: datetime
     checksum: str
     state: bytes
+    readable: bool = True
 
 
 class SnapshotStore(Protocol):

@@ -26,7 +26,7 @@ from eskit.domain.aggregate import (
 )
 from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, InvalidArgument, StreamNotFound
+from eskit.errors import EskitError, InvalidArgument, StoreNotRecognised, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -75,13 +75,7 @@ class Snapshotter:
         The caller goes on from the event of the snapshot itself, to see that it is the log's:
         see `confirms`. A snapshot that is damaged is passed over with a warning.
         """
-        snapshot = self._store.snapshots.find(
-            stream_of(aggregate),
-            schema=state_schema(type(aggregate).__aggregate__.state),
-            fold_version=aggregate.fold_version,
-            before=before,
-            tenant=tenant,
-        )
+        snapshot = self._find(aggregate, tenant=tenant, before=before)
         if snapshot is None:
             return None
         state = _parse(snapshot, type(aggregate).__aggregate__.state)
@@ -90,6 +84,23 @@ class Snapshotter:
             return None
         restore(aggregate, state, snapshot.version)
         return snapshot
+
+    def _find(self, aggregate: AnyAggregate, *, tenant: str, before: int | None) -> Snapshot | None:
+        stream = stream_of(aggregate)
+        try:
+            return self._store.snapshots.find(
+                stream,
+                schema=state_schema(type(aggregate).__aggregate__.state),
+                fold_version=aggregate.fold_version,
+                before=before,
+                tenant=tenant,
+            )
+        except StoreNotRecognised as error:
+            # The pages of snapshots may be damaged where those of the log are not.
+            _log.warning(
+                "No snapshot of %s can be read: %s; the stream is replayed instead", stream, error
+            )
+            return None
 
     def appended(
         self, aggregate: AnyAggregate, *, tenant: str, upcasters: Upcasters | None = None
@@ -306,6 +317,8 @@ def _standing_of(
     upcasters: Upcasters | None,
 ) -> Standing:
     state = kind.__aggregate__.state
+    if not snapshot.readable:
+        return "damaged"
     if (snapshot.schema, snapshot.fold_version) != (state_schema(state), kind.fold_version):
         return "stale"
     kept = _parse(snapshot, state)

@@ -4,6 +4,7 @@ import logging
 import sqlite3
 import threading
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -21,6 +22,7 @@ from eskit.store.snapshotting import (
     take,
 )
 from tests.ledger import UPCASTERS, Ledger, LedgerState, OpenedEvent
+from tests.store.operations.damaging import overwrite_root
 
 URL = "sqlite:///log.db"
 
@@ -70,6 +72,14 @@ def deposit(store, count, *, policy=None, ledger_id="1"):
         ledger.deposit(1)
         ledgers.save(ledger)
         snapshotter.close()
+
+
+def execute(statement):
+    """Change the file behind the store's back."""
+    connection = sqlite3.connect("log.db")
+    with connection:
+        connection.execute(statement)
+    connection.close()
 
 
 def versions(store):
@@ -170,6 +180,54 @@ def test_a_damaged_snapshot_is_a_warning_and_the_stream_is_replayed(store, caplo
     assert f"Ledger-1 at version 10 {reason}" in caplog.text
 
 
+DAMAGED_ROWS = [
+    "UPDATE snapshots SET event_id = x'00'",
+    "UPDATE snapshots SET created_at = 1 << 62",
+    "UPDATE snapshots SET created_at = 'then'",
+    "UPDATE snapshots SET state = 'abc'",
+    "UPDATE snapshots SET state = CAST(x'ff' AS TEXT)",
+    "UPDATE snapshots SET checksum = x'00'",
+    "UPDATE snapshots SET version = -1",
+]
+
+
+@pytest.mark.parametrize("change", DAMAGED_ROWS)
+def test_a_row_that_cannot_be_a_snapshot_is_a_warning_and_the_stream_is_replayed(caplog, change):
+    with open_store(URL) as store:
+        deposit(store, 12)
+    execute(change)
+
+    with open_store(URL) as store, caplog.at_level(logging.WARNING):
+        ledger = repository(store)[0].load("1")
+
+    assert (ledger.version, ledger.state.balance) == (12, 12)
+    assert "is damaged; the stream is replayed instead" in caplog.text
+
+
+def test_a_damaged_page_of_snapshots_is_a_warning_and_the_stream_is_replayed(caplog):
+    with open_store(URL) as store:
+        deposit(store, 12)
+    overwrite_root(Path("log.db"), "snapshots")
+
+    with open_store(URL) as store, caplog.at_level(logging.WARNING):
+        ledger = repository(store)[0].load("1")
+
+    assert (ledger.version, ledger.state.balance) == (12, 12)
+    assert "No snapshot of Ledger-1 can be read" in caplog.text
+
+
+@pytest.mark.parametrize("change", DAMAGED_ROWS)
+def test_checking_finds_a_row_that_cannot_be_a_snapshot(change):
+    with open_store(URL) as store:
+        deposit(store, 12)
+        execute(change)
+
+        (snapshot,) = store.snapshots.read()
+
+        assert not snapshot.readable
+        assert check_snapshot(store, snapshot, Ledger).standing == "damaged"
+
+
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
@@ -180,9 +238,7 @@ def test_a_damaged_snapshot_is_a_warning_and_the_stream_is_replayed(store, caplo
 def test_a_snapshot_that_the_log_does_not_confirm_is_a_warning(caplog, statement, reason):
     with open_store(URL) as store:
         deposit(store, 12)
-    with sqlite3.connect("log.db") as connection:
-        connection.execute(statement)
-    connection.close()
+    execute(statement)
 
     with open_store(URL) as store, caplog.at_level(logging.WARNING):
         ledger = repository(store)[0].load("1")

@@ -110,20 +110,38 @@ def _snapshot(
     tenant: str,
     version: int,
     event_id: bytes,
-    schema: str,
+    schema: bytes,
     fold_version: int,
     created_at: int,
-    checksum: str,
+    checksum: bytes,
     state: bytes,
+    readable: int,
 ) -> Snapshot:
+    if not readable:
+        return _unreadable(stream, tenant, version)
     return Snapshot(
         stream=stream,
         tenant=tenant,
         version=version,
         event_id=str(UUID(bytes=event_id)),
-        schema=schema,
+        schema=schema.decode(errors="replace"),
         fold_version=fold_version,
         created_at=_EPOCH + timedelta(microseconds=created_at),
-        checksum=checksum,
+        checksum=checksum.decode(errors="replace"),
         state=state,
+    )
+
+
+def _unreadable(stream: str, tenant: str, version: object) -> Snapshot:
+    return Snapshot(
+        stream=stream,
+        tenant=tenant,
+        version=version if isinstance(version, int) else 0,
+        event_id="",
+        schema="",
+        fold_version=0,
+        created_at=_EPOCH,
+        checksum="",
+        state=b"",
+        readable=False,
     )

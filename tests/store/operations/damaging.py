@@ -22,3 +22,16 @@ def empty_an_index(path: Path) -> None:
             with connection:
                 connection.execute("REINDEX events_by_kind")
             connection.close()
+
+
+def overwrite_root(path: Path, table: str) -> None:
+    """Fill the first page of a table with noise."""
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    statement = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+    (page,) = connection.execute(statement, (table,)).fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    raw = bytearray(path.read_bytes())
+    raw[(page - 1) * size : page * size] = b"\xa5" * size
+    path.write_bytes(raw)
