@@ -29,19 +29,18 @@ def run_verification(session: Session) -> Verification:
     from eskit.store.operations.verifying import find_beyond_opening, verify
 
     try:
-        store = session.open_store()
+        with session.open_store() as store, session.output.progress() as report:
+            load_types(session)
+            return verify(
+                store,
+                checkpoints=read_model_checkpoints(session, store),
+                progress=lambda step: report(step.name, step.done, step.total),
+            )
     except StoreNotRecognised as error:
         beyond = find_beyond_opening(error)
         if beyond is None:
             raise
         return beyond
-    with store, session.output.progress() as report:
-        load_types(session)
-        return verify(
-            store,
-            checkpoints=read_model_checkpoints(session, store),
-            progress=lambda step: report(step.name, step.done, step.total),
-        )
 
 
 def read_model_checkpoints(session: Session, store: EventStore) -> list[Checkpoint]:

@@ -64,6 +64,13 @@ class VersionGap(NamedTuple):
     global_position: int
     previous: int
 
+    @property
+    def text(self) -> str:
+        """The gap as a sentence."""
+        if self.version == self.previous + 1:
+            return f"Version {self.version} of {self.stream} comes before the one it follows"
+        return f"Version {self.version} of {self.stream} follows version {self.previous}"
+
 
 class ChangedEvent(NamedTuple):
     """An event whose metadata or payload is not what was recorded."""
@@ -72,6 +79,56 @@ class ChangedEvent(NamedTuple):
     tenant: str
     version: int
     global_position: int
+
+    @property
+    def text(self) -> str:
+        """The change as a sentence."""
+        return (
+            f"Version {self.version} of {self.stream}, at {self.global_position:,}, is not what "
+            "was recorded: its checksum differs"
+        )
+
+
+class LostCommand(NamedTuple):
+    """A remembered command that led to an event which the log does not have."""
+
+    id: str
+    stream: str
+    tenant: str
+    version: int
+    global_position: int
+
+    @property
+    def text(self) -> str:
+        """The loss as a sentence."""
+        return (
+            f"Command {self.id!r} led to version {self.version} of {self.stream} at "
+            f"{self.global_position:,}, which is not there"
+        )
+
+
+class Misfit(NamedTuple):
+    """A value that cannot be right where it is kept: of another kind, or out of range.
+
+    `row` tells which row it is, where neither position nor stream do; a position of 0 is none.
+    """
+
+    table: str
+    column: str
+    row: str
+    global_position: int
+    stream: str
+    tenant: str
+
+    @property
+    def text(self) -> str:
+        """The misfit as a sentence."""
+        where = f"{self.table}.{self.column}"
+        if self.global_position:
+            where += f" of the event at {self.global_position:,}"
+        elif self.row or self.stream:
+            where += f" of {self.row or self.stream}"
+        return f"{where} cannot be what was recorded"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +184,17 @@ class StoreView(Protocol):
         """Every place where versions are not contiguous."""
         ...
 
+    def find_lost_commands(self) -> Iterator[LostCommand]:
+        """Every remembered command whose event is not there: where the end of a log is lost."""
+        ...
+
+    def find_misfits(self, *, log_only: bool = False) -> Iterator[Misfit]:
+        """Every value that no store would have kept; those of snapshots they tell themselves.
+
+        With `log_only` not those of claims and checkpoints, which no export has.
+        """
+        ...
+
     def find_changed_events(self) -> Iterator[ChangedEvent]:
         """Every event whose bytes have changed since, as far as the store can tell."""
         ...
@@ -149,6 +217,10 @@ class StoreView(Protocol):
 
     def find_damage(self) -> Iterator[str]:
         """What is wrong with the storage itself, below events and streams."""
+        ...
+
+    def find_missing_parts(self) -> Iterator[str]:
+        """What the storage should be made of and is not, such as an index."""
         ...
 
 

@@ -44,14 +44,30 @@ def check_has_happened(command: CommandRow, *, version: int) -> None:
         )
 
 
+def read_claims(record: EventRecord) -> list[tuple[str, str, str]]:
+    """Operation, index and value of each claim of an event; InvalidArgument for anything else."""
+    try:
+        found = [(kind, index, value) for kind, index, value in json.loads(record.claims or "[]")]
+        valid = all(isinstance(part, str) for claim in found for part in claim)
+    except (TypeError, ValueError):
+        valid = False
+    if not valid:
+        raise InvalidArgument(
+            f"The claims of the event at {record.global_position:,} cannot be read",
+            hint="Check the store: eskit store verify",
+        )
+    return found
+
+
 def changed_claims(
     record: EventRecord, find_owner: Callable[[str, str], str | None]
 ) -> Iterator[ClaimChange]:
-    """What the claims of an event change, one after another; raises ClaimTaken.
+    """What the claims of an event change, one after another.
 
-    `find_owner` is asked for each when the change before it has been made.
+    `find_owner` is asked for each when the change before it has been made. Raises ClaimTaken, and
+    InvalidArgument for what are no claims.
     """
-    for operation, index, value in json.loads(record.claims or "[]"):
+    for operation, index, value in read_claims(record):
         owner = find_owner(index, value)
         if operation == "claim":
             if owner not in {None, record.stream}:

@@ -2,6 +2,8 @@
 
 import sqlite3
 
+import pytest
+
 from tests.cli.running import eskit
 
 STREAM = "Account-acc-001"
@@ -47,6 +49,30 @@ def test_a_damaged_snapshot_is_found(bank):
 
     assert verified.code == 3
     assert "damaged" in verified.out
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE snapshots SET event_id = x'00'",
+        "UPDATE snapshots SET created_at = 1 << 62",
+        "UPDATE snapshots SET state = 'abc'",
+    ],
+)
+def test_a_row_that_cannot_be_a_snapshot_is_listed_and_found(bank, statement):
+    eskit("snapshot", "create", STREAM, cwd=bank)
+    with sqlite3.connect(bank / "bank.db") as connection:
+        connection.execute(statement)
+    connection.close()
+
+    listed = eskit("snapshot", "list", cwd=bank)
+    verified = eskit("snapshot", "verify", cwd=bank)
+    store = eskit("store", "verify", cwd=bank)
+
+    assert (listed.code, verified.code, store.code) == (0, 3, 3)
+    assert "damaged" in listed.out
+    assert "damaged" in verified.out
+    assert f"A snapshot of {STREAM} at version 3 cannot be read" in store.out
 
 
 def test_a_snapshot_of_nothing_names_the_nearest_stream(bank):

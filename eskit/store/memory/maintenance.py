@@ -21,6 +21,8 @@ from eskit.store.maintenance import (
     Erasure,
     EventRecord,
     HeldClaim,
+    LostCommand,
+    Misfit,
     VersionGap,
 )
 from eskit.store.memory.log import MemoryLog
@@ -71,6 +73,18 @@ class MemoryView:
                 yield VersionGap(*key, row[2], row[0], previous)
             versions[key] = row[2]
 
+    def find_lost_commands(self) -> Iterator[LostCommand]:
+        """Every remembered command whose event is not there."""
+        for (tenant, command_id), (_, record) in self._log.commands.items():
+            rows = self._log.streams.get((record.stream, tenant), ())
+            if len(rows) < record.version:
+                place = record.version, record.global_position
+                yield LostCommand(command_id, record.stream, tenant, *place)
+
+    def find_misfits(self, *, log_only: bool = False) -> Iterator[Misfit]:  # noqa: ARG002
+        """None: whatever is in memory has been checked."""
+        return iter(())
+
     def find_changed_events(self) -> Iterator[ChangedEvent]:
         """None: memory is not kept for long enough to decay."""
         return iter(())
@@ -108,6 +122,10 @@ class MemoryView:
         return list(self._log.erasures)
 
     def find_damage(self) -> Iterator[str]:
+        """Nothing: there is no storage below."""
+        return iter(())
+
+    def find_missing_parts(self) -> Iterator[str]:
         """Nothing: there is no storage below."""
         return iter(())
 

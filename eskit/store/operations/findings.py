@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Literal, TypeAlias
 
-from eskit.errors import EskitError, StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreNotRecognised, StoreUnavailable
 
 Verdict: TypeAlias = Literal["ok", "damaged", "unknown"]
 Severity: TypeAlias = Literal["error", "unknown", "warning"]
 
 _MOST_OF_A_KIND = 20
+RESTORE = "Restore the store from a backup."
+UNCHECKABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""What reading raises where a damaged file holds something else than belongs there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +37,14 @@ class Finding:
 
 
 class Findings:
-    """Collects findings: all are counted, the first of each code are kept."""
+    """Collects findings: all are counted, the first of each code are kept.
+
+    Parts of the store that cannot be read for the same reason are one finding.
+    """
 
     def __init__(self) -> None:
         self._kept: list[Finding] = []
+        self._unread: dict[tuple[Severity, str, str], list[str]] = {}
         self._counts: Counter[str] = Counter()
         self._severities: set[Severity] = set()
 
@@ -49,24 +57,30 @@ class Findings:
 
     @contextmanager
     def reading(self, what: str) -> Iterator[None]:
-        """Turn a store that cannot be read within the block into a finding."""
+        """Turn a store that cannot be read within the block into a finding; `what` is plural."""
         try:
             yield
         except StoreNotRecognised as error:
-            self.add(unreadable(error, what))
+            self.unreadable(error, what)
         except StoreUnavailable as error:
-            message = f"{what} could not be read: {error.message}"
-            self.add(Finding(severity="unknown", code="NOT_READ", message=message, hint=error.hint))
+            self._add_unread("unknown", error.message, error.hint, what)
+        except UNCHECKABLE as error:
+            message = f"{type(error).__name__}: {error}"
+            self._add_unread("unknown", message, "See the other findings first.", what)
+
+    def unreadable(self, error: StoreNotRecognised, what: str) -> None:
+        """Count a part of the store that is too damaged to read."""
+        self._add_unread("error", error.message, error.hint, what)
 
     @property
     def kept(self) -> tuple[Finding, ...]:
-        """The first findings of each code, in the order they were made."""
-        return tuple(self._kept)
+        """The first findings of each code, in the order they were made, then what is not read."""
+        return (*self._kept, *starmap(_unread, self._unread.items()))
 
     @property
     def count(self) -> int:
         """How many findings there were."""
-        return self._counts.total()
+        return self._counts.total() + len(self._unread)
 
     @property
     def verdict(self) -> Verdict:
@@ -75,12 +89,18 @@ class Findings:
             return "damaged"
         return "unknown" if "unknown" in self._severities else "ok"
 
+    def _add_unread(self, severity: Severity, message: str, hint: str, what: str) -> None:
+        self._severities.add(severity)
+        self._unread.setdefault((severity, message, hint), []).append(what)
 
-def unreadable(error: EskitError, what: str) -> Finding:
-    """The finding for a part of the store that is too damaged to read."""
+
+def _unread(reason: tuple[Severity, str, str], parts: Sequence[str]) -> Finding:
+    severity, message, hint = reason
+    *others, last = parts
+    what = f"{', '.join(others)} and {last}" if others else last
     return Finding(
-        severity="error",
-        code="UNREADABLE",
-        message=f"{what} cannot be read: {error.message}",
-        hint=error.hint,
+        severity=severity,
+        code="UNREADABLE" if severity == "error" else "NOT_READ",
+        message=f"{what[0].upper()}{what[1:]} could not be read: {message}",
+        hint=hint,
     )

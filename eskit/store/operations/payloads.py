@@ -55,22 +55,25 @@ class Payloads:
             self._unknown.setdefault(record.event_type, _UnknownType(record)).count += 1
         except RecordedSchemaInvalid as error:
             self.undecoded += 1
-            self._found(record, "unknown", error.code, error.message)
-        except (DecodeError, PayloadInvalid, TypeError, ValueError) as error:
+            self._found(record, "unknown", error.code, error.message, hint=error.hint)
+        except (DecodeError, PayloadInvalid, TypeError, ValueError):
             self.undecoded += 1
-            message = f"The payload at {record.global_position} is no {record.event_type}: {error}"
+            message = (
+                f"The payload at {record.global_position:,} does not parse as {record.event_type}"
+            )
             hint = f"See it: eskit stream read {record.stream}"
             self._found(record, "error", "PAYLOAD_DAMAGED", message, hint=hint)
 
     def report_unknown_types(self) -> None:
         """Every type that could not be decoded, once."""
         for event_type, unknown in sorted(self._unknown.items()):
+            several = unknown.count > 1
             self._found(
                 unknown.first,
                 "unknown",
                 UnknownEventType.code,
                 f"Nothing here defines the event type {event_type}: "
-                f"{unknown.count:,} payloads were not decoded",
+                f"{unknown.count:,} {'payloads were' if several else 'payload was'} not decoded",
                 hint="Run it in the project whose code defines the type, or run: eskit gen",
             )
 

@@ -9,11 +9,25 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from eskit.domain.events import Metadata, is_erased
-from eskit.errors import ClaimTaken, StoreNotRecognised
+from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import EventRecord, StoreView
+from eskit.store.maintenance import (
+    ChangedEvent,
+    EventRecord,
+    LostCommand,
+    Misfit,
+    StoreView,
+    VersionGap,
+)
 from eskit.store.operations.claims import find_differences
-from eskit.store.operations.findings import Finding, Findings, Severity, Verdict, unreadable
+from eskit.store.operations.findings import (
+    RESTORE,
+    UNCHECKABLE,
+    Finding,
+    Findings,
+    Severity,
+    Verdict,
+)
 from eskit.store.operations.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.records import Checkpoint
@@ -22,6 +36,10 @@ from eskit.store.sqlite.claim_ledger import ClaimLedger
 
 _REPORT_EVERY = 1000
 _ID_BYTES = 16
+_LOST = "The log has lost events that were there: restore the store from a newer backup."
+_REPLACE = "The log replaces every snapshot: eskit snapshot prune --keep 0"
+_AHEAD = "is ahead of its stream"
+_EXCHANGED = "The log was exchanged or has lost events: restore the store from a backup."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,12 +86,15 @@ def verify(
         check = _Check(store.store_id, view, ledger, progress)
         check.schemas(store)
         check.storage()
+        check.values()
+        check.erasures()
         check.log()
         check.checksums()
         check.versions()
-        check.claims()
+        check.commands()
         check.snapshots(store)
         check.checkpoints(checkpoints)
+        check.claims()
         return Verification(
             verdict=check.findings.verdict,
             findings=check.findings.kept,
@@ -95,10 +116,10 @@ def verify(
 
 def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
     """The verification of a store that is too damaged to open; None if it is no store at all."""
-    if not getattr(error.__cause__, "sqlite_errorname", "").startswith("SQLITE_CORRUPT"):
+    if not isinstance(error, StoreDamaged):
         return None
     findings = Findings()
-    findings.add(unreadable(error, "The store"))
+    findings.unreadable(error, "the store")
     return Verification(
         verdict=findings.verdict,
         findings=findings.kept,
@@ -129,7 +150,8 @@ class _Check:
         self._ledger = ledger
         self._progress = progress
         self._erased_up_to: dict[tuple[str, str], int] = {}
-        self._log_was_read = False
+        self._erasures_were_read = self._log_was_read = False
+        self._log_is_damaged = False
         self.findings = Findings()
         self.payloads = Payloads((), self.findings)
         self.types: set[str] = set()
@@ -138,86 +160,97 @@ class _Check:
 
     def schemas(self, store: EventStore) -> None:
         """The schemas that events are kept with."""
-        with self.findings.reading("The schemas of events"):
+        with self.findings.reading("the schemas of events"):
             self.payloads = Payloads(store.load_schemas(), self.findings)
 
     def storage(self) -> None:
         """The store's own checks below events."""
         self._progress(Progress(name="storage", done=0, total=1))
-        with self.findings.reading("The file"):
+        with self.findings.reading("the pages of the file"):
             for problem in self._view.find_damage():
-                self._found("error", "STORAGE_DAMAGED", problem, hint="Restore it from a backup.")
+                self._found("error", "STORAGE_DAMAGED", problem)
+        with self.findings.reading("the schema of the file"):
+            for problem in self._view.find_missing_parts():
+                hint = "Make it anew from the log: eskit store export, then eskit store import"
+                self._found("error", "STORAGE_INCOMPLETE", problem, hint=hint)
         self._progress(Progress(name="storage", done=1, total=1))
 
-    def log(self) -> None:
-        """Every event once, in order."""
-        with self.findings.reading("The log"):
+    def values(self) -> None:
+        """Every value on its own: whether it can be one."""
+        with self.findings.reading("the values"):
+            for misfit in self._view.find_misfits():
+                self._in_stream(misfit, "VALUE_DAMAGED")
+
+    def erasures(self) -> None:
+        """The audit records of erasures."""
+        with self.findings.reading("the erasures"):
             for erasure in self._view.list_erasures():
                 self.erasures_seen += 1
                 key = erasure.stream, erasure.tenant
                 self._erased_up_to[key] = max(erasure.version, self._erased_up_to.get(key, 0))
+            self._erasures_were_read = True
+
+    def log(self) -> None:
+        """Every event once, in order."""
+        with self.findings.reading("the log"):
             head = self._view.head_position()
-            position = recorded_at = 0
+            position = recorded_at = uncheckable = 0
             for record in self._view.read_records():
-                self._check_order(record, position, recorded_at)
-                self._check_record(record)
-                position, recorded_at = record.global_position, record.recorded_at
+                try:
+                    self._check_order(record, position, recorded_at)
+                    self._check_record(record)
+                    recorded_at = record.recorded_at
+                except UNCHECKABLE:
+                    uncheckable += 1
+                    message = f"The event at {record.global_position:,} could not be checked"
+                    self._at(record, "unknown", "NOT_CHECKED", message)
+                position = record.global_position
                 self.events += 1
                 if self.events % _REPORT_EVERY == 0:
                     self._progress(Progress(name="log", done=position, total=head))
             self._progress(Progress(name="log", done=head, total=head))
             missing = self._view.count_events() - self.events
             if missing:
-                self._found("error", "EVENTS_UNREADABLE", f"{missing:,} events cannot be read")
+                self._log_is_damaged = True
+                message = f"{missing:,} of the events lack their stream or their type"
+                self._found("error", "EVENTS_UNREADABLE", message)
             self.payloads.report_unknown_types()
-            self._log_was_read = True
+            self._log_was_read = not uncheckable
 
     def checksums(self) -> None:
         """Every event against the checksum that was kept beside it."""
-        with self.findings.reading("The checksums of events"):
+        with self.findings.reading("the checksums of events"):
             for event in self._view.find_changed_events():
-                self.findings.add(
-                    Finding(
-                        severity="error",
-                        code="EVENT_CHANGED",
-                        message=f"Version {event.version} of {event.stream} is not what was "
-                        "recorded: its checksum differs",
-                        hint="Restore the store from a backup.",
-                        position=event.global_position,
-                        stream=event.stream,
-                        tenant=event.tenant,
-                    )
-                )
+                self._in_stream(event, "EVENT_CHANGED")
 
     def versions(self) -> None:
         """The versions of every stream."""
-        with self.findings.reading("The index of streams"):
+        with self.findings.reading("the index of streams"):
             self.streams = self._view.count_streams()
             for gap in self._view.find_gaps():
-                message = (
-                    f"Version {gap.version} of {gap.stream} follows version {gap.previous}"
-                    if gap.version != gap.previous + 1
-                    else f"Version {gap.version} of {gap.stream} comes before the one it follows"
-                )
-                self.findings.add(
-                    Finding(
-                        severity="error",
-                        code="VERSIONS_NOT_CONTIGUOUS",
-                        message=message,
-                        hint="Events are missing or were moved: restore the store from a backup.",
-                        position=gap.global_position,
-                        stream=gap.stream,
-                        tenant=gap.tenant,
-                    )
-                )
+                self._log_is_damaged = True
+                hint = "Events are missing or were moved: restore the store from a backup."
+                self._in_stream(gap, "VERSIONS_NOT_CONTIGUOUS", hint=hint)
+
+    def commands(self) -> None:
+        """Remembered commands against the events they led to."""
+        with self.findings.reading("the remembered commands"):
+            for command in self._view.find_lost_commands():
+                self._log_is_damaged = True
+                self._in_stream(command, "COMMAND_WITHOUT_EVENT", hint=_LOST)
+            for _ in self._view.read_commands():
+                pass  # each can be read
 
     def claims(self) -> None:
         """Claims against what the log gives; left out if the log could not be read."""
         if not self._log_was_read:
             message = "Claims were not compared, because the log could not be read"
-            self._found("unknown", "NOT_READ", message)
+            self._found("unknown", "NOT_READ", message, hint="See the other findings first.")
             return
-        with self.findings.reading("The claims"):
+        hint = "Put them right: eskit claim rebuild"
+        if self._log_is_damaged:
+            hint = "The log that tells it is damaged: restore the store from a backup."
+        with self.findings.reading("the claims"):
             for difference in find_differences(
                 self._ledger.read_claims(), self._view.read_claims()
             ):
@@ -226,7 +259,7 @@ class _Check:
                         severity="error",
                         code="CLAIMS_DIFFER",
                         message=difference.text,
-                        hint="Put them right: eskit claim rebuild",
+                        hint=hint,
                         stream=difference.expected or difference.found,
                         tenant=difference.tenant,
                     )
@@ -235,18 +268,18 @@ class _Check:
 
     def snapshots(self, store: EventStore) -> None:
         """Snapshots against the events they were taken after; what they hold is not refolded."""
-        with self.findings.reading("The snapshots"):
+        with self.findings.reading("the snapshots"):
             for snapshot in store.snapshots.read():
                 self.snapshots_seen += 1
-                problem = _snapshot_problem(store, snapshot)
+                problem = self._snapshot_problem(store, snapshot)
                 if problem:
                     self.findings.add(
                         Finding(
                             severity="error",
                             code="SNAPSHOT_DIFFERS",
                             message=f"A snapshot of {snapshot.stream} at version "
-                            f"{snapshot.version} {problem}",
-                            hint="The log replaces every snapshot: eskit snapshot prune --keep 0",
+                            f"{snapshot.version:,} {problem}",
+                            hint=_LOST if problem == _AHEAD else _REPLACE,
                             stream=snapshot.stream,
                             tenant=snapshot.tenant,
                         )
@@ -254,7 +287,7 @@ class _Check:
 
     def checkpoints(self, others: Sequence[Checkpoint]) -> None:
         """Checkpoints against the events they name."""
-        with self.findings.reading("The checkpoints"):
+        with self.findings.reading("the checkpoints"):
             for checkpoint in [*self._view.list_checkpoints(), *others]:
                 self.checkpoints_seen += 1
                 self._check_checkpoint(checkpoint)
@@ -270,11 +303,12 @@ class _Check:
                 hint=f"This store is a copy or a restored backup. Rebuild {name} from it.",
             )
         elif position > head:
+            self._log_is_damaged = True
             self._found(
                 "error",
                 "CHECKPOINT_PAST_HEAD",
                 f"Checkpoint {name!r} is at {position:,}, the log ends at {head:,}",
-                hint="The log has lost events that were there: restore it from a newer backup.",
+                hint=_LOST,
                 position=position,
             )
         elif position and checkpoint.event_id not in {"", self._event_id(position)}:
@@ -283,7 +317,7 @@ class _Check:
                 "CHECKPOINT_EVENT_DIFFERS",
                 f"Checkpoint {name!r} passed event {checkpoint.event_id} at {position:,}, "
                 "which is not the event there",
-                hint="The log was exchanged or has lost events: restore it from a backup.",
+                hint=_EXCHANGED,
                 position=position,
             )
 
@@ -294,10 +328,10 @@ class _Check:
 
     def _check_order(self, record: EventRecord, position: int, recorded_at: int) -> None:
         if record.global_position <= position:
-            message = f"Position {record.global_position} comes after {position}"
+            message = f"Position {record.global_position:,} comes after {position:,}"
             self._at(record, "error", "POSITIONS_NOT_IN_ORDER", message)
         if record.recorded_at < recorded_at:
-            message = f"The event at {record.global_position} is older than the one before it"
+            message = f"The event at {record.global_position:,} is older than the one before it"
             self._at(record, "error", "TIME_GOES_BACKWARDS", message)
 
     def _check_record(self, record: EventRecord) -> None:
@@ -325,7 +359,7 @@ class _Check:
         except (ValueError, TypeError, AttributeError):
             valid = False
         if not valid:
-            message = f"Id or metadata of the event at {record.global_position} cannot be read"
+            message = f"Id or metadata of the event at {record.global_position:,} cannot be read"
             self._at(record, "error", "METADATA_DAMAGED", message)
 
     def _check_erased(self, record: EventRecord) -> None:
@@ -333,7 +367,8 @@ class _Check:
         if record.data or record.claims is not None:
             message = f"Version {record.version} of {record.stream} is erased in part only"
             self._at(record, "error", "ERASURE_INCOMPLETE", message)
-        if record.version > self._erased_up_to.get((record.stream, record.tenant), 0):
+        recorded = self._erased_up_to.get((record.stream, record.tenant), 0)
+        if self._erasures_were_read and record.version > recorded:
             message = f"Nobody recorded that version {record.version} of {record.stream} was erased"
             self._at(record, "error", "ERASURE_UNRECORDED", message)
 
@@ -341,14 +376,55 @@ class _Check:
         try:
             self._ledger.add(record)
         except ClaimTaken as error:
+            self._log_is_damaged = True
             message = f"The log gives one value to two streams: {error.message}"
             self._at(record, "error", "CLAIMS_CONFLICT", message)
-        except (ValueError, TypeError):
-            message = f"The claims of the event at {record.global_position} cannot be read"
-            self._at(record, "error", "CLAIMS_DAMAGED", message)
+        except InvalidArgument as error:
+            self._log_is_damaged = True
+            self._at(record, "error", "CLAIMS_DAMAGED", error.message)
+
+    def _snapshot_problem(self, store: EventStore, snapshot: Snapshot) -> str:
+        """Why the log cannot have led to the snapshot; empty if it can."""
+        if not snapshot.readable:
+            return "cannot be read"
+        events = store.read_stream(
+            snapshot.stream, after=snapshot.version - 1, limit=1, tenant=snapshot.tenant
+        )
+        event = next(events, None)
+        if event is None:
+            self._log_is_damaged = True
+            return _AHEAD
+        if event.event_id != snapshot.event_id:
+            return "was taken after another event than the one there"
+        return "outlived the erasure of its stream" if event.erased else ""
+
+    def _in_stream(
+        self,
+        found: ChangedEvent | LostCommand | Misfit | VersionGap,
+        code: str,
+        *,
+        hint: str = RESTORE,
+    ) -> None:
+        self.findings.add(
+            Finding(
+                severity="error",
+                code=code,
+                message=found.text,
+                hint=hint,
+                position=found.global_position,
+                stream=found.stream,
+                tenant=found.tenant,
+            )
+        )
 
     def _at(
-        self, record: EventRecord, severity: Severity, code: str, message: str, *, hint: str = ""
+        self,
+        record: EventRecord,
+        severity: Severity,
+        code: str,
+        message: str,
+        *,
+        hint: str = RESTORE,
     ) -> None:
         self.findings.add(
             Finding(
@@ -363,21 +439,14 @@ class _Check:
         )
 
     def _found(
-        self, severity: Severity, code: str, message: str, *, hint: str = "", position: int = 0
+        self,
+        severity: Severity,
+        code: str,
+        message: str,
+        *,
+        hint: str = RESTORE,
+        position: int = 0,
     ) -> None:
         self.findings.add(
             Finding(severity=severity, code=code, message=message, hint=hint, position=position)
         )
-
-
-def _snapshot_problem(store: EventStore, snapshot: Snapshot) -> str:
-    """Why the log cannot have led to the snapshot; empty if it can."""
-    events = store.read_stream(
-        snapshot.stream, after=max(snapshot.version - 1, 0), limit=1, tenant=snapshot.tenant
-    )
-    event = next(events, None)
-    if event is None:
-        return "is ahead of its stream"
-    if event.event_id != snapshot.event_id:
-        return "was taken after another event than the one there"
-    return "outlived the erasure of its stream" if event.erased else ""

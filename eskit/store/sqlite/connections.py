@@ -67,6 +67,12 @@ def wait_while_busy(work: Callable[[], Result], url: str, timeout: float) -> Res
         time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
 
 
+def begin_reading(connection: sqlite3.Connection) -> None:
+    """Open a read transaction: all that is read in it is of this moment."""
+    connection.execute("BEGIN")
+    connection.execute("SELECT 1 FROM sqlite_master").fetchone()  # BEGIN alone fixes nothing
+
+
 def roll_back(connection: sqlite3.Connection) -> None:
     """End the open transaction without its changes, if there still is one."""
     if connection.in_transaction:

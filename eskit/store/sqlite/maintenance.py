@@ -13,7 +13,7 @@ from eskit.store.maintenance import BackupReport, Erasure
 from eskit.store.progress import ReportProgress
 from eskit.store.settings import Clock
 from eskit.store.sqlite.backup import back_up
-from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
+from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
@@ -42,10 +42,8 @@ class SqliteMaintenance:
         with translated(self.url), closing(connect(self.path, mode=self.read_mode)) as connection:
             connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
-            connection.execute("BEGIN")
-            view = SqliteView(connection, self.url)
-            view.head_position()  # the first read fixes the moment
-            yield view
+            begin_reading(connection)
+            yield SqliteView(connection, self.url)
 
     @contextmanager
     def lock(self) -> Iterator[LockedSqliteView]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
@@ -15,6 +14,8 @@ from eskit.store.maintenance import (
     Erasure,
     EventRecord,
     HeldClaim,
+    LostCommand,
+    Misfit,
     VersionGap,
 )
 from eskit.store.records import Checkpoint
@@ -23,9 +24,12 @@ from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas
 from eskit.store.sqlite.restoring import add_commands, add_erasures, add_events
+from eskit.store.sqlite.schema import find_missing_parts
+from eskit.store.sqlite.times import moment
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
+_LOG = "streams", "kinds", "commands", "erasures", "schemas", "event_schemas", "events"
+_BESIDE_THE_LOG = "claims", "checkpoints"
 
 
 class SqliteView:
@@ -61,8 +65,24 @@ class SqliteView:
         """Every place where versions are not contiguous."""
         return map(VersionGap._make, self._rows("find_gaps"))
 
+    def find_lost_commands(self) -> Iterator[LostCommand]:
+        """Every remembered command whose event is not there."""
+        return map(LostCommand._make, self._rows("find_lost_commands"))
+
+    def find_misfits(self, *, log_only: bool = False) -> Iterator[Misfit]:
+        """Every value of another storage class than its column's, or out of its range.
+
+        SQLite keeps whatever it is given, and a flipped bit in a row may change the class.
+        """
+        for table in _LOG if log_only else (*_BESIDE_THE_LOG, *_LOG):
+            if self._columns(table):  # an older schema has fewer
+                for row in self._rows(f"find_misfits_in_{table}"):
+                    yield Misfit(table, *row)
+
     def find_changed_events(self) -> Iterator[ChangedEvent]:
         """Events whose checksum differs; those of before there were checksums pass."""
+        if "checksum" not in self._columns("events"):
+            return iter(())
         self._connection.create_function("event_checksum", 2, checksum, deterministic=True)
         return map(ChangedEvent._make, self._rows("find_changed_events"))
 
@@ -82,7 +102,7 @@ class SqliteView:
                 store_id=store_id,
                 position=position,
                 event_id=event_id,
-                updated_at=_time(updated_at),
+                updated_at=moment(updated_at, self._url),
             )
             for name, store_id, position, event_id, updated_at in self._rows("list_checkpoints")
         ]
@@ -95,7 +115,7 @@ class SqliteView:
                 tenant=tenant,
                 version=version,
                 events=events,
-                erased_at=_time(erased_at),
+                erased_at=moment(erased_at, self._url),
                 erased_by=erased_by,
                 reason=reason,
             )
@@ -108,9 +128,18 @@ class SqliteView:
         """What SQLite's own checks find: pages, indexes, and rows that refer to nothing."""
         for (text,) in self._run("PRAGMA integrity_check"):
             if text != "ok":
-                yield from str(text).splitlines()
+                lines = str(text).splitlines()
+                yield from (line for line in lines if not line.startswith("***"))  # a heading
         for table, rowid, parent, _ in self._run("PRAGMA foreign_key_check"):
             yield f"row {rowid} of {table} refers to a row of {parent} that is not there"
+
+    def find_missing_parts(self) -> Iterator[str]:
+        """Tables and indexes of the file's schema that it does not have, or has otherwise."""
+        with translated(self._url):
+            yield from find_missing_parts(self._connection)
+
+    def _columns(self, table: str) -> set[str]:
+        return {name for _, name, *_ in self._run(f"PRAGMA table_info({table})")}
 
     def _number(self, name: str) -> int:
         return next((int(number) for (number,) in self._rows(name)), 0)
@@ -160,7 +189,3 @@ class LockedSqliteView(SqliteView):
         """Add audit records as they are."""
         with translated(self._url):
             add_erasures(self._connection, erasures)
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)

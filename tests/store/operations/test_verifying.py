@@ -1,26 +1,36 @@
 """Verification: what is damaged, what is unknown, and what is fine."""
 
+import re
 import shutil
 import sqlite3
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
 from eskit.domain.claims import claim
+from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
-from eskit.errors import StoreError
+from eskit.errors import StoreDamaged, StoreError
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import verify
+from eskit.store.operations.verifying import find_beyond_opening, verify
 from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
+from eskit.store.sqlite.schema import current_version, migration_statements
 from eskit.testing.store_contract import number, text, texts
-from tests.store.operations.damaging import empty_an_index
+from tests.store.operations.damaging import empty_an_index, overwrite_root
 
 URL = "sqlite:///log.db"
 FILE = Path("log.db")
+SCHEMA = "".join(
+    statement
+    for version in range(1, current_version() + 1)
+    for statement in migration_statements(version)
+)
 
 
 @pytest.fixture
@@ -32,6 +42,18 @@ def store():
         store.append("Account-1", [number(3)], expected_version=ANY)
         store.append("Order-1", texts("fourth"), expected_version=ANY, tenant="acme")
         yield store
+
+
+@pytest.fixture
+def filled(store):
+    """The same with something of everything beside the log."""
+    command = Command(id="c1", fingerprint="Open")
+    result = store.append("Account-1", [], expected_version=ANY, command=command)
+    event = store.find_event(result.global_position)
+    save_snapshot(store, "Account-1", 2, event.event_id)
+    store.save_checkpoint("relay", position=3, event_id=event.event_id)
+    store.maintenance.erase_stream("Order-1", reason="asked", erased_by="dpo", tenant="acme")
+    return store
 
 
 def execute(statement, *parameters):
@@ -87,6 +109,8 @@ def test_flipped_bytes_in_a_payload_are_found_where_they_are(store):
 
     assert found.verdict == "damaged"
     assert codes(found) == ["PAYLOAD_DAMAGED", "EVENT_CHANGED"]
+    told = "The payload at 2 does not parse as google.protobuf.StringValue"
+    assert found.findings[0].message == told
     assert {(f.position, f.stream) for f in found.findings} == {(2, "Account-2")}
     assert (found.decoded, found.undecoded) == (3, 1)
 
@@ -118,6 +142,14 @@ def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(sto
     assert finding.code == "UNKNOWN_EVENT_TYPE"
     assert finding.position == 1
     assert "gone.v1.Event: 3 payloads were not decoded" in finding.message
+
+
+def test_one_payload_without_a_class_is_one_payload(store):
+    execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE event_type LIKE '%Int64Value'")
+
+    (finding,) = verify(store).findings
+
+    assert "1 payload was not decoded" in finding.message
 
 
 def test_damage_outweighs_what_is_unknown(store):
@@ -214,7 +246,7 @@ def test_a_truncated_file_is_damaged_or_refused_and_nothing_is_written():
         except StoreError as error:
             verdict = error.code
 
-        assert verdict in {"damaged", "STORE_NOT_RECOGNISED"}
+        assert verdict in {"damaged", "STORE_DAMAGED", "STORE_NOT_RECOGNISED"}
         assert FILE.read_bytes() == whole[:size]
 
 
@@ -319,11 +351,163 @@ def test_a_recorded_schema_that_was_changed_is_damage(store):
 
 
 def test_what_cannot_be_read_makes_the_verdict_unknown(store):
-    execute("UPDATE schemas SET files = files || x'ff'")  # text that is no UTF-8
+    found = verify(store, progress=lambda _: store.close())
+
+    assert (found.verdict, codes(found)) == ("unknown", ["NOT_READ"])
+    assert "The snapshots could not be read" in found.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ("events SET recorded_at = 'x' WHERE global_position = 3", "recorded_at of the event at 3"),
+        ("events SET recorded_at = 1 << 62", "events.recorded_at of the event at 1"),
+        ("events SET metadata = x'00' WHERE global_position = 3", "metadata of the event at 3"),
+        ("events SET version = 1.5 WHERE global_position = 3", "events.version of the event at 3"),
+        ("events SET data = 'text' WHERE global_position = 3", "events.data of the event at 3"),
+        ("kinds SET category = 'Xccount' WHERE kind_id = 1", "events.kind_id of the event at 1"),
+        ("streams SET category = 'Xccount'", "streams.category of Account-1"),
+        ("commands SET tenant = 'x'", "commands.tenant of c1"),
+        ("commands SET global_position = 'x'", "commands.global_position of c1"),
+        ("commands SET recorded_at = 1 << 62", "commands.recorded_at of c1"),
+        ("checkpoints SET updated_at = 1 << 62", "checkpoints.updated_at of relay"),
+        ("checkpoints SET position = 'x'", "checkpoints.position of relay"),
+        ("erasures SET erased_at = 1 << 62", "erasures.erased_at of Order-1"),
+        ("schemas SET files = 'text'", "schemas.files of "),
+        ("event_schemas SET first_position = 'x'", "event_schemas.first_position of "),
+        ("claims SET value = x'00' WHERE value = 'a'", "claims.value of name"),
+    ],
+)
+def test_a_value_that_cannot_have_been_recorded_is_damage(filled, change, where):
+    execute(f"UPDATE {change}")
+
+    found = verify(filled)
+
+    assert found.verdict == "damaged"
+    messages = [f.message for f in found.findings if f.code == "VALUE_DAMAGED"]
+    assert any(where in message for message in messages), messages
+
+
+def test_an_event_that_cannot_be_checked_keeps_no_other_from_being_checked(store):
+    execute("UPDATE events SET recorded_at = 'x' WHERE global_position = 2")
+    execute("UPDATE events SET metadata = '{' WHERE global_position = 4")
 
     found = verify(store)
 
-    assert (found.verdict, codes(found)) == ("unknown", ["NOT_READ"])
+    assert (found.verdict, found.events) == ("damaged", 4)
+    (unchecked,) = [f for f in found.findings if f.code == "NOT_CHECKED"]
+    assert (unchecked.position, unchecked.stream) == (2, "Account-2")
+    assert "METADATA_DAMAGED" in codes(found)
+
+
+def test_a_time_that_cannot_be_one_is_named_by_whoever_reads_it(filled):
+    execute("UPDATE checkpoints SET updated_at = 1 << 62")
+    execute("UPDATE events SET recorded_at = 1 << 62")
+
+    for read in (filled.list_checkpoints, lambda: list(filled.list_streams())):
+        with pytest.raises(StoreDamaged, match="is kept as a time"):
+            read()
+
+
+ANYTHING = ("'x'", "x'00'", "CAST(x'ff' AS TEXT)", "1 << 62", "-5", "1.5")
+
+
+@pytest.mark.parametrize(
+    "table", sorted(set(re.findall(r"CREATE TABLE (\w+)", SCHEMA)) - {"store"})
+)
+def test_whatever_stands_in_a_row_verification_comes_to_a_verdict(filled, table):
+    filled.close()
+    whole = FILE.read_bytes()
+    connection = sqlite3.connect(FILE)
+    columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+    connection.close()
+
+    for column, value in product(columns, ANYTHING):
+        FILE.write_bytes(whole)
+        with suppress(sqlite3.IntegrityError):  # what the table itself refuses
+            execute(f"UPDATE {table} SET {column} = {value}")  # noqa: S608 - all of them
+        with open_store(URL) as store:
+            found = verify(store)
+
+        assert found.verdict in {"ok", "damaged", "unknown"}
+        assert all(finding.hint for finding in found.findings), found.findings
+
+
+@pytest.mark.parametrize("index", ["events_by_stream", "events_by_kind", "erasures_by_stream"])
+def test_a_missing_index_is_damage(store, index):
+    execute(f"DROP INDEX {index}")
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("damaged", ["STORAGE_INCOMPLETE"])
+    assert found.findings[0].message == f"The index {index} is missing"
+    assert "eskit store export" in found.findings[0].hint
+
+
+def test_a_table_that_is_declared_otherwise_is_damage(store):
+    execute("ALTER TABLE checkpoints ADD COLUMN more TEXT")
+
+    found = verify(store)
+
+    assert (found.verdict, codes(found)) == ("damaged", ["STORAGE_INCOMPLETE"])
+    assert "checkpoints is not declared as it was made" in found.findings[0].message
+
+
+def test_a_remembered_command_whose_event_is_gone_is_damage(filled):
+    execute("DELETE FROM events WHERE global_position = 3")  # the last of its stream
+
+    found = verify(filled)
+
+    assert found.verdict == "damaged"
+    (lost,) = [f for f in found.findings if f.code == "COMMAND_WITHOUT_EVENT"]
+    assert (lost.position, lost.stream) == (3, "Account-1")
+    assert lost.message == "Command 'c1' led to version 2 of Account-1 at 3, which is not there"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DELETE FROM events WHERE global_position = 1",  # a gap, and the claim it made
+        "DELETE FROM events WHERE global_position = 3",  # the end, which a command remembers
+        "UPDATE events SET claims = '[1]' WHERE global_position = 1",
+        "UPDATE events SET claims = claims || '[]' WHERE global_position = 1",
+    ],
+)
+def test_claims_are_not_to_be_rebuilt_from_a_damaged_log(filled, statement):
+    execute(statement)
+    execute("DELETE FROM claims WHERE value = 'b'")
+
+    found = verify(filled)
+
+    assert "CLAIMS_DIFFER" in codes(found)
+    assert not any("claim rebuild" in finding.hint for finding in found.findings)
+
+
+def test_pages_that_cannot_be_read_are_one_finding_and_every_finding_has_a_hint(store):
+    store.close()
+    overwrite_root(FILE, "events")
+
+    with open_store(URL) as damaged:
+        found = verify(damaged)
+
+    assert found.verdict == "damaged"
+    (unread,) = [f for f in found.findings if f.code == "UNREADABLE"]
+    assert unread.message.startswith("The pages of the file, the values, the log and")
+    assert all(finding.hint for finding in found.findings)
+
+
+@pytest.mark.parametrize(
+    "flipped", [b"CREATE TABLE ch\xe5ckpoints", b"CREATE TA\xc2LE checkpoints"]
+)
+def test_a_flipped_bit_in_the_schema_of_the_file_is_damage(store, flipped):
+    store.close()
+    FILE.write_bytes(FILE.read_bytes().replace(b"CREATE TABLE checkpoints", flipped))
+
+    with pytest.raises(StoreDamaged, match="is damaged") as refused:
+        open_store(URL)
+
+    beyond = find_beyond_opening(refused.value)
+    assert (beyond.verdict, codes(beyond)) == ("damaged", ["UNREADABLE"])
 
 
 def test_a_type_that_no_module_defines_is_decoded_by_its_recorded_schema():
