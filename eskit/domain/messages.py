@@ -39,6 +39,6 @@ def decode(full_name: str, data: bytes) -> Message:
         return message_class(full_name).FromString(data)
     except DecodeError as error:
         raise PayloadInvalid(
-            f"{len(data)} bytes do not parse as {full_name}: {error}",
+            f"{len(data)} bytes do not parse as {full_name}",
             hint="Compare the working schema with what was stored: eskit schema check --decode",
         ) from error

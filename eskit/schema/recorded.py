@@ -209,7 +209,7 @@ class RecordedSchemas:
             return self.message_class(schema).FromString(data)
         except DecodeError as error:
             raise PayloadInvalid(
-                f"{len(data)} bytes do not parse as the recorded {event_type}: {error}",
+                f"{len(data)} bytes do not parse as the recorded {event_type}",
                 hint="The payload is damaged. Check the store: eskit store verify",
             ) from error
 
@@ -243,5 +243,5 @@ class MessageSet:
             return message_factory.GetMessageClass(descriptor).FromString(event.data)
         except DecodeError as error:
             raise PayloadInvalid(
-                f"{len(event.data)} bytes do not parse as {event.event_type}: {error}"
+                f"{len(event.data)} bytes do not parse as {event.event_type}"
             ) from error

@@ -111,7 +111,9 @@ def test_an_event_type_that_is_not_loaded_is_named():
 
 
 def test_a_payload_that_does_not_parse_is_named():
-    with pytest.raises(PayloadInvalid, match=r"google\.protobuf\.StringValue"):
+    with pytest.raises(
+        PayloadInvalid, match=r"bytes do not parse as google\.protobuf\.StringValue$"
+    ):
         decode("google.protobuf.StringValue", b"\xff\xff\xff")
 
 
