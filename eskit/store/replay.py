@@ -14,6 +14,7 @@ from eskit.domain.streams import category_of, id_of
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.jsonmap import to_dict
+from eskit.store.damage import missing_version
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import microseconds
 
@@ -107,6 +108,8 @@ class _History:
         ):
             if self.latest is not None and event.row[5] > self.latest:
                 return
+            if event.version != aggregate.version + 1:
+                raise missing_version(self.stream, aggregate.version + 1)
             fold_event(aggregate, event, self.upcasters)
             old, state = state, to_dict(aggregate.state)
             yield ReplayStep(

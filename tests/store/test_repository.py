@@ -8,8 +8,16 @@ from eskit.domain.aggregate import pending_events
 from eskit.domain.commands import Command
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
-from eskit.errors import ClaimTaken, InvalidArgument, StreamNotFound, VersionConflict
+from eskit.errors import (
+    ClaimTaken,
+    InvalidArgument,
+    StoreDamaged,
+    StreamNotFound,
+    VersionConflict,
+)
 from eskit.store.memory.store import MemoryStore
+from eskit.store.open import open_store
+from eskit.store.replay import replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
 from tests.ledger import UPCASTERS, DepositedEvent, Ledger, OpenedEventV1
@@ -166,6 +174,23 @@ def test_load_at_a_time_without_zone_is_refused(ledgers):
 
     with pytest.raises(InvalidArgument):
         ledgers.load("l-1", at=datetime(2030, 1, 1))  # noqa: DTZ001
+
+
+@pytest.mark.parametrize("lost", [1, 2, 70])
+def test_a_stream_that_lacks_an_event_is_not_loaded(lost):
+    with open_store("sqlite:///log.db") as store:
+        ledgers = Repository(store, Ledger, upcasters=UPCASTERS)
+        ledgers.save(opened("l-1", "Ann", *[1] * 99))
+        with store.maintenance.lock() as locked:
+            locked._connection.execute("DELETE FROM events WHERE version = ?", (lost,))
+
+        with pytest.raises(StoreDamaged, match=f"Version {lost} of Ledger-l-1 is missing") as found:
+            ledgers.load("l-1")
+
+        assert "eskit store verify" in found.value.hint
+        for backward in (False, True):
+            with pytest.raises(StoreDamaged, match=f"Version {lost} of Ledger-l-1 is missing"):
+                list(replay(store, Ledger, "Ledger-l-1", upcasters=UPCASTERS, backward=backward))
 
 
 def test_old_events_are_loaded_in_their_current_form(ledgers, store):

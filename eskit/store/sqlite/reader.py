@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.events import EventRow, LogRow
 from eskit.store.appending import MAX_POSITION
+from eskit.store.damage import missing_version
 from eskit.store.sqlite.connections import ReaderPool
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import merged, query
@@ -61,7 +62,10 @@ def read_stream(
 def read_fold_rows(
     pool: ReaderPool, url: str, stream: str, tenant: str, *, after: int, before: int
 ) -> Iterator[list[FoldRow]]:
-    """Pages of one stream with what folding needs."""
+    """Pages of one stream with what folding needs; StoreDamaged where versions are missing.
+
+    A state that was folded without some of its events would be a wrong one, and nobody would see.
+    """
     stream_id: int | None = None
     for size in page_sizes(MAX_POSITION):
         with translated(url), pool.borrow() as connection:
@@ -70,6 +74,10 @@ def read_fold_rows(
                 return
             parameters = (stream_id, after, before, size)
             page: list[FoldRow] = connection.execute(query("read_fold_rows"), parameters).fetchall()
+        # Versions only grow, so the last one tells whether all before it are there.
+        if page and page[-1][0] != after + len(page):
+            expected = enumerate(page, start=after + 1)
+            raise missing_version(stream, next(v for v, row in expected if row[0] != v))
         yield page
         if len(page) < size:
             return
