@@ -75,6 +75,7 @@ def rebuild(
         "count": found.count,
         "differences": [asdict(difference) for difference in found.differences],
         "changed": not check and found.count > 0,
+        "loss": found.loss,
     }
     session.output.result(data, format_report(found, check=check), found=differs)
     if differs:
@@ -119,8 +120,11 @@ def format_report(report: ClaimsReport, *, check: bool) -> Iterator[Line]:
     different = count(report.count, "difference")
     yield f"{held} by the log, {different}" + ("" if check else ", put right")
     for difference in report.differences:
-        yield f"  {difference.text}" + (f" ({difference.tenant})" if difference.tenant else "")
+        text = difference.text if check else difference.text_when_put_right
+        yield f"  {text}" + (f" ({difference.tenant})" if difference.tenant else "")
     if report.count > len(report.differences):
         yield f"  and {report.count - len(report.differences):,} more"
-    if check:
+    if check and report.loss:
+        yield f"The log lacks events, restore the store from a backup: {report.loss}"
+    elif check:
         yield "Put them right: eskit claim rebuild"

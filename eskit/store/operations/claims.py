@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from eskit.errors import StoreUnavailable
+from eskit.errors import InvalidArgument, StoreDamaged, StoreUnavailable
+from eskit.store.damage import find_loss
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import HeldClaim, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
@@ -32,36 +33,51 @@ class ClaimDifference:
     @property
     def text(self) -> str:
         """The difference as a sentence."""
-        expected = f"held by {self.expected}" if self.expected else "free"
-        found = f"held by {self.found}" if self.found else "free"
+        found, expected = _holder(self.found), _holder(self.expected)
         return f"{self.index} {self.value!r} is {found}; by the log it is {expected}"
+
+    @property
+    def text_when_put_right(self) -> str:
+        """The same when it is none any more."""
+        found, expected = _holder(self.found), _holder(self.expected)
+        return f"{self.index} {self.value!r} was {found}; now it is {expected}"
+
+
+def _holder(stream: str) -> str:
+    return f"held by {stream}" if stream else "free"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimsReport:
-    """Claims against the log: how many the log gives, and the first of the differences."""
+    """Claims against the log: how many the log gives, and the first of the differences.
+
+    `loss` names an event that the log lacks, if it does: then it cannot tell what claims should be.
+    """
 
     claims: int
     count: int
     differences: tuple[ClaimDifference, ...]
+    loss: str = ""
 
 
 def check_claims(store: EventStore, *, progress: ReportProgress = no_progress) -> ClaimsReport:
     """Compare the claims of a store with those that its log gives; nothing is changed."""
     with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
         _follow(ledger, view, progress)
-        return _compare(ledger, view)
+        return replace(_compare(ledger, view), loss=find_loss(view))
 
 
 def rebuild_claims(store: EventStore, *, progress: ReportProgress = no_progress) -> ClaimsReport:
     """Make the claims of a store what its log gives; the report says what was changed.
 
-    Most of the log is read before writers have to wait. Raises ClaimTaken when the log itself
-    gives one value to two streams.
+    Most of the log is read before writers have to wait. Raises StoreDamaged for a log that lacks
+    events, of which the claims are not known, and ClaimTaken when the log itself gives one value
+    to two streams.
     """
     for _ in range(_ATTEMPTS):
         with closing(ClaimLedger()) as ledger:
             with store.maintenance.view() as view:
+                _refuse_losses(view)
                 head = _follow(ledger, view, progress)
                 erasures = view.list_erasures()
             with store.maintenance.lock() as locked:
@@ -116,16 +132,34 @@ def _difference(
     )
 
 
+def _refuse_losses(view: StoreView) -> None:
+    if loss := find_loss(view):
+        raise StoreDamaged(
+            f"Claims are not made from a log that lacks events: {loss}",
+            hint="Restore the store from a backup.",
+        )
+
+
 def _follow(
     ledger: ClaimLedger, view: StoreView, progress: ReportProgress, *, after: int = 0
 ) -> int:
     head = view.head_position()
     for number, record in enumerate(view.read_records(after=after)):
-        ledger.add(record)
+        try:
+            ledger.add(record)
+        except InvalidArgument as error:
+            raise StoreDamaged(error.message) from error
         if number % _REPORT_EVERY == 0:
             progress(Progress(name="claims", done=record.global_position, total=head))
     progress(Progress(name="claims", done=head, total=head))
     return head
+
+
+def _texts(held: Iterator[HeldClaim]) -> Iterator[HeldClaim]:
+    for claim in held:
+        if not all(isinstance(part, str) for part in claim):
+            raise StoreDamaged(f"A claim that is held is not made of texts: {claim[1:3]}")
+        yield claim
 
 
 def _compare(ledger: ClaimLedger, view: StoreView) -> ClaimsReport:
@@ -138,7 +172,8 @@ def _compare(ledger: ClaimLedger, view: StoreView) -> ClaimsReport:
             claims += 1
             yield claim
 
-    for difference in find_differences(counted(ledger.read_claims()), view.read_claims()):
+    found = _texts(view.read_claims())
+    for difference in find_differences(counted(ledger.read_claims()), found):
         count += 1
         ledger.note(
             HeldClaim(difference.tenant, difference.index, difference.value, difference.expected)

@@ -3,8 +3,9 @@
 import pytest
 
 from eskit.domain.claims import claim, release
+from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
-from eskit.errors import ClaimTaken
+from eskit.errors import ClaimTaken, StoreDamaged
 from eskit.store.open import open_store
 from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.testing.maintenance_contract import claims
@@ -65,3 +66,39 @@ def test_a_log_that_gives_a_value_to_two_streams_is_refused_and_left_alone(store
         rebuild_claims(store)
 
     assert claims(store) == before
+
+
+@pytest.mark.parametrize(
+    ("lost", "loss"),
+    [
+        (3, "Version 3 of Account-1 follows version 1"),
+        (4, "Command 'c1' led to version 3 of Account-1 at 4, which is not there"),
+    ],
+    ids=["in the middle", "at the end"],
+)
+def test_claims_are_not_made_from_a_log_that_lacks_events(store, lost, loss):
+    command = Command(id="c1", fingerprint="Open")
+    events = [text("c", claim("name", "lost")), text("d")]
+    store.append("Account-1", events, expected_version=1, command=command)
+    before = claims(store)
+    with store.maintenance.lock() as locked:
+        locked._connection.execute("DELETE FROM events WHERE global_position = ?", (lost,))
+
+    checked = check_claims(store)
+    with pytest.raises(StoreDamaged, match="a log that lacks events") as refused:
+        rebuild_claims(store)
+
+    assert loss in str(refused.value)
+    assert "backup" in refused.value.hint
+    assert (checked.loss, claims(store)) == (loss, before)
+
+
+@pytest.mark.parametrize("written", ["[1]", "{", "5", '[["claim","name",5]]'])
+def test_claims_that_cannot_be_read_are_named(store, written):
+    with store.maintenance.lock() as locked:
+        statement = "UPDATE events SET claims = ? WHERE global_position = 2"
+        locked._connection.execute(statement, (written,))
+
+    for work in (check_claims, rebuild_claims):
+        with pytest.raises(StoreDamaged, match="claims of the event at 2 cannot be read"):
+            work(store)
