@@ -10,7 +10,8 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from eskit.errors import ExportInvalid, StoreUnavailable, StreamNotFound
+from eskit.errors import ExportInvalid, StoreDamaged, StoreUnavailable, StreamNotFound
+from eskit.store.damage import check_log, readable
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import Erasure, EventRecord, StoreView
 from eskit.store.operations.export_format import (
@@ -56,7 +57,8 @@ def export_log(
 
     What is called `target` is complete: until then the file is called ``<target>.partial``, and
     an export of the same store and streams that was interrupted goes on from it. Raises
-    TargetExists, StreamNotFound, and StoreUnavailable when the file cannot be written.
+    TargetExists, StreamNotFound, StoreDamaged for events that are missing or were changed, and
+    StoreUnavailable when the file cannot be written.
     """
     for stream in streams:
         if not store.stream_version(stream, tenant):
@@ -65,10 +67,14 @@ def export_log(
     with unfinished(target) as partial:
         try:
             with store.maintenance.view() as view:
+                check_log(view, streams=wanted)
                 export = _Export(store, view, wanted, progress)
                 with partial.open("r+b" if partial.exists() else "x+b") as file:
                     report = export.write(file, target)
             publish(partial, target)
+        except StoreDamaged:
+            partial.unlink(missing_ok=True)
+            raise
         except OSError as error:
             raise StoreUnavailable(
                 f"{partial} cannot be written: {error.strerror or error}",
@@ -103,10 +109,11 @@ class _Export:
         if not resumed_after:
             self._header = header
             self._start(file)
-        for record in self._view.read_records(after=resumed_after, streams=self._streams):
+        records = self._view.read_records(after=resumed_after, streams=self._streams)
+        for record in readable(records):
             if record.global_position > self._header.head:
                 break
-            self._put(file, encode_event(record))
+            self._put(file, _encode(record))
             self._events += 1
             if self._events % _REPORT_EVERY == 0:
                 self._report(record.global_position)
@@ -211,6 +218,15 @@ class _Export:
 
     def _report(self, position: int) -> None:
         self._progress(Progress(name="export", done=position, total=self._header.head))
+
+
+def _encode(record: EventRecord) -> bytes:
+    try:
+        return encode_event(record)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise StoreDamaged(
+            f"The event at {record.global_position:,}, of {record.stream}, cannot be read"
+        ) from error
 
 
 def _complete_lines(file: BinaryIO) -> Iterator[bytes]:

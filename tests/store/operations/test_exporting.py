@@ -17,6 +17,7 @@ from eskit.errors import (
     CommandIdReused,
     ExportInvalid,
     InvalidArgument,
+    StoreDamaged,
     StoreUnavailable,
     StreamNotFound,
     TargetExists,
@@ -182,6 +183,62 @@ def test_a_stream_that_does_not_exist_is_not_exported(store):
         export_log(store, EXPORT, streams=["Account-9"])
 
     assert not EXPORT.exists()
+
+
+DAMAGE = [
+    ("UPDATE events SET data = x'0a0178' WHERE global_position = 4", "Version 1 of Account-1"),
+    (
+        """UPDATE events SET metadata = '{"command_id":"x"}' WHERE global_position = 4""",
+        "at 4, is not",
+    ),
+    ("DELETE FROM events WHERE global_position = 4", "Version 2 of Account-1 follows version 0"),
+    ("DELETE FROM events WHERE global_position = 6", "Command 'c1' led to version 3 of Account-1"),
+    (
+        "UPDATE events SET recorded_at = 'x' WHERE global_position = 5",
+        "recorded_at of the event at 5",
+    ),
+    ("UPDATE events SET recorded_at = 1 WHERE global_position = 5", "event at 5 is older"),
+    ("UPDATE events SET claims = '{' WHERE global_position = 5", "claims of the event at 5"),
+    ("UPDATE events SET claims = CAST(x'ff' AS TEXT) WHERE global_position = 5", "is damaged"),
+    ("UPDATE commands SET recorded_at = 1 << 62", "commands.recorded_at of c1"),
+    ("UPDATE kinds SET category = 'Xccount'", "events.kind_id of the event at"),
+]
+
+
+def damage(store, statement):
+    store.append("Account-0", texts("a", "b", "c"), expected_version=0)
+    store.append("Account-1", texts("a", "b"), expected_version=0)
+    command = Command(id="c1", fingerprint="Open")
+    store.append("Account-1", texts("c"), expected_version=2, command=command)
+    with store.maintenance.lock() as locked:
+        locked._connection.execute(statement)
+
+
+@pytest.mark.parametrize(("statement", "problem"), DAMAGE)
+def test_a_damaged_log_is_not_exported(sqlite_store, statement, problem):
+    damage(sqlite_store, statement)
+
+    for streams in ((), ["Account-1"]):
+        with pytest.raises(StoreDamaged, match=problem) as refused:
+            export_log(sqlite_store, EXPORT, streams=streams)
+
+        assert list(Path().glob("log.jsonl*")) == []
+    assert refused.value.hint
+
+
+def test_a_stream_is_exported_although_another_one_is_damaged(sqlite_store):
+    damage(sqlite_store, "DELETE FROM events WHERE global_position = 4")
+
+    export_log(sqlite_store, EXPORT, streams=["Account-0"])
+
+    assert import_log(EXPORT, COPY).events == 3
+
+
+def test_events_from_before_there_were_checksums_are_exported(sqlite_store):
+    damage(sqlite_store, "UPDATE events SET checksum = NULL")
+
+    assert export_log(sqlite_store, EXPORT).events == 6
+    assert import_log(EXPORT, COPY).events == 6
 
 
 def test_nothing_is_overwritten(store):
