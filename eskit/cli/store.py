@@ -90,6 +90,7 @@ def export(
 
     The log is exported as it is when the export starts; one that was interrupted goes on where it
     stopped. Remembered commands go along, checkpoints and snapshots do not.
+    A damaged log is refused.
     """
     from eskit.store.operations.exporting import export_log
 
@@ -129,8 +130,9 @@ def backup(
 ) -> None:
     """Copy the store into a new file while others write, and check the copy.
 
-    The copy has a store id of its own: put in the place of its original, projections and the
-    relay notice that the log is another one. To restore, put the file where the store was.
+    A damaged store gives none. The copy has a store id of its own: put in the place of its
+    original, projections and the relay notice that the log is another one. To restore, put the
+    file where the store was.
     """
     session = session_of(context)
     with session.open_store() as store, session.output.progress() as report:

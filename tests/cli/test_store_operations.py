@@ -87,6 +87,16 @@ def test_a_store_too_damaged_to_open_is_damaged(run):
     assert ran.json["data"]["verdict"] == "damaged"
 
 
+def test_a_flipped_bit_in_the_schema_of_the_file_is_a_verdict(run):
+    raw = FILE.read_bytes()
+    FILE.write_bytes(raw.replace(b"CREATE TABLE checkpoints", b"CREATE TA\xc2LE checkpoints"))
+
+    ran, read = run("store", "verify", "--json"), run("stream", "list", "--json")
+
+    assert (ran.code, ran.json["data"]["verdict"]) == (3, "damaged")
+    assert (read.code, read.json["error"]["code"]) == (1, "STORE_DAMAGED")
+
+
 def test_what_is_no_store_is_no_verdict(run):
     FILE.write_text("hello " * 1000)
 
@@ -159,6 +169,18 @@ def test_a_backup_is_another_store(cli, run):
     assert "nothing is overwritten" in again.err
 
 
+def test_a_damaged_store_is_neither_backed_up_nor_exported(run):
+    execute("UPDATE events SET data = x'' WHERE global_position = 1")
+
+    for command in (("backup", "backup.db"), ("export", "log.jsonl")):
+        ran = run("store", *command)
+
+        assert ran.code == 1
+        assert "at 1, is not what was recorded" in ran.err
+        assert "eskit store verify" in ran.err
+    assert not list(Path().glob("backup.db*")) + list(Path().glob("log.jsonl*"))
+
+
 # --- claims ---
 
 
@@ -184,6 +206,29 @@ def test_claims_that_differ_are_shown_and_then_put_right(run):
     assert not checked.json["data"]["changed"]
     assert (rebuilt.code, rebuilt.json["data"]["changed"]) == (0, True)
     assert (after.code, after.out) == (0, "1 claim, as the log says\n")
+
+
+def test_what_was_put_right_is_told_in_the_past(run):
+    execute("DELETE FROM claims")
+
+    checked, rebuilt = run("claim", "rebuild", "--check"), run("claim", "rebuild")
+
+    assert "code 'three' is free; by the log it is held by Thing-b2" in checked.out
+    assert "Put them right: eskit claim rebuild" in checked.out
+    assert "code 'three' was free; now it is held by Thing-b2" in rebuilt.out
+
+
+def test_a_log_that_lacks_events_is_no_source_of_claims(run):
+    execute("DELETE FROM events WHERE global_position = 1")
+    execute("DELETE FROM claims")
+
+    checked, rebuilt = run("claim", "rebuild", "--check"), run("claim", "rebuild")
+
+    assert (checked.code, rebuilt.code) == (3, 1)
+    assert "code 'three' is free" in checked.out
+    assert "eskit claim rebuild" not in checked.out
+    assert "restore the store from a backup" in checked.out
+    assert "Claims are not made from a log that lacks events" in rebuilt.err
 
 
 # --- erase ---

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
-from eskit.errors import StoreError, StoreNotRecognised
+from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised
+from eskit.store.damage import check_log, readable
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
 from eskit.store.publishing import publish, remove_store_files, unfinished
-from eskit.store.sqlite.connections import connect
+from eskit.store.sqlite.connections import begin_reading, connect
 from eskit.store.sqlite.errors import primary_code, store_error, translated
 from eskit.store.sqlite.view import SqliteView
 
 _PAGES = 256
+_TRY_AGAIN = "Check the disk, and try again."
 
 
 def back_up(
@@ -43,25 +47,50 @@ def back_up(
 def _copy(
     path: Path, partial: Path, *, url: str, origin: str, mode: str, progress: ReportProgress
 ) -> BackupReport:
+    with _open(partial, mode="rwc") as copy, _open(path, mode=mode, url=url) as original:
+        # The open transaction keeps the copy at one moment, however long it takes.
+        with translated(url), _naming_who_is_full(partial):
+            begin_reading(original)
+            original.backup(copy, pages=_PAGES, progress=_report(progress))
+        head = _check(SqliteView(copy, str(partial)), SqliteView(original, url), url)
+        with translated(str(partial)):
+            return _finish(copy, partial, origin=origin, head=head)
+
+
+def _check(copy: SqliteView, original: SqliteView, url: str) -> int:
+    """The head of a copy; StoreDamaged if it is not whole, which says if the original is not."""
+    if problem := _find_problem(copy):
+        if its_own := _find_problem(original):
+            raise StoreDamaged(f"{url} is damaged, so no backup was made: {its_own}")
+        raise StoreDamaged(f"The copy is damaged: {problem}", hint=_TRY_AGAIN)
+    head = original.head_position()
+    if copy.head_position() != head:
+        message = f"The copy ends at {copy.head_position():,}, its original at {head:,}"
+        raise StoreNotRecognised(message, hint=_TRY_AGAIN)
+    return head
+
+
+@contextmanager
+def _open(path: Path, *, mode: str, url: str = "") -> Iterator[sqlite3.Connection]:
+    with translated(url or str(path)):
+        connection = connect(path, mode=mode)
+    with closing(connection):
+        yield connection
+
+
+def _finish(copy: sqlite3.Connection, partial: Path, *, origin: str, head: int) -> BackupReport:
+    """Give a copy its identity, and everything to the file of that name."""
     store_id = str(uuid4())
-    with translated(str(partial)), closing(connect(partial, mode="rwc")) as copy:
-        with translated(url), closing(connect(path, mode=mode)) as original:
-            # The open transaction keeps the copy at one moment, however long it takes.
-            original.execute("BEGIN")
-            head = SqliteView(original, url).head_position()
-            with _naming_who_is_full(partial):
-                original.backup(copy, pages=_PAGES, progress=_report(progress))
-        copy.execute("BEGIN IMMEDIATE")
-        values = {"store_id": store_id, "copied_from": origin, "copied_at_head": str(head)}
-        copy.executemany("INSERT OR REPLACE INTO store (key, value) VALUES (?, ?)", values.items())
-        copy.execute("COMMIT")
-        events = _check(SqliteView(copy, str(partial)), head)
-        copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    copy.execute("BEGIN IMMEDIATE")
+    values = {"store_id": store_id, "copied_from": origin, "copied_at_head": str(head)}
+    copy.executemany("INSERT OR REPLACE INTO store (key, value) VALUES (?, ?)", values.items())
+    copy.execute("COMMIT")
+    copy.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     return BackupReport(
         path=partial,
         store_id=store_id,
         origin=origin,
-        events=events,
+        events=SqliteView(copy, str(partial)).count_events(),
         head=head,
         bytes=partial.stat().st_size,
     )
@@ -85,15 +114,13 @@ def _report(progress: ReportProgress) -> Callable[[int, int, int], None]:
     return report
 
 
-def _check(view: SqliteView, head: int) -> int:
-    for problem in view.find_damage():
-        raise StoreNotRecognised(
-            f"The copy is damaged: {problem}",
-            hint="Check the original: eskit store verify",
-        )
-    if view.head_position() != head:
-        raise StoreNotRecognised(
-            f"The copy ends at {view.head_position()}, its original at {head}",
-            hint="Check the disk, and try again.",
-        )
-    return view.count_events()
+def _find_problem(view: SqliteView) -> str:
+    """The first thing that is wrong with a store; empty if pages, indexes and events are whole."""
+    try:
+        for problem in chain(view.find_damage(), view.find_missing_parts()):
+            return problem
+        check_log(view)
+        deque(chain(readable(view.read_records()), view.read_commands()), maxlen=0)
+    except StoreDamaged as error:
+        return str(error.__cause__ or error)  # the message of a cause would name the store again
+    return ""

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.errors import StoreError, StoreNotRecognised, StoreUnavailable, TargetExists
+from eskit.errors import StoreDamaged, StoreError, StoreUnavailable, TargetExists
 from eskit.store.open import open_store
 from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts
-from tests.store.operations.damaging import empty_an_index
+from tests.store.operations.damaging import empty_an_index, overwrite_root
 
 URL = "sqlite:///log.db"
 TARGET = Path("backup.db")
@@ -147,13 +147,70 @@ def test_a_damaged_store_gives_no_backup(store):
     assert not TARGET.exists()
 
 
-def test_a_backup_that_is_damaged_like_its_original_is_no_backup(store):
-    empty_an_index(Path("log.db"))
+def lose_an_event(path):
+    execute(path, "DELETE FROM events WHERE global_position = 3")
 
-    with pytest.raises(StoreNotRecognised, match="The copy is damaged"):
-        back_up(store)
 
-    assert not TARGET.exists()
+def change_an_event(path):
+    execute(path, "UPDATE events SET data = x'0a0161' WHERE global_position = 3")
+
+
+def put_a_text_for_a_time(path):
+    execute(path, "UPDATE events SET recorded_at = 'x' WHERE global_position = 3")
+
+
+def turn_time_back(path):
+    execute(path, "UPDATE events SET recorded_at = 1 WHERE global_position = 3")
+
+
+def put_what_is_no_text(path):
+    execute(path, "UPDATE events SET claims = CAST(x'ff' AS TEXT) WHERE global_position = 3")
+
+
+def drop_an_index(path):
+    execute(path, "DROP INDEX events_by_kind")
+
+
+def overwrite_events(path):
+    overwrite_root(path, "events")
+
+
+def overwrite_claims(path):
+    overwrite_root(path, "claims")
+
+
+def execute(path, statement):
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(statement)
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (empty_an_index, "missing from index events_by_kind"),
+        (lose_an_event, "Version 4 of Account-0 follows version 2"),
+        (change_an_event, "Version 3 of Account-0, at 3, is not what was recorded"),
+        (put_a_text_for_a_time, "events.recorded_at of the event at 3"),
+        (turn_time_back, "The event at 3 is older than the one before it"),
+        (put_what_is_no_text, "Could not decode to UTF-8"),
+        (drop_an_index, "The index events_by_kind is missing"),
+        (overwrite_events, ""),  # how it says so depends on the release of SQLite
+        (overwrite_claims, ""),
+    ],
+)
+def test_a_store_that_is_damaged_is_named_and_gives_no_backup(store, damage, problem):
+    store.close()
+    damage(Path("log.db"))
+
+    with open_store(URL) as damaged, pytest.raises(StoreDamaged) as refused:
+        back_up(damaged)
+
+    assert str(refused.value).startswith("sqlite:///log.db is damaged, so no backup was made: ")
+    assert problem in str(refused.value)
+    assert "eskit store verify" in refused.value.hint
+    assert list(Path().glob("backup.db*")) == []
 
 
 def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_disk):
