@@ -354,7 +354,9 @@ class StoreDamaged(StoreNotRecognised):
 
     code = "STORE_DAMAGED"
 
-    def __init__(self, message: str, *, hint: str = "See all that is: eskit store verify") -> None:
+    def __init__(
+        self, message: str, *, hint: str = "See all that is wrong: eskit store verify"
+    ) -> None:
         super().__init__(message, hint=hint)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import Literal, TypeAlias
 
-from eskit.errors import StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreDamaged, StoreNotRecognised, StoreUnavailable
 
 Verdict: TypeAlias = Literal["ok", "damaged", "unknown"]
 Severity: TypeAlias = Literal["error", "unknown", "warning"]
@@ -70,7 +70,8 @@ class Findings:
 
     def unreadable(self, error: StoreNotRecognised, what: str) -> None:
         """Count a part of the store that is too damaged to read."""
-        self._add_unread("error", error.message, error.hint, what)
+        damaged = isinstance(error, StoreDamaged)  # whose hint may be to verify
+        self._add_unread("error", error.message, RESTORE if damaged else error.hint, what)
 
     @property
     def kept(self) -> tuple[Finding, ...]:

@@ -484,5 +484,3 @@ def _save_checkpoint(
     again: bool,  # noqa: ARG001 - the same twice
 ) -> None:
     transaction.beside_events.execute(query("save_checkpoint"), row)
-
-

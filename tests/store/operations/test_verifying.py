@@ -431,6 +431,7 @@ def test_whatever_stands_in_a_row_verification_comes_to_a_verdict(filled, table)
 
         assert found.verdict in {"ok", "damaged", "unknown"}
         assert all(finding.hint for finding in found.findings), found.findings
+        assert not any("eskit store verify" in finding.hint for finding in found.findings)
 
 
 @pytest.mark.parametrize("index", ["events_by_stream", "events_by_kind", "erasures_by_stream"])
