@@ -29,6 +29,9 @@ _CLI_PAGE = """\
 Every command takes `-C DIR`, `--store URL`, `--nats URL`, `--json` and `--debug`, before or after
 its own name. Data goes to standard output, everything else to standard error.
 
+An option or argument with nothing in it is wrong usage, not as if it were left out; only `--tenant ''`
+means something: what belongs to no tenant.
+
 | exit code | meaning |
 |---|---|
 | 0 | done; also a clean stop of a following command by Ctrl-C, and a closed pipe |

@@ -29,9 +29,17 @@ SHARED_OPTIONS: Mapping[str, bool] = {
 }
 """Options of every command, before or after its name, and whether they take a value."""
 
+_MAY_BE_EMPTY = frozenset({"--tenant"})
+"""Options to which nothing is a value: streams without a tenant have it so."""
+
 
 class Command(TyperCommand):
     """A command whose help ends with examples, one per line of its epilog."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the options and arguments, none of which is empty."""
+        _refuse_empty(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, none of which loads pydantic without need."""
@@ -56,6 +64,22 @@ class Examples(TypedDict):
 def examples(*lines: str) -> Examples:
     """The command's examples: ``@app.command("list", **examples("eskit stream list"))``."""
     return {"cls": Command, "epilog": "\n".join(lines)}
+
+
+def _refuse_empty(command: Any, ctx: Any, args: list[str]) -> None:
+    """Wrong usage for a value that is empty, as from a variable that is not set.
+
+    It would count as not given, and the command as meant for something else.
+    """
+    if ctx.resilient_parsing or "" not in {arg.rpartition("=")[2] for arg in args}:
+        return
+    typed, *_ = command.make_parser(ctx).parse_args(list(args))
+    for parameter in command.get_params(ctx):
+        value = typed.get(parameter.name)
+        empty = "" in value if isinstance(value, list | tuple) else value == ""
+        if empty and not _MAY_BE_EMPTY & set(parameter.opts):
+            named = parameter.opts[0] if parameter.opts[0].startswith("-") else parameter.metavar
+            raise typer.BadParameter(f"{named.strip('[].')} is empty", ctx=ctx)
 
 
 def _first_sentence(text: str | None) -> str:
@@ -91,7 +115,15 @@ class Group(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the group's own options; nothing at all asks for help."""
+        _refuse_empty(self, ctx, args)
         return super().parse_args(ctx, args or ["--help"])
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command to run; for an unknown one name the nearest, and no other."""
+        known = self.list_commands(ctx)
+        if args[0] not in known:
+            ctx.fail(_unknown_command(args[0], known))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """List the commands, each with the first sentence of its help."""
@@ -137,12 +169,6 @@ class LazyGroup(Group):
         """Read the shared options wherever they stand."""
         return super().parse_args(ctx, shared_options_first(args))
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """The command to run; for an unknown one name the nearest."""
-        if args[0] not in self.table:
-            ctx.fail(_unknown_command(args[0], self.table))
-        return super().resolve_command(ctx, args)
-
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """Complete names from the table."""
         self._listing = True
@@ -186,6 +212,6 @@ def _take_one(waiting: Iterable[str]) -> list[str]:
     return []
 
 
-def _unknown_command(name: str, table: Mapping[str, Entry]) -> str:
-    nearest = get_close_matches(name, table, n=1)
+def _unknown_command(name: str, known: Sequence[str]) -> str:
+    nearest = get_close_matches(name, known, n=1)
     return f"No command {name!r}." + (f" Did you mean {nearest[0]!r}?" if nearest else "")

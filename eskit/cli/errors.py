@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,9 @@ FOUND = 3
 INTERRUPTED = 130
 
 # typer brings its own copy of click or depends on it, by version; both derive this way.
+_INVALID_VALUE = re.compile(r"\AInvalid value(?: for '?(.+?)'?)?: (?:Value error, )?")
+"""How the libraries begin: what follows says it better."""
+
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -133,7 +137,7 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
 def _usage_message(error: BaseException) -> str:
     format_message = getattr(error, "format_message", None)
     text = str(format_message()) if format_message else str(error)
-    return text.replace(": Value error, ", ": ", 1)  # the library's word, not the user's
+    return _INVALID_VALUE.sub(lambda found: f"{found[1]}: " if found[1] else "", text, count=1)
 
 
 def _usage_hint(error: BaseException) -> str:

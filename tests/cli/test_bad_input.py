@@ -289,6 +289,61 @@ def test_an_unknown_command_suggests_the_nearest(cli):
     assert "Did you mean 'list'?" in cli("stream", "lst").err
 
 
+def test_a_misspelt_command_suggests_the_nearest_only_and_none_that_destroys(cli):
+    ran = cli("stream", "raed")
+
+    assert "Did you mean 'read'?" in ran.err
+    assert "erase" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--store", ["stream", "list", "--store", ""]),
+        ("--store", ["--store=", "stream", "list"]),
+        ("-C", ["-C", "", "stream", "list"]),
+        ("--nats", ["--nats", "", "relay", "--once"]),
+        ("--at", ["replay", "Account-acc-001", "--at", ""]),
+        ("--index", ["claim", "list", "--index", ""]),
+        ("--prefix", ["snapshot", "prune", "--keep", "0", "--prefix", ""]),
+        ("--check", ["catalog", "--check", ""]),
+        ("--type", ["tail", "--type", "Opened", "--type", ""]),
+    ],
+)
+def test_an_empty_option_is_wrong_usage_and_not_as_if_it_were_left_out(cli, option, command):
+    ran = cli(*command)
+
+    assert ran.code == 2
+    assert ran.err.startswith(f"error  {option} is empty\n")
+
+
+def test_an_argument_with_nothing_in_it_is_wrong_usage(cli):
+    assert cli("project", "run", "").err.startswith("error  NAME is empty\n")
+    assert cli("deadletter", "list", "").code == 2
+
+
+def test_an_empty_store_does_not_stand_for_the_projects_own(bank):
+    ran = eskit(
+        *("stream", "erase", "Account-acc-001", "--reason", "request 17", "--yes", "--store", ""),
+        cwd=bank,
+    )
+
+    assert ran.code == 2
+    assert ran.err.startswith("error  --store is empty\n")
+    read = eskit("stream", "read", "Account-acc-001", "--json", cwd=bank)
+    assert read.records[0]["data"]["owner_name"] == "Alice"
+
+
+def test_an_empty_tenant_is_the_default_one(cli, store_url):
+    ran = cli("stream", "read", "Thing-a1", "--tenant", "", "--store", store_url, "--json")
+
+    assert (ran.code, len(ran.records)) == (0, 2)
+
+
+def test_what_is_wrong_with_an_option_follows_its_name(cli):
+    assert cli("call", "x.v1.X/Y", "--via", "pigeon").err.startswith("error  --via: 'pigeon' is")
+
+
 def test_republish_destroys_and_so_needs_a_yes(bank):
     ran = eskit("relay", "--republish", cwd=bank)
 
