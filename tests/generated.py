@@ -29,8 +29,9 @@ _CLI_PAGE = """\
 Every command takes `-C DIR`, `--store URL`, `--nats URL`, `--json` and `--debug`, before or after
 its own name. Data goes to standard output, everything else to standard error.
 
-An option or argument with nothing in it is wrong usage, not as if it were left out; only `--tenant ''`
-means something: what belongs to no tenant.
+An option or argument with nothing in it is wrong usage, not as if it were left out; only
+`--tenant ''` means something: what belongs to no tenant. A list that ends at `--limit` has the
+diagnostic `MORE_THAN_LIMIT`. The commands in hints repeat the options that say what they act on.
 
 | exit code | meaning |
 |---|---|

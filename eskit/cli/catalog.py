@@ -12,7 +12,8 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
 from eskit.cli.session import session_of
-from eskit.cli.text import Line, columns
+from eskit.cli.tables import columns
+from eskit.cli.text import Line
 from eskit.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def format_catalog(found: Catalog) -> Iterator[Line]:
                 ),
             )
             for reaction in found.reactions
-        ]
+        ],
+        wrapped=True,
     )
     if not (found.aggregates or found.services or found.projections or found.reactions):
         yield "Nothing in the protos and in the app"
@@ -130,7 +132,7 @@ def _format_aggregate(aggregate: CatalogAggregate) -> Iterator[Line]:
         (("  query", "dim"), q.name, "← " + (", ".join(q.reads) or "no projection"))
         for q in aggregate.queries
     ]
-    yield from columns([*commands, *events, *queries])
+    yield from columns([*commands, *events, *queries], wrapped=True)
 
 
 def _short_list(event_types: tuple[str, ...] | list[str]) -> str:

@@ -14,7 +14,8 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.engines import From, Source, open_engine, reads_store
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import Line, ago, columns, count, timestamp
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, ago, count, timestamp
 from eskit.errors import ProjectionNotFound
 
 if TYPE_CHECKING:

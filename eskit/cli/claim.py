@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
+from eskit.cli.limits import Limit, limited
 from eskit.cli.session import session_of
-from eskit.cli.text import Line, columns, count
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, count
 
 if TYPE_CHECKING:
     from eskit.store.maintenance import HeldClaim
@@ -30,7 +31,7 @@ def list_claims(
     index: Annotated[str, typer.Option(metavar="NAME", help="Only of this index.")] = "",
     stream: Annotated[str, typer.Option(metavar="STREAM", help="Only held by this one.")] = "",
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")] = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Limit = 100,
 ) -> None:
     """List the values that are held, by tenant, index and value."""
     session = session_of(context)
@@ -42,11 +43,10 @@ def list_claims(
             and stream in {"", held.stream}
             and tenant in {None, held.tenant}
         )
-        found = list(islice(matching, limit + 1))
-    shown = found[:limit]
-    session.output.result([claim_object(held) for held in shown], format_claims(shown), cut=True)
-    if len(found) > limit and not session.output.as_json:
-        session.output.note(f"More than {limit:,}: raise --limit, or give an --index")
+        shown, more = limited(matching, limit, narrower="give an --index")
+    session.output.result(
+        [claim_object(held) for held in shown], format_claims(shown), diagnostics=more, cut=True
+    )
 
 
 @app.command(
@@ -107,7 +107,8 @@ def format_claims(claims: Sequence[HeldClaim]) -> Iterator[Line]:
                 *((held.tenant,) if with_tenant else ()),
             )
             for held in claims
-        ]
+        ],
+        cut=1,
     )
 
 
@@ -127,4 +128,4 @@ def format_report(report: ClaimsReport, *, check: bool) -> Iterator[Line]:
     if check and report.loss:
         yield f"The log lacks events, restore the store from a backup: {report.loss}"
     elif check:
-        yield "Put them right: eskit claim rebuild"
+        yield ["Put them right: ", ("eskit claim rebuild", "command")]

@@ -17,6 +17,8 @@ from typing import Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.fitting import Hanging
+from eskit.cli.hosting import LABEL
 from eskit.cli.output import Output
 from eskit.cli.session import session_of
 from eskit.cli.text import Line
@@ -152,7 +154,7 @@ class Stage:
     def _wait_for_line(self, process: subprocess.Popen[str], until: str) -> None:
         for line in process.stdout or ():
             if not self.output.as_json:
-                self.output.show([line.rstrip("\n")])
+                self.output.show([Hanging([line.rstrip("\n")], indent=LABEL + 2)])
             if until in line:
                 return
         raise DemoFailed(f"eskit ended with exit code {process.wait()} before it was up")
@@ -200,10 +202,10 @@ def format_command(text: str) -> Iterator[Line]:
     """The command as it is typed, continued on a second line where it is long."""
     head, option, data = text.partition(" --data ")
     if len(text) <= _WIDTH or not option:
-        yield [("$ ", "dim"), (text, "command")]
+        yield [("$ ", "dim"), (text, "typed")]
         return
-    yield [("$ ", "dim"), (f"{head} \\", "command")]
-    yield [(f"    --data {data}", "command")]
+    yield [("$ ", "dim"), (f"{head} \\", "typed")]
+    yield [(f"    --data {data}", "typed")]
 
 
 def typed(args: Sequence[str]) -> str:

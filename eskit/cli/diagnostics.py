@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eskit.cli.fitting import Hanging, labelled
 from eskit.cli.text import Line, Span, seen_from_here, width
 
 if TYPE_CHECKING:
     from eskit.errors import Diagnostic
 
+_INDENT = 3
 _LONGEST = 100
 """Characters of a line that are shown at most."""
 
@@ -27,10 +29,11 @@ def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
         severity: list[Span] = (
             [("warning", "warning"), "  "] if diagnostic.severity == "warning" else []
         )
-        yield [(place, "name"), "  " if place else "", *severity, diagnostic.message]
+        told = [(place, "name"), "  " if place else "", *severity, diagnostic.message]
+        yield Hanging(told, indent=_INDENT)
         yield from _format_source(diagnostic)
         if diagnostic.hint != next_hint:  # what to do about several is said once, below them
-            yield from (f"   {line}" for line in diagnostic.hint.splitlines())
+            yield from labelled(" " * (_INDENT - 2), (diagnostic.hint, "hint"))
 
 
 def _format_source(diagnostic: Diagnostic) -> Iterator[Line]:

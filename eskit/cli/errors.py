@@ -18,7 +18,8 @@ import typer
 
 from eskit.cli.diagnostics import format_diagnostics
 from eskit.cli.envelope import envelope, to_json
-from eskit.cli.text import Line, count
+from eskit.cli.fitting import labelled
+from eskit.cli.text import Line, count, width
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ USAGE = 2
 FOUND = 3
 INTERRUPTED = 130
 
-# typer brings its own copy of click or depends on it, by version; both derive this way.
 _INVALID_VALUE = re.compile(r"\AInvalid value(?: for '?(.+?)'?)?: (?:Value error, )?")
 """How the libraries begin: what follows says it better."""
 
+# typer brings its own copy of click or depends on it, by version; both derive this way.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 _ClickError: type[Exception] = typer.BadParameter.__mro__[2]
 
@@ -91,23 +92,20 @@ def format_error(error: BaseException, *, debug: bool = False) -> Iterator[Line]
         yield f"{count(problems, 'problem')}, nothing written"
         return
     _, message, hint = _describe(error)
-    yield from _labelled("error", message)
+    yield from labelled(("error", "error"), message)
     if hint and not (debug and not isinstance(error, EskitError)):
-        yield from (f"       {line}" for line in hint.splitlines())
+        yield from labelled(" " * len("error"), (hint, "hint"))
 
 
 def _format_rejection(error: CommandRejected) -> Iterator[Line]:
-    yield [("rejected", "error"), "  ", (error.rejection, "name"), "  ", error.message]
+    label = "rejected"
+    yield from labelled((label, "error"), (error.rejection, "name"), "  ", error.message)
     if error.solution:
-        yield f"          {error.solution}"
+        yield from labelled(" " * len(label), error.solution)
+    longest = max(map(width, error.details), default=0)
     for name, value in error.details.items():
-        yield [f"          {name}  ", value]
-
-
-def _labelled(label: str, message: str) -> Iterator[Line]:
-    first, *rest = message.splitlines() or [""]
-    yield [(label, "error"), "  ", first]
-    yield from (f"{' ' * (len(label) + 2)}{line}" for line in rest)
+        padded = name + " " * (longest - width(name))
+        yield from labelled(f"{' ' * len(label)}  {padded}", value)
 
 
 def _describe(error: BaseException) -> tuple[str, str, str]:
@@ -148,9 +146,11 @@ def _usage_hint(error: BaseException) -> str:
 def _show_json(error: BaseException, output: Output) -> None:
     status = "failed" if isinstance(error, CommandRejected) else "error"
     diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
-    found: Mapping[str, object] = envelope(
-        status, error=error_object(error), diagnostics=diagnostics
-    )
+    told = error_object(error)
+    if "hint" in told:
+        told["hint"] = output.hints.complete(str(told["hint"]))
+    completed = [d._replace(hint=output.hints.complete(d.hint)) for d in diagnostics]
+    found: Mapping[str, object] = envelope(status, error=told, diagnostics=completed)
     stream = sys.stderr if output.streaming else sys.stdout
     stream.write(to_json(found) + "\n")
     stream.flush()

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from eskit.cli.fitting import labelled
 from eskit.cli.session import Session
-from eskit.cli.text import Line, count
+from eskit.cli.text import Line, Span, count
 from eskit.domain.upcasting import UpcasterMissing
 from eskit.errors import Diagnostic, EskitError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from eskit.store.eventstore import EventStore
     from eskit.store.operations.evolution import Evolution, Finding
 
-_INDENT = " " * 10
+_LABEL = 8
 _MEANING = {
     "FULL": "old and new code read each other's events",
     "BACKWARD": "new code reads what is stored; old code would misread new events",
@@ -136,32 +137,31 @@ def format_evolution(found: Evolution, *, against: str) -> Iterator[Line]:
     for finding in found.findings:
         yield from _format_finding(finding)
     removed = sum(finding.change.rule.endswith("_REMOVED") for finding in found.findings)
-    yield [
-        (f"{found.verdict.value:<9} ", "error" if found.breaking else "ok"),
-        _MEANING[found.verdict.value] if found.compared else "nothing to compare with",
-    ]
+    meaning = _MEANING[found.verdict.value] if found.compared else "nothing to compare with"
+    yield from _labelled(found.verdict.value, "error" if found.breaking else "ok", meaning)
     compared = f"{count(found.compared, 'event type')} compared"
-    yield (
-        f"{_INDENT}{compared}{f', also with {against}' if against else ''}: "
-        f"{count(len(found.additions), 'addition')}, {count(removed, 'removal')}"
+    yield from _labelled(
+        "",
+        "",
+        f"{compared}{f', also with {against}' if against else ''}: "
+        f"{count(len(found.additions), 'addition')}, {count(removed, 'removal')}",
     )
+
+
+def _labelled(label: str, style: str, *text: Span) -> Iterator[Line]:
+    yield from labelled((f"{label:<{_LABEL}}", style), *text)
 
 
 def _format_finding(finding: Finding) -> Iterator[Line]:
     change = finding.change
     severity = change.severity.value
     style = "error" if severity == "breaking" else "warning"
-    yield [
-        (f"{severity.upper():<9} ", style),
-        (change.subject, "name"),
-        f": {change.message}",
-    ]
+    yield from _labelled(severity.upper(), style, (change.subject, "name"), f": {change.message}")
     if finding.events:
         first = f"first at {finding.position:,} in {finding.stream}"
-        yield f"{_INDENT}{count(finding.events, 'stored event')}, {first}"
+        yield from _labelled("", "", f"{count(finding.events, 'stored event')}, {first}")
     else:
-        yield [
-            (f"{_INDENT}no stored event{' holds it' if change.path else ' of this type'}", "dim")
-        ]
+        none = f"no stored event{' holds it' if change.path else ' of this type'}"
+        yield from _labelled("", "", (none, "dim"))
     if change.fix:
-        yield f"{_INDENT}{change.fix}"
+        yield from _labelled("", "", (change.fix, "hint"))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
 
+LABEL = 16
+"""How wide the name of a part is before what it does."""
 _PORTS = range(65536)
 
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, Span, ago, columns, failure_lines, timestamp
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, Span, ago, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, Decision

@@ -12,6 +12,7 @@ import typer
 
 from eskit.cli.commands import Entry, LazyGroup, shared_options_first
 from eskit.cli.errors import report
+from eskit.cli.hints import Hints, without_login
 from eskit.cli.output import Output
 from eskit.cli.session import Session
 
@@ -124,12 +125,21 @@ def start(
     ] = False,
 ) -> None:
     """Event sourcing from the command line: schema first, replay everything."""
+    output: Output = context.obj or Output(as_json=as_json)
+    output.hints = Hints(
+        commands=tuple(Root.table),
+        folder=("-C", directory) if directory != "." else (),
+        stores=(
+            *(("--store", store) if store else ()),
+            *(("--nats", without_login(nats)) if nats else ()),
+        ),
+    )
     context.obj = Session(
         directory=Path(directory),
         store_option=store,
         nats_option=nats,
         debug=debug,
-        output=context.obj or Output(as_json=as_json),
+        output=output,
     )
 
 

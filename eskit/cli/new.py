@@ -10,7 +10,8 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import Line, columns, count
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, count
 
 if TYPE_CHECKING:
     from eskit.scaffold.missing import MissingMethods
@@ -104,9 +105,7 @@ def carry_out(session: Session, plan: Plan, *, dry_run: bool) -> None:
     """Create what the plan says, unless it is only to be shown, and show it."""
     if not dry_run:
         plan.apply()
-    session.output.result(
-        plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run), cut=not plan.missing
-    )
+    session.output.result(plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run))
 
 
 def plan_object(plan: Plan, *, dry_run: bool) -> dict[str, object]:
@@ -155,6 +154,8 @@ def format_plan(plan: Plan, *, dry_run: bool) -> Iterator[Line]:
                 for number, file in enumerate(plan.files, start=1)
             ],
             right=[0],
+            whole=1,
+            wrapped=True,
         )
     if plan.next_steps:
         yield ""

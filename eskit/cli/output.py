@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 from eskit.cli.diagnostics import format_diagnostics
 from eskit.cli.envelope import envelope, to_json
+from eskit.cli.fitting import labelled
+from eskit.cli.hints import Hints
 from eskit.cli.progress import JsonProgress, NoProgress, ProgressReporter
-from eskit.cli.terminal import console_on, print_lines, styled
+from eskit.cli.terminal import console_on, fitted, print_lines, styled
 from eskit.cli.text import Line
 from eskit.errors import InvalidArgument
 
@@ -28,6 +30,7 @@ class Output:
     def __init__(self, *, as_json: bool = False) -> None:
         self.as_json = as_json
         self.streaming = False
+        self.hints = Hints()
 
     def result(
         self,
@@ -40,16 +43,22 @@ class Output:
     ) -> None:
         """Show what a command did: the envelope around `data`, or `lines`.
 
-        `found` says that a check found something: status ``failed``. With `cut` lines end at the
-        width of a terminal.
+        `found` says that a check found something: status ``failed``. Of the diagnostics those of
+        severity ``info``, remarks on the result, follow it. With `cut` lines end at the width of a
+        terminal.
         """
         if self.as_json:
             status = "failed" if found else "ok"
-            self._write(envelope(status, data=data, diagnostics=diagnostics))
+            completed = [d._replace(hint=self.hints.complete(d.hint)) for d in diagnostics]
+            self._write(envelope(status, data=data, diagnostics=completed))
             return
+        remarks = [diagnostic for diagnostic in diagnostics if diagnostic.severity == "info"]
         for diagnostic in diagnostics:
-            self._diagnose(diagnostic)
+            if diagnostic not in remarks:
+                self._diagnose(diagnostic)
         self.show(lines, cut=cut)
+        for remark in remarks:
+            self.note([f"{remark.message}: ", (remark.hint, "hint")])
 
     def _diagnose(self, diagnostic: Diagnostic) -> None:
         if not diagnostic.file:
@@ -60,7 +69,8 @@ class Output:
     def failure(self, data: object, lines: Iterable[Line], *, error: Mapping[str, object]) -> None:
         """Show a result that is itself a failure; the caller exits with 1."""
         if self.as_json:
-            self._write(envelope("error", data=data, error=error))
+            hint = self.hints.complete(str(error.get("hint", "")))
+            self._write(envelope("error", data=data, error={**error, "hint": hint}))
         else:
             self.show(lines)
 
@@ -73,7 +83,7 @@ class Output:
 
     def show(self, lines: Iterable[Line], *, cut: bool = False) -> None:
         """Print lines to stdout; with `cut` each ends at the width of a terminal."""
-        print_lines(lines, sys.stdout, cut=cut)
+        print_lines(map(self.hints.shown, lines), sys.stdout, cut=cut)
 
     @contextmanager
     def watching(self) -> Iterator[Callable[[object, Iterable[Line]], None]]:
@@ -88,20 +98,24 @@ class Output:
         with Live(console=console, auto_refresh=False) as live:
 
             def draw(_: object, lines: Iterable[Line]) -> None:
-                texts = [styled(line, console, cut=True, end="\n") for line in lines]
+                texts = [
+                    styled(part, console, cut=True, end="\n")
+                    for line in lines
+                    for part in fitted(self.hints.shown(line), console.width)
+                ]
                 live.update(Group(*texts), refresh=True)
 
             yield draw
 
     def note(self, *lines: Line) -> None:
         """Print lines to stderr: what is happening, never the result."""
-        print_lines(lines, sys.stderr)
+        print_lines(map(self.hints.shown, lines), sys.stderr)
 
     def warn(self, message: str, *, hint: str = "") -> None:
         """Print a warning to stderr."""
-        self.note([("warning", "warning"), f"  {message}"])
+        self.note(*labelled(("warning", "warning"), message))
         if hint:
-            self.note(f"         {hint}")
+            self.note(*labelled(" " * len("warning"), (hint, "hint")))
 
     def confirm(self, question: str) -> None:
         """Ask before something is destroyed; typer.Abort for no, wrong usage without a terminal."""

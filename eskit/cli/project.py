@@ -93,7 +93,10 @@ def status(
         return
     session.output.failure(
         data,
-        [*format_statuses(statuses), *format_failures(failed, detailed=bool(names))],
+        [
+            *format_statuses(statuses, told=[s.name for s in failed if names or not s.failures]),
+            *format_failures(failed, detailed=bool(names)),
+        ],
         error={
             "code": ProjectionFailed.code,
             "message": f"{count(len(failed), 'projection')} failed: "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from eskit.cli.text import Line, Span, columns, count, duration, failure_lines, timestamp
+from eskit.cli.fitting import Hanging, labelled
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, Span, count, duration, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.errors import EskitError
@@ -114,8 +116,13 @@ _HEADING = (
 _NUMBERS = {"position", "head", "lag", "behind", "rate", "holder"}
 
 
-def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
-    """A projection a line, below a heading; without the columns that have nothing to say."""
+def format_statuses(
+    statuses: Sequence[ProjectionStatus], *, told: Container[str] = ()
+) -> Iterator[Line]:
+    """A projection a line, below a heading; without the columns that have nothing to say.
+
+    Not with the errors of the projections in `told`: what follows tells them in full.
+    """
     if not statuses:
         yield "No projections in this app"
         return
@@ -130,14 +137,15 @@ def format_statuses(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
             f"{status.rate:,.0f}/s" if status.holder else "",
             str(status.holder or ""),
             f"v{status.version}",
-            (_remark(status), "error" if status.error else ""),
+            (_remark(status, told), "error" if status.error else ""),
         )
         for status in statuses
     ]
-    told = [column for column in zip(_HEADING, *rows, strict=True) if any(map(_says, column[1:]))]
-    right = [number for number, (name, *_) in enumerate(told) if name in _NUMBERS]
-    heading, *lines = zip(*told, strict=True)
-    yield from columns([[(name, "dim") for name in heading], *lines], right=right)
+    shown = [column for column in zip(_HEADING, *rows, strict=True) if any(map(_says, column[1:]))]
+    right = [number for number, (name, *_) in enumerate(shown) if name in _NUMBERS]
+    heading, *lines = zip(*shown, strict=True)
+    last = len(heading) - 1 if heading[-1] == _HEADING[-1] else None
+    yield from columns([[(name, "dim") for name in heading], *lines], right=right, cut=last)
 
 
 def _says(cell: Span) -> bool:
@@ -145,21 +153,20 @@ def _says(cell: Span) -> bool:
 
 
 def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
-    """The same, and below it in full what a narrow terminal cuts: why one does not go on."""
-    yield from format_statuses(statuses)
+    """The same, and below it in full why one does not go on."""
     failed = [status for status in statuses if status.error]
+    yield from format_statuses(statuses, told=[status.name for status in failed])
     if failed:
         yield ""
     for status in failed:
-        yield [(status.name, "name"), "  ", (status.error.partition("\n")[0], "error")]
+        yield from labelled((status.name, "name"), (status.error.partition("\n")[0], "error"))
 
 
-def _remark(status: ProjectionStatus) -> str:
+def _remark(status: ProjectionStatus, told: Container[str]) -> str:
     """The error in short, or how far a rebuild has come."""
-    if status.failures:
-        return status.failures[0].error.partition("\n")[0]
-    if status.error:
-        return status.error.partition("\n")[0]
+    if status.failures or status.error:
+        error = status.failures[0].error if status.failures else status.error
+        return "" if status.name in told else error.partition("\n")[0]
     if status.pause:
         return f"paused: {status.pause}"
     if status.rebuild_position is None:
@@ -172,7 +179,7 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
     for status in failed:
         yield ""
         if not status.failures:
-            yield [(status.name, "name"), f"  {status.error}"]
+            yield from labelled((status.name, "name"), status.error)
             if status.outage:
                 yield "  goes on by itself when that is over"
                 continue
@@ -186,7 +193,7 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
         if not detailed:
             yield ["  see why    ", (f"eskit project status {status.name}", "command")]
         if status.pause:
-            yield f"  paused     {status.pause}"
+            yield from labelled("  paused   ", status.pause)
             resume = f"eskit project resume {status.name} --reason '…'"
             yield ["  let go on  ", (resume, "command")]
         again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
@@ -196,10 +203,8 @@ def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> It
 def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
     """The event that stopped a projection; with `detailed` the error and its traceback."""
     what = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
-    yield [
-        (failure.projection, "name"),
-        f" {what} before {failure.position:,} {failure.event_type} of {failure.stream}",
-    ]
+    where = f"{what} before {failure.position:,} {failure.event_type} of {failure.stream}"
+    yield Hanging([(failure.projection, "name"), f" {where}"], indent=2)
     if detailed:
         yield from failure_lines(failure.traceback, failure.error)
         event = f"eskit deadletter show {failure.projection} {failure.position}"
@@ -211,9 +216,9 @@ def format_outage(outage: EskitError | None) -> Iterator[Line]:
     if outage is None:
         yield [("going on", "ok"), "  what was waited for is back"]
         return
-    yield [("waiting", "warning"), f"  {outage.message}"]
+    yield from labelled(("waiting", "warning"), outage.message)
     if outage.hint:
-        yield f"         {outage.hint}"
+        yield from labelled(" " * len("waiting"), (outage.hint, "hint"))
 
 
 def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:
@@ -265,7 +270,8 @@ def format_difference(difference: ProjectionDifference) -> Iterator[Line]:
     ]
     if difference.passed_over:
         positions = ", ".join(f"{position:,}" for position in difference.passed_over)
-        yield f"  without {positions}, skipped or set aside: eskit deadletter list"
+        which = ("eskit deadletter list", "command")
+        yield Hanging([f"  without {positions}, skipped or set aside: ", which], indent=2)
     for table in difference.tables:
         yield from _format_table(table)
     if not difference.equal:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.fitting import labelled
 from eskit.cli.hosting import Health, run_services
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import count
@@ -135,4 +136,5 @@ class Narrator:
             return
         self._told = status.state
         error = f"  {status.error}" if status.error else ""
-        self._output.note(f"{_WORTH_TELLING[status.state]}  position {status.position:,}{error}")
+        told = labelled(_WORTH_TELLING[status.state], f"position {status.position:,}{error}")
+        self._output.note(*told)

@@ -13,7 +13,8 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.events import Payload, event_object, format_heading, format_when
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unknown
-from eskit.cli.text import Line, Span, columns, count, timestamp, width
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, Span, count, timestamp, width
 from eskit.cli.times import parse_moment
 from eskit.cli.values import descriptor_of, format_value, is_default, leaves
 from eskit.domain.streams import category_of, check_stream

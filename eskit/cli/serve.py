@@ -16,14 +16,15 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import format_error
 from eskit.cli.events import PayloadReader
-from eskit.cli.hosting import Health, run_services
+from eskit.cli.fitting import labelled
+from eskit.cli.hosting import LABEL, Health, run_services
 from eskit.cli.nats import embedded_server
 from eskit.cli.output import LogToStderr
 from eskit.cli.project_text import format_outage
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.tail import stored_schemas
 from eskit.cli.tail_lines import Clock, Layout, Seen
-from eskit.cli.text import Span
+from eskit.cli.text import Line, Span
 from eskit.errors import EskitError, ProjectionBusy
 
 if TYPE_CHECKING:
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 app = make_app()
 
 _QUIET = {"starting", "stopping"}
-_LABEL = 16
 _BEGIN_AGAIN_AFTER = 1.0
 
 
@@ -176,7 +176,8 @@ class Host:
         from eskit.messaging.tail import TailRequest, tail_store
 
         reader = PayloadReader(stored_schemas(self._running.store), lambda event: event.message)
-        layout, seen = Layout(clock=Clock.TIME), Seen()
+        prefix: list[Span] = [(f"{'event':<{LABEL}}", "name"), "  "]
+        layout, seen = Layout(clock=Clock.TIME, prefix=prefix), Seen()
         request = TailRequest(start="new")
         async with aclosing(tail_store(self._running.store, request)) as events:
             asked = asyncio.ensure_future(stop.wait())
@@ -188,10 +189,7 @@ class Host:
                     await asyncio.wait({coming})
                     break
                 event = coming.result()
-                for line in layout.lines(event, reader(event), seen.at):
-                    self._session.output.show(
-                        [[(f"{'event':<{_LABEL}}", "name"), "  ", *line]], cut=True
-                    )
+                self._session.output.show(layout.lines(event, reader(event), seen.at), cut=True)
                 seen.add(event)
             asked.cancel()
 
@@ -248,7 +246,7 @@ class Host:
         detail = event.error
         if event.state == "ready" and event.service in self._details:
             detail = self._details[event.service]()
-        lines = [] if event.state in _QUIET else [_status(event.service, event.state, detail)]
+        lines = [] if event.state in _QUIET else _status(event.service, event.state, detail)
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
         )
@@ -263,7 +261,7 @@ class Host:
 
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:
-            self._session.output.show([_status(name, text)])
+            self._session.output.show(_status(name, text))
 
 
 class ShownCalls:
@@ -286,5 +284,5 @@ class ShownCalls:
             self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
 
 
-def _status(name: str, state: str, error: str = "") -> list[Span]:
-    return [(f"{name:<{_LABEL}}", "name"), "  ", state, f"  {error}" if error else ""]
+def _status(name: str, state: str, error: str = "") -> Iterator[Line]:
+    yield from labelled((f"{name:<{LABEL}}", "name"), state, f"  {error}" if error else "")

@@ -229,8 +229,10 @@ class Session:
 
 
 def session_of(context: typer.Context) -> Session:
-    """The session that the root command made."""
+    """The session that the root command made, its hints about the tenants of the command."""
     session = context.find_object(Session)
     if session is None:
         raise RuntimeError("commands run below the root command, which makes the session")
+    tenants = context.params.get("tenants") or [context.params.get("tenant")]
+    session.output.hints = session.output.hints.of_tenants([name for name in tenants if name])
     return session

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
+from eskit.cli.fitting import Hanging
+from eskit.cli.limits import Limit, limited
 from eskit.cli.session import session_of
 from eskit.cli.stream import Tenant, refuse_unknown
-from eskit.cli.text import Line, ago, columns, count, timestamp
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, ago, count, timestamp
 from eskit.domain.streams import category_of, check_stream, id_of
 
 if TYPE_CHECKING:
@@ -38,20 +40,19 @@ def list_snapshots(
     context: typer.Context,
     prefix: Prefix = "",
     tenant: AnyTenant = None,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Limit = 100,
 ) -> None:
     """List snapshots by stream and version."""
     session = session_of(context)
     with session.open_store() as store:
-        found = list(islice(store.snapshots.read(prefix=prefix, tenant=tenant), limit + 1))
-    shown = found[:limit]
+        found = store.snapshots.read(prefix=prefix, tenant=tenant)
+        shown, more = limited(found, limit, narrower="give a --prefix")
     session.output.result(
         [snapshot_object(snapshot) for snapshot in shown],
         format_snapshots(shown, datetime.now(UTC)),
+        diagnostics=more,
         cut=True,
     )
-    if len(found) > limit and not session.output.as_json:
-        session.output.note(f"More than {limit:,}: raise --limit or give a --prefix")
 
 
 @app.command("create", **examples("eskit snapshot create Account-acc-001"))
@@ -166,6 +167,7 @@ def format_snapshots(snapshots: Sequence[Snapshot], now: datetime) -> Iterator[L
             for snapshot in snapshots
         ],
         right=[1, 2],
+        whole=0,
     )
 
 
@@ -183,10 +185,12 @@ def format_checked(
             for one in checked
         ],
         right=[1],
+        whole=0,
     )
     good = count(len(checked) - len(wrong), "snapshot")
     if not wrong:
         yield f"{good}, none differs from its events"
         return
     yield f"{good} as they should be, {len(wrong):,} not"
-    yield "Raise fold_version on the aggregate, or delete them: eskit snapshot prune --keep 0"
+    delete = ("eskit snapshot prune --keep 0", "command")
+    yield Hanging(["Raise fold_version on the aggregate, or delete them: ", delete], indent=2)

@@ -13,7 +13,8 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
 from eskit.cli.progress import ProgressReporter
 from eskit.cli.session import session_of
-from eskit.cli.text import Line, columns, count
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, count
 
 if TYPE_CHECKING:
     from eskit.store.eventstore import StoreInfo
@@ -57,7 +58,7 @@ def verify(context: typer.Context) -> None:
 
     session = session_of(context)
     found = run_verification(session)
-    data, lines = verification_object(found), format_verification(found)
+    data, lines = verification_object(found, session.output.hints), format_verification(found)
     if found.verdict == "unknown":
         message = "It cannot be told whether the store is whole"
         error = {"code": "VERDICT_UNKNOWN", "message": message, "hint": found.findings[0].hint}

@@ -20,8 +20,10 @@ from eskit.cli.events import (
     format_when,
     load_event_types,
 )
+from eskit.cli.limits import Limit, limited
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import Line, ago, columns, count, timestamp
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, ago, count, timestamp
 from eskit.errors import StreamNotFound
 
 if TYPE_CHECKING:
@@ -43,19 +45,19 @@ Tenant = Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.", sho
 def list_streams(
     context: typer.Context,
     prefix: Annotated[str, typer.Option(metavar="P", help="Only names that start so.")] = "",
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")] = 100,
+    limit: Limit = 100,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")] = None,
 ) -> None:
     """List streams by name, with their version and when they were last written to."""
     session = session_of(context)
     with session.open_store() as store:
-        found = list(store.list_streams(prefix=prefix, limit=limit + 1, tenant=tenant))
-    shown = found[:limit]
+        found = store.list_streams(prefix=prefix, limit=limit + 1, tenant=tenant)
+        shown, more = limited(found, limit, narrower="give a --prefix")
     session.output.result(
-        [stream_object(stream) for stream in shown], format_streams(shown, datetime.now(UTC))
+        [stream_object(stream) for stream in shown],
+        format_streams(shown, datetime.now(UTC)),
+        diagnostics=more,
     )
-    if len(found) > limit and not session.output.as_json:
-        session.output.note(f"More than {limit:,}: raise --limit or give a --prefix")
 
 
 @app.command(
@@ -241,6 +243,7 @@ def format_streams(streams: Sequence[StreamInfo], now: datetime) -> Iterator[Lin
             for stream in streams
         ],
         right=[1],
+        whole=0,
     )
 
 

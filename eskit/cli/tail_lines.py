@@ -12,6 +12,7 @@ from zlib import crc32
 
 from eskit.cli.conditions import pick
 from eskit.cli.events import Payload, event_object, format_fields, short_type
+from eskit.cli.fitting import Narrowing
 from eskit.cli.text import Line, Span, ago, count, timestamp
 from eskit.cli.values import leaves
 from eskit.domain.streams import category_of, id_of
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
 
 _COLOURS = 5
+_STREAM = 2
+"""Which span of a heading is the stream's name."""
 _WITHIN = timedelta(minutes=1)
 
 
@@ -48,12 +51,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How an event is shown: its clock, which fields, on one line or more, decoded or not."""
+    """How an event is shown: its clock, which fields, on one line or more, decoded or not.
+
+    `prefix` is what a line begins with. On a narrow terminal the stream's name is cut before the
+    event's type is.
+    """
 
     clock: Clock = Clock.DELTA
     fields: Sequence[str] = ()
     expanded: bool = False
     raw: bool = False
+    prefix: Sequence[Span] = ()
 
     def record(self, event: RecordedEvent, payload: Payload) -> dict[str, object]:
         """The event as --json shows it."""
@@ -71,10 +79,13 @@ class Layout:
     ) -> Iterator[Line]:
         """The event for people."""
         shown = self._chosen(payload)
+        heading = [*self.prefix, *self._heading(event, previous)]
+        gives, until = len(self.prefix) + _STREAM, len(heading)
         if not self.expanded:
-            yield [*self._heading(event, previous), *self._fields_in_line(event, shown)]
+            line = [*heading, *self._fields_in_line(event, shown)]
+            yield Narrowing(line, gives=gives, until=until)
             return
-        yield self._heading(event, previous)
+        yield Narrowing(heading, gives=gives, until=until)
         yield from self._origin(event)
         if self.raw:
             yield ["       ", _base64(event.data)]

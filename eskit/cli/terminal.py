@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
+from eskit.cli.fitting import Fitted
 from eskit.cli.text import Line, plain, spans
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ STYLES: Mapping[str, str] = {
     "warning": "yellow",
     "error": "bold red",
     "command": "bold",
+    "typed": "bold",
     "aggregate0": "bold",
     "aggregate1": "bold blue",
     "aggregate2": "bold magenta",
@@ -35,14 +37,20 @@ STYLES: Mapping[str, str] = {
 
 
 def print_lines(lines: Iterable[Line], stream: TextIO, *, cut: bool = False) -> None:
-    """Print lines: styled, and on wish cut at its width, on a terminal; plain elsewhere."""
+    """Print lines: styled, and wrapped or on wish cut, on a terminal; plain elsewhere."""
     if not stream.isatty():
         stream.writelines(plain(line) + "\n" for line in lines)
         stream.flush()
         return
     console = console_on(stream)
     for line in lines:
-        console.print(styled(line, console, cut=cut), soft_wrap=True, highlight=False)
+        for part in fitted(line, console.width):
+            console.print(styled(part, console, cut=cut), soft_wrap=True, highlight=False)
+
+
+def fitted(line: Line, limit: int) -> list[Line]:
+    """The line in `limit` columns, where it knows how."""
+    return line.fitted(limit) if isinstance(line, Fitted) else [line]
 
 
 def styled(line: Line, console: Console, *, cut: bool, end: str = "") -> Text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeAlias
@@ -74,28 +74,19 @@ def _cells(char: str) -> int:
     return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
 
 
-def columns(rows: Iterable[Sequence[Span]], *, right: Iterable[int] = ()) -> list[Line]:
-    """Rows as aligned lines, two blanks between columns; those in `right` align right."""
-    table = [list(row) for row in rows]
-    to_right = set(right)
-    widths = [
-        max(width(_text(row[column])) for row in table if column < len(row))
-        for column in range(max((len(row) for row in table), default=0))
-    ]
-    return [_aligned(row, widths, to_right) for row in table]
-
-
-def _aligned(row: Sequence[Span], widths: Sequence[int], right: set[int]) -> Line:
-    line: list[Span] = []
-    for column, cell in enumerate(row):
-        padding = " " * (widths[column] - width(_text(cell)))
-        line += [padding, cell] if column in right else [cell, padding]
-        line.append("  ")
-    return line
-
-
-def _text(span: Span) -> str:
+def text_of(span: Span) -> str:
+    """The text of a span, not escaped."""
     return span if isinstance(span, str) else span[0]
+
+
+def shorten(span: Span, limit: int) -> Span:
+    """The span with what takes more than `limit` cells replaced by ``…``."""
+    text = escape(text_of(span))
+    if width(text) <= limit:
+        return span
+    while text and width(text) > limit - 1:
+        text = text[:-1]
+    return f"{text}…" if isinstance(span, str) else (f"{text}…", span[1])
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

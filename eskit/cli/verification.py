@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from eskit.cli.fitting import labelled
+from eskit.cli.hints import Hints
 from eskit.cli.session import Session
 from eskit.cli.stream import load_types
-from eskit.cli.text import Line, columns, count, duration
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, count, duration
 from eskit.errors import StoreNotRecognised
 
 if TYPE_CHECKING:
@@ -57,9 +60,10 @@ def read_model_checkpoints(session: Session, store: EventStore) -> list[Checkpoi
         engine.close()
 
 
-def verification_object(found: Verification) -> dict[str, object]:
+def verification_object(found: Verification, hints: Hints) -> dict[str, object]:
     """The verification as --json shows it."""
-    return asdict(found)
+    findings = [{**asdict(one), "hint": hints.complete(one.hint)} for one in found.findings]
+    return {**asdict(found), "findings": findings}
 
 
 def format_verification(found: Verification) -> Iterator[Line]:
@@ -109,6 +113,6 @@ def _format_finding(finding: Finding) -> Iterator[Line]:
     label = _LABELS[finding.severity]
     where = f"  at {finding.position:,}" if finding.position else ""
     yield ""
-    yield [label, f"  {finding.message}", (f"{where}  {finding.stream}", "dim")]
+    yield from labelled(label, finding.message, (f"{where}  {finding.stream}", "dim"))
     if finding.hint:
-        yield f"         {finding.hint}"
+        yield from labelled(" " * len(label[0]), (finding.hint, "hint"))

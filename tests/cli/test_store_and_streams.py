@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit import ANY, NewEvent, open_store
+from eskit import ANY, NO_STREAM, NewEvent, claim, open_store
 from eskit.schema.response_pb2 import AppError
 from tests.cli.unknown import forget_schemas, make_message
 
@@ -247,3 +247,21 @@ def test_json_is_one_line_per_result(cli, store_url):
 
     assert ran.out.count("\n") == 1
     assert list(json.loads(ran.out)) == ["version", "status", "data", "error", "diagnostics"]
+
+
+def test_a_list_that_was_cut_says_so_in_json_as_well(cli, store_url):
+    with open_store(store_url) as store:
+        for name in ("b1", "b2"):
+            new = NewEvent(AppError(), claims=[claim("code", name)])
+            store.append(f"Thing-{name}", [new], expected_version=NO_STREAM)
+
+    for command, entries in ((("stream", "list"), 3), (("claim", "list"), 2)):
+        cut = cli(*command, "--limit", "1", "--store", store_url, "--json").json
+        shown = cli(*command, "--limit", "1", "--store", store_url)
+        whole = cli(*command, "--limit", str(entries), "--store", store_url, "--json").json
+
+        (diagnostic,) = cut["diagnostics"]
+        assert (cut["status"], len(cut["data"])) == ("ok", 1)
+        assert (diagnostic["severity"], diagnostic["code"]) == ("info", "MORE_THAN_LIMIT")
+        assert shown.err.startswith("More than 1: raise --limit or give a")
+        assert (len(whole["data"]), whole["diagnostics"]) == (entries, [])

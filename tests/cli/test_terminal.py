@@ -11,8 +11,10 @@ import time
 import pytest
 from rich.console import Console
 
+from eskit import NewEvent, open_store
 from eskit.cli.bar import drawn_on, format_amount, format_speed
-from tests.cli.running import eskit
+from eskit.schema.response_pb2 import AppError
+from tests.cli.running import break_deposits, eskit
 
 
 def run_in_terminal(launch, *args, cwd, env=None, size="80"):
@@ -89,3 +91,73 @@ def test_amount_and_speed_are_told_as_far_as_they_are_known():
     assert format_amount(12, None) == "12"
     assert format_speed(41_000.4) == "41,000/s"
     assert format_speed(None) == ""
+
+
+def test_a_long_error_and_its_hint_are_wrapped_at_words_below_the_text(launch, tmp_path):
+    url = "sqlite:///a-folder-that-is-not-there/and-another/events.db"
+    shown = run_in_terminal(
+        *(launch, "stream", "list", "--store", url), cwd=tmp_path, env={"TERM": "dumb"}
+    )
+    piped = eskit("stream", "list", "--store", url, cwd=tmp_path)
+
+    lines = shown.replace("\r", "").splitlines()
+    assert lines[0] == "error  There is no store at"
+    assert all(line.startswith("       ") for line in lines[1:])
+    assert f"       eskit --store {url} store init" in lines
+    assert len(piped.err.splitlines()) == 2
+
+
+def test_a_rejection_is_wrapped_and_its_details_are_aligned(launch, bank):
+    data = '{"account_id": "acc-001", "amount": "99999999999.00"}'
+    method = "account.v1.AccountCommandService/Withdraw"
+
+    shown = run_in_terminal(
+        *(launch, "call", method, "--data", data), cwd=bank, env={"TERM": "dumb"}
+    )
+
+    head, *rest = shown.replace("\r", "").splitlines()
+    assert len(head) <= 80
+    assert head.startswith("rejected  INSUFFICIENT_FUNDS  Insufficient funds")
+    assert all(line.startswith(" " * 10) and line[10] != " " for line in rest)
+    assert rest[-2:] == ["          balance  1200.25", "          amount   99999999999.00"]
+
+
+def test_a_long_error_of_a_projection_is_told_once(launch, bank):
+    break_deposits(bank)
+    module = bank / "bank" / "projections" / "account_balance.py"
+    module.write_text(module.read_text().replace("eur", "no rate of eur " * 20))
+    eskit("project", "run", "--once", cwd=bank)
+
+    status = eskit("project", "status", cwd=bank)
+    detailed = eskit("project", "status", "account-balance", cwd=bank)
+    shown = run_in_terminal(launch, "project", "status", cwd=bank, env={"TERM": "dumb"})
+
+    assert status.out.count("KeyError") == 1
+    assert detailed.out.count("KeyError: ") == 1
+    assert max(map(len, shown.replace("\r", "").splitlines())) <= 80
+
+
+def test_a_new_project_shows_its_descriptions_in_full(launch, tmp_path):
+    shown = run_in_terminal(
+        *(launch, "new", "project", "bank", "--template", "bank", "--dry-run"),
+        cwd=tmp_path,
+        env={"TERM": "dumb"},
+    )
+
+    lines = shown.replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in shown
+    assert "entry for each event" in shown
+
+
+def test_a_long_stream_name_does_not_hide_the_type_of_the_event(launch, store_url, tmp_path):
+    with open_store(store_url) as store:
+        store.append(f"Thing-{'9' * 90}", [NewEvent(AppError())], expected_version=0)
+
+    shown = run_in_terminal(
+        *(launch, "tail", "--no-follow", "--store", store_url), cwd=tmp_path, env={"TERM": "dumb"}
+    )
+
+    lines = shown.replace("\r", "").splitlines()
+    assert all("AppError" in line for line in lines)
+    assert max(map(len, lines)) <= 80

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eskit.cli.text import ago, columns, duration, escape, escape_json, plain, width
+from eskit.cli.tables import columns
+from eskit.cli.text import ago, duration, escape, escape_json, plain, width
 
 
 @pytest.mark.parametrize(
