@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eskit.cli.text import Line, Span, ago, duration, timestamp
+from eskit.cli.text import Line, Span, timestamp
 from eskit.cli.values import descriptor_of, leaves
 from eskit.errors import EskitError
 
@@ -158,10 +157,3 @@ def format_fields(payload: Payload, size: int) -> Iterator[Line]:
     longest = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:
         yield ["       ", (name.ljust(longest), "key"), "  ", value]
-
-
-def format_when(moment: datetime, previous: datetime | None, now: datetime) -> str:
-    """How long ago for the first event, how long after its predecessor for the others."""
-    if previous is None or moment < previous:
-        return ago(moment, now)
-    return f"+{duration((moment - previous) / timedelta(seconds=1))}"

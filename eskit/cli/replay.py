@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import dropwhile, takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.events import Payload, event_object, format_heading, format_when
+from eskit.cli.events import Payload, event_object, format_heading
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unknown
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, Span, count, timestamp, width
-from eskit.cli.times import parse_moment
+from eskit.cli.times import Clock, ClockOption, Times, parse_moment
 from eskit.cli.values import descriptor_of, format_value, is_default, leaves
 from eskit.domain.streams import category_of, check_stream
 
@@ -49,6 +49,7 @@ def replay(
     backward: Annotated[
         bool, typer.Option("--backward", help="Newest first, from the last version shown back.")
     ] = False,
+    clock: ClockOption = Clock.DELTA,
     tenant: Tenant = "",
     no_state: Annotated[
         bool, typer.Option("--no-state", help="Only the events: needs no application.")
@@ -57,6 +58,7 @@ def replay(
     """Show an aggregate's state after each of its events, and what each changed.
 
     The events are folded by the application's own code. With --json one object per line.
+    A TIME without an offset is local; --clock shows the times that there are.
     """
     from eskit.store.replay import replay as replay_stream
 
@@ -64,16 +66,16 @@ def replay(
     session.output.streaming = True
     until = parse_moment(at) if at else None
     aggregate = category_of(check_stream(stream))
+    times = Times(clock=clock, backward=backward)
     if no_state:
-        show_events(
-            session, stream, to_version=to_version, at=until, backward=backward, tenant=tenant
-        )
+        show_events(session, stream, times, to_version=to_version, at=until, tenant=tenant)
         return
     loaded = session.load_app()
     with session.open_store() as store:
         version = store.stream_version(stream, tenant)
         if version == 0:
             refuse_unknown(store, stream, tenant)
+        _tell_of_end(session, stream, version, to_version)
         kind = loaded.aggregate(aggregate)
         steps = replay_stream(
             store,
@@ -91,18 +93,21 @@ def replay(
         else:
             descriptor = descriptor_of(kind.__aggregate__.state)
             heading: Line = [(stream, "name"), f" · {count(version, 'event')} · {aggregate}"]
-            session.output.show(
-                format_replay(heading, steps, descriptor, total=version, now=datetime.now(UTC))
-            )
+            session.output.show(format_replay(heading, steps, descriptor, times, total=version))
+
+
+def _tell_of_end(session: Session, stream: str, version: int, to_version: int | None) -> None:
+    if to_version is not None and to_version > version:
+        session.output.note(f"No version {to_version:,} yet: {stream} ends at version {version:,}")
 
 
 def show_events(
     session: Session,
     stream: str,
+    times: Times,
     *,
     to_version: int | None,
     at: datetime | None,
-    backward: bool,
     tenant: str,
 ) -> None:
     """Show the events alone, as the store knows them."""
@@ -110,8 +115,10 @@ def show_events(
         version = store.stream_version(stream, tenant)
         if version == 0:
             refuse_unknown(store, stream, tenant)
+        _tell_of_end(session, stream, version, to_version)
         payload_of = payload_reader(session, store)
         before = None if to_version is None else to_version + 1
+        backward = times.backward
         events = store.read_stream(stream, before=before, backward=backward, tenant=tenant)
         if at is not None:
             cut = dropwhile if backward else takewhile
@@ -120,8 +127,7 @@ def show_events(
             for event in events:
                 session.output.record(stateless_object(event, payload_of(event)), ())
         else:
-            lines = format_stream(stream, version, events, payload_of, datetime.now(UTC))
-            session.output.show(lines)
+            session.output.show(format_stream(stream, version, events, payload_of, times))
 
 
 def stateless_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
@@ -163,21 +169,19 @@ def format_replay(
     heading: Line,
     steps: Iterator[ReplayStep],
     descriptor: Descriptor,
+    times: Times,
     *,
     total: int,
-    now: datetime,
 ) -> Iterator[Line]:
     """The heading, a block for each event with what it changed, and the newest state."""
     yield heading
-    before: datetime | None = None
     newest: ReplayStep | None = None
     for step in steps:
         yield ""
-        yield format_heading(step.event, format_when(step.event.recorded_at, before, now))
+        yield format_heading(step.event, times.of(step.event.recorded_at))
         if step.event.erased:
             yield "       erased"
         yield from format_changes(step.changes, descriptor)
-        before = step.event.recorded_at
         if newest is None or step.version > newest.version:
             newest = step
     yield ""

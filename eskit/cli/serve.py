@@ -23,8 +23,9 @@ from eskit.cli.output import LogToStderr
 from eskit.cli.project_text import format_outage
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.tail import stored_schemas
-from eskit.cli.tail_lines import Clock, Layout, Seen
+from eskit.cli.tail_lines import Layout, Seen
 from eskit.cli.text import Line, Span
+from eskit.cli.times import Clock
 from eskit.errors import EskitError, ProjectionBusy
 
 if TYPE_CHECKING:

@@ -17,13 +17,13 @@ from eskit.cli.events import (
     event_object,
     format_fields,
     format_heading,
-    format_when,
     load_event_types,
 )
 from eskit.cli.limits import Limit, limited
 from eskit.cli.session import Session, session_of
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, ago, count, timestamp
+from eskit.cli.times import Clock, ClockOption, Times
 from eskit.errors import StreamNotFound
 
 if TYPE_CHECKING:
@@ -34,6 +34,10 @@ app = make_app("List, read and erase event streams.")
 
 Tenant = Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.", show_default=False)]
 """The tenant option of commands that look at one stream."""
+_LOOKED_AT = 2_000
+"""How many streams are looked at for one that may be meant."""
+_NAMED = 5
+"""How many tenants are named."""
 
 
 @app.command(
@@ -74,6 +78,7 @@ def read(
     after: Annotated[int, typer.Option(metavar="N", min=0, help="Only versions above N.")] = 0,
     limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
     backward: Annotated[bool, typer.Option("--backward", help="Newest first.")] = False,
+    clock: ClockOption = Clock.DELTA,
     tenant: Tenant = "",
 ) -> None:
     """Show the events of one stream as they are stored.
@@ -86,6 +91,8 @@ def read(
         version = store.stream_version(stream, tenant)
         if version == 0:
             refuse_unknown(store, stream, tenant)
+        if after >= version:
+            session.output.note(f"Nothing after {after:,}: {stream} ends at version {version:,}")
         payload_of = payload_reader(session, store)
         events = store.read_stream(
             stream, after=after, limit=limit, backward=backward, tenant=tenant
@@ -94,9 +101,8 @@ def read(
             for event in events:
                 session.output.record(event_object(event, payload_of(event)), ())
         else:
-            session.output.show(
-                format_stream(stream, version, events, payload_of, datetime.now(UTC))
-            )
+            times = Times(clock=clock, backward=backward)
+            session.output.show(format_stream(stream, version, events, payload_of, times))
 
 
 @app.command(
@@ -191,27 +197,44 @@ def load_types(session: Session) -> None:
 
 def refuse_unknown(store: EventStore, stream: str, tenant: str) -> NoReturn:
     """Raise StreamNotFound that names the nearest streams there are."""
-    raise StreamNotFound(stream, hint=nearest_hint(stream, known_streams(store, stream, tenant)))
+    raise StreamNotFound(stream, hint=nearest_hint(store, stream, tenant))
 
 
-def known_streams(store: EventStore, stream: str, tenant: str) -> list[str]:
+def nearest_hint(store: EventStore, stream: str, tenant: str) -> str:
+    """What to do about a stream that does not exist."""
+    from difflib import get_close_matches
+
+    namesakes = [s.tenant for s in store.list_streams(prefix=stream) if s.stream == stream]
+    if owner := next(filter(None, namesakes), ""):
+        return f"Tenant {owner} has one of this name: give --tenant {owner}"
+    known = _known_streams(store, stream, tenant)
+    by_lower = {name.lower(): name for name in known}
+    nearest = [by_lower[name] for name in get_close_matches(stream.lower(), by_lower, n=1)]
+    if nearest:
+        return f"Did you mean {nearest[0]}?"
+    return "See what there is: eskit stream list" if known else _tenants_hint(store, tenant)
+
+
+def _known_streams(store: EventStore, stream: str, tenant: str) -> list[str]:
     """Streams a misspelt name may have meant: those that begin like it, else any."""
     for prefix in (stream[: len(stream) * 2 // 3], stream.partition("-")[0][:1], ""):
-        found = [s.stream for s in store.list_streams(prefix=prefix, limit=2_000, tenant=tenant)]
+        infos = store.list_streams(prefix=prefix, limit=_LOOKED_AT, tenant=tenant)
+        found = [info.stream for info in infos]
         if found:
             return found
     return []
 
 
-def nearest_hint(stream: str, known: Sequence[str]) -> str:
-    """What to do about a stream that does not exist."""
-    from difflib import get_close_matches
-
-    by_lower = {name.lower(): name for name in known}
-    nearest = [by_lower[name] for name in get_close_matches(stream.lower(), by_lower, n=1)]
-    if nearest:
-        return f"Did you mean {nearest[0]}?"
-    return "See what there is: eskit stream list" if known else "The store has no streams yet."
+def _tenants_hint(store: EventStore, tenant: str) -> str:
+    """Who has streams where a tenant has none."""
+    tenants = sorted({s.tenant for s in store.list_streams(limit=_LOOKED_AT)})
+    if not tenants:
+        return "The store has no streams yet."
+    nobody = f"Tenant {tenant} has no streams" if tenant else "No stream is without a tenant"
+    if tenants == [""]:
+        return f"{nobody}: none is of a tenant, leave --tenant out"
+    others = ", ".join(filter(None, tenants[:_NAMED]))
+    return f"{nobody}. Tenants with streams: {others}{', …' if len(tenants) > _NAMED else ''}"
 
 
 def stream_object(stream: StreamInfo) -> dict[str, object]:
@@ -252,13 +275,11 @@ def format_stream(
     version: int,
     events: Iterable[RecordedEvent],
     payload_of: PayloadReader,
-    now: datetime,
+    times: Times,
 ) -> Iterator[Line]:
     """The stream's name and size, then a block for each event."""
     yield [(stream, "name"), f" · {count(version, 'event')}"]
-    previous: datetime | None = None
     for event in events:
         yield ""
-        yield format_heading(event, format_when(event.recorded_at, previous, now))
+        yield format_heading(event, times.of(event.recorded_at))
         yield from format_fields(payload_of(event), len(event.data))
-        previous = event.recorded_at

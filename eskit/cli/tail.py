@@ -18,8 +18,8 @@ from eskit.cli.events import Payload, PayloadReader
 from eskit.cli.pipe import while_read
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types
-from eskit.cli.tail_lines import Clock, Layout, Seen, format_end
-from eskit.cli.times import parse_moment
+from eskit.cli.tail_lines import Layout, Seen, format_end
+from eskit.cli.times import Clock, ClockOption, parse_moment
 from eskit.errors import EskitError, InvalidArgument
 
 if TYPE_CHECKING:
@@ -87,9 +87,7 @@ def tail(
     raw: Annotated[
         bool, typer.Option("--raw", help="Show payloads as they are, in base64.")
     ] = False,
-    clock: Annotated[
-        Clock, typer.Option("--clock", help="Time of day and distance, time, date and time, age.")
-    ] = Clock.DELTA,
+    clock: ClockOption = Clock.DELTA,
     descriptors: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Decode with a descriptor set, as protoc writes it."),
@@ -97,6 +95,7 @@ def tail(
 ) -> None:
     """Show events as they happen, until Ctrl-C.
 
+    Times are local, as is a TIME without an offset, and have a date unless it is today's.
     With --json one event object per line.
     """
     from eskit.messaging.tail import TailRequest

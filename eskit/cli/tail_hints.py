@@ -1,4 +1,4 @@
-"""Names in the filters of a tail that nothing in the store has yet, and which may be meant."""
+"""What a tail asks for that is not in the store yet, and what may be meant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from eskit.cli.events import short_type
-from eskit.cli.stream import known_streams, nearest_hint
+from eskit.cli.stream import nearest_hint
 from eskit.domain.streams import category_of
 from eskit.messaging.tail import is_of_type
 
@@ -19,10 +19,17 @@ _LOOKED_AT = 2_000
 
 
 def hints(store: EventStore, request: TailRequest) -> Iterator[str]:
-    """A sentence for each such name; it can still come."""
+    """A sentence for each such name or position; it can still come."""
+    yield from _hint_at_position(store, request)
     yield from _hint_at_stream(store, request)
     yield from _hint_at_aggregates(store, request)
     yield from _hint_at_types(store, request)
+
+
+def _hint_at_position(store: EventStore, request: TailRequest) -> Iterator[str]:
+    head = store.head_position()
+    if request.after is not None and request.after > head:
+        yield f"Nothing after {request.after:,} yet: the log ends at {head:,}"
 
 
 def _hint_at_stream(store: EventStore, request: TailRequest) -> Iterator[str]:
@@ -32,7 +39,7 @@ def _hint_at_stream(store: EventStore, request: TailRequest) -> Iterator[str]:
         for found in store.list_streams(prefix=stream)
     ):
         return
-    near = nearest_hint(stream, known_streams(store, stream, tenants[0] if tenants else ""))
+    near = nearest_hint(store, stream, tenants[0] if tenants else "")
     yield f"No stream {stream} yet. {near}"
 
 

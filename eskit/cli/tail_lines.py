@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from enum import StrEnum
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from eskit.cli.conditions import pick
 from eskit.cli.events import Payload, event_object, format_fields, short_type
 from eskit.cli.fitting import Narrowing
-from eskit.cli.text import Line, Span, ago, count, timestamp
+from eskit.cli.text import Line, Span, count
+from eskit.cli.times import Clock, format_clock
 from eskit.cli.values import leaves
 from eskit.domain.streams import category_of, id_of
 
@@ -23,16 +23,6 @@ if TYPE_CHECKING:
 _COLOURS = 5
 _STREAM = 2
 """Which span of a heading is the stream's name."""
-_WITHIN = timedelta(minutes=1)
-
-
-class Clock(StrEnum):
-    """How times are shown."""
-
-    DELTA = "delta"
-    TIME = "time"
-    FULL = "full"
-    AGO = "ago"
 
 
 @dataclass(slots=True)
@@ -140,18 +130,6 @@ class Layout:
         shown = [(name, str(value)) for name, value in pairs.items() if value]
         longest = max(len(name) for name, _ in shown)
         yield from ([(f"       {name:<{longest}}  {value}", "dim")] for name, value in shown)
-
-
-def format_clock(moment: datetime, previous: datetime | None, clock: Clock) -> str:
-    """The time of day here, or whatever else the clock shows, in one width per clock."""
-    if clock is Clock.FULL:
-        return timestamp(moment)
-    if clock is Clock.AGO:
-        return f"{ago(moment, datetime.now(UTC)):>12}"
-    near = previous is not None and timedelta() <= moment - previous < _WITHIN
-    if clock is Clock.DELTA and near and previous is not None:
-        return f"{f'+{(moment - previous).total_seconds():.3f}':>12}"
-    return moment.astimezone().strftime("%H:%M:%S.%f")[:12]
 
 
 def format_end(seen: Seen) -> Line:

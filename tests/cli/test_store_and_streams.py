@@ -265,3 +265,46 @@ def test_a_list_that_was_cut_says_so_in_json_as_well(cli, store_url):
         assert (diagnostic["severity"], diagnostic["code"]) == ("info", "MORE_THAN_LIMIT")
         assert shown.err.startswith("More than 1: raise --limit or give a")
         assert (len(whole["data"]), whole["diagnostics"]) == (entries, [])
+
+
+def test_a_tenant_without_streams_is_told_who_has_some(cli, store_url):
+    with open_store(store_url) as store:
+        store.append("Thing-b1", [NewEvent(AppError())], expected_version=ANY, tenant="acme")
+
+    def hint(*args):
+        ran = cli("stream", "read", *args, "--store", store_url, "--json")
+        assert ran.code == 1
+        return json.loads(ran.err)["error"]["hint"]
+
+    assert hint("Thing-z9", "--tenant", "foo") == (
+        "Tenant foo has no streams. Tenants with streams: acme"
+    )
+    assert hint("Thing-b1") == "Tenant acme has one of this name: give --tenant acme"
+    assert hint("Thing-b2", "--tenant", "acme") == "Did you mean Thing-b1?"
+
+
+def test_only_an_empty_store_is_said_to_have_no_streams(cli, store_url, tmp_path):
+    empty = f"sqlite:///{tmp_path / 'empty.db'}"
+    open_store(empty).close()
+
+    alone = cli("stream", "read", "Thing-z9", "--store", empty)
+    foreign = cli("stream", "read", "Thing-a1", "--tenant", "foo", "--store", store_url)
+
+    assert "The store has no streams yet." in alone.err
+    assert "Tenant foo has no streams: none is of a tenant, leave --tenant out" in foreign.err
+
+
+def test_a_version_or_position_beyond_the_end_is_said_to_be_one(cli, store_url):
+    store = ("--store", store_url)
+
+    replayed = cli("replay", "Thing-a1", "--no-state", "--to-version", "99", *store)
+    whole = cli("replay", "Thing-a1", "--no-state", "--to-version", "2", *store)
+    read = cli("stream", "read", "Thing-a1", "--after", "99", *store)
+    tailed = cli("tail", "--after", "1999", "--no-follow", *store)
+    ended = cli("tail", "--after", "2", "--no-follow", *store)
+
+    assert replayed.err == "No version 99 yet: Thing-a1 ends at version 2\n"
+    assert whole.err == ""
+    assert read.err == "Nothing after 99: Thing-a1 ends at version 2\n"
+    assert tailed.err == "Nothing after 1,999 yet: the log ends at 2\nno events\n"
+    assert ended.err == "no events\n"
