@@ -19,6 +19,7 @@ import typer
 from eskit.cli.diagnostics import format_diagnostics
 from eskit.cli.envelope import envelope, to_json
 from eskit.cli.fitting import labelled
+from eskit.cli.terminal import end_line_of_ctrl_c
 from eskit.cli.text import Line, count, width
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
 
@@ -45,7 +46,9 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
     if isinstance(error, BrokenPipeError):
         return _leave_closed_pipe()
     if isinstance(error, (KeyboardInterrupt, typer.Abort)):
-        output.note([("interrupted", "error")])
+        if isinstance(error, KeyboardInterrupt):
+            end_line_of_ctrl_c()
+        output.note(*labelled(("interrupted", "error"), (str(error), "hint")))
         return INTERRUPTED
     _drop_unwritten()
     with contextlib.suppress(OSError):  # nowhere to say it; the exit code still does

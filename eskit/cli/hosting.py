@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from eskit.cli.terminal import end_line_of_ctrl_c
 
 if TYPE_CHECKING:
     import asyncio
@@ -44,6 +47,11 @@ Health = Annotated[
 """Where a command that runs until it is stopped answers probes."""
 
 
+def _on_signal(number: int) -> None:
+    if number == signal.SIGINT:
+        end_line_of_ctrl_c()
+
+
 async def run_services(
     services: Sequence[Service],
     *,
@@ -59,7 +67,7 @@ async def run_services(
     from eskit.runtime.probes import HealthProbe
     from eskit.runtime.runner import Runner
 
-    runner = Runner(services, on_event=on_event)
+    runner = Runner(services, on_event=on_event, on_signal=_on_signal)
     if health is None:
         await runner.run(stop)
         return

@@ -118,14 +118,22 @@ class Output:
             self.note(*labelled(" " * len("warning"), (hint, "hint")))
 
     def confirm(self, question: str) -> None:
-        """Ask before something is destroyed; typer.Abort for no, wrong usage without a terminal."""
+        """Ask before something is destroyed; wrong usage without a terminal.
+
+        Raises typer.Abort for no, and KeyboardInterrupt.
+        """
         import typer
 
         if not sys.stdin.isatty():
             raise InvalidArgument(
                 f"{question} Without a terminal nobody can be asked", hint="Confirm with --yes."
             )
-        typer.confirm(question, abort=True, err=True)
+        try:
+            confirmed = typer.confirm(question, err=True)
+        except typer.Abort:
+            raise KeyboardInterrupt from None
+        if not confirmed:
+            raise typer.Abort
 
     def _write(self, data: object) -> None:
         sys.stdout.write(to_json(data) + "\n")

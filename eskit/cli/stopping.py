@@ -1,12 +1,14 @@
-"""Ctrl-C as a wish to stop: the work in hand is finished, then the command ends with exit 0."""
+"""Ctrl-C: as a wish to stop after the work in hand, or as the end of work that is broken off."""
 
 from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+from eskit.cli.terminal import end_line_of_ctrl_c
 
 
 @contextmanager
@@ -18,6 +20,8 @@ def stop_on_signal() -> Iterator[threading.Event]:
         if stop.is_set():
             raise KeyboardInterrupt
         stop.set()
+        if number == signal.SIGINT:
+            end_line_of_ctrl_c()
 
     before = {
         number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)
@@ -27,3 +31,12 @@ def stop_on_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def told_when_broken_off(left: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C say what it has left behind, as `left` finds it then."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(left()) from None

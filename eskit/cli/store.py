@@ -13,6 +13,7 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import FOUND
 from eskit.cli.progress import ProgressReporter
 from eskit.cli.session import session_of
+from eskit.cli.stopping import told_when_broken_off
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, count
 
@@ -22,6 +23,20 @@ if TYPE_CHECKING:
     from eskit.store.operations.exporting import ExportReport
     from eskit.store.operations.importing import ImportReport
     from eskit.store.progress import Progress
+
+
+def _check_file(file: Path) -> Path:
+    if str(file) == "-":
+        raise typer.BadParameter(
+            "it is a file that is complete or not there, never a stream: name one"
+        )
+    return file
+
+
+NewFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Where to; must not exist.", callback=_check_file)
+]
+"""A file that a command makes."""
 
 app = make_app("Create, check, copy and move the event store.")
 
@@ -78,7 +93,7 @@ def verify(context: typer.Context) -> None:
 )
 def export(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; must not exist.")],
+    file: NewFile,
     stream: Annotated[
         list[str] | None,
         typer.Option(metavar="STREAM", help="Only this stream; may be repeated."),
@@ -98,7 +113,11 @@ def export(
     if tenant and not stream:
         raise typer.BadParameter("A tenant goes with --stream", param_hint="--tenant")
     session = session_of(context)
-    with session.open_store() as store, session.output.progress() as report:
+    with (
+        told_when_broken_off(lambda: _kept(file)),
+        session.open_store() as store,
+        session.output.progress() as report,
+    ):
         done = export_log(store, file, streams=stream or (), tenant=tenant, progress=drawn(report))
     session.output.result({**asdict(done), "path": str(done.path)}, format_export(done))
 
@@ -109,7 +128,10 @@ def export(
 )
 def import_(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="What store export wrote.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What store export wrote.", callback=_check_file),
+    ],
 ) -> None:
     """Make a store of an export: positions, versions, ids and times are kept.
 
@@ -119,7 +141,10 @@ def import_(
     from eskit.store.operations.importing import import_log
 
     session = session_of(context)
-    with session.output.progress() as report:
+    with (
+        told_when_broken_off(lambda: _kept(_store_file(session.store_url))),
+        session.output.progress() as report,
+    ):
         done = import_log(file, session.store_url, progress=drawn(report))
     session.output.result(asdict(done), format_import(done))
 
@@ -127,7 +152,7 @@ def import_(
 @app.command("backup", **examples("eskit store backup bank-monday.db"))
 def backup(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to; must not exist.")],
+    file: NewFile,
 ) -> None:
     """Copy the store into a new file while others write, and check the copy.
 
@@ -136,7 +161,11 @@ def backup(
     file where the store was.
     """
     session = session_of(context)
-    with session.open_store() as store, session.output.progress() as report:
+    with (
+        told_when_broken_off(lambda: f"There is no {file}: begin again"),
+        session.open_store() as store,
+        session.output.progress() as report,
+    ):
         done = store.maintenance.backup(file, progress=drawn(report))
     session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
 
@@ -169,6 +198,20 @@ def migrate(
         )
     data = {**asdict(done), "backup": str(done.backup) if done.backup else None, "dry_run": dry_run}
     session.output.result(data, format_migration(done, dry_run=dry_run))
+
+
+def _kept(file: Path | None) -> str:
+    """What is left of a file that was not finished; without a file nothing is."""
+    partial = file.with_name(f"{file.name}.partial") if file is not None else None
+    if partial is None or not partial.exists():
+        return "Nothing was written: begin again"
+    return f"{partial} is kept: the same command goes on from it"
+
+
+def _store_file(url: str) -> Path | None:
+    from eskit.store.open import sqlite_path
+
+    return sqlite_path(url) if url.startswith("sqlite:") else None
 
 
 def drawn(report: ProgressReporter) -> Callable[[Progress], None]:

@@ -21,6 +21,7 @@ from eskit.cli.events import (
 )
 from eskit.cli.limits import Limit, limited
 from eskit.cli.session import Session, session_of
+from eskit.cli.stopping import told_when_broken_off
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, ago, count, timestamp
 from eskit.cli.times import Clock, ClockOption, Times
@@ -140,8 +141,12 @@ def erase(
             data = [asdict(p) for p in planned]
             session.output.result(data, [f"Would erase {_told(p)}" for p in planned])
             return
-        if not yes:
-            session.output.confirm(f"Erase {', '.join(map(_told, planned))} for good?")
+    if not yes:
+        session.output.confirm(f"Erase {', '.join(map(_told, planned))} for good?")
+    with (
+        told_when_broken_off(lambda: _erased_so_far(session, streams, tenant)),
+        session.open_store() as store,
+    ):
         done = erase_streams(
             store, streams, reason=reason, erased_by=by or getpass.getuser(), tenant=tenant
         )
@@ -171,6 +176,21 @@ def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list
         events = sum(not event.erased for event in store.read_stream(stream, tenant=tenant))
         planned.append(PlannedErasure(stream=stream, tenant=tenant, version=version, events=events))
     return planned
+
+
+def _erased_so_far(session: Session, streams: Sequence[str], tenant: str) -> str:
+    """What an erasure that was broken off has done, by the store as it is now."""
+    with session.open_store() as store:
+        now = plan_erasure(store, streams, tenant)
+    erased = [planned.stream for planned in now if not planned.events]
+    left = [planned.stream for planned in now if planned.events]
+    if not erased:
+        return "Nothing was erased"
+    not_yet = f", not yet {', '.join(left)}" if left else ""
+    return (
+        f"{', '.join(erased)} erased{not_yet}\n"
+        "What was said may still be in the file: the same command goes on and clears it"
+    )
 
 
 def _told(planned: PlannedErasure) -> str:

@@ -19,6 +19,7 @@ from eskit.cli.pipe import while_read
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types
 from eskit.cli.tail_lines import Layout, Seen, format_end
+from eskit.cli.terminal import end_line_of_ctrl_c
 from eskit.cli.times import Clock, ClockOption, parse_moment
 from eskit.errors import EskitError, InvalidArgument
 
@@ -121,6 +122,7 @@ def tail(
     try:
         asyncio.run(while_read(_show_all(follower, layout, seen)))
     except KeyboardInterrupt:
+        end_line_of_ctrl_c()
         interrupted = True
     else:
         interrupted = False

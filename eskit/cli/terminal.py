@@ -6,6 +6,7 @@ rich is loaded only for a terminal.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TextIO
 
@@ -64,6 +65,12 @@ def styled(line: Line, console: Console, *, cut: bool, end: str = "") -> Text:
     if cut:
         text.truncate(console.width, overflow="ellipsis")
     return text
+
+
+def end_line_of_ctrl_c() -> None:
+    """Begin a new line where a terminal has shown ``^C``; also from within a signal handler."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\n")
 
 
 def console_on(stream: TextIO) -> Console:

@@ -48,7 +48,8 @@ class Runner:
 
     When asked to stop, when one of them fails or ends, and when one does not start, all that
     were started are stopped in reverse. `startup_timeout` and `shutdown_timeout` are seconds for
-    all services together, and hold even for a service that does not listen.
+    all services together, and hold even for a service that does not listen. `on_signal` is told of
+    the first signal, from within its handler.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Runner:
         startup_timeout: float = 60.0,
         shutdown_timeout: float = 30.0,
         on_event: Callable[[RunnerEvent], None] | None = None,
+        on_signal: Callable[[int], None] | None = None,
         exit_at_once: Callable[[int], object] = os._exit,
     ) -> None:
         names = [service.name for service in services]
@@ -67,6 +69,7 @@ class Runner:
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
         self._on_event = on_event
+        self._on_signal = on_signal
         self._exit_at_once = exit_at_once
         self._started: list[Service] = []
         self._ready: set[str] = set()
@@ -194,6 +197,8 @@ class Runner:
                 self._exit_at_once(128 + number)
             asked.append(number)
             loop.call_soon_threadsafe(stop.set)
+            if self._on_signal is not None:
+                self._on_signal(number)
 
         for number in _SIGNALS:
             signal.signal(number, handle)

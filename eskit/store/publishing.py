@@ -18,6 +18,8 @@ def unfinished(target: Path) -> Iterator[Path]:
     Raises TargetExists if there is a `target` or somebody else is making it, and
     StoreUnavailable where no file can be made.
     """
+    if target.is_dir():
+        raise TargetExists(f"{target} is a folder", hint="Name a file in it.")
     path = target.with_name(f"{target.name}.partial-lock")
     lock = _lock(path, target)
     try:

@@ -284,3 +284,53 @@ def test_every_line_of_an_export_is_json(run):
     kinds = [json.loads(line)["kind"] for line in Path("log.jsonl").read_text().splitlines()]
 
     assert kinds == ["header", "schema", "event", "event", "event", "footer"]
+
+
+@pytest.mark.parametrize("command", ["export", "backup"])
+def test_a_folder_is_no_file_to_write_to(cli, store_url, tmp_path, command):
+    for folder in (".", "/", str(tmp_path)):
+        ran = cli("store", command, folder, "--store", store_url, "--json")
+
+        assert ran.code == 1
+        assert ran.json["error"]["code"] == "TARGET_EXISTS"
+        assert ran.json["error"]["message"] == f"{folder} is a folder"
+
+
+@pytest.mark.parametrize("command", ["export", "import", "backup"])
+def test_a_dash_is_no_file(cli, store_url, tmp_path, command):
+    ran = cli("store", command, "-", "--store", store_url)
+
+    assert ran.code == 2
+    assert ran.err.startswith(
+        "error  FILE: it is a file that is complete or not there, never a stream"
+    )
+    assert not Path("-").exists()
+
+
+def test_a_file_that_never_was_an_export_is_said_to_be_none(cli, tmp_path):
+    texts = {"notes.md": b"# Notes\nof something\n", "photo.png": b"\x89PNG\xff\n", "empty": b""}
+    for name, content in texts.items():
+        (tmp_path / name).write_bytes(content)
+
+        ran = cli("store", "import", str(tmp_path / name), "--store", "sqlite:///new.db", "--json")
+
+        assert ran.code == 1
+        assert ran.json["error"] == {
+            "code": "EXPORT_INVALID",
+            "message": f"{tmp_path / name}: This is not an export of an event store",
+            "hint": "Import a file that store export has written.",
+        }
+
+
+def test_a_line_that_is_none_of_an_export_is_named_with_its_file(cli, store_url, tmp_path):
+    file = tmp_path / "bank.jsonl"
+    assert cli("store", "export", str(file), "--store", store_url).code == 0
+    first, *_ = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(first + b"{nonsense}\n")
+
+    ran = cli("store", "import", str(file), "--store", "sqlite:///new.db")
+
+    assert ran.err == (
+        f"error  {file}: Line 2 is not a line of an export\n"
+        "       Export the log again with store export, from the store that it is of.\n"
+    )

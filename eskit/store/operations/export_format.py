@@ -22,6 +22,8 @@ from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 
 FORMAT = 1
+EXPORT_AGAIN = "Export the log again with store export, from the store that it is of."
+"""The hint of an export that is of no use; no command, for the store at hand is another one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -135,10 +137,20 @@ def decode_line(line: bytes, number: int) -> Line:
         pairs = json.loads(line)
         return _DECODERS[pairs["kind"]](pairs)
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+        if number == 1:
+            raise no_export() from error
         raise ExportInvalid(
-            f"Line {number} is not a line of an export: {type(error).__name__} {error}",
-            hint="Export the log again: eskit store export FILE",
+            f"Line {number} is not a line of an export",
+            hint=EXPORT_AGAIN,
         ) from error
+
+
+def no_export() -> ExportInvalid:
+    """The error for a file that is something else from its beginning."""
+    return ExportInvalid(
+        "This is not an export of an event store",
+        hint="Import a file that store export has written.",
+    )
 
 
 def _line(kind: str, **pairs: object) -> bytes:

@@ -25,12 +25,18 @@ from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
 from eskit.store.open import open_store, sqlite_path, sqlite_url
-from eskit.store.operations.export_format import Footer, Header, Line, decode_line
+from eskit.store.operations.export_format import (
+    EXPORT_AGAIN,
+    Footer,
+    Header,
+    Line,
+    decode_line,
+    no_export,
+)
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.publishing import publish, remove_store_files, unfinished
 
 _BATCH = 1000
-_AGAIN = "Export the log again: eskit store export FILE"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +67,8 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
             if url.startswith("sqlite:") and not sqlite_path(url).exists():
                 return _into_new_file(_Export(file, progress), url)
             return _into_empty_store(_Export(file, progress), url)
+    except ExportInvalid as error:
+        raise ExportInvalid(f"{source}: {error.message}", hint=error.hint) from error
     except OSError as error:
         raise StoreUnavailable(
             f"{source} cannot be read: {error.strerror or error}",
@@ -167,7 +175,7 @@ class _Export:
         self.schemas: list[EventSchema] = []
         header = self._next_line()
         if not isinstance(header, Header):
-            raise ExportInvalid("The file does not begin like an export", hint=_AGAIN)
+            raise no_export()
         self.header = header
 
     def next_record(self) -> EventRecord | CommandRow | None:
@@ -187,7 +195,7 @@ class _Export:
             elif isinstance(line, EventSchema) and not self._events + self._commands:
                 self.schemas.append(line)
             else:
-                raise ExportInvalid(f"Line {self._number} is out of place", hint=_AGAIN)
+                raise ExportInvalid(f"Line {self._number} is out of place", hint=EXPORT_AGAIN)
         return None
 
     def batches(self) -> Iterator[list[EventRecord | CommandRow]]:
@@ -227,8 +235,10 @@ class _Export:
         line = self._file.readline()
         self._number += 1
         if not line.endswith(b"\n"):
+            if self._number == 1:
+                raise no_export()
             raise ExportInvalid(
-                f"The export ends at line {self._number}, without its footer", hint=_AGAIN
+                f"The export ends at line {self._number}, without its footer", hint=EXPORT_AGAIN
             )
         self._previous = self._hash.digest()
         self._hash.update(line)
@@ -236,15 +246,15 @@ class _Export:
 
     def _finish(self, footer: Footer) -> None:
         if footer.sha256 != self._previous.hex():
-            raise ExportInvalid("The export was altered: its checksum differs", hint=_AGAIN)
+            raise ExportInvalid("The export was altered: its checksum differs", hint=EXPORT_AGAIN)
         read = self._events, self._commands, len(self.erasures)
         if (footer.events, footer.commands, footer.erasures) != read:
             raise ExportInvalid(
                 "The export does not hold as many events, commands and erasures as its footer says",
-                hint=_AGAIN,
+                hint=EXPORT_AGAIN,
             )
         if self._file.read(1):
-            raise ExportInvalid("Something follows the footer of the export", hint=_AGAIN)
+            raise ExportInvalid("Something follows the footer of the export", hint=EXPORT_AGAIN)
         self._footer = footer
 
 
@@ -254,7 +264,7 @@ def _add(locked: LockedView, batch: list[EventRecord | CommandRow]) -> None:
         locked.add_commands([record for record in batch if isinstance(record, CommandRow)])
     except (InvalidArgument, ClaimTaken) as error:
         raise ExportInvalid(
-            f"The export contradicts itself: {error.message}", hint=_AGAIN
+            f"The export contradicts itself: {error.message}", hint=EXPORT_AGAIN
         ) from error
 
 
@@ -263,5 +273,5 @@ def _add_erasures(locked: LockedView, erasures: list[Erasure]) -> None:
         locked.add_erasures(erasures)
     except StreamNotFound as error:
         raise ExportInvalid(
-            f"The export contradicts itself: {error.message}", hint=_AGAIN
+            f"The export contradicts itself: {error.message}", hint=EXPORT_AGAIN
         ) from error

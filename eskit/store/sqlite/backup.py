@@ -37,7 +37,7 @@ def back_up(
         remove_store_files(partial)
         try:
             report = _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
-        except StoreError:
+        except (StoreError, KeyboardInterrupt):  # nothing goes on from what has been copied
             remove_store_files(partial)
             raise
         publish(partial, target)
