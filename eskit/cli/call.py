@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +13,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.completion import complete_methods
 from eskit.cli.session import Session, session_of
+from eskit.cli.text import Line, seen_from_here
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -103,7 +105,8 @@ def call(
     methods = _find_methods(session, via, descriptors)
     if list_methods:
         listed = [methods.find(method)] if method else list(methods.by_name.values())
-        session.output.result(list(map(method_object, listed)), format_methods(listed))
+        lines = format_methods(listed) if listed else _format_none(session, methods)
+        session.output.result(list(map(method_object, listed)), lines)
         return
     if not method:
         raise typer.BadParameter("Which METHOD? See: eskit call --list", param_hint="METHOD")
@@ -123,6 +126,15 @@ def call(
     reply = (_run_here if here else _send_over_nats)(session, found, request, options)
     answer = to_dict(reply.message)
     session.output.result(answer, format_response(reply, answer))
+
+
+def _format_none(session: Session, methods: Methods) -> Iterator[Line]:
+    """That there is nothing to call, and for an app where its services are added."""
+    yield f"No methods in {methods.origin}"
+    if methods.of_app:
+        module = session.project.app.partition(":")[0]
+        file = seen_from_here(sys.modules[module].__file__ or module)
+        yield f"Add aggregates=[…] or queries=[…] to App(…) in {file}"
 
 
 def _find_methods(session: Session, via: Via | None, descriptors: Path | None) -> Methods:

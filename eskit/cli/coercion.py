@@ -1,14 +1,19 @@
 """Values of options without pydantic, which typer 0.29 imports (75 ms) to check any of them.
 
 Text, and a default that already has its type, need no checking; whatever else is typed goes to
-typer as usual. Earlier typers do not have `get_runtime_param` and are left alone.
+typer as usual, a number without the separators that eskit shows it with. Earlier typers do not have
+`get_runtime_param` and are left alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, get_args
+
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
+"""A number as it is shown."""
 
 
 class LazyCoercion:
@@ -17,6 +22,7 @@ class LazyCoercion:
     def __init__(self, annotation: object, build: Callable[[], Any]) -> None:
         self._annotation = annotation
         self._build = build
+        self._is_number = annotation is int or int in get_args(annotation)
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """The value as the command gets it."""
@@ -26,6 +32,8 @@ class LazyCoercion:
             return value
         if self._annotation == list[str]:
             return value
+        if self._is_number and isinstance(value, str) and _THOUSANDS.fullmatch(value):
+            value = value.replace(",", "")
         return self._build().coerce(value, param=param, ctx=ctx)
 
 

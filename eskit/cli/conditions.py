@@ -20,6 +20,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
 }
+_OPERATOR_CHARACTERS = "=!<>~"
 _MISSING = object()
 
 
@@ -53,12 +54,13 @@ class Condition:
 def parse_condition(text: str) -> Condition:
     """``amount>100`` as a condition; InvalidArgument for anything else."""
     found = _CONDITION.match(text)
-    if found is None:
+    value = found[3].strip() if found else ""
+    if found is None or value.startswith(tuple(_OPERATOR_CHARACTERS)):
         raise InvalidArgument(
             f"--where {text!r} is not a condition",
-            hint="Write FIELD, one of = != > >= < <= ~, and a value: --where 'amount>100'",
+            hint="Write FIELD, one of = != > >= < <= ~, and a value: --where 'amount>100'\n"
+            "A value that begins like an operator stands in quotes: --where 'note=\">5\"'",
         )
-    value = found[3].strip()
     if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
         value = value[1:-1]
     return Condition(path=found[1], comparison=found[2], value=value)

@@ -114,4 +114,4 @@ def _hint(text: str) -> str:
     for fragments, hint in _HINTS:
         if any(fragment in text for fragment in fragments):
             return hint
-    return "Correct the proto and run eskit gen again."
+    return "Correct the proto and try again."

@@ -175,5 +175,5 @@ def _invalid(findings: Sequence[Diagnostic], sources: Sources) -> SchemaInvalid:
     return SchemaInvalid(
         f"{count} problem{'s' if count != 1 else ''} in the protos; nothing was written",
         diagnostics=_displayed(findings, sources),
-        hint="Correct the protos and run: eskit gen",
+        hint="Correct the protos and try again.",
     )

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import pty
+import select
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,6 +122,39 @@ def interrupt(process: subprocess.Popen[str]) -> Ran:
         kill(process)
         raise
     return Ran(process.returncode, out, err)
+
+
+class Terminal:
+    """A terminal with a process in front of it, which gets its Ctrl-C."""
+
+    def __init__(
+        self,
+        launch: Callable[..., subprocess.Popen[str]],
+        *command: str,
+        cwd: Path,
+        columns: int = 200,
+    ) -> None:
+        self._ours, theirs = pty.openpty()
+
+        def take() -> None:
+            os.setsid()
+            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
+
+        environment = {"TERM": "dumb", "COLUMNS": str(columns)}
+        self.process = launch(*command, cwd=cwd, env=environment, terminal=theirs, preexec_fn=take)
+        os.close(theirs)
+        self._written = b""
+
+    def read_until(self, text: str) -> list[str]:
+        """The lines up to one with `text`, since it began."""
+        while text.encode() not in self._written:
+            assert select.select([self._ours], [], [], 30.0)[0], self._written
+            self._written += os.read(self._ours, 65536)
+        return self._written.decode().replace("\r", "").splitlines()
+
+    def press_ctrl_c(self) -> None:
+        """Have the terminal send what it sends for Ctrl-C."""
+        os.write(self._ours, b"\x03")
 
 
 def open_account(project: Path, account: str, owner: str = "Alice", amount: str = "1000.00") -> Ran:

@@ -117,7 +117,19 @@ def test_a_proto_in_ruins_is_told_in_full_and_what_to_do_once(bank):
     found = len(as_json.json["diagnostics"])
     assert found > 10
     assert ran.err.count("account.proto:") == found
-    assert ran.err.count("run eskit gen again") == 1
+    assert ran.err.count("Correct the proto and try again.") == 1
+
+
+@pytest.mark.parametrize("command", [["schema", "check"], ["catalog"], ["gen", "--check"]])
+def test_a_proto_in_ruins_is_corrected_for_the_command_that_was_run(bank, command):
+    proto = bank / "proto" / "account" / "v1" / "account.proto"
+    proto.write_text(proto.read_text().replace("service AccountCommandService {", "service X {{"))
+
+    ran = eskit(*command, cwd=bank)
+
+    assert ran.code == 1
+    assert "Correct the proto and try again." in ran.err
+    assert "eskit gen" not in ran.err
 
 
 def test_edited_generated_code_is_not_overwritten(bank):

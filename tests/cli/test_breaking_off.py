@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-import pty
-import select
 import sqlite3
-import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +12,7 @@ import pytest
 
 from eskit import ANY, NewEvent, open_store
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import eskit, interrupt
+from tests.cli.running import Terminal, eskit, interrupt
 
 EVENTS = 60_000
 
@@ -115,32 +110,6 @@ def test_an_erasure_that_is_broken_off_says_what_is_erased(launch, bank):
         "the same command goes on and clears it\n"
     )
     assert eskit(*command, cwd=bank).code == 0
-
-
-class Terminal:
-    """A terminal with a process in front of it, which gets its Ctrl-C."""
-
-    def __init__(self, launch, *command, cwd) -> None:
-        self._ours, theirs = pty.openpty()
-
-        def take() -> None:
-            os.setsid()
-            fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-
-        environment = {"TERM": "dumb", "COLUMNS": "200"}
-        self.process = launch(*command, cwd=cwd, env=environment, terminal=theirs, preexec_fn=take)
-        os.close(theirs)
-        self._written = b""
-
-    def read_until(self, text: str) -> list[str]:
-        """The lines up to one with `text`, since it began."""
-        while text.encode() not in self._written:
-            assert select.select([self._ours], [], [], 30.0)[0], self._written
-            self._written += os.read(self._ours, 65536)
-        return self._written.decode().replace("\r", "").splitlines()
-
-    def press_ctrl_c(self) -> None:
-        os.write(self._ours, b"\x03")
 
 
 @pytest.mark.parametrize(

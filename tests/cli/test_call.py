@@ -248,3 +248,16 @@ def test_completion_runs_no_code_of_the_project_and_never_fails(bank, elsewhere)
     assert complete("call", "a", cwd=elsewhere) == []
     assert complete("-C", "nowhere", "call", "a", cwd=elsewhere) == []
     assert complete("call", "--descriptors", "nowhere", "a", cwd=elsewhere) == []
+
+
+def test_an_app_without_methods_says_where_they_are_added(tmp_path):
+    assert eskit("new", "project", "blank", cwd=tmp_path).code == 0
+
+    listed = eskit("call", "--list", cwd=tmp_path / "blank")
+    as_json = eskit("call", "--list", "--json", cwd=tmp_path / "blank")
+
+    assert listed.out == (
+        "No methods in the app blank.app:app\n"
+        "Add aggregates=[…] or queries=[…] to App(…) in blank/app.py\n"
+    )
+    assert as_json.json["data"] == []

@@ -303,6 +303,22 @@ def test_a_condition_is_parsed_with_blanks_quotes_and_paths():
         parse_condition("amount")
 
 
+@pytest.mark.parametrize("condition", ["amount>>1", "amount==1", "amount=>1", "name~~a", "a<>1"])
+def test_an_operator_that_is_none_is_not_taken_for_another_and_a_value(condition):
+    with pytest.raises(InvalidArgument, match="is not a condition"):
+        parse_condition(condition)
+
+    assert parse_condition("note='>>1'").holds({"note": ">>1"})
+
+
+def test_a_position_is_taken_as_it_is_shown(cli, store_url):
+    ran = cli("tail", "--after", "199,998", "--no-follow", "--store", store_url)
+    wrong = cli("tail", "--after", "19,99", "--no-follow", "--store", store_url)
+
+    assert (ran.code, ran.err) == (0, "Nothing after 199,998 yet: the log ends at 2\nno events\n")
+    assert wrong.code == 2
+
+
 def test_deposit_is_shown_while_following(bank, launch):
     process = launch("tail", "--from", "-1", "--where", "amount>100", "--source", "store", cwd=bank)
     read_until(process, '"250.50"')

@@ -14,7 +14,7 @@ from rich.console import Console
 from eskit import NewEvent, open_store
 from eskit.cli.bar import drawn_on, format_amount, format_speed
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import break_deposits, eskit
+from tests.cli.running import Terminal, break_deposits, eskit
 
 
 def run_in_terminal(launch, *args, cwd, env=None, size="80"):
@@ -160,4 +160,26 @@ def test_a_long_stream_name_does_not_hide_the_type_of_the_event(launch, store_ur
 
     lines = shown.replace("\r", "").splitlines()
     assert all("AppError" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_long_line_about_a_service_goes_on_below_what_it_says(launch, bank):
+    terminal = Terminal(launch, "serve", "--no-relay", cwd=bank, columns=70)
+
+    lines = terminal.read_until("stop with Ctrl-C")
+    terminal.press_ctrl_c()
+
+    at = next(index for index, line in enumerate(lines) if line.startswith("services"))
+    assert lines[at].startswith("services          ready")
+    assert lines[at + 1].startswith(" " * 18 + "account-v1-")
+    assert max(map(len, lines)) <= 70
+    assert terminal.process.wait(30) == 0
+
+
+def test_the_catalog_is_wrapped_below_its_last_column(launch, bank):
+    shown = run_in_terminal(launch, "catalog", cwd=bank, env={"TERM": "dumb"})
+
+    lines = shown.replace("\r", "").splitlines()
+    at = next(index for index, line in enumerate(lines) if "account-balance  handles" in line)
+    assert lines[at + 1].startswith(" " * lines[at].index("handles"))
     assert max(map(len, lines)) <= 80
