@@ -302,7 +302,7 @@ def test_an_unknown_command_suggests_the_nearest(cli):
 
 
 def test_a_misspelt_command_suggests_the_nearest_only_and_none_that_destroys(cli):
-    ran = cli("stream", "reed")
+    ran = cli("stream", "reads")
 
     assert "Did you mean 'read'?" in ran.err
     assert "erase" not in ran.err

@@ -11,7 +11,7 @@ import time
 import pytest
 from rich.console import Console
 
-from eskit import NewEvent, open_store
+from eskit import NewEvent, claim, open_store
 from eskit.cli.bar import drawn_on, format_amount, format_speed
 from eskit.schema.response_pb2 import AppError
 from tests.cli.running import Terminal, break_deposits, eskit
@@ -183,3 +183,24 @@ def test_the_catalog_is_wrapped_below_its_last_column(launch, bank):
     at = next(index for index, line in enumerate(lines) if "account-balance  handles" in line)
     assert lines[at + 1].startswith(" " * lines[at].index("handles"))
     assert max(map(len, lines)) <= 80
+
+
+def test_one_long_value_or_name_hides_nothing_of_the_other_rows(launch, store_url, tmp_path):
+    with open_store(store_url) as store:
+        for stream, value in ((f"Thing-{'9' * 60}", "short"), ("Thing-c1", "v" * 90)):
+            event = NewEvent(AppError(), claims=[claim("code", value)])
+            store.append(stream, [event], expected_version=0)
+
+    def lines_of(*command):
+        shown = run_in_terminal(
+            *(launch, *command, "--store", store_url), cwd=tmp_path, env={"TERM": "dumb"}
+        )
+        return shown.replace("\r", "").splitlines()
+
+    streams = lines_of("stream", "list")
+    claims = lines_of("claim", "list")
+
+    assert max(map(len, streams)) <= 80
+    assert all(re.search(r"events? +(just now|\d)", line) for line in streams if not line.endswith("9"))
+    assert f"Thing-{'9' * 60}" in [line.strip() for line in streams]
+    assert any(line.endswith("…  Thing-c1") for line in claims)
