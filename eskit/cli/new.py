@@ -160,5 +160,6 @@ def format_plan(plan: Plan, *, dry_run: bool) -> Iterator[Line]:
     if plan.next_steps:
         yield ""
         yield "Next:"
+        style = "" if plan.creates_root else "hint"  # into a new folder the first step goes
         for step in plan.next_steps:
-            yield from (f"  {line}" for line in step.splitlines())
+            yield from (["  ", (line, style)] for line in step.splitlines())

@@ -105,3 +105,13 @@ def test_the_hint_about_a_tenants_stream_names_the_tenant(bank):
 
     assert command.startswith("eskit stream read --tenant acme Account-acc-1")
     assert (shown.code, "Eve" in shown.out) == (0, True)
+
+
+def test_the_next_steps_are_of_the_folder_unless_the_first_goes_there(cli):
+    assert cli("new", "project", "shop").code == 0
+
+    begun = cli("-C", "shop", "new", "aggregate", "Invoice", "--field", "cents:int64")
+    other = cli("-C", "shop", "new", "project", "bank", "--template", "bank", "--dry-run")
+
+    assert "  eskit -C shop new aggregate " in begun.out
+    assert "  cd shop/bank\n  eskit gen\n" in other.out

@@ -201,6 +201,7 @@ def test_one_long_value_or_name_hides_nothing_of_the_other_rows(launch, store_ur
     claims = lines_of("claim", "list")
 
     assert max(map(len, streams)) <= 80
-    assert all(re.search(r"events? +(just now|\d)", line) for line in streams if not line.endswith("9"))
+    rows = [line for line in streams if not line.endswith("9")]
+    assert all(re.search(r"events? +(just now|\d)", line) for line in rows)
     assert f"Thing-{'9' * 60}" in [line.strip() for line in streams]
     assert any(line.endswith("…  Thing-c1") for line in claims)
