@@ -162,4 +162,5 @@ def format_plan(plan: Plan, *, dry_run: bool) -> Iterator[Line]:
         yield "Next:"
         style = "" if plan.creates_root else "hint"  # into a new folder the first step goes
         for step in plan.next_steps:
-            yield from (["  ", (line, style)] for line in step.splitlines())
+            for text in step.splitlines():
+                yield ["  ", (text, style)]
