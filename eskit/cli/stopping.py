@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from eskit.cli.terminal import end_line_of_ctrl_c
+from eskit.errors import EskitError
 
 
 @contextmanager
@@ -39,4 +40,8 @@ def told_when_broken_off(left: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(left()) from None
+        try:
+            told = left()
+        except EskitError as error:
+            told = f"What is left cannot be told: {error.message}"
+        raise KeyboardInterrupt(told) from None

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from eskit import ANY, NewEvent, open_store
+from eskit.cli.stopping import told_when_broken_off
+from eskit.errors import StoreUnavailable
 from eskit.schema.response_pb2 import AppError
 from tests.cli.running import Terminal, eskit, interrupt
 
@@ -110,6 +112,17 @@ def test_an_erasure_that_is_broken_off_says_what_is_erased(launch, bank):
         "the same command goes on and clears it\n"
     )
     assert eskit(*command, cwd=bank).code == 0
+
+
+def test_what_is_left_may_be_unknown_but_interrupted_it_is():
+    def left() -> str:
+        raise StoreUnavailable("The store is away")
+
+    with (
+        pytest.raises(KeyboardInterrupt, match="cannot be told: The store is away"),
+        told_when_broken_off(left),
+    ):
+        raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize(
