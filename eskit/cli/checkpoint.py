@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
@@ -31,10 +31,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 def list_all(context: typer.Context) -> None:
     """List the checkpoints of projections and of the relay."""
     session = session_of(context)
-    checkpoints, head = load_checkpoints(session)
+    checkpoints, log = load_checkpoints(session)
     session.output.result(
-        [checkpoint_object(c) for c in checkpoints],
-        format_checkpoints(checkpoints, head, datetime.now(UTC)),
+        [checkpoint_object(c, log) for c in checkpoints],
+        format_checkpoints(checkpoints, log, datetime.now(UTC)),
     )
 
 
@@ -45,7 +45,7 @@ def show(
 ) -> None:
     """Show one checkpoint: the last event that was passed, and when."""
     session = session_of(context)
-    checkpoints, head = load_checkpoints(session)
+    checkpoints, log = load_checkpoints(session)
     found = next((c for c in checkpoints if c.name == name), None)
     if found is None:
         near = get_close_matches(name, [c.name for c in checkpoints], n=1)
@@ -54,7 +54,7 @@ def show(
             hint=f"Did you mean {near[0]}?" if near else "See: eskit checkpoint list",
         )
     session.output.result(
-        checkpoint_object(found), format_checkpoint(found, head, datetime.now(UTC))
+        checkpoint_object(found, log), format_checkpoint(found, log, datetime.now(UTC))
     )
 
 
@@ -161,23 +161,37 @@ def _told(change: CheckpointChange) -> str:
     return f"{change.name} from {change.before:,} to {change.after:,}: {effect}"
 
 
-def load_checkpoints(session: Session) -> tuple[list[Checkpoint], int]:
-    """Who has come how far in the log, of the read models and of the store, by name; its head."""
-    from eskit.messaging.relay import OUTLET_CHECKPOINT
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """The log that checkpoints are compared with."""
+
+    store_id: str
+    head: int
+
+    def is_strange_to(self, checkpoint: Checkpoint) -> bool:
+        """Whether the checkpoint was taken from the log of another store."""
+        return checkpoint.store_id not in {"", self.store_id}
+
+
+def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
+    """Who has come how far, of the read models and of the store, by name; and in which log."""
     from eskit.projections.opening import beside, list_checkpoints
+    from eskit.store.records import OUTLET_CHECKPOINT
 
     if not reads_store(session):
         with open_engine(session) as engine:
-            return engine.checkpoints(), engine.head_position()
+            log = Log(store_id=engine.store_id, head=engine.head_position())
+            return engine.checkpoints(), log
     project = session.find_project()
     with session.open_store() as store:
         read_models = project.read_models if project else beside(store.url)
         kept = [c for c in store.list_checkpoints() if c.name != OUTLET_CHECKPOINT]
         found = [*list_checkpoints(read_models), *kept]
-        return sorted(found, key=lambda c: c.name), store.head_position()
+        log = Log(store_id=store.store_id, head=store.head_position())
+        return sorted(found, key=lambda c: c.name), log
 
 
-def checkpoint_object(checkpoint: Checkpoint) -> dict[str, object]:
+def checkpoint_object(checkpoint: Checkpoint, log: Log) -> dict[str, object]:
     """A checkpoint as --json shows it."""
     return {
         "name": checkpoint.name,
@@ -185,17 +199,23 @@ def checkpoint_object(checkpoint: Checkpoint) -> dict[str, object]:
         "updated_at": timestamp(checkpoint.updated_at),
         "event_id": checkpoint.event_id,
         "store_id": checkpoint.store_id,
+        "other_store": log.is_strange_to(checkpoint),
     }
 
 
 def format_checkpoints(
-    checkpoints: Sequence[Checkpoint], head: int, now: datetime
+    checkpoints: Sequence[Checkpoint], log: Log, now: datetime
 ) -> Iterator[Line]:
     """A checkpoint a line, the head of the log above them."""
-    yield f"head of the log  {head:,}"
+    yield f"head of the log  {log.head:,}"
     yield from columns(
         [
-            ((c.name, "name"), f"{c.position:,}", (ago(c.updated_at, now), "dim"))
+            (
+                (c.name, "name"),
+                f"{c.position:,}",
+                (ago(c.updated_at, now), "dim"),
+                ("of another store" if log.is_strange_to(c) else "", "error"),
+            )
             for c in checkpoints
         ],
         right=[1],
@@ -204,10 +224,13 @@ def format_checkpoints(
         yield "No checkpoints yet"
 
 
-def format_checkpoint(checkpoint: Checkpoint, head: int, now: datetime) -> Iterator[Line]:
+def format_checkpoint(checkpoint: Checkpoint, log: Log, now: datetime) -> Iterator[Line]:
     """One checkpoint, a fact a line."""
     yield [(checkpoint.name, "name")]
-    yield f"  position    {checkpoint.position:,} of {head:,}"
+    strange = log.is_strange_to(checkpoint)
+    yield f"  position    {checkpoint.position:,}" + ("" if strange else f" of {log.head:,}")
     yield f"  event id    {checkpoint.event_id}"
     yield f"  store id    {checkpoint.store_id}"
+    if strange:
+        yield f"              not this one, {log.store_id}"
     yield f"  updated     {ago(checkpoint.updated_at, now)}"

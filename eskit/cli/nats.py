@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.session import NATS_FOLDER, Session, session_of
+from eskit.cli.session import EMBEDDED, NATS_FOLDER, Session, session_of
 from eskit.cli.stopping import stop_on_signal
 from eskit.errors import InvalidArgument, ServiceError
 
@@ -125,6 +127,20 @@ def embedded_server(session: Session, wanted: ServerOptions | None = None) -> Em
         max_payload=parse_size(wanted.max_payload),
         log_file=wanted.log,
     )
+
+
+@contextmanager
+def running_server(session: Session) -> Iterator[None]:
+    """The project's embedded server for as long as the block takes, unless it runs already.
+
+    Nothing is started when the project uses another server.
+    """
+    if session.project.nats != EMBEDDED or session.find_nats():
+        yield
+        return
+    with embedded_server(session) as server:
+        server.announce(session.project.root)
+        yield
 
 
 def refuse_second_server(project: Project) -> None:

@@ -12,7 +12,7 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.fitting import labelled
 from eskit.cli.hosting import Health, run_services
 from eskit.cli.session import Session, session_of
-from eskit.cli.text import count
+from eskit.cli.text import Line, count
 
 if TYPE_CHECKING:
     from eskit.cli.output import Output
@@ -38,7 +38,11 @@ def relay(
     context: typer.Context,
     once: Annotated[bool, typer.Option("--once", help="End where the log ends now.")] = False,
     republish: Annotated[
-        bool, typer.Option("--republish", help="Empty the stream and publish the whole log.")
+        bool,
+        typer.Option(
+            "--republish",
+            help="Empty the stream, also of another store's log, and publish the whole log.",
+        ),
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before emptying.")] = False,
     status: Annotated[
@@ -48,22 +52,38 @@ def relay(
 ) -> None:
     """Publish stored events to JetStream, in order and each once, until Ctrl-C.
 
-    A second one for the same store stands by until the first ends.
+    A second one for the same store stands by until the first ends. With --republish the embedded
+    NATS server is started for as long, if none runs.
     """
+    from eskit.cli.nats import running_server
+
     session = session_of(context)
     if status:
         _show_standing(session)
         return
     if republish and not yes:
         session.output.confirm(
-            f"Empty the JetStream stream {session.project.nats_stream} and publish the log again?"
+            f"Empty the JetStream stream {session.project.nats_stream}, whichever store's log it "
+            "holds, and publish this one?"
         )
     with session.open_store() as store:
-        work = _publish(session, store, republish=republish) if once or republish else None
-        report = asyncio.run(work or _follow(session, store, health))
+        if republish:
+            with running_server(session):
+                report = asyncio.run(_publish(session, store, republish=True))
+        elif once:
+            report = asyncio.run(_publish(session, store, republish=False))
+        else:
+            report = asyncio.run(_follow(session, store, health))
     session.output.result(
-        {"published": report.published, "position": report.position},
-        [f"Published {count(report.published, 'event')}, up to position {report.position:,}"],
+        {
+            "published": report.published,
+            "position": report.position,
+            "replaced": report.replaced or None,
+        },
+        [
+            f"Published {count(report.published, 'event')}, up to position {report.position:,}",
+            *([f"in place of the log of {report.replaced}"] if report.replaced else []),
+        ],
     )
 
 
@@ -107,19 +127,25 @@ def _make_relay(session: Session, store: EventStore, connection: Connection) -> 
 def _show_standing(session: Session) -> None:
     """What the store knows about its relay."""
     from eskit.messaging.lease import lease_of
-    from eskit.messaging.relay import CHECKPOINT
+    from eskit.store.records import RELAY_CHECKPOINT
 
     with session.open_store() as store:
         holder = lease_of(store).find_holder()
-        checkpoint = store.load_checkpoint(CHECKPOINT)
+        checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
         position, head = checkpoint.position if checkpoint else 0, store.head_position()
+        other = checkpoint is not None and checkpoint.store_id != store.store_id
     state = "stopped" if holder is None else "running"
+    lines: list[Line] = [f"{state}{f' in process {holder}' if holder else ''}"]
+    if other:
+        lines += [
+            f"position {position:,} of another store's log",
+            f"Publish this one, up to {head:,}, in its place: eskit relay --republish",
+        ]
+    else:
+        lines.append(f"position {position:,} of {head:,}")
     session.output.result(
-        {"state": state, "pid": holder, "position": position, "head": head},
-        [
-            f"{state}{f' in process {holder}' if holder else ''}",
-            f"position {position:,} of {head:,}",
-        ],
+        {"state": state, "pid": holder, "position": position, "head": head, "other_store": other},
+        lines,
     )
 
 

@@ -31,6 +31,11 @@ def source_of(app_name: str, store_id: str) -> str:
     return f"/{quote(app_name, safe='')}/{store_id}"
 
 
+def app_of(source: str) -> str:
+    """The part of a ``ce-source`` that all stores of one app have in common."""
+    return source.rpartition("/")[0]
+
+
 def subject_of(event: RecordedEvent, prefix: str) -> str:
     """``events.Account.account.v1.AccountOpenedEvent``; a tenant's below ``tenants.<tenant>``."""
     subject = f"{prefix}.{category_of(event.stream)}.{event.event_type}"

@@ -17,6 +17,7 @@ from eskit.errors import BrokerUnavailable, JetStreamError
 from eskit.messaging.headers import header_lines
 
 WRONG_LAST_SEQUENCE = 10071
+SUBJECTS_OVERLAP = 10065
 _STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014

@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,18 @@ from eskit.domain.quantities import format_duration, format_size
 from eskit.errors import BrokerMismatch, BrokerUnavailable, JetStreamError, PublishInterrupted
 from eskit.messaging.headers import encode_headers, source_of, stream_subjects, subject_of
 from eskit.messaging.jetstream import (
+    SUBJECTS_OVERLAP,
     StoredMessage,
     StreamState,
     create_stream,
     delete_stream,
     find_stream,
     last_message,
+    message_from,
 )
 from eskit.messaging.lease import lease_of
 from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
+from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 from eskit.store.eventstore import EventStore
 
 _EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
@@ -150,7 +153,7 @@ class JetStreamOutlet:
         """Create the stream, or check the one there is, and say how far it is."""
         state = await self._open_stream()
         message = await last_message(self._connection, state.name) if state.messages else None
-        last = _last_event(state.name, message) if message is not None else None
+        last = _published(state.name, message) if message is not None else None
         # Another relay may have published between the two looks: the message is the later one.
         sequence = max(state.last_sequence, message.sequence if message is not None else 0)
         return OutletState(name=state.name, created=state.created, sequence=sequence, last=last)
@@ -177,6 +180,24 @@ class JetStreamOutlet:
                     break
             return await self._acks.wait(done)
 
+    async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:
+        """Search for the last event of which `holds` says that a log has it, by halves."""
+        state = await self._open_stream()
+        low, high, shared = state.first_sequence, state.last_sequence + 1, 0
+        while low < high:
+            middle = (low + high) // 2
+            message = await message_from(self._connection, state.name, middle)
+            event = _published(state.name, message) if message is not None else None
+            if message is None or event is None or not await holds(event.position, event.event_id):
+                high = middle
+            else:
+                low, shared = message.sequence + 1, event.position
+        return shared
+
+    async def rewind(self, position: int) -> None:
+        """Rewind the subscriptions of the stream."""
+        await KeyValueSubscriptions(self._connection, scope=self._settings.name).rewind(position)
+
     async def discard(self) -> None:
         """Delete the stream; `open` creates it anew."""
         await delete_stream(self._connection, self._settings.name)
@@ -200,10 +221,19 @@ class JetStreamOutlet:
             except JetStreamError as error:
                 raise BrokerMismatch(
                     f"Stream {self._settings.name} cannot be created: {error.message}",
-                    hint="Choose another nats_stream or nats_prefix.",
+                    hint=_hint_for_creation(error, self._settings),
                 ) from error
         self._settings.check(state.config)
         return state
+
+
+def _hint_for_creation(error: JetStreamError, settings: StreamSettings) -> str:
+    if error.number == SUBJECTS_OVERLAP:
+        return (
+            f"Another stream takes the subjects of {settings.prefix}: choose another nats_prefix. "
+            "To publish into that stream, set nats_stream to its name."
+        )
+    return "Choose another nats_stream."
 
 
 class _Acks:
@@ -281,7 +311,7 @@ class _Acks:
         self._next += 1
 
 
-def _last_event(stream: str, message: StoredMessage) -> LastEvent:
+def _published(stream: str, message: StoredMessage) -> LastEvent:
     try:
         return LastEvent(
             source=message.headers["ce-source"],

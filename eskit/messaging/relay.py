@@ -13,9 +13,9 @@ import functools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from eskit.domain.events import RecordedEvent
@@ -26,13 +26,12 @@ from eskit.errors import (
     RelayBusy,
     RequestTimeout,
 )
+from eskit.messaging.headers import app_of
 from eskit.messaging.lease import Lease, NoLease
 from eskit.store.eventstore import EventStore
+from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
 
-CHECKPOINT = "relay"
-OUTLET_CHECKPOINT = "relay-stream"
-"""Which outlet the relay's checkpoint was taken from: `event_id` holds when it was created."""
-
+_OWN_STREAM = "give this project a stream and a prefix of its own: nats_stream, nats_prefix."
 _log = logging.getLogger("eskit.relay")
 _T = TypeVar("_T")
 
@@ -76,6 +75,17 @@ class Outlet(Protocol):
         """
         ...
 
+    async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:
+        """The last position up to which what it holds is in a log; 0 if nothing is.
+
+        `holds` tells whether the log has the event with an id at a position.
+        """
+        ...
+
+    async def rewind(self, position: int) -> None:
+        """Let no subscription have passed more than a position; those at work end."""
+        ...
+
     async def discard(self) -> None:
         """Throw away everything published so far."""
         ...
@@ -83,10 +93,14 @@ class Outlet(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayReport:
-    """How many events were published, and the position up to which all are."""
+    """How many events were published, and the position up to which all are.
+
+    `replaced` is the source of the other store's log that the outlet held before, if it did.
+    """
 
     published: int
     position: int
+    replaced: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +189,37 @@ class Relay:
         return RelayReport(published=self._published, position=self._last[0])
 
     async def republish(self) -> RelayReport:
-        """Throw the outlet's content away and publish the whole log again; RelayBusy."""
+        """Throw the outlet's content away and publish the whole log; RelayBusy.
+
+        Also when another store of the app has published it, such as the one that this store is a
+        backup of. Then its subscriptions go on behind the last event that both logs have. Raises
+        BrokerMismatch when the outlet belongs to another app.
+        """
         with self._alone():
             state = await self._outlet.open()
-            self._check_source(state)
-            await self._outlet.discard()
-        return await self.run_once()
+            self._check_app(state)
+            with self._worker() as work:
+                if taken_over := await work(self._is_of_another, state):
+                    await self._discard_another(state, work)
+                else:
+                    await self._outlet.discard()
+        report = await self.run_once()
+        return replace(report, replaced=state.last.source if taken_over and state.last else "")
+
+    async def _discard_another(self, state: OutletState, work: _Work) -> None:
+        """Throw away another store's log, and let its subscriptions go on in this one."""
+
+        async def holds(position: int, event_id: str) -> bool:
+            return await work(self._has, position, event_id)
+
+        shared = max(
+            await self._outlet.find_shared(holds), await work(self._known_published, state)
+        )
+        # Before, so that one who ends in between can do it once more; and after, because until
+        # then a subscription may have read on.
+        await self._outlet.rewind(shared)
+        await self._outlet.discard()
+        await self._outlet.rewind(shared)
 
     async def _stand_by(self, work: _Work, stop: asyncio.Event) -> None:
         """Return when the lease is ours, or when asked to stop."""
@@ -222,33 +261,76 @@ class Relay:
         self._saved, self._saved_at = self._last[0], time.monotonic()
 
     def _check_source(self, state: OutletState) -> None:
-        if state.last is not None and state.last.source != self._outlet.source:
-            raise BrokerMismatch(
-                f"Stream {state.name} is fed by {state.last.source}, not by {self._outlet.source}",
-                hint="Give this project a stream of its own: set nats_stream.",
-            )
+        """Raise BrokerMismatch, with what to do, if another store has published."""
+        if state.last is None or state.last.source == self._outlet.source:
+            return
+        self._check_app(state)
+        raise self._fed_by_another(
+            state,
+            hint="If this store takes the place of that one, as a restored backup does, publish "
+            f"its log instead: eskit relay --republish\nIf not, {_OWN_STREAM}",
+        )
+
+    def _is_of_another(self, state: OutletState) -> bool:
+        """Whether another store has published to the outlet, also if nothing of it is left."""
+        if state.last is not None:
+            return state.last.source != self._outlet.source
+        return state.sequence > 0 and not (self._knows(state) and self._own_checkpoint())
+
+    def _check_app(self, state: OutletState) -> None:
+        """Raise BrokerMismatch if it was another app that has published."""
+        if state.last is not None and app_of(state.last.source) != app_of(self._outlet.source):
+            raise self._fed_by_another(state, hint=f"G{_OWN_STREAM[1:]}")
+
+    def _fed_by_another(self, state: OutletState, *, hint: str) -> BrokerMismatch:
+        source = state.last.source if state.last is not None else "nobody"
+        return BrokerMismatch(
+            f"Stream {state.name} is fed by {source}, not by {self._outlet.source}", hint=hint
+        )
 
     def _where_to_go_on(self, state: OutletState) -> tuple[int, str]:
-        known = self._store.load_checkpoint(OUTLET_CHECKPOINT)
-        same_outlet = known is not None and known.event_id == state.created
+        same_outlet = self._knows(state)
+        checkpoint = self._own_checkpoint()
         if state.last is not None:
             place = self._check_in_log(state.last.position, state.last.event_id, state.name)
         elif state.sequence == 0:
             place = (0, "")
-        elif same_outlet and (checkpoint := self._store.load_checkpoint(CHECKPOINT)):
+        elif same_outlet and checkpoint is not None:
             place = self._check_in_log(checkpoint.position, checkpoint.event_id, state.name)
         else:
             raise BrokerMismatch(
                 f"Stream {state.name} is empty but was used before, and no checkpoint says how far",
                 hint="Publish the log again from its start: eskit relay --republish",
             )
-        if not same_outlet:
+        if not same_outlet or checkpoint is None:
             # In this order: a crash in between leaves an old outlet with a position too small.
-            self._store.save_checkpoint(CHECKPOINT, position=place[0], event_id=place[1])
+            self._store.save_checkpoint(RELAY_CHECKPOINT, position=place[0], event_id=place[1])
             self._store.save_checkpoint(
                 OUTLET_CHECKPOINT, position=state.sequence, event_id=state.created
             )
         return place
+
+    def _own_checkpoint(self) -> Checkpoint | None:
+        """The checkpoint, unless it came with a copy of another store."""
+        checkpoint = self._store.load_checkpoint(RELAY_CHECKPOINT)
+        own = checkpoint is not None and checkpoint.store_id == self._store.store_id
+        return checkpoint if own else None
+
+    def _knows(self, state: OutletState) -> bool:
+        """Whether the checkpoint was taken from this outlet."""
+        known = self._store.load_checkpoint(OUTLET_CHECKPOINT)
+        return known is not None and known.event_id == state.created
+
+    def _known_published(self, state: OutletState) -> int:
+        """How much of this log is known to have been published to the outlet, by any store."""
+        checkpoint = self._store.load_checkpoint(RELAY_CHECKPOINT)
+        if checkpoint is None or not self._knows(state):
+            return 0
+        return checkpoint.position if self._has(checkpoint.position, checkpoint.event_id) else 0
+
+    def _has(self, position: int, event_id: str) -> bool:
+        event = self._store.find_event(position)
+        return event is not None and event.event_id == event_id
 
     def _check_in_log(self, position: int, event_id: str, name: str) -> tuple[int, str]:
         if position == 0:
@@ -287,7 +369,10 @@ class Relay:
         if position > self._saved:
             await work(
                 functools.partial(
-                    self._store.save_checkpoint, CHECKPOINT, position=position, event_id=event_id
+                    self._store.save_checkpoint,
+                    RELAY_CHECKPOINT,
+                    position=position,
+                    event_id=event_id,
                 )
             )
             self._saved = position

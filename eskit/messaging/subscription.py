@@ -90,6 +90,15 @@ class Progress:
     owner: str = ""
     beat: int = 0
 
+    def up_to(self, position: int) -> Progress:
+        """What of it holds for the events up to a position; nobody is at it."""
+        return Progress(
+            position=None if self.position is None else min(self.position, position),
+            done=frozenset(done for done in self.done if done <= position),
+            deliveries={at: n for at, n in self.deliveries.items() if at <= position},
+            beat=self.beat + 1,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:

@@ -15,7 +15,7 @@ from typing import Any
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
-from eskit.errors import JetStreamError
+from eskit.errors import JetStreamError, SubscriptionTaken
 from eskit.messaging.bus import EventBus
 from eskit.messaging.headers import decode_event, encode_headers
 from eskit.messaging.jetstream import (
@@ -94,6 +94,25 @@ class KeyValueSubscriptions:
             if error.number == WRONG_LAST_SEQUENCE:
                 raise taken(name) from error
             raise
+
+    async def rewind(self, position: int) -> None:
+        """Let every subscription go on behind a position that it has passed.
+
+        For a log that is no longer the same behind it. Whoever is at work on one meets
+        SubscriptionTaken, and has to begin anew.
+        """
+        for subject in await self._subjects(self._key("*", "progress")):
+            await self._rewind(subject.split(".")[-2], position)
+
+    async def _rewind(self, name: str, position: int) -> None:
+        progress, revision = await self.load(name)
+        while True:
+            try:
+                await self.save(name, progress.up_to(position), revision=revision)
+            except SubscriptionTaken:  # its owner has saved meanwhile
+                progress, revision = await self.load(name)
+            else:
+                return
 
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""

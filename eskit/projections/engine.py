@@ -307,6 +307,11 @@ class ProjectionEngine:
         self._select([name])
         return self._models.list_decisions(name)
 
+    @property
+    def store_id(self) -> str:
+        """The store whose log it is."""
+        return self._log.store_id
+
     def head_position(self) -> int:
         """The position of the last event of the log; 0 for an empty one."""
         return self._log.head_position()

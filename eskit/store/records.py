@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+RELAY_CHECKPOINT = "relay"
+"""The name under which the relay keeps how far it has published."""
+OUTLET_CHECKPOINT = "relay-stream"
+"""Where that went: `event_id` holds when the outlet was created. No place in the log."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRecord:

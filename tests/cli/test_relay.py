@@ -40,9 +40,15 @@ def test_status_says_whether_a_relay_runs_and_how_far_it_is(launch, bank):
     interrupt(relay)
     after = eskit("relay", "--status", "--json", cwd=bank).json["data"]
 
-    assert before == {"state": "stopped", "pid": None, "position": 0, "head": 4}
+    assert before == {
+        "state": "stopped",
+        "pid": None,
+        "position": 0,
+        "head": 4,
+        "other_store": False,
+    }
     assert running.out == f"running in process {relay.pid}\nposition 4 of 4\n"
-    assert after == {"state": "stopped", "pid": None, "position": 4, "head": 4}
+    assert after == {**before, "position": 4}
 
 
 def test_of_the_relay_checkpoint_list_shows_how_far_it_is_in_the_log_and_no_more(launch, bank):
@@ -53,3 +59,12 @@ def test_of_the_relay_checkpoint_list_shows_how_far_it_is_in_the_log_and_no_more
 
     relays = [(c["name"], c["position"]) for c in listed if c["name"].startswith("relay")]
     assert relays == [("relay", 4)]
+
+
+def test_republish_runs_the_embedded_server_for_as_long_if_none_runs(bank):
+    first = eskit("relay", "--republish", "--yes", "--json", cwd=bank)
+    again = eskit("relay", "--republish", "--yes", "--json", cwd=bank)
+
+    assert first.json["data"] == {"published": 4, "position": 4, "replaced": None}
+    assert again.json["data"] == first.json["data"]
+    assert not (bank / ".eskit" / "nats.json").exists()

@@ -25,7 +25,7 @@ from eskit.errors import BrokerMismatch, BrokerUnavailable, PublishInterrupted, 
 from eskit.messaging.jetstream import last_message
 from eskit.messaging.lease import NoLease, lease_of
 from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
-from eskit.messaging.relay import CHECKPOINT, Relay
+from eskit.messaging.relay import Relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
@@ -33,6 +33,7 @@ from eskit.messaging.tail_nats import tail_nats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
+from eskit.store.records import RELAY_CHECKPOINT
 from tests.messaging.conftest import StartServer, append, until
 
 CHILD = """
@@ -40,6 +41,7 @@ import asyncio, sys
 from eskit.credentials.nats import open_nats
 from eskit.messaging.nats import nats_relay
 from eskit.store.open import open_store
+from eskit.store.records import RELAY_CHECKPOINT
 async def main():
     store = open_store(sys.argv[1])
     relay = nats_relay(store, await open_nats(sys.argv[2]), app_name="bank")
@@ -150,7 +152,7 @@ async def test_the_checkpoint_names_the_last_published_event(
 
     await relay_once(store, server.url)
 
-    checkpoint = store.load_checkpoint(CHECKPOINT)
+    checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
     last = next(store.read_all(backward=True))
     assert checkpoint is not None
     assert (checkpoint.position, checkpoint.event_id) == (last.global_position, last.event_id)

@@ -30,7 +30,7 @@ from eskit.store.operations.findings import (
 )
 from eskit.store.operations.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.records import Checkpoint
+from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.claim_ledger import ClaimLedger
 
@@ -288,11 +288,17 @@ class _Check:
     def checkpoints(self, others: Sequence[Checkpoint]) -> None:
         """Checkpoints against the events they name."""
         with self.findings.reading("the checkpoints"):
-            for checkpoint in [*self._view.list_checkpoints(), *others]:
-                self.checkpoints_seen += 1
-                self._check_checkpoint(checkpoint)
+            for checkpoint in self._view.list_checkpoints():
+                if checkpoint.name != OUTLET_CHECKPOINT:
+                    self._check_checkpoint(checkpoint, renewed_by=_renewal(checkpoint.name))
+            for checkpoint in others:
+                self._check_checkpoint(
+                    checkpoint,
+                    renewed_by=f"Make its rows anew: eskit project rebuild {checkpoint.name}",
+                )
 
-    def _check_checkpoint(self, checkpoint: Checkpoint) -> None:
+    def _check_checkpoint(self, checkpoint: Checkpoint, *, renewed_by: str) -> None:
+        self.checkpoints_seen += 1
         name, position = checkpoint.name, checkpoint.position
         head = self._view.head_position()
         if checkpoint.store_id not in {"", self._store_id}:
@@ -300,7 +306,7 @@ class _Check:
                 "warning",
                 "CHECKPOINT_OF_ANOTHER_STORE",
                 f"Checkpoint {name!r} was taken from store {checkpoint.store_id}",
-                hint=f"This store is a copy or a restored backup. Rebuild {name} from it.",
+                hint=f"This store is a copy or a restored backup. {renewed_by}",
             )
         elif position > head:
             self._log_is_damaged = True
@@ -450,3 +456,10 @@ class _Check:
         self.findings.add(
             Finding(severity=severity, code=code, message=message, hint=hint, position=position)
         )
+
+
+def _renewal(name: str) -> str:
+    """What to do about a checkpoint that is kept with the log and was taken from another."""
+    if name == RELAY_CHECKPOINT:
+        return "Publish it in place of the other: eskit relay --republish"
+    return f"Whoever keeps {name} has to begin anew."

@@ -61,6 +61,7 @@ def test_a_restored_backup_is_told_from_its_original(store):
         found = verify(copy)
         assert copy.store_id == report.store_id != store.store_id
     assert [finding.code for finding in found.findings] == ["CHECKPOINT_OF_ANOTHER_STORE"]
+    assert found.findings[0].hint.endswith("eskit relay --republish")
 
 
 def test_two_backups_are_told_from_each_other(store):

@@ -280,6 +280,15 @@ def test_a_checkpoint_of_the_original_is_told_from_that_of_a_copy(store):
 
     assert (found.verdict, codes(found)) == ("ok", ["CHECKPOINT_OF_ANOTHER_STORE"])
     assert found.findings[0].severity == "warning"
+    assert found.findings[0].hint.endswith("eskit project rebuild balances")
+
+
+def test_what_the_relay_keeps_of_its_stream_is_no_place_in_the_log(store):
+    store.save_checkpoint("relay-stream", position=4_711, event_id="2026-01-01T00:00:00Z")
+
+    found = verify(store)
+
+    assert (found.verdict, found.checkpoints) == ("ok", 0)
 
 
 def test_erased_events_are_counted_apart(store):
