@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, Self, TypeVar
 
@@ -23,7 +23,7 @@ from eskit.cqrs.dispatch import aggregate_id_of, decide
 from eskit.domain.aggregate import AnyAggregate, FoldRow, fold, pending_events
 from eskit.domain.claims import Claim
 from eskit.domain.context import MessageContext
-from eskit.domain.events import NewEvent
+from eskit.domain.events import NewEvent, erased_metadata
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method
 from eskit.domain.upcasting import Upcaster, Upcasters
@@ -72,6 +72,11 @@ class Given:
     history: tuple[NewEvent, ...]
     upcasters: Upcasters
     context: MessageContext
+    erased_up_to: int = 0
+
+    def erased(self) -> Self:
+        """The same history after `eskit stream erase`: its events are there and say nothing."""
+        return replace(self, erased_up_to=len(self.history))
 
     def when(self, command: Message, *, rpc: str = "") -> Outcome:
         """Let the aggregate decide `command`.
@@ -116,9 +121,16 @@ class Given:
     def _load(self, aggregate_id: str, emitted: Iterable[NewEvent] = ()) -> AnyAggregate:
         aggregate = self.aggregate(aggregate_id)
         events = enumerate((*self.history, *emitted), start=1)
-        rows = (_row(version, event, self.context) for version, event in events)
+        rows = (self._row(version, event) for version, event in events)
         fold(aggregate, rows, self.upcasters, tenant=self.context.tenant)
         return aggregate
+
+    def _row(self, version: int, event: NewEvent) -> FoldRow:
+        recorded_at = (self.context.now - _EPOCH) // timedelta(microseconds=1)
+        metadata, data = event.metadata.to_json(), event.data
+        if version <= self.erased_up_to:
+            metadata, data = erased_metadata(metadata), b""
+        return version, event.event_type, recorded_at, metadata, data
 
     def _check_replay(
         self, method: Method, aggregate: AnyAggregate, emitted: Sequence[NewEvent]
@@ -216,11 +228,6 @@ class Outcome:
         if isinstance(self.result, CommandRejected):
             _fail(f"{self.command} was rejected with {_describe(self.result)}")
         return self.result
-
-
-def _row(version: int, event: NewEvent, context: MessageContext) -> FoldRow:
-    recorded_at = (context.now - _EPOCH) // timedelta(microseconds=1)
-    return version, event.event_type, recorded_at, event.metadata.to_json(), event.data
 
 
 def _compare(

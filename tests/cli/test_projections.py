@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.cli.running import DEPOSIT, break_deposits, eskit, move
+from tests.cli.running import DEPOSIT, break_deposits, eskit, move, open_account
 
 BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
 
@@ -184,3 +184,14 @@ def test_replay_says_what_was_erased(bank):
 
     assert re.search(r"1  AccountOpened .*\n       erased\n", shown.out)
     assert (as_json.records[0]["data"], as_json.records[0]["changes"]) == (None, [])
+
+
+def test_commands_to_an_erased_account_are_rejected_by_name(bank):
+    eskit("stream", "erase", "Account-acc-001", "--reason", "asked", "--yes", cwd=bank)
+
+    deposit = move(bank, DEPOSIT, "acc-001", "1.00")
+    opened = open_account(bank, "acc-001")
+
+    assert (deposit.code, opened.code) == (1, 1)
+    assert "ACCOUNT_NOT_FOUND" in deposit.err
+    assert "ACCOUNT_ERASED" in opened.err

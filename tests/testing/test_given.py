@@ -40,6 +40,15 @@ def test_a_command_is_decided_on_the_events_before_it() -> None:
     )
 
 
+def test_an_erased_history_leaves_the_version_and_an_empty_state() -> None:
+    history = given(Counter, AddedEvent(number=1), AddedEvent(number=2))
+
+    outcome = history.erased().when(add(4))
+
+    outcome.then(AddedEvent(number=4)).then_state(total=4).then_response(total=4)
+    history.when(add(4)).then_state(total=7)
+
+
 def test_expectations_may_name_only_some_fields() -> None:
     given(Counter, AddedEvent(number=1)).when(add(4)).then_state(total=5).then_response(total=5)
 
