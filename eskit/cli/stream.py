@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
 
 import typer
 
@@ -30,6 +30,10 @@ from eskit.errors import StreamNotFound
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
     from eskit.store.eventstore import EventStore, StreamInfo
+    from eskit.store.maintenance import Erasure
+
+    Erasures: TypeAlias = Mapping[tuple[str, str], Sequence[Erasure]]
+    """Audit records by stream and tenant."""
 
 app = make_app("List, read and erase event streams.")
 
@@ -44,7 +48,10 @@ _NAMED = 5
 @app.command(
     "list",
     **examples(
-        "eskit stream list", "eskit stream list --prefix Account-acc", "eskit stream list --json"
+        "eskit stream list",
+        "eskit stream list --prefix Account-acc",
+        "eskit stream list --erased",
+        "eskit stream list --json",
     ),
 )
 def list_streams(
@@ -52,15 +59,26 @@ def list_streams(
     prefix: Annotated[str, typer.Option(metavar="P", help="Only names that start so.")] = "",
     limit: Limit = 100,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")] = None,
+    erased: Annotated[
+        bool, typer.Option("--erased", help="Only those erased, with who did it, when and why.")
+    ] = False,
 ) -> None:
-    """List streams by name, with their version and when they were last written to."""
+    """List streams by name, with their version and when they were last written to.
+
+    Erased ones are marked. With --json each has its erasures, oldest first.
+    """
     session = session_of(context)
     with session.open_store() as store:
-        found = store.list_streams(prefix=prefix, limit=limit + 1, tenant=tenant)
-        shown, more = limited(found, limit, narrower="give a --prefix")
+        erasures = load_erasures(store)
+        streams = store.list_streams(
+            prefix=prefix, limit=None if erased else limit + 1, tenant=tenant
+        )
+        chosen = (stream for stream in streams if not erased or _key(stream) in erasures)
+        shown, more = limited(chosen, limit, narrower="give a --prefix")
+    format_found = format_erased if erased else format_streams
     session.output.result(
-        [stream_object(stream) for stream in shown],
-        format_streams(shown, datetime.now(UTC)),
+        [stream_object(stream, erasures) for stream in shown],
+        format_found(shown, erasures, datetime.now(UTC)),
         diagnostics=more,
     )
 
@@ -151,7 +169,7 @@ def erase(
             store, streams, reason=reason, erased_by=by or getpass.getuser(), tenant=tenant
         )
     session.output.result(
-        [{**asdict(e), "erased_at": timestamp(e.erased_at)} for e in done],
+        [erasure_object(erasure) for erasure in done],
         [[(e.stream, "name"), f"  {count(e.events, 'event')} erased"] for e in done],
     )
 
@@ -257,7 +275,25 @@ def _tenants_hint(store: EventStore, tenant: str) -> str:
     return f"{nobody}. Tenants with streams: {others}{', …' if len(tenants) > _NAMED else ''}"
 
 
-def stream_object(stream: StreamInfo) -> dict[str, object]:
+def load_erasures(store: EventStore) -> Erasures:
+    """The audit records of erasures by stream and tenant, oldest first."""
+    found: dict[tuple[str, str], list[Erasure]] = {}
+    with store.maintenance.view() as view:
+        for erasure in view.list_erasures():
+            found.setdefault((erasure.stream, erasure.tenant), []).append(erasure)
+    return found
+
+
+def _key(stream: StreamInfo) -> tuple[str, str]:
+    return stream.stream, stream.tenant
+
+
+def erasure_object(erasure: Erasure) -> dict[str, object]:
+    """An erasure as --json shows it."""
+    return {**asdict(erasure), "erased_at": timestamp(erasure.erased_at)}
+
+
+def stream_object(stream: StreamInfo, erasures: Erasures) -> dict[str, object]:
     """A stream as --json shows it."""
     return {
         "stream": stream.stream,
@@ -266,11 +302,31 @@ def stream_object(stream: StreamInfo) -> dict[str, object]:
         "first_recorded_at": timestamp(stream.first_recorded_at),
         "last_recorded_at": timestamp(stream.last_recorded_at),
         "tenant": stream.tenant,
+        "erasures": [erasure_object(erasure) for erasure in erasures.get(_key(stream), ())],
     }
 
 
-def format_streams(streams: Sequence[StreamInfo], now: datetime) -> Iterator[Line]:
-    """A stream a line: name, number of events, last write."""
+def format_erased(
+    streams: Sequence[StreamInfo], erasures: Erasures, now: datetime
+) -> Iterator[Line]:
+    """Each stream, and below it an erasure a line: how much, when, by whom, why."""
+    if not streams:
+        yield "No erased streams"
+    for stream in streams:
+        in_tenant = f"  {stream.tenant}" if stream.tenant else ""
+        yield [(stream.stream, "name"), f"  {count(stream.version, 'event')}{in_tenant}"]
+        for erasure in erasures[_key(stream)]:
+            yield [
+                f"  {count(erasure.events, 'event')} erased, up to version {erasure.version:,}  ",
+                (ago(erasure.erased_at, now), "dim"),
+                f"  by {erasure.erased_by}: {erasure.reason}",
+            ]
+
+
+def format_streams(
+    streams: Sequence[StreamInfo], erasures: Erasures, now: datetime
+) -> Iterator[Line]:
+    """A stream a line: name, number of events, last write, and whether it was erased."""
     if not streams:
         yield "No streams"
         return
@@ -282,12 +338,20 @@ def format_streams(streams: Sequence[StreamInfo], now: datetime) -> Iterator[Lin
                 count(stream.version, "event"),
                 (ago(stream.last_recorded_at, now), "dim"),
                 *((stream.tenant,) if with_tenant else ()),
+                (_erased_up_to(stream, erasures.get(_key(stream), ())), "dim"),
             )
             for stream in streams
         ],
         right=[1],
         whole=0,
     )
+
+
+def _erased_up_to(stream: StreamInfo, erasures: Sequence[Erasure]) -> str:
+    last = max((erasure.version for erasure in erasures), default=0)
+    if not last:
+        return ""
+    return "erased" if last == stream.version else f"erased up to version {last:,}"
 
 
 def format_stream(

@@ -1,6 +1,7 @@
 """The operations on a store from the command line."""
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -261,6 +262,42 @@ def test_an_erased_stream_says_so_everywhere(run):
     assert "erased" in shown.out
     assert "erased       1 event, by 1 recorded erasure" in verified.out
     assert run("claim", "list").out == "No claims\n"
+
+
+def test_erased_streams_are_listed_with_who_erased_them_when_and_why(run):
+    before = run("stream", "list", "--erased")
+    run("stream", "erase", "Thing-b2", "--reason", "request 17", "--by", "ann", "--yes")
+
+    listed, as_json = run("stream", "list"), run("stream", "list", "--json")
+    erased, erased_json = (
+        run("stream", "list", "--erased"),
+        run("stream", "list", "--erased", "--json"),
+    )
+    none = run("stream", "list", "--erased", "--prefix", "Thing-a")
+
+    assert before.out == "No erased streams\n"
+    marks = {line.split()[0]: line.endswith("erased") for line in listed.out.splitlines()}
+    assert marks == {"Thing-a1": False, "Thing-b2": True}
+    by_name = {item["stream"]: item["erasures"] for item in as_json.json["data"]}
+    assert by_name["Thing-a1"] == []
+    (erasure,) = by_name["Thing-b2"]
+    assert (erasure["erased_by"], erasure["reason"]) == ("ann", "request 17")
+    assert (erasure["events"], erasure["version"]) == (1, 1)
+    assert erasure["erased_at"].endswith("Z")
+    assert re.search(
+        r"^Thing-b2  1 event\n  1 event erased, up to version 1  .*  by ann: request 17$",
+        erased.out,
+    )
+    assert [item["stream"] for item in erased_json.json["data"]] == ["Thing-b2"]
+    assert none.out == "No erased streams\n"
+
+
+def test_a_stream_that_was_written_to_again_says_up_to_where_it_was_erased(run, store_url):
+    run("stream", "erase", "Thing-b2", "--reason", "asked", "--yes")
+    with open_store(store_url) as store:
+        store.append("Thing-b2", [NewEvent(AppError(code="NEW"))], expected_version=1)
+
+    assert run("stream", "list", "--prefix", "Thing-b").out.endswith("erased up to version 1\n")
 
 
 def test_erasing_an_unknown_stream_names_the_nearest(run):
