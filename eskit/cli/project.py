@@ -149,6 +149,9 @@ def run(
     """
     session = session_of(context)
     checked = check_names(session, names)
+    if not session.load_app().projections:
+        session.output.result([], format_statuses([]))
+        return
     with open_engine(session, source, create=True) as engine:
         if dry_run:
             reports = engine.rehearse(checked)

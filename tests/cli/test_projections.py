@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from tests.cli.running import DEPOSIT, break_deposits, eskit, move, open_account
 
 BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
@@ -45,6 +47,19 @@ def test_run_makes_no_new_store_for_the_read_models_of_one_that_is_gone(bank):
     assert ran.code == 1
     assert "There is no store at" in ran.err
     assert not (bank / "bank.db").exists()
+
+
+@pytest.mark.parametrize("option", ["--once", "--dry-run", None])
+def test_running_no_projections_says_so_and_makes_no_file(tmp_path, option):
+    assert eskit("new", "project", "shop", cwd=tmp_path).code == 0
+    shop = tmp_path / "shop"
+    words = ("project", "run", *([option] if option else []))
+
+    ran, as_json = eskit(*words, cwd=shop), eskit(*words, "--json", cwd=shop)
+
+    assert (ran.code, ran.out) == (0, "No projections in this app\n")
+    assert (as_json.code, as_json.json["data"]) == (0, [])
+    assert list(shop.glob("*.db*")) == []
 
 
 def test_run_takes_names_and_refuses_those_there_are_not(bank):
