@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
-from itertools import dropwhile, takewhile
+from itertools import dropwhile, islice, takewhile
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,6 +33,7 @@ app = make_app()
         "eskit replay Account-acc-001",
         "eskit replay Account-acc-001 --to-version 3",
         "eskit replay Account-acc-001 --to-version 3 --backward",
+        "eskit replay Account-acc-001 --after 100000 --limit 20",
         "eskit replay Account-acc-001 --no-state",
         "eskit replay Account-acc-001 --at 2026-05-01T12:00:00Z --json",
     )
@@ -40,6 +41,8 @@ app = make_app()
 def replay(
     context: typer.Context,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="As in Account-acc-001.")],
+    after: Annotated[int, typer.Option(metavar="N", min=0, help="Only versions above N.")] = 0,
+    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
     to_version: Annotated[
         int | None, typer.Option("--to-version", metavar="N", min=1, help="Stop after version N.")
     ] = None,
@@ -68,7 +71,16 @@ def replay(
     aggregate = category_of(check_stream(stream))
     times = Times(clock=clock, backward=backward)
     if no_state:
-        show_events(session, stream, times, to_version=to_version, at=until, tenant=tenant)
+        show_events(
+            session,
+            stream,
+            times,
+            after=after,
+            limit=limit,
+            to_version=to_version,
+            at=until,
+            tenant=tenant,
+        )
         return
     loaded = session.load_app()
     with session.open_store() as store:
@@ -82,6 +94,8 @@ def replay(
             kind,
             stream,
             upcasters=loaded.upcasters,
+            after=after,
+            limit=limit,
             to_version=to_version,
             at=until,
             backward=backward,
@@ -93,7 +107,9 @@ def replay(
         else:
             descriptor = descriptor_of(kind.__aggregate__.state)
             heading: Line = [(stream, "name"), f" · {count(version, 'event')} · {aggregate}"]
-            session.output.show(format_replay(heading, steps, descriptor, times, total=version))
+            session.output.show(
+                format_replay(heading, steps, descriptor, times, after=after, total=version)
+            )
 
 
 def _tell_of_end(session: Session, stream: str, version: int, to_version: int | None) -> None:
@@ -106,6 +122,8 @@ def show_events(
     stream: str,
     times: Times,
     *,
+    after: int,
+    limit: int | None,
     to_version: int | None,
     at: datetime | None,
     tenant: str,
@@ -119,10 +137,13 @@ def show_events(
         payload_of = payload_reader(session, store)
         before = None if to_version is None else to_version + 1
         backward = times.backward
-        events = store.read_stream(stream, before=before, backward=backward, tenant=tenant)
+        events = store.read_stream(
+            stream, after=after, before=before, backward=backward, tenant=tenant
+        )
         if at is not None:
             cut = dropwhile if backward else takewhile
             events = cut(lambda event: (event.recorded_at > at) is backward, events)
+        events = islice(events, limit)
         if session.output.as_json:
             for event in events:
                 session.output.record(stateless_object(event, payload_of(event)), ())
@@ -171,6 +192,7 @@ def format_replay(
     descriptor: Descriptor,
     times: Times,
     *,
+    after: int,
     total: int,
 ) -> Iterator[Line]:
     """The heading, a block for each event with what it changed, and the newest state."""
@@ -186,7 +208,7 @@ def format_replay(
             newest = step
     yield ""
     if newest is None:
-        yield "Nothing had happened yet"
+        yield f"No event above version {after:,}" if after else "Nothing had happened yet"
         return
     of = "" if newest.version == total else f" of {total:,}"
     yield [(f"State at version {newest.version:,}{of}", "name")]

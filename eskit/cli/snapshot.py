@@ -86,13 +86,20 @@ def create(
 
 @app.command(
     "prune",
-    **examples("eskit snapshot prune --keep 1", "eskit snapshot prune --prefix Account- --keep 0"),
+    **examples(
+        "eskit snapshot prune --keep 1 --dry-run",
+        "eskit snapshot prune --keep 1",
+        "eskit snapshot prune --prefix Account- --keep 0",
+    ),
 )
 def prune(
     context: typer.Context,
     keep: Annotated[int, typer.Option(metavar="N", min=0, help="Of each stream, the newest N.")],
     prefix: Prefix = "",
     tenant: AnyTenant = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be deleted, change nothing.")
+    ] = False,
 ) -> None:
     """Delete all but the newest snapshots of each stream.
 
@@ -100,8 +107,11 @@ def prune(
     """
     session = session_of(context)
     with session.open_store() as store:
-        deleted = store.snapshots.prune(keep=keep, prefix=prefix, tenant=tenant)
-    session.output.result({"deleted": deleted}, [f"{count(deleted, 'snapshot')} deleted"])
+        deleted = store.snapshots.prune(keep=keep, prefix=prefix, tenant=tenant, dry_run=dry_run)
+    verb = "would be deleted" if dry_run else "deleted"
+    session.output.result(
+        {"deleted": deleted, "dry_run": dry_run}, [f"{count(deleted, 'snapshot')} {verb}"]
+    )
 
 
 @app.command(

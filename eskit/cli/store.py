@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from eskit.cli.progress import ProgressReporter
 from eskit.cli.session import session_of
 from eskit.cli.stopping import told_when_broken_off
 from eskit.cli.tables import columns
-from eskit.cli.text import Line, count
+from eskit.cli.text import Line, ago, count, timestamp
 
 if TYPE_CHECKING:
     from eskit.store.eventstore import StoreInfo
@@ -50,7 +51,7 @@ def init(context: typer.Context) -> None:
     session = session_of(context)
     with session.open_store(create=True) as store:
         info = store.info()
-    session.output.result(asdict(info), format_info(info))
+    session.output.result(info_object(info), format_info(info, datetime.now(UTC)))
 
 
 @app.command("info", **examples("eskit store info", "eskit store info --json"))
@@ -59,7 +60,7 @@ def info(context: typer.Context) -> None:
     session = session_of(context)
     with session.open_store() as store:
         found = store.info()
-    session.output.result(asdict(found), format_info(found))
+    session.output.result(info_object(found), format_info(found, datetime.now(UTC)))
 
 
 @app.command("verify", **examples("eskit store verify", "eskit store verify --json"))
@@ -170,13 +171,23 @@ def backup(
     session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
 
 
-@app.command("prune", **examples("eskit store prune"))
-def prune(context: typer.Context) -> None:
+@app.command("prune", **examples("eskit store prune --dry-run", "eskit store prune"))
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be forgotten, change nothing.")
+    ] = False,
+) -> None:
     """Forget commands that are older than their time to live, and are answered no more."""
     session = session_of(context)
     with session.open_store() as store:
-        commands = store.maintenance.prune_commands()
-    session.output.result({"commands": commands}, [f"{count(commands, 'command')} forgotten"])
+        pruned = store.maintenance.prune_commands(dry_run=dry_run)
+    before = timestamp(pruned.before)
+    verb = "would be forgotten" if dry_run else "forgotten"
+    session.output.result(
+        {"commands": pruned.commands, "before": before, "dry_run": dry_run},
+        [f"{count(pruned.commands, 'command')} {verb}, recorded before {before}"],
+    )
 
 
 @app.command("migrate", **examples("eskit store migrate --dry-run", "eskit store migrate"))
@@ -257,7 +268,17 @@ def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:
         yield f"  backup  {migration.backup}"
 
 
-def format_info(info: StoreInfo) -> Iterator[Line]:
+def info_object(info: StoreInfo) -> dict[str, object]:
+    """A store at a glance as --json shows it."""
+    first, last = info.first_recorded_at, info.last_recorded_at
+    return {
+        **asdict(info),
+        "first_recorded_at": timestamp(first) if first else None,
+        "last_recorded_at": timestamp(last) if last else None,
+    }
+
+
+def format_info(info: StoreInfo, now: datetime) -> Iterator[Line]:
     """One fact a line, the place first."""
     yield [(info.url, "name")]
     yield from columns(
@@ -265,12 +286,18 @@ def format_info(info: StoreInfo) -> Iterator[Line]:
             ("  events", f"{info.events:,}"),
             ("  streams", f"{info.streams:,}"),
             ("  head", f"{info.head:,}"),
+            ("  claims", f"{info.claims:,}"),
             ("  commands", f"{info.commands:,}"),
+            ("  snapshots", f"{info.snapshots:,}"),
+            ("  erasures", f"{info.erasures:,}"),
             ("  bytes", f"{info.bytes:,}"),
             ("  schema", str(info.schema_version)),
         ],
         right=[1],
     )
+    if info.first_recorded_at and info.last_recorded_at:
+        yield f"  first event  {ago(info.first_recorded_at, now)}"
+        yield f"  last event   {ago(info.last_recorded_at, now)}"
     yield f"  store id  {info.store_id}"
     for name, value in info.settings.items():
         yield f"  {name}={value:g}" if isinstance(value, float) else f"  {name}={value}"

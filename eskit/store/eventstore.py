@@ -33,9 +33,10 @@ class StreamInfo:
 class StoreInfo:
     """A store at a glance.
 
-    `commands` counts those that are remembered, expired ones until they are pruned; `bytes` is what
-    the log takes, with what is on its way into it. `settings` is what this process uses it with,
-    named like the options of its URL.
+    `first_recorded_at` and `last_recorded_at` are the times of the first and the last event, None
+    without events. `commands` counts those that are remembered, expired ones until they are pruned;
+    `erasures` the audit records; `bytes` is what the log takes, with what is on its way into it.
+    `settings` is what this process uses it with, named like the options of its URL.
     """
 
     url: str
@@ -43,10 +44,21 @@ class StoreInfo:
     events: int
     streams: int
     head: int
+    first_recorded_at: datetime | None
+    last_recorded_at: datetime | None
+    claims: int
     commands: int
+    snapshots: int
+    erasures: int
     schema_version: int
     bytes: int
     settings: Mapping[str, str | float]
+
+
+def recorded_at(events: Iterator[RecordedEvent]) -> datetime | None:
+    """The time of the next event, if there is one."""
+    event = next(events, None)
+    return event.recorded_at if event is not None else None
 
 
 @runtime_checkable

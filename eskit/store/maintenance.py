@@ -148,6 +148,14 @@ class Erasure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrunedCommands:
+    """How many commands were forgotten, or would be: all recorded before a moment."""
+
+    commands: int
+    before: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BackupReport:
     """A finished and checked backup; `store_id` is its own, `origin` that of its original."""
 
@@ -298,8 +306,8 @@ class Maintenance(Protocol):
         """Leave nothing of what was erased in free space; raises StoreUnavailable if it cannot."""
         ...
 
-    def prune_commands(self) -> int:
-        """Forget the commands whose time to live is over; how many they were."""
+    def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
+        """Forget the commands whose time to live is over; with `dry_run` only count them."""
         ...
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:

@@ -50,15 +50,18 @@ def replay(
     stream: str,
     *,
     upcasters: Upcasters | None = None,
+    after: int = 0,
     to_version: int | None = None,
     at: datetime | None = None,
+    limit: int | None = None,
     backward: bool = False,
     tenant: str = "",
 ) -> Iterator[ReplayStep]:
     """Fold a stream as the application does, and show every step.
 
-    `to_version` and `at` name the last version and the last moment shown, both included; with
-    `backward` the steps come in reverse, the last one first.
+    Those above version `after` are shown; `to_version` and `at` name the last version and the last
+    moment shown, both included. With `backward` the steps come in reverse, the last one first.
+    `limit` is how many are shown at most. Events that are not shown are folded all the same.
     Raises StreamNotFound for a stream without events, and InvalidArgument for a stream of
     another aggregate type.
     """
@@ -80,10 +83,11 @@ def replay(
         stream=stream,
         tenant=tenant,
         upcasters=upcasters,
+        after=after,
         before=None if to_version is None else to_version + 1,
         latest=latest,
     )
-    return history.backward() if backward else history.steps(aggregate_class(id_of(stream)))
+    return islice(history.backward() if backward else history.forward(), limit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +99,18 @@ class _History:
     stream: str
     tenant: str
     upcasters: Upcasters | None
+    after: int
     before: int | None
     latest: int | None
     """The last moment, in microseconds."""
+
+    def forward(self) -> Iterator[ReplayStep]:
+        """The steps in the order of their events."""
+        aggregate = self.kind(id_of(self.stream))
+        if self.after:
+            rows = self.store.read_rows(self.stream, before=self.after + 1, tenant=self.tenant)
+            fold(aggregate, rows, self.upcasters, tenant=self.tenant)
+        yield from self.steps(aggregate)
 
     def steps(self, aggregate: AnyAggregate, *, before: int | None = None) -> Iterator[ReplayStep]:
         """Every step from where the aggregate is, below version `before`."""
@@ -131,8 +144,10 @@ class _History:
             start = self.kind(id_of(self.stream))
             restore(start, self.kind.__aggregate__.state.FromString(state), version)
             block = list(self.steps(start, before=end + 1))
-            yield from reversed(block)
+            yield from (step for step in reversed(block) if step.version > self.after)
             end = version
+            if end <= self.after:
+                return
 
     def _fold_with_marks(self, marks: list[tuple[int, bytes]]) -> int:
         """Add a version and state after every full block; the last version of all."""

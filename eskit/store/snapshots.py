@@ -56,6 +56,8 @@ class SnapshotStore(Protocol):
         """Snapshots by stream, tenant and version, of streams whose names start with `prefix`."""
         ...
 
-    def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
-        """Delete all but the newest `keep` of each stream; how many they were."""
+    def prune(
+        self, *, keep: int, prefix: str = "", tenant: str | None = None, dry_run: bool = False
+    ) -> int:
+        """Delete all but the newest `keep` of each stream; how many they were, or would be."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from eskit.domain.claims import claim, release
@@ -264,6 +266,11 @@ class MaintenanceContract:
         clock.move(days=7, seconds=1)
         store.append("Account-1", texts("b"), expected_version=ANY, command=command("new"))
 
-        assert store.maintenance.prune_commands() == 1
-        assert store.maintenance.prune_commands() == 0
+        planned = store.maintenance.prune_commands(dry_run=True)
+        done = store.maintenance.prune_commands()
+
+        assert planned == done
+        assert done.commands == 1
+        assert done.before == next(store.read_all()).recorded_at + timedelta(seconds=1)
+        assert store.maintenance.prune_commands().commands == 0
         assert store.find_command("new") is not None

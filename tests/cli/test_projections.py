@@ -188,6 +188,20 @@ def test_replay_stops_at_an_age_as_at_a_time(bank):
     assert (neither.code, "like 5m" in neither.err) == (2, True)
 
 
+@pytest.mark.parametrize("options", [(), ("--no-state",)])
+def test_replay_shows_a_part_of_a_long_stream(bank, options):
+    words = ("replay", "Account-acc-001", "--json", *options)
+    whole = eskit(*words, cwd=bank).records
+
+    part = eskit(*words, "--after", "1", "--limit", "1", cwd=bank)
+    newest = eskit(*words, "--backward", "--limit", "2", cwd=bank)
+    behind = eskit("replay", "Account-acc-001", "--after", "3", cwd=bank)
+
+    assert part.records == [whole[1]]
+    assert newest.records == [whole[2], whole[1]]
+    assert "No event above version 3" in behind.out
+
+
 def test_replay_says_what_was_erased(bank):
     opened = {"account_id": "acc-gone", "owner_name": "Zoe", "initial_balance": "1.00"}
     method = "account.v1.AccountCommandService/OpenAccount"

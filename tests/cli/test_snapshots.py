@@ -13,6 +13,7 @@ def test_a_snapshot_is_created_listed_verified_and_pruned(bank):
     created = eskit("snapshot", "create", STREAM, "--json", cwd=bank)
     listed = eskit("snapshot", "list", "--json", cwd=bank)
     verified = eskit("snapshot", "verify", cwd=bank)
+    dry = eskit("snapshot", "prune", "--keep", "0", "--dry-run", cwd=bank)
     pruned = eskit("snapshot", "prune", "--keep", "0", "--json", cwd=bank)
 
     assert created.code == 0, created.err
@@ -20,7 +21,8 @@ def test_a_snapshot_is_created_listed_verified_and_pruned(bank):
     (row,) = listed.json["data"]
     assert (row["stream"], row["version"], row["fold_version"]) == (STREAM, 3, 1)
     assert (verified.code, "1 snapshot, none differs" in verified.out) == (0, True)
-    assert pruned.json["data"] == {"deleted": 1}
+    assert dry.out == "1 snapshot would be deleted\n"
+    assert pruned.json["data"] == {"deleted": 1, "dry_run": False}
     assert eskit("snapshot", "list", cwd=bank).out == "No snapshots\n"
 
 

@@ -22,6 +22,20 @@ def test_store_info_shows_counts(cli, store_url):
     assert data["bytes"] > 0
     assert data["url"] == store_url
     assert set(data) >= {"store_id", "schema_version", "commands"}
+    assert (data["claims"], data["snapshots"], data["erasures"]) == (0, 0, 0)
+    assert data["first_recorded_at"] <= data["last_recorded_at"]
+    assert data["last_recorded_at"].endswith("Z")
+
+
+def test_store_info_says_when_the_first_and_the_last_event_were_recorded(cli, store_url):
+    shown = cli("store", "info", "--store", store_url)
+    empty = cli("store", "init", "--store", "sqlite:///empty.db", "--json")
+
+    lines = [line.split() for line in shown.out.splitlines()]
+    assert ["first", "event"] in [line[:2] for line in lines]
+    assert ["last", "event"] in [line[:2] for line in lines]
+    assert ["erasures", "0"] in lines
+    assert (empty.code, empty.json["data"]["first_recorded_at"]) == (0, None)
 
 
 def test_store_info_shows_the_settings_it_was_opened_with(cli, store_url):

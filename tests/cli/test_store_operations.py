@@ -3,11 +3,12 @@
 import json
 import re
 import sqlite3
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from eskit import ANY, NewEvent, claim, open_store
+from eskit import ANY, Command, NewEvent, claim, open_store
 from eskit.schema.response_pb2 import AppError
 
 FILE = Path("events.db")
@@ -311,8 +312,21 @@ def test_erasing_an_unknown_stream_names_the_nearest(run):
 # --- prune ---
 
 
-def test_old_commands_are_pruned(run):
-    assert run("store", "prune", "--json").json["data"] == {"commands": 0}
+def test_old_commands_are_pruned_and_the_moment_is_named(run, store_url):
+    command = Command(id="c1", fingerprint="Open")
+    with open_store(store_url) as store:
+        store.append("Thing-a1", [], expected_version=ANY, command=command)
+    execute("UPDATE commands SET recorded_at = recorded_at - 8 * 86400 * 1000000")
+
+    dry, dry_text = run("store", "prune", "--dry-run", "--json"), run("store", "prune", "--dry-run")
+    done, done_text = run("store", "prune", "--json"), run("store", "prune")
+
+    assert (dry.json["data"]["commands"], dry.json["data"]["dry_run"]) == (1, True)
+    assert (done.json["data"]["commands"], done.json["data"]["dry_run"]) == (1, False)
+    cut_off = datetime.now(UTC) - datetime.fromisoformat(done.json["data"]["before"])
+    assert timedelta(days=7) < cut_off < timedelta(days=8)
+    assert dry_text.out.startswith("1 command would be forgotten, recorded before 20")
+    assert done_text.out.startswith("0 commands forgotten, recorded before 20")
 
 
 def test_every_line_of_an_export_is_json(run):

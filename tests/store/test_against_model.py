@@ -179,7 +179,7 @@ class StoreMachine(RuleBasedStateMachine):
     def prune_commands(self):
         expired = [key for key in self.commands if self.remembered(key[1], key[0]) is None]
 
-        assert self.store.maintenance.prune_commands() == len(expired)
+        assert self.store.maintenance.prune_commands().commands == len(expired)
 
         for key in expired:
             del self.commands[key]

@@ -99,6 +99,17 @@ def test_a_replay_backward_shows_the_same_steps_in_reverse(store, bounds):
     assert run(store, backward=True, **bounds) == run(store, **bounds)[::-1]
 
 
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("bounds", [{}, {"to_version": 3}])
+def test_a_replay_may_show_a_part_with_the_state_of_the_whole(store, bounds, backward):
+    steps = run(store, backward=backward, **bounds)
+
+    part = run(store, backward=backward, after=1, limit=2, **bounds)
+
+    assert part == [step for step in steps if step.version > 1][:2]
+    assert run(store, backward=backward, after=4, **bounds) == []
+
+
 def test_a_replay_backward_starts_at_a_time(store, clock):
     clock.move(hours=-2)
 
@@ -118,3 +129,5 @@ def test_a_long_replay_backward_is_folded_in_blocks(store, count):
     assert [step.version for step in steps] == list(range(count + 4, 0, -1))
     assert [int(step.state["balance"]) for step in steps] == list(range(count + 4, 0, -1))
     assert changes(steps[0])[0] == ("balance", str(count + 3), str(count + 4))
+    assert run(store, stream="Ledger-l-2", backward=True, after=250) == steps[: count + 4 - 250]
+    assert run(store, stream="Ledger-l-2", backward=True, limit=3) == steps[:3]

@@ -279,7 +279,7 @@ def test_commands_are_pruned_in_short_transactions(stored, monkeypatch):
 
         with store.maintenance.view() as view:
             left = {command.id for command in view.read_commands()}
-    assert pruned == 13
+    assert pruned.commands == 13
     assert left == {f"c{number}" for number in range(13, 20)}
 
 

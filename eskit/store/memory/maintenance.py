@@ -23,6 +23,7 @@ from eskit.store.maintenance import (
     HeldClaim,
     LostCommand,
     Misfit,
+    PrunedCommands,
     VersionGap,
 )
 from eskit.store.memory.log import MemoryLog
@@ -251,14 +252,15 @@ class MemoryMaintenance:
     def scrub(self) -> None:
         """Nothing to do: memory has no free space that outlives the process."""
 
-    def prune_commands(self) -> int:
+    def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over."""
         not_before = self.clock() - self.command_ttl
         with self.log.lock:
             old = [key for key, (made, _) in self.log.commands.items() if made < not_before]
-            for key in old:
+            for key in () if dry_run else old:
                 del self.log.commands[key]
-        return len(old)
+        before = _EPOCH + timedelta(microseconds=not_before)
+        return PrunedCommands(commands=len(old), before=before)
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:  # noqa: ARG002
         """Refused: there is no file to copy."""

@@ -75,13 +75,15 @@ class MemorySnapshots:
             ]
         return iter(found)
 
-    def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
+    def prune(
+        self, *, keep: int, prefix: str = "", tenant: str | None = None, dry_run: bool = False
+    ) -> int:
         """Delete all but the newest `keep` of each stream."""
         self._check_open()
         check_text(prefix + (tenant or ""), "A filter")
         with self._log.lock:
             return sum(
-                _drop_oldest(kept, keep)
+                _drop_oldest(dict(kept) if dry_run else kept, keep)
                 for (stream, owner), kept in self._log.snapshots.items()
                 if stream.startswith(prefix) and tenant in {None, owner}
             )

@@ -25,7 +25,7 @@ from eskit.store.appending import (
     settle_claims,
     tell,
 )
-from eskit.store.eventstore import StoreInfo, StreamInfo
+from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.memory.log import MemoryLog, StreamKey, position_of
 from eskit.store.memory.maintenance import MemoryMaintenance
@@ -376,7 +376,12 @@ class MemoryStore:
             events=len(self._log.rows),
             streams=len(self._log.streams),
             head=self._log.head_position(),
+            first_recorded_at=recorded_at(self.read_all(limit=1)),
+            last_recorded_at=recorded_at(self.read_all(limit=1, backward=True)),
+            claims=len(self._log.claims),
             commands=len(self._log.commands),
+            snapshots=sum(map(len, self._log.snapshots.values())),
+            erasures=len(self._log.erasures),
             schema_version=0,
             bytes=0,
             settings={"command_ttl_days": self._command_ttl / _DAY},

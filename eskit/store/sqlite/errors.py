@@ -60,6 +60,6 @@ def translated(url: str) -> Iterator[None]:
         raise StoreDamaged(f"{url} is damaged: its schema is no text", hint=_RESTORE) from error
 
 
-def _is_about_text(error: sqlite3.Error) -> bool:
+def _is_about_text(error: Exception) -> bool:
     """Whether SQLite returned a text that is no UTF-8: Python alone says so, without a code."""
     return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")

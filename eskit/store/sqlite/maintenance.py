@@ -6,10 +6,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.domain.text import check_text
-from eskit.store.maintenance import BackupReport, Erasure
+from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
 from eskit.store.settings import Clock
 from eskit.store.sqlite.backup import back_up
@@ -19,6 +20,7 @@ from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMMANDS_AT_ONCE = 10_000
 _BEFORE_ALL_COMMANDS, _AFTER_ALL_COMMANDS = ("", ""), ("\U0010ffff", "")
 """Keys, of tenant and command id; a tenant is named in ASCII."""
@@ -39,9 +41,7 @@ class SqliteMaintenance:
     @contextmanager
     def view(self) -> Iterator[SqliteView]:
         """The store at this moment: one read transaction."""
-        with translated(self.url), closing(connect(self.path, mode=self.read_mode)) as connection:
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+        with self._read() as connection:
             begin_reading(connection)
             yield SqliteView(connection, self.url)
 
@@ -67,9 +67,19 @@ class SqliteMaintenance:
         with translated(self.url):
             scrub(self.path, self.url, timeout=self.busy_timeout)
 
-    def prune_commands(self) -> int:
+    def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over, some in each transaction."""
         not_before = self.clock() - self.command_ttl
+        work = self._count_commands if dry_run else self._delete_commands
+        before = _EPOCH + timedelta(microseconds=not_before)
+        return PrunedCommands(commands=work(not_before), before=before)
+
+    def _count_commands(self, not_before: int) -> int:
+        with self._read() as connection:
+            (found,) = connection.execute(query("count_old_commands"), (not_before,)).fetchone()
+        return int(found)
+
+    def _delete_commands(self, not_before: int) -> int:
         pruned, last = 0, _BEFORE_ALL_COMMANDS
         while last != _AFTER_ALL_COMMANDS:
             first = last
@@ -91,6 +101,13 @@ class SqliteMaintenance:
             mode=self.read_mode,
             progress=progress,
         )
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with translated(self.url), closing(connect(self.path, mode=self.read_mode)) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
+            yield connection
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:

@@ -75,9 +75,14 @@ class SqliteSnapshots:
             yield from (_snapshot(*row) for row in page)
             last = page[-1][:3]
 
-    def prune(self, *, keep: int, prefix: str = "", tenant: str | None = None) -> int:
+    def prune(
+        self, *, keep: int, prefix: str = "", tenant: str | None = None, dry_run: bool = False
+    ) -> int:
         """Delete all but the newest `keep` of each stream."""
         check_text(prefix + (tenant or ""), "A filter")
+        if dry_run:
+            ((surplus,),) = self._read_rows("count_surplus_snapshots", (keep, prefix, tenant))
+            return int(surplus)
         deleted: int = self._write(_prune, (keep, prefix, tenant))
         return deleted
 

@@ -20,7 +20,7 @@ from eskit.errors import StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store import forking
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
-from eskit.store.eventstore import StoreInfo, StreamInfo
+from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
 from eskit.store.records import Checkpoint, CommandRecord
@@ -357,7 +357,12 @@ class SqliteStore:
             events=self.count_events(),
             streams=self._count("count_streams", ()),
             head=self.head_position(),
+            first_recorded_at=recorded_at(self.read_all(limit=1)),
+            last_recorded_at=recorded_at(self.read_all(limit=1, backward=True)),
+            claims=self._count("count_claims", ()),
             commands=self._count("count_commands", ()),
+            snapshots=self._count("count_snapshots", ()),
+            erasures=self._count("count_erasures", ()),
             schema_version=current_version(),
             bytes=self._size("") + self._size("-wal"),
             settings=self._settings,

@@ -7,10 +7,18 @@ from datetime import timedelta
 
 import pytest
 
+from eskit.domain.claims import claim
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
 from eskit.store.eventstore import EventStore
-from eskit.testing.store_contract.samples import COMMAND_TTL, SettableClock, command, texts
+from eskit.testing.store_contract.samples import (
+    COMMAND_TTL,
+    SettableClock,
+    command,
+    snapshot,
+    text,
+    texts,
+)
 
 
 class FollowContract:
@@ -48,14 +56,28 @@ class FollowContract:
     def test_the_store_counts_what_it_holds(self, store: EventStore) -> None:
         store.append("Account-1", texts("a", "b"), expected_version=ANY)
         store.append("Account-2", texts("c"), expected_version=ANY, command=command("c1"))
+        store.append("Account-3", [text("x", claim("name", "x"))], expected_version=ANY)
+        (kept,) = store.read_stream("Account-3")
+        store.snapshots.save(snapshot(kept), keep=1)
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="ann")
 
         info = store.info()
 
-        assert (info.events, info.streams, info.head) == (3, 2, store.head_position())
-        assert info.commands == 1
+        assert (info.events, info.streams, info.head) == (4, 3, store.head_position())
+        first, *_, last = store.read_all()
+        assert (info.first_recorded_at, info.last_recorded_at) == (
+            first.recorded_at,
+            last.recorded_at,
+        )
+        assert (info.commands, info.claims, info.snapshots, info.erasures) == (1, 1, 1, 1)
         assert info.settings["command_ttl_days"] == COMMAND_TTL / timedelta(days=1)
         assert info.store_id == store.store_id
         assert info.url == store.url
+
+    def test_an_empty_store_has_no_first_event(self, store: EventStore) -> None:
+        info = store.info()
+
+        assert (info.events, info.first_recorded_at, info.last_recorded_at) == (0, None, None)
 
     def test_a_read_that_outlives_its_store_is_refused_at_its_next_page(
         self, store: EventStore

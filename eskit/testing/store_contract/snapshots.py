@@ -59,10 +59,11 @@ class SnapshotContract:
             for event in appended(store, stream, 3):
                 store.snapshots.save(snapshot(event), keep=9)
 
+        planned = store.snapshots.prune(keep=1, prefix="Account-", dry_run=True)
         deleted = store.snapshots.prune(keep=1, prefix="Account-")
 
         listed = [(s.stream, s.version) for s in store.snapshots.read()]
-        assert deleted == 4
+        assert (planned, deleted) == (4, 4)
         assert listed == [
             ("Account-1", 3),
             ("Account-2", 3),

@@ -1,0 +1,1 @@
+SELECT count(*) FROM commands WHERE recorded_at < ?1
