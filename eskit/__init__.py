@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from eskit.errors import MigrationInvalid as MigrationInvalid
     from eskit.errors import MissingExtra as MissingExtra
     from eskit.errors import NotAnEvent as NotAnEvent
+    from eskit.errors import NotFound as NotFound
     from eskit.errors import ProjectError as ProjectError
     from eskit.errors import ProjectInvalid as ProjectInvalid
     from eskit.errors import ProjectionBusy as ProjectionBusy
@@ -137,6 +138,7 @@ _HOMES = {
         "SubscriptionTaken",
         "PublishInterrupted",
         "NotAnEvent",
+        "NotFound",
         "JetStreamError",
         "LogBroken",
         "MessagingError",
@@ -215,6 +217,7 @@ __all__ = [
     "MissingExtra",
     "NewEvent",
     "NotAnEvent",
+    "NotFound",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",

@@ -108,7 +108,7 @@ class App:
     def find_method(self, text: str) -> Method:
         """The method called ``package.Service/Method`` (or with a dot before the method).
 
-        Raises InvalidArgument with the nearest name for one the app does not answer.
+        Raises NotFound with the nearest name for one the app does not answer.
         """
         return find_method(self.methods, text)
 

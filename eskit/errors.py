@@ -2,6 +2,7 @@
 
 EskitError
 ├── InvalidArgument            a name, id, version or option that can never work
+├── NotFound                   what a name, a path or a position stands for is not there
 ├── ProjectError
 │   ├── ProjectNotFound        no [tool.eskit] here or above
 │   ├── ProjectInvalid         a setting, the app or a template is wrong
@@ -92,6 +93,7 @@ __all__ = [
     "MigrationInvalid",
     "MissingExtra",
     "NotAnEvent",
+    "NotFound",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",
@@ -139,6 +141,12 @@ class InvalidArgument(EskitError, ValueError):
     """A value that can never work, whatever the state of the store."""
 
     code = "INVALID_ARGUMENT"
+
+
+class NotFound(EskitError):
+    """What a name, a path or a position stands for is not there, and might be."""
+
+    code = "NOT_FOUND"
 
 
 class ProjectError(EskitError):

@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from eskit.cli.coercion import coerce_lazily
+from eskit.cli.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,6 +55,21 @@ class Command(TyperCommand):
         )
 
 
+class StreamingCommand(Command):
+    """A command that shows one item after another, with --json a line for each.
+
+    Every line on stdout is an item then, so a failure is told on stderr, that of its own
+    arguments as well.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments, as a command that streams from now on."""
+        session = ctx.find_object(Session)
+        if session is not None:
+            session.output.streaming = True
+        return super().parse_args(ctx, args)
+
+
 class Examples(TypedDict):
     """What `examples` hands to ``app.command``."""
 
@@ -61,9 +77,12 @@ class Examples(TypedDict):
     epilog: str
 
 
-def examples(*lines: str) -> Examples:
-    """The command's examples: ``@app.command("list", **examples("eskit stream list"))``."""
-    return {"cls": Command, "epilog": "\n".join(lines)}
+def examples(*lines: str, streaming: bool = False) -> Examples:
+    """The command's examples: ``@app.command("list", **examples("eskit stream list"))``.
+
+    With `streaming` it is one that prints an item a line.
+    """
+    return {"cls": StreamingCommand if streaming else Command, "epilog": "\n".join(lines)}
 
 
 def _refuse_empty(command: Any, ctx: Any, args: list[str]) -> None:

@@ -12,7 +12,7 @@ from eskit.cli.session import session_of
 app = make_app()
 
 
-@app.command(**examples("eskit dev", "eskit dev --health 8080"))
+@app.command(**examples("eskit dev", "eskit dev --health 8080", streaming=True))
 def dev(context: typer.Context, health: Health = None) -> None:
     """Run NATS, services, relay, projections and reactions, and show events and calls.
 

@@ -62,8 +62,8 @@ def waiting_letter(
 ) -> Iterator[Waiting]:
     """What waits in a projection or subscription, by the event's position or id.
 
-    Raises ProjectionNotFound for an unknown name, InvalidArgument for an event that does not
-    wait, and with `retry` for a subscription whose handler is not here.
+    Raises ProjectionNotFound for an unknown name, NotFound for an event that does not wait, and
+    with `retry` InvalidArgument for a subscription whose handler is not here.
     """
     app = session.load_app()
     if name in _projections(app):

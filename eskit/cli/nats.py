@@ -14,7 +14,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.session import EMBEDDED, NATS_FOLDER, Session, session_of
 from eskit.cli.stopping import stop_on_signal
-from eskit.errors import InvalidArgument, ServiceError
+from eskit.errors import InvalidArgument, NotFound, ServiceError
 
 if TYPE_CHECKING:
     from eskit.credentials.login import Token, UserPassword
@@ -106,7 +106,7 @@ class ServerOptions:
 
 
 def embedded_server(session: Session, wanted: ServerOptions | None = None) -> EmbeddedNats:
-    """The project's server, not started. Raises InvalidArgument."""
+    """The project's server, not started. Raises InvalidArgument, NotFound."""
     from eskit.credentials.login import Token, UserPassword
     from eskit.domain.quantities import parse_size
     from eskit.runtime.embedded import EmbeddedNats
@@ -175,7 +175,7 @@ def _demanded_login(option: Path | None, setting: Path | None) -> Token | UserPa
     if login is None and file is not None:
         login = File(file).find()
         if login is None:
-            raise InvalidArgument(
+            raise NotFound(
                 f"There is no file {file}, so nobody can be asked for the login in it",
                 hint='Write it: {"token": "…"}, or {"user": "…", "password": "…"}.',
             )
@@ -195,7 +195,7 @@ def _server_tls(cert: Path | None, key: Path | None, ca: Path | None) -> ServerT
     files = [file for file in (cert, key, ca) if file is not None]
     for file in files:
         if not file.is_file():
-            raise InvalidArgument(f"There is no file {file}", hint="TLS takes PEM files.")
+            raise NotFound(f"There is no file {file}", hint="TLS takes PEM files.")
     if not files:
         return None
     if cert is None or key is None:

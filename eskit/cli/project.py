@@ -108,8 +108,8 @@ def status(
 
 
 def _watch(session: Session, names: Sequence[str] | None, every: float, source: Source) -> None:
-    checked = check_names(session, names)
     session.output.streaming = True
+    checked = check_names(session, names)
     with (
         open_engine(session, source) as engine,
         stop_on_signal() as stop,

@@ -36,6 +36,7 @@ app = make_app()
         "eskit replay Account-acc-001 --after 100000 --limit 20",
         "eskit replay Account-acc-001 --no-state",
         "eskit replay Account-acc-001 --at 2026-05-01T12:00:00Z --json",
+        streaming=True,
     )
 )
 def replay(
@@ -66,7 +67,6 @@ def replay(
     from eskit.store.replay import replay as replay_stream
 
     session = session_of(context)
-    session.output.streaming = True
     until = parse_moment(at) if at else None
     aggregate = category_of(check_stream(stream))
     times = Times(clock=clock, backward=backward)

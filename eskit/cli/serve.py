@@ -46,7 +46,7 @@ _QUIET = {"starting", "stopping"}
 _BEGIN_AGAIN_AFTER = 1.0
 
 
-@app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections"))
+@app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections", streaming=True))
 def serve(
     context: typer.Context,
     services: Annotated[
@@ -91,7 +91,6 @@ class Chosen:
 
 def run_app(session: Session, chosen: Chosen) -> None:
     """Run the project's app until a signal comes; raises what a projection failed with."""
-    session.output.streaming = True
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
         host = Host(session, running, chosen)

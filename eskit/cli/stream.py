@@ -89,6 +89,7 @@ def list_streams(
         "eskit stream read Account-acc-001",
         "eskit stream read Account-acc-001 --after 2 --limit 10",
         "eskit stream read Account-acc-001 --json",
+        streaming=True,
     ),
 )
 def read(
@@ -105,7 +106,6 @@ def read(
     With --json one event object per line.
     """
     session = session_of(context)
-    session.output.streaming = True
     with session.open_store() as store:
         version = store.stream_version(stream, tenant)
         if version == 0:

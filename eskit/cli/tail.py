@@ -40,6 +40,7 @@ app = make_app()
         "eskit tail --since 5m --type MoneyDeposited --type MoneyWithdrawn",
         "eskit tail --from first --where 'amount>100' --fields amount,new_balance",
         "eskit tail --stream Account-acc-001 --from -3 --expanded",
+        streaming=True,
     )
 )
 def tail(
@@ -102,7 +103,6 @@ def tail(
     from eskit.messaging.tail import TailRequest
 
     session = session_of(context)
-    session.output.streaming = True
     conditions = [parse_condition(text) for text in where or ()]
     layout = Layout(clock=clock, fields=split_fields(fields), expanded=expanded, raw=raw)
     request = TailRequest(

@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.codegen.parsing import parse_protos
-from eskit.errors import InvalidArgument
+from eskit.errors import InvalidArgument, NotFound
 
 _TIMEOUT = 60.0
 
@@ -21,8 +21,8 @@ def read_baseline(ref_or_dir: str, *, root: Path, proto_roots: Sequence[Path]) -
     """The protos of a folder or of a git ref, parsed.
 
     A folder is another checkout of the project in `root` (then its `proto_roots` are read) or
-    holds protos itself. Raises InvalidArgument for what is neither a folder nor a ref with
-    protos, SchemaInvalid when protoc refuses them.
+    holds protos itself. Raises NotFound for what is neither a folder nor a ref with
+    protos, InvalidArgument for what can be neither, and SchemaInvalid when protoc refuses them.
     """
     folder = root / ref_or_dir
     if folder.is_dir():
@@ -56,13 +56,13 @@ def _archive(ref: str, root: Path, proto_roots: Sequence[Path]) -> bytes:
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=_TIMEOUT)
     except FileNotFoundError:
-        raise InvalidArgument(
+        raise NotFound(
             f"There is no folder {ref!r}, and git is not installed to look for a ref",
             hint="Compare with a folder: --against DIR",
         ) from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise InvalidArgument(
+        raise NotFound(
             f"{ref!r} is no folder, and git knows no protos there: {said[-1] if said else ''}",
             hint="Name a folder, a branch, a tag or a commit that has the protos.",
         )

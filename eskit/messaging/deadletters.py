@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Literal
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import DeliveryFailed, InvalidArgument
+from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
 from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
 
 _LONGEST_TEXT = 20_000
@@ -36,12 +36,12 @@ class DeadLetters:
         return await self._subscriptions.list_dead_letters(name)
 
     async def find(self, name: str, event: str) -> DeadLetter:
-        """What waits, by the event's position in the log or its id; InvalidArgument for others."""
+        """What waits, by the event's position in the log or its id; NotFound for others."""
         for letter in await self.waiting(name):
             known = letter.event
             if event.replace(",", "") == str(known.global_position) or event == known.event_id:
                 return letter
-        raise InvalidArgument(
+        raise NotFound(
             f"Event {event} does not wait for a decision in subscription {name!r}",
             hint=f"See what does: eskit deadletter list {name}",
         )
@@ -52,7 +52,7 @@ class DeadLetters:
         """Handle the event once more, now: after later ones of its stream.
 
         Raises DeliveryFailed when the handler raises, and keeps the new error. Raises
-        InvalidArgument without a reason or when the letter does not wait any more,
+        InvalidArgument without a reason, NotFound when the letter does not wait any more,
         SubscriptionTaken when somebody decides about it at the same time.
         """
         _check_reason(reason)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from eskit.domain.events import RecordedEvent, log_row
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import InvalidArgument, ProjectionBusy, StoreUnavailable
+from eskit.errors import InvalidArgument, NotFound, ProjectionBusy, StoreUnavailable
 from eskit.projections.checkpoints import check_version
 from eskit.projections.control import deciding, record
 from eskit.projections.effects import Effects
@@ -50,11 +50,11 @@ def list_letters(models: ReadModels, name: str) -> list[Letter]:
 
 
 def find_letter(models: ReadModels, name: str, event: str) -> Letter:
-    """The letter of an event, by its position or id; InvalidArgument if it does not wait."""
+    """The letter of an event, by its position or id; NotFound if it does not wait."""
     for letter in list_letters(models, name):
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
             return letter
-    raise InvalidArgument(
+    raise NotFound(
         f"Event {event} does not wait for a decision in projection {name!r}",
         hint=f"See what does: eskit deadletter list {name}",
     )

@@ -268,7 +268,7 @@ class ProjectionEngine:
         return deadletters.list_letters(self._models, name)
 
     def find_letter(self, name: str, event: str) -> Letter:
-        """The letter of an event, by position or id; InvalidArgument if it does not wait."""
+        """The letter of an event, by position or id; NotFound if it does not wait."""
         self._select([name])
         return deadletters.find_letter(self._models, name, event)
 

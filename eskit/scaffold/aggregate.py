@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eskit.codegen.imports import Import
 from eskit.codegen.model import Aggregate
-from eskit.errors import InvalidArgument
+from eskit.errors import InvalidArgument, NotFound
 from eskit.project import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import sections
@@ -26,9 +26,9 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
 
     Methods that a module which is there lacks are in the plan as text to paste.
 
-    `proto` is a file below the project's proto folders. Raises InvalidArgument for one that is
-    not, or that declares no aggregate; SchemaInvalid for protos that cannot work; ProjectInvalid
-    for a project without an app.
+    `proto` is a file below the project's proto folders. Raises NotFound for a file
+    that is not there, InvalidArgument for one that is elsewhere or declares no aggregate,
+    SchemaInvalid for protos that cannot work, and ProjectInvalid for a project without an app.
     """
     package_path = project.package_path
     name = _name_below(project.proto_paths, proto)
@@ -58,10 +58,10 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
 def _name_below(roots: Sequence[Path], proto: Path) -> str:
     """The proto as others import it."""
     path = proto.resolve()
+    if not path.exists():
+        raise NotFound(f"There is no file {proto}", hint="Write the proto first.")
     for root in roots:
         if path.is_relative_to(root.resolve()) and path.suffix == ".proto":
-            if not path.is_file():
-                raise InvalidArgument(f"There is no file {proto}", hint="Write the proto first.")
             return path.relative_to(root.resolve()).as_posix()
     folders = ", ".join(str(root) for root in roots)
     raise InvalidArgument(

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import eskit
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, NotFound, TargetExists
 from eskit.resources import templates_dir
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
@@ -26,8 +26,8 @@ def project_templates() -> list[str]:
 def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
     """Plan a project called `name` in the new folder `target`.
 
-    Raises InvalidArgument for a name or template that cannot be, TargetExists when the folder
-    is there.
+    Raises InvalidArgument for a name that cannot be, NotFound for a template that is not there,
+    and TargetExists when the folder is.
     """
     package = package_name(name)
     _check_template(template)
@@ -71,7 +71,7 @@ def _check_template(template: str) -> None:
         return
     nearest = difflib.get_close_matches(template, known, n=1)
     listed = f"The templates are {', '.join(known)}."
-    raise InvalidArgument(
+    raise NotFound(
         f"There is no project template {template!r}",
         hint=f"Did you mean {nearest[0]!r}? {listed}" if nearest else listed,
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from eskit.codegen.imports import Import
 from eskit.codegen.model import Event, Schema
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, NotFound, TargetExists
 from eskit.project import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import MessageModules, sections
@@ -34,8 +34,9 @@ def new_projection(project: Project, name: str, *, events: Sequence[str]) -> Pla
     """Plan a projection called `name` that handles `events`.
 
     An event is named in full (``account.v1.AccountOpenedEvent``) or by its last part, with or
-    without ``Event``. Raises InvalidArgument for a name or event that cannot be, TargetExists
-    when the module is there, SchemaInvalid for protos that cannot work.
+    without ``Event``. Raises InvalidArgument for a name or event that cannot be, NotFound for
+    an event that the protos lack, TargetExists when the module is there, and SchemaInvalid for
+    protos that cannot work.
     """
     module = module_of_projection(name)
     protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
@@ -91,7 +92,7 @@ def _next_steps(project: Project, module: str) -> list[str]:
 
 
 def _find_event(schema: Schema, text: str) -> Event:
-    """The event that `text` names; InvalidArgument suggests the nearest."""
+    """The event that `text` names; NotFound suggests the nearest."""
     known = {event.message.full_name: event for a in schema.aggregates for event in a.events}
     matches = [
         event
@@ -104,7 +105,7 @@ def _find_event(schema: Schema, text: str) -> Event:
     if not matches:
         shorts = {name.rpartition(".")[2] for name in known}
         near = difflib.get_close_matches(text, [*known, *sorted(shorts)], n=1)
-        raise InvalidArgument(
+        raise NotFound(
             f"The protos declare no event {text!r}",
             hint=f"Did you mean {near[0]}?" if near else f"Events: {', '.join(sorted(known))}",
         )

@@ -24,7 +24,7 @@ from google.protobuf.message import DecodeError, Message
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import PayloadInvalid
-from eskit.errors import EskitError, InvalidArgument, UnknownEventType
+from eskit.errors import EskitError, InvalidArgument, NotFound, UnknownEventType
 
 _WELL_KNOWN = "google/protobuf/"
 _OPTIONS = "eventsourcing/options.proto"
@@ -140,10 +140,15 @@ def parse_files(data: bytes) -> FileDescriptorSet:
 
 
 def read_descriptor_set(path: Path) -> FileDescriptorSet:
-    """A serialised FileDescriptorSet with all its imports; InvalidArgument for other files."""
+    """A serialised FileDescriptorSet with all its imports.
+
+    Raises NotFound for a file that is not there, and InvalidArgument for another one.
+    """
     try:
         files = parse_files(path.read_bytes())
         schema_pool(files)
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {path}") from None
     except OSError as error:
         raise InvalidArgument(f"Cannot read {path}: {error.strerror}") from error
     except RecordedSchemaInvalid as error:

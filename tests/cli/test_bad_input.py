@@ -47,7 +47,7 @@ def test_a_folder_that_does_not_exist_is_not_its_parents_project(bank):
 def test_an_unknown_template_names_those_there_are(cli, tmp_path):
     ran = cli("new", "project", "shop", "--template", "bnak")
 
-    assert ran.code == 2
+    assert ran.code == 1
     assert "'bnak'" in ran.err
     assert "bank" in ran.err
     assert files(tmp_path) == []
@@ -180,7 +180,7 @@ def test_data_that_is_no_such_request_is_wrong_usage(bank, data, says):
 def test_a_misspelt_method_suggests_the_nearest(bank):
     ran = eskit("call", OPEN.replace("OpenAccount", "OpenAcount"), "--json", cwd=bank)
 
-    assert ran.code == 2
+    assert (ran.code, ran.json["error"]["code"]) == (1, "NOT_FOUND")
     assert OPEN in ran.json["error"]["hint"]
 
 
@@ -274,7 +274,7 @@ def test_a_method_without_its_service_is_found_for_the_suggestion(bank):
     ):
         ran = eskit("call", typed, cwd=bank)
 
-        assert ran.code == 2
+        assert ran.code == 1
         assert f"Did you mean {DEPOSIT}?" in ran.err
 
 
@@ -385,3 +385,64 @@ def test_a_project_whose_code_does_not_import(bank):
     assert "Traceback" not in ran.err
     assert needs_no_app.code == 0
     assert needs_no_app.records[0]["data"]["owner_name"] == "Alice"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["call", "account.v1.Nothing/Open", "--data", "{}"],
+        ["new", "project", "shop", "--template", "bnak"],
+        ["new", "aggregate", "account/v1/acount.proto"],
+        ["new", "projection", "names", "--on", "AcountOpenedEvent"],
+        ["deadletter", "show", "account-balance", "4711"],
+        ["schema", "check", "--against", "no-such-ref"],
+        ["call", "--list", "--descriptors", "none.binpb"],
+        ["nats", "start", "--tls-cert", "none.pem", "--tls-key", "none.pem"],
+        ["stream", "read", "Account-none"],
+        ["checkpoint", "show", "none"],
+        ["project", "status", "none"],
+        ["store", "import", "none.jsonl", "--store", "sqlite:///new.db"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_what_is_not_there_is_a_failure_and_no_wrong_usage(bank, command):
+    ran = eskit(*command, cwd=bank)
+
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error  ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["stream", "read", "Account-none"], 1),
+        (["stream", "read"], 2),
+        (["replay", "Account-none"], 1),
+        (["replay", "Account-acc-001", "--to-version", "none"], 2),
+        (["tail", "--from", "nowhere"], 2),
+        (["tail", "--none"], 2),
+        (["serve", "--none"], 2),
+        (["dev", "--health", "none"], 2),
+        (["project", "status", "--watch", "none"], 1),
+    ],
+)
+def test_what_prints_a_line_per_item_tells_of_its_failure_on_stderr(bank, words, code):
+    ran = eskit(*words, "--json", cwd=bank)
+
+    assert (ran.code, ran.out) == (code, "")
+    assert json.loads(ran.err.splitlines()[-1])["status"] == "error"
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["stream", "list", "--limit", "none"], 2),
+        (["store", "export"], 2),
+        (["checkpoint", "show", "none"], 1),
+        (["straem"], 2),
+    ],
+)
+def test_what_prints_one_object_tells_of_its_failure_in_it(bank, words, code):
+    ran = eskit(*words, "--json", cwd=bank)
+
+    assert (ran.code, ran.json["status"]) == (code, "error")

@@ -158,18 +158,18 @@ def test_where_no_method_is_known_it_says_what_would_help(elsewhere):
     assert [path.name for path in elsewhere.iterdir()] == ["eskit.toml"]
 
 
-def test_a_file_that_is_no_descriptor_set_is_wrong_usage(bank):
-    for file in ("bank.db", "nowhere"):
+def test_a_file_that_is_no_descriptor_set_is_named(bank):
+    for file, code in (("bank.db", 2), ("nowhere", 1)):
         ran = eskit("call", "--list", "--descriptors", file, cwd=bank)
 
-        assert ran.code == 2
+        assert ran.code == code
         assert file in ran.err
 
 
 def test_an_unknown_method_of_the_schemas_is_answered_with_the_nearest(bank, elsewhere):
     ran = eskit("call", "Deposit", cwd=project_of_protos(bank, elsewhere))
 
-    assert ran.code == 2
+    assert ran.code == 1
     assert f"Did you mean {DEPOSIT}?" in ran.err
 
 

@@ -78,18 +78,18 @@ def test_the_server_demands_the_login_in_the_environment(launch, bank):
     assert SECRET not in ended.out + ended.err
 
 
-def test_a_login_that_cannot_be_demanded_is_wrong_usage(bank):
+def test_a_login_that_cannot_be_demanded_is_refused(bank):
     (bank / "seed.json").write_text(json.dumps({"nkey_seed": SECRET}))
     (bank / "empty.json").write_text(json.dumps({"user": "alice", "password": ""}))
 
-    for file, message in (
-        ("seed.json", "takes a token, or a user and password"),
-        ("empty.json", "takes a token, or a user and password"),
-        ("nowhere.json", "There is no file nowhere.json"),
+    for file, code, message in (
+        ("seed.json", 2, "takes a token, or a user and password"),
+        ("empty.json", 2, "takes a token, or a user and password"),
+        ("nowhere.json", 1, "There is no file nowhere.json"),
     ):
         ran = eskit("nats", "start", "--credentials", file, cwd=bank)
 
-        assert ran.code == 2
+        assert ran.code == code
         assert message in ran.err
         assert SECRET not in ran.err
 
@@ -157,7 +157,7 @@ def test_tls_files_that_do_not_do_are_named(bank):
     half = eskit("nats", "start", "--tls-cert", "not.pem", cwd=bank)
     unfit = eskit("nats", "start", "--tls-cert", "not.pem", "--tls-key", "not.pem", cwd=bank)
 
-    assert (missing.code, half.code, unfit.code) == (2, 2, 1)
+    assert (missing.code, half.code, unfit.code) == (1, 2, 1)
     assert "There is no file a.pem" in missing.err
     assert "--tls-cert and --tls-key" in half.err
     assert "did not start" in unfit.err

@@ -121,7 +121,7 @@ def test_a_git_ref_and_a_folder_are_compared_alike(bank, tmp_path):
     finding = by_ref.json["data"]["findings"][0]
     assert (finding["rule"], finding["field"]) == ("FIELD_NUMBER_CHANGED", "final_balance")
     assert (finding["events"], finding["first"]) == (0, None)
-    assert neither.code == 2
+    assert neither.code == 1
     assert "no folder" in neither.err
 
 
@@ -240,7 +240,7 @@ def test_a_projection_is_scaffolded_for_its_events(bank):
     unknown = eskit("new", "projection", "more", "--on", "MoneyDeposit", cwd=bank)
 
     assert "bank/projections/bills.py" in json.dumps(made.json["data"]["files"])
-    assert (unknown.code, "Did you mean" in unknown.err) == (2, True)
+    assert (unknown.code, "Did you mean" in unknown.err) == (1, True)
 
 
 def test_the_list_says_how_many_events_are_stored_and_which_are_declared_no_more(bank):

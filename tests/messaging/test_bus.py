@@ -16,7 +16,7 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import DeliveryFailed, InvalidArgument, SubscriptionTaken
+from eskit.errors import DeliveryFailed, InvalidArgument, NotFound, SubscriptionTaken
 from eskit.messaging import subscriber as subscriber_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
@@ -265,7 +265,7 @@ async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
         (settled,) = await bus.dead_letters.history("test")
 
         assert await bus.dead_letters.waiting("test") == []
-        with pytest.raises(InvalidArgument, match="does not wait for a decision"):
+        with pytest.raises(NotFound, match="does not wait for a decision"):
             await bus.dead_letters.retry(again, seen, reason="try")
     assert again.deliveries == 3
     assert seen.positions == [1]

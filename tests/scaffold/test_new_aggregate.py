@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, ProjectInvalid, SchemaInvalid
+from eskit.errors import InvalidArgument, NotFound, ProjectInvalid, SchemaInvalid
 from eskit.project import Project, find_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
@@ -131,8 +131,6 @@ def test_a_proto_without_an_aggregate_is_refused(project: Project) -> None:
 @pytest.mark.parametrize(
     ("proto", "message"),
     [
-        ("proto/parcel/v1/none.proto", "There is no file"),
-        ("elsewhere/parcel.proto", "is not a proto file of this project"),
         ("proto/parcel/v1", "is not a proto file of this project"),
         ("proto/../eskit.toml", "is not a proto file of this project"),
     ],
@@ -141,6 +139,12 @@ def test_what_is_no_proto_of_the_project_is_refused(
     project: Project, proto: str, message: str
 ) -> None:
     with pytest.raises(InvalidArgument, match=message):
+        plan(project, proto)
+
+
+@pytest.mark.parametrize("proto", ["proto/parcel/v1/none.proto", "elsewhere/parcel.proto"])
+def test_a_proto_that_is_not_there_is_named(project: Project, proto: str) -> None:
+    with pytest.raises(NotFound, match=rf"There is no file .*{proto}"):
         plan(project, proto)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, NotFound, TargetExists
 from eskit.project import find_project
 from eskit.scaffold.project import new_project, project_templates
 
@@ -98,7 +98,7 @@ def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, reason: str)
 
 
 def test_an_unknown_template_lists_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="no project template 'bnk'") as caught:
+    with pytest.raises(NotFound, match="no project template 'bnk'") as caught:
         new_project("shop", target=tmp_path / "shop", template="bnk")
 
     assert caught.value.hint == "Did you mean 'bank'? The templates are bank, blank, subscription."
@@ -106,7 +106,7 @@ def test_an_unknown_template_lists_those_there_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("template", ["common", "../aggregate", ""])
 def test_only_templates_are_templates(tmp_path: Path, template: str) -> None:
-    with pytest.raises(InvalidArgument, match="no project template"):
+    with pytest.raises(NotFound, match="no project template"):
         new_project("shop", target=tmp_path / "shop", template=template)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, NotFound, TargetExists
 from eskit.project import Project
 from eskit.scaffold.projection import new_projection
 from tests.scaffold.parcels import create_parcels
@@ -39,7 +39,7 @@ def test_an_event_may_be_named_in_short(project: Project, name: str) -> None:
 
 
 def test_an_unknown_event_suggests_the_nearest(project: Project) -> None:
-    with pytest.raises(InvalidArgument, match="no event 'ParcelSendEvent'") as caught:
+    with pytest.raises(NotFound, match="no event 'ParcelSendEvent'") as caught:
         new_projection(project, "sent-parcels", events=["ParcelSendEvent"])
 
     assert caught.value.hint == "Did you mean ParcelSentEvent?"
