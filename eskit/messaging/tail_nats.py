@@ -134,7 +134,7 @@ async def _sitting(
     async with StreamReader(
         connection, stream, start=cursor.sequence + 1, subjects=subjects
     ) as reader:
-        if end is not None and reader.pending == 0:
+        if not reader.pending and await _is_at_end(connection, stream, cursor, subjects):
             return
         while deliveries := await reader.read(is_over=is_over):
             for delivery in deliveries:
@@ -145,8 +145,28 @@ async def _sitting(
                 if event.global_position > cursor.position:
                     cursor.position = event.global_position
                     yield event
-                if end is not None and (delivery.pending == 0 or delivery.sequence == end):
+                at_end = delivery.sequence == end or (
+                    not delivery.pending and await _is_at_end(connection, stream, cursor, subjects)
+                )
+                if at_end:
                     return
+
+
+async def _is_at_end(
+    connection: Connection, stream: str, cursor: _Cursor, subjects: Sequence[str]
+) -> bool:
+    """Whether the stream has no message of these subjects between the cursor and its end.
+
+    Its leader is asked: a reader may be on a node of the cluster that has been away, and takes
+    what that node has for all there is.
+    """
+    if cursor.end is None:
+        return False
+    for subject in subjects or (">",):
+        message = await message_from(connection, stream, cursor.sequence + 1, subject)
+        if message is not None and message.sequence <= cursor.end:
+            return False
+    return True
 
 
 async def _find_start(
