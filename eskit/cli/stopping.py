@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from _thread import start_new_thread
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -16,11 +17,14 @@ from eskit.errors import EskitError
 def stop_on_signal() -> Iterator[threading.Event]:
     """An event that the first Ctrl-C or SIGTERM sets; the second interrupts at once."""
     stop = threading.Event()
+    asked: list[int] = []
 
     def ask_to_stop(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
+        if asked:
             raise KeyboardInterrupt
-        stop.set()
+        asked.append(number)
+        # By another thread: this one may be about to wait for the event, and hold its lock.
+        start_new_thread(stop.set, ())
         if number == signal.SIGINT:
             end_line_of_ctrl_c()
 
