@@ -186,8 +186,9 @@ class Runner:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        # Not loop.add_signal_handler: that waits for the loop, and a second signal must be
-        # obeyed even when a service blocks the loop.
+        # Handlers of one's own, because those of the loop wait for it, and a second signal must be
+        # obeyed even when a service blocks it. The loop's are there to wake it: one's own are
+        # called in between the steps of the main thread, which may just be going to sleep.
         loop = asyncio.get_running_loop()
         asked: list[int] = []
         before = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -196,16 +197,17 @@ class Runner:
             if asked:
                 self._exit_at_once(128 + number)
             asked.append(number)
-            loop.call_soon_threadsafe(stop.set)
             if self._on_signal is not None:
                 self._on_signal(number)
 
         for number in _SIGNALS:
+            loop.add_signal_handler(number, stop.set)
             signal.signal(number, handle)
         try:
             yield
         finally:
             for number, handler in before.items():
+                loop.remove_signal_handler(number)
                 signal.signal(number, handler)
 
 

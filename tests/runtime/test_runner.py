@@ -180,6 +180,23 @@ async def test_a_signal_stops_in_order() -> None:
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
+async def test_a_signal_that_does_not_interrupt_the_loops_sleep_wakes_it() -> None:
+    """It comes just before the loop goes to sleep, or to another thread: as it does here."""
+    log: list[str] = []
+    task = asyncio.create_task(Runner([Recorder("a", log)]).run())
+    await until_logged(log, "ready a")
+    beside = threading.Timer(
+        0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+    )
+    beside.start()
+    late = asyncio.get_running_loop().call_later(10, log.append, "woken by something else")
+
+    await task
+    late.cancel()
+
+    assert log == ["start a", "ready a", "stop a"]
+
+
 def test_a_second_signal_ends_the_process_at_once() -> None:
     """Nobody has to look for kill -9."""
     code = """
