@@ -25,7 +25,7 @@ from eskit.cqrs.middleware import Call, Middleware, chain, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import success
-from eskit.credentials.nats import connected
+from eskit.credentials.nats import Connection, connected
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
@@ -76,6 +76,12 @@ class FakeApp:
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         self.calls.append((method, request, options))
         return Reply(message=self.answer(request), global_position=7)
+
+
+async def settle(connection: Connection) -> None:
+    """Wait until the server has what was sent: the ping of a flush overtakes what is buffered."""
+    await connection.flush()
+    await connection.flush()
 
 
 class Served:
@@ -429,7 +435,7 @@ async def test_a_reply_with_a_position_that_is_none_is_a_reply_without_one(
             await served.serving.publish(request.reply, data, headers=headers)
 
         await served.serving.subscribe(ECHO.full_name, cb=answer)
-        await served.serving.flush()
+        await settle(served.serving)
         reply = await served.call()
 
     assert (reply.message, reply.global_position) == (StringValue(value="done"), 0)
@@ -497,13 +503,13 @@ async def test_a_service_that_is_gone_for_a_moment_with_the_request_is_waited_fo
     app = FakeApp()
     async with connected(server.url) as first, connected(server.url) as client:
         taking = await first.subscribe(ECHO.full_name)
-        await first.flush()
+        await settle(first)
         calling = asyncio.create_task(
             NatsTransport(client).request(ECHO, StringValue(value="x"), CallOptions(timeout=3))
         )
         taken = await taking.next_msg(timeout=10)
         await taking.unsubscribe()
-        await first.flush()
+        await settle(first)
         await asyncio.wait({calling}, timeout=1.2)
         async with Served(app, server.url):
             reply = await calling
