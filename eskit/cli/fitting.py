@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 
 from eskit.cli.text import Line, Span, shorten, spans, text_of, width
@@ -12,12 +13,12 @@ _LEAST = 16
 """A span is not made shorter than this."""
 
 
-class Fitted(list[Span]):
+class Fitted(list[Span], ABC):
     """A line that knows what to do where there is no room for it."""
 
+    @abstractmethod
     def fitted(self, limit: int) -> list[Line]:
         """The same in `limit` columns, as one line or several."""
-        raise NotImplementedError
 
 
 class Hanging(Fitted):
