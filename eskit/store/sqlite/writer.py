@@ -120,10 +120,12 @@ class Writer:
 
     def _leave(self, ticket: Ticket, left: list[Ticket]) -> None:
         """Withdraw work that nobody has taken, else wait for its verdict; lead no more."""
-        if self._leader is not ticket and not self._withdraw(ticket):
-            ticket.wait_for_verdict()
-        self._hand_over(ticket)
-        left.append(ticket)
+        try:
+            if self._leader is not ticket and not self._withdraw(ticket):
+                ticket.wait_for_verdict()
+            self._hand_over(ticket)
+        finally:  # whatever it is, the caller does not wait for ever
+            left.append(ticket)
 
     def _withdraw(self, ticket: Ticket) -> bool:
         with self._lock:
