@@ -6,7 +6,6 @@ once, whatever dies when.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
@@ -120,7 +119,13 @@ class Batches:
                 return False
             handle = handle_guarded if self._set_guards(group) else handle_all
             try:
-                done = handle(dispatch, events, self._lookup, seconds=self._limits.seconds)
+                done = handle(
+                    dispatch,
+                    events,
+                    self._lookup,
+                    seconds=self._limits.seconds,
+                    clock=self._model.clock,
+                )
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
@@ -136,7 +141,7 @@ class Batches:
 
     def _handle_singly(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> None:
         """The same in a transaction for each event: who fails stops before it, the rest go on."""
-        deadline = time.monotonic() + self._limits.seconds
+        deadline = self._model.clock.monotonic() + self._limits.seconds
         before = group[0].mark
         for event in events:
             for member in group:
@@ -147,7 +152,7 @@ class Batches:
                     except HandlerRaised as raised:
                         self._fail(member, raised, before)
             before = mark_of_row(event, self._log)
-            if time.monotonic() > deadline:
+            if self._model.clock.monotonic() > deadline:
                 end = before
                 break
         for member in group:
@@ -162,7 +167,7 @@ class Batches:
         policy = member.subscription.projection.on_failure
         again = not self._final and member.attempts < policy.retries
         phase: Phase = "retry" if again else self._phase
-        failure = describe(member.name, phase, raised.event, raised.error)
+        failure = describe(member.name, phase, raised.event, raised.error, at=self._model.clock.now)
         if not again and policy.then != "stop" and self._phase == "run":
             self._set_aside(member, raised.event, failure)
             return
@@ -177,7 +182,7 @@ class Batches:
         member.failed_before = True
         member.attempts += 1
         if again:
-            member.retry_at = time.monotonic() + policy.wait_after(member.attempts)
+            member.retry_at = self._model.clock.monotonic() + policy.wait_after(member.attempts)
         else:
             member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
 from eskit.projections.checkpoints import last_mark
@@ -116,7 +115,7 @@ def record(
             detail=detail,
             reason=reason,
             decided_by=by,
-            decided_at=datetime.now(UTC),
+            decided_at=model.clock.now,
         )
     )
 

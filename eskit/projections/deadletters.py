@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from eskit.domain.events import RecordedEvent, log_row
 from eskit.domain.upcasting import Upcasters
@@ -107,7 +106,7 @@ def skip(models: ReadModels, letter: Letter, *, reason: str, by: str) -> Skip:
         stream=letter.stream,
         reason=reason,
         decided_by=by,
-        decided_at=datetime.now(UTC),
+        decided_at=models.clock.now,
     )
     with deciding(models, name, reason) as (model, _):
         _check_unchanged(model, letter)
@@ -149,7 +148,7 @@ def _retry_one(
             model.delete_letter(name, letter.position)
             record(model, name, "retry", letter.text, reason=reason, by=by)
     except HandlerRaised as raised:
-        failure = describe(name, "run", event, raised.error)
+        failure = describe(name, "run", event, raised.error, at=models.clock.now)
         _keep_failed(models, letter, failure, reason=reason, by=by)
         raise not_retried(name, event, raised.error) from raised.error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import json
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
@@ -84,7 +83,7 @@ class Effects:
     def call_due(self) -> None:
         """Call what is due. One that raises is tried again later; the others go on."""
         for key, (when, effect) in list(self._due.items()):
-            if when > time.monotonic():
+            if when > self._model.clock.monotonic():
                 continue
             try:
                 self._call(effect)
@@ -104,7 +103,7 @@ class Effects:
                 with self._model.transaction():
                     self._model.fail_effect(failed)
                 wait = min(_LONGEST_WAIT, 2.0 ** min(attempts, 10))
-                self._due[key] = (time.monotonic() + wait, failed)
+                self._due[key] = (self._model.clock.monotonic() + wait, failed)
             else:
                 with self._model.transaction():
                     self._model.finish_effect(effect)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     InvalidArgument,
@@ -47,10 +47,11 @@ class ProjectionEngine:
         read_models: str,
         *,
         upcasters: Upcasters | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._log = log
         self._projections = {projection.name: projection for projection in projections}
-        self._models = open_read_models(read_models)
+        self._models = open_read_models(read_models, clock=clock)
         self._upcasters = upcasters or Upcasters()
         self._waiting = Waiting(log, self._models)
 
@@ -132,7 +133,7 @@ class ProjectionEngine:
                 f"Position {target:,} is past the end of the log, {head:,}",
                 hint="Ask for a position that an event has, such as that of a command's reply.",
             )
-        deadline = time.monotonic() + timeout
+        deadline = self._models.clock.monotonic() + timeout
         for projection in self._select(names) if target else ():
             while not self._waiting.has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
@@ -140,7 +141,7 @@ class ProjectionEngine:
                     self.run([projection.name])
                     break
                 except ProjectionBusy as busy:
-                    remaining = deadline - time.monotonic()
+                    remaining = deadline - self._models.clock.monotonic()
                     if remaining <= 0:
                         raise ProjectionBusy(
                             f"Projection {projection.name!r} has not passed {target:,} within "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from datetime import UTC, datetime
+from datetime import datetime
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
@@ -12,7 +12,9 @@ from eskit.projections.handling import HandlerRaised
 from eskit.projections.readmodel import Failure, Phase, ReadModel
 
 
-def describe(name: str, phase: Phase, event: RecordedEvent, error: BaseException) -> Failure:
+def describe(
+    name: str, phase: Phase, event: RecordedEvent, error: BaseException, *, at: datetime
+) -> Failure:
     """A failure as it is stored."""
     return Failure(
         projection=name,
@@ -23,7 +25,7 @@ def describe(name: str, phase: Phase, event: RecordedEvent, error: BaseException
         stream=event.stream,
         error=one_line(error),
         traceback=_storable("".join(_format(error))),
-        failed_at=datetime.now(UTC),
+        failed_at=at,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 
 from eskit.domain.events import LogRow
@@ -40,14 +39,17 @@ class Follower:
         rehearsal: bool = False,
     ) -> None:
         self._log = log
+        self._clock = model.clock
         self._model = model
         self._phase = phase
         self._limits = limits or BatchLimits()
         self._progress = progress
-        self._started = time.monotonic()
+        self._started = self._clock.monotonic()
         self.total: int | None = None
         final = phase != "run" or rehearsal
-        self.members = [Member(subscribe(projection, upcasters)) for projection in projections]
+        self.members = [
+            Member(subscribe(projection, upcasters), self._clock) for projection in projections
+        ]
         types = {name for member in self.members for name in member.subscription.handlers}
         lookup = EventLookup(log, types)
         self._batches = Batches(
@@ -69,7 +71,7 @@ class Follower:
     def seconds_to_retry(self) -> float | None:
         """How long until a projection tries again what its handler raised on; None if none does."""
         times = [m.retry_at for m in self.members if m.retry_at and m.stopped is None]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return max(0.0, min(times) - self._clock.monotonic()) if times else None
 
     @property
     def ended(self) -> bool:
@@ -79,7 +81,7 @@ class Follower:
     @property
     def seconds(self) -> float:
         """Since it was made."""
-        return time.monotonic() - self._started
+        return self._clock.monotonic() - self._started
 
     def start(self) -> None:
         """Prepare every read model and compare its checkpoint with the log.

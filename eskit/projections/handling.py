@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.messages import message_class
 from eskit.domain.upcasting import Upcasters
@@ -96,14 +96,19 @@ def build_dispatch(
 
 
 def handle_all(
-    dispatch: Dispatch, rows: Sequence[LogRow], lookup: EventLookup, *, seconds: float
+    dispatch: Dispatch,
+    rows: Sequence[LogRow],
+    lookup: EventLookup,
+    *,
+    seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> int:
     """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
     An erased event counts and is passed over: there is nothing left to handle.
     Raises HandlerRaised on the first that does not go well.
     """
-    deadline = time.monotonic() + seconds
+    deadline = clock.monotonic() + seconds
     lookup.until = position = rows[-1][0] if rows else 0
     try:
         for start in range(0, len(rows), _SLICE):
@@ -115,7 +120,7 @@ def handle_all(
                 for handler, context in calls:
                     context.position = position
                     handler(message, context)
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 return min(start + _SLICE, len(rows))
     except _RAISED as error:
         if error is lookup.outage:
@@ -125,10 +130,15 @@ def handle_all(
 
 
 def handle_guarded(
-    dispatch: Dispatch, rows: Sequence[LogRow], lookup: EventLookup, *, seconds: float
+    dispatch: Dispatch,
+    rows: Sequence[LogRow],
+    lookup: EventLookup,
+    *,
+    seconds: float,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> int:
     """What `handle_all` does, where a context has a guard, which may keep events from handlers."""
-    deadline = time.monotonic() + seconds
+    deadline = clock.monotonic() + seconds
     lookup.until = rows[-1][0] if rows else 0
     for done, row in enumerate(rows, start=1):
         try:
@@ -137,7 +147,7 @@ def handle_guarded(
             if error is lookup.outage:
                 raise
             raise HandlerRaised(lookup.find(row[0]), error) from error
-        if time.monotonic() > deadline:
+        if clock.monotonic() > deadline:
             return done
     return len(rows)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from eskit.domain.events import RecordedEvent
@@ -80,7 +80,7 @@ def failed_letter(failure: Failure, *, tenant: str, holds_stream: bool, attempts
     )
 
 
-def waiting_letter(projection: str, event: RecordedEvent) -> Letter:
+def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> Letter:
     """A dead letter for an event behind one of its stream."""
     return Letter(
         projection=projection,
@@ -94,7 +94,7 @@ def waiting_letter(projection: str, event: RecordedEvent) -> Letter:
         attempts=0,
         error="",
         traceback="",
-        since=datetime.now(UTC),
+        since=at,
     )
 
 
@@ -114,7 +114,7 @@ class Guard:
             self.kept += 1
             return False
         if (event.tenant, event.stream) in self.held:
-            self.model.save_letter(waiting_letter(self.projection, event))
+            self.model.save_letter(waiting_letter(self.projection, event, at=self.model.clock.now))
             self.kept += 1
             return False
         return True

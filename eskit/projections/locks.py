@@ -9,12 +9,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
 
 Activity: TypeAlias = Literal["run", "rebuild", "diff"]
@@ -42,10 +42,13 @@ class Holder:
 class ProjectionLock:
     """The right to run, rebuild or compare one projection. Not thread-safe itself."""
 
-    def __init__(self, folder: Path, name: str, activity: Activity) -> None:
+    def __init__(
+        self, folder: Path, name: str, activity: Activity, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self._path = folder / f"{name}.{activity}"
         self._name = name
         self._activity = activity
+        self._clock = clock
         self._file = -1
         self._told = Holder(pid=0, since=0.0)
 
@@ -60,12 +63,12 @@ class ProjectionLock:
             if self.find_holder() is not None:
                 raise self._busy() from None
             raise
-        if not _lock_patiently(file):
+        if not _lock_patiently(file, self._clock):
             os.close(file)
             raise self._busy()
         self._file = file
         try:
-            self._write(Holder(pid=os.getpid(), since=time.time()))
+            self._write(Holder(pid=os.getpid(), since=self._clock.microseconds() / 1e6))
         except OSError as error:
             self.release()
             raise _not_writable(self._path, error) from error
@@ -136,15 +139,15 @@ def _not_writable(path: Path, error: OSError) -> ReadModelUnavailable:
     )
 
 
-def _lock_patiently(file: int) -> bool:
-    deadline = time.monotonic() + _PATIENCE
+def _lock_patiently(file: int, clock: Clock) -> bool:
+    deadline = clock.monotonic() + _PATIENCE
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() > deadline:
+            if clock.monotonic() > deadline:
                 return False
-            time.sleep(0.01)
+            clock.sleep(0.01)
         else:
             return True
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import LogRow
 from eskit.errors import EskitError
 from eskit.projections.effects import Effects
@@ -19,6 +19,7 @@ class Member:
     """One projection on its way: what it has passed, and why it stopped if it did."""
 
     subscription: Subscription
+    clock: Clock = SYSTEM_CLOCK
     mark: Mark = START
     events: int = 0
     failed_before: bool = False
@@ -38,7 +39,7 @@ class Member:
     @property
     def going(self) -> bool:
         """Whether it goes on now: neither stopped, paused nor waiting to try again."""
-        return self.stopped is None and not self.paused and self.retry_at <= time.monotonic()
+        return self.stopped is None and not self.paused and self.retry_at <= self.clock.monotonic()
 
     def wants(self, row: LogRow) -> bool:
         """Whether it has a handler for the event."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
 from eskit.projections.readmodel import ReadModels, Standing
 from eskit.store.open import sqlite_path, sqlite_url
 from eskit.store.records import Checkpoint
 
 
-def open_read_models(url: str) -> ReadModels:
+def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels:
     """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
     if url.startswith(("sqlite:", "memory:")):
         from eskit.projections.sqlite.live import SqliteReadModels
 
-        return SqliteReadModels(url)
+        return SqliteReadModels(url, clock=clock)
     raise InvalidArgument(
         f"{url!r} is not the URL of a read model",
         hint="Write sqlite:///bank_read.db, or memory: for one that is not kept.",

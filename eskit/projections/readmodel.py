@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
+from eskit.clock import Clock
 from eskit.projections.database import Database
 from eskit.projections.differences import TableDifference
 from eskit.projections.effects import Effect
@@ -86,6 +87,11 @@ class ReadModel(Protocol):
 
     Every method raises ReadModelUnavailable when the database cannot be used.
     """
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that it was opened with."""
+        ...
 
     @property
     def db(self) -> Database:
@@ -247,6 +253,11 @@ class LiveReadModel(ReadModel, Protocol):
 
 class ReadModels(Protocol):
     """Where the read models of an app are kept, open or not."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock that it was opened with."""
+        ...
 
     @property
     def url(self) -> str:

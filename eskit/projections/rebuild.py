@@ -10,7 +10,6 @@ import inspect
 import platform
 import sys
 import threading
-import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -70,7 +69,7 @@ class Rebuild:
 
         Raises ProjectionFailed or, told to stop, RebuildStopped with the live rows as they were.
         """
-        started = time.monotonic()
+        started = self._live.clock.monotonic()
         skips = self._live.find_skips(self._projection.name)
         aside = self._live.open_aside(
             self._projection,
@@ -90,7 +89,7 @@ class Rebuild:
             name=self._projection.name,
             events=handled + late,
             position=position,
-            seconds=time.monotonic() - started,
+            seconds=self._live.clock.monotonic() - started,
             skipped=len(skips),
         )
 
@@ -100,7 +99,7 @@ class Rebuild:
         Readers see the old rows until it is done; nobody else can write to the file meanwhile, and
         what is interrupted begins anew.
         """
-        started = time.monotonic()
+        started = self._live.clock.monotonic()
         name = self._projection.name
         failures: list[Failure] = []
         try:
@@ -116,7 +115,7 @@ class Rebuild:
             name=name,
             events=handled,
             position=standing.mark.position if standing else 0,
-            seconds=time.monotonic() - started,
+            seconds=self._live.clock.monotonic() - started,
             skipped=len(self._live.find_skips(name)),
         )
 
@@ -210,7 +209,7 @@ class Rebuild:
             refuse_outage(self._live, raised)
             self._fail(
                 stopped_before(name, "rebuild", raised.event, raised.error),
-                describe(name, "rebuild", raised.event, raised.error),
+                describe(name, "rebuild", raised.event, raised.error, at=self._live.clock.now),
             )
         return len(late), end.position
 

@@ -46,7 +46,7 @@ class Run:
         self._progress = progress
         self._tell_outage = outage
         self._stop = stop or threading.Event()
-        self._tally = Tally(projections, locks)
+        self._tally = Tally(projections, locks, clock=models.clock)
         self._outage: EskitError | None = None
         self._pause = _SHORTEST_PAUSE
 
@@ -60,7 +60,7 @@ class Run:
                 elif follower.seconds_to_retry is None:
                     break
                 else:
-                    self._stop.wait(_pause_before(follower.seconds_to_retry))
+                    self._models.clock.wait(self._stop, _pause_before(follower.seconds_to_retry))
                     follower.resume()
         return self._tally.reports()
 
@@ -128,7 +128,7 @@ class Run:
             self._tally.tell_outage(outage.message)
             if self._tell_outage is not None:
                 self._tell_outage(outage)
-        self._stop.wait(self._pause)
+        self._models.clock.wait(self._stop, self._pause)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def _recover(self) -> None:

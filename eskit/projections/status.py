@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal, TypeAlias
 
 from eskit.domain.upcasting import Upcasters
@@ -94,7 +94,7 @@ def load_status(
         lag=log.count_events(after=position, event_types=types) if types else 0,
         error=error,
         version=projection.version,
-        behind_seconds=_age_of_next(log, types, position),
+        behind_seconds=_age_of_next(log, types, position, models.clock.now),
         updated_at=standing.updated_at if standing else None,
         failures=failures,
         set_aside=len(letters),
@@ -148,8 +148,8 @@ def _find_waiting(letters: Sequence[Letter], effects: Sequence[Effect]) -> str:
     return ""
 
 
-def _age_of_next(log: EventLog, types: tuple[str, ...], position: int) -> float:
+def _age_of_next(log: EventLog, types: tuple[str, ...], position: int, now: datetime) -> float:
     if types:
         for event in log.read_all(after=position, limit=1, event_types=types):
-            return max(0.0, (datetime.now(UTC) - event.recorded_at).total_seconds())
+            return max(0.0, (now - event.recorded_at).total_seconds())
     return 0.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eskit.clock import Clock
 from eskit.errors import EskitError
 from eskit.projections.follower import Follower
 from eskit.projections.locks import ProjectionLock
@@ -33,12 +33,15 @@ class _Line:
 class Tally:
     """Counts what the followers of a run have done, one follower after the other."""
 
-    def __init__(self, projections: Sequence[Projection], locks: Sequence[ProjectionLock]) -> None:
+    def __init__(
+        self, projections: Sequence[Projection], locks: Sequence[ProjectionLock], *, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._lines = {
             projection.name: _Line(projection, lock)
             for projection, lock in zip(projections, locks, strict=True)
         }
-        self._started = self._looked = time.monotonic()
+        self._started = self._looked = self._clock.monotonic()
         self._outage = ""
 
     @property
@@ -58,7 +61,7 @@ class Tally:
 
     def tell(self, follower: Follower) -> None:
         """Tell others how fast each projection goes, about once a second."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         passed = now - self._looked
         if passed < _EVERY:
             return
@@ -77,7 +80,7 @@ class Tally:
 
     def reports(self) -> list[RunReport]:
         """What was done to each projection."""
-        seconds = time.monotonic() - self._started
+        seconds = self._clock.monotonic() - self._started
         return [
             RunReport(
                 name=name,

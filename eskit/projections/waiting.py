@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 
 from eskit.errors import ProjectionFailed
 from eskit.projections.checkpoints import check_standing
@@ -37,7 +36,7 @@ class Waiting:
         Raises ProjectionFailed if it stopped before, CheckpointMismatch if it passed the position
         in another log.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._models.clock.monotonic() + timeout
         while not self.has_passed(name, position):
             for failure in self._models.find_failures(name):
                 if failure.phase == "run" and failure.position <= position:
@@ -45,11 +44,11 @@ class Waiting:
                         f"{name} stopped before {failure.position:,}: {failure.error}",
                         hint=f"See why: eskit project status {name}",
                     )
-            remaining = deadline - time.monotonic()
+            remaining = deadline - self._models.clock.monotonic()
             if remaining <= 0:
                 return False
             with self._moved:
-                self._moved.wait(min(remaining, _POLL))
+                self._models.clock.wait(self._moved, min(remaining, _POLL))
         return True
 
     def announcing(self, progress: ReportProgress | None) -> ReportProgress:

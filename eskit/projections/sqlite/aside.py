@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from eskit.projections.differences import TableDifference
 from eskit.projections.readmodel import Purpose, Standing
@@ -26,8 +27,10 @@ from eskit.projections.sqlite.readmodel import (
 class SqliteAsideReadModel(SqliteReadModel):
     """See `eskit.projections.readmodel.AsideReadModel`."""
 
-    def __init__(self, path: Path, *, live: Path, fingerprint: str, store_id: str) -> None:
-        super().__init__(path, lock=WriteLock(Path(f"{path}-lock")))
+    def __init__(
+        self, path: Path, *, live: Path, fingerprint: str, store_id: str, clock: Clock
+    ) -> None:
+        super().__init__(path, lock=WriteLock(Path(f"{path}-lock"), clock=clock))
         try:
             with self.transaction(), translated(path):
                 self.connection.executemany(

@@ -7,12 +7,12 @@ import os
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
+from eskit.clock import Clock
 from eskit.errors import ReadModelDamaged, ReadModelUnavailable
 from eskit.projections.locks import open_lock_file
 from eskit.store import forking
@@ -158,7 +158,8 @@ class WriteLock:
     SQLite's own busy handler sleeps ever longer, so that under load some never get their turn.
     """
 
-    def __init__(self, path: Path, stop: threading.Event | None = None) -> None:
+    def __init__(self, path: Path, *, stop: threading.Event | None = None, clock: Clock) -> None:
+        self.clock = clock
         self._path = path
         self._stop = stop or threading.Event()
         self._file = -1
@@ -189,7 +190,7 @@ class WriteLock:
             try:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                now = time.monotonic()
+                now = self.clock.monotonic()
                 deadline = deadline or now + _WRITE_LOCK_TIMEOUT
                 if now > deadline or self._stop.is_set():
                     raise ReadModelUnavailable(
@@ -197,7 +198,7 @@ class WriteLock:
                         f"{now - deadline + _WRITE_LOCK_TIMEOUT:.1f} s ({self._path})",
                         hint="Find out what it does, then try again.",
                     ) from None
-                time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
+                self.clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
             else:
                 return
 

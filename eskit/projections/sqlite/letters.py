@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.projections.effects import Effect
 from eskit.projections.letters import Letter, Skip
 from eskit.projections.sqlite.connection import translated
@@ -19,6 +19,7 @@ class LetterRows:
     """The part of a read model that keeps what was set aside, skipped or is to be called."""
 
     path: Path
+    clock: Clock
     _connection: sqlite3.Connection
 
     def find_letters(self, name: str) -> list[Letter]:
@@ -96,7 +97,7 @@ class LetterRows:
 
     def finish_effect(self, effect: Effect) -> None:
         """Keep that a call was made, so that it is not made again."""
-        row = (time.time_ns() // 1000, effect.projection, effect.event_id, effect.name)
+        row = (self.clock.microseconds(), effect.projection, effect.event_id, effect.name)
         with translated(self.path):
             self._connection.execute(query("finish_effect"), row)
 

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ReadModelUnavailable
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
@@ -54,8 +55,9 @@ class SqliteReadModels:
     ``bank_read.db-rebuild-<projection>``.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
         self.url = url
+        self.clock = clock
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         if url.startswith("memory:"):
             self._temporary = tempfile.TemporaryDirectory(prefix="eskit-read-models-")
@@ -75,7 +77,9 @@ class SqliteReadModels:
                 f"No folder {self.path.parent} for read model {self.path.name}",
                 hint="Create it, or set read_models in the project's settings.",
             )
-        return SqliteLiveReadModel(self.path, lock=WriteLock(self._locks / "write", stop))
+        return SqliteLiveReadModel(
+            self.path, lock=WriteLock(self._locks / "write", stop=stop, clock=self.clock)
+        )
 
     @contextmanager
     def reader(self) -> Iterator[Database]:
@@ -147,7 +151,7 @@ class SqliteReadModels:
 
     def lock(self, name: str, activity: Activity) -> ProjectionLock:
         """A lock file in the folder beside the database."""
-        return ProjectionLock(self._locks, name, activity)
+        return ProjectionLock(self._locks, name, activity, clock=self.clock)
 
     def close(self) -> None:
         """Close every idle connection, and delete what was only temporary.
@@ -218,7 +222,7 @@ class SqliteLiveReadModel(SqliteReadModel):
         if not can_go_on(path, fingerprint=fingerprint, store_id=store_id):
             self.discard_aside(projection.name, purpose)
         return SqliteAsideReadModel(
-            path, live=self.path, fingerprint=fingerprint, store_id=store_id
+            path, live=self.path, fingerprint=fingerprint, store_id=store_id, clock=self.clock
         )
 
     def rehearsing(self) -> AbstractContextManager[None]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +107,11 @@ def find_pending(
 
 
 def apply_migrations(
-    connection: sqlite3.Connection, projection: Projection, pending: Sequence[Migration]
+    connection: sqlite3.Connection,
+    projection: Projection,
+    pending: Sequence[Migration],
+    *,
+    now: int,
 ) -> None:
     """Run migrations and record them with the objects they make; the caller's transaction."""
     before = set(list_objects(connection))
@@ -126,7 +129,7 @@ def apply_migrations(
                 migration.number,
                 migration.name,
                 migration.checksum,
-                time.time_ns() // 1000,
+                now,
             ),
         )
     connection.executemany(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
@@ -49,6 +48,7 @@ class SqliteReadModel(LetterRows):
 
     def __init__(self, path: Path, *, lock: WriteLock) -> None:
         self.path = path
+        self.clock = lock.clock
         self._lock = lock
         self._connection = connect(path, mode="rwc")
         self._transactions = Transactions(self._connection, path, lock)
@@ -104,7 +104,7 @@ class SqliteReadModel(LetterRows):
                     passed.position,
                     passed.event_id,
                     passed.place,
-                    time.time_ns() // 1000,
+                    self.clock.microseconds(),
                     name,
                     seen.position,
                     seen.event_id,
@@ -156,7 +156,7 @@ class SqliteReadModel(LetterRows):
 
     def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
         """Set position, event and store, and clear the failure of the run."""
-        row = (store_id, mark.position, mark.event_id, mark.place, time.time_ns() // 1000, name)
+        row = (store_id, mark.position, mark.event_id, mark.place, self.clock.microseconds(), name)
         with translated(self.path):
             self._connection.execute(query("move_checkpoint"), row)
             # What is handled again is no longer set aside.
@@ -202,10 +202,10 @@ class SqliteReadModel(LetterRows):
         if standing is not None:
             check_version(standing, projection)
         pending = find_pending(self._connection, projection, migrations, standing)
-        apply_migrations(self._connection, projection, pending)
+        apply_migrations(self._connection, projection, pending, now=self.clock.microseconds())
         if standing is not None and standing.mark != START:
             return standing
-        now = time.time_ns() // 1000
+        now = self.clock.microseconds()
         row = (
             projection.name,
             projection.version,
