@@ -22,6 +22,18 @@ class Waitable(Protocol):
         ...
 
 
+class Thread(Protocol):
+    """A thread that was started."""
+
+    def is_alive(self) -> bool:
+        """Whether it is still at work here; never in a forked child."""
+        ...
+
+    def join(self) -> None:
+        """Wait until it has ended."""
+        ...
+
+
 class Clock(Protocol):
     """What time it is, waiting for time to pass, and threads to do it in."""
 
@@ -46,7 +58,7 @@ class Clock(Protocol):
         """Wait until an event is set or a condition notified; False when the time is over."""
         ...
 
-    def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> None:
+    def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> Thread:
         """Do some work in a thread of its own; the process does not wait for a daemon's."""
         ...
 
@@ -75,9 +87,11 @@ class SystemClock:
         """Block the thread."""
         return event.wait(timeout)
 
-    def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> None:
+    def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> Thread:
         """Start a thread."""
-        threading.Thread(target=work, name=name, daemon=daemon).start()
+        thread = threading.Thread(target=work, name=name, daemon=daemon)
+        thread.start()
+        return thread
 
 
 SYSTEM_CLOCK: Final = SystemClock()

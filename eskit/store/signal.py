@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import threading
-import time
 from collections.abc import Callable
+
+from eskit.clock import SYSTEM_CLOCK, Clock
 
 
 def _always() -> bool:
@@ -15,7 +16,8 @@ def _always() -> bool:
 class Signal:
     """Numbers notifications, so that one between a look and a wait is not missed."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._condition = threading.Condition(self._lock)
         self._numbers = itertools.count(1)
@@ -47,14 +49,14 @@ class Signal:
         `poll` gives the shortest and longest pause after which to look without one, for what
         this process is not told of. `changed` is asked first then: whether it is worth a look.
         """
-        deadline = time.monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         pause, longest = poll or (timeout, timeout)
         look = True
         while True:
             seen = self._count
             if look and happened():
                 return True
-            remaining = deadline - time.monotonic()
+            remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 return not look and happened()
             self._wait(seen, min(pause, remaining))
@@ -66,6 +68,6 @@ class Signal:
             self._waiting += 1
             try:
                 if self._count == seen:
-                    self._condition.wait(timeout)
+                    self._clock.wait(self._condition, timeout)
             finally:
                 self._waiting -= 1

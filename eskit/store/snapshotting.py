@@ -8,7 +8,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Literal, NamedTuple, TypeVar
 
@@ -16,6 +16,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
 from google.protobuf.message import DecodeError, Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock, Thread
 from eskit.domain.aggregate import (
     AnyAggregate,
     fold,
@@ -59,12 +60,15 @@ class Snapshotter:
     the log: the events are all there.
     """
 
-    def __init__(self, store: EventStore, policy: SnapshotPolicy) -> None:
+    def __init__(
+        self, store: EventStore, policy: SnapshotPolicy, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._clock = clock
         self._store = store
         self._policy = policy
         self._lock = threading.Lock()
         self._waiting: queue.Queue[_Due | None] = queue.Queue(_MOST_WAITING)
-        self._saver: threading.Thread | None = None
+        self._saver: Thread | None = None
         self._closed = False
 
     def start_from(
@@ -125,10 +129,7 @@ class Snapshotter:
             if self._closed:
                 return
             if self._saver is None:
-                self._saver = threading.Thread(
-                    target=self._save_all, name="eskit-snapshots", daemon=True
-                )
-                self._saver.start()
+                self._saver = self._clock.start(self._save_all, name="eskit-snapshots", daemon=True)
         try:
             self._waiting.put_nowait(due)
         except queue.Full:
@@ -154,7 +155,9 @@ class Snapshotter:
             due.stream, after=due.version - 1, limit=1, tenant=due.tenant
         )
         for event in last:
-            snapshot = take(aggregate, event_id=event.event_id, tenant=due.tenant)
+            snapshot = take(
+                aggregate, event_id=event.event_id, tenant=due.tenant, at=self._clock.now
+            )
             self._store.snapshots.save(snapshot, keep=self._policy.keep)
 
 
@@ -172,7 +175,7 @@ class _Due(NamedTuple):
         return stream_name(self.kind.__aggregate__.name, self.aggregate_id)
 
 
-def take(aggregate: AnyAggregate, *, event_id: str, tenant: str) -> Snapshot:
+def take(aggregate: AnyAggregate, *, event_id: str, tenant: str, at: datetime) -> Snapshot:
     """The aggregate's state after the event of that id, which is its last one."""
     kind = type(aggregate).__aggregate__.state
     state = kind.SerializeToString(aggregate.state, deterministic=True)
@@ -183,7 +186,7 @@ def take(aggregate: AnyAggregate, *, event_id: str, tenant: str) -> Snapshot:
         event_id=event_id,
         schema=state_schema(kind),
         fold_version=aggregate.fold_version,
-        created_at=datetime.now(UTC),
+        created_at=at,
         checksum=_checksum(state),
         state=state,
     )
@@ -197,6 +200,7 @@ def create_snapshot(
     upcasters: Upcasters | None = None,
     policy: SnapshotPolicy | None = None,
     tenant: str = "",
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Snapshot:
     """Fold every event of an aggregate and keep the state; raises StreamNotFound.
 
@@ -208,7 +212,7 @@ def create_snapshot(
     if not aggregate.version:
         raise StreamNotFound(stream)
     last = next(store.read_stream(stream, after=aggregate.version - 1, limit=1, tenant=tenant))
-    snapshot = take(aggregate, event_id=last.event_id, tenant=tenant)
+    snapshot = take(aggregate, event_id=last.event_id, tenant=tenant, at=clock.now)
     if not store.snapshots.save(snapshot, keep=(policy or _BY_HAND).keep):
         raise InvalidArgument(
             f"{stream} was erased, so its state is not kept",

@@ -224,7 +224,7 @@ class MaintenanceContract:
             every = list(view.read_commands())
             some = list(view.read_commands(streams=[("Account-1", "")]))
 
-        now = clock()
+        now = clock.microseconds()
         assert every == [
             CommandRow("", "c2", "Open", "Account-1", 1, 1, now, b"ok"),
             CommandRow("", "c3", "Open", "Account-2", 0, 0, now, b"ok"),
@@ -236,8 +236,8 @@ class MaintenanceContract:
         self, store: EventStore, clock: SettableClock
     ) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY)
-        done = CommandRow("", "c1", "Open", "Account-1", 1, 1, clock(), b"first")
-        empty = CommandRow("t", "c1", "Open", "Account-9", 0, 0, clock(), b"none")
+        done = CommandRow("", "c1", "Open", "Account-1", 1, 1, clock.microseconds(), b"first")
+        empty = CommandRow("t", "c1", "Open", "Account-9", 0, 0, clock.microseconds(), b"none")
         for _ in range(2):
             with store.maintenance.lock() as locked:
                 locked.add_commands([done, empty])

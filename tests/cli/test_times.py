@@ -10,6 +10,7 @@ import pytest
 
 from eskit import NewEvent
 from eskit.cli.times import Clock, Times, format_clock, parse_moment
+from eskit.clock import SystemClock
 from eskit.schema.response_pb2 import AppError
 from eskit.store.sqlite.store import SqliteStore
 
@@ -31,13 +32,15 @@ def old_store(tmp_path) -> str:
     moment = datetime.now(UTC) - timedelta(days=400)
     times = [moment, moment + timedelta(seconds=1), datetime.now(UTC)]
     microseconds = iter([int(one.timestamp() * 1_000_000) for one in times])
-    latest = [0]
 
-    def clock() -> int:
-        latest[0] = next(microseconds, latest[0])
-        return latest[0]
+    class Past(SystemClock):
+        latest = 0
 
-    with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+        def microseconds(self) -> int:
+            self.latest = next(microseconds, self.latest)
+            return self.latest
+
+    with SqliteStore(path, f"sqlite:///{path}", clock=Past()) as store:
         for version in range(3):
             store.append("Thing-a1", [NewEvent(AppError())], expected_version=version)
     return f"sqlite:///{path}"

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
+from eskit.clock import SystemClock
 from eskit.domain.commands import AppendResult
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable, VersionConflict
-from eskit.store.settings import system_clock
 from eskit.store.sqlite.store import SqliteStore
 from eskit.store.sqlite.ticket import Ticket
 from eskit.testing.store_contract import Told, texts
 
 
-class Gate:
+class Gate(SystemClock):
     """A clock that holds the append that reads it while the gate is shut."""
 
     def __init__(self) -> None:
@@ -28,10 +28,10 @@ class Gate:
         self.opened = threading.Event()
         self.opened.set()
 
-    def __call__(self) -> int:
+    def microseconds(self) -> int:
         self.arrived.set()
         assert self.opened.wait(20)
-        return system_clock()
+        return super().microseconds()
 
     def shut(self) -> None:
         self.arrived.clear()

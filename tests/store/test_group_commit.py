@@ -8,27 +8,27 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from eskit.clock import SystemClock
 from eskit.domain.claims import claim
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import ClaimTaken, StoreUnavailable, VersionConflict
 from eskit.store.open import open_store
-from eskit.store.settings import system_clock
 from eskit.store.sqlite import commits
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import text, texts
 
 
-class Gate:
+class Gate(SystemClock):
     """A clock that holds the append that reads it until the gate is opened."""
 
     def __init__(self):
         self.arrived = threading.Event()
         self.opened = threading.Event()
 
-    def __call__(self):
+    def microseconds(self) -> int:
         self.arrived.set()
         assert self.opened.wait(20)
-        return system_clock()
+        return super().microseconds()
 
 
 @pytest.fixture

@@ -324,7 +324,9 @@ def test_a_snapshot_taken_by_hand_is_that_of_the_loaded_aggregate(store):
     ledger = Repository(store, Ledger).load("1")
     last = list(store.read_stream("Ledger-1"))[-1]
 
-    store.snapshots.save(take(ledger, event_id=last.event_id, tenant=""), keep=1)
+    store.snapshots.save(
+        take(ledger, event_id=last.event_id, tenant="", at=last.recorded_at), keep=1
+    )
 
     assert versions(store) == [3]
     assert check_snapshot(store, next(store.snapshots.read()), Ledger).standing == "ok"

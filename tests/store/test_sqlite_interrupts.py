@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import pytest
 
+from eskit.clock import SystemClock
 from eskit.domain.streams import ANY
-from eskit.store.settings import system_clock
 from eskit.store.sqlite import appender, commits, ticket, tip, transaction, writer
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
@@ -75,7 +75,7 @@ def leaves_a_block(frame: FrameType) -> bool:
     return line.lstrip().startswith("with ")
 
 
-class Door:
+class Door(SystemClock):
     """A clock that holds who reads it while the door is shut."""
 
     def __init__(self) -> None:
@@ -83,10 +83,10 @@ class Door:
         self.opened = threading.Event()
         self.opened.set()
 
-    def __call__(self) -> int:
+    def microseconds(self) -> int:
         self.arrived.set()
         assert self.opened.wait(20)
-        return system_clock()
+        return super().microseconds()
 
     def shut(self) -> None:
         self.arrived.clear()

@@ -10,6 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 from uuid import UUID
 
+from eskit.clock import Clock
 from eskit.domain.events import EventRow, erased_metadata, is_erased
 from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
@@ -30,7 +31,6 @@ from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
 from eskit.store.records import Checkpoint, CommandRecord
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened
-from eskit.store.settings import Clock
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -226,7 +226,7 @@ class MemoryMaintenance:
                 tenant=tenant,
                 version=rows[-1][2],
                 events=sum(not is_erased(row[7]) for row in rows),
-                erased_at=_EPOCH + timedelta(microseconds=self.clock()),
+                erased_at=_EPOCH + timedelta(microseconds=self.clock.microseconds()),
                 erased_by=erased_by,
                 reason=reason,
             )
@@ -254,7 +254,7 @@ class MemoryMaintenance:
 
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over."""
-        not_before = self.clock() - self.command_ttl
+        not_before = self.clock.microseconds() - self.command_ttl
         with self.log.lock:
             old = [key for key, (made, _) in self.log.commands.items() if made < not_before]
             for key in () if dry_run else old:

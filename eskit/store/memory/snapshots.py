@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+from eskit.clock import Clock
 from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
 from eskit.store.memory.log import MemoryLog
-from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -35,7 +35,7 @@ class MemorySnapshots:
             if not any(row[2:4] == place for row in self._log.streams.get(key, [])):
                 return False
             kept = self._log.snapshots.setdefault(key, {})
-            created_at = _EPOCH + timedelta(microseconds=self._clock())
+            created_at = _EPOCH + timedelta(microseconds=self._clock.microseconds())
             kept[snapshot.version] = replace(snapshot, created_at=created_at)
             _drop_oldest(kept, keep)
             return True

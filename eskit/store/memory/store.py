@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Self
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
@@ -32,7 +33,8 @@ from eskit.store.memory.maintenance import MemoryMaintenance
 from eskit.store.memory.snapshots import MemorySnapshots
 from eskit.store.recording import SchemaRecorder, schemas_from
 from eskit.store.records import Checkpoint, CommandRecord
-from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
+from eskit.store.settings import DEFAULT_COMMAND_TTL
+from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -51,11 +53,11 @@ class MemoryStore:
         *,
         log: MemoryLog | None = None,
         command_ttl: timedelta = DEFAULT_COMMAND_TTL,
-        clock: Clock = system_clock,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Open a store over `log`, by default over a new one."""
         self._url = url
-        self._log = log or MemoryLog()
+        self._log = log or MemoryLog(signal=Signal(clock))
         self._command_ttl = command_ttl // timedelta(microseconds=1)
         self._clock = clock
         self._closed = False
@@ -100,7 +102,7 @@ class MemoryStore:
         )
         kinds = self._schemas.unrecorded(events)
         with self._log.lock:
-            result = self._append(request, self._clock())
+            result = self._append(request, self._clock.microseconds())
             if kinds and not result.already_processed:
                 first = result.global_position - len(events) + 1
                 self._log.add_schemas(schemas_from(events, kinds, first_position=first))
@@ -295,7 +297,7 @@ class MemoryStore:
         check_text(command_id, "A command id")
         check_tenant(tenant)
         with self._log.lock:
-            return self._live_command(command_id, tenant, self._clock())
+            return self._live_command(command_id, tenant, self._clock.microseconds())
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""
@@ -347,7 +349,7 @@ class MemoryStore:
             store_id=self.store_id,
             position=position,
             event_id=event_id,
-            updated_at=_time(self._clock()),
+            updated_at=_time(self._clock.microseconds()),
         )
 
     def list_checkpoints(self) -> list[Checkpoint]:

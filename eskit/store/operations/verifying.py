@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from uuid import UUID
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import Metadata, is_erased
 from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
 from eskit.store.eventstore import EventStore
@@ -75,13 +75,14 @@ def verify(
     *,
     checkpoints: Sequence[Checkpoint] = (),
     progress: ReportProgress = no_progress,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Verification:
     """Check a store as it is at one moment; writers go on meanwhile.
 
     `checkpoints` are those kept elsewhere, in read models, to be compared with the log as well.
     Payloads are decoded with the message classes that are loaded, else with recorded schemas.
     """
-    started = time.monotonic()
+    started = clock.monotonic()
     with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
         check = _Check(store.store_id, view, ledger, progress)
         check.schemas(store)
@@ -110,7 +111,7 @@ def verify(
             snapshots=check.snapshots_seen,
             checkpoints=check.checkpoints_seen,
             erasures=check.erasures_seen,
-            seconds=time.monotonic() - started,
+            seconds=clock.monotonic() - started,
         )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.place import FilePlace, find_status
@@ -33,6 +34,7 @@ class Committer:
         synchronous: str,
         busy_timeout: float,
         committed: Callable[[], None],
+        clock: Clock,
     ) -> None:
         """`committed` is called after every commit, before anybody is told of it."""
         self._path = path
@@ -42,6 +44,7 @@ class Committer:
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._committed = committed
+        self._clock = clock
         self._transaction: Transaction | None = None
         self._commits = 0
 
@@ -157,7 +160,7 @@ class Committer:
         transaction = self._transaction or self._open()
         if transaction.is_open:  # left so by an interrupt that came during another
             self._roll_back()
-        transaction.begin(self._url, self._busy_timeout)
+        transaction.begin(self._url, self._busy_timeout, self._clock)
         self._commits += 1
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
             self._checkpoint(transaction)
@@ -183,7 +186,10 @@ class Committer:
         ):
             # The first use of a connection reads the file, which another process may be mending.
             wait_while_busy(
-                partial(connection.execute, f"PRAGMA {pragma}"), self._url, self._busy_timeout
+                partial(connection.execute, f"PRAGMA {pragma}"),
+                self._url,
+                self._busy_timeout,
+                self._clock,
             )
         self._transaction = Transaction(connection, self._tip)
         return self._transaction
@@ -205,7 +211,7 @@ class Committer:
             checkpointing.close()
             transaction.roll_back()
         # A transaction begun after the checkpoint writes from the start of the WAL again.
-        transaction.begin(self._url, self._busy_timeout)
+        transaction.begin(self._url, self._busy_timeout, self._clock)
 
 
 def _run(transaction: Transaction, ticket: Ticket) -> None:

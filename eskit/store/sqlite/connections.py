@@ -5,13 +5,13 @@ from __future__ import annotations
 import random
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 from urllib.parse import quote
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import StoreUnavailable
 from eskit.store import forking
 from eskit.store.sqlite.errors import primary_code
@@ -36,35 +36,39 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
 
 
-def begin_immediate(connection: Runs, url: str, timeout: float) -> None:
+def begin_immediate(
+    connection: Runs, url: str, timeout: float, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
     try:
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.OperationalError as error:
         if primary_code(error) != sqlite3.SQLITE_BUSY:
             raise
-        wait_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), url, timeout)
+        wait_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"), url, timeout, clock)
 
 
-def wait_while_busy(work: Callable[[], Result], url: str, timeout: float) -> Result:
+def wait_while_busy(
+    work: Callable[[], Result], url: str, timeout: float, clock: Clock = SYSTEM_CLOCK
+) -> Result:
     """Try until the file is free, at most `timeout` seconds; then StoreUnavailable.
 
     SQLite's own busy handler sleeps ever longer, so that under load some processes never get
     their turn; short random waits share the lock evenly.
     """
-    deadline = time.monotonic() + timeout
+    deadline = clock.monotonic() + timeout
     while True:
         try:
             return work()
         except sqlite3.OperationalError as error:
             if primary_code(error) != sqlite3.SQLITE_BUSY:
                 raise
-            if time.monotonic() >= deadline:
+            if clock.monotonic() >= deadline:
                 raise StoreUnavailable(
                     f"{url} was locked by another process for {timeout:g} s",
                     hint="Try again when it has finished, or raise ?busy_timeout=SECONDS.",
                 ) from error
-        time.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
+        clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
 
 
 def begin_reading(connection: sqlite3.Connection) -> None:

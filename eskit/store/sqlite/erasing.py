@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.store.maintenance import Erasure
@@ -50,7 +50,7 @@ def erase_stream(
     )
 
 
-def scrub(path: Path, url: str, *, timeout: float) -> None:
+def scrub(path: Path, url: str, *, timeout: float, clock: Clock) -> None:
     """Write the file anew and empty its WAL.
 
     Overwriting rows is not enough: pages that SQLite once split or freed may hold copies.
@@ -58,21 +58,21 @@ def scrub(path: Path, url: str, *, timeout: float) -> None:
     with closing(connect(path, mode="rw")) as connection:
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         try:
-            wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout)
+            wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout, clock)
         except (sqlite3.Error, StoreUnavailable) as error:
             reason = store_error(error, url) if isinstance(error, sqlite3.Error) else error
             raise StoreUnavailable(
                 f"What was erased may still be in free space of {path.name}: {reason}",
                 hint="Put that right and erase the stream again; that finishes it.",
             ) from error
-        deadline = time.monotonic() + timeout
+        deadline = clock.monotonic() + timeout
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
-            if time.monotonic() >= deadline:
+            if clock.monotonic() >= deadline:
                 raise StoreUnavailable(
                     f"What was erased may still be in {path.name}-wal: {url} is being read",
                     hint="Erase the stream again when long reads have ended; that finishes it.",
                 )
-            time.sleep(_PAUSE)
+            clock.sleep(_PAUSE)
 
 
 def _find_stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[int, int]:

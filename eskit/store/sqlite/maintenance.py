@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.domain.text import check_text
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
-from eskit.store.settings import Clock
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
@@ -59,17 +59,22 @@ class SqliteMaintenance:
         check_text(reason + erased_by, "An erasure")
         with self._write() as connection:
             return erase_stream(
-                connection, stream, tenant, reason=reason, erased_by=erased_by, now=self.clock()
+                connection,
+                stream,
+                tenant,
+                reason=reason,
+                erased_by=erased_by,
+                now=self.clock.microseconds(),
             )
 
     def scrub(self) -> None:
         """Write the file anew, so that nothing is left in free space or in the WAL."""
         with translated(self.url):
-            scrub(self.path, self.url, timeout=self.busy_timeout)
+            scrub(self.path, self.url, timeout=self.busy_timeout, clock=self.clock)
 
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over, some in each transaction."""
-        not_before = self.clock() - self.command_ttl
+        not_before = self.clock.microseconds() - self.command_ttl
         work = self._count_commands if dry_run else self._delete_commands
         before = _EPOCH + timedelta(microseconds=not_before)
         return PrunedCommands(commands=work(not_before), before=before)
@@ -114,7 +119,7 @@ class SqliteMaintenance:
         with translated(self.url), closing(connect(self.path, mode="rw")) as connection:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
-            begin_immediate(connection, self.url, self.busy_timeout)
+            begin_immediate(connection, self.url, self.busy_timeout, self.clock)
             try:
                 yield connection
                 connection.execute("COMMIT")

@@ -8,6 +8,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.errors import StoreNotRecognised, StoreUnavailable
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
@@ -30,7 +31,7 @@ class OpenedFile:
     read_mode: str
 
 
-def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFile:
+def open_file(path: Path, url: str, *, create: bool, timeout: float, clock: Clock) -> OpenedFile:
     """Check the file at `path` and say how its readers connect to it."""
     found = find_status(path, url)
     if found is None and not create:
@@ -45,14 +46,21 @@ def open_file(path: Path, url: str, *, create: bool, timeout: float) -> OpenedFi
         raise may_not_be_read(url)
     try:
         return _open_when_free(
-            path, url, create=create, timeout=timeout, mode="rwc" if create else _READ_WRITE
+            path,
+            url,
+            create=create,
+            timeout=timeout,
+            clock=clock,
+            mode="rwc" if create else _READ_WRITE,
         )
     except sqlite3.OperationalError as error:
         # In WAL mode even a reader writes beside the file. Where it cannot, it can still read a
         # file that nobody has open: one without a WAL.
         if primary_code(error) not in _NOTHING_CAN_BE_WRITTEN or not _is_alone(path, url):
             raise
-        return _open_when_free(path, url, create=False, timeout=timeout, mode=_READ_ONLY_FOLDER)
+        return _open_when_free(
+            path, url, create=False, timeout=timeout, clock=clock, mode=_READ_ONLY_FOLDER
+        )
 
 
 def _is_alone(path: Path, url: str) -> bool:
@@ -60,14 +68,21 @@ def _is_alone(path: Path, url: str) -> bool:
     return there and find_status(Path(f"{path}-wal"), url) is None
 
 
-def _open_when_free(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
+def _open_when_free(
+    path: Path, url: str, *, create: bool, timeout: float, clock: Clock, mode: str
+) -> OpenedFile:
     """Wait for another process that is creating the same store."""
     return wait_while_busy(
-        lambda: _open(path, url, create=create, timeout=timeout, mode=mode), url, timeout
+        lambda: _open(path, url, create=create, timeout=timeout, clock=clock, mode=mode),
+        url,
+        timeout,
+        clock,
     )
 
 
-def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> OpenedFile:
+def _open(
+    path: Path, url: str, *, create: bool, timeout: float, clock: Clock, mode: str
+) -> OpenedFile:
     connection = connect(path, mode=mode)
     try:
         if is_empty(connection):
@@ -84,7 +99,7 @@ def _open(path: Path, url: str, *, create: bool, timeout: float, mode: str) -> O
                 )
             connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")
             connection.execute("PRAGMA journal_mode = WAL")
-            create_schema(connection, url, timeout)
+            create_schema(connection, url, timeout, clock)
         check_schema(connection, url)
         read_mode = mode if mode == _READ_ONLY_FOLDER else _READ_WRITE
         return OpenedFile(store_id=read_store_id(connection, url), read_mode=read_mode)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from pathlib import Path
 
+from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
 
 _LOOK_EVERY = 0.01
@@ -44,7 +44,8 @@ class FilePlace:
     nameless file until then is gone with it, as if it had been taken away so much later.
     """
 
-    def __init__(self, path: Path, url: str) -> None:
+    def __init__(self, path: Path, url: str, clock: Clock) -> None:
+        self._clock = clock
         self._path = path
         self._url = url
         self._identity = self._identify()
@@ -52,7 +53,7 @@ class FilePlace:
 
     def check(self) -> None:
         """Raise StoreUnavailable if the last look found another file, or none, or could not."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if now < self._next_look:
             return
         if self._identify() != self._identity:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from uuid import UUID, uuid4
 
+from eskit.clock import Clock
 from eskit.errors import SchemaOutdated, SchemaTooNew, StoreDamaged, StoreNotRecognised
 from eskit.store.sqlite.connections import begin_immediate, roll_back
 
@@ -30,9 +31,9 @@ def is_empty(connection: sqlite3.Connection) -> bool:
     return tables == 0 and _pragma(connection, "application_id") == 0
 
 
-def create_schema(connection: sqlite3.Connection, url: str, timeout: float) -> None:
+def create_schema(connection: sqlite3.Connection, url: str, timeout: float, clock: Clock) -> None:
     """Create the store in an empty file, unless another process is quicker."""
-    begin_immediate(connection, url, timeout)
+    begin_immediate(connection, url, timeout, clock)
     try:
         if is_empty(connection):
             for version in range(1, current_version() + 1):

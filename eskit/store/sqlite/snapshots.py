@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
+from eskit.clock import Clock
 from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
-from eskit.store.settings import Clock
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.ticket import Work
@@ -41,7 +41,7 @@ class SqliteSnapshots:
             UUID(snapshot.event_id).bytes,
             snapshot.schema,
             snapshot.fold_version,
-            self._clock(),
+            self._clock.microseconds(),
             snapshot.checksum,
             snapshot.state,
         )

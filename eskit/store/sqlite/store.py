@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
@@ -24,7 +25,7 @@ from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
 from eskit.store.records import Checkpoint, CommandRecord
-from eskit.store.settings import DEFAULT_COMMAND_TTL, Clock, system_clock
+from eskit.store.settings import DEFAULT_COMMAND_TTL
 from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
 from eskit.store.sqlite import appender, reader
@@ -66,7 +67,7 @@ class SqliteStore:
         synchronous: str = "FULL",
         busy_timeout: float = 5.0,
         command_ttl: timedelta = DEFAULT_COMMAND_TTL,
-        clock: Clock = system_clock,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Open the file, creating it if it is missing and `create` allows it.
 
@@ -86,14 +87,14 @@ class SqliteStore:
         self._process = os.getpid()
         self._closed = False
         with translated(url):
-            opened = open_file(path, url, create=create, timeout=busy_timeout)
+            opened = open_file(path, url, create=create, timeout=busy_timeout, clock=clock)
         self._store_id = opened.store_id
-        self._place = FilePlace(name, url)
+        self._place = FilePlace(name, url, clock)
         self._readers = ReaderPool(
             lambda: connect(path, mode=opened.read_mode), check=self._check_readable
         )
         self._tip = Tip()
-        self._signal = Signal()
+        self._signal = Signal(clock)
         committer = Committer(
             path,
             url,
@@ -102,8 +103,9 @@ class SqliteStore:
             synchronous=synchronous,
             busy_timeout=busy_timeout,
             committed=self._signal.notify,
+            clock=clock,
         )
-        self._writer = Writer(committer, url)
+        self._writer = Writer(committer, url, clock)
         self._snapshots = SqliteSnapshots(self._write, self._read_rows, clock)
         self._schemas = SchemaRecorder()
         self._maintenance = SqliteMaintenance(
@@ -186,7 +188,7 @@ class SqliteStore:
         if again and (stored := appender.find_stored(transaction.cursor, append)):
             return stored, kinds
         result = appender.append(
-            transaction, append, now=self._clock(), command_ttl=self._command_ttl
+            transaction, append, now=self._clock.microseconds(), command_ttl=self._command_ttl
         )
         if kinds and not result.already_processed:
             first = result.global_position - len(events) + 1
@@ -291,7 +293,7 @@ class SqliteStore:
         """The record of a processed command within its time to live, if any."""
         check_text(command_id, "A command id")
         check_tenant(tenant)
-        not_before = self._clock() - self._command_ttl
+        not_before = self._clock.microseconds() - self._command_ttl
         return self._read(
             lambda reading: appender.find_command(reading, command_id, tenant, not_before)
         )
@@ -334,7 +336,7 @@ class SqliteStore:
     def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
         """Set the checkpoint of a subscription that keeps it with the log."""
         check_text(name + event_id, "A checkpoint")
-        row = (name, self._store_id, position, event_id, self._clock())
+        row = (name, self._store_id, position, event_id, self._clock.microseconds())
         self._write(_save_checkpoint, row)
 
     def list_checkpoints(self) -> list[Checkpoint]:

@@ -6,6 +6,7 @@ import contextlib
 import sqlite3
 from typing import TypeAlias
 
+from eskit.clock import Clock
 from eskit.store.sqlite.connections import begin_immediate, roll_back
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import Tip
@@ -52,10 +53,10 @@ class Transaction:
         """Grows with every change; rows count before they are inserted."""
         return self._connection.total_changes + len(self.rows)
 
-    def begin(self, url: str, timeout: float) -> None:
+    def begin(self, url: str, timeout: float, clock: Clock) -> None:
         """Take the write lock, waiting at most `timeout` seconds; then StoreUnavailable."""
         self.rows.clear()
-        begin_immediate(self._cursor, url, timeout)
+        begin_immediate(self._cursor, url, timeout, clock)
 
     def finish(self) -> None:
         """Insert what is left."""

@@ -26,6 +26,7 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
 from eskit.store.appending import tell
 from eskit.store.sqlite.commits import Committer
@@ -38,7 +39,8 @@ _PAUSE = 0.001  # seconds
 class Writer:
     """Runs work in write transactions, one transaction after another. Thread-safe."""
 
-    def __init__(self, committer: Committer, url: str) -> None:
+    def __init__(self, committer: Committer, url: str, clock: Clock) -> None:
+        self._clock = clock
         self._committer = committer
         self._url = url
         self._lock = threading.Lock()
@@ -225,7 +227,7 @@ class Writer:
     def _start_successor(self, ticket: Ticket) -> None:
         """Have a new thread succeed; more than one may be started, the first does."""
         try:
-            threading.Thread(target=self._succeed, args=(ticket,), name="eskit-writer").start()
+            self._clock.start(partial(self._succeed, ticket), name="eskit-writer", daemon=False)
         except RuntimeError:  # there can be no more threads
             self._succeed(ticket)
 

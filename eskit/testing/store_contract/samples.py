@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
+from eskit.clock import SystemClock
 from eskit.domain.claims import Claim
 from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
@@ -19,19 +20,24 @@ TEXT, NUMBER = "google.protobuf.StringValue", "google.protobuf.Int64Value"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SettableClock:
-    """A clock that stands still until it is moved; called, it gives microseconds since 1970."""
+class SettableClock(SystemClock):
+    """A clock whose date stands still until it is moved; waiting takes the time of the machine."""
 
     def __init__(self) -> None:
-        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+        self._now = datetime(2030, 1, 1, tzinfo=UTC)
 
-    def __call__(self) -> int:
-        """The time in the form that stores take it."""
-        return (self.now - _EPOCH) // timedelta(microseconds=1)
+    @property
+    def now(self) -> datetime:
+        """The date it stands at."""
+        return self._now
+
+    def microseconds(self) -> int:
+        """The same since 1970."""
+        return (self._now - _EPOCH) // timedelta(microseconds=1)
 
     def move(self, **change: float) -> None:
         """Move by a timedelta, given as its arguments; negative ones set the clock back."""
-        self.now += timedelta(**change)
+        self._now += timedelta(**change)
 
 
 def text(value: str, *claims: Claim, metadata: Metadata | None = None) -> NewEvent:

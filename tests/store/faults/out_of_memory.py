@@ -9,16 +9,16 @@ import sqlite3
 import sys
 import threading
 
+from eskit.clock import SystemClock
 from eskit.domain.streams import ANY
 from eskit.store.open import sqlite_path
-from eskit.store.settings import system_clock
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import Told, texts
 
 TOGETHER = 10
 
 
-class Clock:
+class Clock(SystemClock):
     """Holds the first append that reads it; whoever reads it next has no memory from then on."""
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Clock:
         self.opened = threading.Event()
         self._memory = sqlite3.connect(":memory:", check_same_thread=False)
 
-    def __call__(self) -> int:
+    def microseconds(self) -> int:
         """The time."""
         if not self.arrived.is_set():
             self.arrived.set()
@@ -34,7 +34,7 @@ class Clock:
         else:
             # The pragma holds for the process, and only ever lowers the limit.
             self._memory.execute("PRAGMA hard_heap_limit = 1")
-        return system_clock()
+        return super().microseconds()
 
 
 def say(*words: object) -> None:
