@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.dispatch import Dispatcher
@@ -114,7 +115,11 @@ class App:
 
     @contextmanager
     def open(
-        self, store: str | EventStore, *, read_models: str | None = None
+        self,
+        store: str | EventStore,
+        *,
+        read_models: str | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> Iterator[RunningApp]:
         """Open the app over a store, by URL or already open, and its read models.
 
@@ -126,15 +131,23 @@ class App:
         from eskit.store.open import open_store
 
         with ExitStack() as stack:
-            log = stack.enter_context(open_store(store)) if isinstance(store, str) else store
+            log = (
+                stack.enter_context(open_store(store, clock=clock))
+                if isinstance(store, str)
+                else store
+            )
             engine = ProjectionEngine(
-                log, self.projections, read_models or beside(log.url), upcasters=self.upcasters
+                log,
+                self.projections,
+                read_models or beside(log.url),
+                upcasters=self.upcasters,
+                clock=clock,
             )
             stack.callback(engine.close)
-            snapshots = Snapshotter(log, self.snapshots) if self.snapshots else None
+            snapshots = Snapshotter(log, self.snapshots, clock=clock) if self.snapshots else None
             if snapshots is not None:
                 stack.callback(snapshots.close)
-            yield RunningApp(self, log, engine, snapshots)
+            yield RunningApp(self, log, engine, snapshots, clock=clock)
 
     def _collect_methods(self) -> Mapping[str, Method]:
         declared = [
@@ -176,13 +189,16 @@ class RunningApp:
         store: EventStore,
         engine: ProjectionEngine,
         snapshots: Snapshotter | None = None,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.app = app
+        self._clock = clock
         self.store = store
         self.engine = engine
         self._snapshots = snapshots
         self._dispatcher = Dispatcher(
-            store, app.aggregates, upcasters=app.upcasters, snapshots=snapshots
+            store, app.aggregates, upcasters=app.upcasters, snapshots=snapshots, clock=clock
         )
         self._bindings = {
             method.full_name: binding
@@ -299,6 +315,7 @@ class RunningApp:
             store=self.store,
             upcasters=self.app.upcasters,
             snapshots=self._snapshots,
+            clock=self._clock,
         )
 
 

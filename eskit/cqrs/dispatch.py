@@ -6,15 +6,15 @@ import contextlib
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
 from eskit.domain.commands import AppendResult, Command, fingerprint
@@ -133,11 +133,11 @@ class Dispatcher:
         *,
         upcasters: Upcasters | None = None,
         snapshots: Snapshotter | None = None,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._store = store
         self._append_then = store.append_then if isinstance(store, AppendsThen) else None
-        self._now = now
+        self._clock = clock
         self._locks = _StreamLocks()
         self._aggregates: Mapping[str, type[AnyAggregate]] = {
             method.full_name: aggregate
@@ -177,7 +177,7 @@ class Dispatcher:
                     return attempt(new=True)
             if work.expected_version is not None:
                 return attempt()
-            return retry_on_conflict(attempt)
+            return retry_on_conflict(attempt, self._clock)
 
     def execute_then(
         self, method: Method, request: Message, options: CallOptions, pending: Pending
@@ -217,7 +217,7 @@ class Dispatcher:
             request=request,
             aggregate_id=aggregate_id,
             stream=stream_name(aggregate.__aggregate__.name, aggregate_id),
-            context=message_context(options, command_id, self._now()),
+            context=message_context(options, command_id, self._clock.now),
             fingerprint=fingerprint(method.full_name, request),
             expected_version=options.expected_version,
             resent=bool(options.command_id),
@@ -327,14 +327,14 @@ def first_reply(method: Method, response: bytes, position: int) -> Reply:
     return Reply(message=message, global_position=position, already_processed=True)
 
 
-def retry_on_conflict(attempt: Callable[[], Reply]) -> Reply:
+def retry_on_conflict(attempt: Callable[[], Reply], clock: Clock) -> Reply:
     """Run `attempt`, and again on VersionConflict, ATTEMPTS times, with jittered pauses."""
     shortest, longest = _BACKOFF
     for failures in range(ATTEMPTS):
         try:
             return attempt()
         except VersionConflict:
-            time.sleep(random.uniform(shortest, min(longest, shortest * 2 ** (failures + 1))))
+            clock.sleep(random.uniform(shortest, min(longest, shortest * 2 ** (failures + 1))))
     return attempt()
 
 

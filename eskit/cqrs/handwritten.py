@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.contexts import AnAggregate, CommandContext
 from eskit.cqrs.dispatch import ResponseInvalid, first_reply, message_context, retry_on_conflict
 from eskit.cqrs.options import CallOptions, Reply
@@ -34,13 +34,14 @@ def run_handler(
     store: EventStore,
     upcasters: Upcasters | None = None,
     snapshots: Snapshotter | None = None,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Reply:
     """Call a handler and append what it staged, together with its response.
 
     A repeated command id is answered with the first response; a handler that staged nothing is
     not remembered. Raises what the handler raises, and what an append raises.
     """
-    context = message_context(options, options.command_id or new_id(), datetime.now(UTC))
+    context = message_context(options, options.command_id or new_id(), clock.now)
     identity = fingerprint(method.full_name, request)
 
     def attempt() -> Reply:
@@ -67,7 +68,7 @@ def run_handler(
         )
         return Reply(message=response, global_position=position)
 
-    return retry_on_conflict(attempt)
+    return retry_on_conflict(attempt, clock)
 
 
 def _handler_context(context: MessageContext, workspace: _Workspace) -> CommandContext:

@@ -13,9 +13,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.ids import new_id
 from eskit.errors import MessagingError
@@ -121,7 +121,7 @@ class MicroService:
         """Answer from now on; returns when the server knows every subject. Idempotent."""
         if self._subscriptions:
             return
-        self._started = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+        self._started = f"{SYSTEM_CLOCK.now:%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
         with broker_errors(f"Starting service {self.name}"):
             for endpoint in self.endpoints:
                 await self._subscribe(endpoint.subject, self._on_request(endpoint), QUEUE_GROUP)

@@ -7,7 +7,6 @@ import contextlib
 import functools
 import logging
 import random
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -197,7 +196,7 @@ class NatsServices:
 
     async def _run(self, method: Method, request: Message, options: CallOptions) -> Answer:
         """Run the handler in a worker thread as soon as there is room, within the deadline."""
-        deadline = time.monotonic() + options.timeout
+        deadline = asyncio.get_running_loop().time() + options.timeout
         if not await self._take_slot(deadline):
             return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
         try:
@@ -217,7 +216,7 @@ class NatsServices:
 
     async def _take_slot(self, deadline: float) -> bool:
         """Wait for a place to run; False if there was none in time."""
-        within = deadline - time.monotonic()
+        within = deadline - asyncio.get_running_loop().time()
         if within <= 0:
             return False
         if not self._slots.locked():
@@ -301,11 +300,11 @@ class NatsTransport:
                 f"The request has {len(payload)} bytes, more than the NATS server takes",
                 hint="Send less, or raise max_payload in the server's configuration.",
             )
-        deadline = time.monotonic() + options.timeout
+        deadline = asyncio.get_running_loop().time() + options.timeout
         replies = await self._inbox.expect()
         try:
             for left in range(self._attempts, 0, -1):
-                remaining = deadline - time.monotonic()
+                remaining = deadline - asyncio.get_running_loop().time()
                 if remaining <= 0:
                     break
                 headers = wire.request_headers(message, options, remaining=remaining)
@@ -402,9 +401,9 @@ async def _first_reply(method: Method, replies: Replies, *, within: float) -> Re
     That nobody is there counts only when nobody has the request: who took an earlier one may have
     lost its connection for a moment, and is worth waiting for.
     """
-    until = time.monotonic() + within
+    until = asyncio.get_running_loop().time() + within
     while replies.under_way:
-        message = await replies.next(until - time.monotonic())
+        message = await replies.next(until - asyncio.get_running_loop().time())
         if message is None:
             break
         replies.under_way -= 1

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import math
-import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -269,14 +268,14 @@ class _Acks:
         Gives up when none came for some seconds or the connection is lost, also when it is back
         by now: what was on its way is gone.
         """
-        before, since = self._next, time.monotonic()
+        before, since = self._next, asyncio.get_running_loop().time()
         while not done.done():
             await asyncio.wait([done], timeout=_LOOK_EVERY)
             if self._next != before:
-                before, since = self._next, time.monotonic()
+                before, since = self._next, asyncio.get_running_loop().time()
             elif self._is_disconnected():
                 raise BrokerUnavailable("NATS went away while publishing")
-            elif time.monotonic() - since > _ACK_TIMEOUT:
+            elif asyncio.get_running_loop().time() - since > _ACK_TIMEOUT:
                 raise PublishInterrupted("JetStream did not acknowledge in time")
         return done.result()
 

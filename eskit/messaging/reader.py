@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -84,7 +83,7 @@ class StreamReader:
             self._subscription = await self._connection.subscribe(
                 self._inbox, cb=self._on_message, pending_bytes_limit=-1, pending_msgs_limit=-1
             )
-        self._heard = time.monotonic()
+        self._heard = asyncio.get_running_loop().time()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -134,7 +133,7 @@ class StreamReader:
             )
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = time.monotonic()
+        self._heard = asyncio.get_running_loop().time()
         if message.reply:
             self._requested -= 1
             self._messages.append(message)
@@ -155,7 +154,7 @@ class StreamReader:
             raise BrokerUnavailable("NATS is away")
         if self._connection.stats["reconnects"] != self._reconnects:
             raise BrokerUnavailable("NATS was away")
-        if time.monotonic() - self._heard > _SILENCE:
+        if asyncio.get_running_loop().time() - self._heard > _SILENCE:
             raise BrokerUnavailable("JetStream went silent")
 
     def _deliver(self, message: Msg) -> Delivery:

@@ -12,7 +12,6 @@ import contextlib
 import functools
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -244,7 +243,7 @@ class Relay:
         while not stop.is_set():
             if await self._publish_batch(work):
                 self._set_status("publishing")
-                if time.monotonic() - self._saved_at > self.SAVE_EVERY:
+                if asyncio.get_running_loop().time() - self._saved_at > self.SAVE_EVERY:
                     await self._save(work)
             else:
                 await self._save(work)
@@ -258,7 +257,7 @@ class Relay:
         self._check_source(state)
         self._last = await work(self._where_to_go_on, state)
         self._sequence = state.sequence
-        self._saved, self._saved_at = self._last[0], time.monotonic()
+        self._saved, self._saved_at = self._last[0], asyncio.get_running_loop().time()
 
     def _check_source(self, state: OutletState) -> None:
         """Raise BrokerMismatch, with what to do, if another store has published."""
@@ -376,7 +375,7 @@ class Relay:
                 )
             )
             self._saved = position
-        self._saved_at = time.monotonic()
+        self._saved_at = asyncio.get_running_loop().time()
 
     def _pause(self, failures: int) -> float:
         shortest, longest = self.BACKOFF

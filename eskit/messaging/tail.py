@@ -10,9 +10,10 @@ import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
 from eskit.domain.streams import category_of
 from eskit.errors import InvalidArgument
@@ -46,6 +47,7 @@ class TailRequest:
     correlation_id: str = ""
     where: Callable[[RecordedEvent], bool] | None = None
     """A filter of one's own; called in worker threads, too."""
+    clock: Clock = SYSTEM_CLOCK
 
     def __post_init__(self) -> None:
         for time in (self.since, self.until):
@@ -81,7 +83,7 @@ class TailRequest:
 
     def is_over(self) -> bool:
         """Whether nothing that is recorded from now on can be wanted."""
-        return self.until is not None and datetime.now(UTC) > self.until
+        return self.until is not None and self.clock.now > self.until
 
     @property
     def categories(self) -> tuple[str, ...]:

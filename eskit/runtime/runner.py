@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -98,13 +97,13 @@ class Runner:
         return list(await asyncio.gather(*(self._health_of(service) for service in self._services)))
 
     async def _start_all(self, stop: asyncio.Event) -> None:
-        deadline = time.monotonic() + self._startup_timeout
+        deadline = asyncio.get_running_loop().time() + self._startup_timeout
         for service in self._services:
             if stop.is_set():
                 return
             self._tell(service, "starting")
             self._started.append(service)
-            left = deadline - time.monotonic()
+            left = deadline - asyncio.get_running_loop().time()
             try:
                 if not await _within(left, service.start(), unless=stop):
                     return
@@ -135,13 +134,13 @@ class Runner:
 
     async def _stop_all(self) -> list[Exception]:
         """Stop what was started, in reverse, whatever goes wrong on the way."""
-        deadline = time.monotonic() + self._shutdown_timeout
+        deadline = asyncio.get_running_loop().time() + self._shutdown_timeout
         failures: list[Exception] = []
         while self._started:
             service = self._started.pop()
             self._ready.discard(service.name)
             self._tell(service, "stopping")
-            left = max(deadline - time.monotonic(), _CANCEL_WITHIN)
+            left = max(deadline - asyncio.get_running_loop().time(), _CANCEL_WITHIN)
             try:
                 await _within(left, service.stop())
             except TimeoutError:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
 from eskit.store.eventstore import EventStore
 
@@ -18,7 +19,7 @@ _QUOTED = {ord(character): quote(character) for character in "%?#\t\n\r"}
 """What means something in a URL, or is dropped from one; the rest stays as people write it."""
 
 
-def open_store(url: str, *, create: bool = True) -> EventStore:
+def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) -> EventStore:
     """Open the event store at `url`; use it as a context manager, or close it.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db``, with ``?synchronous=normal``,
@@ -28,9 +29,9 @@ def open_store(url: str, *, create: bool = True) -> EventStore:
     """
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
-        return _open_sqlite(url, create=create)
+        return _open_sqlite(url, create=create, clock=clock)
     if parts.scheme == "memory":
-        return _open_memory(url)
+        return _open_memory(url, clock)
     raise InvalidArgument(
         f"{_without_secrets(url)!r} is not a store URL",
         hint=_hint_for(url),
@@ -76,7 +77,7 @@ def absolute_url(url: str, folder: Path) -> str:
     return f"{sqlite_url(folder / sqlite_path(url))}{mark}{options}"
 
 
-def _open_sqlite(url: str, *, create: bool) -> EventStore:
+def _open_sqlite(url: str, *, create: bool, clock: Clock) -> EventStore:
     from eskit.store.sqlite.store import SqliteStore
 
     options = _options(url)
@@ -88,6 +89,7 @@ def _open_sqlite(url: str, *, create: bool) -> EventStore:
         synchronous=_synchronous(options),
         busy_timeout=_number(options, "busy_timeout", 5.0),
         command_ttl=timedelta(days=days),
+        clock=clock,
     )
 
 
@@ -129,12 +131,12 @@ def _number(options: Mapping[str, str], name: str, default: float) -> float:
     return number
 
 
-def _open_memory(url: str) -> EventStore:
-    from eskit.store.memory.log import MemoryLog, named_log
+def _open_memory(url: str, clock: Clock) -> EventStore:
+    from eskit.store.memory.log import named_log
     from eskit.store.memory.store import MemoryStore
 
     name = url.removeprefix("memory://")
-    return MemoryStore(url, log=named_log(name) if name else MemoryLog())
+    return MemoryStore(url, log=named_log(name) if name else None, clock=clock)
 
 
 def _without_secrets(url: str) -> str:
