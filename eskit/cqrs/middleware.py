@@ -13,7 +13,6 @@ the first of the list outermost; in process, over NATS and for commands of react
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import INTERNAL_ERROR, as_rejection, as_unavailable
 from eskit.domain.ids import new_id
@@ -60,7 +60,7 @@ def _run(layer: Middleware, proceed: Proceed, call: Call) -> Reply:
 
 def log_calls(call: Call, proceed: Proceed) -> Reply:
     """Log each call on logger ``eskit.calls``: method, who, how long, how it ended; no payload."""
-    begun = time.perf_counter()
+    begun = SYSTEM_CLOCK.monotonic()
     outcome = "failed"
     try:
         reply = proceed(call)
@@ -77,7 +77,7 @@ def log_calls(call: Call, proceed: Proceed) -> Reply:
             call.options.command_id or "-",
             call.options.principal_id or "-",
             call.options.tenant or "-",
-            (time.perf_counter() - begun) * 1000,
+            (SYSTEM_CLOCK.monotonic() - begun) * 1000,
             outcome,
         )
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
+
+from eskit.clock import SYSTEM_CLOCK
 
 
 class Job:
@@ -90,7 +91,7 @@ class Workers:
         if self._threads < min(self._present, self._count):
             self._threads += 1
             name = f"{self._name}-{self._threads}"
-            threading.Thread(target=self._work, name=name, daemon=True).start()
+            SYSTEM_CLOCK.start(self._work, name=name, daemon=True)
         self.add(Job(self, future, ended, function, arguments))
         return future
 

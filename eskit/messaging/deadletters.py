@@ -7,9 +7,9 @@ import inspect
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Literal
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.domain.events import RecordedEvent
 from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
 from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
@@ -76,7 +76,7 @@ class DeadLetters:
         self, letter: DeadLetter, action: Literal["retried", "skipped"], *, reason: str, by: str
     ) -> DeadLetter:
         decision = Decision(
-            action=action, reason=reason, decided_by=by, decided_at=datetime.now(UTC)
+            action=action, reason=reason, decided_by=by, decided_at=SYSTEM_CLOCK.now
         )
         await self._subscriptions.decide(letter, decision)
         return replace(letter, decision=decision)
@@ -106,7 +106,7 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
         error=f"{type(error).__name__}: {error}"[:_LONGEST_TEXT],
         traceback="".join(traceback.format_exception(error))[-_LONGEST_TEXT:],
         deliveries=deliveries,
-        failed_at=datetime.now(UTC),
+        failed_at=SYSTEM_CLOCK.now,
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
+
+from eskit.clock import SYSTEM_CLOCK
 
 Result = TypeVar("Result")
 
@@ -15,8 +16,7 @@ class LoopThread:
 
     def __init__(self, name: str) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name=name, daemon=True)
-        self._thread.start()
+        self._thread = SYSTEM_CLOCK.start(self._loop.run_forever, name=name, daemon=True)
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """The result of a coroutine, or what it raised; an interrupted wait cancels it."""

@@ -15,13 +15,13 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Self, cast
 from urllib.parse import quote, urlsplit
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import MissingExtra, ServiceError
 from eskit.runtime import watcher
 from eskit.runtime.process import process_start
@@ -247,9 +247,9 @@ def find_announced(project_dir: Path) -> str | None:
 
 def wait_for_announced(project_dir: Path, timeout: float) -> str | None:
     """`find_announced`, waiting for it up to `timeout` seconds."""
-    deadline = time.monotonic() + timeout
-    while (url := find_announced(project_dir)) is None and time.monotonic() < deadline:
-        time.sleep(0.05)
+    deadline = SYSTEM_CLOCK.monotonic() + timeout
+    while (url := find_announced(project_dir)) is None and SYSTEM_CLOCK.monotonic() < deadline:
+        SYSTEM_CLOCK.sleep(0.05)
     return url
 
 

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Protocol, runtime_checkable
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import ServiceError
 
 
@@ -139,10 +141,8 @@ class Worker:
         self._stop = threading.Event()
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        thread = threading.Thread(
-            target=self._work, args=(loop, self._ended), name=self.name, daemon=True
-        )
-        thread.start()
+        work = partial(self._work, loop, self._ended)
+        SYSTEM_CLOCK.start(work, name=self.name, daemon=True)
 
     async def stop(self) -> None:
         """Set the event and wait for the function to return; what it raises is told by `wait`."""

@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
-import time
 from _thread import start_new_thread
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -69,7 +68,7 @@ class Writer:
                 start_new_thread(self._leave, (ticket, left))
             except RuntimeError:  # there can be no more threads
                 self._leave(ticket, left)
-            _wait_for(left)
+            _wait_for(left, self._clock)
             raise
         return ticket.outcome()
 
@@ -248,11 +247,11 @@ class Writer:
             self._waiting.popleft()
 
 
-def _wait_for(left: list[Ticket]) -> None:
+def _wait_for(left: list[Ticket], clock: Clock) -> None:
     """Wait until something is in the list; interrupts wait as well, for there is one already."""
     while not left:
         with contextlib.suppress(KeyboardInterrupt):
-            time.sleep(_PAUSE)
+            clock.sleep(_PAUSE)
 
 
 def _stack_is_deep() -> bool:
