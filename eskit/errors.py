@@ -42,7 +42,8 @@ EskitError
 │   ├── RebuildStopped         told to stop before the rows were exchanged
 │   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
 ├── MessagingError
-│   ├── BrokerUnavailable      NATS cannot be reached, or refused the credentials
+│   ├── BrokerUnavailable      NATS cannot be reached
+│   │   └── BrokerRefused      NATS refused the credentials, or does not agree on TLS
 │   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
 │   ├── DeliveryFailed         a handler raised again on an event that was set aside
 │   ├── JetStreamError         JetStream answered a request with an error
@@ -73,6 +74,7 @@ from typing import ClassVar, NamedTuple
 
 __all__ = [
     "BrokerMismatch",
+    "BrokerRefused",
     "BrokerUnavailable",
     "CallFailed",
     "CheckpointMismatch",
@@ -453,9 +455,15 @@ class MessagingError(EskitError):
 
 
 class BrokerUnavailable(MessagingError):
-    """NATS cannot be reached, or refused the credentials."""
+    """NATS cannot be reached."""
 
     code = "BROKER_UNAVAILABLE"
+
+
+class BrokerRefused(BrokerUnavailable):
+    """NATS refused the credentials, or does not agree on TLS: waiting does not help by itself."""
+
+    code = "BROKER_REFUSED"
 
 
 class BrokerMismatch(MessagingError):

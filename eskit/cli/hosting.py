@@ -59,15 +59,17 @@ async def run_services(
     tell: Callable[[str], None],
     on_event: Callable[[RunnerEvent], None] | None = None,
     stop: asyncio.Event | None = None,
+    keep_going: bool = False,
 ) -> None:
     """Run services until a signal comes or `stop` is set; `tell` is told the URL of `health`.
 
-    A second signal ends the process at once. Raises what the runner raises.
+    With `keep_going` one that fails does not end the others, see `Runner`. A second signal ends
+    the process at once. Raises what the runner raises.
     """
     from eskit.runtime.probes import HealthProbe
     from eskit.runtime.runner import Runner
 
-    runner = Runner(services, on_event=on_event, on_signal=_on_signal)
+    runner = Runner(services, on_event=on_event, on_signal=_on_signal, keep_going=keep_going)
     if health is None:
         await runner.run(stop)
         return

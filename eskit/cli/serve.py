@@ -133,6 +133,7 @@ class Host:
             health=chosen.health,
             tell=lambda url: self._tell("health", url),
             on_event=self._show,
+            keep_going=True,
         )
 
     def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
@@ -144,7 +145,7 @@ class Host:
         if project.nats == EMBEDDED and not self._session.find_nats():
             server = embedded_server(self._session)
             self._details["nats"] = lambda: server.address
-            yield assembly.embedded_nats(server, announce_in=project.root)
+            yield assembly.EmbeddedServer(server, announce_in=project.root)
         broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)
         yield broker
         yield from parts
@@ -250,6 +251,8 @@ class Host:
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
         )
+        if event.hint:
+            self._session.output.note([(event.hint, "hint")])
         if event.state == "ready" and event.service == self._last:
             self._tell("eskit", "up; stop with Ctrl-C")
 

@@ -19,6 +19,7 @@ from nats.aio.client import Client
 from eskit.credentials.login import Jwt, Login, NKey, Tls, Token, UserPassword
 from eskit.credentials.providers import Provider, Static
 from eskit.errors import (
+    BrokerRefused,
     BrokerUnavailable,
     EskitError,
     InvalidArgument,
@@ -246,14 +247,14 @@ def _split(url: str) -> tuple[list[str], Login | None]:
 def _unavailable(servers: str, error: BaseException, *, over_tls: bool) -> MessagingError:
     text = str(error) or type(error).__name__
     if any(word in text.lower() for word in _REFUSALS):
-        return BrokerUnavailable(
+        return BrokerRefused(
             f"NATS at {servers} refused the credentials",
             hint="Check the token, the user and password, or the key.",
         )
     hung_up = over_tls and isinstance(error, ConnectionResetError | BrokenPipeError)
     if hung_up or isinstance(error, ssl.SSLError):
         why = getattr(error, "reason", None) or "it ended the handshake"
-        return BrokerUnavailable(
+        return BrokerRefused(
             f"NATS at {servers} does not agree on TLS: {why}",
             hint="Check the authority, and whether the server demands a client certificate.",
         )

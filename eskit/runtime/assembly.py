@@ -6,6 +6,7 @@ the relay, and the app's services over NATS. Projections are a `Worker` around t
 
 from __future__ import annotations
 
+import asyncio
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -29,8 +30,10 @@ from eskit.messaging.relay import RelayStatus
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.runtime.embedded import EmbeddedNats
-from eskit.runtime.service import Loop, Resource, Service
+from eskit.runtime.service import Loop, Service
 from eskit.store.eventstore import EventStore
+
+_LOOK_EVERY = 0.2
 
 
 class Handles(Protocol):
@@ -124,15 +127,39 @@ class ServicesOverNats:
             await self._served.stop()
 
 
-def embedded_nats(server: EmbeddedNats, *, announce_in: Path | None = None) -> Service:
+class EmbeddedServer:
     """The embedded server as a service, announced to others in a project's folder."""
 
-    def start() -> None:
-        server.start()
-        if announce_in is not None:
-            server.announce(announce_in)
+    def __init__(self, server: EmbeddedNats, *, announce_in: Path | None = None) -> None:
+        self.name = "nats"
+        self._server, self._announce_in = server, announce_in
 
-    return Resource("nats", start, server.stop, check=server.check_health)
+    async def start(self) -> None:
+        """Start it; after an end that nobody wanted on the port it had."""
+        await asyncio.to_thread(self._start)
+
+    async def stop(self) -> None:
+        """End it; idempotent."""
+        await asyncio.to_thread(self._server.stop)
+
+    async def wait(self) -> None:
+        """Raise ServiceError when the server has ended by itself."""
+        while True:
+            self._server.check_health()
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def check_health(self) -> None:
+        """Raise ServiceError unless the server's processes are alive."""
+        self._server.check_health()
+
+    def describe(self) -> str:
+        """Where it is."""
+        return self._server.address
+
+    def _start(self) -> None:
+        self._server.start()
+        if self._announce_in is not None:
+            self._server.announce(self._announce_in)
 
 
 def relay(

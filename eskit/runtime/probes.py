@@ -78,7 +78,13 @@ class HealthProbe:
         found = await self._check()
         healthy = all(one.healthy for one in found)
         services = [
-            {"service": one.service, "healthy": one.healthy, "error": one.error} for one in found
+            {
+                "service": one.service,
+                "healthy": one.healthy,
+                "error": one.error,
+                "detail": one.detail,
+            }
+            for one in found
         ]
         status = "200 OK" if healthy else "503 Service Unavailable"
         return _http(status, {"healthy": healthy, "services": services})

@@ -12,34 +12,48 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from eskit.errors import EskitError, InvalidArgument, ServiceError
-from eskit.runtime.service import Checked, Service, Watched
+from eskit.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    EskitError,
+    InvalidArgument,
+    RequestTimeout,
+    ServiceError,
+)
+from eskit.runtime.service import Checked, Described, Service, Watched
 
 _log = logging.getLogger("eskit.runner")
 
-State: TypeAlias = Literal["starting", "ready", "failed", "stopping", "stopped"]
+State: TypeAlias = Literal["starting", "waiting", "ready", "failed", "stopping", "stopped"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HEALTH_WITHIN = 2.0
 _CANCEL_WITHIN = 0.5
+_BEGIN_AGAIN = (0.25, 5.0)
+_PROVEN_AFTER = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunnerEvent:
-    """A service has come to a new state; `error` says why when that is `failed`."""
+    """A service has come to a new state; `error` says why when it is `failed` or `waiting`.
+
+    `waiting` is for NATS, which is away. `hint` says what to do.
+    """
 
     service: str
     state: State
     error: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """Whether a service is well, and if not, what it says."""
+    """Whether a service is well, and if not, what it says; `detail` is what it does."""
 
     service: str
     healthy: bool
     error: str = ""
+    detail: str = ""
 
 
 class Runner:
@@ -49,6 +63,9 @@ class Runner:
     were started are stopped in reverse. `startup_timeout` and `shutdown_timeout` are seconds for
     all services together, and hold even for a service that does not listen. `on_signal` is told of
     the first signal, from within its handler.
+
+    With `keep_going` a service that fails or ends takes no other with it: it is not healthy and is
+    begun again, after a pause that grows. So is one that does not start because NATS is away.
     """
 
     def __init__(
@@ -57,6 +74,7 @@ class Runner:
         *,
         startup_timeout: float = 60.0,
         shutdown_timeout: float = 30.0,
+        keep_going: bool = False,
         on_event: Callable[[RunnerEvent], None] | None = None,
         on_signal: Callable[[int], None] | None = None,
         exit_at_once: Callable[[int], object] = os._exit,
@@ -67,17 +85,20 @@ class Runner:
         self._services = tuple(services)
         self._startup_timeout = startup_timeout
         self._shutdown_timeout = shutdown_timeout
+        self._keep_going = keep_going
         self._on_event = on_event
         self._on_signal = on_signal
         self._exit_at_once = exit_at_once
         self._started: list[Service] = []
         self._ready: set[str] = set()
+        self._failures: dict[str, EskitError] = {}
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Run until `stop` is set or a signal comes; a second signal ends the process at once.
 
         Raises what a service failed with, or ServiceError for one that did not start or stop
-        in time. By then everything has been stopped.
+        in time. By then everything has been stopped. With `keep_going` it raises at the end what a
+        service failed with that has not been well again.
         """
         stop = stop or asyncio.Event()
         failures: list[Exception] = []
@@ -89,6 +110,7 @@ class Runner:
                 failures.append(error)
             finally:
                 failures += await self._stop_all()
+        failures += self._failures.values()
         if failures:
             raise failures[0]
 
@@ -111,12 +133,25 @@ class Runner:
                 message = f"{service.name} did not start within {self._startup_timeout:g} s"
                 raise self._failed(service, ServiceError(message)) from None
             except Exception as error:
-                raise self._failed(service, error) from error
+                failure = self._failed(service, error)
+                if not self._keep_going or not _may_come(failure):
+                    raise failure from error
+                self._failures[service.name] = failure
+                continue
             self._ready.add(service.name)
             self._tell(service, "ready")
 
     async def _wait(self, stop: asyncio.Event) -> None:
-        """Return when asked to stop; raise when a service ends by itself."""
+        """Return when asked to stop; raise when a service ends, unless the others keep going."""
+        if self._keep_going:
+            keepers = [asyncio.create_task(self._keep(service)) for service in self._started]
+            try:
+                await stop.wait()
+            finally:
+                for keeper in keepers:
+                    keeper.cancel()
+                await asyncio.gather(*keepers, return_exceptions=True)
+            return
         watches: dict[asyncio.Future[Any], Service] = {
             asyncio.ensure_future(service.wait()): service
             for service in self._started
@@ -131,6 +166,60 @@ class Runner:
         finally:
             for task in (asked, *watches):
                 task.cancel()
+
+    async def _keep(self, service: Service) -> None:
+        """Wait until a service fails, and begin it again, over and over."""
+        shortest, longest = _BEGIN_AGAIN
+        pause = shortest
+        while True:
+            if service.name in self._ready:
+                begun = time.monotonic()
+                failure = await self._watch(service)
+                if time.monotonic() - begun > _PROVEN_AFTER:
+                    pause = shortest
+                self._note(service, failure)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+            await self._begin_again(service)
+
+    async def _watch(self, service: Service) -> BaseException:
+        """What a service ends with; by the way it is well again when it has run for a while."""
+        ending = asyncio.ensure_future(_end_of(service))
+        try:
+            if service.name in self._failures:
+                await asyncio.wait({ending}, timeout=_PROVEN_AFTER)
+                if not ending.done():
+                    self._is_well_again(service)
+            return await ending
+        finally:
+            ending.cancel()
+
+    async def _begin_again(self, service: Service) -> None:
+        ran = service.name in self._ready
+        self._ready.discard(service.name)
+        try:
+            await _within(self._shutdown_timeout, service.stop())
+            await _within(self._startup_timeout, service.start())
+        except TimeoutError:
+            self._note(service, ServiceError(f"{service.name} did not start again in time"))
+        except Exception as error:  # noqa: BLE001 - told of, and tried again
+            self._note(service, error)
+        else:
+            self._ready.add(service.name)
+            if not ran or not isinstance(service, Watched):  # else it may fail once more
+                self._is_well_again(service)
+
+    def _is_well_again(self, service: Service) -> None:
+        del self._failures[service.name]
+        self._tell(service, "ready")
+
+    def _note(self, service: Service, error: BaseException) -> None:
+        """Keep what a service failed with, and tell of it unless that was told of already."""
+        known = self._failures.get(service.name)
+        failure = _as_told(service, error)
+        self._failures[service.name] = failure
+        if known is None or str(known) != str(failure):
+            self._failed(service, error)
 
     async def _stop_all(self) -> list[Exception]:
         """Stop what was started, in reverse, whatever goes wrong on the way."""
@@ -155,6 +244,9 @@ class Runner:
     async def _health_of(self, service: Service) -> Health:
         if service not in self._started:
             return Health(service=service.name, healthy=False, error="not started")
+        if service.name in self._failures:
+            failure = self._failures[service.name]
+            return Health(service=service.name, healthy=False, error=str(failure))
         if service.name not in self._ready:
             return Health(service=service.name, healthy=False, error="not ready yet")
         try:
@@ -164,20 +256,22 @@ class Runner:
             return Health(service=service.name, healthy=False, error="no answer")
         except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
             return Health(service=service.name, healthy=False, error=str(error))
-        return Health(service=service.name, healthy=True)
+        detail = service.describe() if isinstance(service, Described) else ""
+        return Health(service=service.name, healthy=True, detail=detail)
 
     def _failed(self, service: Service, error: BaseException) -> EskitError:
         """Tell of the failure, and give what to raise: a clear sentence in any case."""
         if not isinstance(error, EskitError):
             _log.error("Service %s failed", service.name, exc_info=error)
-            error = ServiceError(f"{service.name} failed: {type(error).__name__}: {error}")
-        self._tell(service, "failed", str(error))
-        return error
+        failure = _as_told(service, error)
+        waiting = self._keep_going and _may_come(failure)
+        self._tell(service, "waiting" if waiting else "failed", str(failure), failure.hint)
+        return failure
 
-    def _tell(self, service: Service, state: State, error: str = "") -> None:
+    def _tell(self, service: Service, state: State, error: str = "", hint: str = "") -> None:
         _log.debug("Service %s is %s %s", service.name, state, error)
         if self._on_event is not None:
-            self._on_event(RunnerEvent(service=service.name, state=state, error=error))
+            self._on_event(RunnerEvent(service=service.name, state=state, error=error, hint=hint))
 
     @contextlib.contextmanager
     def _signals(self, stop: asyncio.Event) -> Iterator[None]:
@@ -208,6 +302,34 @@ class Runner:
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
                 signal.signal(number, handler)
+
+
+def _as_told(service: Service, error: BaseException) -> EskitError:
+    """The error, as a clear sentence in any case."""
+    if isinstance(error, EskitError):
+        return error
+    return ServiceError(f"{service.name} failed: {type(error).__name__}: {error}")
+
+
+def _may_come(error: EskitError) -> bool:
+    """Whether a service that does not start waits for NATS, which may come by itself."""
+    away = isinstance(error, BrokerUnavailable | RequestTimeout)
+    return away and not isinstance(error, BrokerRefused)
+
+
+async def _end_of(service: Service) -> BaseException:
+    """What a service ends with, whatever it is."""
+    try:
+        if isinstance(service, Watched):
+            await service.wait()
+        else:
+            await asyncio.Event().wait()
+    except BaseException as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        return error
+    return ServiceError(f"{service.name} ended by itself")
 
 
 async def _within(

@@ -53,6 +53,15 @@ class Checked(Protocol):
         ...
 
 
+@runtime_checkable
+class Described(Protocol):
+    """A service that can say what it does while it is well."""
+
+    def describe(self) -> str:
+        """A few words for whoever asks how it is."""
+        ...
+
+
 class Resource:
     """A service made of two blocking functions, such as those of EmbeddedNats."""
 

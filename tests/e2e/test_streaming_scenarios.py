@@ -15,7 +15,7 @@ from eskit.credentials.nats import connected
 from eskit.credentials.providers import Chain, Environment, Static
 from eskit.errors import BrokerUnavailable
 from eskit.messaging.jetstream import create_stream, last_message, publish
-from eskit.runtime.assembly import embedded_nats
+from eskit.runtime.assembly import EmbeddedServer
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.runner import Runner, RunnerEvent
 from tests.cli.running import eskit, interrupt, read_until
@@ -71,7 +71,7 @@ async def test_an_embedded_server_runs_in_a_runner_and_leaves_nothing() -> None:
     server = EmbeddedNats(max_payload=2 * 1024 * 1024)
     events: list[RunnerEvent] = []
     runner = Runner(
-        [embedded_nats(server)],
+        [EmbeddedServer(server)],
         startup_timeout=30,
         shutdown_timeout=10,
         on_event=events.append,

@@ -40,7 +40,12 @@ async def test_a_probe_tells_healthy_from_unhealthy_and_what_is_wrong() -> None:
 
     assert (well[0], well[1]["healthy"]) == (200, True)
     assert (ill[0], ill[1]["healthy"]) == (503, False)
-    assert ill[1]["services"][1] == {"service": "relay", "healthy": False, "error": "not running"}
+    assert ill[1]["services"][1] == {
+        "service": "relay",
+        "healthy": False,
+        "error": "not running",
+        "detail": "",
+    }
     assert live[0] == 200
     assert (elsewhere[0], garbage[0]) == (404, 404)
 

@@ -13,7 +13,13 @@ from typing import Any
 
 import pytest
 
-from eskit.errors import BrokerMismatch, InvalidArgument, ServiceError
+from eskit.errors import (
+    BrokerMismatch,
+    BrokerRefused,
+    BrokerUnavailable,
+    InvalidArgument,
+    ServiceError,
+)
 from eskit.runtime.runner import Runner, RunnerEvent
 from eskit.runtime.service import Loop, Resource, Worker
 
@@ -277,3 +283,84 @@ async def test_loops_and_workers_stop_when_asked_and_tell_when_they_fail() -> No
 async def test_two_services_of_one_name_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="one name"):
         Runner([Recorder("a", []), Recorder("a", [])])
+
+
+async def test_with_keep_going_a_failing_service_takes_no_other_with_it_and_is_begun_again() -> (
+    None
+):
+    log: list[str] = []
+    events: list[RunnerEvent] = []
+    failing = Recorder("a", log, wait=RuntimeError("boom"))
+    runner = Runner([failing, Recorder("b", log)], on_event=events.append, keep_going=True)
+    stop = asyncio.Event()
+    task = asyncio.create_task(runner.run(stop))
+    await until_logged(log, "ready b")
+
+    failing.ended.set()
+    while log.count("ready a") < 2:  # noqa: ASYNC110 - the log is a plain list
+        await asyncio.sleep(0.005)
+    health = await runner.check_health()
+    stop.set()
+    with pytest.raises(ServiceError, match="a failed: RuntimeError: boom"):
+        await task
+
+    assert [(one.healthy, one.error) for one in health] == [
+        (False, "a failed: RuntimeError: boom"),
+        (True, ""),
+    ]
+    assert "stop b" not in log[: log.index("ready a", 3)]
+    assert [event.state for event in events if event.service == "a"].count("failed") == 1
+
+
+async def test_with_keep_going_a_service_that_is_well_again_is_no_failure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("eskit.runtime.runner._PROVEN_AFTER", 0.05)
+    log: list[str] = []
+    events: list[RunnerEvent] = []
+    failing = Recorder("a", log, wait=RuntimeError("boom"))
+    runner = Runner([failing], on_event=events.append, keep_going=True)
+    stop = asyncio.Event()
+    task = asyncio.create_task(runner.run(stop))
+    await until_logged(log, "ready a")
+
+    failing.ended.set()
+    while "failed" not in [event.state for event in events]:  # noqa: ASYNC110 - a plain list
+        await asyncio.sleep(0.005)
+    failing.ended.clear()
+    while [event.state for event in events].count("ready") < 2:  # noqa: ASYNC110 - a plain list
+        await asyncio.sleep(0.005)
+    health = await runner.check_health()
+    stop.set()
+    await task
+
+    assert [one.healthy for one in health] == [True]
+
+
+async def test_with_keep_going_a_service_that_waits_for_nats_keeps_nobody_waiting() -> None:
+    log: list[str] = []
+    events: list[RunnerEvent] = []
+    waiting = Recorder("a", log, start=BrokerUnavailable("nobody listens there"))
+    runner = Runner([waiting, Recorder("b", log)], on_event=events.append, keep_going=True)
+    stop = asyncio.Event()
+    task = asyncio.create_task(runner.run(stop))
+
+    await until_logged(log, "ready b")
+    health = await runner.check_health()
+    del waiting.behaviour["start"]
+    await until_logged(log, "ready a")
+    stop.set()
+    await task
+
+    assert (health[0].healthy, health[0].error) == (False, "nobody listens there")
+    assert events[1] == RunnerEvent(service="a", state="waiting", error="nobody listens there")
+
+
+async def test_with_keep_going_a_service_that_can_never_start_still_ends_the_run() -> None:
+    log: list[str] = []
+    refused = Recorder("b", log, start=BrokerRefused("refused the credentials"))
+
+    with pytest.raises(BrokerRefused):
+        await Runner([Recorder("a", log), refused], keep_going=True).run()
+
+    assert log[-2:] == ["stop b", "stop a"]
