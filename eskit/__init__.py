@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from eskit.errors import ReadModelUnavailable as ReadModelUnavailable
     from eskit.errors import RebuildNeeded as RebuildNeeded
     from eskit.errors import RebuildStopped as RebuildStopped
+    from eskit.errors import RecordChanged as RecordChanged
     from eskit.errors import RelayBusy as RelayBusy
     from eskit.errors import RequestTimeout as RequestTimeout
     from eskit.errors import SchemaInvalid as SchemaInvalid
@@ -137,6 +138,7 @@ _HOMES = {
         "CredentialsUnavailable",
         "SubscriptionTaken",
         "PublishInterrupted",
+        "RecordChanged",
         "NotAnEvent",
         "NotFound",
         "JetStreamError",
@@ -235,6 +237,7 @@ __all__ = [
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RebuildStopped",
+    "RecordChanged",
     "RecordedEvent",
     "RelayBusy",
     "RequestTimeout",

@@ -24,6 +24,7 @@ EskitError
 │   ├── CommandIdReused        one command id, two different commands
 │   ├── StreamNotFound
 │   ├── EventErased            its payload was erased for good, only its place is left
+│   ├── RecordChanged          somebody else has changed what a follower keeps
 │   ├── ExportInvalid          an export that is cut short, altered or of a newer format
 │   ├── StoreUnavailable       cannot be opened, read or written right now
 │   ├── StoreNotRecognised     the file is not an eskit store, or is damaged
@@ -109,6 +110,7 @@ __all__ = [
     "ReadModelUnavailable",
     "RebuildNeeded",
     "RebuildStopped",
+    "RecordChanged",
     "RelayBusy",
     "RequestTimeout",
     "SchemaInvalid",
@@ -345,6 +347,18 @@ class ExportInvalid(StoreError):
     """An export that is cut short, altered, or of a format that this eskit does not know."""
 
     code = "EXPORT_INVALID"
+
+
+class RecordChanged(StoreError):
+    """A record is not what its writer last saw; nothing was changed."""
+
+    code = "RECORD_CHANGED"
+
+    def __init__(self, kind: str, key: str) -> None:
+        super().__init__(
+            f"The record {kind} {key} was changed by somebody else meanwhile",
+            hint="Load it again, and decide anew.",
+        )
 
 
 class StoreUnavailable(StoreError):

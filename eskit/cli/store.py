@@ -178,16 +178,25 @@ def prune(
         bool, typer.Option("--dry-run", help="Show what would be forgotten, change nothing.")
     ] = False,
 ) -> None:
-    """Forget commands that are older than their time to live, and are answered no more."""
+    """Forget commands that are older than their time to live, and are answered no more.
+
+    Those that a reaction would send again stay until it has passed the events it sent them for.
+    """
     session = session_of(context)
     with session.open_store() as store:
         pruned = store.maintenance.prune_commands(dry_run=dry_run)
     before = timestamp(pruned.before)
     verb = "would be forgotten" if dry_run else "forgotten"
-    session.output.result(
-        {"commands": pruned.commands, "before": before, "dry_run": dry_run},
-        [f"{count(pruned.commands, 'command')} {verb}, recorded before {before}"],
-    )
+    lines: list[Line] = [f"{count(pruned.commands, 'command')} {verb}, recorded before {before}"]
+    for name, needed in sorted(pruned.needed.items()):
+        lines.append([(name, "name"), f"  still needs {count(needed, 'command')} of that age"])
+    data = {
+        "commands": pruned.commands,
+        "before": before,
+        "needed": dict(pruned.needed),
+        "dry_run": dry_run,
+    }
+    session.output.result(data, lines)
 
 
 @app.command("migrate", **examples("eskit store migrate --dry-run", "eskit store migrate"))

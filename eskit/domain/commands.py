@@ -12,6 +12,29 @@ from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument
 
 _MAX_ID = 255
+_REACTION = "reaction:"
+_POSITION_DIGITS = 19
+
+
+def reaction_command_id(name: str, position: int, unique: str) -> str:
+    """The id of a command that a reaction sends for the event at a position.
+
+    Ids of this kind are the reactions' own: no request may bring one. They sort by reaction and
+    position, so that a store can tell which of them somebody still needs.
+    """
+    return first_reaction_id(name, position) + unique
+
+
+def first_reaction_id(name: str, position: int | None) -> str:
+    """What every id for that event begins with; without a position, behind every id of `name`."""
+    if position is None:
+        return f"{_REACTION}{name};"  # the character after ':'
+    return f"{_REACTION}{name}:{position:0{_POSITION_DIGITS}}:"
+
+
+def is_reaction_id(command_id: str) -> bool:
+    """Whether only a reaction may send a command with this id."""
+    return command_id.startswith(_REACTION)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

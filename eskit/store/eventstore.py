@@ -13,7 +13,7 @@ from eskit.domain.events import LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Maintenance
-from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.records import Checkpoint, CommandRecord, Record
 from eskit.store.snapshots import SnapshotStore
 
 
@@ -193,6 +193,26 @@ class EventStore(Protocol):
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""
+        ...
+
+    def find_record(self, kind: str, key: str) -> Record | None:
+        """What a follower keeps with the log under a kind and a key, if there is something."""
+        ...
+
+    def save_record(self, kind: str, key: str, value: str, *, expected_revision: int) -> int:
+        """Keep a value (JSON) in place of that of `expected_revision`, and return the new one.
+
+        A revision of 0 is that of a record which is not there. Raises RecordChanged when the
+        record has another revision.
+        """
+        ...
+
+    def delete_record(self, kind: str, key: str, *, expected_revision: int) -> None:
+        """Keep a record no longer; raises RecordChanged when it has another revision."""
+        ...
+
+    def list_records(self, kind: str) -> list[Record]:
+        """The records of a kind, by key."""
         ...
 
     def load_schemas(self) -> list[EventSchema]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -149,10 +149,14 @@ class Erasure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunedCommands:
-    """How many commands were forgotten, or would be: all recorded before a moment."""
+    """How many commands were forgotten, or would be: all recorded before a moment.
+
+    But those that a follower would send again stay: `needed` counts them by follower.
+    """
 
     commands: int
     before: datetime
+    needed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +311,10 @@ class Maintenance(Protocol):
         ...
 
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
-        """Forget the commands whose time to live is over; with `dry_run` only count them."""
+        """Forget the commands whose time to live is over; with `dry_run` only count them.
+
+        Those of a reaction stay until it has passed the events that it sent them for.
+        """
         ...
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:

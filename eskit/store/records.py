@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+
+from eskit.domain.commands import first_reaction_id
 
 RELAY_CHECKPOINT = "relay"
 """The name under which the relay keeps how far it has published."""
 OUTLET_CHECKPOINT = "relay-stream"
 """Where that went: `event_id` holds when the outlet was created. No place in the log."""
+FOLLOWER = "follower"
+"""The kind of the records that say how far followers are: `low` is up to where each has passed."""
+
+EARLIER, REACTIONS = "earlier", "reactions"
+"""Kind and key of the record of a log whose reactions have kept, or may have kept, their places
+elsewhere: its `position` is up to where they may have come."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +34,20 @@ class CommandRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a follower keeps with the log under a kind and a key; `value` is JSON.
+
+    `revision` grows by one with every change, from 1 on.
+    """
+
+    kind: str
+    key: str
+    value: str
+    revision: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Checkpoint:
     """The last event a subscription has passed: of which store, where, and which event."""
 
@@ -32,3 +56,27 @@ class Checkpoint:
     position: int
     event_id: str
     updated_at: datetime
+
+
+def needed_ids(followers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
+    """Which ids of commands must not be forgotten, by follower: from a first id to before another.
+
+    They are those of commands that the follower would send again: it has not passed their events.
+    Of a follower's record there are the key and the value.
+    """
+    return {
+        name: (first_reaction_id(name, json.loads(value)["low"] + 1), first_reaction_id(name, None))
+        for name, value in followers
+    }
+
+
+def count_needed(
+    command_ids: Iterable[str], needed: Mapping[str, tuple[str, str]]
+) -> dict[str, int]:
+    """How many of the commands each follower needs; without those that need none."""
+    found: dict[str, int] = {}
+    for command_id in command_ids:
+        for name, (first, behind) in needed.items():
+            if first <= command_id < behind:
+                found[name] = found.get(name, 0) + 1
+    return found

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from eskit.domain.claims import claim, release
+from eskit.domain.commands import reaction_command_id
 from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
@@ -274,3 +275,22 @@ class MaintenanceContract:
         assert done.before == next(store.read_all()).recorded_at + timedelta(seconds=1)
         assert store.maintenance.prune_commands().commands == 0
         assert store.find_command("new") is not None
+
+    def test_the_commands_of_a_reaction_stay_until_it_has_passed_their_events(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        """A reaction may come back to an event after any time, and must not act on it twice."""
+        names = [reaction_command_id("welcome", position, "x") for position in (4, 5)]
+        for stream, name in enumerate([*names, reaction_command_id("gone", 1, "x")]):
+            store.append(f"Account-{stream}", texts("a"), expected_version=0, command=command(name))
+        store.save_record("follower", "welcome", '{"low": 4}', expected_revision=0)
+        clock.move(days=700)
+
+        again = store.append("Account-1", texts("a"), expected_version=0, command=command(names[1]))
+        planned = store.maintenance.prune_commands(dry_run=True)
+        done = store.maintenance.prune_commands()
+
+        assert again.already_processed
+        assert planned == done
+        assert (done.commands, done.needed) == (2, {"welcome": 1})
+        assert [store.find_command(name) is not None for name in names] == [False, True]

@@ -11,7 +11,7 @@ from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Erasure
 from eskit.store.recording import is_news
-from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.records import Checkpoint, CommandRecord, Record
 from eskit.store.signal import Signal
 from eskit.store.snapshots import Snapshot
 
@@ -33,6 +33,8 @@ class MemoryLog:
     claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
     commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
+    records: dict[tuple[str, str], Record] = field(default_factory=dict)
+    """By kind and key."""
     erasures: list[Erasure] = field(default_factory=list)
     snapshots: dict[StreamKey, dict[int, Snapshot]] = field(default_factory=dict)
     """By stream, and then by version."""
@@ -67,6 +69,7 @@ class MemoryLog:
             claims=dict(self.claims),
             commands=dict(self.commands),
             checkpoints=dict(self.checkpoints),
+            records=dict(self.records),
             erasures=list(self.erasures),
             schemas=list(self.schemas),
         )

@@ -29,7 +29,13 @@ from eskit.store.maintenance import (
 )
 from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
-from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.records import (
+    FOLLOWER,
+    Checkpoint,
+    CommandRecord,
+    count_needed,
+    needed_ids,
+)
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -256,11 +262,19 @@ class MemoryMaintenance:
         """Forget the commands whose time to live is over."""
         not_before = self.clock.microseconds() - self.command_ttl
         with self.log.lock:
+            followers = (
+                (record.key, record.value)
+                for record in self.log.records.values()
+                if record.kind == FOLLOWER
+            )
+            ranges = needed_ids(followers)
             old = [key for key, (made, _) in self.log.commands.items() if made < not_before]
-            for key in () if dry_run else old:
+            needed = count_needed((key[1] for key in old), ranges)
+            free = [key for key in old if not count_needed([key[1]], ranges)]
+            for key in () if dry_run else free:
                 del self.log.commands[key]
         before = _EPOCH + timedelta(microseconds=not_before)
-        return PrunedCommands(commands=len(old), before=before)
+        return PrunedCommands(commands=len(free), before=before, needed=needed)
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:  # noqa: ARG002
         """Refused: there is no file to copy."""

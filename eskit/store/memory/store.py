@@ -10,11 +10,11 @@ from typing import Self
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.aggregate import FoldRow, fold_row
-from eskit.domain.commands import AppendResult, Command
+from eskit.domain.commands import AppendResult, Command, is_reaction_id
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
 from eskit.domain.text import check_text
-from eskit.errors import StoreUnavailable
+from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import (
     Append,
@@ -32,7 +32,7 @@ from eskit.store.memory.log import MemoryLog, StreamKey, position_of
 from eskit.store.memory.maintenance import MemoryMaintenance
 from eskit.store.memory.snapshots import MemorySnapshots
 from eskit.store.recording import SchemaRecorder, schemas_from
-from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.records import Checkpoint, CommandRecord, Record
 from eskit.store.settings import DEFAULT_COMMAND_TTL
 from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
@@ -357,6 +357,50 @@ class MemoryStore:
         self._check_open()
         return [self._log.checkpoints[name] for name in sorted(self._log.checkpoints)]
 
+    def find_record(self, kind: str, key: str) -> Record | None:
+        """What a follower keeps with the log under a kind and a key."""
+        self._check_open()
+        check_text(kind + key, "A record")
+        with self._log.lock:
+            return self._log.records.get((kind, key))
+
+    def save_record(self, kind: str, key: str, value: str, *, expected_revision: int) -> int:
+        """Keep a value in place of that of `expected_revision`, and return the new revision."""
+        self._check_open()
+        check_text(kind + key + value, "A record")
+        with self._log.lock:
+            self._check_revision(kind, key, expected_revision)
+            self._log.records[kind, key] = Record(
+                kind=kind,
+                key=key,
+                value=value,
+                revision=expected_revision + 1,
+                updated_at=_time(self._clock.microseconds()),
+            )
+        return expected_revision + 1
+
+    def delete_record(self, kind: str, key: str, *, expected_revision: int) -> None:
+        """Keep a record no longer."""
+        self._check_open()
+        check_text(kind + key, "A record")
+        with self._log.lock:
+            self._check_revision(kind, key, expected_revision)
+            if not self._log.records.pop((kind, key), None):
+                raise RecordChanged(kind, key)
+
+    def _check_revision(self, kind: str, key: str, expected: int) -> None:
+        found = self._log.records.get((kind, key))
+        if (found.revision if found else 0) != expected:
+            raise RecordChanged(kind, key)
+
+    def list_records(self, kind: str) -> list[Record]:
+        """The records of a kind, by key."""
+        self._check_open()
+        check_text(kind, "A record")
+        with self._log.lock:
+            found = sorted(key for key in self._log.records if key[0] == kind)
+            return [self._log.records[key] for key in found]
+
     def load_schemas(self) -> list[EventSchema]:
         """The schemas of the events, in the order of the log."""
         self._check_open()
@@ -406,7 +450,8 @@ class MemoryStore:
 
     def _live_command(self, command_id: str, tenant: str, now: int) -> CommandRecord | None:
         recorded_at, record = self._log.commands.get((tenant, command_id), (0, None))
-        return record if record and recorded_at >= now - self._command_ttl else None
+        lives = recorded_at >= now - self._command_ttl or is_reaction_id(command_id)
+        return record if lives else None
 
     def _check_open(self) -> None:
         if self._closed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from eskit.store.operations.export_format import (
 )
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.publishing import publish, remove_store_files, unfinished
+from eskit.store.records import EARLIER, REACTIONS
 
 _BATCH = 1000
 
@@ -77,17 +79,32 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
 
 
 def _into_empty_store(export: _Export, url: str) -> ImportReport:
-    with open_store(url, create=False) as store, store.maintenance.lock() as locked:
-        if not _holds_nothing(locked):
-            raise TargetExists(
-                f"{url} already holds something: {locked.count_events():,} events",
-                hint="Import into a new store: eskit --store URL store import FILE",
-            )
-        for batch in export.batches():
-            _add(locked, batch)
-        locked.add_schemas(export.schemas)
-        _add_erasures(locked, export.erasures)
-        return export.report(store, locked, url)
+    with open_store(url, create=False) as store:
+        with store.maintenance.view() as view:
+            _check_holds_nothing(view, url)
+        _note_earlier_reactions(store, export.header.head)
+        with store.maintenance.lock() as locked:
+            _check_holds_nothing(locked, url)
+            for batch in export.batches():
+                _add(locked, batch)
+            locked.add_schemas(export.schemas)
+            _add_erasures(locked, export.erasures)
+            return export.report(store, locked, url)
+
+
+def _check_holds_nothing(view: StoreView, url: str) -> None:
+    if not _holds_nothing(view):
+        raise TargetExists(
+            f"{url} already holds something: {view.count_events():,} events",
+            hint="Import into a new store: eskit --store URL store import FILE",
+        )
+
+
+def _note_earlier_reactions(store: EventStore, head: int) -> None:
+    """Keep in mind up to where reactions may have come: an export does not say how far they are."""
+    if head and store.find_record(EARLIER, REACTIONS) is None:
+        note = json.dumps({"position": head})
+        store.save_record(EARLIER, REACTIONS, note, expected_revision=0)
 
 
 def _holds_nothing(view: StoreView) -> bool:
@@ -114,6 +131,7 @@ def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
     resumed_after = _resume(export, partial, partial_url)
     with open_store(partial_url) as store:
         _check_is_unfinished(store, partial, resumed=resumed_after is not None)
+        _note_earlier_reactions(store, export.header.head)
         for batch in export.batches():
             with store.maintenance.lock() as locked:
                 _add(locked, batch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -13,6 +14,7 @@ from eskit.clock import Clock
 from eskit.domain.text import check_text
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
+from eskit.store.records import FOLLOWER, count_needed, needed_ids
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
@@ -75,14 +77,17 @@ class SqliteMaintenance:
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over, some in each transaction."""
         not_before = self.clock.microseconds() - self.command_ttl
-        work = self._count_commands if dry_run else self._delete_commands
         before = _EPOCH + timedelta(microseconds=not_before)
-        return PrunedCommands(commands=work(not_before), before=before)
-
-    def _count_commands(self, not_before: int) -> int:
         with self._read() as connection:
-            (found,) = connection.execute(query("count_old_commands"), (not_before,)).fetchone()
-        return int(found)
+            (old,) = connection.execute(query("count_old_commands"), (not_before,)).fetchone()
+            ids = connection.execute(query("list_old_reaction_ids"), (not_before,))
+            needed = count_needed((row[0] for row in ids), self._needed_ids(connection))
+        pruned = old - sum(needed.values()) if dry_run else self._delete_commands(not_before)
+        return PrunedCommands(commands=pruned, before=before, needed=needed)
+
+    def _needed_ids(self, connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+        rows = connection.execute(query("list_records"), (FOLLOWER,))
+        return needed_ids((name, value) for _, name, value, *_ in rows)
 
     def _delete_commands(self, not_before: int) -> int:
         pruned, last = 0, _BEFORE_ALL_COMMANDS
@@ -92,7 +97,8 @@ class SqliteMaintenance:
                 page = *first, _COMMANDS_AT_ONCE - 1
                 end = connection.execute(query("find_command_after"), page).fetchone()
                 last = end or _AFTER_ALL_COMMANDS
-                bounds = *first, *last, not_before
+                kept = json.dumps([*self._needed_ids(connection).values()])
+                bounds = *first, *last, not_before, kept
                 pruned += connection.execute(query("prune_commands"), bounds).rowcount
         return pruned
 

@@ -17,14 +17,14 @@ from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.domain.text import check_text
-from eskit.errors import StoreUnavailable
+from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store import forking
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
-from eskit.store.records import Checkpoint, CommandRecord
+from eskit.store.records import Checkpoint, CommandRecord, Record
 from eskit.store.settings import DEFAULT_COMMAND_TTL
 from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
@@ -343,6 +343,29 @@ class SqliteStore:
         """The checkpoints kept with the log, by name."""
         return [self._checkpoint(*row) for row in self._read_rows("list_checkpoints", ())]
 
+    def find_record(self, kind: str, key: str) -> Record | None:
+        """What a follower keeps with the log under a kind and a key."""
+        check_text(kind + key, "A record")
+        rows = self._read_rows("find_record", (kind, key))
+        return self._record(*rows[0]) if rows else None
+
+    def save_record(self, kind: str, key: str, value: str, *, expected_revision: int) -> int:
+        """Keep a value in place of that of `expected_revision`, and return the new revision."""
+        check_text(kind + key + value, "A record")
+        row = (kind, key, value, self._clock.microseconds(), expected_revision)
+        self._write(_save_record, row)
+        return expected_revision + 1
+
+    def delete_record(self, kind: str, key: str, *, expected_revision: int) -> None:
+        """Keep a record no longer."""
+        check_text(kind + key, "A record")
+        self._write(_delete_record, (kind, key, expected_revision))
+
+    def list_records(self, kind: str) -> list[Record]:
+        """The records of a kind, by key."""
+        check_text(kind, "A record")
+        return [self._record(*row) for row in self._read_rows("list_records", (kind,))]
+
     def load_schemas(self) -> list[EventSchema]:
         """The schemas of the events, in the order of the log."""
         return self._read(load_schemas)
@@ -450,6 +473,15 @@ class SqliteStore:
             updated_at=moment(updated_at, self._url),
         )
 
+    def _record(self, kind: str, key: str, value: str, revision: int, updated_at: int) -> Record:
+        return Record(
+            kind=kind,
+            key=key,
+            value=value,
+            revision=revision,
+            updated_at=moment(updated_at, self._url),
+        )
+
     def _count(self, name: str, parameters: tuple[object, ...]) -> int:
         count: int = self._read_rows(name, parameters)[0][0]
         return count
@@ -491,3 +523,27 @@ def _save_checkpoint(
     again: bool,  # noqa: ARG001 - the same twice
 ) -> None:
     transaction.beside_events.execute(query("save_checkpoint"), row)
+
+
+def _save_record(
+    transaction: Transaction, row: tuple[str, str, str, int, int], *, again: bool
+) -> None:
+    kind, key, value, now, expected = row
+    cursor = transaction.beside_events
+    if expected:
+        changed = cursor.execute(query("update_record"), row).rowcount
+    else:
+        changed = cursor.execute(query("insert_record"), (kind, key, value, now)).rowcount
+    if changed:
+        return
+    found = cursor.execute(query("find_record"), (kind, key)).fetchone()
+    if not (again and found and found[2:4] == (value, expected + 1)):
+        raise RecordChanged(kind, key)
+
+
+def _delete_record(transaction: Transaction, row: tuple[str, str, int], *, again: bool) -> None:
+    cursor = transaction.beside_events
+    if cursor.execute(query("delete_record"), row).rowcount:
+        return
+    if not again or cursor.execute(query("find_record"), row[:2]).fetchone():
+        raise RecordChanged(*row[:2])

@@ -29,7 +29,7 @@ from eskit.store.sqlite.times import moment
 
 _PAGE = 1024
 _LOG = "streams", "kinds", "commands", "erasures", "schemas", "event_schemas", "events"
-_BESIDE_THE_LOG = "claims", "checkpoints"
+_BESIDE_THE_LOG = "claims", "checkpoints", "records"
 
 
 class SqliteView:

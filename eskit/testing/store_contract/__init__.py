@@ -30,6 +30,7 @@ from eskit.testing.store_contract.commands import CommandContract, TenantContrac
 from eskit.testing.store_contract.following import FollowContract
 from eskit.testing.store_contract.ordering import OrderContract
 from eskit.testing.store_contract.reading import ReadContract
+from eskit.testing.store_contract.records import RecordContract
 from eskit.testing.store_contract.samples import COMMAND_TTL as COMMAND_TTL
 from eskit.testing.store_contract.samples import SettableClock as SettableClock
 from eskit.testing.store_contract.samples import command as command
@@ -50,6 +51,7 @@ class EventStoreContract(
     TenantContract,
     SnapshotContract,
     FollowContract,
+    RecordContract,
     UnicodeContract,
 ):
     """What every event store promises. Its tests are the specification."""

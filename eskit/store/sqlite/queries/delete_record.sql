@@ -1,0 +1,1 @@
+DELETE FROM records WHERE kind = ?1 AND key = ?2 AND revision = ?3
