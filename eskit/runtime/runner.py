@@ -169,13 +169,14 @@ class Runner:
 
     async def _keep(self, service: Service) -> None:
         """Wait until a service fails, and begin it again, over and over."""
+        loop = asyncio.get_running_loop()
         shortest, longest = _BEGIN_AGAIN
         pause = shortest
         while True:
             if service.name in self._ready:
-                begun = time.monotonic()
+                begun = loop.time()
                 failure = await self._watch(service)
-                if time.monotonic() - begun > _PROVEN_AFTER:
+                if loop.time() - begun > _PROVEN_AFTER:
                     pause = shortest
                 self._note(service, failure)
             await asyncio.sleep(pause)
