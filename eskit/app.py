@@ -31,6 +31,7 @@ from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
+    from eskit.projections.readmodel import ReadModels
 
 
 class App:
@@ -118,10 +119,10 @@ class App:
         self,
         store: str | EventStore,
         *,
-        read_models: str | None = None,
+        read_models: str | ReadModels | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> Iterator[RunningApp]:
-        """Open the app over a store, by URL or already open, and its read models.
+        """Open the app over a store and its read models, each by URL or already open.
 
         `read_models` is by default a file beside that of the store: ``bank.db`` and
         ``bank_read.db``.

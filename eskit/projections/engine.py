@@ -29,7 +29,7 @@ from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.outages import ReportOutage
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Decision
+from eskit.projections.readmodel import Decision, ReadModels
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.running import STOP_LATENCY, Run
 from eskit.projections.status import ProjectionStatus, load_status
@@ -38,20 +38,27 @@ from eskit.store.records import Checkpoint
 
 
 class ProjectionEngine:
-    """The projections of an app over one log and one place of read models. Thread-safe."""
+    """The projections of an app over one log and one place of read models. Thread-safe.
+
+    The read models are given by URL, or already open.
+    """
 
     def __init__(
         self,
         log: EventLog,
         projections: Sequence[Projection],
-        read_models: str,
+        read_models: str | ReadModels,
         *,
         upcasters: Upcasters | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._log = log
         self._projections = {projection.name: projection for projection in projections}
-        self._models = open_read_models(read_models, clock=clock)
+        self._models = (
+            open_read_models(read_models, clock=clock)
+            if isinstance(read_models, str)
+            else read_models
+        )
         self._upcasters = upcasters or Upcasters()
         self._waiting = Waiting(log, self._models)
 
