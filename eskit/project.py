@@ -65,6 +65,11 @@ class Project:
         return tuple(self.root / folder for folder in self.settings["proto"].values)
 
     @property
+    def exclude(self) -> tuple[str, ...]:
+        """The protos, packages and services of others that nothing is generated for."""
+        return self.settings["exclude"].values
+
+    @property
     def gen_path(self) -> Path:
         """The folder that generated code goes to."""
         configured = self._text("gen")

@@ -20,6 +20,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "app": ("",),
     "proto": ("proto",),
     "gen": ("",),
+    "exclude": (),
     "store": ("sqlite:///events.db",),
     "read_models": ("",),
     "nats": ("embedded",),
@@ -51,6 +52,7 @@ _EXAMPLES: Mapping[str, str] = {
     "app": 'app = "bank.app:app"',
     "proto": 'proto = ["proto"]',
     "gen": 'gen = "bank/gen"',
+    "exclude": 'exclude = ["vendor/", "acme.billing.v1"]',
     "store": 'store = "sqlite:///bank.db"',
     "read_models": 'read_models = "sqlite:///bank_read.db"',
     "nats": 'nats = "nats://localhost:4222"',
@@ -70,6 +72,12 @@ _EXAMPLES: Mapping[str, str] = {
     "nats_server_ca": 'nats_server_ca = "secrets/ca.pem"',
 }
 
+_LISTS: Mapping[str, str] = {
+    "proto": "a list of folders",
+    "exclude": "a list of files, packages and services",
+}
+"""The settings that may have several values, and what these are."""
+
 _QUANTITIES: Mapping[str, Callable[[str], object]] = {
     "nats_max_age": parse_duration,
     "nats_max_bytes": parse_size,
@@ -84,7 +92,7 @@ _USER_IN_URL = re.compile(r"://[^/]*@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting and where it came from; only `proto` may have several values.
+    """One setting and where it came from; only `proto` and `exclude` may have several values.
 
     `origin` is ``default``, ``pyproject.toml``, ``eskit.toml``, ``environment`` or ``option``.
     """
@@ -185,10 +193,10 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
         )
     if name in _QUANTITIES:
         return (_checked_quantity(name, value, file=file),)
-    values = value if name == "proto" and isinstance(value, list) else [value]
+    values = value if name in _LISTS and isinstance(value, list) else [value]
     texts = tuple(text for text in values if isinstance(text, str) and text)
-    if not texts or len(texts) != len(values):
-        wanted = "a list of folders" if name == "proto" else "a text"
+    if not (texts or name == "exclude") or len(texts) != len(values):
+        wanted = _LISTS.get(name, "a text")
         raise ProjectInvalid(
             f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
         )

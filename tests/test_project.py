@@ -125,6 +125,7 @@ def test_empty_overrides_count_as_not_given(root: Path) -> None:
         ("store = 7", "store = 7 is not a text", "sqlite:///bank.db"),
         ('nats = ""', "nats = '' is not a text", "nats://"),
         ("proto = [1]", "proto = [1] is not a list of folders", '["proto"]'),
+        ("exclude = [1]", "not a list of files, packages and services", '["vendor/", '),
         ("proto = []", "proto = [] is not a list of folders", '["proto"]'),
     ],
 )
@@ -140,6 +141,23 @@ def test_a_wrong_setting_is_named_with_its_file(
     assert str(file) in caught.value.message
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("", ()),
+        ("exclude = []", ()),
+        ('exclude = "vendor/"', ("vendor/",)),
+        ('exclude = ["vendor/", "acme.v1"]', ("vendor/", "acme.v1")),
+    ],
+)
+def test_what_is_left_out_may_be_nothing_one_or_several(
+    tmp_path: Path, line: str, expected: tuple[str, ...]
+) -> None:
+    (tmp_path / "pyproject.toml").write_text(f"[tool.eskit]\n{line}\n")
+
+    assert find_project(tmp_path).exclude == expected
 
 
 def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def catalog(
 
     session = session_of(context)
     project = session.project
-    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
+    protos = read_protos(project)
     found = make_catalog(protos.schema, session.load_app())
     if check is not None:
         current = _is_current(session.directory / check, render_catalog(found))

@@ -36,9 +36,11 @@ def run_check(
     from eskit.store.operations.evolution import check_evolution
 
     project = session.project
-    protos = parse_protos(project.proto_paths).files
+    protos = parse_protos(project.proto_paths, exclude=project.exclude).files
     baseline = (
-        read_baseline(against, root=project.root, proto_roots=project.proto_paths)
+        read_baseline(
+            against, root=project.root, proto_roots=project.proto_paths, exclude=project.exclude
+        )
         if against
         else None
     )

@@ -41,6 +41,7 @@ def gen(
     project = session.project
     result = generate(
         proto_roots=project.proto_paths,
+        exclude=project.exclude,
         output=project.gen_path,
         app_name=project.package or project.root.name,
         nats_prefix=project.nats_prefix,

@@ -74,7 +74,7 @@ def _declared(session: Session) -> Methods | None:
     if project is None:
         return None
     try:
-        files = parse_protos(project.proto_paths).files
+        files = parse_protos(project.proto_paths, exclude=project.exclude).files
     except ProjectInvalid:
         return None  # there are none
     methods = declared_methods(files)

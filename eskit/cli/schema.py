@@ -73,7 +73,7 @@ def list_schema(context: typer.Context) -> None:
 
     session = session_of(context)
     project = session.project
-    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
+    protos = read_protos(project)
     aggregates = protos.schema.aggregates
     stored = read_stored(session)
     session.output.result(

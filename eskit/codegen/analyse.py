@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 
 from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
     FileDescriptorSet,
+    MethodDescriptorProto,
 )
 
 from eskit.codegen import names
-from eskit.codegen.clashes import check_clashes, check_keywords
+from eskit.codegen.clashes import check_clashes, check_json_names, check_keywords
+from eskit.codegen.exclusion import Exclusion
 from eskit.codegen.findings import Declarations, DeclaredMessage, DeclaredService, Findings
 from eskit.codegen.locate import Locators
 from eskit.codegen.model import Aggregate, Event, MessageRef, Rpc, Schema, Service, SourceFile
@@ -33,14 +36,16 @@ def analyse(
     *,
     locators: Locators,
     reserved_packages: Sequence[str],
+    exclusion: Exclusion,
 ) -> tuple[Schema, list[Diagnostic]]:
     """The schema of the `project` files among `files`, and all findings, sorted by place.
 
-    Where there are findings the schema is incomplete and must not be used.
+    Where there are errors among them the schema is incomplete and must not be used. Of what the
+    exclusion has, only messages are looked at.
     """
     declarations = Declarations(files, set(project), locators)
     findings = Findings(declarations)
-    schema = _Analysis(declarations, findings).run()
+    schema = _Analysis(declarations, findings, exclusion).run()
     check_clashes(schema, findings, reserved_packages=reserved_packages)
     return schema, findings.sorted()
 
@@ -54,6 +59,7 @@ class _Root:
     declared: DeclaredMessage
     events: list[Event] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
+    methods: Counter[str] = field(default_factory=Counter)
 
     @property
     def state(self) -> str:
@@ -61,19 +67,24 @@ class _Root:
 
 
 class _Analysis:
-    def __init__(self, declarations: Declarations, findings: Findings) -> None:
+    def __init__(
+        self, declarations: Declarations, findings: Findings, exclusion: Exclusion
+    ) -> None:
         self._declarations = declarations
         self._findings = findings
+        self._exclusion = exclusion
         self._roots: dict[str, _Root] = {}
 
     def run(self) -> Schema:
         """Aggregates first: events and services refer to them."""
         files = self._declarations.files
+        check_json_names(self._declarations, self._findings)
         for file in files:
             check_keywords(file, self._declarations, self._findings)
-            self._find_aggregates(file)
+            if not self._is_left_out(file):
+                self._find_aggregates(file)
         events = {file.name: self._find_events(file) for file in files}
-        services = {file.name: self._find_services(file) for file in files}
+        services = self._find_services()
         aggregates = [self._aggregate(root) for root in self._roots.values()]
         return Schema(
             files=tuple(
@@ -88,14 +99,20 @@ class _Analysis:
             )
         )
 
+    def _is_left_out(self, file: FileDescriptorProto) -> bool:
+        return self._exclusion.has_file(file.name, file.package)
+
     def _aggregate(self, root: _Root) -> Aggregate:
         """Events of the state's own file come first, then those of other files by name."""
         ref = root.declared.ref
         return Aggregate(
             name=root.name,
+            package=self._declarations.package(ref.file),
             state=ref,
             id_field=root.id_field,
-            events=tuple(sorted(root.events, key=lambda event: event.message.file != ref.file)),
+            events=tuple(
+                sorted(_named(root.events), key=lambda event: event.message.file != ref.file)
+            ),
             services=tuple(sorted(root.services, key=lambda service: service.file != ref.file)),
             doc=self._declarations.comment(ref.file, root.declared.place),
         )
@@ -133,7 +150,8 @@ class _Analysis:
         self._findings.at_message(
             "DUPLICATE_AGGREGATE",
             f"{taken.state} and {ref.full_name} are both aggregates called {name!r}",
-            "Give one of them another type_name: it is the first part of every stream's name.",
+            "Give one of them another type_name: it is the first part of every stream's name. Of "
+            "two versions of one state, only the current one has the option.",
             name=ref.full_name,
             option=option,
             text=text,
@@ -177,7 +195,9 @@ class _Analysis:
     # Events
 
     def _find_events(self, file: FileDescriptorProto) -> tuple[MessageRef, ...]:
-        found = []
+        found: list[MessageRef] = []
+        if self._is_left_out(file):
+            return ()
         for declared in self._declarations.messages_of(file):
             event = options.event_options(declared.proto)
             if event is None:
@@ -221,18 +241,67 @@ class _Analysis:
 
     # Services
 
-    def _find_services(self, file: FileDescriptorProto) -> tuple[Service, ...]:
-        found = []
-        for declared in self._declarations.services_of(file):
-            if not declared.proto.method:
-                continue
-            root = self._root_of(declared)
+    def _find_services(self) -> dict[str, tuple[Service, ...]]:
+        """By file; what the services of an aggregate are called depends on all of them."""
+        bound = [
+            (declared, root)
+            for file in self._declarations.files
+            for declared in self._declarations.services_of(file)
+            if self._is_wanted(file, declared)
+            for root in [self._root_of(declared)]
+            if not self._streams(declared, root)
+        ]
+        for declared, root in bound:
+            if root is not None:
+                root.methods.update(names.method_name(rpc.name) for rpc in declared.proto.method)
+        found: dict[str, list[Service]] = {file.name: [] for file in self._declarations.files}
+        for declared, root in bound:
             service = self._service(declared, root)
-            found.append(service)
+            found[declared.file].append(service)
             if root is not None:
                 root.services.append(service)
                 self._check_command_ids(service, root)
-        return tuple(found)
+        return {file: tuple(services) for file, services in found.items()}
+
+    def _is_wanted(self, file: FileDescriptorProto, declared: DeclaredService) -> bool:
+        if not declared.proto.method or self._is_left_out(file):
+            return False
+        return not self._exclusion.has_service(declared.full_name)
+
+    def _streams(self, declared: DeclaredService, root: _Root | None) -> bool:
+        """Whether a service has rpcs that stream: an error for one of an aggregate.
+
+        Any other may be there only because somebody else's protos have it.
+        """
+        streaming = [
+            index
+            for index, method in enumerate(declared.proto.method)
+            if method.client_streaming or method.server_streaming
+        ]
+        if streaming and root is None:
+            self._findings.at_rpc(
+                "SERVICE_SKIPPED",
+                f"{declared.full_name} streams: no handler and no client is generated for it",
+                "Its messages are there. To skip it silently, name it in exclude in the settings.",
+                service=declared.full_name,
+                index=streaming[0],
+                text="stream",
+                severity="warning",
+            )
+            return True
+        for index in streaming:
+            rpc = declared.proto.method[index].name
+            self._findings.at_rpc(
+                "STREAMING_RPC",
+                f"{declared.full_name}.{rpc} streams, but a command or query is one "
+                "request with one response",
+                "Remove the word stream: page through long answers, follow events with a "
+                "projection.",
+                service=declared.full_name,
+                index=index,
+                text="stream",
+            )
+        return False
 
     def _root_of(self, declared: DeclaredService) -> _Root | None:
         """The aggregate that a service is bound to: by its option, else by its name."""
@@ -292,38 +361,38 @@ class _Analysis:
             file=declared.file,
             kind=options.service_kind(declared.proto),
             aggregate=root.name if root else "",
+            package=self._declarations.package(declared.file),
+            deprecated=declared.proto.options.deprecated,
             constant=names.constant_name(name),
             handler=names.class_name(f"{base}Handler"),
             client=names.class_name(f"{base}Client"),
             register=f"register_{names.snake_case(name)}",
-            rpcs=tuple(self._rpcs(declared)),
+            rpcs=tuple(self._rpcs(declared, root)),
             doc=self._declarations.comment(declared.file, declared.place),
         )
 
-    def _rpcs(self, declared: DeclaredService) -> list[Rpc]:
-        rpcs = []
-        for index, method in enumerate(declared.proto.method):
-            rpc = Rpc(
+    def _rpcs(self, declared: DeclaredService, root: _Root | None) -> list[Rpc]:
+        return [
+            Rpc(
                 name=method.name,
-                python_name=names.method_name(method.name),
+                python_name=self._method_name(declared, method, root),
                 index=index,
                 request=self._declarations.messages[method.input_type.removeprefix(".")].ref,
                 response=self._declarations.messages[method.output_type.removeprefix(".")].ref,
                 doc=self._declarations.comment(declared.file, (*declared.place, _METHODS, index)),
             )
-            rpcs.append(rpc)
-            if method.client_streaming or method.server_streaming:
-                self._findings.at_rpc(
-                    "STREAMING_RPC",
-                    f"{declared.full_name}.{rpc.name} streams, but a command or query is one "
-                    "request with one response",
-                    "Remove the word stream: page through long answers, follow events with a "
-                    "projection.",
-                    service=declared.full_name,
-                    index=index,
-                    text="stream",
-                )
-        return rpcs
+            for index, method in enumerate(declared.proto.method)
+        ]
+
+    def _method_name(
+        self, declared: DeclaredService, method: MethodDescriptorProto, root: _Root | None
+    ) -> str:
+        """Of several rpcs of an aggregate with one name, deprecated ones carry their package."""
+        name = names.method_name(method.name)
+        deprecated = declared.proto.options.deprecated or method.options.deprecated
+        if root is None or not deprecated or root.methods[name] == 1:
+            return name
+        return names.qualified(self._declarations.package(declared.file), name)
 
     def _check_command_ids(self, service: Service, root: _Root) -> None:
         """A command may lack the id field (it creates), but not have it as something else."""
@@ -353,6 +422,20 @@ class _Analysis:
                         service=service.full_name,
                         index=rpc.index,
                     )
+
+
+def _named(events: Sequence[Event]) -> list[Event]:
+    """Of several events with one name, deprecated ones are called by their full name.
+
+    So an old event can stay beside the one that has taken its place.
+    """
+    shared = Counter(event.python_name for event in events)
+    return [
+        replace(event, python_name=names.qualified_event_method(event.message.full_name))
+        if event.deprecated and shared[event.python_name] > 1
+        else event
+        for event in events
+    ]
 
 
 def _is_text(declared: FieldDescriptorProto) -> bool:

@@ -17,7 +17,9 @@ from eskit.errors import InvalidArgument, NotFound
 _TIMEOUT = 60.0
 
 
-def read_baseline(ref_or_dir: str, *, root: Path, proto_roots: Sequence[Path]) -> FileDescriptorSet:
+def read_baseline(
+    ref_or_dir: str, *, root: Path, proto_roots: Sequence[Path], exclude: Sequence[str] = ()
+) -> FileDescriptorSet:
     """The protos of a folder or of a git ref, parsed.
 
     A folder is another checkout of the project in `root` (then its `proto_roots` are read) or
@@ -26,10 +28,10 @@ def read_baseline(ref_or_dir: str, *, root: Path, proto_roots: Sequence[Path]) -
     """
     folder = root / ref_or_dir
     if folder.is_dir():
-        return parse_protos(_roots_in(folder, root, proto_roots)).files
+        return parse_protos(_roots_in(folder, root, proto_roots), exclude=exclude).files
     with tempfile.TemporaryDirectory(prefix="eskit-baseline-") as scratch:
         _extract(_archive(ref_or_dir, root, proto_roots), Path(scratch))
-        return parse_protos(_roots_in(Path(scratch), root, proto_roots)).files
+        return parse_protos(_roots_in(Path(scratch), root, proto_roots), exclude=exclude).files
 
 
 def _roots_in(folder: Path, root: Path, proto_roots: Sequence[Path]) -> list[Path]:

@@ -47,7 +47,7 @@ def _check_module_names(file: SourceFile, findings: Findings) -> None:
                 findings.at_service(
                     "NAME_CLASH",
                     f"{first} and {service.full_name} would both generate {name}",
-                    "Rename one of them.",
+                    "Rename one of them, or leave one out: name it in exclude in the settings.",
                     name=service.full_name,
                 )
                 break
@@ -82,6 +82,25 @@ def check_keywords(
             full_name = declared.ref.full_name
             message, hint = _keyword_clash(name, full_name)
             findings.at_message("PYTHON_KEYWORD", message, hint, name=full_name)
+
+
+def check_json_names(declarations: Declarations, findings: Findings) -> None:
+    """Of two in one message protoc only warns in proto2, but Python loads no such file."""
+    for name, declared in declarations.messages.items():
+        if declared.proto.options.deprecated_legacy_json_field_conflicts:
+            continue
+        taken: dict[str, str] = {}
+        for field in declared.proto.field:
+            first = taken.setdefault(field.json_name, field.name)
+            if first != field.name:
+                findings.at_field_name(
+                    "JSON_NAME_CLASH",
+                    f"{first} and {field.name} of {name} have one JSON name, {field.json_name}",
+                    'Give one of them its own: [json_name = "…"]. If stored JSON must not '
+                    "change: option deprecated_legacy_json_field_conflicts = true;",
+                    name=name,
+                    field=field.name,
+                )
 
 
 def _mended_twice(types: Sequence[str], others: Sequence[str] = ()) -> list[str]:
@@ -124,7 +143,7 @@ def _check_events(aggregate: Aggregate, findings: Findings) -> dict[str, str]:
                 "NAME_CLASH",
                 f"Events {first} and {full_name} would both be {event.python_name} of "
                 f"{aggregate.name}",
-                "Rename one of them.",
+                "Rename one of them, or mark the one that is not emitted any more as deprecated.",
                 name=full_name,
             )
     return taken
@@ -141,7 +160,7 @@ def _check_rpcs(services: Iterable[Service], taken: dict[str, str], findings: Fi
                 findings.at_rpc(
                     "NAME_CLASH",
                     f"{first} and {full_name} would both be {rpc.python_name}{of}",
-                    "Rename one of them.",
+                    "Rename one of them, or mark the old one as deprecated.",
                     service=service.full_name,
                     index=rpc.index,
                 )

@@ -53,6 +53,7 @@ class Declarations:
         self._services = {file.name: tuple(_services(file)) for file in self.files}
         self.messages = {d.ref.full_name: d for found in self._messages.values() for d in found}
         self.services = {d.full_name: d for found in self._services.values() for d in found}
+        self._packages = {file.name: file.package for file in files.file}
         self._ours = project
         self._locators = locators
 
@@ -63,6 +64,10 @@ class Declarations:
     def services_of(self, file: FileDescriptorProto) -> tuple[DeclaredService, ...]:
         """The services of a file, in its order."""
         return self._services[file.name]
+
+    def package(self, file: str) -> str:
+        """The package of a file."""
+        return self._packages[file]
 
     def comment(self, file: str, place: PathInFile) -> str:
         """The comment on a declaration."""
@@ -123,6 +128,13 @@ class Findings:
         )
         self._add(declared.ref.file, code, message, hint, *parts, place)
 
+    def at_field_name(self, code: str, message: str, hint: str, *, name: str, field: str) -> None:
+        """About the name of a field."""
+        declared = self._declarations.messages[name]
+        index = [f.name for f in declared.proto.field].index(field)
+        place = (*declared.place, _FIELDS, index, _NAME)
+        self._add(declared.ref.file, code, message, hint, place)
+
     def at_service(
         self, code: str, message: str, hint: str, *, name: str, option: int = 0, text: str = ""
     ) -> None:
@@ -140,19 +152,35 @@ class Findings:
         )
 
     def at_rpc(
-        self, code: str, message: str, hint: str, *, service: str, index: int, text: str = ""
+        self,
+        code: str,
+        message: str,
+        hint: str,
+        *,
+        service: str,
+        index: int,
+        text: str = "",
+        severity: str = "error",
     ) -> None:
         """About an rpc: its name, or `text` within it."""
         declared = self._declarations.services[service]
         place = (*declared.place, _METHODS, index)
         places = [place] if text else [(*place, _NAME), place]
-        self._add(declared.file, code, message, hint, *places, at=text)
+        self._add(declared.file, code, message, hint, *places, at=text, severity=severity)
 
     def _add(
-        self, file: str, code: str, message: str, hint: str, *places: PathInFile, at: str = ""
+        self,
+        file: str,
+        code: str,
+        message: str,
+        hint: str,
+        *places: PathInFile,
+        at: str = "",
+        severity: str = "error",
     ) -> None:
         locator = self._declarations.locator(file)
-        self._found.append(locator.diagnostic(code, message, hint, *places, at=at))
+        found = locator.diagnostic(code, message, hint, *places, at=at)
+        self._found.append(found._replace(severity=severity))
 
 
 def join(*parts: str) -> str:

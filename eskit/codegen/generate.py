@@ -16,6 +16,7 @@ __all__ = ["GenResult", "generate"]
 def generate(
     *,
     proto_roots: Sequence[Path],
+    exclude: Sequence[str] = (),
     output: Path,
     app_name: str,
     nats_prefix: str = "events",
@@ -25,16 +26,20 @@ def generate(
 ) -> GenResult:
     """Generate the code of every proto below `proto_roots` into the folder `output`.
 
+    `exclude` names files, packages and services to leave out; of files that others need, messages
+    are generated.
+
     With `check` nothing is written and the result says which files are stale or edited. `memo`
     is a file to remember in what was generated from what: a run that finds neither protos nor
     generated files changed stops there. Raises SchemaInvalid with every diagnostic when a proto
     cannot work, and ProjectError when a generated file was edited and `force` is not given;
     nothing is written then.
     """
-    sources = find_sources(proto_roots)
-    remembered = Memo(memo, sources, output, settings=(app_name, nats_prefix)) if memo else None
+    sources = find_sources(proto_roots, exclude=exclude)
+    settings = (app_name, nats_prefix, *exclude)
+    remembered = Memo(memo, sources, output, settings=settings) if memo else None
     if remembered and not check and (unchanged := remembered.recall()) is not None:
-        return GenResult(unchanged=unchanged)
+        return unchanged
 
     # protoc and the template engine take longer to import than to find out that nothing changed.
     from eskit.codegen.tree import make_tree
@@ -42,6 +47,6 @@ def generate(
     inputs = remembered.inputs() if remembered else ""
     tree = make_tree(sources, app_name=app_name, nats_prefix=nats_prefix)
     result = update(output, tree.files, check=check, force=force)
-    if remembered and not check and not tree.warnings:
-        remembered.keep(tree.files, inputs=inputs, imported=tree.imported)
+    if remembered and not check:
+        remembered.keep(tree.files, inputs=inputs, imported=tree.imported, warnings=tree.warnings)
     return replace(result, warnings=tree.warnings)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from eskit.codegen import names
 
@@ -11,6 +13,12 @@ _ESKIT = {
     "eventsourcing/options.proto": ("eskit.schema", "options_pb2"),
     "eventsourcing/response.proto": ("eskit.schema", "response_pb2"),
 }
+
+
+Grouped: TypeAlias = list[tuple[str, list[str]]]
+"""Statements: a package, and what is imported from it."""
+
+_PIECE = re.compile(r"[0-9]+|[^0-9]")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -25,6 +33,48 @@ class Import:
     def name(self) -> str:
         """What the importing module calls it."""
         return self.alias or self.module
+
+
+def grouped(imports: Iterable[Import]) -> Grouped:
+    """One statement for each package, and one for each name that is given another."""
+    together: dict[str, list[str]] = {}
+    alone: Grouped = []
+    for found in set(imports):
+        if found.alias:
+            alone.append((found.package, [f"{found.module} as {found.alias}"]))
+        else:
+            together.setdefault(found.package, []).append(found.module)
+    statements = [
+        *((package, sorted(names, key=_member_order)) for package, names in together.items()),
+        *alone,
+    ]
+    return in_order(statements)
+
+
+def in_order(statements: Iterable[tuple[str, list[str]]]) -> Grouped:
+    """As formatters sort them: absolute packages first, then relative ones, farthest first."""
+    return sorted(statements, key=lambda item: (_package_order(item[0]), _member_order(item[1][0])))
+
+
+def _package_order(package: str) -> tuple[object, ...]:
+    name = package.lstrip(".")
+    dots = len(package) - len(name)
+    return bool(dots), -dots, _natural(name.lower()), _natural(name)
+
+
+def _member_order(member: str) -> tuple[object, ...]:
+    """Constants, then classes, then the rest."""
+    name = member.partition(" ")[0]
+    kind = 0 if len(name) > 1 and name.isupper() else 1 if name[0].isupper() else 2
+    return kind, _natural(name.lower()), _natural(name), member
+
+
+def _natural(text: str) -> tuple[tuple[int, int], ...]:
+    """A key by which ``v2`` comes before ``v10``."""
+    return tuple(
+        (ord("0"), int(piece)) if piece.isdecimal() else (ord(piece), 0)
+        for piece in _PIECE.findall(text)
+    )
 
 
 class Modules:

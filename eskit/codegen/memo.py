@@ -17,8 +17,9 @@ from pathlib import Path
 
 import eskit
 from eskit.codegen.includes import compiler_folder, include_folders
-from eskit.codegen.output import package_files
+from eskit.codegen.output import GenResult, package_files
 from eskit.codegen.sources import Sources
+from eskit.errors import Diagnostic
 from eskit.resources import proto_dir, templates_dir
 
 
@@ -31,13 +32,16 @@ class Memo:
     output: Path
     settings: tuple[str, ...]
 
-    def recall(self) -> tuple[Path, ...] | None:
-        """The generated files if none of them, and nothing they are made from, has changed."""
+    def recall(self) -> GenResult | None:
+        """What the last run said, if no generated file, and nothing they are made from, changed."""
         try:
             kept = json.loads(self.file.read_text("utf-8"))
             if kept["digest"] != self._digest(self.inputs(), kept["imported"]):
                 return None
-            return tuple(self.output / name for name in kept["files"])
+            return GenResult(
+                unchanged=tuple(self.output / name for name in kept["files"]),
+                warnings=tuple(Diagnostic(**warning) for warning in kept["warnings"]),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -45,7 +49,14 @@ class Memo:
         """A digest of the generator, the settings and the project's protos as they are now."""
         return _digest(self._inputs())
 
-    def keep(self, files: Iterable[str], *, inputs: str, imported: Sequence[str]) -> None:
+    def keep(
+        self,
+        files: Iterable[str],
+        *,
+        inputs: str,
+        imported: Sequence[str],
+        warnings: Sequence[Diagnostic],
+    ) -> None:
         """Remember the output folder as it is now; `imported` are protos of others.
 
         `inputs` is from before the protos were read: one that was saved since must be noticed.
@@ -56,6 +67,7 @@ class Memo:
                 "digest": self._digest(inputs, imported),
                 "imported": list(imported),
                 "files": sorted(files),
+                "warnings": [warning._asdict() for warning in warnings],
             }
             self.file.write_text(json.dumps(memory), "utf-8")
 

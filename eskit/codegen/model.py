@@ -40,17 +40,14 @@ class Service:
     file: str
     kind: ServiceKind
     aggregate: str
+    package: str
+    deprecated: bool
     constant: str
     handler: str
     client: str
     register: str
     rpcs: tuple[Rpc, ...]
     doc: str
-
-    @property
-    def starred(self) -> str:
-        """Its methods within a tuple."""
-        return f"*{self.constant}.methods"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +65,7 @@ class Aggregate:
     """One aggregate with its events and services, wherever they are declared."""
 
     name: str
+    package: str
     state: MessageRef
     id_field: str
     events: tuple[Event, ...]
@@ -125,7 +123,10 @@ class Schema:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SdkGroup:
-    """One attribute of the SDK: an aggregate and its services, or services bound to none."""
+    """One attribute of the SDK: an aggregate and its services, or services bound to none.
+
+    Services of several packages that have one name have an attribute each.
+    """
 
     attribute: str
     client: str

@@ -70,6 +70,20 @@ def event_method_name(event: str) -> str:
     return f"on_{snake_case(event.removesuffix('Event') or event)}"
 
 
+def qualified_event_method(full_name: str) -> str:
+    """The method of an event that leaves its plain name to another: ``on_a_v1_opened_event``."""
+    return f"on_{_joined(full_name)}"
+
+
+def qualified(package: str, name: str) -> str:
+    """`name` with its package in front: ``acct_v1_open_account``."""
+    return f"{_joined(package)}_{name}" if package else name
+
+
+def _joined(full_name: str) -> str:
+    return "_".join(snake_case(part) for part in full_name.split("."))
+
+
 def identifier(part: str) -> str:
     """A part of a path as a name: ``2024`` gives ``_2024``, ``x-y`` gives ``x_y``."""
     name = _NOT_IDENTIFIER.sub("_", part)

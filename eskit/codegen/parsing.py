@@ -21,12 +21,12 @@ class Parsed:
     files: FileDescriptorSet
 
 
-def parse_protos(roots: Sequence[Path]) -> Parsed:
-    """Parse every proto below `roots`.
+def parse_protos(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Parsed:
+    """Parse every proto below `roots` that is not left out.
 
     Raises SchemaInvalid with every error of protoc, ProjectInvalid when there is no proto.
     """
-    sources = find_sources(roots)
+    sources = find_sources(roots, exclude=exclude)
     compiled = compile_protos(sources.roots, sources.files)
     errors = [
         message._replace(file=sources.display(message.file))

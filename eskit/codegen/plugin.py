@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.codegen.clashes import module_clashes
+from eskit.codegen.exclusion import Exclusion
 from eskit.codegen.locate import Locators
 from eskit.codegen.protoc import compile_descriptors, parse_descriptors
 from eskit.codegen.sources import Sources, is_foreign
@@ -53,15 +55,22 @@ def respond(request: bytes) -> CodeGeneratorResponse:
 
 def _generate(request: CodeGeneratorRequest) -> dict[str, str]:
     options = _options(request.parameter)
-    files = parse_descriptors(FileDescriptorSet(file=request.proto_file).SerializeToString())
+    # What only sources say, such as features of style, is in descriptors of their own.
+    sourced = {file.name: file for file in request.source_file_descriptors}
+    read = [sourced.get(file.name, file) for file in request.proto_file]
+    files = parse_descriptors(FileDescriptorSet(file=read).SerializeToString())
     names = sorted(name for name in request.file_to_generate if not is_foreign(name))
     # The sources are where protoc found them: below the current folder, or unknown.
-    sources = Sources(roots=(), files={name: Path(name) for name in names})
+    sources = Sources(
+        roots=(),
+        files={name: Path(name) for name in names},
+        exclusion=Exclusion(options.exclude),
+    )
     if clashes := module_clashes(names):
         raise SchemaInvalid(clashes[0].message, diagnostics=clashes)
     locators = Locators(files.file, sources.read)
-    schema = check_schema(
-        files, names, sources=sources, nats_prefix=options["nats_prefix"], locators=locators
+    schema, _ = check_schema(
+        files, names, sources=sources, nats_prefix=options.nats_prefix, locators=locators
     )
     compiled = compile_descriptors(files, names)
     if not compiled.files.file:
@@ -71,22 +80,38 @@ def _generate(request: CodeGeneratorRequest) -> dict[str, str]:
         names,
         compiled.modules,
         schema=schema,
-        app_name=options["app"],
+        app_name=options.app,
         locators=locators,
     )
 
 
-def _options(parameter: str) -> dict[str, str]:
-    """``app=bank,nats_prefix=events``, the first of which is needed to name the SDK."""
-    options = {"app": "app", "nats_prefix": "events"}
+class _Options(NamedTuple):
+    """``app=bank,nats_prefix=events``, the first of which is needed to name the SDK.
+
+    ``exclude`` may be given again and again.
+    """
+
+    app: str = "app"
+    nats_prefix: str = "events"
+    exclude: tuple[str, ...] = ()
+
+
+def _options(parameter: str) -> _Options:
+    given: dict[str, list[str]] = {name: [] for name in _Options._fields}
     for item in filter(None, parameter.split(",")):
         name, _, value = item.partition("=")
-        if name not in options or not value:
+        if name not in given or not value:
             raise InvalidArgument(
-                f"Unknown option {item!r}", hint="Options: app=NAME, nats_prefix=PREFIX."
+                f"Unknown option {item!r}",
+                hint="Options: app=NAME, nats_prefix=PREFIX, exclude=PACKAGE.",
             )
-        options[name] = value
-    return options
+        given[name].append(value)
+    default = _Options()
+    return _Options(
+        app=[default.app, *given["app"]][-1],
+        nats_prefix=[default.nats_prefix, *given["nats_prefix"]][-1],
+        exclude=tuple(given["exclude"]),
+    )
 
 
 def _line(finding: Diagnostic) -> str:

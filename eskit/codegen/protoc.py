@@ -14,7 +14,9 @@ from typing import IO
 from zipfile import ZipFile
 
 from google.protobuf.descriptor_pb2 import (
+    EDITION_2024,
     DescriptorProto,
+    FeatureSet,
     FieldDescriptorProto,
     FileDescriptorSet,
 )
@@ -25,9 +27,15 @@ from grpc_tools import _protoc_compiler
 
 from eskit.codegen.complaints import read_complaints
 from eskit.codegen.includes import include_folders
+from eskit.codegen.locate import PathInFile
 from eskit.codegen.twins import merge_twins
 from eskit.errors import Diagnostic
 from eskit.schema import options_pb2
+
+# Field numbers of descriptor.proto, of which places in a file are made.
+_MESSAGES, _FILE_EXTENSIONS = 4, 7
+_FIELDS, _NESTED, _EXTENSIONS = 2, 3, 6
+_JSON_NAME = 10
 
 _stderr_lock = threading.Lock()
 
@@ -60,7 +68,7 @@ def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compi
     """The same, from protos that somebody else has parsed."""
     with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
         descriptors = Path(folder, "in.binpb")
-        descriptors.write_bytes(_as_written(files).SerializeToString())
+        descriptors.write_bytes(_as_written(files, names).SerializeToString())
         return _run([f"--descriptor_set_in={descriptors}"], names, names)
 
 
@@ -71,29 +79,45 @@ def parse_descriptors(data: bytes) -> FileDescriptorSet:
     return FileDescriptorSet.FromString(data)
 
 
-def _as_written(files: FileDescriptorSet) -> FileDescriptorSet:
+def _as_written(files: FileDescriptorSet, names: Sequence[str]) -> FileDescriptorSet:
     """`files` without the JSON names that compilers add for plugins.
 
     protoc keeps a JSON name in the generated module only if the proto writes one.
     """
     copy = FileDescriptorSet()
     copy.CopyFrom(files)
-    messages: list[DescriptorProto] = []
     for file in copy.file:
-        messages.extend(file.message_type)
-        _drop_default_json_names(file.extension)
-    while messages:
-        message = messages.pop()
-        messages.extend(message.nested_type)
-        _drop_default_json_names(message.field)
-        _drop_default_json_names(message.extension)
+        # Of a file that is only imported, plugins are not told that its names need not be styled.
+        if file.name not in names and file.edition >= EDITION_2024:
+            file.options.features.enforce_naming_style = FeatureSet.STYLE_LEGACY
+        written = {
+            tuple(place.path[:-1])
+            for place in file.source_code_info.location
+            if place.path and place.path[-1] == _JSON_NAME
+        }
+        _drop_json_names(file.extension, (_FILE_EXTENSIONS,), written)
+        for index, message in enumerate(file.message_type):
+            _drop_json_names_in(message, (_MESSAGES, index), written)
     return copy
 
 
-def _drop_default_json_names(fields: Iterable[FieldDescriptorProto]) -> None:
-    for field in fields:
+def _drop_json_names_in(
+    message: DescriptorProto, place: PathInFile, written: set[PathInFile]
+) -> None:
+    _drop_json_names(message.field, (*place, _FIELDS), written)
+    _drop_json_names(message.extension, (*place, _EXTENSIONS), written)
+    for index, nested in enumerate(message.nested_type):
+        _drop_json_names_in(nested, (*place, _NESTED, index), written)
+
+
+def _drop_json_names(
+    fields: Iterable[FieldDescriptorProto], place: PathInFile, written: set[PathInFile]
+) -> None:
+    """Drop those that nobody wrote: without the places in a file, those that are the default."""
+    for index, field in enumerate(fields):
         first, *rest = field.name.split("_")
-        if field.json_name == first + "".join(part[:1].upper() + part[1:] for part in rest):
+        default = first + "".join(part[:1].upper() + part[1:] for part in rest)
+        if field.json_name == default and (*place, index) not in written:
             field.ClearField("json_name")
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import TypeAlias
 
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, Template
 
 from eskit.codegen import layout, names
-from eskit.codegen.imports import Import, Modules, aliased
+from eskit.codegen.imports import Grouped, Import, Modules, aliased, grouped, in_order
 from eskit.codegen.model import MessageRef, Rpc, Schema, SourceFile
 from eskit.codegen.sdk import sdk_groups
 from eskit.codegen.stub_parts import StubModule
 from eskit.resources import templates_dir
-
-Grouped: TypeAlias = list[tuple[str, list[str]]]
 
 
 def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
@@ -32,7 +29,8 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
     def path(ref: MessageRef) -> str:
         return f"{imports[ref.file].name}.{ref.path}"
 
-    services = _imported_services(file, modules)
+    imported = _imported_services(file, modules)
+    services = grouped(imported.values())
     early, late = ([], services) if _is_in_cycle(file, schema) else (services, [])
     text: str = _template("es.py.jinja").render(
         file=file,
@@ -41,6 +39,13 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
         class_name=names.class_name,
         imports=[group for group in _import_groups(file, imports.values(), early) if group],
         late_imports=late,
+        commands={
+            aggregate.name: [
+                f"*{found.name if (found := imported.get(s.full_name)) else s.constant}.methods"
+                for s in aggregate.commands
+            ]
+            for aggregate in file.aggregates
+        },
         event_classes=[path(ref) for ref in file.events],
         contexts=sorted(f"{s.kind.title()}Context" for s in file.services),
         emitted={
@@ -66,7 +71,7 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
             *(["TypeAlias"] if current else []),
         ],
     }
-    libraries = {
+    libraries: dict[str, list[str]] = {
         "eskit.cqrs.clients": ["Client"] if kinds else [],
         "eskit.cqrs.services": [
             *(["QueryHandler"] if "query" in kinds else []),
@@ -81,31 +86,34 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
         "google.protobuf.message": ["Message"] if file.events else [],
     }
     beside: Grouped = [*services]
-    for package, found in _by_package(pb2):
+    others: Grouped = []
+    for package, found in grouped(pb2):
         if package.startswith("."):
             beside.append((package, found))
         else:
-            libraries.setdefault(package, []).extend(found)
+            others.append((package, found))
     return [
-        [(module, found) for module, found in sorted(group.items()) if found]
-        for group in (standard, libraries)
-    ] + [sorted(beside, key=lambda item: _import_order(item[0]))]
+        in_order((module, found) for module, found in group if found)
+        for group in (standard.items(), [*libraries.items(), *others], beside)
+    ]
 
 
-def _imported_services(file: SourceFile, modules: Modules) -> Grouped:
-    """The services of its aggregates that a module imports from other generated ones."""
-    found: Grouped = []
-    for name in sorted(_needs(file)):
-        package, module = modules.locate(name, seen_from=file.name, suffix="_es")
+def _imported_services(file: SourceFile, modules: Modules) -> dict[str, Import]:
+    """By full name, the services of its aggregates that a module imports from other ones."""
+    found: dict[str, Import] = {}
+    taken = {service.constant for service in file.services}
+    for service in (s for a in file.aggregates for s in a.commands if s.file != file.name):
+        package, module = modules.locate(service.file, seen_from=file.name, suffix="_es")
         dot = "" if package.endswith(".") else "."
-        constants = {
-            service.constant
-            for aggregate in file.aggregates
-            for service in aggregate.commands
-            if service.file == name
-        }
-        found.append((f"{package}{dot}{module}", sorted(constants)))
-    return sorted(found, key=lambda item: _import_order(item[0]))
+        name = service.constant
+        if name in taken:
+            name = names.qualified(service.package, name).upper()
+        while name in taken:
+            name += "_"
+        taken.add(name)
+        alias = name if name != service.constant else ""
+        found[service.full_name] = Import(f"{package}{dot}{module}", service.constant, alias)
+    return found
 
 
 def _needs(file: SourceFile) -> set[str]:
@@ -137,7 +145,7 @@ def render_sdk(schema: Schema, modules: Modules, *, app_name: str) -> str:
         name=f"{names.camel_case(app_name)}Sdk",
         app_name=app_name,
         groups=groups,
-        modules=_by_package(imports.values()),
+        modules=grouped(imports.values()),
         clients={
             group.attribute: [f"{imports[s.file].name}.{s.client}" for s in group.services]
             for group in groups
@@ -154,20 +162,6 @@ def render_stub(module: StubModule) -> str:
 
 def _refs(rpc: Rpc) -> tuple[MessageRef, MessageRef]:
     return rpc.request, rpc.response
-
-
-def _by_package(imports: Iterable[Import]) -> Grouped:
-    """Absolute packages first, then relative ones, farthest first, as formatters sort them."""
-    grouped: dict[str, list[str]] = {}
-    for found in sorted(set(imports)):
-        text = f"{found.module} as {found.alias}" if found.alias else found.module
-        grouped.setdefault(found.package, []).append(text)
-    return sorted(grouped.items(), key=lambda item: _import_order(item[0]))
-
-
-def _import_order(package: str) -> tuple[bool, int, str]:
-    dots = len(package) - len(package.lstrip("."))
-    return bool(dots), -dots, package
 
 
 @cache

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from eskit.codegen.exclusion import Exclusion
 from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
 
 _OWN = frozenset({"eventsourcing/options.proto", "eventsourcing/response.proto"})
@@ -15,10 +16,15 @@ _WELL_KNOWN = "google/protobuf/"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Where each proto of a project is; names are relative to its root, as imports write them."""
+    """Where each proto of a project is; names are relative to its root, as imports write them.
+
+    Of files that the exclusion has, those are there that others import: for their messages.
+    """
 
     roots: tuple[Path, ...]
     files: Mapping[str, Path]
+    exclusion: Exclusion = field(default_factory=Exclusion)
+    warnings: tuple[Diagnostic, ...] = ()
 
     @property
     def names(self) -> list[str]:
@@ -45,8 +51,8 @@ def is_foreign(name: str) -> bool:
     return name in _OWN or name.startswith(_WELL_KNOWN)
 
 
-def find_sources(roots: Sequence[Path]) -> Sources:
-    """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's.
+def find_sources(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Sources:
+    """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's, and `exclude`.
 
     Folders that start with a dot are passed over: environments and version control have protos
     of others.
@@ -64,10 +70,12 @@ def find_sources(roots: Sequence[Path]) -> Sources:
     ordered = sorted({root.resolve(): root for root in roots}.items(), key=_depth)
     files: dict[str, Path] = {}
     taken: set[Path] = set()
+    copies = False
     for resolved, root in ordered:
         for path in sorted(root.rglob("*.proto")):
             name = path.relative_to(root).as_posix()
             real = resolved / name
+            copies = copies or is_foreign(name)
             if real in taken or is_foreign(name) or _is_hidden(name):
                 continue
             _check_readable(name)
@@ -75,13 +83,38 @@ def find_sources(roots: Sequence[Path]) -> Sources:
             if name in files:
                 raise _twice(name, files[name], path)
             files[name] = path
-    if not files:
-        listed = ", ".join(str(root) for root in roots)
-        raise ProjectInvalid(
-            f"No .proto file in {listed or 'no proto root'}",
-            hint="Write one, such as proto/account/v1/account.proto.",
+    exclusion = Exclusion(tuple(exclude))
+    selected = exclusion.select(dict(sorted(files.items())))
+    if not selected.files:
+        listed = ", ".join(str(root) for root in roots) or "no proto root"
+        raise _nothing(listed, exclusion if files else None, copies=copies)
+    return Sources(
+        roots=tuple(root for _, root in ordered),
+        files=selected.files,
+        exclusion=exclusion,
+        warnings=tuple(map(_unused, selected.unused)),
+    )
+
+
+def _nothing(where: str, exclusion: Exclusion | None, *, copies: bool) -> ProjectInvalid:
+    if exclusion:
+        return ProjectInvalid(
+            f"exclude leaves out every .proto file in {where}",
+            hint="Take an entry out of exclude in the settings.",
         )
-    return Sources(roots=tuple(root for _, root in ordered), files=dict(sorted(files.items())))
+    what = "No .proto file but copies of protobuf's or eskit's own" if copies else "No .proto file"
+    return ProjectInvalid(
+        f"{what} in {where}", hint="Write one, such as proto/account/v1/account.proto."
+    )
+
+
+def _unused(entry: str) -> Diagnostic:
+    return Diagnostic(
+        severity="warning",
+        code="EXCLUDES_NOTHING",
+        message=f"exclude has {entry!r}, which is no file, package or service of the protos",
+        hint="Correct it, or take it out: a folder ends with a slash, names are written in full.",
+    )
 
 
 def _is_hidden(name: str) -> bool:

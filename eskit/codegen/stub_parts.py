@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from eskit.codegen.imports import Import
 
 # What stubs import, by the names that the template gives it.
-_IMPORTED = frozenset(
+IMPORTED = frozenset(
     {
         "_abc",
         "_b",
@@ -29,11 +29,11 @@ _IMPORTED = frozenset(
     }
 )
 # Names that would take the place of something else: in a module, in a message, on an enum.
-_OF_MODULES = frozenset({"DESCRIPTOR", *_IMPORTED})
-_OF_MESSAGES = frozenset({*dir(Message), "Extensions", *_IMPORTED})
+_OF_MODULES = frozenset({"DESCRIPTOR", *IMPORTED})
+OF_MESSAGES = frozenset({*dir(Message), "Extensions", *IMPORTED})
 _OF_ENUMS = frozenset({*dir(EnumTypeWrapper), "ValueType"})
 # Names that a field cannot be written by: the constructor has two of its own.
-_OF_FIELDS = _OF_MESSAGES | {"_self", "_fields"}
+_OF_FIELDS = OF_MESSAGES | {"_self", "_fields"}
 
 
 class StubField(NamedTuple):
@@ -75,22 +75,24 @@ class StubValue(NamedTuple):
     @property
     def beside(self) -> bool:
         """Whether the module or message has it as a constant."""
-        return self.name not in (_OF_MESSAGES if self.nested else _OF_MODULES)
+        return self.name not in (OF_MESSAGES if self.nested else _OF_MODULES)
 
 
 class StubEnum(NamedTuple):
-    """One enum; `path` is its name from the module's top, as its class body can write it."""
+    """One enum; `path` is its name from the module's top, as its class body can write it.
+
+    Its holder, `hidden` from the module's top, has the type of the values; the wrapper is its
+    metaclass. Of one that cannot be reached, `path` is the holder.
+    """
 
     name: str
     path: str
+    holder: str
+    wrapper: str
+    hidden: str
+    is_reachable: bool
     values: tuple[StubValue, ...]
     doc: str
-
-    @property
-    def hidden(self) -> str:
-        """The class that holds ValueType, from the module's top."""
-        outer, dot, _ = self.path.rpartition(".")
-        return f"{outer}{dot}_{self.name}"
 
 
 class StubExtension(NamedTuple):
@@ -124,6 +126,16 @@ class StubMessage(NamedTuple):
         return sorted({field.accepted for field in self.fields if field.is_hidden})
 
     @property
+    def nested_names(self) -> set[str]:
+        """The messages in it: at run time they take the place of methods that are called so."""
+        return {nested.name for nested in self.messages}
+
+    @property
+    def overrides(self) -> bool:
+        """Whether a message in it, or further in, takes the place of a method."""
+        return bool(self.nested_names & OF_MESSAGES) or any(m.overrides for m in self.messages)
+
+    @property
     def with_presence(self) -> list[str]:
         """What HasField can be asked about."""
         fields = [field.name for field in self.fields if field.presence]
@@ -145,3 +157,8 @@ class StubModule(NamedTuple):
     extensions: tuple[StubExtension, ...]
     shadowed: tuple[str, ...]
     uses: frozenset[str]
+
+    @property
+    def overrides(self) -> bool:
+        """Whether a message takes the place of a method that every message has."""
+        return any(message.overrides for message in self.messages)

@@ -23,6 +23,8 @@ from eskit.codegen import names
 from eskit.codegen.imports import Modules, aliased
 from eskit.codegen.locate import Locator, PathInFile
 from eskit.codegen.stub_parts import (
+    IMPORTED,
+    OF_MESSAGES,
     StubEnum,
     StubExtension,
     StubField,
@@ -139,8 +141,7 @@ class _Stub:
 
     def _field(self, field: FieldDescriptor, place: PathInFile, scope: frozenset[str]) -> StubField:
         read, accepted = self._types(field, scope)
-        self._types_written += [read, accepted]
-        return StubField(
+        found = StubField(
             name=field.name,
             number_name=f"{field.name.upper()}_FIELD_NUMBER",
             type=read,
@@ -149,6 +150,8 @@ class _Stub:
             presence=field.has_presence,
             doc=self._locator.comment(place),
         )
+        self._types_written += [accepted] if found.is_hidden else [read, accepted]
+        return found
 
     def _types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
         """The type of a field when read, and what a constructor accepts for it."""
@@ -169,7 +172,7 @@ class _Stub:
     def _value_types(self, field: FieldDescriptor, scope: frozenset[str]) -> tuple[str, str]:
         """The type of one value, and what a constructor accepts for it."""
         if field.enum_type is not None:
-            kind = f"{self._reference(field.enum_type, scope)}.ValueType"
+            kind = f"{self._enum_reference(field.enum_type, scope)}.ValueType"
             return kind, f"{kind} | _b.str"
         if field.message_type is not None:
             kind = self._reference(field.message_type, scope)
@@ -193,11 +196,24 @@ class _Stub:
             first = f"_Outer{first}"
         return f"{first}{dot}{rest}"
 
+    def _enum_reference(self, enum: EnumDescriptor, scope: frozenset[str]) -> str:
+        """How a class body refers to an enum, or to the holder of one that cannot be reached."""
+        path = self._reference(enum, scope)
+        if _is_reachable(enum):
+            return path
+        return f"{path.rpartition('.')[0]}.{_private_names(enum)[0]}"
+
     def _enum(self, enum: EnumDescriptor, place: PathInFile, scope: frozenset[str]) -> StubEnum:
         self._uses |= {"_b", "_enums", "_t"}
+        outer, dot, _ = self._reference(enum, scope).rpartition(".")
+        holder, wrapper = _private_names(enum)
         return StubEnum(
             name=names.attribute(enum.name),
-            path=self._reference(enum, scope),
+            path=self._enum_reference(enum, scope),
+            holder=holder,
+            wrapper=wrapper,
+            hidden=f"{outer}{dot}{holder}",
+            is_reachable=_is_reachable(enum),
             values=tuple(
                 StubValue(
                     name=value.name,
@@ -275,6 +291,32 @@ def _path(kind: Descriptor | EnumDescriptor) -> str:
         parts.insert(0, names.attribute(outer.name))
         outer = outer.containing_type
     return ".".join(parts)
+
+
+def _is_reachable(enum: EnumDescriptor) -> bool:
+    """Whether it is an attribute at run time: what every message has comes before an enum."""
+    return enum.containing_type is None or names.attribute(enum.name) not in OF_MESSAGES
+
+
+def _private_names(enum: EnumDescriptor) -> tuple[str, str]:
+    """The two classes behind an enum, called so that nothing beside it has their names."""
+    outer = enum.containing_type
+    taken = {*IMPORTED, *(_scope(outer) if outer else _offered(enum.file))}
+    enums = outer.enum_types if outer else enum.file.enum_types_by_name.values()
+    found = "", ""
+    for sibling in enums:
+        name = names.attribute(sibling.name)
+        found = _free(f"_{name}", taken), _free(f"_{name}Type", taken)
+        if sibling.name == enum.name:
+            break
+    return found
+
+
+def _free(name: str, taken: set[str]) -> str:
+    while name in taken:
+        name += "_"
+    taken.add(name)
+    return name
 
 
 def _oneof(oneof: OneofDescriptor) -> StubOneof:

@@ -44,13 +44,14 @@ def make_tree(sources: Sources, *, app_name: str, nats_prefix: str) -> Tree:
     if not compiled.files.file:
         raise _invalid(_protoc_findings(compiled, sources), sources)
     locators = Locators(compiled.files.file, sources.read)
-    schema = check_schema(
+    schema, skipped = check_schema(
         compiled.files,
         sources.names,
         sources=sources,
         nats_prefix=nats_prefix,
         locators=locators,
     )
+    warnings = [*sources.warnings, *_protoc_findings(compiled, sources), *skipped]
     return Tree(
         files=render_tree(
             compiled.files,
@@ -61,7 +62,7 @@ def make_tree(sources: Sources, *, app_name: str, nats_prefix: str) -> Tree:
             locators=locators,
         ),
         imported=tuple(file.name for file in compiled.files.file if file.name not in sources.files),
-        warnings=tuple(_displayed(_protoc_findings(compiled, sources), sources)),
+        warnings=tuple(_displayed(warnings, sources)),
     )
 
 
@@ -72,14 +73,20 @@ def check_schema(
     sources: Sources,
     nats_prefix: str,
     locators: Locators | None = None,
-) -> Schema:
-    """What the `project` files declare; SchemaInvalid when something cannot work."""
+) -> tuple[Schema, list[Diagnostic]]:
+    """What the `project` files declare, and warnings; SchemaInvalid when something cannot work."""
     reserved = (nats_prefix.partition(".")[0], "tenants")
     locators = locators or Locators(files.file, sources.read)
-    schema, findings = analyse(files, project, locators=locators, reserved_packages=reserved)
-    if findings:
+    schema, findings = analyse(
+        files,
+        project,
+        locators=locators,
+        reserved_packages=reserved,
+        exclusion=sources.exclusion,
+    )
+    if any(finding.severity == "error" for finding in findings):
         raise _invalid(findings, sources)
-    return schema
+    return schema, findings
 
 
 def render_tree(

@@ -32,7 +32,7 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
     """
     package_path = project.package_path
     name = _name_below(project.proto_paths, proto)
-    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
+    protos = read_protos(project)
     aggregates = [a for a in protos.schema.aggregates if a.state.file == name]
     if not aggregates:
         raise InvalidArgument(

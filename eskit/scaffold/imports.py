@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from eskit.codegen.imports import Import, Modules, aliased
+from eskit.codegen.imports import Import, Modules, aliased, grouped
 from eskit.codegen.model import MessageRef, Schema
 from eskit.project import Project
 
@@ -45,24 +45,9 @@ class MessageModules:
 
 def sections(prefix: str, project: Project, imports: Sequence[Import]) -> dict[str, object]:
     """The import lines of a module in the two sections that formatters make."""
-    lines = _import_lines(imports)
+    lines = grouped(imports)
     own = [line for line in lines if f"{line[0]}.".startswith(f"{project.package}.")]
     return {
         f"{prefix}own": own,
         f"{prefix}third_party": [line for line in lines if line not in own],
     }
-
-
-def _import_lines(imports: Sequence[Import]) -> list[tuple[str, list[str]]]:
-    """Packages and what is imported from each: together, but for what gets another name."""
-    together: dict[str, list[str]] = {}
-    lines = []
-    for found in sorted(imports):
-        if found.alias:
-            lines.append((found.package, [f"{found.module} as {found.alias}"]))
-        elif found.package in together:
-            together[found.package].append(found.module)
-        else:
-            together[found.package] = [found.module]
-            lines.append((found.package, together[found.package]))
-    return lines

@@ -39,7 +39,7 @@ def new_projection(project: Project, name: str, *, events: Sequence[str]) -> Pla
     protos that cannot work.
     """
     module = module_of_projection(name)
-    protos = read_protos(project.proto_paths, nats_prefix=project.nats_prefix)
+    protos = read_protos(project)
     found = list(dict.fromkeys(_find_event(protos.schema, event) for event in events))
     if not found:
         raise InvalidArgument(

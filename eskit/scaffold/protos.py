@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import google.protobuf
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
@@ -13,6 +12,7 @@ from eskit.codegen.model import Schema
 from eskit.codegen.parsing import parse_protos
 from eskit.codegen.protoc import compile_descriptors
 from eskit.codegen.tree import check_schema
+from eskit.project import Project
 from eskit.schema.loading import needed_protobuf
 
 
@@ -41,15 +41,17 @@ def protobuf_version() -> str:
     return needed_protobuf(module) or google.protobuf.__version__
 
 
-def read_protos(roots: Sequence[Path], *, nats_prefix: str) -> Protos:
-    """Parse every proto below `roots`.
+def read_protos(project: Project) -> Protos:
+    """Parse every proto of a project.
 
     Raises SchemaInvalid with every finding when they cannot work, ProjectInvalid when there is
     none.
     """
-    parsed = parse_protos(roots)
+    parsed = parse_protos(project.proto_paths, exclude=project.exclude)
     sources = parsed.sources
-    schema = check_schema(parsed.files, sources.names, sources=sources, nats_prefix=nats_prefix)
+    schema, _ = check_schema(
+        parsed.files, sources.names, sources=sources, nats_prefix=project.nats_prefix
+    )
     return Protos(schema, parsed.files)
 
 

@@ -366,6 +366,150 @@ service ServiceWhoseNameIsAsLongAsNamesEverAreCommandService {
 ''',
 )
 
+VERSIONS = {
+    "acct/v1/acct.proto": proto(
+        "acct.v1",
+        """
+// An old version: what is stored is read, what is sent by old clients is answered.
+message MadeEvent {
+  option (eventsourcing.event) = {aggregate_name: "Account"};
+  option deprecated = true;
+  string id = 1;
+}
+message Renamed {
+  option (eventsourcing.event) = {aggregate_name: "Account"};
+}
+message RenamedEvent {
+  option (eventsourcing.event) = {aggregate_name: "Account"};
+  option deprecated = true;
+}
+message Make { string id = 1; }
+message Made {}
+service AccountCommandService {
+  option deprecated = true;
+  rpc Make(acct.v1.Make) returns (Made);
+}
+service AccountQueryService {
+  rpc Get(acct.v1.Make) returns (Made) { option deprecated = true; }
+}
+service ReportQueryService { option deprecated = true; rpc Read(acct.v1.Make) returns (Made); }
+service AuditQueryService { rpc Read(acct.v1.Make) returns (Made); }
+""",
+    ),
+    "acct/v2/acct.proto": proto(
+        "acct.v2",
+        """
+message Account {
+  option (eventsourcing.aggregate_root) = {id_field: "id"};
+  string id = 1;
+}
+message MadeEvent {
+  option (eventsourcing.event) = {aggregate_name: "Account"};
+  string id = 1;
+}
+message Make { string id = 1; }
+message Made {}
+service AccountCommandService { rpc Make(acct.v2.Make) returns (Made); }
+service AccountQueryService { rpc Get(acct.v2.Make) returns (Made); }
+service ReportQueryService { rpc Read(acct.v2.Make) returns (Made); }
+service AuditQueryService { rpc Read(acct.v2.Make) returns (Made); }
+""",
+    ),
+}
+
+# The shapes of envoy, cosmos, etcd, lnd and authzed.
+VENDORED = {
+    "etcdserver/rpc.proto": """\
+syntax = "proto3";
+package etcdserverpb;
+service KV { rpc Range(Request) returns (Answer); }
+service Watch { rpc Watch(stream Request) returns (stream Answer); }
+service Lease {
+  rpc Grant(Request) returns (Answer);
+  rpc KeepAlive(stream Request) returns (stream Answer);
+}
+message Request {
+  enum SortOrder { NONE = 0; ASCEND = 1; }
+  enum SortOrderType { KEY = 0; }
+  SortOrder order = 1;
+  SortOrderType type = 2;
+}
+message Answer {}
+""",
+    "cosmos/bank/v1beta1/query.proto": """\
+syntax = "proto3";
+package cosmos.bank.v1beta1;
+service Query { rpc Params(QueryParamsRequest) returns (QueryParamsRequest); }
+message QueryParamsRequest {}
+""",
+    "cosmos/gov/v1beta1/query.proto": """\
+syntax = "proto3";
+package cosmos.gov.v1beta1;
+service Query { rpc Params(QueryParamsRequest) returns (QueryParamsRequest); }
+message QueryParamsRequest {}
+""",
+    "cosmos/gov/v1/query.proto": """\
+syntax = "proto3";
+package cosmos.gov.v1;
+service Query { rpc Params(QueryParamsRequest) returns (QueryParamsRequest); }
+message QueryParamsRequest { string from = 1; }
+""",
+    "envoy/service/discovery/v3/ads.proto": """\
+syntax = "proto3";
+package envoy.service.discovery.v3;
+service AggregatedDiscoveryService {
+  rpc StreamAggregatedResources(stream Request) returns (stream Answer);
+  rpc DeltaAggregatedResources(stream Request) returns (stream Answer);
+}
+message Request {
+  enum Type { import = 0; lambda = 1; }
+  oneof value { Type type = 1; bool None = 2; }
+  map<string, Clear> Clear = 3;
+}
+message Clear { Clear Clear = 1; }
+message Answer {
+  message CopyFrom { string class = 1; }
+  message Clear { string x = 1; }
+  enum HasField { UNSET = 0; }
+  CopyFrom copy = 1;
+  Clear clear = 2;
+  HasField has = 3;
+}
+""",
+}
+
+JSON_NAMES = """\
+syntax = "proto3";
+package jsonnames;
+message Named {
+  // These are what the names would be anyway.
+  string foo_bar = 1 [json_name = "fooBar"];
+  string other = 2 [json_name = "other", deprecated = true];
+  string plain_name = 3;
+  message Inner { int32 in_ner = 1 [deprecated = true, json_name = "inNer"]; }
+}
+"""
+
+STYLES = {
+    "styles/legacy.proto": """\
+edition = "2024";
+package styles;
+import "styles/other.proto";
+option features.enforce_naming_style = STYLE_LEGACY;
+message bad_name {
+  string FooBar = 1;
+  other_bad other = 2;
+  enum Kind { kind_zero = 0; }
+}
+""",
+    "styles/other.proto": """\
+edition = "2024";
+package styles;
+option features.enforce_naming_style = STYLE_LEGACY;
+message other_bad { string X = 1; }
+""",
+}
+
 SHAPES: dict[str, dict[str, str]] = {
     "kinds": {"kinds/v1/kinds.proto": KINDS},
     "names": {"names/v1/names.proto": NAMES},
@@ -379,5 +523,9 @@ SHAPES: dict[str, dict[str, str]] = {
     "no_aggregate": {"reports/v1/reports.proto": NO_AGGREGATE},
     "crosswise": {f"crosswise/{name}": text for name, text in CROSSWISE.items()},
     "paths": PATHS,
+    "versions": VERSIONS,
+    "vendored": VENDORED,
+    "json_names": {"jsonnames/named.proto": JSON_NAMES},
+    "styles": STYLES,
     "docs": {"docs/v1/docs.proto": DOCS},
 }

@@ -136,4 +136,7 @@ def test_the_plugin_reports_every_problem_with_its_place(tmp_path):
 def test_an_unknown_option_is_refused():
     response = respond(CodeGeneratorRequest(parameter="ap=shop").SerializeToString())
 
-    assert response.error == "Unknown option 'ap=shop'\nOptions: app=NAME, nats_prefix=PREFIX."
+    assert (
+        response.error
+        == "Unknown option 'ap=shop'\nOptions: app=NAME, nats_prefix=PREFIX, exclude=PACKAGE."
+    )

@@ -9,7 +9,7 @@ import pytest
 
 from eskit.codegen.generate import generate
 from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
-from tests.codegen.trees import findings, generate_into, proto, write_protos
+from tests.codegen.trees import findings, generate_into, load, proto, write_protos
 
 STATE = """
 message Thing {
@@ -372,7 +372,8 @@ message Other {
         error(
             "DUPLICATE_AGGREGATE",
             "thing.v1.Thing and thing.v1.Other are both aggregates called 'Thing'",
-            "Give one of them another type_name: it is the first part of every stream's name.",
+            "Give one of them another type_name: it is the first part of every stream's name. Of "
+            "two versions of one state, only the current one has the option.",
             11,
             70,
             7,
@@ -408,7 +409,7 @@ message ThingMadeEvent { option (eventsourcing.event) = {aggregate_name: "Thing"
             "NAME_CLASH",
             "Events thing.v1.ThingMade and thing.v1.ThingMadeEvent would both be on_thing_made of "
             "Thing",
-            "Rename one of them.",
+            "Rename one of them, or mark the one that is not emitted any more as deprecated.",
             11,
             9,
             14,
@@ -436,7 +437,7 @@ message MakeResponse {}
             "NAME_CLASH",
             "thing.v1.ThingCommandService.MakeThing and thing.v1.MoreThings.makeThing would both "
             "be make_thing of Thing",
-            "Rename one of them.",
+            "Rename one of them, or mark the old one as deprecated.",
             15,
             7,
             9,
@@ -471,7 +472,7 @@ message Request {}
         error(
             "NAME_CLASH",
             "thing.v1.Report and thing.v1.ReportService would both generate ReportHandler",
-            "Rename one of them.",
+            "Rename one of them, or leave one out: name it in exclude in the settings.",
             6,
             9,
             13,
@@ -479,24 +480,48 @@ message Request {}
     ]
 
 
-def test_a_streaming_rpc(tmp_path):
-    body = """
+def test_a_streaming_rpc_of_an_aggregate(tmp_path):
+    body = (
+        STATE
+        + """
 service ThingQueryService {
   rpc Watch(Request) returns (stream Request);
 }
 message Request {}
 """
+    )
     assert refused(tmp_path, body) == [
         error(
             "STREAMING_RPC",
             "thing.v1.ThingQueryService.Watch streams, but a command or query is one request with "
             "one response",
             "Remove the word stream: page through long answers, follow events with a projection.",
-            6,
+            11,
             31,
             6,
         )
     ]
+
+
+def test_two_fields_with_one_json_name(tmp_path):
+    body = 'syntax = "proto2";\npackage a;\nmessage T {\n  optional string foo_bar = 1;\n'
+    body += "  optional string fooBar = 2;\n}\n"
+
+    (found,) = findings(tmp_path, {"thing/v1/thing.proto": body})
+
+    assert (found.code, found.line, found.column, found.width) == ("JSON_NAME_CLASH", 5, 19, 6)
+    assert found.message == "foo_bar and fooBar of a.T have one JSON name, fooBar"
+    assert found.hint.startswith('Give one of them its own: [json_name = "…"].')
+
+
+def test_two_fields_may_have_one_json_name_if_the_message_says_so(tmp_path):
+    body = "message T { option deprecated_legacy_json_field_conflicts = true;"
+    body += " string foo_bar = 1; string fooBar = 2; }"
+    generate_into(tmp_path / "json_twins", {"twins.proto": proto("twins", body)})
+
+    twins = load(tmp_path, "json_twins.gen.twins_pb2")
+
+    assert twins.T(foo_bar="a", fooBar="b").fooBar == "b"
 
 
 @pytest.mark.parametrize("package", ["events", "events.v1", "tenants.v1"])
