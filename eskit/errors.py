@@ -41,6 +41,7 @@ EskitError
 │   ├── MigrationInvalid       a read model's migrations have a gap, an edit or an error
 │   ├── RebuildNeeded          the rows were made by another version of the projection
 │   ├── RebuildStopped         told to stop before the rows were exchanged
+│   ├── CheckpointJumped       a fault of eskit, undone (eskit.projections.batches)
 │   └── CheckpointMismatch     the log is not the one the checkpoint was taken from
 ├── MessagingError
 │   ├── BrokerUnavailable      NATS cannot be reached
@@ -72,6 +73,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, NamedTuple
+
+from eskit.raised import error_line
 
 __all__ = [
     "BrokerMismatch",
@@ -235,8 +238,7 @@ class FoldFailed(EskitError):
 
     def __init__(self, stream: str, version: int, event_type: str, cause: Exception) -> None:
         super().__init__(
-            f"Version {version} of {stream}, {event_type}, cannot be applied: "
-            f"{type(cause).__name__}: {cause}",
+            f"Version {version} of {stream}, {event_type}, cannot be applied: {error_line(cause)}",
             hint=f"See the event: eskit stream read {stream} --after {version - 1} --limit 1",
         )
         self.stream = stream

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from eskit.domain.quantities import parse_duration, parse_number, parse_size
 from eskit.errors import EskitError, ProjectInvalid
+from eskit.raised import error_line
 from eskit.settings import Setting, find_settings, read_settings
 
 if TYPE_CHECKING:
@@ -262,7 +263,7 @@ def _import_module(project: Project, name: str) -> object:
         if explained := explain(error):
             raise explained from error
         raise ProjectInvalid(
-            f"Cannot import {name}: {type(error).__name__}: {error}",
+            f"Cannot import {name}: {error_line(error)}",
             hint="Mend the error in the project's code; --debug shows the traceback.",
         ) from error
 

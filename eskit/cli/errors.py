@@ -10,7 +10,6 @@ import contextlib
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,7 @@ from eskit.cli.fitting import labelled
 from eskit.cli.terminal import end_line_of_ctrl_c
 from eskit.cli.text import Line, count, width
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
+from eskit.raised import error_line, error_traceback
 
 if TYPE_CHECKING:
     from eskit.cli.output import Output
@@ -59,7 +59,7 @@ def report(error: BaseException, output: Output, *, debug: bool) -> int:
 
 def _show(error: BaseException, output: Output, *, debug: bool) -> None:
     if debug:
-        output.note(*"".join(traceback.format_exception(error)).splitlines())
+        output.note(*error_traceback(error).splitlines())
     if output.as_json:
         _show_json(error, output)
     else:
@@ -126,11 +126,9 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
 
     if explained := explain(error):
         return explained.code, explained.message, explained.hint
-    name = type(error).__name__
-    text = f"{name}: {error}" if str(error) else name
     return (
         "UNEXPECTED",
-        f"Unexpected {text}",
+        f"Unexpected {error_line(error)}",
         "See where it comes from: the same command with --debug",
     )
 

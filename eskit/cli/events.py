@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from eskit.cli.text import Line, Span, timestamp
 from eskit.cli.values import descriptor_of, leaves
 from eskit.errors import EskitError
+from eskit.raised import error_line
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -42,7 +43,7 @@ def load_event_types(project: Project | None) -> list[str]:
             try:
                 importlib.import_module(module)
             except Exception as error:  # noqa: BLE001  # user code: its events show undecoded
-                problems.append(f"{module}: {type(error).__name__}: {error}")
+                problems.append(f"{module}: {error_line(error)}")
     return problems
 
 

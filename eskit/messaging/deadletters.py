@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Literal
@@ -13,8 +12,7 @@ from eskit.clock import SYSTEM_CLOCK
 from eskit.domain.events import RecordedEvent
 from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
 from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
-
-_LONGEST_TEXT = 20_000
+from eskit.raised import error_line, error_traceback
 
 
 class DeadLetters:
@@ -103,8 +101,8 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
     return DeadLetter(
         subscription=name,
         event=event,
-        error=f"{type(error).__name__}: {error}"[:_LONGEST_TEXT],
-        traceback="".join(traceback.format_exception(error))[-_LONGEST_TEXT:],
+        error=error_line(error),
+        traceback=error_traceback(error),
         deliveries=deliveries,
         failed_at=SYSTEM_CLOCK.now,
     )

@@ -7,14 +7,14 @@ once, whatever dies when.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from eskit.domain.events import LogRow, RecordedEvent
+from eskit.domain.events import LogRow
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import ReadModelUnavailable, RebuildNeeded
-from eskit.projections.checkpoints import mark_of, mark_of_row
+from eskit.errors import ProjectionError, ReadModelUnavailable, RebuildNeeded
+from eskit.projections.checkpoints import mark_of_row
 from eskit.projections.failures import describe, refuse_outage, stopped_before
 from eskit.projections.handling import (
     Dispatch,
@@ -36,6 +36,55 @@ class BatchLimits:
 
     events: int = 2_000
     seconds: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A part of the log: between two places, all events for which somebody has handlers.
+
+    Whoever passes it passes all of them: a checkpoint moves from `start` to `end` and no other way.
+    """
+
+    start: Mark
+    events: Sequence[LogRow]
+    end: Mark
+
+    def first(self, count: int, log: EventLog) -> Stretch:
+        """The part with so many of the events."""
+        if count == len(self.events):
+            return self
+        end = mark_of_row(self.events[count - 1], log) if count else self.start
+        return Stretch(start=self.start, events=self.events[:count], end=end)
+
+    def before(self, position: int, log: EventLog) -> Stretch:
+        """The part with the events before a position."""
+        return self.first(sum(event[0] < position for event in self.events), log)
+
+    def after(self, part: Stretch) -> Stretch:
+        """What is left behind a first part."""
+        return Stretch(start=part.end, events=self.events[len(part.events) :], end=self.end)
+
+    def of(self, wants: Callable[[LogRow], bool]) -> Stretch:
+        """The same for somebody who has handlers for fewer of the events."""
+        return Stretch(start=self.start, events=list(filter(wants, self.events)), end=self.end)
+
+
+class CheckpointJumped(ProjectionError):
+    """A fault of eskit: a checkpoint was about to pass events that nobody has looked at.
+
+    Nothing of the transaction is kept, and the projection stops.
+    """
+
+    code = "CHECKPOINT_JUMPED"
+
+    def __init__(self, projection: str, stands: Mark, stretch: Stretch) -> None:
+        super().__init__(
+            f"Projection {projection!r} stands at {stands.position:,} and would have passed "
+            f"{stretch.start.position:,} to {stretch.end.position:,}: that is a fault of eskit",
+            hint="Nothing was passed over, the rows are right up to there. Report it; a restart "
+            "goes on from there.",
+        )
+        self.projection = projection
 
 
 class Batches:
@@ -64,18 +113,25 @@ class Batches:
         self._final = final
         self._dispatches: dict[tuple[Member, ...], Dispatch] = {}
 
-    def handle(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> None:
-        """Handle events up to `end` for members that stand at the same place.
+    def handle(self, group: Sequence[Member], stretch: Stretch) -> None:
+        """Handle a part of the log for members that stand at its start.
 
-        Together where all goes well; else one by one, so that what comes before an event on which
-        a handler raises is kept.
+        Together where all goes well; else each alone, so that what comes before an event on which
+        its handler raises is kept.
         """
-        if not any(member.attempts for member in group):
-            with suppress(HandlerRaised):
-                self._handle(group, events, end)
-                return
-        # Only now: the first error is no part of the next one's traceback.
-        self._handle_singly(group, events, end)
+        try:
+            if not any(member.attempts for member in group):
+                with suppress(HandlerRaised):
+                    self._handle(group, stretch)
+                    return
+            # Only now: the first error is no part of the next one's traceback.
+            deadline = self._model.clock.monotonic() + self._limits.seconds
+            for member in group:
+                self._handle_alone(member, stretch.of(member.wants), deadline)
+                if self._model.clock.monotonic() > deadline:
+                    return
+        except CheckpointJumped as fault:
+            self._stop_at_fault(group, stretch, fault)
 
     def find_moved(self, group: Sequence[Member]) -> bool:
         """Whether a checkpoint is not the one that was read, or somebody paused meanwhile.
@@ -105,10 +161,11 @@ class Batches:
                 moved = True
         return moved
 
-    def _handle(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> bool:
+    def _handle(self, group: Sequence[Member], stretch: Stretch) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
 
-        False, and nothing done either, if somebody else has moved a checkpoint meanwhile.
+        False if time was too short for all of it, and, with nothing done, if somebody else has
+        moved a checkpoint meanwhile.
         """
         dispatch = self._dispatch(group)
         for member in group:
@@ -121,7 +178,7 @@ class Batches:
             try:
                 done = handle(
                     dispatch,
-                    events,
+                    stretch.events,
                     self._lookup,
                     seconds=self._limits.seconds,
                     clock=self._model.clock,
@@ -129,79 +186,103 @@ class Batches:
             except HandlerRaised as raised:
                 refuse_outage(self._model, raised)
                 raise
-            passed = end if done == len(events) else mark_of_row(events[done - 1], self._log)
+            passed = stretch.first(done, self._log)
             for member in group:
                 self._advance(member, passed)
-        types = Counter(row[2] for row in events[:done]) if len(group) > 1 else {}
+        types = Counter(row[2] for row in passed.events) if len(group) > 1 else {}
         for member in group:
             wanted = done if len(group) == 1 else member.count_wanted(types)
             guard = member.context.guard
             self._settle(member, wanted - (guard.kept if guard else 0), passed)
-        return True
+        return passed is stretch
 
-    def _handle_singly(self, group: Sequence[Member], events: Sequence[LogRow], end: Mark) -> None:
-        """The same in a transaction for each event: who fails stops before it, the rest go on."""
-        deadline = self._model.clock.monotonic() + self._limits.seconds
-        before = group[0].mark
-        for event in events:
-            for member in group:
-                if member.going and member.wants(event):
-                    try:
-                        if not self._handle([member], [event], mark_of_row(event, self._log)):
-                            return
-                    except HandlerRaised as raised:
-                        self._fail(member, raised, before)
-            before = mark_of_row(event, self._log)
+    def _handle_alone(self, member: Member, stretch: Stretch, deadline: float) -> None:
+        """Handle what can be; before an event that fails it stops, unless that is set aside."""
+        while (raised := self._handle_up_to_failure(member, stretch)) is not None:
+            before = stretch.before(raised.event.global_position, self._log)
+            left = stretch.after(before)
+            failing = left.first(1, self._log)
+            if not self._fail(member, raised, failing):
+                return
+            stretch = left.after(failing)
             if self._model.clock.monotonic() > deadline:
-                end = before
-                break
-        for member in group:
-            if member.going and member.mark != end:
-                self._handle([member], [], end)
+                return
 
-    def _fail(self, member: Member, raised: HandlerRaised, before: Mark) -> None:
-        """Keep what came before the event; then try again later, set it aside, or stop.
+    def _handle_up_to_failure(self, member: Member, stretch: Stretch) -> HandlerRaised | None:
+        """Handle what comes before the first event that fails; what was raised on that.
+
+        None if nothing was, and if it did not come so far.
+        """
+        failed: HandlerRaised | None = None
+        while stretch.start != stretch.end:
+            try:
+                return failed if self._handle([member], stretch) else None
+            except HandlerRaised as raised:
+                failed = raised
+                stretch = stretch.before(raised.event.global_position, self._log)
+        return failed
+
+    def _fail(self, member: Member, raised: HandlerRaised, failing: Stretch) -> bool:
+        """Remember the failure; whether the event was set aside, else stop or try again later.
 
         Whatever comes next, the failure is stored before the checkpoint moves past the event.
         """
+        clock = self._model.clock
         policy = member.subscription.projection.on_failure
         again = not self._final and member.attempts < policy.retries
         phase: Phase = "retry" if again else self._phase
-        failure = describe(member.name, phase, raised.event, raised.error, at=self._model.clock.now)
+        failure = describe(member.name, phase, raised.event, raised.error, at=clock.now)
         if not again and policy.then != "stop" and self._phase == "run":
-            self._set_aside(member, raised.event, failure)
-            return
+            return self._set_aside(member, raised, failure, failing)
         with self._model.transaction():
             if self.find_moved([member]):
-                return
-            if member.mark != before:
-                self._model.advance(member.name, seen=member.mark, passed=before)
+                return False
             self._forget_failure(member)
             self._model.save_failure(failure)
-        member.mark = before
         member.failed_before = True
         member.attempts += 1
         if again:
-            member.retry_at = self._model.clock.monotonic() + policy.wait_after(member.attempts)
+            member.retry_at = clock.monotonic() + policy.wait_after(member.attempts)
         else:
             member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
+        return False
 
-    def _set_aside(self, member: Member, event: RecordedEvent, failure: Failure) -> None:
+    def _set_aside(
+        self, member: Member, raised: HandlerRaised, failure: Failure, failing: Stretch
+    ) -> bool:
         """Keep the event as a dead letter and pass it, in one transaction."""
         policy = member.subscription.projection.on_failure
         letter = failed_letter(
             failure,
-            tenant=event.tenant,
+            tenant=raised.event.tenant,
             holds_stream=policy.then == "set_aside_stream",
             attempts=member.attempts + 1,
         )
         with self._model.transaction():
             if self.find_moved([member]):
-                return
+                return False
             self._model.save_letter(letter)
-            self._advance(member, mark_of(event, self._log))
-        self._settle(member, 0, mark_of(event, self._log))
+            self._advance(member, failing)
+        self._settle(member, 0, failing)
         member.set_aside += 1
+        return True
+
+    def _stop_at_fault(
+        self, group: Sequence[Member], stretch: Stretch, fault: CheckpointJumped
+    ) -> None:
+        """Stop the projection whose checkpoint would have jumped, and let its status say so."""
+        (member,) = (member for member in group if member.name == fault.projection)
+        member.stopped = fault
+        for event in stretch.events[:1]:
+            failure = describe(
+                member.name,
+                self._phase,
+                self._lookup.find(event[0]),
+                fault,
+                at=self._model.clock.now,
+            )
+            with self._model.transaction():
+                self._model.save_failure(failure)
 
     def _set_guards(self, group: Sequence[Member]) -> bool:
         """Look up what is set aside and skipped; whether anything is."""
@@ -209,8 +290,11 @@ class Batches:
             member.context.guard = load_guard(self._model, member.name) if member.guarded else None
         return any(member.guarded for member in group)
 
-    def _advance(self, member: Member, passed: Mark) -> None:
-        self._model.advance(member.name, seen=member.mark, passed=passed)
+    def _advance(self, member: Member, passed: Stretch) -> None:
+        """Move the checkpoint over events that were handled, kept back or set aside: no others."""
+        if member.mark != passed.start or passed.end.position < passed.start.position:
+            raise CheckpointJumped(member.name, member.mark, passed)
+        self._model.advance(member.name, seen=passed.start, passed=passed.end)
         self._forget_failure(member)
 
     def _forget_failure(self, member: Member) -> None:
@@ -218,9 +302,9 @@ class Batches:
             self._model.clear_failure(member.name, self._phase)
             self._model.clear_failure(member.name, "retry")
 
-    def _settle(self, member: Member, handled: int, passed: Mark) -> None:
+    def _settle(self, member: Member, handled: int, passed: Stretch) -> None:
         """Note what a committed transaction has done, and call what it wanted called."""
-        member.mark = passed
+        member.mark = passed.end
         member.failed_before = False
         member.attempts, member.retry_at = 0, 0.0
         if member.effects is not None:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eskit.errors import InvalidArgument, ProjectInvalid
+from eskit.raised import error_line, is_ctrl_c
 
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
@@ -87,9 +88,10 @@ class Effects:
                 continue
             try:
                 self._call(effect)
-            except Exception as error:  # noqa: BLE001 - kept with the effect, shown by status
+            except BaseException as error:
+                if is_ctrl_c(error):
+                    raise
                 attempts = effect.attempts + 1
-                text = f"{type(error).__name__}: {error}"
                 failed = Effect(
                     projection=effect.projection,
                     event_id=effect.event_id,
@@ -98,7 +100,7 @@ class Effects:
                     function=effect.function,
                     arguments=effect.arguments,
                     attempts=attempts,
-                    error=text,
+                    error=error_line(error),
                 )
                 with self._model.transaction():
                     self._model.fail_effect(failed)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from eskit.domain.events import LogRow
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, EskitError, LogBroken, ReadModelUnavailable
-from eskit.projections.batches import Batches, BatchLimits
+from eskit.projections.batches import Batches, BatchLimits, Stretch
 from eskit.projections.checkpoints import check_standing, last_mark, mark_of_row
 from eskit.projections.effects import Effects
 from eskit.projections.handling import handler_packages, subscribe
@@ -70,7 +70,9 @@ class Follower:
     @property
     def seconds_to_retry(self) -> float | None:
         """How long until a projection tries again what its handler raised on; None if none does."""
-        times = [m.retry_at for m in self.members if m.retry_at and m.stopped is None]
+        times = [
+            m.retry_at for m in self.members if m.retry_at and m.stopped is None and not m.paused
+        ]
         return max(0.0, min(times) - self._clock.monotonic()) if times else None
 
     @property
@@ -137,7 +139,7 @@ class Follower:
             end = self._passed_all(ceiling, events, seen)
         if end == seen:
             return False
-        self._batches.handle(group, events, end)
+        self._batches.handle(group, Stretch(start=seen, events=events, end=end))
         self._report(group, until)
         return True
 

@@ -15,12 +15,11 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import UnknownEventType
 from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Handler, Projection
+from eskit.raised import is_ctrl_c
 
 Decode: TypeAlias = Callable[[bytes], Message]
 Dispatch: TypeAlias = Mapping[str, tuple[Decode, Sequence[tuple[Handler, EventContext]]]]
 
-# A handler that calls `sys.exit` fails like another; only Ctrl-C interrupts.
-_RAISED = (Exception, SystemExit)
 # Between two looks at the clock.
 _SLICE = 64
 
@@ -122,8 +121,8 @@ def handle_all(
                     handler(message, context)
             if clock.monotonic() > deadline:
                 return min(start + _SLICE, len(rows))
-    except _RAISED as error:
-        if error is lookup.outage:
+    except BaseException as error:
+        if error is lookup.outage or is_ctrl_c(error):
             raise
         raise HandlerRaised(lookup.find(position), error) from error
     return len(rows)
@@ -143,8 +142,8 @@ def handle_guarded(
     for done, row in enumerate(rows, start=1):
         try:
             _handle_guarded(dispatch, row)
-        except _RAISED as error:
-            if error is lookup.outage:
+        except BaseException as error:
+            if error is lookup.outage or is_ctrl_c(error):
                 raise
             raise HandlerRaised(lookup.find(row[0]), error) from error
         if clock.monotonic() > deadline:

@@ -20,6 +20,7 @@ from eskit.errors import (
     RequestTimeout,
     ServiceError,
 )
+from eskit.raised import error_line
 from eskit.runtime.service import Checked, Described, Service, Watched
 
 _log = logging.getLogger("eskit.runner")
@@ -309,7 +310,7 @@ def _as_told(service: Service, error: BaseException) -> EskitError:
     """The error, as a clear sentence in any case."""
     if isinstance(error, EskitError):
         return error
-    return ServiceError(f"{service.name} failed: {type(error).__name__}: {error}")
+    return ServiceError(f"{service.name} failed: {error_line(error)}")
 
 
 def _may_come(error: EskitError) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
+import threading
 
 import pytest
 
@@ -233,6 +235,10 @@ class _Unspeakable(Exception):
         (_Unspeakable(), "_Unspeakable: its text cannot be shown"),
         (SystemExit("bye"), "SystemExit: bye"),
         (StopIteration(), "StopIteration"),
+        (GeneratorExit("gone"), "GeneratorExit: gone"),
+        (asyncio.CancelledError(), "CancelledError"),
+        (BaseException("odd"), "BaseException: odd"),
+        (ValueError("x" * 2_000), f"ValueError: {'x' * 988}… (2,012 characters in all)"),
     ],
 )
 def test_whatever_a_handler_raises_is_stored_and_told(engine_of, append, tmp_path, raised, told):
@@ -263,6 +269,46 @@ def test_a_handler_that_moves_its_own_checkpoint_is_refused(engine_of, append, t
 
     with pytest.raises(ReadModelUnavailable, match="from within a handler"):
         engine_of(projection).run()
+
+
+def test_an_interrupt_that_a_handler_raises_in_another_thread_is_an_error_like_any_other(
+    engine_of, append, tmp_path
+):
+    projection = counting(tmp_path)
+
+    @projection.on(NoteAdded)
+    def noted(event, context):
+        raise KeyboardInterrupt
+
+    append(Counted(key="a"), NoteAdded())
+    engine = engine_of(projection)
+    reports = []
+
+    thread = threading.Thread(target=lambda: reports.extend(engine.run_each()))
+    thread.start()
+    thread.join(30)
+
+    assert isinstance(reports[0].error, ProjectionFailed)
+    assert engine.status()[0].failures[0].error == "KeyboardInterrupt"
+
+
+def test_an_error_with_an_endless_text_is_kept_in_short(engine_of, append, tmp_path):
+    projection = counting(tmp_path)
+
+    @projection.on(NoteAdded)
+    def noted(event, context):
+        raise ValueError("x" * 20_000_000)
+
+    append(NoteAdded())
+    engine = engine_of(projection)
+
+    (report,) = engine.run_each()
+
+    (failure,) = engine.status()[0].failures
+    assert len(failure.error) + len(failure.traceback) < 30_000
+    assert "20,000,012 characters in all" in failure.error
+    assert failure.error in failure.traceback
+    assert len(report.error.message) < 2_000
 
 
 def test_ctrl_c_in_a_handler_leaves_whole_batches(engine_of, append, tmp_path):

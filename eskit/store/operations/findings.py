@@ -10,6 +10,7 @@ from itertools import starmap
 from typing import Literal, TypeAlias
 
 from eskit.errors import StoreDamaged, StoreNotRecognised, StoreUnavailable
+from eskit.raised import error_line
 
 Verdict: TypeAlias = Literal["ok", "damaged", "unknown"]
 Severity: TypeAlias = Literal["error", "unknown", "warning"]
@@ -65,7 +66,7 @@ class Findings:
         except StoreUnavailable as error:
             self._add_unread("unknown", error.message, error.hint, what)
         except UNCHECKABLE as error:
-            message = f"{type(error).__name__}: {error}"
+            message = error_line(error)
             self._add_unread("unknown", message, "See the other findings first.", what)
 
     def unreadable(self, error: StoreNotRecognised, what: str) -> None:
