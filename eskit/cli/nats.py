@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import unquote, urlsplit
 
 import typer
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 app = make_app("Start the embedded NATS server.")
 
 _CHECK_EVERY = 1.0
+_NATS_PORT = 4222
 
 
 @app.callback()
@@ -64,13 +66,13 @@ def start(
 ) -> None:
     """Run a NATS server with JetStream for this project until Ctrl-C.
 
-    It listens on the loopback interface only. Other terminals of the project find it by
-    themselves, with the login it demands: the one in ESKIT_NATS_TOKEN, in ESKIT_NATS_USER and
-    ESKIT_NATS_PASSWORD, or in the file that nats_credentials names.
+    It listens on the loopback interface only, where --port, nats_server_port or the URL in nats
+    say, else where it was the last time. Other terminals of the project find it by themselves, with
+    the login it demands: the one in ESKIT_NATS_TOKEN, in ESKIT_NATS_USER and ESKIT_NATS_PASSWORD,
+    in the file that nats_credentials names or in the URL, else one it makes anew.
     """
     session = session_of(context)
     project = session.project
-    refuse_second_server(project)
     wanted = ServerOptions(
         port=port,
         credentials=_place(session, credentials),
@@ -81,6 +83,7 @@ def start(
         log=_place(session, log),
     )
     server = embedded_server(session, wanted)
+    refuse_second_server(project)
     with stop_on_signal() as stop, server:
         server.announce(project.root)
         session.output.result(
@@ -109,13 +112,20 @@ def embedded_server(session: Session, wanted: ServerOptions | None = None) -> Em
     """The project's server, not started. Raises InvalidArgument, NotFound."""
     from eskit.credentials.login import Token, UserPassword
     from eskit.domain.quantities import parse_size
-    from eskit.runtime.embedded import EmbeddedNats
+    from eskit.runtime.embedded import EmbeddedNats, find_last_port
 
     project, wanted = session.project, wanted or ServerOptions()
-    login = _demanded_login(wanted.credentials, project.nats_credentials)
+    port, in_url = _place_in_url(project)
+    login = _demanded_login(wanted.credentials, project.nats_credentials) or in_url
+    if port and wanted.port not in (None, port):
+        raise InvalidArgument(
+            f"The project looks for NATS on port {port}, not on {wanted.port}",
+            hint='Leave out --port, or set nats = "embedded".',
+        )
     return EmbeddedNats(
         _nats_folder(project),
-        port=wanted.port or project.nats_server_port or -1,
+        port=port or wanted.port or project.nats_server_port or -1,
+        likely_port=find_last_port(project.root) if wanted.port is None else 0,
         token=login.token if isinstance(login, Token) else "",
         user=login.user if isinstance(login, UserPassword) else "",
         password=login.password if isinstance(login, UserPassword) else "",
@@ -145,20 +155,50 @@ def running_server(session: Session) -> Iterator[None]:
 
 def refuse_second_server(project: Project) -> None:
     """Raise ServiceError when a server of the project runs already: they share a folder."""
-    from eskit.runtime.embedded import find_announced
+    from eskit.runtime.embedded import find_announced, find_keeper
 
+    keeper = find_keeper(project.root)
     if url := find_announced(project.root):
+        of = f" (process {keeper})" if keeper else ""
         raise ServiceError(
-            f"A NATS server of this project runs already, at {url.rpartition('@')[2]}",
+            f"A NATS server of this project runs already, at {url.rpartition('@')[2]}{of}",
             hint="Use that one, or stop it first with Ctrl-C in its terminal.",
+        )
+    if keeper is not None:
+        raise ServiceError(
+            f"Process {keeper} starts the NATS server of this project again by itself",
+            hint="Wait for it, or stop that process first.",
         )
 
 
 def _nats_folder(project: Project) -> Path:
-    """Where the project's embedded server keeps its streams."""
+    """Where the project's embedded server keeps its streams: only this user may look."""
     folder = project.state_dir / NATS_FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    for made in (project.state_dir, folder):
+        made.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def _place_in_url(project: Project) -> tuple[int, Token | UserPassword | None]:
+    """The port and the login that the project's URL wants of a server on this machine.
+
+    0 when nats is "embedded"; ServiceError for a URL of another machine, or of several servers.
+    """
+    from eskit.credentials.login import Token, UserPassword
+    from eskit.runtime.embedded import is_local
+
+    if project.nats == EMBEDDED:
+        return 0, None
+    shown = project.settings["nats"].shown
+    if not is_local(project.nats):
+        raise ServiceError(
+            f"This project uses the NATS server at {shown}, which eskit does not start",
+            hint='Start it where it is, or set nats = "embedded".',
+        )
+    parts = urlsplit(project.nats if "://" in project.nats else f"nats://{project.nats}")
+    user, password = unquote(parts.username or ""), parts.password
+    login = Token(user) if password is None else UserPassword(user, unquote(password))
+    return parts.port or _NATS_PORT, login if user else None
 
 
 def _place(session: Session, file: Path | None) -> Path | None:

@@ -142,10 +142,12 @@ class Host:
 
         project, running = self._session.project, self._running
         settings = self._session.stream_settings()
-        if project.nats == EMBEDDED and not self._session.find_nats():
-            server = embedded_server(self._session)
+        if project.nats == EMBEDDED:
+            server = assembly.EmbeddedServer(
+                embedded_server(self._session), announce_in=project.root
+            )
             self._details["nats"] = lambda: server.address
-            yield assembly.EmbeddedServer(server, announce_in=project.root)
+            yield server
         broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)
         yield broker
         yield from parts

@@ -140,19 +140,32 @@ class Session:
         """Who to be for NATS, and how to trust it.
 
         The login is what ESKIT_NATS_TOKEN, _USER and _PASSWORD, _NKEY_SEED or _CREDS say, else
-        the file that is set, else what stands in the URL. The URL of the embedded server has it.
+        the file that is set, else what stands in the URL. For the embedded server it is what that
+        has announced.
         """
         from eskit.credentials.providers import Chain, Environment, File
 
         project = self.find_project()
         if project is not None and project.nats == EMBEDDED:
-            over_tls = (self.find_nats() or "").startswith("tls:")
-            return None, self._tls(project) if over_tls else None
+            url = self.find_nats() or ""
+            return self._announced_login(url), self._tls(project) if url[:4] == "tls:" else None
         login = Chain(Environment(os.environ, prefix="ESKIT_NATS"))
         if project is not None and project.nats_credentials is not None:
             login = Chain(login, File(project.nats_credentials))
         tls = self._tls(project) if project is not None else None
-        return (login if login.find() is not None else None), tls
+        if login.find() is not None:
+            return login, tls
+        return self._announced_login(self.find_nats() or ""), tls
+
+    def _announced_login(self, url: str) -> Provider | None:
+        """The login of the project's embedded server, if that is where the URL leads."""
+        project = self.find_project()
+        if project is None or (project.nats != EMBEDDED and "@" in url):
+            return None
+        from eskit.runtime.embedded import AnnouncedLogin
+
+        login = AnnouncedLogin(project.root, url)
+        return login if login.find() is not None else None
 
     def _tls(self, project: Project) -> Tls | None:
         from eskit.credentials.login import Tls

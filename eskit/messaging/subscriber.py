@@ -125,11 +125,14 @@ class Subscriber:
 
     async def _take_patiently(self) -> bool:
         """Become the owner, waiting for a broker that is away; False if asked to stop before."""
+        waited = False
         while not self._stopping.is_set():
             try:
                 return await self._take()
             except (BrokerUnavailable, RequestTimeout) as error:
-                _log.warning("Subscription %s waits for NATS: %s", self.name, error)
+                level = logging.DEBUG if waited else logging.WARNING
+                _log.log(level, "Subscription %s waits for NATS: %s", self.name, error)
+                waited = True
                 await _pause(self._stopping, BEAT)
         return False
 

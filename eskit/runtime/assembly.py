@@ -24,12 +24,12 @@ from eskit.credentials.providers import Provider
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import BrokerUnavailable
+from eskit.errors import BrokerUnavailable, ServiceError
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import RelayStatus
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_nats import nats_bus
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.runtime.embedded import EmbeddedNats, find_announced, find_last_port, without_login
 from eskit.runtime.service import Loop, Service
 from eskit.store.eventstore import EventStore
 
@@ -128,38 +128,58 @@ class ServicesOverNats:
 
 
 class EmbeddedServer:
-    """The embedded server as a service, announced to others in a project's folder."""
+    """The embedded server as a service, announced to others in a project's folder.
+
+    While another process of the project runs one, that is used; it is started when that has ended.
+    """
 
     def __init__(self, server: EmbeddedNats, *, announce_in: Path | None = None) -> None:
         self.name = "nats"
         self._server, self._announce_in = server, announce_in
+        self._found: str | None = None
+
+    @property
+    def address(self) -> str:
+        """Where the server is that is used, without its login."""
+        return without_login(self._found) if self._found else self._server.address
 
     async def start(self) -> None:
-        """Start it; after an end that nobody wanted on the port it had."""
+        """Find the one that runs, or start it: after the first time on the port it had."""
         await asyncio.to_thread(self._start)
 
     async def stop(self) -> None:
-        """End it; idempotent."""
+        """End it, unless it is another process's; idempotent."""
         await asyncio.to_thread(self._server.stop)
 
     async def wait(self) -> None:
         """Raise ServiceError when the server has ended by itself."""
         while True:
-            self._server.check_health()
+            await self.check_health()
             await asyncio.sleep(_LOOK_EVERY)
 
     async def check_health(self) -> None:
         """Raise ServiceError unless the server's processes are alive."""
-        self._server.check_health()
+        if self._found is None:
+            self._server.check_health()
+        elif self._find() != self._found:
+            raise ServiceError("The NATS server of another process of this project has ended")
 
     def describe(self) -> str:
         """Where it is."""
-        return self._server.address
+        return self.address
 
     def _start(self) -> None:
+        self._found = self._find()
+        if self._found is not None:
+            return
+        if self._announce_in is not None:
+            self._server.likely_port = find_last_port(self._announce_in)
         self._server.start()
         if self._announce_in is not None:
             self._server.announce(self._announce_in)
+
+    def _find(self) -> str | None:
+        return find_announced(self._announce_in) if self._announce_in is not None else None
 
 
 def relay(

@@ -1,7 +1,8 @@
 """A nats-server that belongs to this process and cannot outlive it.
 
 The server runs below a watcher process (see `watcher`), which ends it when this process stops,
-exits or is killed. Other terminals of the same project find it through a file in ``.eskit``.
+exits or is killed. It lets in nobody without a login. Other terminals of the same project find it,
+and the login, through a file in ``.eskit`` that only this user can read.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import select
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -19,15 +22,19 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import IO, Any, Self, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from eskit.clock import SYSTEM_CLOCK
+from eskit.credentials.login import Login, Token, UserPassword
 from eskit.errors import MissingExtra, ServiceError
 from eskit.runtime import watcher
 from eskit.runtime.process import process_start
 
 ANNOUNCEMENT = Path(".eskit") / "nats.json"
 """Where a server announces itself, relative to the project folder."""
+_LAST_PORT = Path(".eskit") / "nats.port"
+"""The port of the project's last server, on which its clients look for the next one."""
+_LOCALHOST = frozenset({"127.0.0.1", "localhost", "::1"})
 
 _START_WITHIN = watcher.READY_WITHIN + 5
 _STOP_WITHIN = watcher.STOP_WITHIN + 5
@@ -71,8 +78,10 @@ class EmbeddedNats:
     """One nats-server with JetStream on the loopback interface.
 
     `store_dir` keeps the streams; without it they live in a temporary folder that goes with the
-    server. `port` -1 is a free one. `token`, or `user` and `password`, are demanded from clients
-    and are part of `url`. `max_payload` is the largest message in bytes. `log_file` keeps the
+    server. `port` -1 is a free one, which it keeps when it is started again; `likely_port` is
+    taken before, if nobody else has it. `token`, or `user` and `password`, are demanded from
+    clients and are part of `url`; without them the server makes a token of its own at every
+    start. `max_payload` is the largest message in bytes. `log_file` keeps the
     server's log, which otherwise goes with the temporary folder. `extra_config` is added to the
     server's configuration as it is.
     """
@@ -82,6 +91,7 @@ class EmbeddedNats:
         store_dir: Path | str | None = None,
         *,
         port: int = -1,
+        likely_port: int = 0,
         token: str = "",
         user: str = "",
         password: str = "",
@@ -93,15 +103,21 @@ class EmbeddedNats:
     ) -> None:
         self._store_dir = Path(store_dir).resolve() if store_dir is not None else None
         self._token, self._user, self._password = token, user, password
+        self._makes_token = not (token or user)
+        self._port = port
         self._server = server
-        self._config = self._make_config(port, max_payload, log_file)
+        self._config: dict[str, Any] = {"max_payload": max_payload}
+        if log_file is not None:
+            self._config["log_file"] = str(Path(log_file).resolve())
         if tls is not None:
             self._config["tls"] = tls.config()
         self._config.update(extra_config or {})
         self._lock = threading.Lock()
         self._watcher: subprocess.Popen[str] | None = None
-        self._announced: list[Path] = []
-        self._url = ""
+        self._announced: set[Path] = set()
+        self._url = self._told = ""
+        self.likely_port = likely_port
+        """The port to take, unless `port` was chosen or somebody has it."""
         self.pid = 0
         """The server's process id while it runs, else 0."""
         self.folder: Path | None = None
@@ -122,8 +138,7 @@ class EmbeddedNats:
         """`url` without credentials, fit to be shown; empty while it is stopped."""
         if not self._url:
             return ""
-        parts = urlsplit(self._url)
-        return f"{parts.scheme}://{parts.hostname}:{parts.port}"
+        return without_login(self._url)
 
     @property
     def running(self) -> bool:
@@ -145,21 +160,26 @@ class EmbeddedNats:
                 self._end_watcher()
                 raise
             self._url = self._with_credentials(ready["url"])
+            self._port = urlsplit(ready["url"]).port or self._port
             self.pid, self.folder = ready["pid"], Path(ready["folder"])
         return self
 
     def stop(self) -> None:
-        """End the server and remove its temporary folder; idempotent."""
+        """End the server and remove its temporary folder; idempotent.
+
+        The announcement of a server that ended by itself stays: nobody believes it, and it says
+        who will start the server again.
+        """
         with self._lock:
-            while self._announced:
+            while self.running and self._announced:
                 _withdraw(self._announced.pop(), self.pid)
             self._end_watcher()
-            self._url, self.pid, self.folder = "", 0, None
+            self._url, self._told, self.pid, self.folder = "", "", 0, None
 
     def check_health(self) -> None:
         """Raise ServiceError unless the server's processes are alive."""
         if not self.running:
-            raise ServiceError("The embedded NATS server has ended", hint="See its log file.")
+            raise ServiceError(f"The embedded NATS server has ended{self._last_words()}")
 
     def announce(self, project_dir: Path) -> Path:
         """Write down for other processes of the project where the server is; only for this user.
@@ -168,13 +188,17 @@ class EmbeddedNats:
         """
         path = project_dir / ANNOUNCEMENT
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        entry = {"url": self.url, "pid": self.pid, "started": process_start(self.pid)}
-        draft = path.with_name(f"{path.name}.{os.getpid()}")
-        draft.unlink(missing_ok=True)
-        with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            json.dump(entry, file)
-        draft.replace(path)
-        self._announced.append(path)
+        keeper = os.getpid()
+        entry = {
+            "url": self.url,
+            "pid": self.pid,
+            "started": process_start(self.pid),
+            "keeper": keeper,
+            "keeper_started": process_start(keeper),
+        }
+        _write(path, json.dumps(entry))
+        _write(project_dir / _LAST_PORT, str(self._port))
+        self._announced.add(path)
         return path
 
     def __enter__(self) -> Self:
@@ -183,23 +207,24 @@ class EmbeddedNats:
     def __exit__(self, *exc: object) -> None:
         self.stop()
 
-    def _make_config(
-        self, port: int, max_payload: int, log_file: Path | str | None
-    ) -> dict[str, Any]:
-        config: dict[str, Any] = {"listen": f"127.0.0.1:{port}", "max_payload": max_payload}
-        if log_file is not None:
-            config["log_file"] = str(Path(log_file).resolve())
-        if self._token:
-            config["authorization"] = {"token": self._token}
-        elif self._user:
-            config["authorization"] = {"user": self._user, "password": self._password}
-        return config
+    def _config_now(self) -> dict[str, Any]:
+        if self._makes_token:
+            self._token = secrets.token_urlsafe(32)
+        port = self._port
+        if port == -1 and self.likely_port and _is_free(self.likely_port):
+            port = self.likely_port
+        login: dict[str, str] = (
+            {"token": self._token}
+            if self._token
+            else {"user": self._user, "password": self._password}
+        )
+        return {"listen": f"127.0.0.1:{port}", "authorization": login, **self._config}
 
     def _give_order(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         stdin, stdout = _pipes(process)
         order = {
             "server": self._server or find_nats_server(),
-            "config": self._config,
+            "config": self._config_now(),
             "store_dir": str(self._store_dir) if self._store_dir else "",
         }
         stdin.write(json.dumps(order) + "\n")
@@ -228,6 +253,17 @@ class EmbeddedNats:
             process.wait()
         stdout.close()
 
+    def _last_words(self) -> str:
+        """How the server ended, as its watcher has told."""
+        if self._watcher is None:
+            return ""
+        with contextlib.suppress(OSError, ValueError):  # stopped at this moment
+            _, stdout = _pipes(self._watcher)
+            readable, _, _ = select.select([stdout], [], [], 0)
+            if readable and (line := stdout.readline()):
+                self._told = str(json.loads(line).get("ended", ""))
+        return f": {self._told}" if self._told else ""
+
     def _with_credentials(self, url: str) -> str:
         secret = quote(self._token, safe="")
         if not secret and self._user:
@@ -237,12 +273,65 @@ class EmbeddedNats:
 
 def find_announced(project_dir: Path) -> str | None:
     """The URL of the project's embedded server if one is running now."""
+    entry = _read_announcement(project_dir)
+    return str(entry["url"]) if _is_alive(entry, "pid", "started") else None
+
+
+def find_keeper(project_dir: Path) -> int | None:
+    """The process that keeps the project's embedded server, also while that is being restarted."""
+    entry = _read_announcement(project_dir)
+    return int(entry["keeper"]) if _is_alive(entry, "keeper", "keeper_started") else None
+
+
+def find_last_port(project_dir: Path) -> int:
+    """The port of the project's last embedded server; 0 if none is known."""
     try:
-        entry = json.loads((project_dir / ANNOUNCEMENT).read_text())
-        alive = process_start(entry["pid"])
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
-        return None
-    return str(entry["url"]) if alive is not None and alive == entry.get("started") else None
+        return int((project_dir / _LAST_PORT).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def without_login(url: str) -> str:
+    """The URL of a server, fit to be shown."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.hostname}:{parts.port}"
+
+
+def same_address(url: str, other: str) -> bool:
+    """Whether two URLs lead to one port of one host; logins are not looked at."""
+    return _address(url) is not None and _address(url) == _address(other)
+
+
+def is_local(url: str) -> bool:
+    """Whether a URL leads to one server, over plain NATS or TLS, on the loopback interface."""
+    address = _address(url)
+    plain = urlsplit(url if "://" in url else f"nats://{url}").scheme in ("nats", "tls")
+    return plain and "," not in url and address is not None and address[0] == "127.0.0.1"
+
+
+class AnnouncedLogin:
+    """The login of the project's embedded server, for connections to `url` and to no other.
+
+    It is another one after every start of the server; whoever listens where the server was before
+    is not told it.
+    """
+
+    def __init__(self, project_dir: Path, url: str) -> None:
+        self._project_dir, self._url = project_dir, url
+
+    def find(self) -> Login | None:
+        """See Provider."""
+        announced = find_announced(self._project_dir)
+        if announced is None or not same_address(announced, self._url):
+            return None
+        parts = urlsplit(announced)
+        user = unquote(parts.username or "")
+        if parts.password is None:
+            return Token(user) if user else None
+        return UserPassword(user, unquote(parts.password))
+
+    def __repr__(self) -> str:
+        return f"AnnouncedLogin({str(self._project_dir)!r})"
 
 
 def wait_for_announced(project_dir: Path, timeout: float) -> str | None:
@@ -251,6 +340,53 @@ def wait_for_announced(project_dir: Path, timeout: float) -> str | None:
     while (url := find_announced(project_dir)) is None and SYSTEM_CLOCK.monotonic() < deadline:
         SYSTEM_CLOCK.sleep(0.05)
     return url
+
+
+def _read_announcement(project_dir: Path) -> dict[str, Any]:
+    try:
+        entry = json.loads((project_dir / ANNOUNCEMENT).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return {}
+    return entry if isinstance(entry, dict) and isinstance(entry.get("url"), str) else {}
+
+
+def _is_alive(entry: dict[str, Any], pid: str, started: str) -> bool:
+    """Whether the process in two of the entry's fields runs."""
+    if not isinstance(entry.get(pid), int):
+        return False
+    alive = process_start(entry[pid])
+    return alive is not None and alive == entry.get(started)
+
+
+def _address(url: str) -> tuple[str, int] | None:
+    try:
+        parts = urlsplit(url if "://" in url else f"nats://{url}")
+        host, port = parts.hostname, parts.port or 4222
+    except ValueError:
+        return None
+    if host is None:
+        return None
+    return ("127.0.0.1" if host in _LOCALHOST else host), port
+
+
+def _is_free(port: int) -> bool:
+    """Whether nobody listens on a port of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+        except (OSError, OverflowError):
+            return False
+    return True
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that only this user can read, in one step."""
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
 
 
 def _spawn_watcher() -> subprocess.Popen[str]:

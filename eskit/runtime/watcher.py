@@ -6,8 +6,9 @@ standard input stays open: when the application stops, exits or is killed, the p
 watcher ends the server and removes its folder.
 
 It reads one JSON line (``server``, ``config``, ``store_dir``) and answers with one: ``url``,
-``pid`` and ``folder`` when the server is ready, or ``error``. The lock file is inherited by the
-server, so a folder is held as long as either of the two processes lives.
+``pid`` and ``folder`` when the server is ready, or ``error``. Of a server that ends by itself it
+tells in another, ``ended``. The lock file is inherited by the server, so a folder is held as long
+as either of the two processes lives.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ def main() -> int:
         url = wait_until_ready(server, folder)
         answer({"url": url, "pid": server.pid, "folder": str(folder)})
         wait_for_the_end(server, parent)
+        if server.poll() is not None:
+            answer({"ended": how_it_ended(server.returncode, folder)})
     except CannotStart as problem:
         answer({"error": str(problem)})
         return 1
@@ -177,6 +180,13 @@ def last_words(folder: Path) -> str:
         if written:
             return written[-1]
     return "it wrote nothing"
+
+
+def how_it_ended(code: int, folder: Path) -> str:
+    """For people: the signal that ended the server, or its last words."""
+    if code < 0:
+        return f"signal {-code}"
+    return f"exit code {code}, {last_words(folder)}"
 
 
 def wait_for_the_end(server: subprocess.Popen[bytes], parent: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 import socket
 import stat
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,12 @@ def start_nats(launch, bank, *options, **more):
     process = launch("nats", "start", *options, cwd=bank, **more)
     (line,) = read_until(process, "until Ctrl-C")
     return process, line.split()[3]
+
+
+def announced_url(bank) -> str:
+    """The URL of the project's server with its login."""
+    url: str = json.loads((bank / ".eskit" / "nats.json").read_text())["url"]
+    return url
 
 
 def relay(bank, *options, **more):
@@ -42,12 +50,13 @@ def stream_config(url, name="EVENTS"):
     "login", [{"token": SECRET}, {"user": "alice", "password": SECRET}], ids=["token", "user"]
 )
 def test_the_server_demands_the_login_in_a_file_and_the_project_knows_it(launch, bank, login):
+    elsewhere = Path(shutil.copytree(bank, bank.with_name("elsewhere")))
     (bank / "nats.json").write_text(json.dumps(login))
     process, address = start_nats(launch, bank, "--credentials", "nats.json")
 
     inside = relay(bank, "--debug")
-    outside = relay(bank, "--nats", address)
-    right = relay(bank, "--nats", address, env=variables_of(login))
+    outside = relay(elsewhere, "--nats", address)
+    right = relay(elsewhere, "--nats", address, env=variables_of(login))
     wrong = relay(bank, "--nats", address, env={"ESKIT_NATS_TOKEN": "wr0ng"})
     shown = interrupt(process)
 
@@ -64,10 +73,11 @@ def variables_of(login):
 
 
 def test_the_server_demands_the_login_in_the_environment(launch, bank):
+    elsewhere = Path(shutil.copytree(bank, bank.with_name("elsewhere")))
     process, address = start_nats(launch, bank, env={"ESKIT_NATS_TOKEN": SECRET})
 
     inside = relay(bank)
-    outside = relay(bank, "--nats", address)
+    outside = relay(elsewhere, "--nats", address)
     announced = bank / ".eskit" / "nats.json"
     mode = stat.S_IMODE(announced.stat().st_mode)
     ended = interrupt(process)
@@ -165,10 +175,10 @@ def test_tls_files_that_do_not_do_are_named(bank):
 
 def test_log_and_payload_are_as_wanted(launch, bank):
     wrong = eskit("nats", "start", "--max-payload", "much", cwd=bank)
-    _, address = start_nats(launch, bank, "--log", "nats.log", "--max-payload", "64KB")
+    start_nats(launch, bank, "--log", "nats.log", "--max-payload", "64KB")
 
     async def max_payload():
-        async with connected(address) as connection:
+        async with connected(announced_url(bank)) as connection:
             return connection.max_payload
 
     assert wrong.code == 2
@@ -199,11 +209,11 @@ def test_the_stream_is_created_as_the_settings_say(launch, bank):
         nats_replicas=1,
         nats_duplicate_window="5m",
     )
-    _, address = start_nats(launch, bank)
+    start_nats(launch, bank)
 
     assert relay(bank).code == 0
 
-    config = stream_config(address)
+    config = stream_config(announced_url(bank))
     assert config is not None
     assert config["max_age"] == 7 * 86_400 * 10**9
     assert config["max_bytes"] == 10 * 2**20
@@ -213,20 +223,20 @@ def test_the_stream_is_created_as_the_settings_say(launch, bank):
 
 def test_a_stream_may_be_kept_for_less_than_the_usual_duplicate_window(launch, bank):
     configure(bank, nats_max_age="30s")
-    _, address = start_nats(launch, bank)
+    start_nats(launch, bank)
 
     ran = relay(bank)
 
-    config = stream_config(address)
+    config = stream_config(announced_url(bank))
     assert ran.code == 0, ran.err
     assert config is not None
     assert config["max_age"] == config["duplicate_window"] == 30 * 10**9
 
 
 def test_a_stream_that_differs_from_the_settings_is_said_to_and_left_alone(launch, bank):
-    _, address = start_nats(launch, bank)
+    start_nats(launch, bank)
     assert relay(bank).code == 0
-    before = stream_config(address)
+    before = stream_config(announced_url(bank))
     configure(bank, nats_max_age="7d", nats_max_bytes="1GB", nats_replicas=3)
 
     told = relay(bank)
@@ -238,7 +248,7 @@ def test_a_stream_that_differs_from_the_settings_is_said_to_and_left_alone(launc
     assert "num_replicas is 1, not 3" in told.err
     assert "nats stream edit EVENTS" in told.err
     assert as_json.json["error"]["code"] == "BROKER_MISMATCH"
-    assert stream_config(address) == before
+    assert stream_config(announced_url(bank)) == before
 
 
 @pytest.mark.parametrize(

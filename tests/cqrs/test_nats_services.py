@@ -44,6 +44,8 @@ from eskit.errors import (
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.schema.response_pb2 import Response
 
+TOKEN = "of-the-test"  # noqa: S105 - of servers of the test
+
 ECHO = Method(
     service="test.v1.EchoCommandService",
     name="Echo",
@@ -142,12 +144,12 @@ async def test_calls_at_once_get_each_its_own_answer(server: EmbeddedNats) -> No
 
 
 async def test_client_and_service_go_on_after_the_server_restarts(tmp_path: Path) -> None:
-    with EmbeddedNats(tmp_path) as first:
+    with EmbeddedNats(tmp_path, token=TOKEN) as first:
         port = urlsplit(first.url).port or 0
         async with Served(FakeApp(), first.url) as served:
             before = await served.call("before")
             await asyncio.to_thread(first.stop)
-            with EmbeddedNats(tmp_path, port=port):
+            with EmbeddedNats(tmp_path, token=TOKEN, port=port):
                 ends = (served.client, served.serving)
                 while not all(end.is_connected for end in ends):  # noqa: ASYNC110 - by nats-py
                     await asyncio.sleep(0.02)

@@ -137,7 +137,7 @@ async def test_tls_protects_and_an_unknown_authority_is_refused(tmp_path: Path) 
     other = make_authority(tmp_path / "b")
 
     with EmbeddedNats(tls=ServerTls(cert=cert, key=key)) as server:
-        url = address(server, "tls")
+        url = server.url.replace("127.0.0.1", "localhost")
         assert await can_log_in(url, None, tls=Tls(ca=ca))
         with pytest.raises(BrokerUnavailable, match="does not agree on TLS"):
             async with connected(url, tls=Tls(ca=other)):
@@ -151,7 +151,7 @@ async def test_mutual_tls_lets_in_whom_the_authority_has_certified(tmp_path: Pat
     client_cert, client_key = make_certificate(tmp_path / "a", "client")
 
     with EmbeddedNats(tls=ServerTls(cert=cert, key=key, ca=ca)) as server:
-        url = address(server, "tls")
+        url = server.url.replace("127.0.0.1", "localhost")
         assert await can_log_in(url, None, tls=Tls(ca=ca, cert=client_cert, key=client_key))
         with pytest.raises(BrokerUnavailable, match="does not agree on TLS"):
             async with connected(url, tls=Tls(ca=ca)):

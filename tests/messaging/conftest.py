@@ -27,9 +27,14 @@ def server() -> Iterator[EmbeddedNats]:
 
 @pytest.fixture
 def start_server() -> Iterator[StartServer]:
-    """Starts servers as EmbeddedNats takes its arguments; none is left, however a test ends."""
+    """Starts servers as EmbeddedNats takes its arguments; none is left, however a test ends.
+
+    All demand the same token, so that clients of one go on with its successor.
+    """
     with ExitStack() as stack:
-        yield lambda *args, **options: stack.enter_context(EmbeddedNats(*args, **options))
+        yield lambda *args, **options: stack.enter_context(
+            EmbeddedNats(*args, **{"token": "of-the-test", **options})
+        )
 
 
 @pytest.fixture

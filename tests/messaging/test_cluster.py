@@ -44,6 +44,9 @@ WRITE = Method(
 )
 
 
+TOKEN = "of-the-test"  # noqa: S105 - of servers of the test
+
+
 class Cluster:
     """Nodes that know each other; each can be killed and started again at its place."""
 
@@ -55,7 +58,7 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        return ",".join(f"nats://127.0.0.1:{port}" for port in self._ports)
+        return ",".join(f"nats://{TOKEN}@127.0.0.1:{port}" for port in self._ports)
 
     def start(self, number: int) -> None:
         self.nodes[number] = self._make(number).start()
@@ -68,6 +71,7 @@ class Cluster:
         return EmbeddedNats(
             self._folder / f"n{number}",
             port=self._ports[number],
+            token=TOKEN,
             extra_config={
                 "server_name": f"n{number}",
                 "cluster": {
