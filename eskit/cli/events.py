@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import importlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from eskit.cli.text import Line, Span, timestamp
 from eskit.cli.values import descriptor_of, leaves
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from eskit.project import Project
 
 _TYPE_WIDTH = 16
+Fields: TypeAlias = Iterable[tuple[str, str]]
+"""Paths and values as they are shown."""
 
 
 class Payload(NamedTuple):
@@ -149,12 +151,15 @@ def format_origin(metadata: Metadata) -> str:
     return f"by {metadata.principal_id}" if metadata.principal_id else ""
 
 
-def format_fields(payload: Payload, size: int) -> Iterator[Line]:
-    """The payload's fields, one a line; how many bytes there are when it cannot be read."""
+def format_fields(payload: Payload, size: int, fields: Fields | None = None) -> Iterator[Line]:
+    """The payload's fields, one a line; how many bytes there are when it cannot be read.
+
+    `fields` are those to show, path and value; by default those that somebody set.
+    """
     if payload.problem is not None:
         yield [("       ", ""), (f"{payload.problem.message} ({size:,} bytes)", "warning")]
         return
-    fields = list(leaves(payload.data or {}, payload.descriptor))
-    longest = max((len(name) for name, _ in fields), default=0)
-    for name, value in fields:
+    shown = list(leaves(payload.data or {}, payload.descriptor) if fields is None else fields)
+    longest = max((len(name) for name, _ in shown), default=0)
+    for name, value in shown:
         yield ["       ", (name.ljust(longest), "key"), "  ", value]

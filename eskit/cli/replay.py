@@ -16,7 +16,7 @@ from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unkno
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, Span, count, timestamp, width
 from eskit.cli.times import Clock, ClockOption, Times, parse_moment
-from eskit.cli.values import descriptor_of, format_value, is_default, leaves
+from eskit.cli.values import descriptor_of, format_value, is_unset, leaves
 from eskit.domain.streams import category_of, check_stream
 
 if TYPE_CHECKING:
@@ -220,9 +220,9 @@ def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Li
     longest = min(max((len(field.name) for field in descriptor.fields), default=0), _LONGEST)
     for change in changes:
         line: list[Span] = ["       ", (change.path.ljust(longest), "key"), "  "]
-        if not is_default(change.old, change.path, descriptor):
-            line += [(format_value(change.old, change.path, descriptor), "old"), " "]
-        new = "nothing" if change.new is None else format_value(change.new, change.path, descriptor)
+        if not (change.added or is_unset(change.old, change.field)):
+            line += [(format_value(change.old, change.field), "old"), " "]
+        new = "nothing" if change.removed else format_value(change.new, change.field)
         yield [*line, "→ ", (new, "new")]
 
 

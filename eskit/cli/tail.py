@@ -204,8 +204,8 @@ class Follower:
             return self.request
 
         def holds(event: RecordedEvent) -> bool:
-            data = reader(event).data
-            return data is not None and all(one.holds(data) for one in self.conditions)
+            data, shape, _ = reader(event)
+            return data is not None and all(one.holds(data, shape) for one in self.conditions)
 
         return replace(self.request, where=holds)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -12,15 +12,19 @@ from zlib import crc32
 from eskit.cli.conditions import pick
 from eskit.cli.events import Payload, event_object, format_fields, short_type
 from eskit.cli.fitting import Narrowing
-from eskit.cli.text import Line, Span, count
+from eskit.cli.text import Line, Span, count, padded, width
 from eskit.cli.times import Clock, format_clock
-from eskit.cli.values import leaves
+from eskit.cli.values import format_value, leaves
+from eskit.codegen.names import snake_case
 from eskit.domain.streams import category_of, id_of
+from eskit.schema.paths import find_value
 
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
 
 _COLOURS = 5
+_WIDEST = 36
+"""A longer name pushes what follows it."""
 _STREAM = 2
 """Which span of a heading is the stream's name."""
 
@@ -39,6 +43,22 @@ class Seen:
         self.position, self.at = event.global_position, event.recorded_at
 
 
+@dataclass(slots=True)
+class Widths:
+    """How wide the columns of streams and types are: as wide as what they have shown, to a bound.
+
+    Lines already shown stay as they are, and those that follow line up again.
+    """
+
+    stream: int = 16
+    type: int = 16
+
+    def grow(self, stream: str, event_type: str) -> None:
+        """Make room for what comes next."""
+        self.stream = max(self.stream, min(width(stream), _WIDEST))
+        self.type = max(self.type, min(width(event_type), _WIDEST))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
     """How an event is shown: its clock, which fields, on one line or more, decoded or not.
@@ -52,6 +72,7 @@ class Layout:
     expanded: bool = False
     raw: bool = False
     prefix: Sequence[Span] = ()
+    widths: Widths = field(default_factory=Widths, compare=False)
 
     def record(self, event: RecordedEvent, payload: Payload) -> dict[str, object]:
         """The event as --json shows it."""
@@ -61,18 +82,17 @@ class Layout:
             found.pop("diagnostics", None)
             found["data_base64"] = base64.b64encode(event.data).decode("ascii")
         elif self.fields and payload.problem is None:
-            found["data"] = pick(payload.data or {}, self.fields)
+            found["data"] = pick(payload.data or {}, payload.descriptor, self.fields)
         return found
 
     def lines(
         self, event: RecordedEvent, payload: Payload, previous: datetime | None
     ) -> Iterator[Line]:
         """The event for people."""
-        shown = self._chosen(payload)
         heading = [*self.prefix, *self._heading(event, previous)]
         gives, until = len(self.prefix) + _STREAM, len(heading)
         if not self.expanded:
-            line = [*heading, *self._fields_in_line(event, shown)]
+            line = [*heading, *self._fields_in_line(event, payload)]
             yield Narrowing(line, gives=gives, until=until)
             return
         yield Narrowing(heading, gives=gives, until=until)
@@ -80,23 +100,36 @@ class Layout:
         if self.raw:
             yield ["       ", _base64(event.data)]
         else:
-            yield from format_fields(shown, len(event.data))
+            yield from format_fields(payload, len(event.data), self._leaves(payload))
         yield ""
 
-    def _chosen(self, payload: Payload) -> Payload:
-        if not self.fields or payload.problem is not None:
-            return payload
-        return Payload(data=pick(payload.data or {}, self.fields), descriptor=payload.descriptor)
+    def _leaves(self, payload: Payload) -> Iterator[tuple[str, str]]:
+        """Path and value of every field that is shown."""
+        data, shape = payload.data or {}, payload.descriptor
+        if not self.fields:
+            yield from leaves(data, shape)
+        for path in self.fields:
+            found = find_value(data, shape, path)
+            if found is None:
+                continue
+            if isinstance(found.value, dict):
+                yield from leaves(found.value, found.field, unset=True, path=path)
+            else:
+                yield path, format_value(found.value, found.field)
 
     def _heading(self, event: RecordedEvent, previous: datetime | None) -> list[Span]:
-        category = category_of(event.stream)
+        category, shown_type = category_of(event.stream), short_type(event.event_type)
+        self.widths.grow(event.stream, shown_type)
         tenant: list[Span] = ["  ", (f"[{event.tenant}]", "dim")] if event.tenant else []
         return [
             (format_clock(event.recorded_at, previous, self.clock), "dim"),
             f"  {event.global_position:>7,}  ",
-            (f"{event.stream:<16}", f"aggregate{crc32(category.encode()) % _COLOURS}"),
+            (
+                padded(event.stream, self.widths.stream),
+                f"aggregate{crc32(category.encode()) % _COLOURS}",
+            ),
             "  ",
-            (f"{short_type(event.event_type):<16}", "key"),
+            (padded(shown_type, self.widths.type), "key"),
             *tenant,
         ]
 
@@ -110,10 +143,9 @@ class Layout:
         if payload.problem is not None:
             yield from ("  ", (f"{len(event.data):,} bytes, not decoded", "warning"))
             return
-        known = f'"{id_of(event.stream)}"'
-        fields = leaves(payload.data or {}, payload.descriptor, unset=bool(self.fields))
-        for name, value in fields:
-            if value == known and not self.fields:
+        known = _id_field(event.stream), f'"{id_of(event.stream)}"'
+        for name, value in self._leaves(payload):
+            if (name, value) == known and not self.fields:
                 continue  # it stands in the stream's name
             yield from ("  ", (name, "dim"), f" {value}")
 
@@ -140,6 +172,11 @@ def format_end(seen: Seen) -> Line:
         f"{count(seen.events, 'event')} · last {seen.position:,} · go on with: ",
         (f"eskit tail --after {seen.position}", "command"),
     ]
+
+
+def _id_field(stream: str) -> str:
+    """The field that repeats the stream's id by convention: ``account_id`` of ``Account-1``."""
+    return f"{snake_case(category_of(stream))}_id"
 
 
 def _base64(data: bytes) -> str:

@@ -17,6 +17,8 @@ from typing import TypeAlias
 Span: TypeAlias = str | tuple[str, str]
 Line: TypeAlias = str | Sequence[Span]
 
+_JOINERS = "\u200c\u200d"
+"""They join or part letters of Persian and pictures of an emoji; they take no room."""
 _UNITS = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -24,14 +26,31 @@ def escape(text: str) -> str:
     r"""`text` with everything that is not printable written out, as in ``\x1b``.
 
     That covers control codes, line breaks, direction marks and lone surrogates: what is left
-    takes part in no terminal protocol and stays on its line.
+    takes part in no terminal protocol and stays on its line. A joiner stays where it joins.
     """
     if text.isprintable():
         return text
     return "".join(
-        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
-        for char in text
+        char if char.isprintable() or _joins(text, at) else _escaped(char)
+        for at, char in enumerate(text)
     )
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def _joins(text: str, at: int) -> bool:
+    """Whether there is a joiner between two characters that can be joined."""
+    around = text[at - 1 : at] + text[at + 1 : at + 2]
+    return (
+        text[at] in _JOINERS
+        and len(around) == _BOTH
+        and all(not char.isascii() and char.isprintable() for char in around)
+    )
+
+
+_BOTH = 2
 
 
 def escape_json(text: str) -> str:
@@ -69,9 +88,14 @@ def width(text: str) -> int:
 
 
 def _cells(char: str) -> int:
-    if unicodedata.combining(char):
+    if char in _JOINERS or unicodedata.category(char) in {"Mn", "Me"}:
         return 0
     return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+
+
+def padded(text: str, cells: int) -> str:
+    """`text` with blanks behind it, to take so many cells."""
+    return text + " " * (cells - width(text))
 
 
 def text_of(span: Span) -> str:
@@ -81,9 +105,10 @@ def text_of(span: Span) -> str:
 
 def shorten(span: Span, limit: int) -> Span:
     """The span with what takes more than `limit` cells replaced by ``…``."""
-    text = escape(text_of(span))
+    text = escape(text_of(span)).rstrip()
     if width(text) <= limit:
-        return span
+        text = padded(text, min(limit, width(text_of(span))))
+        return text if isinstance(span, str) else (text, span[1])
     while text and width(text) > limit - 1:
         text = text[:-1]
     return f"{text}…" if isinstance(span, str) else (f"{text}…", span[1])

@@ -1,7 +1,7 @@
 """Field values for people, by what the proto says of them.
 
 Text is quoted and numbers are not, an enum value goes without the prefix that repeats its enum's
-name, and nested messages are told by dotted paths: the paths that changes have, too.
+name, and nested messages are shown by dotted paths: the paths that changes have, too.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any, cast
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
+from eskit.schema.paths import Shape, is_map, join_path, shape_below
+
 _WIDE = frozenset(
     {
         FieldDescriptor.TYPE_INT64,
@@ -24,6 +26,8 @@ _WIDE = frozenset(
     }
 )
 
+_WIDE_WRAPPERS = frozenset({"google.protobuf.Int64Value", "google.protobuf.UInt64Value"})
+
 
 def descriptor_of(kind: type[Message]) -> Descriptor:
     """The descriptor of a message class, as the type its stubs should have."""
@@ -31,74 +35,70 @@ def descriptor_of(kind: type[Message]) -> Descriptor:
 
 
 def leaves(
-    data: Mapping[str, Any], descriptor: Descriptor | None, *, unset: bool = False
+    data: Mapping[str, Any], shape: Shape, *, unset: bool = False, path: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Path and shown value of every field; with `unset` also of those with default values."""
-    for path, value in _walk(data, ""):
-        if unset or not is_default(value, path, descriptor):
-            yield path, format_value(value, path, descriptor)
+    """Path and shown value of every field; with `unset` also of those that nobody set.
+
+    A message in a list is one value, and so is a list of numbers or texts.
+    """
+    for key, value in data.items():
+        field, below = shape_below(shape, key), join_path(path, key)
+        if not unset and is_unset(value, field):
+            continue
+        if isinstance(value, Mapping) and value:
+            inner = list(leaves(value, field, unset=unset, path=below))
+            yield from inner or [(below, "{}")]
+        elif isinstance(value, list) and value and all(isinstance(i, Mapping) for i in value):
+            for index, item in enumerate(value):
+                yield join_path(below, index), format_value(item, field)
+        else:
+            yield below, format_value(value, field)
 
 
-def is_default(value: object, path: str, descriptor: Descriptor | None) -> bool:
-    """Whether the value is what the field has when nobody sets it."""
-    return value in {"", 0, "0", None} or _is_first_enum(value, path, descriptor)
+def is_unset(value: object, field: FieldDescriptor | None) -> bool:
+    """Whether nobody set the field.
+
+    A field whose presence is known is in the JSON mapping only where it was set: also false, 0 or
+    an empty message then says something. Any other field is unset while it has its default.
+    What stands in a map or a list was put there.
+    """
+    if field is None or field.has_presence:
+        return False
+    if field.containing_type is not None and field.containing_type.GetOptions().map_entry:
+        return False
+    if field.is_repeated:
+        return value == ({} if is_map(field) else [])
+    if isinstance(value, float):
+        return str(value) == "0.0"
+    return value in {"", 0, "0"} or _is_zero(value, field)
 
 
-def format_value(value: object, path: str, descriptor: Descriptor | None) -> str:
+def format_value(value: object, field: FieldDescriptor | None) -> str:
     """One value in JSON's mapping as it is shown."""
-    field = find_field(descriptor, path)
-    if isinstance(value, str):
-        if field is not None and field.enum_type is not None:
-            return _short_enum(value, field.enum_type)
-        if field is not None and field.type in _WIDE:
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{name} {shown}' for name, shown in leaves(value, field))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(format_value(item, field) for item in value)}]"
+    if isinstance(value, str) and field is not None:
+        if field.enum_type is not None:
+            return short_enum(value, field.enum_type)
+        if field.type in _WIDE or _is_wide_wrapper(field):
             return value
     return json.dumps(value, ensure_ascii=False)
 
 
-def find_field(descriptor: Descriptor | None, path: str) -> FieldDescriptor | None:
-    """The field that a dotted path leads to, as far as the descriptor tells."""
-    field: FieldDescriptor | None = None
-    for step in path.split("."):
-        value = _map_value(field)
-        if value is not None:
-            field = value
-        elif field is None or not step.isdigit():
-            field = _find(descriptor if field is None else field.message_type, step)
-            if field is None:
-                return None
-    return field
-
-
-def _find(message: Descriptor | None, name: str) -> FieldDescriptor | None:
-    return message.fields_by_name.get(name) if message is not None else None
-
-
-def _walk(value: object, path: str) -> Iterator[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _walk(item, f"{path}.{name}" if path else str(name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _walk(item, f"{path}.{index}")
-    else:
-        yield path, value
-
-
-def _map_value(field: FieldDescriptor | None) -> FieldDescriptor | None:
-    """What a map holds by key; None for a field that is no map."""
-    entry = field.message_type if field is not None else None
-    if entry is None or not entry.GetOptions().map_entry:
-        return None
-    return entry.fields_by_name["value"]
-
-
-def _is_first_enum(value: object, path: str, descriptor: Descriptor | None) -> bool:
-    field = find_field(descriptor, path)
-    if field is None or field.enum_type is None or not isinstance(value, str):
-        return False
-    return any(known.number == 0 and known.name == value for known in field.enum_type.values)
-
-
-def _short_enum(value: str, enum: EnumDescriptor) -> str:
+def short_enum(value: str, enum: EnumDescriptor) -> str:
+    """``STATUS_OPEN`` of an enum ``Status`` as ``OPEN``."""
     prefix = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", enum.name).upper() + "_"
     return value.removeprefix(prefix) or value
+
+
+def _is_wide_wrapper(field: FieldDescriptor) -> bool:
+    return field.message_type is not None and field.message_type.full_name in _WIDE_WRAPPERS
+
+
+def _is_zero(value: object, field: FieldDescriptor) -> bool:
+    enum = field.enum_type
+    if enum is None or not isinstance(value, str):
+        return False
+    return any(known.number == 0 and known.name == value for known in enum.values)

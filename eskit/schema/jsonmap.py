@@ -20,6 +20,7 @@ from eskit.errors import InvalidArgument
 AMessage = TypeVar("AMessage", bound=Message)
 _SUFFIX = "Event"
 _WELL_KNOWN = "google.protobuf"
+_STRUCT = "google.protobuf.Struct"
 _DEEPEST = 100
 _KEEP_ONE = "Keep one of the two values."
 
@@ -34,8 +35,9 @@ def to_dict(message: Message) -> dict[str, Any]:
             always_print_fields_with_no_presence=True,
             descriptor_pool=descriptor.file.pool,  # where an Any finds its type
         )
-    except (TypeError, AttributeError, json_format.Error) as error:
-        # An Any of a type that no loaded module defines, or a field called like a method.
+    except (TypeError, AttributeError, ValueError, OverflowError, json_format.Error) as error:
+        # An Any of a type that no loaded module defines, a field called like a method, or a
+        # time that is in no calendar.
         raise InvalidArgument(
             f"{descriptor.full_name} has no JSON form: {error}",
             hint="Import the generated module of every type that it packs.",
@@ -96,7 +98,7 @@ def short(event_type: str) -> str:
 def _in_proto_order(descriptor: Descriptor, values: dict[str, Any]) -> dict[str, Any]:
     """The same values, with keys where the proto has the fields."""
     if descriptor.file.package == _WELL_KNOWN:
-        return values
+        return _sorted_struct(values) if descriptor.full_name == _STRUCT else values
     ordered: dict[str, Any] = {}
     for field in descriptor.fields:
         if field.name not in values:
@@ -104,14 +106,29 @@ def _in_proto_order(descriptor: Descriptor, values: dict[str, Any]) -> dict[str,
         value = values[field.name]
         kind = _value_type(field)
         if kind is None:
-            ordered[field.name] = value
+            is_map = isinstance(value, dict)
+            ordered[field.name] = {k: value[k] for k in _sorted_keys(value)} if is_map else value
         elif isinstance(value, list):
             ordered[field.name] = [_nested_order(kind, item) for item in value]
         elif kind is not field.message_type:  # a map
-            ordered[field.name] = {k: _nested_order(kind, item) for k, item in value.items()}
+            ordered[field.name] = {k: _nested_order(kind, value[k]) for k in _sorted_keys(value)}
         else:
             ordered[field.name] = _nested_order(kind, value)
     return ordered | {key: value for key, value in values.items() if key not in ordered}
+
+
+def _sorted_keys(values: Mapping[str, Any]) -> list[str]:
+    """The keys of a map in an order of their own: protobuf's is that of a hash. Numbers by size."""
+    try:
+        return sorted(values, key=int)
+    except ValueError:
+        return sorted(values)
+
+
+def _sorted_struct(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted_struct(value[key]) for key in sorted(value)}
+    return [_sorted_struct(item) for item in value] if isinstance(value, list) else value
 
 
 def _nested_order(descriptor: Descriptor, value: Any) -> Any:

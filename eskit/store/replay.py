@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import islice, takewhile
-from typing import Any
+from typing import Any, cast
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 
 from eskit.domain.aggregate import AnyAggregate, fold, fold_event, restore
 from eskit.domain.events import RecordedEvent
 from eskit.domain.streams import category_of, id_of
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
-from eskit.schema.jsonmap import to_dict
+from eskit.schema.jsonmap import AMessage, to_dict
+from eskit.schema.paths import Shape, is_map, join_path, shape_below
 from eskit.store.damage import missing_version
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import microseconds
@@ -25,23 +29,32 @@ _BLOCK = 256
 class Change:
     """One value of the state that an event changed.
 
-    `path` is dotted, with numbers for places in a list: ``limits.0.amount``. None stands for
-    a value that is not there.
+    `path` is dotted, with numbers for places in a list: ``limits.0.amount`` (eskit.schema.paths).
+    None stands for a value that is not there, and for null where the value can be that: `added`
+    and `removed` tell the two apart. `field` is what the proto says of the value, if it does.
     """
 
     path: str
     old: Any
     new: Any
+    added: bool = False
+    removed: bool = False
+    field: FieldDescriptor | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayStep:
-    """One event, the state after it as plain JSON values, and what it changed."""
+    """One event, the state after it as a message of its own, and what it changed."""
 
     event: RecordedEvent
     version: int
-    state: dict[str, Any]
+    message: Message
     changes: list[Change]
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state after the event as plain JSON values."""
+        return to_dict(self.message)
 
 
 def replay(
@@ -115,7 +128,7 @@ class _History:
     def steps(self, aggregate: AnyAggregate, *, before: int | None = None) -> Iterator[ReplayStep]:
         """Every step from where the aggregate is, below version `before`."""
         bound = self.before if before is None else before
-        state = to_dict(aggregate.state)
+        state = _copy(aggregate.state)
         for event in self.store.read_stream(
             self.stream, after=aggregate.version, before=bound, tenant=self.tenant
         ):
@@ -124,12 +137,12 @@ class _History:
             if event.version != aggregate.version + 1:
                 raise missing_version(self.stream, aggregate.version + 1)
             fold_event(aggregate, event, self.upcasters)
-            old, state = state, to_dict(aggregate.state)
+            old, state = state, _copy(aggregate.state)
             yield ReplayStep(
                 event=event,
                 version=aggregate.version,
-                state=state,
-                changes=list(find_changes(old, state)),
+                message=state,
+                changes=list(find_state_changes(old, state)),
             )
 
     def backward(self) -> Iterator[ReplayStep]:
@@ -163,21 +176,83 @@ class _History:
         return aggregate.version
 
 
-def find_changes(old: Any, new: Any, path: str = "") -> Iterator[Change]:
+def find_state_changes(old: Message, new: Message) -> Iterator[Change]:
+    """What differs between two states, in the order of their fields.
+
+    Only the fields that differ become JSON values, and of a list only what follows the part that
+    is the same: a list that grows with every event costs each step what it adds.
+    """
+    descriptor = cast("Descriptor", type(new).DESCRIPTOR)
+    old, new = _copy(old), _copy(new)
+    skipped: dict[str, int] = {}
+    fields = {found.number: found for found, _ in (*old.ListFields(), *new.ListFields())}
+    for found in fields.values():
+        if found.is_extension:
+            continue
+        before, after = getattr(old, found.name), getattr(new, found.name)
+        if found.is_repeated and not is_map(found):
+            skipped[found.name] = same = _common(before, after)
+            del before[:same], after[:same]
+        elif before == after and (not found.has_presence or _both_have(old, new, found.name)):
+            old.ClearField(found.name)
+            new.ClearField(found.name)
+    for change in find_changes(to_dict(old), to_dict(new), shape=descriptor):
+        name, *rest = change.path.split(".", 2)
+        if rest and (same := skipped.get(name, 0)):
+            index, *rest = rest
+            path = ".".join([name, str(int(index) + same), *rest])
+            yield replace(change, path=path)
+        else:
+            yield change
+
+
+def find_changes(old: Any, new: Any, path: str = "", *, shape: Shape = None) -> Iterator[Change]:
     """What differs between two JSON values, in the order of their fields."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
-            yield from find_changes(old.get(key), new.get(key), _join(path, key))
+            yield from find_changes(
+                old.get(key, _MISSING),
+                new.get(key, _MISSING),
+                join_path(path, key),
+                shape=shape_below(shape, key),
+            )
     elif isinstance(old, list) and isinstance(new, list):
         for index in range(max(len(old), len(new))):
-            yield from find_changes(_item(old, index), _item(new, index), _join(path, str(index)))
-    elif old != new:
-        yield Change(path=path, old=old, new=new)
+            below = join_path(path, index)
+            yield from find_changes(_item(old, index), _item(new, index), below, shape=shape)
+    elif type(old) is not type(new) or old != new:
+        yield Change(
+            path=path,
+            old=None if old is _MISSING else old,
+            new=None if new is _MISSING else new,
+            added=old is _MISSING,
+            removed=new is _MISSING,
+            field=shape if isinstance(shape, FieldDescriptor) else None,
+        )
 
 
-def _join(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
+_MISSING = object()
 
 
 def _item(values: list[Any], index: int) -> Any:
-    return values[index] if index < len(values) else None
+    return values[index] if index < len(values) else _MISSING
+
+
+def _common(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """How many items two lists begin with alike."""
+    same = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        same += 1
+    return same
+
+
+def _both_have(one: Message, other: Message, name: str) -> bool:
+    return one.HasField(name) == other.HasField(name)
+
+
+def _copy(message: AMessage) -> AMessage:
+    copy = type(message)()
+    copy.CopyFrom(message)
+    return copy

@@ -19,6 +19,10 @@ from eskit.cli.text import ago, duration, escape, escape_json, plain, width
         ("\u202egnp", "\\u202egnp"),
         ("\ud800", "\\ud800"),
         ("Zoë 山", "Zoë 山"),
+        ("👩\u200d💻", "👩\u200d💻"),
+        ("می\u200cخواهم", "می\u200cخواهم"),
+        ("a\u200db", "a\\u200db"),
+        ("\u200d山", "\\u200d山"),
     ],
 )
 def test_what_is_not_printable_is_written_out(text, shown):

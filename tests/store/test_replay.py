@@ -87,10 +87,10 @@ def test_changes_have_dotted_paths():
 
     assert found == [
         Change(path="a.b", old=1, new=3),
-        Change(path="a.gone", old=2, new=None),
+        Change(path="a.gone", old=2, new=None, removed=True),
         Change(path="list.1.c", old=2, new=4),
-        Change(path="list.2", old=None, new=5),
-        Change(path="new", old=None, new=True),
+        Change(path="list.2", old=None, new=5, added=True),
+        Change(path="new", old=None, new=True, added=True),
     ]
 
 
