@@ -71,6 +71,11 @@ class Project:
         return self.settings["exclude"].values
 
     @property
+    def accepted_changes(self) -> tuple[str, ...]:
+        """Keys of findings of `eskit schema check` that somebody has judged and accepted."""
+        return self.settings["schema_accept"].values
+
+    @property
     def gen_path(self) -> Path:
         """The folder that generated code goes to."""
         configured = self._text("gen")

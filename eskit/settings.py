@@ -21,6 +21,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "proto": ("proto",),
     "gen": ("",),
     "exclude": (),
+    "schema_accept": (),
     "store": ("sqlite:///events.db",),
     "read_models": ("",),
     "nats": ("embedded",),
@@ -53,6 +54,7 @@ _EXAMPLES: Mapping[str, str] = {
     "proto": 'proto = ["proto"]',
     "gen": 'gen = "bank/gen"',
     "exclude": 'exclude = ["vendor/", "acme.billing.v1"]',
+    "schema_accept": 'schema_accept = ["3f9a2c1e"]',
     "store": 'store = "sqlite:///bank.db"',
     "read_models": 'read_models = "sqlite:///bank_read.db"',
     "nats": 'nats = "nats://localhost:4222"',
@@ -75,6 +77,7 @@ _EXAMPLES: Mapping[str, str] = {
 _LISTS: Mapping[str, str] = {
     "proto": "a list of folders",
     "exclude": "a list of files, packages and services",
+    "schema_accept": "a list of keys",
 }
 """The settings that may have several values, and what these are."""
 
@@ -92,7 +95,7 @@ _USER_IN_URL = re.compile(r"://[^/]*@")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting and where it came from; only `proto` and `exclude` may have several values.
+    """One setting and where it came from; those in `_LISTS` may have several values.
 
     `origin` is ``default``, ``pyproject.toml``, ``eskit.toml``, ``environment`` or ``option``.
     """
@@ -195,7 +198,7 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
         return (_checked_quantity(name, value, file=file),)
     values = value if name in _LISTS and isinstance(value, list) else [value]
     texts = tuple(text for text in values if isinstance(text, str) and text)
-    if not (texts or name == "exclude") or len(texts) != len(values):
+    if not (texts or not DEFAULTS[name]) or len(texts) != len(values):
         wanted = _LISTS.get(name, "a text")
         raise ProjectInvalid(
             f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"

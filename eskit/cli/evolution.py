@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,33 @@ _MEANING = {
     "BACKWARD": "new code reads what is stored; old code would misread new events",
     "FORWARD": "stored events would be misread; old code reads new events",
     "BREAKING": "stored events would be misread, and old code would misread new ones",
+    "UNKNOWN": "of some stored events nobody can tell whether they would be misread",
 }
+_BUF_RULES = {
+    "FIELD_REMOVED": "FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED",
+    "FIELD_RENAMED": "FIELD_SAME_NAME",
+    "FIELD_JSON_NAME_CHANGED": "FIELD_SAME_JSON_NAME",
+    "FIELD_NUMBER_CHANGED": "FIELD_NO_DELETE",
+    "FIELD_NUMBER_REUSED": "FIELD_SAME_NAME",
+    "FIELD_TYPE_CHANGED": "FIELD_WIRE_COMPATIBLE_TYPE",
+    "FIELD_TYPE_RENAMED": "FIELD_SAME_TYPE",
+    "FIELD_DEFAULT_CHANGED": "FIELD_SAME_DEFAULT",
+    "FIELD_ONEOF_CHANGED": "FIELD_SAME_ONEOF",
+    "FIELD_REQUIRED": "MESSAGE_SAME_REQUIRED_FIELDS",
+    "FIELD_NO_LONGER_REQUIRED": "MESSAGE_SAME_REQUIRED_FIELDS",
+    "RESERVED_REMOVED": "RESERVED_MESSAGE_NO_DELETE",
+    "ENUM_VALUE_REMOVED": "ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED",
+    "ENUM_VALUE_RENAMED": "ENUM_VALUE_SAME_NAME",
+    "ENUM_VALUE_NUMBER_CHANGED": "ENUM_VALUE_SAME_NAME",
+    "ENUM_CLOSED": "ENUM_SAME_TYPE",
+    "EVENT_TYPE_REMOVED": "MESSAGE_NO_DELETE",
+    "EVENT_TYPE_RENAMED": "MESSAGE_NO_DELETE",
+    "PACKAGE_CHANGED": "FILE_SAME_PACKAGE",
+    "METHOD_REMOVED": "RPC_NO_DELETE",
+    "METHOD_REQUEST_CHANGED": "RPC_SAME_REQUEST_TYPE",
+    "METHOD_RESPONSE_CHANGED": "RPC_SAME_RESPONSE_TYPE",
+}
+"""The rule of `buf breaking` that looks at the same thing, where there is one."""
 
 
 def run_check(
@@ -54,9 +80,24 @@ def run_check(
             baseline=baseline,
             upcasters=_find_upcasters(session, diagnostics),
             decode=decode,
+            accepted=project.accepted_changes,
             progress=lambda step: report(step.name, step.done, step.total),
         )
+    diagnostics += _find_unused_acceptances(found, project.accepted_changes)
     return found, diagnostics
+
+
+def _find_unused_acceptances(found: Evolution, keys: Sequence[str]) -> Iterator[Diagnostic]:
+    """A warning for every key in the settings that accepts nothing."""
+    used = {finding.change.key for finding in found.accepted}
+    for key in keys:
+        if key not in used:
+            yield Diagnostic(
+                severity="warning",
+                code="ACCEPTED_CHANGE_UNUSED",
+                message=f"No change has the key {key!r} of schema_accept",
+                hint="Remove it, or correct it: eskit schema check --json shows all keys.",
+            )
 
 
 def _open_store(
@@ -104,6 +145,7 @@ def evolution_object(found: Evolution) -> dict[str, object]:
         "breaking": found.breaking,
         "compared": found.compared,
         "findings": [finding_object(finding) for finding in found.findings],
+        "accepted": [finding_object(finding) for finding in found.accepted],
         "additions": [_change_object(change) for change in found.additions],
     }
 
@@ -114,9 +156,12 @@ def finding_object(finding: Finding) -> dict[str, object]:
     return {
         "severity": change.severity.value,
         **_change_object(change),
+        "buf_rule": _BUF_RULES.get(change.rule),
+        "key": change.key,
+        "used_by": change.used_by or None,
         "fix": change.fix,
-        "backward": change.backward,
-        "forward": change.forward,
+        "backward": None if change.undecided else change.backward,
+        "forward": None if change.undecided else change.forward,
         "events": finding.events,
         "first": {"global_position": finding.position, "stream": finding.stream}
         if finding.events
@@ -142,11 +187,12 @@ def format_evolution(found: Evolution, *, against: str) -> Iterator[Line]:
     meaning = _MEANING[found.verdict.value] if found.compared else "nothing to compare with"
     yield from _labelled(found.verdict.value, "error" if found.breaking else "ok", meaning)
     compared = f"{count(found.compared, 'event type')} compared"
+    accepted = f", {len(found.accepted):,} accepted" if found.accepted else ""
     yield from _labelled(
         "",
         "",
         f"{compared}{f', also with {against}' if against else ''}: "
-        f"{count(len(found.additions), 'addition')}, {count(removed, 'removal')}",
+        f"{count(len(found.additions), 'addition')}, {count(removed, 'removal')}{accepted}",
     )
 
 
@@ -156,10 +202,12 @@ def _labelled(label: str, style: str, *text: Span) -> Iterator[Line]:
 
 def _format_finding(finding: Finding) -> Iterator[Line]:
     change = finding.change
-    severity = change.severity.value
-    style = "error" if severity == "breaking" else "warning"
+    severity = "unknown" if change.undecided else change.severity.value
+    style = "warning" if severity == "warning" else "error"
     yield from _labelled(severity.upper(), style, (change.subject, "name"), f": {change.message}")
-    if finding.events:
+    if change.used_by:
+        yield from _labelled("", "", change.used_by)
+    elif finding.events:
         first = f"first at {finding.position:,} in {finding.stream}"
         yield from _labelled("", "", f"{count(finding.events, 'stored event')}, {first}")
     else:
@@ -167,3 +215,5 @@ def _format_finding(finding: Finding) -> Iterator[Line]:
         yield from _labelled("", "", (none, "dim"))
     if change.fix:
         yield from _labelled("", "", (change.fix, "hint"))
+    if severity == "warning":
+        yield from _labelled("", "", (f'or accept it: schema_accept = ["{change.key}"]', "hint"))

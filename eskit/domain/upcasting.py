@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -81,11 +81,12 @@ class Upcasters:
         name = message_type(message)
         while True:
             if mend := self._mending.get(name):
-                message = mend(message)
+                message = _checked(mend(message), name, name)
             step = self._next.get(name)
             if step is None:
                 return message
-            message, name = step.function(message), step.target_type
+            message = _checked(step.function(message), name, step.target_type)
+            name = step.target_type
 
     def current_type(self, event_type: str) -> str:
         """The event type that a stored `event_type` is read as."""
@@ -137,3 +138,14 @@ class Upcasters:
                     hint="The last step must end at the current event type.",
                 )
             path.append(step.target_type)
+
+
+def _checked(message: Any, source: str, target: str) -> Message:
+    """What an upcaster has given, if it is an event of the type that it promised."""
+    given = message_type(message) if isinstance(message, Message) else repr(message)
+    if given != target:
+        raise UpcastingInvalid(
+            f"The upcaster of {source} gave {given}, not {target}",
+            hint=f"Let it return a {target} for every stored event.",
+        )
+    return cast("Message", message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from hashlib import sha256
 
 from google.protobuf.message import Message
 
@@ -21,22 +22,28 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
-    """Who can read what: new code what is stored (backward), old code what is new (forward)."""
+    """Who can read what: new code what is stored (backward), old code what is new (forward).
+
+    Unknown where nobody can tell: the schema of stored events was never recorded.
+    """
 
     FULL = "FULL"
     BACKWARD = "BACKWARD"
     FORWARD = "FORWARD"
     BREAKING = "BREAKING"
+    UNKNOWN = "UNKNOWN"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """One difference in an event type.
+    """One difference in an event type, or in what callers of a service send and get.
 
     `path` names the field in dotted form, empty for the type as a whole, and `number` is its own.
     `steps` are the field numbers that lead to what stored events may hold of it, `value` the
-    number of an enum value. With `backward` the new schema reads stored events rightly, with
-    `forward` the old one reads new events rightly.
+    number of an enum value; with `absent` the events that do not hold it are those that matter.
+    With `backward` the new schema reads stored events rightly, with `forward` the old one reads
+    new events rightly; neither is known for one that is `undecided`. `used_by` names the methods
+    whose callers are concerned; it is empty for an event.
     """
 
     rule: str
@@ -50,6 +57,9 @@ class Change:
     backward: bool = True
     forward: bool = True
     notable: bool = True
+    absent: bool = False
+    undecided: bool = False
+    used_by: str = ""
 
     @property
     def severity(self) -> Severity:
@@ -65,14 +75,22 @@ class Change:
             return self.event_type
         return f"{self.event_type}.{self.path} ({self.number})"
 
+    @property
+    def key(self) -> str:
+        """Eight hexadecimal digits that only this change has, by which it can be accepted."""
+        told = repr((self.rule, self.subject, self.message, self.used_by))
+        return sha256(told.encode()).hexdigest()[:8]
+
     def touches(self, message: Message) -> bool:
-        """Whether a stored event, decoded as it was written, holds what is changed."""
-        return holds(message, self.steps, self.value)
+        """Whether a stored event, decoded as it was written, is read otherwise now."""
+        return holds(message, self.steps, self.value) is not self.absent
 
 
 def verdict_of(changes: Iterable[Change]) -> Verdict:
     """The verdict over all changes; FULL when there is none."""
     found = list(changes)
+    if any(change.undecided for change in found) and all(change.backward for change in found):
+        return Verdict.UNKNOWN
     backward = all(change.backward for change in found)
     forward = all(change.forward for change in found)
     if backward:

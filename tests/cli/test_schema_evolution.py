@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -150,3 +152,79 @@ def test_an_event_with_a_successor_breaks_until_an_upcaster_reads_it(changing):
     assert with_it == changing.check("--decode") == (0, "FULL", [])
     assert replayed.code == 0
     assert '"1000.00" → "1250.50"' in replayed.out
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("    raise KeyError(old.amount)\n", "its upcaster raises KeyError: '250.50'"),
+        ("    return None\n", "gave None"),
+        ("    return pb.MoneyWithdrawnEvent()\n", "gave account.v1.MoneyWithdrawnEvent"),
+    ],
+    ids=["raises", "returns nothing", "returns another event"],
+)
+def test_an_upcaster_that_fails_on_a_stored_event_is_found_by_reading_them(changing, body, told):
+    upcaster = f"""
+@upcast(pb.MoneyDepositedEvent, to=pb.MoneyDepositedEvent)
+def mended(old: pb.MoneyDepositedEvent) -> pb.MoneyDepositedEvent:
+{body}
+
+UPCASTERS = [mended, """
+    changing.edit(UPCASTERS, "\nUPCASTERS = [", upcaster)
+
+    ran = eskit("schema", "check", "--decode", "--json", cwd=changing.folder)
+
+    assert (ran.code, ran.json["data"]["verdict"]) == (3, "FORWARD")
+    (found,) = [f for f in ran.json["data"]["findings"] if f["rule"] == "UPCASTER_FAILED"]
+    assert told in found["message"]
+    assert found["events"] == 1
+
+
+def test_a_finding_that_was_accepted_warns_no_more_and_another_one_does(changing):
+    changing.declare("string amount = 2;", "string total = 2;")
+    (finding,) = [
+        found
+        for found in eskit("schema", "check", "--json", cwd=changing.folder).json["data"][
+            "findings"
+        ]
+        if found["event_type"] == DEPOSITED
+    ]
+    changing.edit(
+        Path("pyproject.toml"), "\napp = ", f'\nschema_accept = ["{finding["key"]}", "old"]\napp = '
+    )
+
+    accepted = eskit("schema", "check", "--json", cwd=changing.folder).json
+    changing.declare("string total = 2;", "string sum = 2;")
+    again = changing.check()
+
+    assert [f["rule"] for f in accepted["data"]["accepted"]] == ["FIELD_RENAMED"]
+    assert DEPOSITED not in {f["event_type"] for f in accepted["data"]["findings"]}
+    assert "ACCEPTED_CHANGE_UNUSED" in {d["code"] for d in accepted["diagnostics"]}
+    assert again == (0, "FULL", [("warning", "FIELD_RENAMED", 1)])
+
+
+def test_events_without_a_recorded_schema_are_not_called_compatible(changing):
+    with sqlite3.connect(changing.folder / "bank.db") as store:
+        store.execute("DELETE FROM event_schemas WHERE event_type = ?", (DEPOSITED,))
+    changing.declare("string amount = 2;", "int64 amount = 2;")
+
+    compared = changing.check()
+    shown = eskit("schema", "check", cwd=changing.folder)
+    decoded = changing.check("--decode")
+
+    assert compared == (3, "UNKNOWN", [("warning", "SCHEMA_NOT_RECORDED", 1)])
+    assert "UNKNOWN   account.v1.MoneyDepositedEvent" in shown.out
+    assert decoded == (0, "FULL", [("warning", "FIELDS_NOT_READ", 1)])
+
+
+def test_services_are_compared_with_an_earlier_version_of_the_protos(changing):
+    shutil.copytree(changing.folder / "proto", changing.folder / "before")
+    text = (changing.folder / PROTO).read_text()
+    command = text.index("message DepositCommand")
+    changed = text[command:].replace("string amount = ", "int64 amount = ", 1)
+    (changing.folder / PROTO).write_text(text[:command] + changed)
+
+    ran = eskit("schema", "check", "--against", "before", cwd=changing.folder)
+
+    assert ran.code == 3
+    assert "request of account.v1.AccountCommandService/Deposit" in ran.out

@@ -1,6 +1,7 @@
 """Chains of upcasters: followed, and refused when they cannot end."""
 
 import pytest
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.wrappers_pb2 import BoolValue, Int32Value, Int64Value, StringValue
 
 from eskit.domain.messages import message_type
@@ -80,3 +81,17 @@ def test_a_cycle_is_refused_with_its_path():
 def test_two_steps_for_one_event_are_refused(twice):
     with pytest.raises(UpcastingInvalid, match="Two upcasters"):
         Upcasters([twice, twice])
+
+
+@pytest.mark.parametrize("given", [None, "text", BoolValue()])
+def test_an_upcaster_that_gives_something_else_than_it_promised_is_named(given):
+    upcasters = Upcasters([upcast(Int32Value, to=Int64Value)(lambda old: given)])
+
+    with pytest.raises(UpcastingInvalid, match=r"The upcaster of google.protobuf.Int32Value gave"):
+        upcasters.apply(Int32Value(value=1))
+
+
+def test_an_event_that_means_nothing_is_read_as_one_that_changes_nothing():
+    upcasters = Upcasters([upcast(StringValue, to=Empty)(lambda old: Empty())])
+
+    assert upcasters.apply(StringValue(value="an order")) == Empty()

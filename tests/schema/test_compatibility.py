@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import Descriptor
 
 from eskit.schema.changes import Severity, Verdict, verdict_of
 from eskit.schema.comparison import compare_messages
 from eskit.schema.compatibility import compare_types
+from eskit.schema.services import compare_services
 from eskit.schema.wire import readable
-from tests.schema.versions import descriptor, event, message
+from tests.schema.versions import descriptor, event, message, parsed
 
 BREAKING, WARNING, ADDITION = Severity.BREAKING, Severity.WARNING, Severity.ADDITION
 
@@ -79,6 +82,31 @@ CHANGES = {
         "K a = 1; enum K { reserved 1; Z = 0; }",
         ("ENUM_VALUE_REMOVED", WARNING, "FULL"),
     ),
+    "a message of another name": (
+        "M a = 1; message M { int64 x = 1; }",
+        "N a = 1; message N { int64 x = 1; }",
+        ("FIELD_TYPE_RENAMED", WARNING, "FULL"),
+    ),
+    "JSON name changed": (
+        'string a = 1 [json_name = "b"];',
+        'string a = 1 [json_name = "c"];',
+        ("FIELD_JSON_NAME_CHANGED", WARNING, "FULL"),
+    ),
+    "a number of its own again": (
+        "reserved 4, 7 to 9; string a = 1;",
+        "reserved 8; string a = 1;",
+        ("RESERVED_REMOVED", WARNING, "FULL"),
+    ),
+    "a name of its own again": (
+        'reserved "b"; string a = 1;',
+        "string a = 1;",
+        ("RESERVED_REMOVED", WARNING, "FULL"),
+    ),
+    "an enum value of its own again": (
+        "K a = 1; enum K { reserved 1; Z = 0; }",
+        "K a = 1; enum K { Z = 0; }",
+        ("RESERVED_REMOVED", WARNING, "FULL"),
+    ),
     "enum value renamed": (
         "K a = 1; enum K { Z = 0; ONE = 1; }",
         "K a = 1; enum K { Z = 0; UNO = 1; }",
@@ -94,6 +122,141 @@ def test_a_changed_field_has_a_rule_a_severity_and_a_verdict(old, new, expected)
     told = [(c.rule, c.severity, verdict_of(found).value) for c in found]
     assert told == ([expected] if expected else [])
     assert all(change.fix for change in found if change.severity is not ADDITION)
+
+
+EDITION = 'edition = "2023";'
+CLOSED = "features.enum_type = CLOSED"
+REQUIRED = "[features.field_presence = LEGACY_REQUIRED]"
+
+OTHER_SYNTAX = {
+    "a default changed": (
+        "int32 a = 1 [default = 5];",
+        "int32 a = 1 [default = 7];",
+        ("FIELD_DEFAULT_CHANGED", BREAKING, "BREAKING"),
+    ),
+    "a default dropped": (
+        'string a = 1 [default = "x"];',
+        "string a = 1;",
+        ("FIELD_DEFAULT_CHANGED", BREAKING, "BREAKING"),
+    ),
+    "another first value of a closed enum": (
+        f"K a = 1; enum K {{ option {CLOSED}; Z = 0; ONE = 1; }}",
+        f"K a = 1; enum K {{ option {CLOSED}; ONE = 1; Z = 0; }}",
+        ("FIELD_DEFAULT_CHANGED", BREAKING, "BREAKING"),
+    ),
+    "an enum that becomes closed": (
+        "K a = 1; enum K { Z = 0; }",
+        f"K a = 1; enum K {{ option {CLOSED}; Z = 0; }}",
+        ("ENUM_CLOSED", WARNING, "FULL"),
+    ),
+    "a number that becomes a closed enum": (
+        "int32 a = 1;",
+        f"K a = 1; enum K {{ option {CLOSED}; Z = 0; }}",
+        ("FIELD_TYPE_CHANGED", BREAKING, "FORWARD"),
+    ),
+    "no longer required": (
+        f"int32 a = 1 {REQUIRED};",
+        "int32 a = 1;",
+        ("FIELD_NO_LONGER_REQUIRED", WARNING, "BACKWARD"),
+    ),
+    "required and removed": (
+        f"int32 a = 1 {REQUIRED};",
+        "reserved 1;",
+        ("FIELD_REMOVED", WARNING, "BACKWARD"),
+    ),
+    "an extension retyped": (
+        "extensions 100; extend E { string x = 100; }",
+        "extensions 100; extend E { bool x = 100; }",
+        ("FIELD_TYPE_CHANGED", BREAKING, "BREAKING"),
+    ),
+    "an extension removed": (
+        "extensions 100; extend E { string x = 100; }",
+        "extensions 100;",
+        ("FIELD_REMOVED", BREAKING, "FORWARD"),
+    ),
+}
+
+
+def edition(fields: str) -> Descriptor:
+    """An event of a proto of edition 2023."""
+    return descriptor(event("E", fields), "E", syntax=EDITION)
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), OTHER_SYNTAX.values(), ids=OTHER_SYNTAX)
+def test_a_change_that_only_some_syntaxes_know_is_found(old, new, expected):
+    found = compare_messages(edition(old), edition(new))
+
+    assert [(c.rule, c.severity, verdict_of([c]).value) for c in found] == [expected]
+    assert all(change.fix for change in found)
+
+
+WELL_KNOWN = ("Timestamp", "Duration", "Int64Value", "StringValue", "Struct", "Any", "Empty")
+
+
+@pytest.mark.parametrize(("old", "new"), [(a, b) for a in WELL_KNOWN for b in WELL_KNOWN if a != b])
+def test_one_well_known_type_never_becomes_another_unnoticed(old, new):
+    imports = "".join(
+        f'import "google/protobuf/{name}.proto";'
+        for name in ("timestamp", "duration", "wrappers", "struct", "any", "empty")
+    )
+    before, after = (
+        descriptor(imports + event("E", f"google.protobuf.{name} a = 1;"), "E")
+        for name in (old, new)
+    )
+
+    (change,) = compare_messages(before, after)
+
+    assert change.rule == "FIELD_TYPE_CHANGED"
+    assert change.severity is BREAKING
+
+
+@pytest.mark.parametrize("scalar", ["int64", "string", "bytes", "bool", "double"])
+def test_a_wrapper_for_a_scalar_is_another_type(scalar):
+    imports = 'import "google/protobuf/wrappers.proto";'
+    before = descriptor(event("E", f"{scalar} a = 1;"), "E")
+    wrapped = f"google.protobuf.{scalar.capitalize()}Value a = 1;"
+    after = descriptor(imports + event("E", wrapped), "E")
+
+    for old, new in ((before, after), (after, before)):
+        (change,) = compare_messages(old, new)
+        assert change.severity is BREAKING
+
+
+def test_fields_that_leave_a_oneof_are_told_to_old_code():
+    old = descriptor(event("E", "oneof x { string a = 1; string b = 2; }"), "E")
+    new = descriptor(event("E", "string a = 1; string b = 2;"), "E")
+
+    found = compare_messages(old, new)
+
+    assert [(c.rule, c.path, c.backward, c.forward) for c in found] == [
+        ("FIELD_ONEOF_CHANGED", "a", True, False),
+        ("FIELD_ONEOF_CHANGED", "b", True, False),
+    ]
+
+
+def test_a_changed_default_touches_the_events_that_do_not_hold_the_field():
+    old, new = edition("int32 a = 1 [default = 5];"), edition("int32 a = 1 [default = 7];")
+    (change,) = compare_messages(old, new)
+    kind = message_factory.GetMessageClass(old)
+
+    assert change.touches(kind())
+    assert not change.touches(kind(a=5))
+
+
+def test_what_callers_send_and_get_is_compared_from_their_side():
+    methods = [f"rpc {name}(Request) returns (Response);" for name in ("Do", "Gone")]
+    service = f"service S {{ {' '.join(methods)} }}"
+    old = parsed(service + "message Request { int32 n = 1; } message Response { int32 n = 1; }")
+    new = parsed(
+        service.replace(methods[1], "")
+        + "message Request { int64 n = 1; } message Response { int64 n = 1; }"
+    )
+
+    found = {change.used_by: change for change in compare_services(old, new)}
+
+    assert found["parcel.v1.S/Gone"].rule == "METHOD_REMOVED"
+    assert found["request of parcel.v1.S/Do"].severity is WARNING
+    assert found["response of parcel.v1.S/Do"].severity is BREAKING
 
 
 def test_numbers_of_enum_values_that_trade_places_are_breaking():

@@ -14,8 +14,9 @@ from google.protobuf.message import Message
 from eskit.codegen.parsing import parse_protos
 from eskit.schema.recorded import schema_pool
 
+PROTO3 = 'syntax = "proto3";'
 _HEAD = """
-syntax = "proto3";
+{syntax}
 package {package};
 import "eventsourcing/options.proto";
 """
@@ -32,17 +33,20 @@ def event(name: str, fields: str) -> str:
     return f'message {name} {{ option (eventsourcing.event) = {{aggregate_name: "P"}}; {fields} }}'
 
 
-def parsed(body: str, *, package: str = "parcel.v1") -> FileDescriptorSet:
+def parsed(body: str, *, package: str = "parcel.v1", syntax: str = PROTO3) -> FileDescriptorSet:
     """The descriptors of a proto file."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "parcel.proto").write_text(_HEAD.format(package=package) + body)
+        Path(folder, "parcel.proto").write_text(_HEAD.format(syntax=syntax, package=package) + body)
         Path(folder, "money.proto").write_text(MONEY)
         return parse_protos([Path(folder)]).files
 
 
-def descriptor(body: str, name: str, *, package: str = "parcel.v1") -> Descriptor:
+def descriptor(
+    body: str, name: str, *, package: str = "parcel.v1", syntax: str = PROTO3
+) -> Descriptor:
     """One message of a proto file."""
-    return schema_pool(parsed(body, package=package)).FindMessageTypeByName(f"{package}.{name}")
+    pool = schema_pool(parsed(body, package=package, syntax=syntax))
+    return pool.FindMessageTypeByName(f"{package}.{name}")
 
 
 def message(body: str, name: str, **fields: Any) -> Message:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -14,16 +14,18 @@ from google.protobuf.message import DecodeError, Message
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError
+from eskit.errors import EskitError, UpcastingInvalid
 from eskit.schema.changes import EVOLVE, Change, Verdict, verdict_of
 from eskit.schema.compatibility import compare_types
 from eskit.schema.declared import declared_events
 from eskit.schema.recorded import RecordedSchemas
+from eskit.schema.services import compare_services
 from eskit.schema.unread import holds_unread
 from eskit.store.eventstore import EventStore
 from eskit.store.progress import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
+_LONGEST_ERROR = 200
 
 
 @dataclass(slots=True, kw_only=True)
@@ -44,17 +46,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evolution:
-    """The findings, worst first, and the verdict over them."""
+    """The findings, worst first, and the verdict over them; those accepted count for nothing."""
 
     verdict: Verdict
     findings: Sequence[Finding] = ()
     additions: Sequence[Change] = ()
+    accepted: Sequence[Finding] = ()
     compared: int = 0
 
     @property
     def breaking(self) -> bool:
-        """Whether stored events would be misread."""
-        return any(not finding.change.backward for finding in self.findings)
+        """Whether stored events would be misread, or nobody can tell whether they would."""
+        return any(
+            not finding.change.backward or finding.change.undecided for finding in self.findings
+        )
 
 
 def recorded_types(
@@ -76,12 +81,14 @@ def check_evolution(
     baseline: FileDescriptorSet | None = None,
     upcasters: Upcasters | None = None,
     decode: bool = False,
+    accepted: Collection[str] = (),
     progress: ReportProgress = no_progress,
 ) -> Evolution:
     """Compare the event types of the working protos with those of the store and of `baseline`.
 
-    `upcasters` are None when they are not known: then none is missed. With `decode` every stored
-    event is read with the working schema as well.
+    With `baseline` its services are compared as well. `upcasters` are None when they are not
+    known: then none is missed. With `decode` every stored event is read with the working schema
+    and through its upcasters. `accepted` are keys of changes that somebody has judged.
     """
     schemas = RecordedSchemas(store.load_schemas() if store else ())
     stored = recorded_types(store, schemas) if store else {}
@@ -92,20 +99,51 @@ def check_evolution(
     for old in (stored, before):
         if old:
             changes |= dict.fromkeys(compare_types(old, working))
+    if baseline is not None:
+        changes |= dict.fromkeys(compare_services(baseline, protos))
     additions = [change for change in changes if _is_addition(change, known)]
     findings = [Finding(change=change) for change in changes if change.notable]
     if store is not None:
         _count(store, schemas, findings, progress)
         if decode:
             findings += _decode_all(store, working, upcasters, progress)
+        else:
+            findings += _unrecorded(store, stored, working)
         findings += _unused(store, upcasters)
     findings.sort(key=lambda finding: (finding.change.backward, -finding.events))
+    judged = [finding for finding in findings if finding.change.key in accepted]
+    findings = [finding for finding in findings if finding.change.key not in accepted]
     return Evolution(
         verdict=verdict_of([*(finding.change for finding in findings), *additions]),
         findings=findings,
         additions=additions,
+        accepted=judged,
         compared=len(known),
     )
+
+
+def _unrecorded(
+    store: EventStore,
+    stored: Mapping[str, Sequence[Descriptor]],
+    working: Mapping[str, Descriptor],
+) -> Iterator[Finding]:
+    """The event types whose schema was never recorded: comparing says nothing about them."""
+    for event_type, versions in stored.items():
+        if versions or event_type not in working:
+            continue
+        finding = Finding(
+            change=Change(
+                rule="SCHEMA_NOT_RECORDED",
+                event_type=event_type,
+                message="the store has no schema of its events, so nothing can be compared",
+                fix="read them all with the working protos: eskit schema check --decode",
+                undecided=True,
+            )
+        )
+        for event in store.read_all(event_types=[event_type], limit=1):
+            finding.position, finding.stream = event.global_position, event.stream
+        finding.events = store.count_events(event_types=[event_type])
+        yield finding
 
 
 def _is_addition(change: Change, known: Iterable[str]) -> bool:
@@ -196,6 +234,8 @@ class _Decoding:
                 "declare them again, or reserve their numbers if what they hold does not matter",
                 backward=True,
             )
+        if self.upcasters is not None and self.upcasters.touches(event.event_type):
+            self._upcast(event, self.upcasters)
         if self._needs_upcaster(event.event_type, descriptor):
             self._find(
                 event,
@@ -203,6 +243,24 @@ class _Decoding:
                 "is deprecated and no upcaster reads it",
                 f"write an upcaster to the event that has taken its place; {EVOLVE}",
             )
+
+    def _upcast(self, event: RecordedEvent, upcasters: Upcasters) -> None:
+        """Run the app's own upcasters over the event: they are code, and only running tells."""
+        wanted = upcasters.current_type(event.event_type)
+        try:
+            upcasters.decode(event.event_type, event.data)
+        except UpcastingInvalid as error:
+            problem = error.message
+        except Exception as error:  # noqa: BLE001 - users' code raises whatever it likes
+            problem = f"its upcaster raises {type(error).__name__}: {str(error)[:_LONGEST_ERROR]}"
+        else:
+            return
+        self._find(
+            event,
+            "UPCASTER_FAILED",
+            problem,
+            f"let the upcaster return a {wanted} for every stored event",
+        )
 
     def _needs_upcaster(self, event_type: str, descriptor: Descriptor) -> bool:
         if self.upcasters is None or not descriptor.GetOptions().deprecated:
