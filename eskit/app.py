@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -11,22 +14,23 @@ from google.protobuf.message import Message
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.contexts import QueryContext
+from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
 from eskit.cqrs.methods import find_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
-from eskit.cqrs.services import ServiceBinding, bind
+from eskit.cqrs.services import ServiceBinding, bind, run_users
 from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.suggestions import suggestion
 from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
-from eskit.errors import InvalidArgument, ProjectInvalid, ProjectionNotFound
+from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectionNotFound
 from eskit.projections.projection import Projection
-from eskit.store.eventstore import EventStore
+from eskit.store.eventstore import ChecksWriting, EventStore
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 
 if TYPE_CHECKING:
@@ -244,13 +248,21 @@ class RunningApp:
     ) -> None:
         """Answer one request as `handle` does, if it can without a thread that waits.
 
-        That is a command of an aggregate, and no middleware, which would have to see the reply.
-        Raises what `handle` does.
+        That is a command of an aggregate, and no middleware, which would have to see the reply;
+        and a query as long as it waits for projections that somebody else runs. Raises what
+        `handle` does.
         """
-        if not self.app.middleware and self._dispatcher.answers(method):
+        if method.kind == "query":
+            self._answer_when_ready(method, request, options, pending)
+        elif not self.app.middleware and self._dispatcher.answers(method):
             self._dispatcher.execute_then(method, request, options, pending)
         else:
             pending.answer(self.handle(method, request, options))
+
+    def check_store(self) -> None:
+        """Raise StoreUnavailable if nothing can be written to the store; changes nothing."""
+        if isinstance(self.store, ChecksWriting):
+            self.store.check_writing()
 
     def _run_handler(self, call: Call) -> Reply:
         method, request, options = call.method, call.request, call.options
@@ -260,6 +272,33 @@ class RunningApp:
         if method.kind == "query":
             return self._answer_query(binding, method, request, options)
         return self._run_service(binding, method, request, options)
+
+    def _answer_when_ready(
+        self, method: Method, request: Message, options: CallOptions, pending: Pending
+    ) -> None:
+        """Look again whenever there is reason to, and answer when nothing is to be waited for.
+
+        Whatever is wrong is raised by answering, in the order in which middleware lets it.
+        """
+        names = [projection.name for projection in self._bindings[method.full_name].reads]
+        deadline = Deadline(method, options.timeout, clock=self._clock)
+        position = options.at_least
+        if position is None and names:
+            position = self.store.head_position()
+
+        def look() -> Reply | None:
+            if position is not None and deadline.left:
+                with contextlib.suppress(EskitError):
+                    if not self.engine.try_catch_up(names, until=position):
+                        again = functools.partial(pending.run, look)
+                        self.engine.when_passed(names, position, deadline.left, again)
+                        return None
+            now = replace(options, at_least=position, timeout=deadline.left)
+            return self.handle(method, request, now)
+
+        reply = look()
+        if reply is not None:
+            pending.answer(reply)
 
     def catch_up(self, projections: Iterable[str] | None = None) -> None:
         """Bring read models up to the head of the log; those of every projection by default.
@@ -291,11 +330,15 @@ class RunningApp:
     def _answer_query(
         self, binding: ServiceBinding, method: Method, request: Message, options: CallOptions
     ) -> Reply:
+        deadline = Deadline(method, options.timeout, clock=self._clock)
+        deadline.check()
         self.engine.catch_up(
             [projection.name for projection in binding.reads],
             until=options.at_least,
             timeout=options.timeout,
         )
+        if not binding.reads:
+            self.engine.prepare()
         with self.engine.reader() as db:
             context = QueryContext(
                 tenant=options.tenant,
@@ -303,7 +346,9 @@ class RunningApp:
                 correlation_id=options.correlation_id,
                 db=db,
             )
-            return Reply(message=binding.handler(method)(request, context))
+            response = run_users(binding.handler(method), request, context)
+        deadline.check()
+        return Reply(message=response)
 
     def _run_service(
         self, binding: ServiceBinding, method: Method, request: Message, options: CallOptions

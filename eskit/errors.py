@@ -56,6 +56,7 @@ EskitError
 │   ├── RelayBusy              another relay of the store is running
 │   ├── SubscriptionTaken      another process has taken the subscription over
 │   └── RequestTimeout         no answer in time; the command may have run
+│       └── OutOfTime          no answer in time; nothing was done (eskit.cqrs.deadline)
 ├── CredentialsUnavailable     a login for NATS cannot be read
 ├── ServiceError               a runtime service did not start, stop or stay healthy
 ├── CallFailed                 a remote service answered with something other than a rejection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from google.protobuf.message import Message
@@ -10,7 +12,10 @@ from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 
 if TYPE_CHECKING:
-    from eskit.cqrs.options import CallOptions, Reply
+    from eskit.cqrs.lane import Lane
+    from eskit.cqrs.options import CallOptions, Pending, Reply
+
+_MANY = sys.maxsize // 2
 
 
 class Transport(Protocol):
@@ -48,16 +53,62 @@ class Handles(Protocol):
 
 
 class InProcessTransport:
-    """Answers requests with an application opened in this process, in worker threads."""
+    """Answers requests with an application opened in this process, in worker threads.
 
-    def __init__(self, app: Handles) -> None:
+    What it raises does not depend on the way: it is what NatsTransport raises. Of commands and of
+    queries `max_concurrent` run at once. A call that is not answered within its timeout raises
+    RequestTimeout, and its handler runs on.
+    """
+
+    def __init__(self, app: Handles, *, max_concurrent: int = 64) -> None:
         self._app = app
+        self._max_concurrent = max_concurrent
+        self._lanes: tuple[object, Mapping[str, Lane]] = (None, {})
 
     async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
         """Run the request in a worker thread and return the reply."""
-        import asyncio  # generated modules import this one, and asyncio is 30 ms of start-up
+        # Generated modules import this one, and these load asyncio: 30 ms of start-up.
+        from contextvars import copy_context
 
-        return await asyncio.to_thread(self._app.handle, method, message, options)
+        from eskit.cqrs.lane import StillRunning
+        from eskit.cqrs.middleware import as_told
+
+        within = copy_context()
+
+        def handle(
+            method: Method, message: Message, options: CallOptions, pending: Pending
+        ) -> None:
+            pending.answer(within.run(self._app.handle, method, message, options))
+
+        try:
+            return await self._lane(method.kind).run(handle, method, message, options)
+        except StillRunning as running:
+            raise running.told from None
+        except Exception as error:
+            told = as_told(method, error)
+            if told is error:
+                raise
+            raise told from error
+
+    def _lane(self, kind: str) -> Lane:
+        """Where requests of a kind run, for the event loop that asks."""
+        import asyncio
+        import weakref
+
+        from eskit.cqrs.lane import Lane
+
+        loop, lanes = self._lanes
+        if loop is not asyncio.get_running_loop():
+            for lane in lanes.values():
+                lane.close()
+            lanes = {
+                kind: Lane(kind, at_once=self._max_concurrent, waiting=_MANY)
+                for kind in ("command", "query")
+            }
+            self._lanes = asyncio.get_running_loop(), lanes
+            for lane in lanes.values():
+                weakref.finalize(self, lane.close)
+        return lanes[kind]
 
 
 class ReadYourWrites:

@@ -15,7 +15,9 @@ from typing import NamedTuple, TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.options import CallOptions, Pending, Reply
+from eskit.cqrs.services import run_users
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
 from eskit.domain.commands import AppendResult, Command, fingerprint
 from eskit.domain.context import MessageContext
@@ -34,9 +36,8 @@ from eskit.store.eventstore import AppendsThen, EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
 
-ATTEMPTS = 5
-"""How often a command is decided again after another process appended first."""
 _BACKOFF = (0.010, 0.160)
+"""Seconds between two attempts when another process appended first: at first, and at most."""
 StreamKey: TypeAlias = tuple[str, str]
 """Tenant and name of a stream."""
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -57,7 +58,7 @@ def decide(
     """
     enter_context(aggregate, context)
     try:
-        response = getattr(aggregate, method.python_name)(command)
+        response = run_users(getattr(aggregate, method.python_name), command)
     finally:
         enter_context(aggregate, None)
     if not isinstance(response, method.response):
@@ -105,6 +106,7 @@ class _Work:
     context: MessageContext
     fingerprint: str
     expected_version: int | None
+    deadline: Deadline
     resent: bool
     creates: bool
 
@@ -157,10 +159,12 @@ class Dispatcher:
         """Carry a command out and return its response.
 
         Raises CommandRejected, ClaimTaken, CommandIdReused, StoreUnavailable; VersionConflict
-        when the caller named an expected version, or after every attempt lost its race.
+        when the caller named an expected version; OutOfTime when other writers were faster every
+        time, or when it was not decided in time.
         """
-        work = self._prepare(method, request, options)
+        return self._execute(self._prepare(method, request, options))
 
+    def _execute(self, work: _Work) -> Reply:
         def attempt(*, new: bool = False) -> Reply:
             try:
                 return self._decide_and_append(work, new=new)
@@ -169,7 +173,8 @@ class Dispatcher:
                     return first
                 raise
 
-        with self._locks.hold(work.lock):
+        work.deadline.check()
+        with self._locks.hold(work.lock, work.deadline):
             if work.creates:
                 # Its id is as new as the command's, so there is nothing to load; but for a command
                 # that is sent again when its id is long forgotten.
@@ -177,7 +182,7 @@ class Dispatcher:
                     return attempt(new=True)
             if work.expected_version is not None:
                 return attempt()
-            return retry_on_conflict(attempt, self._clock)
+            return retry_on_conflict(attempt, work.deadline)
 
     def execute_then(
         self, method: Method, request: Message, options: CallOptions, pending: Pending
@@ -191,8 +196,7 @@ class Dispatcher:
         append_then = self._append_then
 
         def execute() -> Reply:
-            same = replace(options, command_id=work.context.command_id)
-            return self.execute(method, request, same)
+            return self._execute(replace(work, resent=True))
 
         if append_then is None or not self._locks.take_if_free(work.lock):
             pending.answer(execute())
@@ -220,6 +224,7 @@ class Dispatcher:
             context=message_context(options, command_id, self._clock.now),
             fingerprint=fingerprint(method.full_name, request),
             expected_version=options.expected_version,
+            deadline=Deadline(method, options.timeout, clock=self._clock),
             resent=bool(options.command_id),
             creates=creates(aggregate, type(request)),
         )
@@ -292,6 +297,7 @@ class Dispatcher:
         if work.expected_version not in (None, loaded):
             raise VersionConflict(work.stream, work.expected_version, loaded)
         response = decide(aggregate, work.method, work.request, work.context)
+        work.deadline.check()
         command = Command(
             id=work.context.command_id,
             fingerprint=work.fingerprint,
@@ -327,15 +333,21 @@ def first_reply(method: Method, response: bytes, position: int) -> Reply:
     return Reply(message=message, global_position=position, already_processed=True)
 
 
-def retry_on_conflict(attempt: Callable[[], Reply], clock: Clock) -> Reply:
-    """Run `attempt`, and again on VersionConflict, ATTEMPTS times, with jittered pauses."""
+def retry_on_conflict(attempt: Callable[[], Reply], deadline: Deadline) -> Reply:
+    """Run `attempt`, and again on VersionConflict, with jittered pauses, until the time is over.
+
+    Raises OutOfTime then: whoever called did not choose the version, and can only send it again.
+    """
     shortest, longest = _BACKOFF
-    for failures in range(ATTEMPTS):
+    pause = shortest
+    while True:
         try:
             return attempt()
-        except VersionConflict:
-            clock.sleep(random.uniform(shortest, min(longest, shortest * 2 ** (failures + 1))))
-    return attempt()
+        except VersionConflict as conflict:
+            pause = min(longest, 2 * pause)
+            deadline.sleep(random.uniform(shortest, pause))
+            if not deadline.left:
+                raise deadline.passed("Other writers were faster every time") from conflict
 
 
 class _StreamLocks:
@@ -346,13 +358,18 @@ class _StreamLocks:
         self._held: dict[StreamKey, tuple[threading.Lock, int]] = {}
 
     @contextmanager
-    def hold(self, key: StreamKey) -> Iterator[None]:
+    def hold(self, key: StreamKey, deadline: Deadline) -> Iterator[None]:
+        """Hold the lock in the block; OutOfTime if others hold it for too long."""
         with self._guard:
             lock, users = self._held.get(key, (threading.Lock(), 0))
             self._held[key] = (lock, users + 1)
         try:
-            with lock:
+            if not lock.acquire(timeout=deadline.left):
+                raise deadline.passed("Other commands to the same stream are still at work")
+            try:
                 yield
+            finally:
+                lock.release()
         finally:
             self._forget(key)
 

@@ -9,15 +9,17 @@ from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.contexts import AnAggregate, CommandContext
+from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import ResponseInvalid, first_reply, message_context, retry_on_conflict
 from eskit.cqrs.options import CallOptions, Reply
+from eskit.cqrs.services import run_users
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events, stream_of
 from eskit.domain.commands import Command, fingerprint
 from eskit.domain.context import MessageContext
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import CommandIdReused, InvalidArgument
+from eskit.errors import CommandIdReused, InvalidArgument, VersionConflict
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
@@ -39,8 +41,10 @@ def run_handler(
     """Call a handler and append what it staged, together with its response.
 
     A repeated command id is answered with the first response; a handler that staged nothing is
-    not remembered. Raises what the handler raises, and what an append raises.
+    not remembered. Raises what the handler raises, what an append raises, and OutOfTime.
     """
+    deadline = Deadline(method, options.timeout, clock=clock)
+    deadline.check()
     context = message_context(options, options.command_id or new_id(), clock.now)
     identity = fingerprint(method.full_name, request)
 
@@ -52,23 +56,27 @@ def run_handler(
                 raise CommandIdReused(record.id, record.stream)
             return first_reply(method, record.response, record.global_position)
         workspace = _Workspace(store, upcasters, snapshots, context)
-        response = handler(request, _handler_context(context, workspace))
+        response = run_users(handler, request, _handler_context(context, workspace))
         if not isinstance(response, method.response):
             raise ResponseInvalid(
                 f"{method.path} was answered with {type(response).__name__}, "
                 f"not {method.response.__name__}",
                 hint="Return the response message of the rpc.",
             )
+        deadline.check()
         position = workspace.commit(
             Command(
                 id=context.command_id,
                 fingerprint=identity,
                 response=type(response).SerializeToString(response),
-            )
+            ),
+            expected_version=options.expected_version,
         )
         return Reply(message=response, global_position=position)
 
-    return retry_on_conflict(attempt, clock)
+    if options.expected_version is not None:
+        return attempt()
+    return retry_on_conflict(attempt, deadline)
 
 
 def _handler_context(context: MessageContext, workspace: _Workspace) -> CommandContext:
@@ -115,16 +123,19 @@ class _Workspace:
             )
         self._staged = aggregate
 
-    def commit(self, command: Command) -> int:
+    def commit(self, command: Command, *, expected_version: int | None) -> int:
         """Append what was staged; the position of its last event, 0 if nothing was."""
         aggregate = self._staged
         if aggregate is None:
             return 0
         events = pending_events(aggregate)
+        loaded = aggregate.version - len(events)
+        if expected_version not in (None, loaded):
+            raise VersionConflict(stream_of(aggregate), expected_version, loaded)
         result = self._store.append(
             stream_of(aggregate),
             events,
-            expected_version=aggregate.version - len(events),
+            expected_version=loaded,
             command=command,
             tenant=self._context.tenant,
         )

@@ -22,13 +22,15 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
+from eskit.cqrs.deadline import OutOfTime
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.responses import INTERNAL_ERROR, as_rejection, as_unavailable
+from eskit.cqrs.responses import INTERNAL_ERROR, VERDICTS, as_rejection, as_unavailable
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
-from eskit.errors import CallFailed, CommandRejected, InvalidArgument
+from eskit.errors import CallFailed, CommandRejected, EskitError, InvalidArgument
 
 _log = logging.getLogger("eskit.calls")
+_TOLD_AS_IT_IS: tuple[type[EskitError], ...] = (*VERDICTS, InvalidArgument, OutOfTime)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,31 +87,27 @@ def log_calls(call: Call, proceed: Proceed) -> Reply:
 def recover(call: Call, proceed: Proceed) -> Reply:
     """Turn a fault into CallFailed with an id, under which the log has what really happened.
 
-    Of a read model that cannot answer now, CallFailed says so in a sentence, without an id.
-    Verdicts (CommandRejected, conflicts, taken claims) and wrong arguments pass unchanged.
-    Services over NATS answer so in any case; put this outermost to have it in process as well.
+    An error that says that a store or read model cannot answer now keeps its class, and says so in
+    a sentence without ids and paths. Verdicts (CommandRejected, conflicts, taken claims), wrong
+    arguments and time that is over pass unchanged. Clients get the same, over NATS and in process;
+    put this outermost to have it for calls of the app itself.
     """
     try:
         return proceed(call)
-    except (InvalidArgument, CallFailed):
-        raise
     except Exception as error:
-        if as_rejection(error) is not None:
+        told = as_told(call.method, error)
+        if told is error:
             raise
-        raise as_failure(call.method, error) from error
+        raise told from error
 
 
-def as_failure(method: Method, error: Exception) -> CallFailed:
-    """What a caller may know of an error that is no verdict; the log has what happened.
-
-    A projection that stopped, is paused and the like take one line of the log, a fault its
-    traceback.
-    """
-    unavailable = as_unavailable(error)
-    if unavailable is None:
-        return internal_error(method, error)
-    _log.error("%s cannot be answered: %s", method.path, " ".join(str(error).split()))
-    return unavailable
+def as_told(method: Method, error: Exception) -> EskitError:
+    """What a caller may know of anything that was raised; of a fault the log has the rest."""
+    if isinstance(error, _TOLD_AS_IT_IS):
+        return error
+    if isinstance(error, CallFailed) and error.reason == INTERNAL_ERROR:
+        return error  # a layer further in has already put it in place of what happened
+    return as_unavailable(error) or internal_error(method, error)
 
 
 def internal_error(method: Method, error: Exception) -> CallFailed:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import logging
 import random
@@ -15,10 +14,13 @@ from google.protobuf.message import DecodeError, Message
 from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
+from eskit.cqrs.deadline import OutOfTime, unanswered
 from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
+from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
-from eskit.cqrs.middleware import as_failure
+from eskit.cqrs.middleware import as_told
 from eskit.cqrs.options import CallOptions, Pending, Reply
+from eskit.cqrs.refusals import Refusals
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
     INTERNAL_ERROR,
@@ -32,7 +34,7 @@ from eskit.cqrs.responses import (
     success,
     unpack,
 )
-from eskit.cqrs.workers import Job, Workers
+from eskit.cqrs.workers import in_thread
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
@@ -40,6 +42,7 @@ from eskit.errors import (
     BrokerUnavailable,
     CallFailed,
     CommandRejected,
+    EskitError,
     InvalidArgument,
     ProjectInvalid,
     RequestTimeout,
@@ -62,7 +65,7 @@ _FAILURE_CODES = {
     INTERNAL_ERROR: 500,
     **dict.fromkeys(UNAVAILABLE, 503),
 }
-_TOLD = UNAVAILABLE | {INTERNAL_ERROR}
+_REMARKS_AT_MOST = 20
 
 
 class Handles(Protocol):
@@ -84,15 +87,24 @@ class HandlesThen(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksStore(Protocol):
+    """What serves may also say whether its store can be written."""
+
+    def check_store(self) -> None:
+        """Raise StoreUnavailable if it cannot."""
+        ...
+
+
 class NatsServices:
     """Answers the methods of services over one connection: a micro service for each.
 
-    At most `max_concurrent` requests run at once, in worker threads, and at most `max_waiting`
-    wait for their turn; any more are answered OVERLOADED. A request that has not been answered
-    within `timeout` seconds, or within the caller's deadline, is answered HANDLER_TIMEOUT; its
-    handler runs on, and keeps its place until it is done. Larger requests than `max_request`
-    bytes are refused. Callers learn the code of a rejection, and that of a read model that cannot
-    answer now; of a fault only an id, under which the log has the rest.
+    Of commands and of queries at most `max_concurrent` run at once, in worker threads, and at most
+    `max_waiting` wait for their turn; any more are answered OVERLOADED. A request that has not been
+    answered within `timeout` seconds, or within the caller's deadline, is answered HANDLER_TIMEOUT;
+    its handler runs on, and keeps its place until it is done. Larger requests than `max_request`
+    bytes are refused. Callers learn the code of a rejection, and that of a store or read model
+    that cannot answer now; of a fault only an id, under which the log has the rest.
     """
 
     def __init__(
@@ -111,14 +123,17 @@ class NatsServices:
     ) -> None:
         self.name = "services"
         self._handle_then = app.handle_then if isinstance(app, HandlesThen) else _at_once(app)
+        self._check_store = app.check_store if isinstance(app, ChecksStore) else None
         self._connection = connection
         self._timeout = timeout
         self._max_request = max_request
         self._authenticate = authenticate
-        self._capacity = max_concurrent + max_waiting
-        self._present = 0
-        self._slots = asyncio.Semaphore(max_concurrent)
-        self._workers = Workers(max_concurrent, name="eskit-service")
+        self._lanes = {
+            kind: Lane(kind, at_once=max_concurrent, waiting=max_waiting, hung_after=timeout)
+            for kind in ("command", "query")
+        }
+        self._refusals = Refusals()
+        self._remarks: set[str] = set()
         self._served = [service.name for service in services]
         self._services = [self._make(service, version, prefix) for service in services]
 
@@ -136,7 +151,26 @@ class NatsServices:
     async def stop(self, within: float = 5.0) -> None:
         """Take no more requests, and give those under way `within` seconds; idempotent."""
         await asyncio.gather(*(service.stop(within) for service in self._services))
-        self._workers.close()
+        for lane in self._lanes.values():
+            lane.close()
+
+    async def check_health(self) -> None:
+        """Raise why requests are not answered: the store is away, handlers hang, or too many come.
+
+        A store that was away is asked again.
+        """
+        for lane in self._lanes.values():
+            lane.check_health()
+        if self._refusals.of_the_store is None:
+            return
+        if self._check_store is None:
+            raise self._refusals.of_the_store
+        await in_thread(self._check_store)
+        self._refusals.store_is_back()
+
+    def describe(self) -> str:
+        """Which handlers take longer than they should; empty if none does."""
+        return "; ".join(filter(None, (lane.describe() for lane in self._lanes.values())))
 
     def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
         of_events = prefix, "tenants"
@@ -161,18 +195,21 @@ class NatsServices:
 
     async def _respond(self, method: Method, message: Msg) -> Answer:
         """The answer to one request, whatever it is and whatever happens."""
-        if self._present >= self._capacity:
-            return _failed(OVERLOADED, "Too many requests at once", solution="Try again later.")
-        self._present += 1
         try:
             request, options = self._read(method, message)
-            return await self._run(method, request, options)
+            reply = await self._lanes[method.kind].run(self._handle_then, method, request, options)
         except _Refused as refusal:
             return refusal.answer
+        except LaneFull:
+            return _failed(OVERLOADED, "Too many requests at once", solution="Try again later.")
+        except LaneClosed:
+            return _failed(OVERLOADED, "The service is shutting down", solution="Try again later.")
+        except StillRunning as running:
+            return _failed(HANDLER_TIMEOUT, running.told.message, solution=running.told.hint)
         except Exception as error:  # noqa: BLE001 - the border: whatever is raised, the server lives
-            return _answer_to(method, error)
-        finally:
-            self._present -= 1
+            return self._answer_to(method, error)
+        self._refusals.answered(method, reply)
+        return self._succeeded(reply)
 
     def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions]:
         """The request and its options; the endpoint alone decides which type it has."""
@@ -181,7 +218,8 @@ class NatsServices:
                 REQUEST_TOO_LARGE,
                 f"{len(message.data)} bytes are more than the {self._max_request} allowed",
             )
-        headers = message.headers or {}
+        headers = wire.Headers(message.headers)
+        self._remark(headers.check_names())
         expected = message_type(method.request)
         claimed = headers.get(wire.MESSAGE_TYPE, expected)
         if claimed != expected:
@@ -194,46 +232,24 @@ class NatsServices:
         options = wire.call_options(headers, principal_id=principal_id, timeout=self._timeout)
         return request, options
 
-    async def _run(self, method: Method, request: Message, options: CallOptions) -> Answer:
-        """Run the handler in a worker thread as soon as there is room, within the deadline."""
-        deadline = asyncio.get_running_loop().time() + options.timeout
-        if not await self._take_slot(deadline):
-            return _failed(HANDLER_TIMEOUT, f"{method.path} did not get its turn in time")
-        try:
-            running = self._workers.run(
-                self._handle, method, request, options, ended=self._slots.release
-            )
-        except RuntimeError:
-            self._slots.release()
-            return _failed(OVERLOADED, "The service is shutting down", solution="Try again later.")
-        late = asyncio.get_running_loop().call_at(deadline, _give_up, running)
-        try:
-            return self._succeeded(await running)
-        except _TooLate:
-            return _failed(HANDLER_TIMEOUT, f"{method.path} took too long; it may still succeed")
-        finally:
-            late.cancel()
+    def _remark(self, remarks: Sequence[str]) -> None:
+        """Say once in the log what is odd about the headers of requests."""
+        for remark in remarks:
+            if remark not in self._remarks and len(self._remarks) < _REMARKS_AT_MOST:
+                self._remarks.add(remark)
+                _log.warning("%s", remark)
 
-    async def _take_slot(self, deadline: float) -> bool:
-        """Wait for a place to run; False if there was none in time."""
-        within = deadline - asyncio.get_running_loop().time()
-        if within <= 0:
-            return False
-        if not self._slots.locked():
-            return await self._slots.acquire()  # at once, and without the cost of a timeout
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                return await self._slots.acquire()
-        return False
-
-    def _handle(self, job: Job, method: Method, request: Message, options: CallOptions) -> None:
-        """Runs in a worker thread; what would end a loop, task or process there is a fault here."""
-        try:
-            self._handle_then(method, request, options, job)
-        except BaseException as error:
-            if isinstance(error, Exception) and not isinstance(error, StopIteration):
-                raise
-            raise RuntimeError(f"{method.path} raised {type(error).__name__}") from error
+    def _answer_to(self, method: Method, error: Exception) -> Answer:
+        """A verdict goes to the caller as it is; of a fault the caller gets an id."""
+        told = as_told(method, error)
+        rejection = as_rejection(told)
+        if rejection is not None:
+            return _rejection_answer(rejection)
+        if told.code in UNAVAILABLE:
+            # A middleware may already have put what may be told in place of what was raised.
+            raised = (one for one in (error.__cause__, error) if isinstance(one, type(told)))
+            self._refusals.add(method, next(raised, told))
+        return _failed(_code_of(told), told.message, solution=told.hint)
 
     def _succeeded(self, reply: Reply) -> Answer:
         data = success(reply.message).SerializeToString()
@@ -291,7 +307,8 @@ class NatsTransport:
     async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
         """Send `message` and return the reply.
 
-        Raises CommandRejected, RequestTimeout, BrokerUnavailable, CallFailed, InvalidArgument.
+        Raises what the service was answered with, as `eskit.cqrs.responses.unpack` says, and
+        RequestTimeout, BrokerUnavailable, InvalidArgument.
         """
         options = with_command_id(method, options)
         payload = type(message).SerializeToString(message)
@@ -301,6 +318,7 @@ class NatsTransport:
                 hint="Send less, or raise max_payload in the server's configuration.",
             )
         deadline = asyncio.get_running_loop().time() + options.timeout
+        told: RequestTimeout | None = None
         replies = await self._inbox.expect()
         try:
             for left in range(self._attempts, 0, -1):
@@ -315,17 +333,14 @@ class NatsTransport:
                     if error.reason != OVERLOADED or left == 1:
                         raise
                     await asyncio.sleep(min(random.uniform(0.05, 0.25), remaining / left))
+                except RequestTimeout as error:
+                    told = error
                 else:
                     if reply is not None:
                         return reply
         finally:
             self._inbox.forget(replies)
-        raise RequestTimeout(
-            f"{method.path} did not answer within {options.timeout:g} s",
-            hint="The command may have run: send it again with the same command id."
-            if method.kind == "command"
-            else "Try again.",
-        )
+        raise told or unanswered(method, options.timeout)
 
     async def _send(
         self, method: Method, payload: bytes, headers: dict[str, str], replies: Replies
@@ -342,15 +357,6 @@ def _at_once(app: Handles) -> Callable[[Method, Message, CallOptions, Pending], 
         pending.answer(app.handle(method, request, options))
 
     return handle
-
-
-class _TooLate(Exception):
-    """A handler is still at work when its time is over."""
-
-
-def _give_up(running: asyncio.Future[Reply]) -> None:
-    if not running.done():
-        running.set_exception(_TooLate())
 
 
 class _Refused(Exception):
@@ -370,18 +376,16 @@ def _failure_answer(response: Response, error: str, code: int) -> Answer:
     return Answer(data=response.SerializeToString(), error=error, error_code=code)
 
 
-def _answer_to(method: Method, error: Exception) -> Answer:
-    """A verdict goes to the caller as it is; of a fault the caller gets an id, the log the rest."""
-    rejection = as_rejection(error)
-    if rejection is not None:
-        return _rejection_answer(rejection)
-    if isinstance(error, InvalidArgument):
-        return _failed(INVALID_REQUEST, error.message, solution=error.hint)
-    if isinstance(error, CallFailed) and error.reason in _TOLD:
-        fault = error  # a middleware has already put it in place of what happened
-    else:
-        fault = as_failure(method, error)
-    return _failed(fault.reason, fault.message, solution=fault.hint)
+def _code_of(error: EskitError) -> str:
+    """How a failure of the service is called on the wire."""
+    match error:
+        case InvalidArgument():
+            return INVALID_REQUEST
+        case OutOfTime():
+            return HANDLER_TIMEOUT
+        case CallFailed():
+            return error.reason
+    return error.code
 
 
 def _rejection_answer(rejection: CommandRejected) -> Answer:
@@ -408,8 +412,11 @@ async def _first_reply(method: Method, replies: Replies, *, within: float) -> Re
             break
         replies.under_way -= 1
         if not is_from_nobody(message):
-            with contextlib.suppress(RequestTimeout):
+            try:
                 return _reply(method, message)
+            except RequestTimeout:
+                if not replies.under_way:
+                    raise
         elif not replies.under_way:
             raise BrokerUnavailable(
                 f"Nobody answers {method.path}", hint="Start the service: eskit serve"
@@ -418,15 +425,13 @@ async def _first_reply(method: Method, replies: Replies, *, within: float) -> Re
 
 
 def _reply(method: Method, message: Msg) -> Reply:
-    headers = message.headers or {}
+    headers = wire.Headers(message.headers)
     try:
         response = Response.FromString(message.data)
     except DecodeError as error:
         raise CallFailed("INVALID_RESPONSE", f"{method.path} did not answer as eskit") from error
     if not message.data and ERROR_HEADER in headers:
         raise CallFailed("SERVICE_ERROR", f"{method.path}: {headers[ERROR_HEADER]}")
-    if response.error.code == HANDLER_TIMEOUT:
-        raise RequestTimeout(response.error.message)
     return Reply(
         message=unpack(response, method.response),
         global_position=wire.reply_position(headers),

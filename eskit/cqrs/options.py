@@ -51,6 +51,9 @@ class Pending(Protocol):
         """Give the answer; once."""
         ...
 
-    def run(self, function: Callable[[], Reply]) -> None:
-        """Have the answer found by `function`, which may wait, in another thread."""
+    def run(self, function: Callable[[], Reply | None]) -> None:
+        """Have the answer found by `function`, which may wait, in another thread.
+
+        None is no answer: then it is given later.
+        """
         ...

@@ -15,6 +15,7 @@ from eskit.errors import (
     CommandIdReused,
     CommandRejected,
     EskitError,
+    InvalidArgument,
     MigrationInvalid,
     ProjectionBusy,
     ProjectionFailed,
@@ -22,6 +23,11 @@ from eskit.errors import (
     ReadModelDamaged,
     ReadModelUnavailable,
     RebuildNeeded,
+    RequestTimeout,
+    StoreDamaged,
+    StoreError,
+    StoreNotRecognised,
+    StoreUnavailable,
     VersionConflict,
 )
 from eskit.schema.response_pb2 import AppError, Response
@@ -35,6 +41,9 @@ INTERNAL_ERROR = "INTERNAL_ERROR"
 
 _UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
     {
+        StoreUnavailable: "The event store cannot be used now; nothing was changed",
+        StoreDamaged: "The event store is damaged",
+        StoreNotRecognised: "The event store cannot be read",
         ProjectionFailed: "A projection that answers this has failed",
         ProjectionPaused: "A projection that answers this is paused",
         ProjectionBusy: "A projection that answers this is still catching up",
@@ -45,20 +54,28 @@ _UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
         ReadModelDamaged: "The read model that answers this is damaged",
     }
 )
-UNAVAILABLE = frozenset(error.code for error in _UNAVAILABLE)
-"""Codes of conditions that whoever runs the service can mend."""
-
-FAILURES = UNAVAILABLE | frozenset(
-    {
-        INVALID_REQUEST,
-        INVALID_MESSAGE_TYPE,
-        REQUEST_TOO_LARGE,
-        OVERLOADED,
-        HANDLER_TIMEOUT,
-        INTERNAL_ERROR,
-    }
+UNAVAILABLE: Mapping[str, type[EskitError]] = MappingProxyType(
+    {error.code: error for error in _UNAVAILABLE}
 )
-"""Codes of the service itself; every other code is a verdict of the rules."""
+"""By code: conditions that whoever runs the service can mend."""
+
+FAILURES = UNAVAILABLE.keys() | {
+    INVALID_REQUEST,
+    INVALID_MESSAGE_TYPE,
+    REQUEST_TOO_LARGE,
+    OVERLOADED,
+    HANDLER_TIMEOUT,
+    INTERNAL_ERROR,
+}
+"""Codes of the service itself; every other code is a verdict of the rules or of the log."""
+
+VERDICTS: tuple[type[EskitError], ...] = (
+    CommandRejected,
+    VersionConflict,
+    ClaimTaken,
+    CommandIdReused,
+)
+"""With these the rules or the log say no; anything else that is raised is a fault."""
 
 
 def success(message: Message) -> Response:
@@ -77,46 +94,53 @@ def failure(
 
 
 def as_rejection(error: Exception) -> CommandRejected | None:
-    """The verdict that a caller should see for `error`; None if it is no verdict but a fault.
+    """A verdict as it travels; None if `error` is no verdict but a fault.
 
-    Conflicts and taken claims are verdicts of the log, and arrive like those of the rules.
+    Conflicts and taken claims are verdicts of the log. They travel like those of the rules, with
+    what the receiver needs to raise them again.
     """
     if isinstance(error, CommandRejected):
         return error
     if isinstance(error, VersionConflict):
-        details = {"expected": str(error.expected), "actual": str(error.actual)}
-        return CommandRejected(error.code, error.message, solution=error.hint, details=details)
-    if isinstance(error, ClaimTaken):
+        details = {
+            "stream": error.stream,
+            "expected": str(error.expected),
+            "actual": str(error.actual),
+        }
+    elif isinstance(error, ClaimTaken):
         details = {"index": error.index, "value": error.value, "owner": error.owner}
-        return CommandRejected(error.code, error.message, solution=error.hint, details=details)
-    if isinstance(error, CommandIdReused):
-        return CommandRejected(error.code, error.message, solution=error.hint)
-    return None
+    elif isinstance(error, CommandIdReused):
+        details = {"command_id": error.command_id, "stream": error.stream}
+    else:
+        return None
+    return CommandRejected(error.code, error.message, solution=error.hint, details=details)
 
 
-def as_unavailable(error: Exception) -> CallFailed | None:
-    """What a caller may know of a read model that cannot answer now; None for other errors.
+def as_unavailable(error: Exception) -> EskitError | None:
+    """What a caller may know of a store or read model that is away; None for other errors.
 
-    The code is that of `error`. Its own sentence stays with the service: it can quote what a
-    handler raised, ids and paths.
+    It is of the same class. Its own sentence stays with the service: it can quote what a handler
+    raised, ids and paths.
     """
     if not isinstance(error, EskitError) or type(error) not in _UNAVAILABLE:
         return None
-    return CallFailed(
-        error.code,
+    more = "store info" if isinstance(error, StoreError) else "project status"
+    return UNAVAILABLE[error.code](
         _UNAVAILABLE[type(error)],
-        hint="Tell whoever runs the service: eskit project status says more.",
+        hint=f"Tell whoever runs the service: eskit {more} says more.",
     )
 
 
 def unpack(response: Response, expected: type[Message]) -> Message:
     """The message in a response.
 
-    Raises CommandRejected for a verdict, CallFailed for a failure of the service or an answer
-    that is not an `expected`.
+    Raises what the handler was answered with: a verdict (CommandRejected, VersionConflict,
+    ClaimTaken, CommandIdReused), InvalidArgument, RequestTimeout, what is unavailable
+    (StoreUnavailable, ProjectionFailed and the like), or CallFailed for any other failure of the
+    service and for an answer that is not an `expected`.
     """
     if not response.success:
-        _raise_failure(response.error)
+        raise _raised_there(response.error)
     message = expected()
     if not response.data.Unpack(message):
         raise CallFailed(
@@ -128,9 +152,38 @@ def unpack(response: Response, expected: type[Message]) -> Message:
     return message
 
 
-def _raise_failure(error: AppError) -> None:
+def _raised_there(error: AppError) -> EskitError:
+    """The error that the service was told of in these words."""
     code = error.code or "UNKNOWN"
     message = error.message or "The operation failed without saying why"
+    hint = error.solution
+    if code in {INVALID_REQUEST, REQUEST_TOO_LARGE}:
+        return InvalidArgument(message, hint=hint)
+    if code == HANDLER_TIMEOUT:
+        return RequestTimeout(message, hint=hint)
+    if code in UNAVAILABLE:
+        return UNAVAILABLE[code](message, hint=hint)
     if code in FAILURES or not error.code:
-        raise CallFailed(code, message, hint=error.solution)
-    raise CommandRejected(code, message, solution=error.solution, details=error.details)
+        return CallFailed(code, message, hint=hint)
+    rejection = CommandRejected(code, message, solution=hint, details=error.details)
+    return _verdict_of_the_log(rejection) or rejection
+
+
+def _verdict_of_the_log(rejection: CommandRejected) -> EskitError | None:
+    """What the log refused; None for a rejection by the rules, whatever they call it."""
+    details = rejection.details
+    match rejection.rejection, details:
+        case VersionConflict.code, {"stream": stream, "expected": expected, "actual": actual}:
+            if _is_version(actual):
+                wanted = int(expected) if _is_version(expected) else expected
+                return VersionConflict(stream, wanted, int(actual))
+        case ClaimTaken.code, {"index": index, "value": value, "owner": owner}:
+            return ClaimTaken(index, value, owner)
+        case CommandIdReused.code, {"command_id": command_id, "stream": stream}:
+            return CommandIdReused(command_id, stream)
+    return None
+
+
+def _is_version(text: str) -> bool:
+    # Python refuses to parse thousands of digits.
+    return text.isascii() and text.isdigit() and len(text) < len(str(2**63))

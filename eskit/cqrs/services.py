@@ -53,3 +53,14 @@ def bind(service: ServiceType, handler: object) -> ServiceBinding:
     return ServiceBinding(
         service=service, handlers=handlers, reads=tuple(getattr(handler, "reads", ()))
     )
+
+
+def run_users(handler: Callable[..., Any], *arguments: Any) -> Any:
+    """What the user's code returns. Whatever it raises is an error; only Ctrl-C interrupts."""
+    try:
+        return handler(*arguments)
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        name = getattr(handler, "__qualname__", repr(handler))
+        raise RuntimeError(f"{name} raised {type(error).__name__}") from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import lru_cache
 from urllib.parse import unquote
 
 from google.protobuf.message import Message
@@ -26,6 +28,80 @@ GLOBAL_POSITION = "Global-Position"
 ALREADY_PROCESSED = "Already-Processed"
 _LONGEST_TEXT = 255
 
+_OF_REQUESTS = {
+    name.lower(): name
+    for name in (
+        MESSAGE_TYPE,
+        COMMAND_ID,
+        CORRELATION_ID,
+        CAUSATION_ID,
+        PRINCIPAL_ID,
+        TENANT_ID,
+        DEADLINE_MS,
+        EXPECTED_VERSION,
+        AT_LEAST_POSITION,
+        TRACEPARENT,
+    )
+}
+_DECISIVE = {COMMAND_ID, TENANT_ID, DEADLINE_MS, EXPECTED_VERSION, AT_LEAST_POSITION}
+"""Without one of these a request would mean something else."""
+_ALIKE = 0.8
+
+
+class Headers(Mapping[str, str]):
+    """The headers of a message. Their names have no case: ``Tenant-ID`` is ``Tenant-Id``."""
+
+    __slots__ = ("_by_name", "_twice")
+
+    def __init__(self, headers: Mapping[str, str] | None) -> None:
+        self._by_name: dict[str, tuple[str, str]] = {}
+        self._twice = ""
+        for name, value in (headers or {}).items():
+            _, first = self._by_name.setdefault(name.lower(), (name, value))
+            if first != value:
+                self._twice = name
+
+    def __getitem__(self, name: str) -> str:
+        return self._by_name[name.lower()][1]
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def check_names(self) -> list[str]:
+        """Sentences about names that are nearly those of eskit, but not its own.
+
+        Raises InvalidArgument for one of them without which the request would mean something
+        else, and for two headers of one name that differ.
+        """
+        if self._twice:
+            raise InvalidArgument(f"Header {self._twice} is there twice, and differs")
+        remarks = []
+        for lower, (name, _) in self._by_name.items():
+            meant, is_sure = ("", False) if lower in _OF_REQUESTS else _meant(lower)
+            if is_sure and meant in _DECISIVE:
+                raise InvalidArgument(f"There is no header {name}", hint=f"Write {meant}.")
+            if meant:
+                remarks.append(f"Header {name} is none of eskit's: did its sender mean {meant}?")
+        return remarks
+
+
+@lru_cache(maxsize=256)
+def _meant(name: str) -> tuple[str, bool]:
+    """The header of eskit's that is spelled like `name`, and whether it is another spelling."""
+    letters = _letters(name)
+    for known, canonical in _OF_REQUESTS.items():
+        if letters in {_letters(known), f"x{_letters(known)}", f"eskit{_letters(known)}"}:
+            return canonical, True
+    close = get_close_matches(name, _OF_REQUESTS, 1, _ALIKE)
+    return (_OF_REQUESTS[close[0]], False) if close else ("", False)
+
+
+def _letters(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
 
 def request_headers(message: Message, options: CallOptions, *, remaining: float) -> dict[str, str]:
     """What goes with a request. The deadline is sent as what is left of it: clocks differ."""
@@ -47,7 +123,7 @@ def request_headers(message: Message, options: CallOptions, *, remaining: float)
     return headers
 
 
-def call_options(headers: Mapping[str, str], *, principal_id: str, timeout: float) -> CallOptions:
+def call_options(headers: Headers, *, principal_id: str, timeout: float) -> CallOptions:
     """What the headers of a request say, its deadline cut to the server's own `timeout`.
 
     Raises InvalidArgument for a number that is none, and for text longer than an id may be: it

@@ -9,18 +9,43 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
 from eskit.clock import SYSTEM_CLOCK
+from eskit.slow import SlowCalls
+
+
+async def in_thread(function: Callable[[], object]) -> None:
+    """Call a function that may hang in a thread of its own, and return when it has.
+
+    Unlike those of asyncio the thread ends with the process, whatever it is at then.
+    """
+    workers = Workers(1, name="eskit-check")
+    try:
+        await workers.run(lambda job: job.answer(function()), ended=lambda: None)
+    finally:
+        workers.close()
 
 
 class Job:
     """One piece of work, until it is answered: by its thread, or by another one later."""
 
-    __slots__ = ("_workers", "arguments", "ended", "error", "function", "future", "result")
+    __slots__ = (
+        "_turn",
+        "_workers",
+        "arguments",
+        "ended",
+        "error",
+        "function",
+        "future",
+        "result",
+        "what",
+    )
 
     def __init__(
         self,
@@ -29,14 +54,17 @@ class Job:
         ended: Callable[[], object],
         function: Callable[..., object],
         arguments: tuple[Any, ...],
+        what: str,
     ) -> None:
         self._workers = workers
+        self._turn = threading.Lock()
         self.future = future
         self.ended = ended
         self.function = function
         self.arguments = arguments
+        self.what = what
         self.result: Any = None
-        self.error: BaseException | None = None
+        self.error: Exception | None = None
 
     def answer(self, result: Any) -> None:
         """End it with a result; once."""
@@ -44,29 +72,46 @@ class Job:
         self._workers.finish(self)
 
     def fail(self, error: BaseException) -> None:
-        """End it with an error instead."""
+        """End it with an error instead.
+
+        What would end a loop, a task or a thread is a fault like any other.
+        """
+        if not isinstance(error, Exception) or isinstance(error, StopIteration):
+            fault = RuntimeError(f"{self.what} raised {type(error).__name__}")
+            fault.__cause__ = error
+            error = fault
         self.error = error
         self._workers.finish(self)
 
     def run(self, function: Callable[[], Any]) -> None:
-        """Have it answered with what `function` returns, in one of the threads."""
+        """Have it answered with what `function` returns, in one of the threads.
+
+        None is no answer: then it is answered later.
+        """
         self.function, self.arguments = _answer_with, (function,)
         self._workers.add(self)
 
+    def take_turn(self) -> bool:
+        """Whether to begin it: once, for the first who asks, its thread or who gave it up."""
+        return self._turn.acquire(blocking=False)
+
 
 def _answer_with(job: Job, function: Callable[[], Any]) -> None:
-    job.answer(function())
+    result = function()
+    if result is not None:
+        job.answer(result)
 
 
 class Workers:
     """Up to `count` threads, started as they are needed. Used from one event loop.
 
-    The threads end with the process, whatever they are at then.
+    The threads end with the process, whatever they are at then. `slow` watches what they do.
     """
 
-    def __init__(self, count: int, *, name: str) -> None:
+    def __init__(self, count: int, *, name: str, slow: SlowCalls | None = None) -> None:
         self._count = count
         self._name = name
+        self._slow = slow or SlowCalls(after=None)
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._done: deque[Job] = deque()
         self._loop_is_told = False
@@ -77,7 +122,19 @@ class Workers:
     def run(
         self, function: Callable[..., object], *arguments: Any, ended: Callable[[], object]
     ) -> asyncio.Future[Any]:
-        """What the job is answered with that `function` is given, as soon as a thread is free.
+        """What the job is answered with that `function` is given, as `start` says."""
+        return self.start(function, *arguments, ended=ended).future
+
+    def start(
+        self,
+        function: Callable[..., object],
+        *arguments: Any,
+        ended: Callable[[], object],
+        what: str = "",
+    ) -> Job:
+        """A job that `function` is given as soon as a thread is free, to answer it.
+
+        `what` is what it does, for people.
 
         The job may be answered after `function` has returned; until then it counts as one of
         `count`, although no thread is busy with it. What `function` raises is the job's error.
@@ -92,8 +149,9 @@ class Workers:
             self._threads += 1
             name = f"{self._name}-{self._threads}"
             SYSTEM_CLOCK.start(self._work, name=name, daemon=True)
-        self.add(Job(self, future, ended, function, arguments))
-        return future
+        job = Job(self, future, ended, function, arguments, what or self._name)
+        self.add(job)
+        return job
 
     def add(self, job: Job) -> None:
         """Let a thread work at a job; from any thread."""
@@ -116,7 +174,8 @@ class Workers:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                job.function(job, *job.arguments)
+                with self._slow.watching(partial(getattr, job, "what")):
+                    job.function(job, *job.arguments)
             except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
                 job.fail(error)
             del job  # or it would live on until the next one comes

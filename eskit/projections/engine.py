@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 
 from eskit.clock import SYSTEM_CLOCK, Clock
@@ -27,6 +27,7 @@ from eskit.projections.letters import Letter, Skip
 from eskit.projections.log import EventLog
 from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.outages import ReportOutage
+from eskit.projections.parking import Parking
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels
@@ -60,7 +61,9 @@ class ProjectionEngine:
             else read_models
         )
         self._upcasters = upcasters or Upcasters()
-        self._waiting = Waiting(log, self._models)
+        self._prepared = False
+        self._parking = Parking(self._models)
+        self._waiting = Waiting(log, self._models, moved=self._parking.announce)
 
     def run(
         self,
@@ -141,7 +144,7 @@ class ProjectionEngine:
                 hint="Ask for a position that an event has, such as that of a command's reply.",
             )
         deadline = self._models.clock.monotonic() + timeout
-        for projection in self._select(names) if target else ():
+        for projection in self._select(names):
             while not self._waiting.has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
                 try:
@@ -156,6 +159,23 @@ class ProjectionEngine:
                             hint=f"See how far it is: eskit project status {projection.name}",
                         ) from busy
                     self.wait_for(projection.name, target, min(remaining, STOP_LATENCY))
+
+    def try_catch_up(self, names: Sequence[str], *, until: int) -> bool:
+        """Bring projections to a position; False if somebody else runs one that is not there."""
+        try:
+            self.catch_up(names, until=until, timeout=0)
+        except ProjectionBusy:
+            return False
+        return True
+
+    def when_passed(
+        self, names: Sequence[str], position: int, timeout: float, then: Callable[[], object]
+    ) -> None:
+        """Call `then` once, from another thread, when it is worth trying to catch up again.
+
+        At the latest after `timeout` seconds. Until then no thread waits.
+        """
+        self._parking.park(names, position, timeout, then)
 
     def rebuild(
         self,
@@ -327,6 +347,12 @@ class ProjectionEngine:
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
         return list(map(to_checkpoint, self._models.list_standings()))
+
+    def prepare(self) -> None:
+        """Make the read model, without rows, unless there is one."""
+        if not self._prepared:
+            self._models.open().close()
+            self._prepared = True
 
     def reader(self) -> AbstractContextManager[Database]:
         """One moment of the read models, for queries; ReadModelUnavailable if there are none."""

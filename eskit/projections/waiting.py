@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from eskit.errors import ProjectionFailed
 from eskit.projections.checkpoints import check_standing
@@ -17,9 +18,13 @@ _POLL = 0.01
 class Waiting:
     """Looks at checkpoints when somebody of this process has moved one, else every so often."""
 
-    def __init__(self, log: EventLog, models: ReadModels) -> None:
+    def __init__(
+        self, log: EventLog, models: ReadModels, *, moved: Callable[[], object] = lambda: None
+    ) -> None:
+        """`moved` is told when somebody of this process has moved a checkpoint."""
         self._log = log
         self._models = models
+        self._tell = moved
         self._moved = threading.Condition()
 
     def has_passed(self, name: str, position: int) -> bool:
@@ -65,3 +70,4 @@ class Waiting:
         """Wake who waits: a checkpoint was moved."""
         with self._moved:
             self._moved.notify_all()
+        self._tell()

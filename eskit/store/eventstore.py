@@ -271,3 +271,12 @@ class AppendsThen(Protocol):
         closed, and then `then` is not called.
         """
         ...
+
+
+@runtime_checkable
+class ChecksWriting(Protocol):
+    """What an EventStore may offer besides: to say whether it can be written, without an append."""
+
+    def check_writing(self) -> None:
+        """Write something that changes nothing. Raises what an append would: StoreUnavailable."""
+        ...

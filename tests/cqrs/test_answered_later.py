@@ -190,7 +190,7 @@ def test_a_handler_that_would_end_its_thread_keeps_no_stream(running: RunningApp
         raise SystemExit
 
     Tally.before_deciding = staticmethod(leave)
-    with pytest.raises(SystemExit):
+    with pytest.raises(RuntimeError, match="count raised SystemExit"):
         ask(running, "t")
     Tally.before_deciding = staticmethod(lambda: None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,8 @@ from eskit.errors import (
     ProjectionPaused,
     ReadModelUnavailable,
     RequestTimeout,
+    StoreUnavailable,
+    VersionConflict,
 )
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.schema.response_pb2 import Response
@@ -193,6 +196,59 @@ async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
     assert [call[2].principal_id for call in app.calls] == ["", "alice"]
 
 
+@pytest.mark.parametrize("name", ["Tenant-ID", "tenant-id", "TENANT-ID"])
+async def test_the_names_of_headers_have_no_case(server: EmbeddedNats, name: str) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url, authenticate=claimed_principal) as served:
+        response, _ = await served.raw(b"", {name: "acme", "principal-ID": "alice"})
+
+    assert response.success
+    (call,) = app.calls
+    assert (call[2].tenant, call[2].principal_id) == ("acme", "alice")
+
+
+@pytest.mark.parametrize(
+    ("headers", "meant"),
+    [
+        ({"TenantId": "acme"}, "Write Tenant-Id."),
+        ({"Tenant_ID": "acme"}, "Write Tenant-Id."),
+        ({"X-Tenant-Id": "acme"}, "Write Tenant-Id."),
+        ({"Eskit-Command-Id": "c"}, "Write Command-Id."),
+        ({"expectedversion": "3"}, "Write Expected-Version."),
+        ({"Deadline-MS": "1000", "deadline_ms": "1"}, "Write Deadline-Ms."),
+        ({"Tenant-Id": "acme", "Tenant-ID": "other"}, ""),
+    ],
+)
+async def test_a_header_in_another_spelling_is_never_passed_over(
+    server: EmbeddedNats, headers: dict[str, str], meant: str
+) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        response, _ = await served.raw(b"", headers)
+
+    assert app.calls == []
+    assert response.error.code == "INVALID_REQUEST"
+    assert response.error.solution == meant
+
+
+async def test_a_header_that_is_nearly_one_of_eskit_leaves_a_word_in_the_log(
+    server: EmbeddedNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = FakeApp()
+
+    async with Served(app, server.url) as served:
+        for _ in range(3):
+            response, _ = await served.raw(b"", {"Tenant": "acme", "Authorization": "Basic"})
+
+    assert response.success
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Header Tenant is none of eskit's: did its sender mean Tenant-Id?"
+    )
+
+
 async def test_a_command_without_an_id_gets_one_that_a_retry_repeats(
     server: EmbeddedNats,
 ) -> None:
@@ -247,18 +303,23 @@ async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
         (ProjectionPaused, "is paused"),
         (CheckpointMismatch, "made from another log"),
         (ReadModelUnavailable, "cannot be used"),
+        (StoreUnavailable, "cannot be used now; nothing was changed"),
     ],
 )
 @pytest.mark.parametrize("layers", [(), (recover,)], ids=["plain", "recover"])
-async def test_a_read_model_that_cannot_answer_says_so_in_a_sentence_and_one_line_of_the_log(
+async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
     server: EmbeddedNats,
     caplog: pytest.LogCaptureFixture,
     raised: type[EskitError],
     told: str,
     layers: tuple[Middleware, ...],
 ) -> None:
-    def fail(_: Any) -> Any:
-        raise raised("notes stopped before 7:\n KeyError('secret')", hint="Look at /srv/bank")
+    fails = [True]
+
+    def fail(request: Any) -> Any:
+        if fails[0]:
+            raise raised("notes stopped before 7:\n KeyError('secret')", hint="Look at /srv/bank")
+        return request
 
     def ask(call: Call) -> Reply:
         return FakeApp(fail).handle(call.method, call.request, call.options)
@@ -268,23 +329,23 @@ async def test_a_read_model_that_cannot_answer_says_so_in_a_sentence_and_one_lin
             return chain(layers, ask)(Call(method=method, request=request, options=options))
 
     async with Served(Layered(), server.url) as served:
-        with pytest.raises(CallFailed, match=told) as caught:
+        with pytest.raises(raised, match=told) as caught:
             await served.call()
         _, headers = await served.raw(b"")
+        fails[0] = False
+        await served.call()
 
     error = caught.value
-    assert error.reason == raised.code
-    assert "eskit project status" in error.hint
+    assert re.search("eskit (project status|store info)", error.hint)
     assert headers["Nats-Service-Error"] == raised.code
     assert headers["Nats-Service-Error-Code"] == "503"
     assert not any(internal in f"{error} {error.hint}" for internal in ("secret", "/srv", "\n"))
-    lines = [record for record in caplog.records if record.levelno >= logging.ERROR]
-    assert len(lines) == 2
-    for line in lines:
-        assert line.exc_info is None
-        assert line.getMessage() == (
-            f"{ECHO.path} cannot be answered: notes stopped before 7: KeyError('secret')"
-        )
+    first, last = (record for record in caplog.records if record.levelno >= logging.WARNING)
+    assert first.exc_info is None
+    assert first.getMessage() == (
+        f"{ECHO.path} cannot be answered: notes stopped before 7: KeyError('secret')"
+    )
+    assert last.getMessage().endswith("answers again; 2 requests were refused")
 
 
 @pytest.mark.parametrize(
@@ -627,7 +688,7 @@ async def test_command_and_caller_reach_the_metadata_of_the_event(server: Embedd
     assert event.metadata.principal_id == "alice"
 
 
-async def test_verdicts_of_the_log_arrive_as_rejections(
+async def test_verdicts_of_the_log_arrive_as_they_were_raised(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Typed errors survive the wire."""
@@ -636,17 +697,17 @@ async def test_verdicts_of_the_log_arrive_as_rejections(
 
     with app.open("memory://") as running:
         async with Served(running, server.url, services=app.service_types) as served:
-            with pytest.raises(CommandRejected) as caught:
+            with pytest.raises(VersionConflict) as caught:
                 await served.transport.request(
                     WRITE, WriteCommand(note_id="1"), CallOptions(expected_version=3)
                 )
-            with pytest.raises(CallFailed) as invalid:
+            with pytest.raises(InvalidArgument, match="no tenant"):
                 await served.transport.request(
                     WRITE, WriteCommand(note_id="1"), CallOptions(tenant="no tenant")
                 )
 
-    assert caught.value.rejection == "VERSION_CONFLICT"
-    assert invalid.value.reason == "INVALID_REQUEST"
+    error = caught.value
+    assert (error.stream, error.expected, error.actual) == ("Note-1", 3, 0)
     assert not caplog.records
 
 

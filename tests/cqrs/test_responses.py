@@ -11,6 +11,10 @@ from eskit.errors import (
     ClaimTaken,
     CommandIdReused,
     CommandRejected,
+    EskitError,
+    InvalidArgument,
+    ProjectionFailed,
+    RequestTimeout,
     StoreUnavailable,
     VersionConflict,
 )
@@ -42,10 +46,30 @@ def test_a_rejection_arrives_with_all_four_fields() -> None:
 
 @pytest.mark.parametrize("code", sorted(responses.FAILURES))
 def test_a_failure_of_the_service_is_no_rejection(code: str) -> None:
-    with pytest.raises(CallFailed) as failed:
+    with pytest.raises(EskitError) as failed:
+        responses.unpack(responses.failure(code, "It broke", solution="Mend it."), StringValue)
+
+    assert not isinstance(failed.value, CommandRejected)
+    assert (failed.value.message, failed.value.hint) == ("It broke", "Mend it.")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("INVALID_REQUEST", InvalidArgument),
+        ("REQUEST_TOO_LARGE", InvalidArgument),
+        ("HANDLER_TIMEOUT", RequestTimeout),
+        ("STORE_UNAVAILABLE", StoreUnavailable),
+        ("PROJECTION_FAILED", ProjectionFailed),
+        ("INTERNAL_ERROR", CallFailed),
+        ("OVERLOADED", CallFailed),
+    ],
+)
+def test_a_failure_is_raised_as_what_it_was(code: str, error: type[EskitError]) -> None:
+    with pytest.raises(error) as failed:
         responses.unpack(responses.failure(code, "It broke"), StringValue)
 
-    assert failed.value.reason == code
+    assert type(failed.value) is error
 
 
 def test_a_failure_without_an_error_is_still_a_failure() -> None:
@@ -65,15 +89,40 @@ def test_an_answer_of_another_type_is_refused() -> None:
     "error",
     [
         VersionConflict("Account-1", 3, 4),
+        VersionConflict("Account-1", "NO_STREAM", 4),
         ClaimTaken("email", "a@b.c", "User-1"),
         CommandIdReused("c-1", "Account-1"),
     ],
 )
-def test_verdicts_of_the_log_are_rejections_for_a_caller(error: Exception) -> None:
-    rejection = responses.as_rejection(error)
+def test_a_verdict_of_the_log_is_raised_as_what_it_was(error: EskitError) -> None:
+    verdict = responses.as_rejection(error)
+    assert verdict is not None
+    sent = responses.failure(
+        verdict.rejection, verdict.message, solution=verdict.solution, details=verdict.details
+    )
 
-    assert rejection is not None
-    assert rejection.rejection == error.code  # type: ignore[attr-defined]
+    with pytest.raises(type(error)) as raised:
+        responses.unpack(sent, StringValue)
+
+    assert vars(raised.value) == vars(error)
+
+
+@pytest.mark.parametrize(
+    ("code", "details"),
+    [
+        ("VERSION_CONFLICT", {}),
+        ("VERSION_CONFLICT", {"stream": "A-1", "expected": "1", "actual": "9" * 5000}),
+        ("CLAIM_TAKEN", {"index": "email"}),
+        ("COMMAND_ID_REUSED", {"command_id": "c-1"}),
+    ],
+)
+def test_a_rejection_that_is_only_called_like_a_verdict_of_the_log_is_a_rejection(
+    code: str, details: dict[str, str]
+) -> None:
+    with pytest.raises(CommandRejected) as rejected:
+        responses.unpack(responses.failure(code, "No", details=details), StringValue)
+
+    assert (rejected.value.rejection, rejected.value.details) == (code, details)
 
 
 def test_a_fault_is_no_rejection() -> None:

@@ -173,6 +173,10 @@ class SqliteStore:
 
         self._writer.submit(self._append, request, tell)
 
+    def check_writing(self) -> None:
+        """Write something that changes nothing; StoreUnavailable when the disk is full."""
+        self._write(_touch, None)
+
     def _append(
         self, transaction: Transaction, request: _Request, *, again: bool
     ) -> tuple[AppendResult, Kinds]:
@@ -547,3 +551,9 @@ def _delete_record(transaction: Transaction, row: tuple[str, str, int], *, again
         return
     if not again or cursor.execute(query("find_record"), row[:2]).fetchone():
         raise RecordChanged(*row[:2])
+
+
+def _touch(transaction: Transaction, _request: None, *, again: bool) -> None:  # noqa: ARG001
+    # It is the number that stands there, but it is written to disk all the same.
+    (number,) = transaction.cursor.execute("PRAGMA user_version").fetchone()
+    transaction.cursor.execute(f"PRAGMA user_version = {number}")

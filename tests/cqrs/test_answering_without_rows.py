@@ -1,0 +1,69 @@
+"""Queries where there are no rows yet, or nothing to read from: answered all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import pytest
+from google.protobuf.wrappers_pb2 import Int64Value, StringValue
+
+from eskit.app import App
+from eskit.cqrs.options import CallOptions
+from eskit.domain.services import Method, ServiceType
+from eskit.errors import CommandRejected
+
+ASK = Method(
+    service="test.v1.PlainQueryService",
+    name="Ask",
+    python_name="ask",
+    kind="query",
+    request=StringValue,
+    response=Int64Value,
+)
+
+
+class Plain:
+    """Needs no rows."""
+
+    __service__: ClassVar[ServiceType] = ServiceType(name=ASK.service, methods=(ASK,))
+    reads: ClassVar[Any] = ()
+
+    def ask(self, request: Any, context: Any) -> Any:
+        (one,) = context.db.execute("SELECT 1").fetchone()
+        return Int64Value(value=len(request.value) + one)
+
+
+@pytest.fixture(params=["memory://", "sqlite:///log.db"])
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    yield request.param  # noqa: PT022
+
+
+def test_a_query_on_an_empty_store_is_answered(bank: SimpleNamespace, url: str) -> None:
+    ask = bank.pb.GetAccountRequest(account_id="acc-1")
+
+    with bank.app.open(url) as running:
+        for options in (CallOptions(), CallOptions(at_least=0)):
+            with pytest.raises(CommandRejected) as rejected:
+                running.query(ask, options=options)
+
+    assert rejected.value.rejection == "ACCOUNT_NOT_FOUND"
+
+
+def test_a_query_of_a_projection_that_never_ran_is_answered(bank: SimpleNamespace) -> None:
+    ask = bank.pb.GetAccountRequest(account_id="acc-1")
+
+    with bank.app.open("sqlite:///log.db") as running:
+        running.execute(
+            bank.pb.OpenAccountCommand(account_id="acc-1", owner_name="Ann", initial_balance="1")
+        )
+        found = running.query(ask, at_least=0)
+
+    assert found.owner_name == "Ann"
+
+
+def test_a_query_that_reads_no_projection_is_answered(url: str) -> None:
+    with App("plain", queries=[Plain]).open(url) as running:
+        for _ in range(2):
+            assert running.query(StringValue(value="abc")).value == 4
