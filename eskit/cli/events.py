@@ -106,14 +106,18 @@ def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
     if payload.problem is None:
         found["data"] = payload.data
         return found
-    diagnostic = {
-        "severity": "warning",
-        "code": payload.problem.code,
-        "message": payload.problem.message,
-        "hint": payload.problem.hint,
-    }
     data = base64.b64encode(event.data).decode("ascii")
-    return {**found, "data_base64": data, "diagnostics": [diagnostic]}
+    return {**found, "data_base64": data, "diagnostics": [diagnostic_object(payload.problem)]}
+
+
+def diagnostic_object(problem: EskitError) -> dict[str, object]:
+    """Why something is not shown, as --json says it beside what is."""
+    return {
+        "severity": "warning",
+        "code": problem.code,
+        "message": problem.message,
+        "hint": problem.hint,
+    }
 
 
 def metadata_object(metadata: Metadata) -> dict[str, object]:
@@ -159,7 +163,9 @@ def format_fields(payload: Payload, size: int, fields: Fields | None = None) -> 
     if payload.problem is not None:
         yield [("       ", ""), (f"{payload.problem.message} ({size:,} bytes)", "warning")]
         return
-    shown = list(leaves(payload.data or {}, payload.descriptor) if fields is None else fields)
+    if fields is None:
+        fields = leaves({} if payload.data is None else payload.data, payload.descriptor)
+    shown = list(fields)
     longest = max((len(name) for name, _ in shown), default=0)
     for name, value in shown:
         yield ["       ", (name.ljust(longest), "key"), "  ", value]

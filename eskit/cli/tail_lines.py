@@ -105,7 +105,7 @@ class Layout:
 
     def _leaves(self, payload: Payload) -> Iterator[tuple[str, str]]:
         """Path and value of every field that is shown."""
-        data, shape = payload.data or {}, payload.descriptor
+        data, shape = {} if payload.data is None else payload.data, payload.descriptor
         if not self.fields:
             yield from leaves(data, shape)
         for path in self.fields:

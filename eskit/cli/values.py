@@ -35,12 +35,16 @@ def descriptor_of(kind: type[Message]) -> Descriptor:
 
 
 def leaves(
-    data: Mapping[str, Any], shape: Shape, *, unset: bool = False, path: str = ""
+    data: Any, shape: Shape, *, unset: bool = False, path: str = ""
 ) -> Iterator[tuple[str, str]]:
     """Path and shown value of every field; with `unset` also of those that nobody set.
 
-    A message in a list is one value, and so is a list of numbers or texts.
+    A message in a list is one value, and so is a list of numbers or texts. A well-known type that
+    is no object in JSON, such as a time, is one value without a path.
     """
+    if not isinstance(data, Mapping):
+        yield path, format_value(data, None)
+        return
     for key, value in data.items():
         field, below = shape_below(shape, key), join_path(path, key)
         if not unset and is_unset(value, field):

@@ -44,17 +44,22 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplayStep:
-    """One event, the state after it as a message of its own, and what it changed."""
+    """One event, and the states before and after it as messages of their own."""
 
     event: RecordedEvent
     version: int
-    message: Message
-    changes: list[Change]
+    before: Message
+    after: Message
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state after the event as plain JSON values."""
-        return to_dict(self.message)
+        """The state after the event as plain JSON values; InvalidArgument if it has none."""
+        return to_dict(self.after)
+
+    @property
+    def changes(self) -> list[Change]:
+        """What the event changed; InvalidArgument if that has no JSON form."""
+        return list(find_state_changes(self.before, self.after))
 
 
 def replay(
@@ -138,12 +143,7 @@ class _History:
                 raise missing_version(self.stream, aggregate.version + 1)
             fold_event(aggregate, event, self.upcasters)
             old, state = state, _copy(aggregate.state)
-            yield ReplayStep(
-                event=event,
-                version=aggregate.version,
-                message=state,
-                changes=list(find_state_changes(old, state)),
-            )
+            yield ReplayStep(event=event, version=aggregate.version, before=old, after=state)
 
     def backward(self) -> Iterator[ReplayStep]:
         """The steps in reverse.

@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from eskit import ANY, NO_STREAM, NewEvent, claim, open_store
+from eskit.cli.replay import step_object
 from eskit.schema.response_pb2 import AppError
+from eskit.store.replay import ReplayStep
 from tests.cli.unknown import forget_schemas, make_message
 
 
@@ -163,6 +166,39 @@ def test_an_event_nobody_can_decode_is_shown_as_bytes(cli, store_url):
     assert "data" not in record
     assert "No message class for event type 'nobody.v1.KnowsEvent' (3 bytes)" in shown.out
     assert "3 bytes, not decoded" in tail.out
+
+
+def test_an_event_without_a_json_form_hides_no_other(cli, store_url):
+    beyond = Timestamp(seconds=10**15)
+    with open_store(store_url) as store:
+        for message in (Timestamp(seconds=1), beyond, Timestamp(seconds=2)):
+            store.append("Thing-t", [NewEvent(message)], expected_version=ANY)
+
+    as_json = cli("stream", "read", "Thing-t", "--store", store_url, "--json")
+    shown = cli("stream", "read", "Thing-t", "--store", store_url)
+    stream = ("--source", "store", "--stream", "Thing-t", "--from", "first")
+    tail = cli("tail", "--no-follow", *stream, "--store", store_url)
+
+    assert (as_json.code, shown.code, tail.code) == (0, 0, 0)
+    assert [record["version"] for record in as_json.records] == [1, 2, 3]
+    assert "has no JSON form" in as_json.records[1]["diagnostics"][0]["message"]
+    assert as_json.records[1]["data_base64"]
+    assert "has no JSON form" in shown.out
+    assert len(tail.out.splitlines()) == 3
+
+
+def test_a_replay_goes_on_after_a_state_without_a_json_form(store_url):
+    with open_store(store_url) as store:
+        store.append("Thing-t", [NewEvent(Timestamp(seconds=10**15))], expected_version=ANY)
+        (event,) = store.read_stream("Thing-t")
+    step = ReplayStep(event=event, version=1, before=Timestamp(), after=Timestamp(seconds=10**15))
+
+    shown = step_object(step)
+
+    assert shown["state"] is None
+    assert shown["changes"] == []
+    assert shown["data_base64"]
+    assert ["has no JSON form" in d["message"] for d in shown["diagnostics"]] == [True]
 
 
 def test_a_tail_that_finds_nothing_says_so(cli, store_url):
