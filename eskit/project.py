@@ -84,18 +84,28 @@ class Project:
     @property
     def store(self) -> str:
         """The URL of the event store; a SQLite path in it is absolute."""
-        from eskit.store.open import absolute_url
+        from eskit.store.open import absolute_url, with_file_mode
 
-        return absolute_url(self._text("store"), self.root)
+        url = absolute_url(self._text("store"), self.root)
+        return with_file_mode(url, self._text("file_mode"))
 
     @property
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
         from eskit.projections.opening import beside
-        from eskit.store.open import absolute_url
+        from eskit.store.open import absolute_url, with_file_mode
 
         configured = self._text("read_models")
-        return absolute_url(configured, self.root) if configured else beside(self.store)
+        url = absolute_url(configured, self.root) if configured else beside(self.store)
+        return with_file_mode(url, self._text("file_mode"))
+
+    @property
+    def file_mode(self) -> int:
+        """What files with events and rows are made with; existing ones keep their mode."""
+        from eskit.files.modes import PRIVATE, parse_mode
+
+        text = self._text("file_mode")
+        return parse_mode(text) if text else PRIVATE
 
     @property
     def nats(self) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eskit.domain.quantities import parse_duration, parse_number, parse_size
 from eskit.errors import InvalidArgument, ProjectInvalid, ProjectNotFound
+from eskit.files.modes import parse_mode
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "app": ("",),
@@ -24,6 +25,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "schema_accept": (),
     "store": ("sqlite:///events.db",),
     "read_models": ("",),
+    "file_mode": ("",),
     "nats": ("embedded",),
     "nats_stream": ("EVENTS",),
     "nats_prefix": ("events",),
@@ -42,6 +44,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
 }
 """Every setting and its default.
 
+Without `file_mode` only their owner reads the files with events and rows.
 Without `gen` code goes to ``gen`` in the app's package, without `read_models` they lie beside the
 store, wherever that is.
 """
@@ -57,6 +60,7 @@ _EXAMPLES: Mapping[str, str] = {
     "schema_accept": 'schema_accept = ["3f9a2c1e"]',
     "store": 'store = "sqlite:///bank.db"',
     "read_models": 'read_models = "sqlite:///bank_read.db"',
+    "file_mode": 'file_mode = "0640"',
     "nats": 'nats = "nats://localhost:4222"',
     "nats_stream": 'nats_stream = "EVENTS"',
     "nats_prefix": 'nats_prefix = "events"',
@@ -82,6 +86,7 @@ _LISTS: Mapping[str, str] = {
 """The settings that may have several values, and what these are."""
 
 _QUANTITIES: Mapping[str, Callable[[str], object]] = {
+    "file_mode": parse_mode,
     "nats_max_age": parse_duration,
     "nats_max_bytes": parse_size,
     "nats_replicas": parse_number,

@@ -7,12 +7,13 @@ way; that no event is published twice or out of order does not depend on it (see
 
 from __future__ import annotations
 
-import fcntl
 import os
 from pathlib import Path
 from typing import Protocol
 
 from eskit.errors import StoreUnavailable
+from eskit.files.lock import FileLock, is_alive
+from eskit.files.modes import PRIVATE, mode_of
 from eskit.store.eventstore import EventStore
 
 _SQLITE = "sqlite:///"
@@ -53,47 +54,42 @@ class NoLease:
 class FileLease:
     """A lock on a file, which keeps the holder's process id."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = -1
+    def __init__(self, path: Path, *, mode: int = PRIVATE) -> None:
+        self._lock = FileLock(path, mode=mode)
 
     def try_acquire(self) -> bool:
         """See Lease. Raises StoreUnavailable where no file can be made."""
-        if self._file >= 0:
+        if self._lock.is_open:
             return True
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if self._lock.acquire():
+                self._lock.write(str(os.getpid()), length=_PID_LENGTH)
+                return True
         except OSError as error:
+            self._lock.close()
             raise StoreUnavailable(
-                f"Cannot make {self._path}: {error.strerror}",
+                f"Cannot make {self._lock.path}: {error.strerror}",
                 hint="The relay keeps its checkpoint in the store, and needs to write there.",
             ) from error
-        if not _lock(file, fcntl.LOCK_EX):
-            os.close(file)
-            return False
-        os.pwrite(file, str(os.getpid()).ljust(_PID_LENGTH).encode(), 0)
-        self._file = file
-        return True
+        self._lock.close()
+        return False
 
     def release(self) -> None:
         """See Lease."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._lock.close()
 
     def find_holder(self) -> int | None:
-        """See Lease."""
+        """See Lease. Raises StoreUnavailable where that may not be known."""
         try:
-            file = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
+            note = self._lock.find_note(_PID_LENGTH)
+        except PermissionError as error:
+            raise StoreUnavailable(
+                f"{self._lock.path} may not be read, so nobody can tell whether a relay runs",
+                hint=f"Let its owner do that, or let you read it: chmod g+r {self._lock.path}",
+            ) from error
+        if note is None:
             return None
-        try:
-            if _lock(file, fcntl.LOCK_SH):
-                return None
-            pid = os.pread(file, _PID_LENGTH, 0).decode(errors="replace").strip()
-            return int(pid) if pid.isdigit() else 0
-        finally:
-            os.close(file)
+        return int(note) if note.isdigit() and is_alive(int(note)) else 0
 
 
 def lease_of(store: EventStore) -> Lease:
@@ -103,12 +99,4 @@ def lease_of(store: EventStore) -> Lease:
     if not store.url.startswith(_SQLITE):
         return NoLease()
     path = Path(os.path.realpath(sqlite_path(store.url)))  # one lease, whatever links lead there
-    return FileLease(path.with_name(f"{path.name}.relay"))
-
-
-def _lock(file: int, kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+    return FileLease(path.with_name(f"{path.name}.relay"), mode=mode_of(path))

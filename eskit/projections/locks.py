@@ -1,14 +1,10 @@
-"""One runner and one rebuild per projection: locks of the operating system, freed by death.
-
-A lease by the wall clock has two holders when the clock moves; ``flock`` cannot, and the kernel
-lets go when the holder dies, however it dies. It also holds between threads of one process.
-"""
+"""One runner and one rebuild per projection: locks of the operating system, freed by death."""
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +12,8 @@ from typing import Any, Literal, Self, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
+from eskit.files.lock import FileLock, is_alive
+from eskit.files.modes import PRIVATE, make_folder
 
 Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 
@@ -43,13 +41,19 @@ class ProjectionLock:
     """The right to run, rebuild or compare one projection. Not thread-safe itself."""
 
     def __init__(
-        self, folder: Path, name: str, activity: Activity, *, clock: Clock = SYSTEM_CLOCK
+        self,
+        folder: Path,
+        name: str,
+        activity: Activity,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        mode: int = PRIVATE,
     ) -> None:
-        self._path = folder / f"{name}.{activity}"
+        self._lock = FileLock(folder / f"{name}.{activity}", mode=mode, clock=clock)
+        self._mode = mode
         self._name = name
         self._activity = activity
         self._clock = clock
-        self._file = -1
         self._told = Holder(pid=0, since=0.0)
 
     def acquire(self) -> None:
@@ -58,20 +62,20 @@ class ProjectionLock:
         ReadModelUnavailable where this process may not write, unless another one that may is at it.
         """
         try:
-            file = open_lock_file(self._path)
+            acquired = acquire_lock(self._lock, mode=self._mode, patience=_PATIENCE)
         except ReadModelUnavailable:
-            if self.find_holder() is not None:
-                raise self._busy() from None
+            with suppress(ReadModelUnavailable):
+                if self.find_holder() is not None:
+                    raise self._busy() from None
             raise
-        if not _lock_patiently(file, self._clock):
-            os.close(file)
+        if not acquired:
+            self._lock.close()
             raise self._busy()
-        self._file = file
         try:
             self._write(Holder(pid=os.getpid(), since=self._clock.microseconds() / 1e6))
         except OSError as error:
             self.release()
-            raise _not_writable(self._path, error) from error
+            raise _not_writable(self._lock.path, error) from error
 
     def tell(self, *, rate: float, outage: str) -> None:
         """Let others know how the holder gets on; costs nothing while that stays as it is."""
@@ -82,24 +86,19 @@ class ProjectionLock:
 
     def release(self) -> None:
         """Let go; harmless when it is not held."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._lock.close()
 
     def find_holder(self) -> Holder | None:
-        """Who holds the lock now, if anybody does."""
+        """Who holds the lock now, if anybody does; ReadModelUnavailable if that cannot be known."""
         try:
-            file = os.open(self._path, os.O_RDONLY)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _parse_holder(os.pread(file, _HOLDER_LENGTH, 0))
-        else:
-            return None
-        finally:
-            os.close(file)
+            note = self._lock.find_note(_HOLDER_LENGTH)
+        except PermissionError as error:
+            raise ReadModelUnavailable(
+                f"{self._lock.path} may not be read, so nobody can tell who is "
+                f"{_DOING[self._activity]} {self._name!r}",
+                hint=f"Let its owner do that, or let you read it: chmod g+r {self._lock.path}",
+            ) from error
+        return None if note is None else _parse_holder(note)
 
     def __enter__(self) -> Self:
         self.acquire()
@@ -110,8 +109,7 @@ class ProjectionLock:
 
     def _write(self, holder: Holder) -> None:
         self._told = holder
-        # Always as long, so that nothing is left of what stood there; truncating takes 1 ms.
-        os.pwrite(self._file, json.dumps(asdict(holder)).ljust(_HOLDER_LENGTH).encode(), 0)
+        self._lock.write(json.dumps(asdict(holder)), length=_HOLDER_LENGTH)
 
     def _busy(self) -> ProjectionBusy:
         holder = self.find_holder()
@@ -122,13 +120,19 @@ class ProjectionLock:
         )
 
 
-def open_lock_file(path: Path) -> int:
-    """The descriptor of a lock file, which is made if missing, with its folder."""
+def acquire_lock(
+    lock: FileLock, *, mode: int, patience: float, stop: Callable[[], bool] | None = None
+) -> bool:
+    """Take a lock of a read model; False if another process has it all the time.
+
+    Its file is made if missing, with its folder. Raises ReadModelUnavailable if it cannot be.
+    """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        if not lock.is_open:
+            make_folder(lock.path.parent, mode=mode)
+        return lock.acquire(patience=patience, stop=stop)
     except OSError as error:
-        raise _not_writable(path, error) from error
+        raise _not_writable(lock.path, error) from error
 
 
 def _not_writable(path: Path, error: OSError) -> ReadModelUnavailable:
@@ -139,28 +143,19 @@ def _not_writable(path: Path, error: OSError) -> ReadModelUnavailable:
     )
 
 
-def _lock_patiently(file: int, clock: Clock) -> bool:
-    deadline = clock.monotonic() + _PATIENCE
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if clock.monotonic() > deadline:
-                return False
-            clock.sleep(0.01)
-        else:
-            return True
+def _parse_holder(note: str) -> Holder:
+    """The holder as it wrote itself; process 0 in the instant before it has.
 
-
-def _parse_holder(text: bytes) -> Holder:
-    """The holder as it wrote itself; process 0 in the instant before it has."""
+    So it is where the note is of a process that is gone: a copy of its descriptor has the lock.
+    """
     try:
-        told: Any = json.loads(text)
-    except ValueError:
+        told: Any = json.loads(note)
+        holder = Holder(
+            pid=told["pid"],
+            since=told["since"],
+            rate=told.get("rate", 0.0),
+            outage=told.get("outage", ""),
+        )
+    except (ValueError, TypeError, KeyError):
         return Holder(pid=0, since=0.0)
-    return Holder(
-        pid=told["pid"],
-        since=told["since"],
-        rate=told.get("rate", 0.0),
-        outage=told.get("outage", ""),
-    )
+    return holder if is_alive(holder.pid) else Holder(pid=0, since=0.0)

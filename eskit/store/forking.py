@@ -8,16 +8,15 @@ deletes when it closes the file. The descriptors of the process tell what is ope
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
+
+from eskit.files.descriptors import list_descriptors
 
 HINT = (
     "Close it before forking, or start the process with the method spawn or forkserver of "
     "multiprocessing."
 )
 
-_DESCRIPTORS = "/dev/fd"
-_MOST_PROBED = 65_536
 _inherited: set[tuple[int, int]] = set()
 
 
@@ -33,19 +32,12 @@ def was_open_at_fork(path: Path) -> bool:
 
 
 def _remember_what_is_open() -> None:
-    for descriptor in _list_descriptors():
+    for descriptor in list_descriptors():
         try:
             found = os.fstat(descriptor)
         except OSError:  # not open, or that of the list itself
             continue
         _inherited.add((found.st_dev, found.st_ino))
-
-
-def _list_descriptors() -> Iterable[int]:
-    try:
-        return [int(entry.name) for entry in Path(_DESCRIPTORS).iterdir()]
-    except OSError:  # where no /proc is mounted; the lowest free number is always taken next
-        return range(min(os.sysconf("SC_OPEN_MAX"), _MOST_PROBED))
 
 
 os.register_at_fork(after_in_child=_remember_what_is_open)

@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
+from eskit.files.modes import PRIVATE, parse_mode
 from eskit.store.eventstore import EventStore
 
 _SQLITE = "sqlite:///"
-_SQLITE_OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days")
+_SQLITE_OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days", "file_mode")
 _LARGEST_NUMBER = 1_000_000
 _QUOTED = {ord(character): quote(character) for character in "%?#\t\n\r"}
 """What means something in a URL, or is dropped from one; the rest stays as people write it."""
@@ -23,7 +24,8 @@ def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) ->
     """Open the event store at `url`; use it as a context manager, or close it.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db``, with ``?synchronous=normal``,
-    ``busy_timeout=SECONDS`` and ``command_ttl_days=DAYS``; ``memory://`` for a new log and
+    ``busy_timeout=SECONDS``, ``command_ttl_days=DAYS`` and ``file_mode=0640``, what a file is made
+    with: 0600 unless you say so; ``memory://`` for a new log and
     ``memory://NAME`` for one that the process shares by name. With `create` False a missing file
     raises StoreUnavailable. Raises InvalidArgument for a URL that names no store.
     """
@@ -53,7 +55,7 @@ def sqlite_path(url: str) -> Path:
             hint="If it is part of the file's name, write %23.",
         )
     path = unquote(urlsplit(url).path)[1:]
-    if not url.startswith(_SQLITE) or not path or path == ":memory:":
+    if not url.startswith(_SQLITE) or not path or path == ":memory:" or "\0" in path:
         raise InvalidArgument(
             f"{_without_secrets(url)!r} does not name a SQLite file",
             hint="Use sqlite:///relative.db or sqlite:////absolute/path.db; memory:// for no file.",
@@ -64,6 +66,19 @@ def sqlite_path(url: str) -> Path:
 def sqlite_url(path: Path) -> str:
     """The URL that names a file: the other way round."""
     return f"{_SQLITE}{path.as_posix().translate(_QUOTED)}"
+
+
+def file_mode(url: str) -> int:
+    """What the files of a SQLite URL are made with; InvalidArgument for what is no mode."""
+    given = dict(parse_qsl(urlsplit(url).query)).get("file_mode")
+    return PRIVATE if given is None else parse_mode(given)
+
+
+def with_file_mode(url: str, mode: str) -> str:
+    """The same URL for files made with `mode`, unless it says already; others stay as they are."""
+    if not mode or not url.startswith(_SQLITE) or "file_mode=" in url.partition("?")[2]:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}file_mode={mode}"
 
 
 def absolute_url(url: str, folder: Path) -> str:
@@ -90,6 +105,7 @@ def _open_sqlite(url: str, *, create: bool, clock: Clock) -> EventStore:
         busy_timeout=_number(options, "busy_timeout", 5.0),
         command_ttl=timedelta(days=days),
         clock=clock,
+        file_mode=file_mode(url),
     )
 
 

@@ -180,7 +180,7 @@ def waits_for_a_lock(thread: threading.Thread) -> bool:
     import traceback
 
     frame = sys._current_frames().get(thread.ident)
-    return any(step.name == "_acquire" for step in traceback.extract_stack(frame))
+    return any(step.name == "acquire" for step in traceback.extract_stack(frame))
 
 
 def test_stop_ends_a_runner_in_the_middle_of_an_outage(started, append, path):

@@ -6,7 +6,7 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
-from eskit.store import forking
+from eskit.files import descriptors as descriptors_module
 from eskit.store.open import open_store
 from eskit.testing.store_contract import texts
 from tests.forked import forked
@@ -47,7 +47,7 @@ def refusal_of(work):
 def test_a_forked_process_may_not_open_what_was_open_when_it_was_forked(
     store, monkeypatch, descriptors
 ):
-    monkeypatch.setattr(forking, "_DESCRIPTORS", descriptors)
+    monkeypatch.setattr(descriptors_module, "_DESCRIPTORS", descriptors)
 
     refused, hint = refusal_of(lambda: open_and_append(URL, "lost"))
 

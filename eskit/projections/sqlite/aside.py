@@ -28,9 +28,17 @@ class SqliteAsideReadModel(SqliteReadModel):
     """See `eskit.projections.readmodel.AsideReadModel`."""
 
     def __init__(
-        self, path: Path, *, live: Path, fingerprint: str, store_id: str, clock: Clock
+        self,
+        path: Path,
+        *,
+        live: Path,
+        file_mode: int,
+        fingerprint: str,
+        store_id: str,
+        clock: Clock,
     ) -> None:
-        super().__init__(path, lock=WriteLock(Path(f"{path}-lock"), clock=clock))
+        lock = WriteLock(Path(f"{path}-lock"), clock=clock, mode=file_mode)
+        super().__init__(path, lock=lock, file_mode=file_mode)
         try:
             with self.transaction(), translated(path):
                 self.connection.executemany(

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import random
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote
 
 from eskit.clock import Clock
 from eskit.errors import ReadModelDamaged, ReadModelUnavailable
-from eskit.projections.locks import open_lock_file
+from eskit.files.lock import FileLock
+from eskit.files.modes import PRIVATE, make_if_missing
+from eskit.projections.locks import acquire_lock
+from eskit.sqlite.identity import DatabaseFiles
+from eskit.sqlite.usage import lost_companion
 from eskit.store import forking
 
 _WRITE_LOCK_TIMEOUT = 30.0
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
+_LONGEST_PATIENCE = 1.0
 # A write-ahead log that has grown by this is moved into the database after a commit.
 _LONG_LOG = 4 * 1024 * 1024
 
@@ -46,13 +48,18 @@ class LoneReader(sqlite3.Connection):
     """Reads a file that nobody has open, and would not notice if that changed: not for long."""
 
 
-def connect(path: Path, *, mode: str) -> sqlite3.Connection:
+def connect(path: Path, *, mode: str, file_mode: int = PRIVATE) -> sqlite3.Connection:
     """A connection for one thread at a time; `mode` is SQLite's: ro, rw or rwc.
 
-    In WAL mode even a reader writes beside the file; where it cannot, ro gives a LoneReader.
-    Raises ReadModelUnavailable, also for a file that was open when this process was forked.
+    A new file is made with `file_mode`, and so is what SQLite keeps beside it. In WAL mode even a
+    reader writes beside the file; where it cannot, ro gives a LoneReader. Raises
+    ReadModelUnavailable, also for a file that was open when this process was forked.
     """
     check_not_forked(path)
+    _check_beside(path)
+    if mode == "rwc":
+        with suppress(OSError):  # told by SQLite
+            make_if_missing(Path(os.path.realpath(path)), mode=file_mode)
     with translated(path):
         connection = _open(path, mode, sqlite3.Connection)
         try:
@@ -72,6 +79,17 @@ def check_not_forked(path: Path) -> None:
     if forking.was_open_at_fork(path):
         raise ReadModelUnavailable(
             f"Read model {path} was open when this process was forked", hint=forking.HINT
+        )
+
+
+def _check_beside(path: Path) -> None:
+    """Refuse to make anew what another process still uses by a name that is gone."""
+    real = Path(os.path.realpath(path))
+    lost = lost_companion(real, patience=_LONGEST_PATIENCE) if real.exists() else None
+    if lost is not None:
+        raise ReadModelUnavailable(
+            f"Read model {path} is open, and {lost.name} was deleted meanwhile",
+            hint="Stop the process that has it open, then try again.",
         )
 
 
@@ -158,11 +176,18 @@ class WriteLock:
     SQLite's own busy handler sleeps ever longer, so that under load some never get their turn.
     """
 
-    def __init__(self, path: Path, *, stop: threading.Event | None = None, clock: Clock) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        stop: threading.Event | None = None,
+        clock: Clock,
+        mode: int = PRIVATE,
+    ) -> None:
         self.clock = clock
-        self._path = path
+        self._lock = FileLock(path, mode=mode, clock=clock)
+        self._mode = mode
         self._stop = stop or threading.Event()
-        self._file = -1
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -170,37 +195,23 @@ class WriteLock:
 
         So it is when the wait is given up because of `stop`.
         """
-        if self._file < 0:
-            self._file = open_lock_file(self._path)
-        self._acquire()
+        began = self.clock.monotonic()
+        if not acquire_lock(
+            self._lock, mode=self._mode, patience=_WRITE_LOCK_TIMEOUT, stop=self._stop.is_set
+        ):
+            raise ReadModelUnavailable(
+                f"Another process has been writing to the read model for "
+                f"{self.clock.monotonic() - began:.1f} s ({self._lock.path})",
+                hint="Find out what it does, then try again.",
+            )
         try:
             yield
         finally:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+            self._lock.release()
 
     def close(self) -> None:
         """Let go of the lock file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def _acquire(self) -> None:
-        deadline = 0.0
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                now = self.clock.monotonic()
-                deadline = deadline or now + _WRITE_LOCK_TIMEOUT
-                if now > deadline or self._stop.is_set():
-                    raise ReadModelUnavailable(
-                        f"Another process has been writing to the read model for "
-                        f"{now - deadline + _WRITE_LOCK_TIMEOUT:.1f} s ({self._path})",
-                        hint="Find out what it does, then try again.",
-                    ) from None
-                self.clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
-            else:
-                return
+        self._lock.close()
 
 
 class Transactions:
@@ -218,7 +229,8 @@ class Transactions:
         self._guarded = False
         self._nested = False
         self._long = _LONG_LOG
-        self._identity = identify(path)
+        self._files = DatabaseFiles(path)
+        self._files.opened()
         connection.set_authorizer(self._authorize)
 
     @contextmanager
@@ -297,9 +309,11 @@ class Transactions:
 
     def _check_in_place(self) -> None:
         """Refuse to write into a file that lost its name: nobody would ever read it."""
-        if identify(self._path) != self._identity:
+        lost = self._files.find_lost()
+        if lost is not None:
+            what = "" if lost == self._path else f": {lost.name}"
             raise ReadModelUnavailable(
-                f"Read model {self._path} was deleted or replaced while it was open",
+                f"Read model {self._path} was deleted or replaced while it was open{what}",
                 hint="Start again: what is missing is made from the log.",
             )
 
@@ -337,12 +351,3 @@ class Transactions:
         if self._guarded and action in _ENDS_OR_WIDENS_A_TRANSACTION:
             return sqlite3.SQLITE_DENY
         return sqlite3.SQLITE_OK
-
-
-def identify(path: Path) -> tuple[int, int] | None:
-    """Which file bears the name now, if any does."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ReadModelUnavailable
+from eskit.files.modes import mode_of
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.effects import Effect
@@ -27,7 +28,6 @@ from eskit.projections.sqlite.connection import (
     check_not_forked,
     connect,
     file_uri,
-    identify,
     translated,
 )
 from eskit.projections.sqlite.exchange import ASIDE, drop_tables, exchange_tables
@@ -43,7 +43,8 @@ from eskit.projections.sqlite.readmodel import (
     list_decisions,
     list_standings,
 )
-from eskit.store.open import sqlite_path
+from eskit.sqlite.identity import DatabaseFiles
+from eskit.store.open import file_mode, sqlite_path
 
 Found = TypeVar("Found")
 
@@ -64,8 +65,10 @@ class SqliteReadModels:
             self.path = Path(self._temporary.name) / "read.db"
         else:
             self.path = sqlite_path(url).absolute()
+        self._file_mode = file_mode(url)
         self._idle: list[sqlite3.Connection] = []
-        self._identity: tuple[int, int] | None = None
+        self._files: DatabaseFiles | None = None
+        self._readers: set[sqlite3.Connection] = set()  # those of these files
         self._mutex = threading.Lock()
         self._process = os.getpid()
         self._closed = False
@@ -77,9 +80,9 @@ class SqliteReadModels:
                 f"No folder {self.path.parent} for read model {self.path.name}",
                 hint="Create it, or set read_models in the project's settings.",
             )
-        return SqliteLiveReadModel(
-            self.path, lock=WriteLock(self._locks / "write", stop=stop, clock=self.clock)
-        )
+        mode = self._mode
+        lock = WriteLock(self._locks / "write", stop=stop, clock=self.clock, mode=mode)
+        return SqliteLiveReadModel(self.path, lock=lock, file_mode=mode)
 
     @contextmanager
     def reader(self) -> Iterator[Database]:
@@ -151,7 +154,7 @@ class SqliteReadModels:
 
     def lock(self, name: str, activity: Activity) -> ProjectionLock:
         """A lock file in the folder beside the database."""
-        return ProjectionLock(self._locks, name, activity, clock=self.clock)
+        return ProjectionLock(self._locks, name, activity, clock=self.clock, mode=self._mode)
 
     def close(self) -> None:
         """Close every idle connection, and delete what was only temporary.
@@ -167,6 +170,11 @@ class SqliteReadModels:
             connection.close()
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    @property
+    def _mode(self) -> int:
+        """What is made beside the file is for those who may read the file."""
+        return mode_of(self.path, self._file_mode)
 
     @property
     def _locks(self) -> Path:
@@ -193,19 +201,24 @@ class SqliteReadModels:
 
     def _borrow(self) -> sqlite3.Connection:
         check_not_forked(self.path)
-        identity = identify(self.path)
         with self._mutex:
-            if identity != self._identity:  # another file bears the name now
-                self._identity, stale, self._idle = identity, self._idle, []
-                for connection in stale:
-                    connection.close()
+            if self._files is None or self._files.find_lost() is not None:
+                for stale in self._idle:
+                    stale.close()
+                self._idle, self._readers = [], set()
+                self._files = DatabaseFiles(self.path)
             if self._idle:
                 return self._idle.pop()
-        return connect(self.path, mode="ro")
+            files, readers = self._files, self._readers
+        connection = connect(self.path, mode="ro")
+        if not isinstance(connection, LoneReader):
+            readers.add(connection)
+            files.opened()
+        return connection
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._mutex:
-            if not self._closed and not isinstance(connection, LoneReader):
+            if not self._closed and connection in self._readers:
                 self._idle.append(connection)
                 return
         connection.close()
@@ -222,7 +235,12 @@ class SqliteLiveReadModel(SqliteReadModel):
         if not can_go_on(path, fingerprint=fingerprint, store_id=store_id):
             self.discard_aside(projection.name, purpose)
         return SqliteAsideReadModel(
-            path, live=self.path, fingerprint=fingerprint, store_id=store_id, clock=self.clock
+            path,
+            live=self.path,
+            file_mode=mode_of(self.path),
+            fingerprint=fingerprint,
+            store_id=store_id,
+            clock=self.clock,
         )
 
     def rehearsing(self) -> AbstractContextManager[None]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eskit.errors import ReadModelUnavailable
+from eskit.files.modes import PRIVATE
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.projection import Projection
@@ -46,11 +47,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class SqliteReadModel(LetterRows):
     """See `eskit.projections.readmodel.ReadModel`; opened for writing, one thread at a time."""
 
-    def __init__(self, path: Path, *, lock: WriteLock) -> None:
+    def __init__(self, path: Path, *, lock: WriteLock, file_mode: int = PRIVATE) -> None:
         self.path = path
         self.clock = lock.clock
         self._lock = lock
-        self._connection = connect(path, mode="rwc")
+        self._connection = connect(path, mode="rwc", file_mode=file_mode)
         self._transactions = Transactions(self._connection, path, lock)
         self._db = Database(self._connection)
         try:

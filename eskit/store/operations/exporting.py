@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eskit.errors import ExportInvalid, StoreDamaged, StoreUnavailable, StreamNotFound
+from eskit.files.atomic import put_in_place, unfinished
+from eskit.files.modes import PRIVATE, open_or_make
 from eskit.store.damage import check_log, readable
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import Erasure, EventRecord, StoreView
@@ -26,7 +28,6 @@ from eskit.store.operations.export_format import (
     encode_schema,
 )
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.publishing import publish, unfinished
 
 _REPORT_EVERY = 1000
 
@@ -52,6 +53,7 @@ def export_log(
     streams: Sequence[str] = (),
     tenant: str = "",
     progress: ReportProgress = no_progress,
+    file_mode: int = PRIVATE,
 ) -> ExportReport:
     """Write the log, or some streams of a tenant, as it is at one moment.
 
@@ -69,9 +71,9 @@ def export_log(
             with store.maintenance.view() as view:
                 check_log(view, streams=wanted)
                 export = _Export(store, view, wanted, progress)
-                with partial.open("r+b" if partial.exists() else "x+b") as file:
+                with os.fdopen(open_or_make(partial, mode=file_mode), "r+b") as file:
                     report = export.write(file, target)
-            publish(partial, target)
+            put_in_place(partial, target)
         except StoreDamaged:
             partial.unlink(missing_ok=True)
             raise

@@ -22,10 +22,11 @@ from eskit.errors import (
     StreamNotFound,
     TargetExists,
 )
+from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
-from eskit.store.open import open_store, sqlite_path, sqlite_url
+from eskit.store.open import file_mode, open_store, sqlite_path, sqlite_url
 from eskit.store.operations.export_format import (
     EXPORT_AGAIN,
     Footer,
@@ -35,7 +36,6 @@ from eskit.store.operations.export_format import (
     no_export,
 )
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.publishing import publish, remove_store_files, unfinished
 from eskit.store.records import EARLIER, REACTIONS
 
 _BATCH = 1000
@@ -118,16 +118,14 @@ def _into_new_file(export: _Export, url: str) -> ImportReport:
         try:
             report = _into_file(export, partial, url)
         except ExportInvalid:
-            remove_store_files(partial)
+            remove_database(partial)
             raise
-        if target.exists():
-            raise TargetExists(f"{url} was created by somebody else meanwhile", hint="Look at it.")
-        publish(partial, target)
+        put_in_place(partial, target)
     return report
 
 
 def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
-    partial_url = sqlite_url(partial)
+    partial_url = f"{sqlite_url(partial)}?file_mode={file_mode(url):04o}"
     resumed_after = _resume(export, partial, partial_url)
     with open_store(partial_url) as store:
         _check_is_unfinished(store, partial, resumed=resumed_after is not None)
@@ -158,7 +156,7 @@ def _resume(export: _Export, partial: Path, url: str) -> int | None:
     except (SchemaOutdated, SchemaTooNew, StoreNotRecognised):
         same = False
     if not same:
-        remove_store_files(partial)
+        remove_database(partial)
         export.rewind()
         return None
     return position

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from eskit.errors import InvalidArgument
 from eskit.store.maintenance import Migration
-from eskit.store.open import sqlite_path
+from eskit.store.open import file_mode, sqlite_path
 from eskit.store.progress import ReportProgress, no_progress
 
 
@@ -22,4 +22,6 @@ def migrate(
         )
     from eskit.store.sqlite.migrating import migrate_file
 
-    return migrate_file(sqlite_path(url), url, dry_run=dry_run, progress=progress)
+    return migrate_file(
+        sqlite_path(url), url, dry_run=dry_run, file_mode=file_mode(url), progress=progress
+    )

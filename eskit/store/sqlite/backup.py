@@ -5,17 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
 from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised
+from eskit.files.atomic import put_in_place, remove_database, unfinished
+from eskit.files.modes import make_if_missing
 from eskit.store.damage import check_log, readable
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
-from eskit.store.publishing import publish, remove_store_files, unfinished
 from eskit.store.sqlite.connections import begin_reading, connect
 from eskit.store.sqlite.errors import primary_code, store_error, translated
 from eskit.store.sqlite.view import SqliteView
@@ -25,7 +26,14 @@ _TRY_AGAIN = "Check the disk, and try again."
 
 
 def back_up(
-    path: Path, target: Path, *, url: str, origin: str, mode: str, progress: ReportProgress
+    path: Path,
+    target: Path,
+    *,
+    url: str,
+    origin: str,
+    mode: str,
+    file_mode: int,
+    progress: ReportProgress,
 ) -> BackupReport:
     """Copy the store to `target`, which must not exist.
 
@@ -34,14 +42,38 @@ def back_up(
     of its original.
     """
     with unfinished(target) as partial:
-        remove_store_files(partial)
-        try:
-            report = _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
-        except (StoreError, KeyboardInterrupt):  # nothing goes on from what has been copied
-            remove_store_files(partial)
-            raise
-        publish(partial, target)
+        report = copy_checked(
+            path,
+            partial,
+            url=url,
+            origin=origin,
+            mode=mode,
+            file_mode=file_mode,
+            progress=progress,
+        )
+        put_in_place(partial, target)
     return replace(report, path=target, bytes=target.stat().st_size)
+
+
+def copy_checked(
+    path: Path,
+    partial: Path,
+    *,
+    url: str,
+    origin: str,
+    mode: str,
+    file_mode: int,
+    progress: ReportProgress,
+) -> BackupReport:
+    """Copy the store to an unfinished file, check it, and give it a store id; or leave nothing."""
+    remove_database(partial)
+    with suppress(OSError):  # told by SQLite
+        make_if_missing(partial, mode=file_mode)
+    try:
+        return _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
+    except (StoreError, KeyboardInterrupt):  # nothing goes on from what has been copied
+        remove_database(partial)
+        raise
 
 
 def _copy(

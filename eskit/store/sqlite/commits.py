@@ -10,6 +10,7 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
+from eskit.store.sqlite.leftovers import note_files
 from eskit.store.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
@@ -31,6 +32,7 @@ class Committer:
         place: FilePlace,
         tip: Tip,
         *,
+        store_id: str,
         synchronous: str,
         busy_timeout: float,
         committed: Callable[[], None],
@@ -41,6 +43,7 @@ class Committer:
         self._url = url
         self._place = place
         self._tip = tip
+        self._store_id = store_id
         self._synchronous = synchronous
         self._busy_timeout = busy_timeout
         self._committed = committed
@@ -65,6 +68,7 @@ class Committer:
             self._tip.forget()
             self._transaction.close()
             self._transaction = None
+            self._place.closed()
 
     def _commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
         transaction = self._begin_for(batch)
@@ -156,11 +160,14 @@ class Committer:
             return None
 
     def _begin(self) -> Transaction:
-        self._place.check()
-        transaction = self._transaction or self._open()
+        used = self._transaction
+        self._place.check(None if used is None else used.connection)
+        transaction = used or self._open()
         if transaction.is_open:  # left so by an interrupt that came during another
             self._roll_back()
         transaction.begin(self._url, self._busy_timeout, self._clock)
+        if used is None:
+            note_files(self._path, self._store_id)
         self._commits += 1
         if self._commits % _CHECK_WAL_EVERY == 0 and self._wal_size() > _WAL_LIMIT:
             self._checkpoint(transaction)
@@ -192,6 +199,7 @@ class Committer:
                 self._clock,
             )
         self._transaction = Transaction(connection, self._tip)
+        self._place.opened()
         return self._transaction
 
     def _wal_size(self) -> int:
@@ -204,6 +212,7 @@ class Committer:
         SQLite's automatic checkpoint runs after the write lock is given up, which libraries
         before 3.51.3 can get wrong when another connection writes just then.
         """
+        self._place.check(None)
         checkpointing = connect(self._path, mode="rw")
         try:
             checkpointing.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()

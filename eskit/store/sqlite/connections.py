@@ -30,10 +30,15 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     It waits for nothing: who writes has a wait of its own, see `begin_immediate`. Raises
     StoreUnavailable for a file that was open when this process was forked.
     """
-    if forking.was_open_at_fork(path):
-        raise StoreUnavailable(f"{path} was open when this process was forked", hint=forking.HINT)
+    check_not_forked(path)
     uri = f"file://{quote(str(path.absolute()))}?mode={mode}"
     return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+
+
+def check_not_forked(path: Path) -> None:
+    """Raise StoreUnavailable for a file that was open when this process was forked."""
+    if forking.was_open_at_fork(path):
+        raise StoreUnavailable(f"{path} was open when this process was forked", hint=forking.HINT)
 
 
 def begin_immediate(
@@ -86,12 +91,19 @@ def roll_back(connection: sqlite3.Connection) -> None:
 class ReaderPool:
     """Read-only connections, made when needed and given back after every page.
 
-    `check` is called before each page, and may refuse it.
+    `check` is called before each page, with the connection that is to read it if it is open, and
+    may refuse it; `made` is called when a new one has read.
     """
 
-    def __init__(self, make: Callable[[], sqlite3.Connection], check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], sqlite3.Connection],
+        check: Callable[[sqlite3.Connection | None], None],
+        made: Callable[[], None],
+    ) -> None:
         self._make = make
         self._check = check
+        self._made = made
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
@@ -99,23 +111,15 @@ class ReaderPool:
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
         """A connection for one page; no transaction may stay open on it."""
-        self._check()
         with self._lock:
             connection = self._idle.pop() if self._idle else None
-        if connection is None:
-            connection = self._make()
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute(f"PRAGMA busy_timeout = {int(_READER_BUSY_TIMEOUT * 1000)}")
         try:
+            self._check(connection)
+            connection = connection or self._open()
             yield connection
         finally:
-            roll_back(connection)
-            with self._lock:
-                closed = self._closed
-                if not closed:
-                    self._idle.append(connection)
-            if closed:
-                connection.close()
+            if connection is not None:
+                self._give_back(connection)
 
     def close(self) -> None:
         """Close what is idle; a connection in use is closed when it is given back."""
@@ -124,3 +128,24 @@ class ReaderPool:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        roll_back(connection)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._idle.append(connection)
+        if closed:
+            connection.close()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = self._make()
+        try:
+            connection.execute("PRAGMA query_only = ON")
+            connection.execute(f"PRAGMA busy_timeout = {int(_READER_BUSY_TIMEOUT * 1000)}")
+            connection.execute("SELECT 1 FROM sqlite_master").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        self._made()
+        return connection

@@ -19,6 +19,7 @@ from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.leftovers import note_files
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 
@@ -39,6 +40,7 @@ class SqliteMaintenance:
     busy_timeout: float
     command_ttl: int
     clock: Clock
+    file_mode: int
 
     @contextmanager
     def view(self) -> Iterator[SqliteView]:
@@ -110,6 +112,7 @@ class SqliteMaintenance:
             url=self.url,
             origin=self.store_id,
             mode=self.read_mode,
+            file_mode=self.file_mode,
             progress=progress,
         )
 
@@ -126,6 +129,7 @@ class SqliteMaintenance:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             begin_immediate(connection, self.url, self.busy_timeout, self.clock)
+            note_files(self.path, self.store_id)
             try:
                 yield connection
                 connection.execute("COMMIT")

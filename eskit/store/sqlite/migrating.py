@@ -11,6 +11,7 @@ from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.leftovers import check_beside
 from eskit.store.sqlite.place import find_status
 from eskit.store.sqlite.schema import (
     current_version,
@@ -22,17 +23,28 @@ from eskit.store.sqlite.schema import (
 _TIMEOUT = 5.0
 
 
-def migrate_file(path: Path, url: str, *, dry_run: bool, progress: ReportProgress) -> Migration:
+def migrate_file(
+    path: Path, url: str, *, dry_run: bool, file_mode: int, progress: ReportProgress
+) -> Migration:
     """Back the file up and run what is missing, in one transaction."""
     if find_status(path, url) is None:
         raise StoreUnavailable(f"There is no store at {url}", hint="Check the path of the store.")
+    check_beside(path, url, timeout=_TIMEOUT)
     with translated(url), closing(connect(path, mode="rw")) as connection:
         before = read_version(connection, url)
         if dry_run or before == current_version():
             return Migration(before=before, after=current_version())
         origin = read_store_id(connection, url)
         backup = _free_name(path, before)
-        back_up(path, backup, url=url, origin=origin, mode="rw", progress=progress)
+        back_up(
+            path,
+            backup,
+            url=url,
+            origin=origin,
+            mode="rw",
+            file_mode=file_mode,
+            progress=progress,
+        )
         begin_immediate(connection, url, _TIMEOUT)
         try:
             # Again, now that nobody else can: another process may have been quicker.

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.errors import StoreNotRecognised, StoreUnavailable
-from eskit.store.sqlite.connections import connect, wait_while_busy
+from eskit.files.modes import make_if_missing
+from eskit.store.sqlite.connections import check_not_forked, connect, wait_while_busy
 from eskit.store.sqlite.errors import primary_code
+from eskit.store.sqlite.leftovers import check_beside
 from eskit.store.sqlite.place import find_status, may_not_be_read
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
@@ -31,8 +34,13 @@ class OpenedFile:
     read_mode: str
 
 
-def open_file(path: Path, url: str, *, create: bool, timeout: float, clock: Clock) -> OpenedFile:
-    """Check the file at `path` and say how its readers connect to it."""
+def open_file(
+    path: Path, url: str, *, create: bool, timeout: float, file_mode: int, clock: Clock
+) -> OpenedFile:
+    """Check the file at `path` and say how its readers connect to it.
+
+    A new one is made with `file_mode`, and so is what SQLite keeps beside it.
+    """
     found = find_status(path, url)
     if found is None and not create:
         raise StoreUnavailable(
@@ -44,6 +52,11 @@ def open_file(path: Path, url: str, *, create: bool, timeout: float, clock: Cloc
     # SQLite only says that it cannot open a file, be it missing or not allowed.
     if found is not None and not os.access(path, os.R_OK):
         raise may_not_be_read(url)
+    check_not_forked(path)
+    check_beside(path, url, timeout=timeout, clock=clock)
+    if create:
+        with suppress(OSError):  # told by SQLite
+            make_if_missing(path, mode=file_mode)
     try:
         return _open_when_free(
             path,

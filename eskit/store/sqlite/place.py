@@ -1,12 +1,16 @@
-"""What the system says of a file, and whether it still bears its name."""
+"""What the system says of a file, and whether it and those beside it still bear their names."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
+from eskit.sqlite.identity import DatabaseFiles
 
 _LOOK_EVERY = 0.01
 
@@ -39,30 +43,85 @@ def may_not_be_read(url: str) -> StoreUnavailable:
 class FilePlace:
     """Notices that a file was deleted or replaced while it was open, or a link that led to it.
 
-    SQLite goes on writing into a file that lost its name, and says nothing. A look costs as much
-    as a tenth of a small append, so there is one every ten milliseconds: what is written into the
-    nameless file until then is gone with it, as if it had been taken away so much later.
+    It notices the same of the ``-wal`` and the ``-shm`` beside the file. SQLite goes on writing
+    into files that lost their names, and says nothing. A look costs as much as a part of a small
+    append, so there is one every ten milliseconds. What was written into a nameless database until
+    then is gone with it. What was written into a nameless ``-wal`` can still be read by connections
+    that are open, and is moved into the database.
     """
 
     def __init__(self, path: Path, url: str, clock: Clock) -> None:
         self._clock = clock
         self._path = path
         self._url = url
-        self._identity = self._identify()
+        with self._translated():
+            self._files = DatabaseFiles(path)
         self._next_look = 0.0
+        self._saved = False
 
-    def check(self) -> None:
-        """Raise StoreUnavailable if the last look found another file, or none, or could not."""
+    def opened(self) -> None:
+        """A connection is open, and has read."""
+        with self._translated():
+            self._files.opened()
+
+    def closed(self) -> None:
+        """A connection is being closed."""
+        self._files.closed()
+
+    def check(self, connection: sqlite3.Connection | None) -> None:
+        """Raise StoreUnavailable if the last look found another file, or none, or could not.
+
+        `connection` is the one that is to be used next. None is for one that is to be opened, which
+        would make anew what is missing: so there is always a look before.
+        """
         now = self._clock.monotonic()
-        if now < self._next_look:
+        if connection is not None and now < self._next_look:
             return
-        if self._identify() != self._identity:
-            raise StoreUnavailable(
+        with self._translated():
+            lost = self._files.find_lost()
+            if lost is not None and lost != self._path:
+                self._save(connection)
+        if lost is not None:
+            raise self._refusal(lost)
+        self._next_look = now + _LOOK_EVERY
+
+    def _save(self, connection: sqlite3.Connection | None) -> None:
+        """Move what the nameless files hold into the database, unless others have made them anew.
+
+        Those others do not see what this connection has locked.
+        """
+        if self._saved or connection is None or self._files.are_made_anew():
+            return
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("PRAGMA query_only = OFF")
+            busy, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._saved = not busy and frames == moved
+
+    def _refusal(self, lost: Path) -> StoreUnavailable:
+        problem = f"{lost.name} was deleted or replaced while {self._url} was open"
+        if lost == self._path:
+            return StoreUnavailable(
                 f"The file of {self._url} was deleted or replaced while it was open",
                 hint="Put the right file in its place, then start again.",
             )
-        self._next_look = now + _LOOK_EVERY
+        if self._saved:
+            return StoreUnavailable(
+                f"{problem}; what was in it is saved",
+                hint="Stop what uses the store, then start again.",
+            )
+        return StoreUnavailable(
+            f"{problem}: what was committed last may be lost",
+            hint="Stop what uses the store, then look what it has: eskit store verify",
+        )
 
-    def _identify(self) -> tuple[int, int] | None:
-        found = find_status(self._path, self._url)
-        return None if found is None else (found.st_dev, found.st_ino)
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except PermissionError as error:
+            raise may_not_be_read(self._url) from error
+        except OSError as error:
+            raise StoreUnavailable(
+                f"{self._url} cannot be reached: {error.strerror}",
+                hint="Check the path of the store and the disk it lies on.",
+            ) from error

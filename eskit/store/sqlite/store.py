@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sqlite3
@@ -18,6 +19,7 @@ from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.domain.text import check_text
 from eskit.errors import RecordChanged, StoreUnavailable
+from eskit.files.modes import PRIVATE
 from eskit.schema.recorded import EventSchema
 from eskit.store import forking
 from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
@@ -32,6 +34,7 @@ from eskit.store.sqlite import appender, reader
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.leftovers import forget_files
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.place import FilePlace, find_status
@@ -48,6 +51,7 @@ from eskit.store.sqlite.writer import Writer
 
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05
+_LOOK_ANYWAY = 10
 _Request: TypeAlias = tuple[str, tuple[NewEvent, ...], int | ExpectedVersion, Command | None, str]
 
 
@@ -68,6 +72,7 @@ class SqliteStore:
         busy_timeout: float = 5.0,
         command_ttl: timedelta = DEFAULT_COMMAND_TTL,
         clock: Clock = SYSTEM_CLOCK,
+        file_mode: int = PRIVATE,
     ) -> None:
         """Open the file, creating it if it is missing and `create` allows it.
 
@@ -87,11 +92,15 @@ class SqliteStore:
         self._process = os.getpid()
         self._closed = False
         with translated(url):
-            opened = open_file(path, url, create=create, timeout=busy_timeout, clock=clock)
+            opened = open_file(
+                path, url, create=create, timeout=busy_timeout, file_mode=file_mode, clock=clock
+            )
         self._store_id = opened.store_id
         self._place = FilePlace(name, url, clock)
         self._readers = ReaderPool(
-            lambda: connect(path, mode=opened.read_mode), check=self._check_readable
+            lambda: connect(path, mode=opened.read_mode),
+            check=self._check_readable,
+            made=self._place.opened,
         )
         self._tip = Tip()
         self._signal = Signal(clock)
@@ -100,6 +109,7 @@ class SqliteStore:
             url,
             self._place,
             self._tip,
+            store_id=opened.store_id,
             synchronous=synchronous,
             busy_timeout=busy_timeout,
             committed=self._signal.notify,
@@ -116,6 +126,7 @@ class SqliteStore:
             busy_timeout=busy_timeout,
             command_ttl=self._command_ttl,
             clock=clock,
+            file_mode=file_mode,
         )
 
     @property
@@ -131,7 +142,7 @@ class SqliteStore:
     @property
     def maintenance(self) -> Maintenance:
         """Operations on the store as a whole."""
-        self._check_usable()
+        self._check_readable(None)
         return self._maintenance
 
     @property
@@ -403,7 +414,7 @@ class SqliteStore:
             lambda: self.head_position() > after,
             timeout,
             poll=_POLL_PAUSES,
-            changed=FileWatch(self._path, self._url).changed,
+            changed=self._watching(),
         )
 
     def close(self) -> None:
@@ -413,6 +424,7 @@ class SqliteStore:
         self._closed = True  # and go on if it was: the last time may have been interrupted
         self._readers.close()
         self._writer.close()
+        forget_files(self._path)
         self._signal.notify()
 
     def __enter__(self) -> Self:
@@ -486,6 +498,11 @@ class SqliteStore:
             updated_at=moment(updated_at, self._url),
         )
 
+    def _watching(self) -> Callable[[], bool]:
+        """Whether a look is worth while; now and then anyway, at whether the files are there."""
+        watch, looks = FileWatch(self._path, self._url), itertools.count(1)
+        return lambda: watch.changed() or next(looks) % _LOOK_ANYWAY == 0
+
     def _count(self, name: str, parameters: tuple[object, ...]) -> int:
         count: int = self._read_rows(name, parameters)[0][0]
         return count
@@ -505,10 +522,10 @@ class SqliteStore:
         self._check_usable()
         return self._writer.run(work, request)
 
-    def _check_readable(self) -> None:
-        """Refuse the next page of a store that was closed, or whose file is another one."""
+    def _check_readable(self, connection: sqlite3.Connection | None) -> None:
+        """Refuse the next page of a store that was closed, or whose files are others."""
         self._check_usable()
-        self._place.check()
+        self._place.check(connection)
 
     def _check_usable(self) -> None:
         if self._closed:

@@ -32,6 +32,11 @@ class Transaction:
         self._cursor = connection.cursor()
 
     @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for what is no transaction."""
+        return self._connection
+
+    @property
     def is_open(self) -> bool:
         """Whether it was begun and not ended."""
         return self._connection.in_transaction

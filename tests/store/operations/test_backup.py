@@ -107,7 +107,7 @@ def test_two_backups_at_once_under_one_name_are_refused(store):
     refused = []
 
     def back_up_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Somebody else is making backup\.db"):
+        with pytest.raises(TargetExists, match=r"Another process is making backup\.db"):
             back_up(store)
         refused.append(True)
 

@@ -356,7 +356,7 @@ def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def import_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Somebody else is making .*/copy\.db"):
+        with pytest.raises(TargetExists, match=r"Another process is making .*/copy\.db"):
             import_log(EXPORT, COPY)
         refused.append(True)
 
@@ -372,7 +372,7 @@ def test_two_exports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def export_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Somebody else is making log\.jsonl"):
+        with pytest.raises(TargetExists, match=r"Another process is making log\.jsonl"):
             export_log(sqlite_store, EXPORT)
         refused.append(True)
 

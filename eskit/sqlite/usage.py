@@ -1,0 +1,50 @@
+"""Who has a database open, asked before opening it."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import quote
+
+from eskit.clock import SYSTEM_CLOCK, Clock
+
+_PAUSE = 0.005
+
+
+def lost_companion(path: Path, *, patience: float, clock: Clock = SYSTEM_CLOCK) -> Path | None:
+    """A file that SQLite keeps beside a database somebody has open, and that is not there.
+
+    Whoever has it open still uses the nameless file. Another one made by that name would not have
+    what is in it, and two processes with a ``-shm`` each do not see the other's locks. While a
+    database is being opened or closed the files may be missing for a moment, `patience` at most.
+    """
+    deadline = clock.monotonic() + patience
+    while True:
+        missing = next((file for file in _beside(path) if not file.exists()), None)
+        if missing is None or not path.exists() or not is_in_use(path):
+            return None
+        if clock.monotonic() >= deadline:
+            return missing
+        clock.sleep(_PAUSE)
+
+
+def is_in_use(path: Path) -> bool:
+    """Whether anybody has the database open, in this process or another.
+
+    Asked by opening it for oneself alone, which puts what a crash left in the ``-wal`` into it.
+    False also where nobody may write to it.
+    """
+    uri = f"file://{quote(str(path.absolute()))}?mode=rw"
+    try:
+        with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as alone:
+            alone.execute("PRAGMA locking_mode = EXCLUSIVE")
+            alone.execute("BEGIN EXCLUSIVE")
+            alone.execute("ROLLBACK")
+    except sqlite3.Error as error:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+    return False
+
+
+def _beside(path: Path) -> tuple[Path, ...]:
+    return Path(f"{path}-wal"), Path(f"{path}-shm")
