@@ -30,8 +30,7 @@ def unfinished(target: Path) -> Iterator[Path]:
 @contextmanager
 def making(target: Path) -> Iterator[Path]:
     """The same where there may be a `target` already."""
-    if target.is_dir():
-        raise TargetExists(f"{target} is a folder", hint="Name a file in it.")
+    _refuse_folder(target)
     lock = FileLock(target.with_name(f"{target.name}.partial-lock"))
     try:
         acquired = lock.acquire()
@@ -57,6 +56,7 @@ def making(target: Path) -> Iterator[Path]:
 
 def check_free(target: Path) -> None:
     """Raise TargetExists if something bears the name, or SQLite left something beside it."""
+    _refuse_folder(target)
     if os.path.lexists(target):
         raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
     if left := find_leftovers(target):
@@ -98,6 +98,11 @@ def remove_database(path: Path) -> None:
     """Remove a database with what lies beside it."""
     for file in (path, *companions_of(path)):
         file.unlink(missing_ok=True)
+
+
+def _refuse_folder(target: Path) -> None:
+    if target.is_dir():
+        raise TargetExists(f"{target} is a folder", hint="Name a file in it.")
 
 
 def _move_aside(target: Path, aside: Path) -> None:
