@@ -13,6 +13,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.completion import complete_methods
 from eskit.cli.session import Session, session_of
+from eskit.cli.stream import load_open_types
 from eskit.cli.text import Line, seen_from_here
 
 if TYPE_CHECKING:
@@ -111,6 +112,8 @@ def call(
     if not method:
         raise typer.BadParameter("Which METHOD? See: eskit call --list", param_hint="METHOD")
     found = methods.find(method)
+    if methods.of_app:
+        load_open_types(session, found.request, found.response)
     request = parse(found.request, sys.stdin.read() if data == "-" else data)
     options = CallOptions(
         command_id=command_id,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import importlib
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from eskit.cli.text import Line, Span, timestamp
 from eskit.cli.values import descriptor_of, leaves
-from eskit.errors import EskitError
+from eskit.errors import EskitError, UnknownEventType
 from eskit.raised import error_line
 
 if TYPE_CHECKING:
@@ -49,14 +50,30 @@ def load_event_types(project: Project | None) -> list[str]:
     return problems
 
 
-class PayloadReader:
-    """Decodes payloads: each of `decoders` is tried in turn; the last payload is kept."""
+class Decoder(Protocol):
+    """Decodes payloads by the schemas it knows."""
 
-    def __init__(self, *decoders: Callable[[RecordedEvent], Message]) -> None:
+    def decode(self, event: RecordedEvent) -> Message:
+        """The payload; an EskitError where it cannot be read."""
+
+    def find_type(self, full_name: str) -> type[Message] | None:
+        """The class of a message that an Any holds; None for one it does not know."""
+
+
+class PayloadReader:
+    """Decodes payloads: each of `decoders` is tried in turn; the last payload is kept.
+
+    What one does not know within a payload, such as what an Any holds and extensions that are
+    declared in another file, is looked for in the others.
+    """
+
+    def __init__(self, *decoders: Decoder) -> None:
         from eskit.schema.jsonmap import to_dict
+        from eskit.schema.pools import is_extendable
 
         self._decoders = decoders
         self._to_dict = to_dict
+        self._is_extendable = is_extendable
         self._last: tuple[RecordedEvent, Payload] | None = None
 
     def __call__(self, event: RecordedEvent) -> Payload:
@@ -68,13 +85,37 @@ class PayloadReader:
 
     def _read(self, event: RecordedEvent) -> Payload:
         problem: EskitError | None = None
-        for decode in self._decoders:
+        for index, decoder in enumerate(self._decoders):
             try:
-                message = decode(event)
-                return Payload(self._to_dict(message), descriptor=descriptor_of(type(message)))
+                message = decoder.decode(event)
             except EskitError as error:
                 problem = error
+                continue
+            descriptor = descriptor_of(type(message))
+            data = self._to_dict(message, find_type=self._find_type)
+            if self._is_extendable(descriptor):
+                for other in self._decoders[index + 1 :]:
+                    with suppress(EskitError):
+                        found = self._to_dict(other.decode(event), find_type=self._find_type)
+                        data = with_extensions(data, found)
+            return Payload(data, descriptor=descriptor)
         return Payload(data=None, problem=problem)
+
+    def _find_type(self, full_name: str) -> type[Message] | None:
+        found = (decoder.find_type(full_name) for decoder in self._decoders)
+        return next((kind for kind in found if kind is not None), None)
+
+
+def with_extensions(data: Any, other: Any) -> Any:
+    """`data` with the extensions that `other`, the same message by another schema, has besides."""
+    if isinstance(data, dict) and isinstance(other, dict):
+        merged = {key: with_extensions(value, other.get(key)) for key, value in data.items()}
+        return merged | {
+            key: value for key, value in other.items() if key not in data and key.startswith("[")
+        }
+    if isinstance(data, list) and isinstance(other, list) and len(data) == len(other):
+        return [with_extensions(*pair) for pair in zip(data, other, strict=True)]
+    return data
 
 
 class GeneratedTypes:
@@ -83,12 +124,26 @@ class GeneratedTypes:
     def __init__(self, load: Callable[[], None]) -> None:
         self._load: Callable[[], None] | None = load
 
-    def __call__(self, event: RecordedEvent) -> Message:
+    def decode(self, event: RecordedEvent) -> Message:
         """The payload as the class of its event type."""
-        if self._load is not None and not event.erased:
+        if not event.erased:
+            self._load_once()
+        return event.message
+
+    def find_type(self, full_name: str) -> type[Message] | None:
+        """Any message of the generated code."""
+        from eskit.domain.messages import message_class
+
+        self._load_once()
+        try:
+            return message_class(full_name)
+        except UnknownEventType:
+            return None
+
+    def _load_once(self) -> None:
+        if self._load is not None:
             load, self._load = self._load, None
             load()
-        return event.message
 
 
 def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:

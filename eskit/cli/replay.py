@@ -13,7 +13,13 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.events import Payload, diagnostic_object, event_object, format_heading
 from eskit.cli.session import Session, session_of
-from eskit.cli.stream import Tenant, format_stream, payload_reader, refuse_unknown
+from eskit.cli.stream import (
+    Tenant,
+    format_stream,
+    load_open_types,
+    payload_reader,
+    refuse_unknown,
+)
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, Span, count, timestamp, width
 from eskit.cli.times import Clock, ClockOption, Times, parse_moment
@@ -91,6 +97,11 @@ def replay(
             refuse_unknown(store, stream, tenant)
         _tell_of_end(session, stream, version, to_version)
         kind = loaded.aggregate(aggregate)
+        load_open_types(
+            session,
+            kind.__aggregate__.state,
+            *(method.event for method in kind.__aggregate__.events),
+        )
         steps = replay_stream(
             store,
             kind,

@@ -15,7 +15,7 @@ import typer
 
 from eskit.cli.commands import examples, make_app
 from eskit.cli.errors import format_error
-from eskit.cli.events import PayloadReader
+from eskit.cli.events import GeneratedTypes, PayloadReader
 from eskit.cli.fitting import labelled
 from eskit.cli.hosting import LABEL, Health, run_services
 from eskit.cli.nats import embedded_server
@@ -178,7 +178,7 @@ class Host:
         """Show each event as it is appended, whoever appends it."""
         from eskit.messaging.tail import TailRequest, tail_store
 
-        reader = PayloadReader(stored_schemas(self._running.store), lambda event: event.message)
+        reader = PayloadReader(stored_schemas(self._running.store), GeneratedTypes(lambda: None))
         prefix: list[Span] = [(f"{'event':<{LABEL}}", "name"), "  "]
         layout, seen = Layout(clock=Clock.TIME, prefix=prefix), Seen()
         request = TailRequest(start="new")

@@ -25,9 +25,12 @@ from eskit.cli.stopping import told_when_broken_off
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, ago, count, timestamp
 from eskit.cli.times import Clock, ClockOption, Times
+from eskit.cli.values import descriptor_of
 from eskit.errors import StreamNotFound
 
 if TYPE_CHECKING:
+    from google.protobuf.message import Message
+
     from eskit.domain.events import RecordedEvent
     from eskit.store.eventstore import EventStore, StreamInfo
     from eskit.store.maintenance import Erasure
@@ -219,7 +222,7 @@ def payload_reader(session: Session, store: EventStore) -> PayloadReader:
     """Decodes events as they were written, by the schemas of `store`, else by generated code."""
     from eskit.store.decoding import EventDecoder
 
-    return PayloadReader(EventDecoder(store).decode, generated_types(session))
+    return PayloadReader(EventDecoder(store), generated_types(session))
 
 
 def generated_types(session: Session) -> GeneratedTypes:
@@ -231,6 +234,14 @@ def load_types(session: Session) -> None:
     """Load what decodes the project's events, and say on stderr what could not be loaded."""
     for problem in load_event_types(session.find_project()):
         session.output.warn(problem, hint="Its events are shown undecoded. Run: eskit gen")
+
+
+def load_open_types(session: Session, *messages: type[Message]) -> None:
+    """Load all of the project's messages if one of these can hold any of them, or extensions."""
+    from eskit.schema.pools import is_open
+
+    if any(is_open(descriptor_of(message)) for message in messages):
+        load_types(session)
 
 
 def refuse_unknown(store: EventStore, stream: str, tenant: str) -> NoReturn:

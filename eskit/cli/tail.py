@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.conditions import Condition, parse_condition
 from eskit.cli.engines import Source
-from eskit.cli.events import Payload, PayloadReader
+from eskit.cli.events import Decoder, Payload, PayloadReader
 from eskit.cli.pipe import while_read
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types
@@ -24,8 +24,6 @@ from eskit.cli.times import Clock, ClockOption, parse_moment
 from eskit.errors import EskitError, InvalidArgument
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from eskit.domain.events import RecordedEvent
     from eskit.messaging.tail import TailRequest
     from eskit.store.eventstore import EventStore
@@ -209,10 +207,10 @@ class Follower:
 
         return replace(self.request, where=holds)
 
-    def _own_schemas(self) -> list[Callable[[RecordedEvent], Message]]:
+    def _own_schemas(self) -> list[Decoder]:
         return [descriptor_set(self.session.path(self.descriptors))] if self.descriptors else []
 
-    def _schemas_at_hand(self, stack: ExitStack) -> list[Callable[[RecordedEvent], Message]]:
+    def _schemas_at_hand(self, stack: ExitStack) -> list[Decoder]:
         """The schemas in the project's store, if it has one on this machine."""
         try:
             store = stack.enter_context(self.session.open_store())
@@ -227,15 +225,15 @@ class Follower:
         self.session.output.note(*hints(store, self.request))
 
 
-def stored_schemas(store: EventStore) -> Callable[[RecordedEvent], Message]:
+def stored_schemas(store: EventStore) -> Decoder:
     """Decodes events as they were written, by the schemas of a store."""
     from eskit.store.decoding import EventDecoder
 
-    return EventDecoder(store).decode
+    return EventDecoder(store)
 
 
-def descriptor_set(path: Path) -> Callable[[RecordedEvent], Message]:
+def descriptor_set(path: Path) -> Decoder:
     """Decodes events by a serialised FileDescriptorSet; InvalidArgument for what is none."""
     from eskit.schema.recorded import MessageSet, read_descriptor_set
 
-    return MessageSet(read_descriptor_set(path)).decode
+    return MessageSet(read_descriptor_set(path))

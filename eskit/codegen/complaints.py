@@ -32,6 +32,10 @@ _HINTS = (
         "Declare it, or import the file that declares it.",
     ),
     (
+        ("is not a message type",),
+        "Something else has this name here, such as the rpc: write the message's name in full.",
+    ),
+    (
         ("is already defined", "already been used"),
         "Give one of the two another name or number.",
     ),

@@ -12,37 +12,28 @@ from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from eskit.errors import InvalidArgument
+from eskit.schema.pools import FindType, find_message, no_type
+from eskit.schema.printing import json_form
 
 AMessage = TypeVar("AMessage", bound=Message)
 _SUFFIX = "Event"
 _WELL_KNOWN = "google.protobuf"
-_STRUCT = "google.protobuf.Struct"
+_ANY = "google.protobuf.Any"
 _DEEPEST = 100
 _KEEP_ONE = "Keep one of the two values."
 
 
-def to_dict(message: Message) -> dict[str, Any]:
-    """The message as plain JSON values in the order of the proto, default values included."""
-    descriptor = cast("Descriptor", type(message).DESCRIPTOR)
-    try:
-        values = json_format.MessageToDict(
-            message,
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-            descriptor_pool=descriptor.file.pool,  # where an Any finds its type
-        )
-    except (TypeError, AttributeError, ValueError, OverflowError, json_format.Error) as error:
-        # An Any of a type that no loaded module defines, a field called like a method, or a
-        # time that is in no calendar.
-        raise InvalidArgument(
-            f"{descriptor.full_name} has no JSON form: {error}",
-            hint="Import the generated module of every type that it packs.",
-        ) from error
-    return _in_proto_order(descriptor, values)
+def to_dict(message: Message, *, find_type: FindType = no_type) -> dict[str, Any]:
+    """The message as plain JSON values in the order of the proto, default values included.
+
+    What has no form in JSON is told beside the rest: the reason stands under ``@problem``.
+    `find_type` is asked for what an Any holds where the message's own schema does not say.
+    """
+    return cast("dict[str, Any]", json_form(message, find_type))
 
 
 def to_json(message: Message) -> str:
@@ -73,7 +64,8 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
         )
     _check_fields(descriptor, values, path="", depth=0)
     try:
-        return json_format.ParseDict(values, message_type())
+        pool = descriptor.file.pool  # where an Any finds its type
+        return json_format.ParseDict(values, message_type(), descriptor_pool=pool)
     except (json_format.ParseError, TypeError, ValueError) as error:
         raise InvalidArgument(
             f"Not valid as {descriptor.full_name}: {error}", hint="Correct the value of that field."
@@ -95,52 +87,19 @@ def short(event_type: str) -> str:
     return name.removesuffix(_SUFFIX) or name
 
 
-def _in_proto_order(descriptor: Descriptor, values: dict[str, Any]) -> dict[str, Any]:
-    """The same values, with keys where the proto has the fields."""
-    if descriptor.file.package == _WELL_KNOWN:
-        return _sorted_struct(values) if descriptor.full_name == _STRUCT else values
-    ordered: dict[str, Any] = {}
-    for field in descriptor.fields:
-        if field.name not in values:
-            continue
-        value = values[field.name]
-        kind = _value_type(field)
-        if kind is None:
-            is_map = isinstance(value, dict)
-            ordered[field.name] = {k: value[k] for k in _sorted_keys(value)} if is_map else value
-        elif isinstance(value, list):
-            ordered[field.name] = [_nested_order(kind, item) for item in value]
-        elif kind is not field.message_type:  # a map
-            ordered[field.name] = {k: _nested_order(kind, value[k]) for k in _sorted_keys(value)}
-        else:
-            ordered[field.name] = _nested_order(kind, value)
-    return ordered | {key: value for key, value in values.items() if key not in ordered}
-
-
-def _sorted_keys(values: Mapping[str, Any]) -> list[str]:
-    """The keys of a map in an order of their own: protobuf's is that of a hash. Numbers by size."""
-    try:
-        return sorted(values, key=int)
-    except ValueError:
-        return sorted(values)
-
-
-def _sorted_struct(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _sorted_struct(value[key]) for key in sorted(value)}
-    return [_sorted_struct(item) for item in value] if isinstance(value, list) else value
-
-
-def _nested_order(descriptor: Descriptor, value: Any) -> Any:
-    """Well-known types may be text, numbers or lists; everything else is an object."""
-    return _in_proto_order(descriptor, value) if isinstance(value, dict) else value
-
-
 def _check_fields(
     descriptor: Descriptor, values: Mapping[str, Any], *, path: str, depth: int
 ) -> None:
-    """Raise InvalidArgument for the first key that is no field, or one that has come before."""
-    if descriptor.file.package == _WELL_KNOWN or depth > _DEEPEST:
+    """Raise InvalidArgument for the first key that is no field, or one that has come before.
+
+    So for enum values that there are not, and for what cannot be bytes.
+    """
+    if depth > _DEEPEST:
+        return
+    if descriptor.full_name == _ANY:
+        _check_any(descriptor, values, path=path, depth=depth)
+        return
+    if descriptor.file.package == _WELL_KNOWN:
         return  # well-known types have JSON forms of their own
     by_name = {field.name: field for field in descriptor.fields}
     by_json_name = {field.json_name: field for field in descriptor.fields}
@@ -156,30 +115,61 @@ def _check_fields(
                 f"{given[field.name]!r} and {key!r} are the same field", hint=_KEEP_ONE
             )
         given[field.name] = key
-        kind = _value_type(field)
-        if kind is None:
-            continue
-        for name, nested in _nested(field, value):
-            _check_fields(kind, nested, path=f"{path}{key}{name}.", depth=depth + 1)
+        _check_value(field, value, path=f"{path}{key}", depth=depth)
 
 
-def _value_type(field: FieldDescriptor) -> Descriptor | None:
-    """The message type of a field, or of a map's values; None for scalars."""
+def _check_any(descriptor: Descriptor, values: Mapping[str, Any], *, path: str, depth: int) -> None:
+    """What an Any holds is checked as its type; protobuf's own have the form in ``value``."""
+    type_url = values.get("@type")
+    if not isinstance(type_url, str):
+        return  # protobuf says what is missing
+    name = type_url.rpartition("/")[2]
+    kind = find_message(descriptor.file.pool, name)
+    if kind is None:
+        raise InvalidArgument(
+            f"{path}@type: no message {name!r} is known",
+            hint="Name a message of the project's protos in full, or one of protobuf's own.",
+        )
+    rest = {key: value for key, value in values.items() if key != "@type"}
+    _check_fields(kind, rest, path=path, depth=depth + 1)
+
+
+def _check_value(field: FieldDescriptor, value: object, *, path: str, depth: int) -> None:
     kind = field.message_type
     if kind is not None and kind.GetOptions().map_entry:
-        return kind.fields_by_name["value"].message_type
-    return kind
+        entries = value.items() if isinstance(value, dict) else ()
+        for key, item in entries:
+            at = f"{path}[{key}]"
+            _check_one(kind.fields_by_name["value"], item, path=at, depth=depth)
+    elif field.is_repeated:
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            _check_one(field, item, path=f"{path}[{index}]", depth=depth)
+    else:
+        _check_one(field, value, path=path, depth=depth)
 
 
-def _nested(field: FieldDescriptor, value: object) -> list[tuple[str, Mapping[str, Any]]]:
-    """Where `value` holds messages: what to add to the path, and their JSON objects."""
-    if isinstance(value, list):
-        return [(f"[{i}]", item) for i, item in enumerate(value) if isinstance(item, dict)]
-    if not isinstance(value, dict):
-        return []
-    if field.message_type is None or not field.message_type.GetOptions().map_entry:
-        return [("", value)]
-    return [(f"[{key}]", item) for key, item in value.items() if isinstance(item, dict)]
+def _check_one(field: FieldDescriptor, value: object, *, path: str, depth: int) -> None:
+    if field.message_type is not None:
+        if isinstance(value, dict):
+            _check_fields(field.message_type, value, path=f"{path}.", depth=depth + 1)
+    elif field.enum_type is not None:
+        if isinstance(value, str) and not _is_enum_value(field.enum_type, value):
+            known = list(field.enum_type.values_by_name)
+            near = get_close_matches(value.upper(), known, n=1)
+            raise InvalidArgument(
+                f"{path}: {field.enum_type.full_name} has no value {value!r}",
+                hint=f"Did you mean {near[0]}?" if near else f"Its values: {', '.join(known)}.",
+            )
+    elif field.type == FieldDescriptor.TYPE_BYTES and not isinstance(value, (str, type(None))):
+        raise InvalidArgument(
+            f"{path} holds bytes, which are text in JSON, not {json.dumps(value)}",
+            hint="Write them in base64, such as aGVsbG8=",
+        )
+
+
+def _is_enum_value(enum: EnumDescriptor, value: str) -> bool:
+    """By name, or by a number that is text."""
+    return value in enum.values_by_name or value.removeprefix("-").isdecimal()
 
 
 def _unknown_field(

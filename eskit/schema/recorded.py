@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -25,6 +26,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import PayloadInvalid
 from eskit.errors import EskitError, InvalidArgument, NotFound, UnknownEventType
+from eskit.schema.pools import find_message
 
 _WELL_KNOWN = "google/protobuf/"
 _OPTIONS = "eventsourcing/options.proto"
@@ -218,12 +220,24 @@ class RecordedSchemas:
                 hint="The payload is damaged. Check the store: eskit store verify",
             ) from error
 
-    def _make_class(self, schema: EventSchema) -> type[Message]:
+    def find_type(self, full_name: str) -> type[Message] | None:
+        """Any message of the schemas, as the newest that declares it has it; None for no such."""
+        schemas = {found.schema_id: found for kept in self._by_type.values() for found in kept}
+        for schema in sorted(schemas.values(), key=lambda s: s.first_position, reverse=True):
+            with suppress(KeyError, RecordedSchemaInvalid):
+                found = self._pool(schema).FindMessageTypeByName(full_name)
+                return message_factory.GetMessageClass(found)
+        return None
+
+    def _pool(self, schema: EventSchema) -> DescriptorPool:
         pool = self._pools.get(schema.schema_id)
         if pool is None:
             pool = self._pools[schema.schema_id] = schema_pool(parse_files(schema.files))
+        return pool
+
+    def _make_class(self, schema: EventSchema) -> type[Message]:
         try:
-            descriptor = pool.FindMessageTypeByName(schema.event_type)
+            descriptor = self._pool(schema).FindMessageTypeByName(schema.event_type)
         except KeyError:
             raise RecordedSchemaInvalid(
                 f"The recorded schema of {schema.event_type} does not declare it",
@@ -238,14 +252,18 @@ class MessageSet:
     def __init__(self, files: FileDescriptorSet) -> None:
         self._pool = schema_pool(files)
 
+    def find_type(self, full_name: str) -> type[Message] | None:
+        """Any message of the files."""
+        found = find_message(self._pool, full_name)
+        return message_factory.GetMessageClass(found) if found is not None else None
+
     def decode(self, event: RecordedEvent) -> Message:
         """The payload; UnknownEventType for a type that no file declares, PayloadInvalid."""
+        kind = self.find_type(event.event_type)
+        if kind is None:
+            raise UnknownEventType(event.event_type)
         try:
-            descriptor = self._pool.FindMessageTypeByName(event.event_type)
-        except KeyError:
-            raise UnknownEventType(event.event_type) from None
-        try:
-            return message_factory.GetMessageClass(descriptor).FromString(event.data)
+            return kind.FromString(event.data)
         except DecodeError as error:
             raise PayloadInvalid(
                 f"{len(event.data)} bytes do not parse as {event.event_type}"

@@ -39,6 +39,10 @@ class EventDecoder:
             return self.decode(event)
         return message
 
+    def find_type(self, full_name: str) -> type[Message] | None:
+        """A message that an Any holds, by any schema that the store has kept; None for no such."""
+        return self._schemas.find_type(full_name)
+
     def _look_again(self, event: RecordedEvent) -> bool:
         """Load the schemas, unless they were loaded when the event was there already."""
         if event.global_position <= self._loaded_at:

@@ -76,6 +76,11 @@ def test_a_syntax_error(tmp_path):
             "The first enum value must be zero",
             "Put a value with the number 0 first",
         ),
+        (
+            "service S { rpc A(A) returns (A); } message A {}",
+            '"A" is not a message type.',
+            "Something else has this name here, such as the rpc",
+        ),
         ("message A { Inconnu é = 1; }", "Interpreting non ascii", "Save the file as UTF-8"),
     ],
 )
