@@ -161,18 +161,14 @@ def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
     if payload.problem is None:
         found["data"] = payload.data
         return found
-    data = base64.b64encode(event.data).decode("ascii")
-    return {**found, "data_base64": data, "diagnostics": [diagnostic_object(payload.problem)]}
-
-
-def diagnostic_object(problem: EskitError) -> dict[str, object]:
-    """Why something is not shown, as --json says it beside what is."""
-    return {
+    diagnostic = {
         "severity": "warning",
-        "code": problem.code,
-        "message": problem.message,
-        "hint": problem.hint,
+        "code": payload.problem.code,
+        "message": payload.problem.message,
+        "hint": payload.problem.hint,
     }
+    data = base64.b64encode(event.data).decode("ascii")
+    return {**found, "data_base64": data, "diagnostics": [diagnostic]}
 
 
 def metadata_object(metadata: Metadata) -> dict[str, object]:

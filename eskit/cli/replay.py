@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from itertools import dropwhile, islice, takewhile
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.events import Payload, diagnostic_object, event_object, format_heading
+from eskit.cli.events import Payload, event_object, format_heading
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import (
     Tenant,
@@ -25,7 +24,6 @@ from eskit.cli.text import Line, Span, count, timestamp, width
 from eskit.cli.times import Clock, ClockOption, Times, parse_moment
 from eskit.cli.values import descriptor_of, format_value, is_unset, leaves
 from eskit.domain.streams import category_of, check_stream
-from eskit.errors import EskitError
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
@@ -179,44 +177,24 @@ _STEP = ("version", "global_position", "event_type", "recorded_at", "data")
 
 
 def step_object(step: ReplayStep) -> dict[str, object]:
-    """A step as --json shows it; what has no JSON form is null, with a diagnostic that says why."""
-    from eskit.schema.jsonmap import to_dict
-
-    event = step.event
-    problems: list[EskitError] = []
-    data = None if event.erased else _found(lambda: to_dict(event.message), problems)
-    shown: dict[str, object] = {
+    """A step as --json shows it."""
+    return {
         "version": step.version,
-        "global_position": event.global_position,
-        "event_type": event.event_type,
-        "recorded_at": timestamp(event.recorded_at),
-        "data": data,
-    }
-    if problems:
-        shown.pop("data")
-        shown["data_base64"] = base64.b64encode(event.data).decode("ascii")
-    changes = _found(lambda: step.changes, problems) or []
-    shown |= {
-        "state": _found(lambda: step.state, problems),
+        "global_position": step.event.global_position,
+        "event_type": step.event.event_type,
+        "recorded_at": timestamp(step.event.recorded_at),
+        "data": _data_of(step),
+        "state": step.state,
         "changes": [
-            {"path": change.path, "old": change.old, "new": change.new} for change in changes
+            {"path": change.path, "old": change.old, "new": change.new} for change in step.changes
         ],
     }
-    if problems:
-        shown["diagnostics"] = list(map(diagnostic_object, problems))
-    return shown
 
 
-_Value = TypeVar("_Value")
+def _data_of(step: ReplayStep) -> object:
+    from eskit.schema.jsonmap import to_dict
 
-
-def _found(make: Callable[[], _Value], problems: list[EskitError]) -> _Value | None:
-    try:
-        return make()
-    except EskitError as error:
-        if str(error) not in map(str, problems):
-            problems.append(error)
-        return None
+    return None if step.event.erased else to_dict(step.event.message)
 
 
 def format_replay(
@@ -236,10 +214,7 @@ def format_replay(
         yield format_heading(step.event, times.of(step.event.recorded_at))
         if step.event.erased:
             yield "       erased"
-        try:
-            yield from format_changes(step.changes, descriptor)
-        except EskitError as error:
-            yield _not_shown(error)
+        yield from format_changes(step.changes, descriptor)
         if newest is None or step.version > newest.version:
             newest = step
     yield ""
@@ -248,14 +223,7 @@ def format_replay(
         return
     of = "" if newest.version == total else f" of {total:,}"
     yield [(f"State at version {newest.version:,}{of}", "name")]
-    try:
-        yield from format_state(newest.state, descriptor)
-    except EskitError as error:
-        yield _not_shown(error)
-
-
-def _not_shown(error: EskitError) -> Line:
-    return [("       ", ""), (f"not shown: {error.message}", "warning")]
+    yield from format_state(newest.state, descriptor)
 
 
 def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Line]:

@@ -19,6 +19,9 @@ Shape: TypeAlias = Descriptor | FieldDescriptor | None
 PATH = r"""(?:[\w@/.-]|"(?:[^"\\]|\\.)*")+"""
 """What a path looks like, as a regular expression."""
 
+_FREE = frozenset({"google.protobuf.Any", "google.protobuf.Struct"})
+"""Messages whose keys in JSON are not their own fields."""
+
 _STEP = re.compile(r'"(?:[^"\\]|\\.)*"|[^."]+')
 _PLAIN = re.compile(r"[\w@/.-]+\Z")
 
@@ -75,7 +78,9 @@ def shape_below(shape: Shape, key: str) -> FieldDescriptor | None:
         if entry is not None and is_map(shape):
             return entry.fields_by_name["value"]
         shape = entry
-    return shape.fields_by_name.get(key) if shape is not None else None
+    if shape is None or shape.full_name in _FREE:
+        return None
+    return shape.fields_by_name.get(key)
 
 
 def is_map(shape: Shape) -> bool:

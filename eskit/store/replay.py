@@ -53,12 +53,12 @@ class ReplayStep:
 
     @property
     def state(self) -> dict[str, Any]:
-        """The state after the event as plain JSON values; InvalidArgument if it has none."""
+        """The state after the event as plain JSON values."""
         return to_dict(self.after)
 
     @property
     def changes(self) -> list[Change]:
-        """What the event changed; InvalidArgument if that has no JSON form."""
+        """What the event changed."""
         return list(find_state_changes(self.before, self.after))
 
 
