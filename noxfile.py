@@ -17,6 +17,13 @@ from packaging.requirements import Requirement
 
 PYTHONS = ("3.11", "3.12", "3.13")
 
+# Pure functions, rules and values.
+QUICK = (
+    *("tests/domain", "tests/schema", "tests/testing", "tests/test_project.py"),
+    *("tests/test_errors.py", "tests/test_layers.py", "tests/test_public_api.py"),
+    *(f"tests/cli/test_{name}.py" for name in ("text", "times", "fitting", "values")),
+)
+
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["tests", "lint", "types", "generated", "docs", "package"]
 nox.options.error_on_missing_interpreters = True
@@ -56,6 +63,15 @@ def tests(session: nox.Session) -> None:
     """Run the tests on every supported Python found; arguments go to pytest."""
     _install(session, "-e", ".[test]")
     session.run("pytest", *(session.posargs or ["-n", "auto"]))
+
+
+@nox.session
+def quick(session: nox.Session) -> None:
+    """Style, and the tests that need no server and no second process: under 20 seconds."""
+    _install(session, "-e", ".[dev]")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("pytest", "-q", "-n", "auto", *QUICK)
 
 
 @nox.session

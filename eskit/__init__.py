@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from eskit.domain.streams import STREAM_EXISTS as STREAM_EXISTS
     from eskit.domain.upcasting import upcast as upcast
     from eskit.errors import BrokerMismatch as BrokerMismatch
+    from eskit.errors import BrokerRefused as BrokerRefused
     from eskit.errors import BrokerUnavailable as BrokerUnavailable
     from eskit.errors import CallFailed as CallFailed
     from eskit.errors import CheckpointMismatch as CheckpointMismatch
@@ -123,6 +124,7 @@ _HOMES = {
     "eskit.domain.upcasting": ("upcast",),
     "eskit.errors": (
         "BrokerMismatch",
+        "BrokerRefused",
         "BrokerUnavailable",
         "CallFailed",
         "CheckpointMismatch",
@@ -192,6 +194,7 @@ __all__ = [
     "App",
     "AppendResult",
     "BrokerMismatch",
+    "BrokerRefused",
     "BrokerUnavailable",
     "CallFailed",
     "CallOptions",
