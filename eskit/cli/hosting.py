@@ -66,9 +66,13 @@ async def run_services(
     With `keep_going` one that fails does not end the others, see `Runner`. A second signal ends
     the process at once. Raises what the runner raises.
     """
+    import asyncio
+
+    from eskit.leavable import LeavableThreads
     from eskit.runtime.probes import HealthProbe
     from eskit.runtime.runner import Runner
 
+    asyncio.get_running_loop().set_default_executor(LeavableThreads())
     runner = Runner(services, on_event=on_event, on_signal=_on_signal, keep_going=keep_going)
     if health is None:
         await runner.run(stop)

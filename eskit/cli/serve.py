@@ -288,6 +288,10 @@ class ShownCalls:
             milliseconds = (time.perf_counter() - begun) * 1000
             self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
 
+    def check_store(self) -> None:
+        """Raise StoreUnavailable if nothing can be written to the store."""
+        self._app.check_store()
+
 
 def _status(name: str, state: str, error: str = "") -> Iterator[Line]:
     yield from labelled((f"{name:<{LABEL}}", "name"), state, f"  {error}" if error else "")

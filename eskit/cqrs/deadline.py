@@ -15,10 +15,14 @@ class OutOfTime(RequestTimeout):
     code = "OUT_OF_TIME"
 
 
-def unanswered(method: Method, seconds: float) -> RequestTimeout:
-    """What a caller is told who has waited long enough: the handler may still be at work."""
+def unanswered(method: Method, seconds: float | None) -> RequestTimeout:
+    """What a caller is told who has waited long enough: the handler may still be at work.
+
+    None stands for a service that ends and waits no longer.
+    """
+    when = "before its service stopped" if seconds is None else f"within {seconds:g} s"
     return RequestTimeout(
-        f"{method.path} did not answer within {seconds:g} s",
+        f"{method.path} did not answer {when}",
         hint="The command may have run: send it again with the same command id."
         if method.kind == "command"
         else "Try again, or give it more time.",

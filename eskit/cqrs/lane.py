@@ -38,7 +38,7 @@ class LaneClosed(Exception):
 class StillRunning(Exception):
     """The handler is at work, and who called waits no longer."""
 
-    def __init__(self, method: Method, seconds: float) -> None:
+    def __init__(self, method: Method, seconds: float | None) -> None:
         super().__init__(method.path)
         self.told: RequestTimeout = unanswered(method, seconds)
 
@@ -59,6 +59,7 @@ class Lane:
         self._hung_after = hung_after or 0.0
         self._workers = Workers(at_once, name=f"eskit-{kind}", slow=self._slow)
         self._present = 0
+        self._under_way: dict[Job, Method] = {}
         self._turned_away_at = float("-inf")
 
     async def run(
@@ -84,12 +85,21 @@ class Lane:
         except RuntimeError:
             raise LaneClosed from None
         self._present += 1
+        self._under_way[job] = method
         late = loop.call_later(options.timeout, _give_up, job, method, options.timeout)
         try:
             reply: Reply = await job.future
         finally:
             late.cancel()
+            del self._under_way[job]
         return reply
+
+    def give_up(self) -> list[Method]:
+        """Have all answered that are under way, as if their time were over; which they are."""
+        methods = list(self._under_way.values())
+        for job, method in self._under_way.items():
+            _give_up(job, method, None)
+        return methods
 
     def check_health(self) -> None:
         """Raise ServiceError when handlers hang or requests are turned away."""
@@ -139,7 +149,7 @@ class Lane:
         self._present -= 1
 
 
-def _give_up(job: Job, method: Method, seconds: float) -> None:
+def _give_up(job: Job, method: Method, seconds: float | None) -> None:
     if job.future.done():
         return
     begun = not job.take_turn()

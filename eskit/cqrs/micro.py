@@ -28,6 +28,7 @@ QUEUE_GROUP = "q"
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
 _OF_THE_SERVER = "$"
+_ANSWERED_WITHIN = 1.0
 
 _log = logging.getLogger("eskit.services")
 
@@ -128,10 +129,15 @@ class MicroService:
             for verb, describe in self._descriptions().items():
                 for end in ("", f".{self.name}", f".{self.name}.{self.id}"):
                     await self._subscribe(f"$SRV.{verb}{end}", self._on_question(describe))
+            # Twice: the ping of a flush overtakes what is still buffered.
+            await self._connection.flush()
             await self._connection.flush()
 
-    async def stop(self, within: float) -> bool:
-        """Take no more requests and wait for those under way; False if some were given up."""
+    async def stop(self, within: float, *, give_up: Callable[[], object] = lambda: None) -> None:
+        """Take no more requests and wait for those under way.
+
+        `give_up` is to have those answered that take longer.
+        """
         subscriptions, self._subscriptions = self._subscriptions, []
         for subscription in subscriptions:
             try:
@@ -139,12 +145,14 @@ class MicroService:
                     await subscription.unsubscribe()
             except MessagingError as error:
                 _log.debug("%s", error)
-        if self._tasks:
-            _, left = await asyncio.wait(set(self._tasks), timeout=within)
-            for task in left:
-                task.cancel()
-            return not left
-        return True
+        if not self._tasks:
+            return
+        _, left = await asyncio.wait(set(self._tasks), timeout=within)
+        if left:
+            give_up()
+            _, left = await asyncio.wait(left, timeout=_ANSWERED_WITHIN)
+        for task in left:
+            task.cancel()
 
     def _descriptions(self) -> dict[str, Callable[[], dict[str, Any]]]:
         return {"PING": self._ping, "INFO": self._info, "STATS": self._stats}

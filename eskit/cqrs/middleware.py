@@ -28,6 +28,7 @@ from eskit.cqrs.responses import INTERNAL_ERROR, VERDICTS, as_rejection, as_unav
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 from eskit.errors import CallFailed, CommandRejected, EskitError, InvalidArgument
+from eskit.raised import error_traceback
 
 _log = logging.getLogger("eskit.calls")
 _TOLD_AS_IT_IS: tuple[type[EskitError], ...] = (*VERDICTS, InvalidArgument, OutOfTime)
@@ -113,7 +114,7 @@ def as_told(method: Method, error: Exception) -> EskitError:
 def internal_error(method: Method, error: Exception) -> CallFailed:
     """What a caller may know of a fault: an id. The rest is logged under it."""
     error_id = new_id()
-    _log.error("%s failed, error id %s", method.path, error_id, exc_info=error)
+    _log.error("%s failed, error id %s\n%s", method.path, error_id, error_traceback(error))
     return CallFailed(
         INTERNAL_ERROR,
         f"Internal error {error_id}",

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -149,10 +150,21 @@ class NatsServices:
             _log.info("Answering %s", ", ".join(end.subject for end in service.endpoints))
 
     async def stop(self, within: float = 5.0) -> None:
-        """Take no more requests, and give those under way `within` seconds; idempotent."""
-        await asyncio.gather(*(service.stop(within) for service in self._services))
+        """Take no more requests, and give those under way `within` seconds; idempotent.
+
+        Those that take longer are answered HANDLER_TIMEOUT.
+        """
+        give_up = self._give_up
+        await asyncio.gather(*(service.stop(within, give_up=give_up) for service in self._services))
         for lane in self._lanes.values():
             lane.close()
+
+    def _give_up(self) -> None:
+        given_up = Counter(
+            method.path for lane in self._lanes.values() for method in lane.give_up()
+        )
+        for path, count in given_up.items():
+            _log.warning("Stopped while %d of %s were at work or waited", count, path)
 
     async def check_health(self) -> None:
         """Raise why requests are not answered: the store is away, handlers hang, or too many come.

@@ -8,6 +8,7 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.options import Reply
 from eskit.domain.services import Method
 from eskit.errors import EskitError, StoreError
+from eskit.raised import LONGEST_LINE, shortened
 
 _log = logging.getLogger("eskit.services")
 _TOLD_EVERY = 60.0
@@ -45,13 +46,11 @@ class Refusals:
         refused = self._open.get(key)
         if refused is None or refused.error.code != error.code:
             refused = self._open[key] = _Refused(error, now)
-            text = " ".join(str(error).split())
-            _log.error("%s cannot be answered: %s", method.path, text)
+            _log.error("%s cannot be answered: %s", method.path, _in_a_line(error))
         refused.count += 1
         if now - refused.told_at >= _TOLD_EVERY:
             refused.told_at = now
-            text = " ".join(str(error).split())
-            _log.error("%d requests could not be answered: %s", refused.count, text)
+            _log.error("%d requests could not be answered: %s", refused.count, _in_a_line(error))
 
     def answered(self, method: Method, reply: Reply) -> None:
         """A request was answered: what it needed is there."""
@@ -70,6 +69,10 @@ class Refusals:
         if refused is not None:
             what = "The store" if key == _STORE else key
             _log.warning("%s answers again; %d requests were refused", what, refused.count)
+
+
+def _in_a_line(error: EskitError) -> str:
+    return shortened(" ".join(error.message.split()), LONGEST_LINE)
 
 
 _STORE = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from types import MappingProxyType
 
 from google.protobuf.message import Message
@@ -30,7 +31,12 @@ from eskit.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from eskit.raised import shortened
 from eskit.schema.response_pb2 import AppError, Response
+
+_LONGEST_TEXT = 10_000
+_LONGEST_DETAIL = 1_000
+_MOST_DETAILS = 100
 
 INVALID_REQUEST = "INVALID_REQUEST"
 INVALID_MESSAGE_TYPE = "INVALID_MESSAGE_TYPE"
@@ -88,8 +94,19 @@ def success(message: Message) -> Response:
 def failure(
     code: str, message: str, *, solution: str = "", details: Mapping[str, str] | None = None
 ) -> Response:
-    """A response that says why there is no answer."""
-    error = AppError(code=code, message=message, solution=solution, details=dict(details or {}))
+    """A response that says why there is no answer; texts that nobody would read to the end are cut.
+
+    A response that is too large for NATS would never arrive.
+    """
+    error = AppError(
+        code=shortened(code, _LONGEST_DETAIL),
+        message=shortened(message, _LONGEST_TEXT),
+        solution=shortened(solution, _LONGEST_TEXT),
+        details={
+            shortened(name, _LONGEST_DETAIL): shortened(value, _LONGEST_DETAIL)
+            for name, value in islice((details or {}).items(), _MOST_DETAILS)
+        },
+    )
     return Response(success=False, error=error)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import InvalidArgument
+from eskit.raised import is_ctrl_c
 
 if TYPE_CHECKING:
     from eskit.projections.projection import Projection
@@ -59,8 +60,8 @@ def run_users(handler: Callable[..., Any], *arguments: Any) -> Any:
     """What the user's code returns. Whatever it raises is an error; only Ctrl-C interrupts."""
     try:
         return handler(*arguments)
-    except (Exception, KeyboardInterrupt):
-        raise
     except BaseException as error:
+        if isinstance(error, Exception) or is_ctrl_c(error):
+            raise
         name = getattr(handler, "__qualname__", repr(handler))
         raise RuntimeError(f"{name} raised {type(error).__name__}") from error

@@ -126,6 +126,16 @@ class ServicesOverNats:
         if self._served is not None:
             await self._served.stop()
 
+    async def check_health(self) -> None:
+        """Raise why requests are not answered: the store is away, handlers hang, too many come."""
+        if self._served is not None:
+            await self._served.check_health()
+
+    def describe(self) -> str:
+        """Which services they are, and which handlers take longer than they should."""
+        slow = self._served.describe() if self._served is not None else ""
+        return "; ".join(filter(None, (", ".join(self.service_names), slow)))
+
 
 class EmbeddedServer:
     """The embedded server as a service, announced to others in a project's folder.

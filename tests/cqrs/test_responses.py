@@ -72,6 +72,16 @@ def test_a_failure_is_raised_as_what_it_was(code: str, error: type[EskitError]) 
     assert type(failed.value) is error
 
 
+def test_texts_of_a_rejection_are_cut_where_they_would_be_too_large_to_arrive() -> None:
+    long = "x" * 20_000_000
+    details = {f"{number:03}": long for number in range(200)}
+
+    sent = responses.failure("NO", long, solution=long, details=details)
+
+    assert sent.ByteSize() < 500_000
+    assert sent.error.message.endswith("… (20,000,000 characters in all)")
+
+
 def test_a_failure_without_an_error_is_still_a_failure() -> None:
     """Neither a response nor an error must not look like success."""
     with pytest.raises(CallFailed):

@@ -1,0 +1,69 @@
+"""Threads of an event loop that nobody waits for at the end of the process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
+from threading import Lock
+from typing import ParamSpec, TypeVar
+
+from eskit.clock import SYSTEM_CLOCK
+
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
+
+
+class LeavableThreads(ThreadPoolExecutor):
+    """An executor whose threads end with the process, whatever they are at then.
+
+    Those of the standard library are joined, by the event loop and by the interpreter: one function
+    that hangs, and a process that was told to stop goes on.
+    """
+
+    def __init__(self, max_workers: int = 64, *, name: str = "eskit-thread") -> None:
+        super().__init__(max_workers=1)  # it starts none of its own
+        self._most = max_workers
+        self._name = name
+        self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._mutex = Lock()
+        self._started = 0
+        self._present = 0
+
+    def submit(
+        self, fn: Callable[_P, _Result], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Future[_Result]:
+        """Call `fn` in a thread as soon as one is free."""
+        future: Future[_Result] = Future()
+
+        def work() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = fn(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits for the future
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._mutex:
+            self._present += 1
+            begin = self._started < min(self._present, self._most)
+            self._started += begin
+        self._jobs.put(work)
+        if begin:
+            SYSTEM_CLOCK.start(self._run, name=f"{self._name}-{self._started}", daemon=True)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - as it is there
+        """Let threads end that have nothing to do, and wait for none."""
+        with self._mutex:
+            for _ in range(self._started):
+                self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            work()
+            del work
+            with self._mutex:
+                self._present -= 1
