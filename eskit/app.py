@@ -21,7 +21,7 @@ from eskit.cqrs.methods import find_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
-from eskit.cqrs.services import ServiceBinding, bind, run_users
+from eskit.cqrs.services import ServiceBinding, bind, check_response, run_users
 from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
@@ -347,6 +347,7 @@ class RunningApp:
                 db=db,
             )
             response = run_users(binding.handler(method), request, context)
+        check_response(method, response, method.path)
         deadline.check()
         return Reply(message=response)
 

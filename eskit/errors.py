@@ -60,7 +60,7 @@ EskitError
 ├── CredentialsUnavailable     a login for NATS cannot be read
 ├── ServiceError               a runtime service did not start, stop or stay healthy
 ├── CallFailed                 a remote service answered with something other than a rejection
-├── ResponseInvalid            a command method returned something else (eskit.cqrs.dispatch)
+├── ResponseInvalid            a method returned something else (eskit.cqrs.services)
 ├── DemoFailed                 a step of the demo went wrong (eskit.cli.demo)
 └── MissingExtra               an optional part is not installed
 

@@ -17,7 +17,7 @@ from google.protobuf.message import Message
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.options import CallOptions, Pending, Reply
-from eskit.cqrs.services import run_users
+from eskit.cqrs.services import check_response, run_users
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
 from eskit.domain.commands import AppendResult, Command, fingerprint
 from eskit.domain.context import MessageContext
@@ -28,7 +28,6 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     CommandIdReused,
     CommandRejected,
-    EskitError,
     InvalidArgument,
     VersionConflict,
 )
@@ -43,12 +42,6 @@ StreamKey: TypeAlias = tuple[str, str]
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
-class ResponseInvalid(EskitError):
-    """A command method returned something other than its rpc's response."""
-
-    code = "RESPONSE_INVALID"
-
-
 def decide(
     aggregate: AnyAggregate, method: Method, command: Message, context: MessageContext
 ) -> Message:
@@ -58,15 +51,10 @@ def decide(
     """
     enter_context(aggregate, context)
     try:
-        response = run_users(getattr(aggregate, method.python_name), command)
+        response: Message = run_users(getattr(aggregate, method.python_name), command)
     finally:
         enter_context(aggregate, None)
-    if not isinstance(response, method.response):
-        raise ResponseInvalid(
-            f"{type(aggregate).__name__}.{method.python_name} returned "
-            f"{type(response).__name__}, not {method.response.__name__}",
-            hint="Return the response message of the rpc.",
-        )
+    check_response(method, response, f"{type(aggregate).__name__}.{method.python_name}")
     return response
 
 

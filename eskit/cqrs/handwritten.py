@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.contexts import AnAggregate, CommandContext
 from eskit.cqrs.deadline import Deadline
-from eskit.cqrs.dispatch import ResponseInvalid, first_reply, message_context, retry_on_conflict
+from eskit.cqrs.dispatch import first_reply, message_context, retry_on_conflict
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.services import run_users
+from eskit.cqrs.services import check_response, run_users
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events, stream_of
 from eskit.domain.commands import Command, fingerprint
 from eskit.domain.context import MessageContext
@@ -57,12 +57,7 @@ def run_handler(
             return first_reply(method, record.response, record.global_position)
         workspace = _Workspace(store, upcasters, snapshots, context)
         response = run_users(handler, request, _handler_context(context, workspace))
-        if not isinstance(response, method.response):
-            raise ResponseInvalid(
-                f"{method.path} was answered with {type(response).__name__}, "
-                f"not {method.response.__name__}",
-                hint="Return the response message of the rpc.",
-            )
+        check_response(method, response, method.path)
         deadline.check()
         position = workspace.commit(
             Command(

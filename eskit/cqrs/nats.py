@@ -19,7 +19,7 @@ from eskit.cqrs.deadline import OutOfTime, unanswered
 from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
 from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
-from eskit.cqrs.middleware import as_told
+from eskit.cqrs.middleware import as_told, internal_error
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.refusals import Refusals
 from eskit.cqrs.responses import (
@@ -210,6 +210,7 @@ class NatsServices:
         try:
             request, options = self._read(method, message)
             reply = await self._lanes[method.kind].run(self._handle_then, method, request, options)
+            answer = self._succeeded(reply)
         except _Refused as refusal:
             return refusal.answer
         except LaneFull:
@@ -221,7 +222,7 @@ class NatsServices:
         except Exception as error:  # noqa: BLE001 - the border: whatever is raised, the server lives
             return self._answer_to(method, error)
         self._refusals.answered(method, reply)
-        return self._succeeded(reply)
+        return answer
 
     def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions]:
         """The request and its options; the endpoint alone decides which type it has."""
@@ -253,6 +254,13 @@ class NatsServices:
 
     def _answer_to(self, method: Method, error: Exception) -> Answer:
         """A verdict goes to the caller as it is; of a fault the caller gets an id."""
+        try:
+            return self._answer_that(method, error)
+        except Exception as fault:  # noqa: BLE001 - what was raised may say nothing that can be sent
+            told = internal_error(method, fault)
+            return _failed(told.reason, told.message, solution=told.hint)
+
+    def _answer_that(self, method: Method, error: Exception) -> Answer:
         told = as_told(method, error)
         rejection = as_rejection(told)
         if rejection is not None:

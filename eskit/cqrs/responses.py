@@ -99,15 +99,20 @@ def failure(
     A response that is too large for NATS would never arrive.
     """
     error = AppError(
-        code=shortened(code, _LONGEST_DETAIL),
-        message=shortened(message, _LONGEST_TEXT),
-        solution=shortened(solution, _LONGEST_TEXT),
+        code=_sendable(code, _LONGEST_DETAIL),
+        message=_sendable(message, _LONGEST_TEXT),
+        solution=_sendable(solution, _LONGEST_TEXT),
         details={
-            shortened(name, _LONGEST_DETAIL): shortened(value, _LONGEST_DETAIL)
+            _sendable(name, _LONGEST_DETAIL): _sendable(value, _LONGEST_DETAIL)
             for name, value in islice((details or {}).items(), _MOST_DETAILS)
         },
     )
     return Response(success=False, error=error)
+
+
+def _sendable(text: object, longest: int) -> str:
+    """What rules say, whatever they say it with: not too long, and as UTF-8 can hold it."""
+    return shortened(str(text), longest).encode(errors="backslashreplace").decode()
 
 
 def as_rejection(error: Exception) -> CommandRejected | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 from eskit.domain.services import Method, ServiceType
-from eskit.errors import InvalidArgument
+from eskit.errors import EskitError, InvalidArgument
 from eskit.raised import is_ctrl_c
 
 if TYPE_CHECKING:
@@ -65,3 +65,18 @@ def run_users(handler: Callable[..., Any], *arguments: Any) -> Any:
             raise
         name = getattr(handler, "__qualname__", repr(handler))
         raise RuntimeError(f"{name} raised {type(error).__name__}") from error
+
+
+class ResponseInvalid(EskitError):
+    """A method returned something other than its rpc's response."""
+
+    code = "RESPONSE_INVALID"
+
+
+def check_response(method: Method, response: object, answering: str) -> None:
+    """Raise ResponseInvalid unless a response is what the rpc declares."""
+    if not isinstance(response, method.response):
+        raise ResponseInvalid(
+            f"{answering} returned {type(response).__name__}, not {method.response.__name__}",
+            hint="Return the response message of the rpc.",
+        )

@@ -370,6 +370,36 @@ async def test_a_handler_cannot_end_the_service_or_keep_its_place(
 
 
 @pytest.mark.parametrize(
+    "rejection",
+    [
+        CommandRejected("NO", "\ud800"),
+        CommandRejected("NO", "No", details={"balance": 7}),  # type: ignore[dict-item]
+        CommandRejected("NO", "x" * 20_000_000, solution="y" * 20_000_000),
+        CommandRejected("N\nÖ", "No"),
+    ],
+    ids=["no text", "a number", "too long", "a name of two lines"],
+)
+async def test_a_rejection_arrives_whatever_the_rules_say_it_with(
+    server: EmbeddedNats, rejection: CommandRejected
+) -> None:
+    def reject(_: Any) -> Any:
+        raise rejection
+
+    async with Served(FakeApp(reject), server.url) as served:
+        with pytest.raises(CommandRejected) as caught:
+            await served.call(timeout=10)
+
+    assert len(caught.value.message) < 11_000
+
+
+@pytest.mark.parametrize("returned", [None, "text", Int64Value(value=1)])
+async def test_an_answer_that_is_none_is_a_fault(server: EmbeddedNats, returned: Any) -> None:
+    async with Served(FakeApp(lambda _: returned), server.url) as served:
+        with pytest.raises(CallFailed):
+            await served.call(timeout=10)
+
+
+@pytest.mark.parametrize(
     ("data", "headers", "code"),
     [
         (b"\xff\xff\xff", None, "INVALID_REQUEST"),

@@ -121,7 +121,7 @@ def test_a_verdict_of_the_log_is_raised_as_what_it_was(error: EskitError) -> Non
     ("code", "details"),
     [
         ("VERSION_CONFLICT", {}),
-        ("VERSION_CONFLICT", {"stream": "A-1", "expected": "1", "actual": "9" * 5000}),
+        ("VERSION_CONFLICT", {"stream": "A-1", "expected": "1", "actual": "9" * 500}),
         ("CLAIM_TAKEN", {"index": "email"}),
         ("COMMAND_ID_REUSED", {"command_id": "c-1"}),
     ],
