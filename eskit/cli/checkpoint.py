@@ -13,13 +13,14 @@ import typer
 from eskit.cli.commands import examples, make_app
 from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.engines import From, Source, open_engine, reads_store
+from eskit.cli.errors import FOUND
 from eskit.cli.session import Session, session_of
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, ago, count, timestamp
 from eskit.errors import ProjectionNotFound
 
 if TYPE_CHECKING:
-    from eskit.projections.control import CheckpointChange
+    from eskit.projections.control import CheckpointChange, CheckpointRepair
     from eskit.store.records import Checkpoint
 
 app = make_app("How far each follower of the log has come.")
@@ -125,6 +126,51 @@ def reset(
         yes=yes,
         source=source,
     )
+
+
+@app.command(
+    "repair",
+    **examples("eskit checkpoint repair --dry-run", "eskit checkpoint repair"),
+)
+def repair(context: typer.Context, by: By = "", dry_run: DryRun = False) -> None:
+    """Let projections go on over a restored store that has the last event they passed.
+
+    Their rows stay: all that made them is in the restored log as well. Others have seen events
+    that the log lost: exit 3, with the command that rebuilds them.
+    """
+    session = session_of(context)
+    with open_engine(session, Source.STORE) as engine:
+        repairs = engine.repair_checkpoints(by=decider(by), dry_run=dry_run)
+    lost = [repair for repair in repairs if repair.problem]
+    lines = list(format_repairs(repairs, dry_run=dry_run))
+    data = [
+        {"name": r.name, "position": r.position, "repaired": not r.problem, "problem": r.problem}
+        for r in repairs
+    ]
+    session.output.result({"checkpoints": data, "changed": not dry_run}, lines, found=bool(lost))
+    if lost:
+        raise typer.Exit(FOUND)
+
+
+def format_repairs(repairs: Sequence[CheckpointRepair], *, dry_run: bool) -> Iterator[Line]:
+    """A projection a line, then the command that mends the others."""
+    yield from columns(
+        [
+            (
+                (repair.name, "name"),
+                f"{repair.position:,}",
+                (f"not this log: {repair.problem}", "error")
+                if repair.problem
+                else ("would go on" if dry_run else "goes on"),
+            )
+            for repair in repairs
+        ],
+        right=[1],
+    )
+    if not repairs:
+        yield "Every projection follows this store"
+    if lost := " ".join(repair.name for repair in repairs if repair.problem):
+        yield f"Make their rows anew: eskit project rebuild {lost}"
 
 
 def _move(

@@ -80,6 +80,14 @@ class Session:
         url = project.store if project else self._absolute_store() or os.environ.get("ESKIT_STORE")
         return url or self.project.store
 
+    @property
+    def file_mode(self) -> int:
+        """What files with events are made with; for their owner alone outside of a project."""
+        from eskit.files.modes import PRIVATE
+
+        project = self.find_project()
+        return project.file_mode if project else PRIVATE
+
     def path(self, typed: Path) -> Path:
         """A path in an option: relative to the chosen folder."""
         return self.directory / typed

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
+from eskit.cli.deciding import DryRun, Yes
 from eskit.cli.errors import FOUND
 from eskit.cli.progress import ProgressReporter
-from eskit.cli.session import session_of
+from eskit.cli.session import Session, session_of
 from eskit.cli.stopping import told_when_broken_off
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, ago, count, timestamp
 
 if TYPE_CHECKING:
+    from eskit.errors import Diagnostic
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.maintenance import BackupReport, Migration
+    from eskit.store.maintenance import BackupReport, Migration, ReplacedStore, RestoreReport
     from eskit.store.operations.exporting import ExportReport
     from eskit.store.operations.importing import ImportReport
     from eskit.store.progress import Progress
@@ -56,11 +58,18 @@ def init(context: typer.Context) -> None:
 
 @app.command("info", **examples("eskit store info", "eskit store info --json"))
 def info(context: typer.Context) -> None:
-    """Show what the store holds, its size, schema version and settings."""
+    """Show what the store holds, its size, schema version and settings.
+
+    Warns of files with events or rows that other users of the machine can read.
+    """
     session = session_of(context)
     with session.open_store() as store:
         found = store.info()
-    session.output.result(info_object(found), format_info(found, datetime.now(UTC)))
+    session.output.result(
+        info_object(found),
+        format_info(found, datetime.now(UTC)),
+        diagnostics=list(find_open_files(session)),
+    )
 
 
 @app.command("verify", **examples("eskit store verify", "eskit store verify --json"))
@@ -119,7 +128,14 @@ def export(
         session.open_store() as store,
         session.output.progress() as report,
     ):
-        done = export_log(store, file, streams=stream or (), tenant=tenant, progress=drawn(report))
+        done = export_log(
+            store,
+            file,
+            streams=stream or (),
+            tenant=tenant,
+            progress=drawn(report),
+            file_mode=session.file_mode,
+        )
     session.output.result({**asdict(done), "path": str(done.path)}, format_export(done))
 
 
@@ -157,9 +173,9 @@ def backup(
 ) -> None:
     """Copy the store into a new file while others write, and check the copy.
 
-    A damaged store gives none. The copy has a store id of its own: put in the place of its
-    original, projections and the relay notice that the log is another one. To restore, put the
-    file where the store was.
+    A damaged store gives none. The copy has a store id of its own: in the place of its original
+    projections and the relay notice that the log is another one. To put it there use eskit store
+    restore.
     """
     session = session_of(context)
     with (
@@ -169,6 +185,47 @@ def backup(
     ):
         done = store.maintenance.backup(file, progress=drawn(report))
     session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
+
+
+@app.command(
+    "restore",
+    **examples("eskit store restore monday.db --dry-run", "eskit store restore monday.db"),
+)
+def restore(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What store backup made.", callback=_check_file),
+    ],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Put a backup in the place of the store, and keep what was there beside it.
+
+    Stop what uses the store first. The backup stays where it is: a checked copy of it takes the
+    place, with a store id of its own, so that projections, relay and reactions notice that the
+    log may have lost events they have seen. Nothing that SQLite left beside the old file is left.
+    """
+    from eskit.store.operations.restoring import restore as restore_backup
+
+    session = session_of(context)
+    url = session.store_url
+    planned = restore_backup(file, url, dry_run=True)
+    if dry_run:
+        lines = [*format_restore(planned, file, dry_run=True), "A dry run: nothing was changed"]
+        session.output.result({**restore_object(planned), "changed": False}, lines)
+        return
+    if planned.replaced is not None and not yes:
+        session.output.confirm(f"{_lost_by(planned)}. Restore {file}?")
+    with (
+        told_when_broken_off(lambda: "Nothing was restored: begin again"),
+        session.output.progress() as report,
+    ):
+        done = restore_backup(file, url, progress=drawn(report))
+    session.output.result(
+        {**restore_object(done), "changed": True},
+        [*format_restore(done, file, dry_run=False), *_next_after_restore(session)],
+    )
 
 
 @app.command("prune", **examples("eskit store prune --dry-run", "eskit store prune"))
@@ -266,6 +323,51 @@ def format_backup(report: BackupReport) -> Iterator[Line]:
     yield f"  copy of   {report.origin}"
 
 
+def restore_object(report: RestoreReport) -> dict[str, object]:
+    """A restored store as --json shows it."""
+    replaced = report.replaced
+    return {
+        **asdict(report),
+        "replaced": None if replaced is None else {**asdict(replaced), "path": str(replaced.path)},
+    }
+
+
+def format_restore(report: RestoreReport, file: Path, *, dry_run: bool) -> Iterator[Line]:
+    """What is in the place of the store now, and where the store is that was there."""
+    verb = "would be restored" if dry_run else "restored"
+    found = f"{count(report.events, 'event')} up to {report.head:,}"
+    yield [(report.url, "name"), f"  {found}, {verb} from {file}"]
+    if not dry_run:
+        yield f"  store id  {report.store_id}"
+    yield f"  copy of   {report.origin}"
+    if report.replaced is not None:
+        yield f"  replaced  {report.replaced.path}  {_what_was_there(report.replaced)}"
+
+
+def _what_was_there(replaced: ReplacedStore) -> str:
+    if replaced.events is None or replaced.head is None:
+        return "cannot be read"
+    return f"{count(replaced.events, 'event')} up to {replaced.head:,}"
+
+
+def _lost_by(report: RestoreReport) -> str:
+    there = report.replaced
+    if there is None or there.head is None:
+        return f"The store cannot be read, the backup has {count(report.events, 'event')}"
+    lost = max((there.events or 0) - report.events, 0)
+    return (
+        f"The store ends at {there.head:,}, the backup at {report.head:,}: "
+        f"{count(lost, 'event')} fewer"
+    )
+
+
+def _next_after_restore(session: Session) -> Iterator[Line]:
+    """What follows the log is of another store now."""
+    if session.names_app():
+        yield "Next: eskit checkpoint repair"
+        yield "      eskit relay --republish, if events were published"
+
+
 def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:
     """From which version to which, and where the backup is."""
     if not migration.needed:
@@ -285,6 +387,27 @@ def info_object(info: StoreInfo) -> dict[str, object]:
         "first_recorded_at": timestamp(first) if first else None,
         "last_recorded_at": timestamp(last) if last else None,
     }
+
+
+def find_open_files(session: Session) -> Iterator[Diagnostic]:
+    """Files that more people can read than `file_mode` lets, with what closes them."""
+    from eskit.errors import Diagnostic
+    from eskit.files.atomic import companions_of
+    from eskit.files.modes import mode_of
+
+    project = session.find_project()
+    urls = [session.store_url, *([project.read_models] if project else [])]
+    for path in filter(None, map(_store_file, urls)):
+        for file in (path, *companions_of(path)):
+            mode = mode_of(file, session.file_mode)
+            if mode & ~session.file_mode & 0o077:
+                yield Diagnostic(
+                    severity="warning",
+                    code="READABLE_BY_OTHERS",
+                    message=f"{file} can be read by others: its mode is {mode:04o}",
+                    hint=f"Close it: chmod {session.file_mode:o} {file}. If that is meant, set "
+                    f'file_mode = "{mode:04o}".',
+                )
 
 
 def format_info(info: StoreInfo, now: datetime) -> Iterator[Line]:

@@ -20,6 +20,7 @@ from eskit.codegen.includes import compiler_folder, include_folders
 from eskit.codegen.output import GenResult, package_files
 from eskit.codegen.sources import Sources
 from eskit.errors import Diagnostic
+from eskit.files.modes import make_folder, make_if_missing
 from eskit.resources import proto_dir, templates_dir
 
 
@@ -62,7 +63,8 @@ class Memo:
         `inputs` is from before the protos were read: one that was saved since must be noticed.
         """
         with suppress(OSError):  # a folder that cannot be written to has no memory
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.file.parent)
+            make_if_missing(self.file)
             memory = {
                 "digest": self._digest(inputs, imported),
                 "imported": list(imported),

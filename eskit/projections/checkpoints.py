@@ -69,13 +69,19 @@ def check_standing(standing: Standing, log: EventLog) -> None:
 def _find_mismatch(standing: Standing, log: EventLog) -> str:
     if standing.store_id != log.store_id:
         return f"it followed store {standing.store_id}, this is store {log.store_id}"
-    position = standing.mark.position
-    event = log.find_event(position)
+    return find_event_mismatch(standing.mark, log)
+
+
+def find_event_mismatch(mark: Mark, log: EventLog) -> str:
+    """Why a log is not the one in which a place was passed; empty if it has the same event."""
+    if mark == START:
+        return ""
+    event = log.find_event(mark.position)
     if event is None:
-        return f"it ends at {log.head_position():,}, or has no event at {position:,}"
-    if event.event_id != standing.mark.event_id:
+        return f"it ends at {log.head_position():,}, or has no event at {mark.position:,}"
+    if event.event_id != mark.event_id:
         return (
-            f"at {position:,} it has event {event.event_id}, the projection passed event "
-            f"{standing.mark.event_id}"
+            f"at {mark.position:,} it has event {event.event_id}, the projection passed event "
+            f"{mark.event_id}"
         )
     return ""

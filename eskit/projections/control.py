@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
-from eskit.projections.checkpoints import last_mark
+from eskit.projections.checkpoints import find_event_mismatch, last_mark
 from eskit.projections.log import EventLog
 from eskit.projections.readmodel import START, Decision, LiveReadModel, ReadModels, Standing
 
@@ -21,6 +21,15 @@ class CheckpointChange:
     after: int
     again: int
     skipped: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointRepair:
+    """A checkpoint in the log of another store: taken over into this one, or the reason why not."""
+
+    name: str
+    position: int
+    problem: str
 
 
 def pause(models: ReadModels, name: str, *, reason: str, by: str) -> None:
@@ -67,6 +76,33 @@ def set_checkpoint(
         moved = f"{standing.mark.position} to {mark.position}"
         record(model, name, "set checkpoint", moved, reason=reason, by=by)
     return _change(log, standing, mark.position, event_types)
+
+
+def repair_checkpoints(
+    log: EventLog, models: ReadModels, names: Sequence[str], *, by: str, dry_run: bool
+) -> list[CheckpointRepair]:
+    """Let projections that followed the log's original go on, where the log has their last event.
+
+    Of a copy of their log that is enough: whatever their rows were made of is in it as well.
+    """
+    repairs = []
+    for name in names:
+        standing = models.find_standing(name)
+        if standing is None or standing.store_id == log.store_id:
+            continue
+        problem = find_event_mismatch(standing.mark, log)
+        if not problem and not dry_run:
+            reason = f"it followed store {standing.store_id}"
+            with deciding(models, name, reason) as (model, now):
+                problem = find_event_mismatch(now.mark, log)
+                if not problem:
+                    model.move_checkpoint(name, store_id=log.store_id, mark=now.mark)
+                    detail = f"at {now.mark.position}"
+                    record(model, name, "repair checkpoint", detail, reason=reason, by=by)
+        repairs.append(
+            CheckpointRepair(name=name, position=standing.mark.position, problem=problem)
+        )
+    return repairs
 
 
 @contextmanager

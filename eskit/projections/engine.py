@@ -17,7 +17,7 @@ from eskit.errors import (
 )
 from eskit.projections import control, deadletters
 from eskit.projections.batches import BatchLimits
-from eskit.projections.control import CheckpointChange
+from eskit.projections.control import CheckpointChange, CheckpointRepair
 from eskit.projections.database import Database
 from eskit.projections.deadletters import RetryReport
 from eskit.projections.diff import compare_with_live
@@ -275,6 +275,14 @@ class ProjectionEngine:
         """Let a paused projection go on; a waiting runner notices by itself."""
         self._select([name])
         control.resume(self._models, name, reason=reason, by=by)
+
+    def repair_checkpoints(self, *, by: str, dry_run: bool = False) -> list[CheckpointRepair]:
+        """Let projections that followed the original of this log go on, as far as they can.
+
+        Those whose last event the log does not have are told of, and have to be rebuilt.
+        """
+        names = sorted(projection.name for projection in self._select(None))
+        return control.repair_checkpoints(self._log, self._models, names, by=by, dry_run=dry_run)
 
     def set_checkpoint(
         self, name: str, position: int, *, reason: str, by: str, dry_run: bool = False

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import quote
 
 from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.files.descriptors import is_open_here
 
 _PAUSE = 0.005
+_SHARED_FIRST, _SHARED_LENGTH = 0x40000002, 510
+"""The bytes that SQLite locks, by its documented file format."""
 
 
 def lost_companion(path: Path, *, patience: float, clock: Clock = SYSTEM_CLOCK) -> Path | None:
@@ -43,6 +48,23 @@ def is_in_use(path: Path) -> bool:
             alone.execute("ROLLBACK")
     except sqlite3.Error as error:
         return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY
+    return False
+
+
+def is_locked(path: Path) -> bool:
+    """Whether anybody has the database open, asked without looking at what lies beside it.
+
+    SQLite keeps a lock on these bytes of it then. Raises OSError where the file cannot be opened.
+    """
+    if is_open_here(path):
+        return True
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, _SHARED_LENGTH, _SHARED_FIRST)
+    except (BlockingIOError, PermissionError):
+        return True
+    finally:
+        os.close(file)
     return False
 
 

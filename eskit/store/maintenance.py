@@ -171,6 +171,30 @@ class BackupReport:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplacedStore:
+    """The store that was in the place of a restored one, and where it is kept.
+
+    Of a damaged one nobody knows how many events it has, or where it ends.
+    """
+
+    path: Path
+    events: int | None
+    head: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreReport:
+    """A backup in the place of a store; `store_id` is its own, `origin` that of the backup."""
+
+    url: str
+    store_id: str
+    origin: str
+    events: int
+    head: int
+    replaced: ReplacedStore | None
+
+
 class StoreView(Protocol):
     """The whole store at one moment, whatever others write meanwhile."""
 

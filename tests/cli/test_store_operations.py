@@ -10,6 +10,7 @@ import pytest
 
 from eskit import ANY, Command, NewEvent, claim, open_store
 from eskit.schema.response_pb2 import AppError
+from tests.cli.running import configure
 
 FILE = Path("events.db")
 
@@ -385,3 +386,71 @@ def test_a_line_that_is_none_of_an_export_is_named_with_its_file(cli, store_url,
         f"error  {file}: Line 2 is not a line of an export\n"
         "       Export the log again with store export, from the store that it is of.\n"
     )
+
+
+# --- restore, and who may read ---
+
+
+def test_a_restored_store_says_what_to_do_next(bank, cli, monkeypatch):
+    monkeypatch.chdir(bank)
+    assert cli("store", "backup", "monday.db").code == 0
+
+    planned = cli("store", "restore", "monday.db", "--dry-run", "--json")
+    unasked = cli("store", "restore", "monday.db")
+    shown = cli("store", "restore", "monday.db", "--yes")
+    again = cli("store", "restore", "monday.db", "--yes", "--json")
+
+    assert (planned.json["data"]["changed"], planned.json["data"]["events"]) == (False, 4)
+    assert unasked.code == 2
+    assert "--yes" in unasked.err
+    assert "restored from monday.db" in shown.out
+    assert "bank.db.replaced" in shown.out
+    assert "Next: eskit checkpoint repair" in shown.out
+    data = again.json["data"]
+    assert (data["changed"], data["replaced"]["events"]) == (True, 4)
+    assert data["replaced"]["path"].endswith("bank.db.replaced-2")
+
+
+def test_info_warns_of_files_that_others_can_read(bank, cli, monkeypatch):
+    monkeypatch.chdir(bank)
+    quiet = cli("store", "info")
+    Path("bank.db").chmod(0o644)
+
+    shown = cli("store", "info")
+    as_json = cli("store", "info", "--json")
+    configure(bank, file_mode="0644")
+    meant = cli("store", "info")
+
+    assert (quiet.code, quiet.err) == (0, "")
+    assert (shown.code, "bank.db can be read by others: its mode is 0644" in shown.err) == (0, True)
+    assert f"chmod 600 {bank / 'bank.db'}" in shown.err
+    assert [d["code"] for d in as_json.json["diagnostics"]] == ["READABLE_BY_OTHERS"]
+    assert (meant.code, meant.err) == (0, "")
+
+
+def test_a_project_says_who_may_read_its_files(bank, cli, monkeypatch):
+    monkeypatch.chdir(bank)
+    configure(bank, file_mode="0640")
+    Path("bank.db").unlink()
+
+    for command in (
+        ("store", "init"),
+        ("store", "backup", "backup.db"),
+        ("store", "export", "bank.jsonl"),
+        ("store", "import", "bank.jsonl", "--store", "sqlite:///copy.db"),
+    ):
+        assert cli(*command).code == 0
+
+    for name in ("bank.db", "backup.db", "bank.jsonl", "copy.db"):
+        assert f"{Path(name).stat().st_mode & 0o777:o}" == "640"
+
+
+def test_a_file_mode_that_is_none_is_refused(bank, cli, monkeypatch):
+    monkeypatch.chdir(bank)
+    configure(bank, file_mode=0o640)
+
+    ran = cli("store", "info")
+
+    assert ran.code == 1
+    assert "file_mode = 416 cannot be used" in ran.err
+    assert 'file_mode = "0640"' in ran.err

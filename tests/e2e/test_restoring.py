@@ -93,3 +93,24 @@ def test_a_bank_serves_again_from_a_backup_and_its_reactions_miss_nothing(launch
     assert (ended.code, ended.err) == (0, "")
     assert (status["position"], status["other_store"]) == (3, False)
     assert "warning" not in verified.out
+
+
+def test_a_bank_that_was_restored_by_command_goes_on_where_it_can(launch, restored):
+    (restored / "monday.db").write_bytes((restored / "bank.db").read_bytes())
+    (restored / "bank.db.aside").replace(restored / "bank.db")
+
+    done = eskit("store", "restore", "monday.db", "--yes", "--json", cwd=restored)
+    repaired = eskit("checkpoint", "repair", "--json", cwd=restored)
+    shown = eskit("checkpoint", "repair", cwd=restored)
+    rebuilt = eskit("project", "rebuild", "account-balance", "activity-log", cwd=restored)
+    again = eskit("checkpoint", "repair", cwd=restored)
+
+    assert done.json["data"]["replaced"]["events"] == 2
+    assert (repaired.code, repaired.json["status"]) == (3, "failed")
+    assert {c["name"]: c["repaired"] for c in repaired.json["data"]["checkpoints"]} == {
+        "account-balance": False,
+        "activity-log": False,
+    }
+    assert "eskit project rebuild account-balance activity-log" in shown.out
+    assert rebuilt.code == 0
+    assert (again.code, again.out) == (0, "Every projection follows this store\n")

@@ -63,6 +63,12 @@ def forget_files(path: Path) -> None:
             _note_path(path).unlink(missing_ok=True)
 
 
+def move_note(path: Path, aside: Path) -> None:
+    """Keep the note with the files it is about."""
+    with suppress(FileNotFoundError):
+        _note_path(path).rename(_note_path(aside))
+
+
 def _refuse_orphans(path: Path, url: str) -> None:
     wal = _wal(path)
     with suppress(OSError):
