@@ -112,7 +112,7 @@ def _find_replaced(target: Path, url: str) -> ReplacedStore | None:
     if not os.path.lexists(target):
         return None
     events = head = None
-    # Read-only, SQLite leaves a ``-wal`` where there was none, unless it is told that nobody writes.
+    # Reading, SQLite leaves a ``-wal`` where there was none, unless told that nobody writes.
     mode = "ro" if Path(f"{target}-wal").exists() else "ro&immutable=1"
     with suppress(StoreError, sqlite3.Error):
         check_beside(target, url, timeout=_TIMEOUT)
