@@ -1,6 +1,6 @@
 """``python -m eskit`` is the same as ``eskit``."""
 
-from eskit.cli.main import run
+from eskit.cli.start import run
 
 if __name__ == "__main__":
     run()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+import threading
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
@@ -15,6 +17,7 @@ from eskit.cli.completion import complete_methods
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import load_open_types
 from eskit.cli.text import Line, seen_from_here
+from eskit.errors import VersionConflict
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -126,7 +129,14 @@ def call(
     here = methods.of_app and via is not Via.NATS
     if session.debug:
         session.output.note(f"sent  {'in this process' if here else 'over NATS'}")
-    reply = (_run_here if here else _send_over_nats)(session, found, request, options)
+    try:
+        reply = (_run_here if here else _send_over_nats)(session, found, request, options)
+    except VersionConflict as conflict:
+        conflict.hint = (
+            f"See what is there: eskit stream read {shlex.quote(conflict.stream)}; then send it "
+            f"again with --expected-version {conflict.actual}, or without."
+        )
+        raise
     answer = to_dict(reply.message)
     session.output.result(answer, format_response(reply, answer))
 
@@ -165,8 +175,21 @@ def _find_methods(session: Session, via: Via | None, descriptors: Path | None) -
 
 
 def _run_here(session: Session, method: Method, request: Message, options: CallOptions) -> Reply:
+    """Answer the request in a thread, which is left when it takes too long."""
+    from dataclasses import replace
+
+    from eskit.cqrs.deadline import unanswered, with_time_to_answer
+    from eskit.leavable import LeavableThreads
+
+    in_time = replace(options, timeout=with_time_to_answer(options.timeout))
     with session.open_app() as running:
-        return running.handle(method, request, options)
+        answering = LeavableThreads(1).submit(running.handle, method, request, in_time)
+        try:
+            return answering.result(min(options.timeout, threading.TIMEOUT_MAX))
+        except TimeoutError:
+            if answering.done():  # it is what the handler raised
+                raise
+            raise unanswered(method, options.timeout) from None
 
 
 def _send_over_nats(

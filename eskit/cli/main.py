@@ -6,12 +6,12 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import typer
 
 from eskit.cli.commands import Entry, LazyGroup, shared_options_first
-from eskit.cli.errors import report
+from eskit.cli.errors import FAILED, report
 from eskit.cli.hints import Hints, without_login
 from eskit.cli.output import Output
 from eskit.cli.session import Session
@@ -149,7 +149,7 @@ def main(argv: Sequence[str]) -> int:
     output = Output(as_json="--json" in shared)
     command = typer.main.get_command(app)
     try:
-        with command.make_context("eskit", list(argv), obj=output) as context:
+        with _parsed(command, argv, output) as context:
             command.invoke(context)
         sys.stdout.flush()
     except BaseException as error:  # noqa: BLE001  # the one way out: every error becomes text and an exit code
@@ -157,14 +157,25 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def run() -> None:
-    """The console script ``eskit``."""
+def _parsed(command: Any, argv: Sequence[str], output: Output) -> Any:
+    """The context of the command line; typer.Exit for an option after which there is no more.
+
+    The options of the shell's completion leave the process when they are done.
+    """
+    try:
+        return command.make_context("eskit", list(argv), obj=output)
+    except SystemExit as done:
+        raise typer.Exit(done.code if isinstance(done.code, int) else FAILED) from None
+
+
+def run() -> int:
+    """Run the command of this process's arguments and return its exit code."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal or pipe that cannot show a character gets it escaped, not a traceback.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     if os.environ.get("_ESKIT_COMPLETE"):
         typer.main.get_command(app).main(prog_name="eskit")
-    sys.exit(main(sys.argv[1:]))
+    return main(sys.argv[1:])
 
 
 def _before_dashes(args: list[str]) -> list[str]:

@@ -8,6 +8,8 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.services import Method
 from eskit.errors import RequestTimeout
 
+_FOR_THE_ANSWER = 0.1, 0.25
+
 
 class OutOfTime(RequestTimeout):
     """The time of a call was over before it could be answered; a command has done nothing."""
@@ -27,6 +29,12 @@ def unanswered(method: Method, seconds: float | None) -> RequestTimeout:
         if method.kind == "command"
         else "Try again, or give it more time.",
     )
+
+
+def with_time_to_answer(seconds: float) -> float:
+    """How long work may take whose caller waits so long: what it comes to has to arrive in time."""
+    share, most = _FOR_THE_ANSWER
+    return seconds - min(share * seconds, most)
 
 
 class Deadline:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
-from eskit.cqrs.deadline import OutOfTime, unanswered
+from eskit.cqrs.deadline import OutOfTime, unanswered, with_time_to_answer
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.workers import Job, Workers
 from eskit.domain.services import Method
@@ -21,7 +21,6 @@ from eskit.errors import RequestTimeout, ServiceError
 from eskit.slow import SlowCalls
 
 _REMEMBERED = 10.0
-_FOR_THE_ANSWER = 0.1, 0.25
 
 Answering: TypeAlias = Callable[[Method, Message, CallOptions, Pending], None]
 """Answers a request through the pending it is given: now, or later and from another thread."""
@@ -141,8 +140,7 @@ class Lane:
         left = end - SYSTEM_CLOCK.monotonic()
         if left <= 0:
             raise _no_turn(method)
-        share, most = _FOR_THE_ANSWER
-        in_time = replace(options, timeout=left - min(share * left, most))
+        in_time = replace(options, timeout=with_time_to_answer(left))
         handle(method, request, in_time, job)
 
     def _leave(self) -> None:

@@ -355,6 +355,8 @@ class NatsTransport:
                     await asyncio.sleep(min(random.uniform(0.05, 0.25), remaining / left))
                 except RequestTimeout as error:
                     told = error
+                except BrokerUnavailable as gone:
+                    raise told or gone from None  # who had the request has said more about it
                 else:
                     if reply is not None:
                         return reply
