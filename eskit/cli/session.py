@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 NATS_FOLDER = "nats"
 """Where the embedded server keeps its streams, in the project's state."""
-_READINGS = {"gen": "gen_path"}
+_READINGS = {"gen": "gen_path", "schema_accept": "accepted_changes"}
 """What a project calls the settings that it does not call by their name."""
 
 
