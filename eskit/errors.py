@@ -47,6 +47,7 @@ EskitError
 │   ├── BrokerUnavailable      NATS cannot be reached
 │   │   └── BrokerRefused      NATS refused the credentials, or does not agree on TLS
 │   ├── BrokerMismatch         the JetStream stream belongs to another store, or differs
+│   ├── EventUnpublishable     an event that no message to NATS can carry
 │   ├── DeliveryFailed         a handler raised again on an event that was set aside
 │   ├── JetStreamError         JetStream answered a request with an error
 │   ├── LogBroken              a JetStream stream does not go on as the log did
@@ -91,6 +92,7 @@ __all__ = [
     "Diagnostic",
     "EskitError",
     "EventErased",
+    "EventUnpublishable",
     "ExportInvalid",
     "FoldFailed",
     "InvalidArgument",
@@ -487,6 +489,22 @@ class BrokerMismatch(MessagingError):
     """The JetStream stream is fed by another store or configured differently."""
 
     code = "BROKER_MISMATCH"
+
+
+class EventUnpublishable(MessagingError):
+    """No message to this NATS server can carry an event, as it stands; `reason` says why."""
+
+    code = "EVENT_UNPUBLISHABLE"
+
+    def __init__(self, position: int, stream: str, reason: str) -> None:
+        super().__init__(
+            f"The event at position {position} of the log, in {stream}, cannot be published: "
+            f"{reason}",
+            hint="If the server's limits can be raised, the relay goes on. Else let it go on "
+            f"without the event: eskit relay --skip {position} --reason TEXT",
+        )
+        self.position = position
+        self.reason = reason
 
 
 class DeliveryFailed(MessagingError):

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
     from eskit.projections.progress import Progress
+    from eskit.runtime.assembly import RelayOverNats
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
 
@@ -111,6 +112,8 @@ class Host:
         self._told: list[EskitError] = []
         self._outage: EskitError | None = None
         self._details: dict[str, Callable[[], str]] = {}
+        self._relay: RelayOverNats | None = None
+        self._relay_told = ("", "")
 
     async def run(self) -> None:
         """Run the chosen parts until a signal comes."""
@@ -135,6 +138,8 @@ class Host:
             on_event=self._show,
             keep_going=True,
         )
+        if self._relay is not None and self._relay.problem is not None:
+            self.failures.append(self._relay.problem)
 
     def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""
@@ -162,13 +167,14 @@ class Host:
             self._details["services"] = lambda: ", ".join(answering.service_names)
             yield answering
         if self._chosen.relay:
-            yield assembly.relay(
+            self._relay = assembly.RelayOverNats(
                 running.store,
                 broker,
                 app_name=running.app.name,
                 settings=settings,
                 on_status=self._show_relay,
             )
+            yield self._relay
         for reaction in reactions:
             yield assembly.ReactionOverNats(
                 reaction, running, broker, upcasters=running.app.upcasters, settings=settings
@@ -253,16 +259,28 @@ class Host:
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
         )
-        if event.hint:
-            self._session.output.note([(event.hint, "hint")])
+        self._hint(event.hint)
         if event.state == "ready" and event.service == self._last:
             self._tell("eskit", "up; stop with Ctrl-C")
 
     def _show_relay(self, status: RelayStatus) -> None:
+        """Tell once of what is in the relay's way, and when it goes on."""
+        before, self._relay_told = self._relay_told, (status.state, status.error)
         if status.state == "away":
-            self._tell("relay", f"waiting for NATS: {status.error}")
+            if before[0] != "away":
+                self._tell("relay", f"waiting for NATS: {status.error}")
+        elif status.state == "blocked" and status.problem is not None:
+            self._tell("relay", f"cannot go on: {status.error}")
+            self._hint(status.problem.hint)
         elif status.state == "standby":
             self._tell("relay", "standing by: another relay of this store is active")
+        elif status.state != "stopped" and before[0] in {"away", "blocked", "standby"}:
+            self._tell("relay", f"goes on at position {status.position:,}")
+
+    def _hint(self, text: str) -> None:
+        """Say what to do, below what was told last."""
+        if text:
+            self._session.output.note(*labelled(" " * LABEL, (text, "hint")))
 
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:

@@ -64,6 +64,12 @@ class FileLock:
         os.pwrite(self._file, note.ljust(length).encode(), 0)
         self._noted_by, self._note_length = os.getpid(), length
 
+    def write_behind(self, offset: int, text: str) -> None:
+        """Say more behind the note, which stays there when the lock is let go; raises OSError."""
+        data = text.encode()
+        os.pwrite(self._file, data, offset)
+        os.ftruncate(self._file, offset + len(data))
+
     def release(self) -> None:
         """Let go, and keep the file open for the next time."""
         fcntl.flock(self._file, fcntl.LOCK_UN)

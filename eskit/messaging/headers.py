@@ -100,7 +100,8 @@ def encode_headers(event: RecordedEvent, source: str) -> dict[str, str]:
         headers["ce-tenant"] = event.tenant
     if own := _own_pairs(metadata):
         headers["ce-metadata"] = encode_value(own)
-    if traceparent := metadata.custom.get(TRACEPARENT):
+    traceparent = metadata.custom.get(TRACEPARENT)
+    if isinstance(traceparent, str) and traceparent:
         headers[TRACEPARENT] = encode_value(traceparent)
     return headers
 

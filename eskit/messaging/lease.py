@@ -7,17 +7,29 @@ way; that no event is published twice or out of order does not depend on it (see
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from eskit.errors import StoreUnavailable
+from eskit.errors import EskitError, StoreUnavailable
 from eskit.files.lock import FileLock, is_alive
 from eskit.files.modes import PRIVATE, mode_of
 from eskit.store.eventstore import EventStore
 
 _SQLITE = "sqlite:///"
 _PID_LENGTH = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReport:
+    """What a relay does; `state` is one of `RelayStatus`, and empty if nothing is known."""
+
+    state: str = ""
+    error: str = ""
+    hint: str = ""
 
 
 class Lease(Protocol):
@@ -35,6 +47,14 @@ class Lease(Protocol):
         """The process id of its holder, if somebody has it; 0 if that is not known."""
         ...
 
+    def report(self, state: str, problem: EskitError | None) -> None:
+        """Let others know what its holder does; harmless when it is not held."""
+        ...
+
+    def find_report(self) -> LeaseReport:
+        """What its holder does, or did when it gave it back."""
+        ...
+
 
 class NoLease:
     """For a store that no other process can open."""
@@ -50,9 +70,19 @@ class NoLease:
         """Nobody."""
         return None
 
+    def report(self, state: str, problem: EskitError | None) -> None:
+        """Nobody asks."""
+
+    def find_report(self) -> LeaseReport:
+        """Nothing is known."""
+        return LeaseReport()
+
 
 class FileLease:
-    """A lock on a file, which keeps the holder's process id."""
+    """A lock on a file, which keeps the holder's process id and what it does.
+
+    The process id stands in the first bytes, and JSON behind it.
+    """
 
     def __init__(self, path: Path, *, mode: int = PRIVATE) -> None:
         self._lock = FileLock(path, mode=mode)
@@ -90,6 +120,27 @@ class FileLease:
         if note is None:
             return None
         return int(note) if note.isdigit() and is_alive(int(note)) else 0
+
+    def report(self, state: str, problem: EskitError | None) -> None:
+        """See Lease."""
+        if not self._lock.is_open:
+            return
+        pairs = {
+            "state": state,
+            "error": str(problem) if problem is not None else "",
+            "hint": problem.hint if problem is not None else "",
+        }
+        with contextlib.suppress(OSError):  # of a full disk the store tells
+            self._lock.write_behind(_PID_LENGTH, json.dumps(pairs))
+
+    def find_report(self) -> LeaseReport:
+        """See Lease."""
+        try:
+            text = self._lock.path.read_bytes()[_PID_LENGTH:]
+            pairs = json.loads(text) if text.strip() else {}
+            return LeaseReport(**pairs)
+        except (OSError, ValueError, TypeError):
+            return LeaseReport()
 
 
 def lease_of(store: EventStore) -> Lease:

@@ -5,18 +5,33 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import math
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.events import RecordedEvent
 from eskit.domain.quantities import format_duration, format_size
-from eskit.errors import BrokerMismatch, BrokerUnavailable, JetStreamError, PublishInterrupted
-from eskit.messaging.headers import encode_headers, source_of, stream_subjects, subject_of
+from eskit.errors import (
+    BrokerMismatch,
+    BrokerUnavailable,
+    EskitError,
+    EventUnpublishable,
+    JetStreamError,
+    PublishInterrupted,
+)
+from eskit.messaging.headers import (
+    MESSAGE_ID,
+    encode_headers,
+    source_of,
+    stream_subjects,
+    subject_of,
+)
 from eskit.messaging.jetstream import (
     SUBJECTS_OVERLAP,
     StoredMessage,
@@ -32,8 +47,20 @@ from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 from eskit.store.eventstore import EventStore
 
+_log = logging.getLogger("eskit.relay")
 _EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
 _EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id"
+_CONTROL_LINE = 4096
+"""The longest line that a server takes by default; it does not tell clients of another limit."""
+_NUMBERS_IN_LINE = 32
+_HEADERS_AT_MOST = 65_535
+_FULL = frozenset({10023, 10028, 10047, 10077})
+"""JetStream's numbers for having no room, or a stream that takes no more."""
+_TOO_LARGE = frozenset({10054, 10097})
+"""JetStream's numbers for a message, or headers, beyond its limits."""
+_INBOX_LENGTH = 64
+_SUBJECT = re.compile(r"[^\s.*>\x00]+(\.[^\s.*>\x00]+)*")
+_LOOK_BACK = 100
 _ACK_TIMEOUT = 5.0
 _LOOK_EVERY = 0.25
 _DUPLICATE_WINDOW = 120.0
@@ -76,10 +103,13 @@ class StreamSettings:
         wanted: dict[str, Any] = {"retention": "limits", "storage": "file", **self._limits()}
         if self.replicas is not None:
             wanted["num_replicas"] = self.replicas
+        # With others a stream acknowledges or takes nothing, or throws away what followers need.
+        given = {"no_ack": False, "sealed": False, "max_msgs_per_subject": _NO_LIMIT, **config}
+        wanted |= {"no_ack": False, "sealed": False, "max_msgs_per_subject": _NO_LIMIT}
         differences = [
-            f"{key} is {_shown(key, config.get(key))}, not {_shown(key, value)}"
+            f"{key} is {_shown(key, given.get(key))}, not {_shown(key, value)}"
             for key, value in wanted.items()
-            if config.get(key) != value
+            if given.get(key) != value
         ]
         missing = set(stream_subjects(self.prefix)) - set(config.get("subjects") or ())
         differences += [f"it does not listen to {subject}" for subject in sorted(missing)]
@@ -107,10 +137,12 @@ def _nanoseconds(seconds: float) -> int:
 
 def _shown(key: str, value: object) -> str:
     """A value of the stream's configuration as people write it."""
-    if not isinstance(value, int) or key == "num_replicas":
-        return str(value)
+    if isinstance(value, bool) or not isinstance(value, int) or key == "num_replicas":
+        return str(value).lower()
     if value in (0, _NO_LIMIT):
         return "unlimited"
+    if key == "max_msgs_per_subject":
+        return str(value)
     return format_size(value) if key == "max_bytes" else format_duration(value / 1e9)
 
 
@@ -129,6 +161,30 @@ def nats_relay(
     return Relay(store, outlet, lease=lease_of(store), on_status=on_status)
 
 
+class _Message(NamedTuple):
+    """An event as it is published."""
+
+    event: RecordedEvent
+    subject: str
+    headers: dict[str, str]
+
+
+class _Refused(PublishInterrupted):
+    """The stream did not take the message that should have got the sequence `expected`.
+
+    `number` is JetStream's own; `duplicate_of` the sequence of the message with the same id.
+    """
+
+    def __init__(
+        self, reason: str, *, expected: int, number: int = 0, duplicate_of: int = 0
+    ) -> None:
+        super().__init__(f"The stream is not where it was: {reason}")
+        self.reason = reason
+        self.expected = expected
+        self.number = number
+        self.duplicate_of = duplicate_of
+
+
 class JetStreamOutlet:
     """A JetStream stream that takes one store's events.
 
@@ -142,6 +198,9 @@ class JetStreamOutlet:
         self._settings = settings
         self._source = source
         self._acks = _Acks(connection)
+        self._created = ""
+        self._largest = _NO_LIMIT
+        self._doubled: set[int] = set()
 
     @property
     def source(self) -> str:
@@ -151,33 +210,140 @@ class JetStreamOutlet:
     async def open(self) -> OutletState:
         """Create the stream, or check the one there is, and say how far it is."""
         state = await self._open_stream()
+        self._created = state.created
+        self._largest = int(state.config.get("max_msg_size", _NO_LIMIT))
         message = await last_message(self._connection, state.name) if state.messages else None
-        last = _published(state.name, message) if message is not None else None
         # Another relay may have published between the two looks: the message is the later one.
         sequence = max(state.last_sequence, message.sequence if message is not None else 0)
-        return OutletState(name=state.name, created=state.created, sequence=sequence, last=last)
+        last, foreign = await self._find_last(state, message)
+        return OutletState(
+            name=state.name, created=state.created, sequence=sequence, last=last, foreign=foreign
+        )
+
+    async def check(self) -> None:
+        """See Outlet."""
+        state = await find_stream(self._connection, self._settings.name)
+        if state is None or state.created != self._created:
+            raise PublishInterrupted(f"Stream {self._settings.name} was deleted")
+        self._settings.check(state.config)
 
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Publish all without waiting for each, then wait for the acknowledgement of all."""
-        done = await self._acks.expect(after_sequence, len(events))
+        messages, sequence = self._messages(events), after_sequence
+        while messages:
+            try:
+                return await self._send(messages, sequence)
+            except _Refused as refused:
+                if refused.expected - 1 > sequence:  # the next time begins with what was refused
+                    return refused.expected - 1
+                messages = await self._without_obstacle(messages, refused)
+        return sequence
+
+    async def look(self) -> None:
+        """Learn the stream's limits, if it is there, and change nothing."""
+        state = await find_stream(self._connection, self._settings.name)
+        if state is not None:
+            self._largest = int(state.config.get("max_msg_size", _NO_LIMIT))
+
+    def find_obstacle(self, event: RecordedEvent) -> str:
+        """Why no message can carry an event, in a clause; empty if one can."""
+        message = self._encode(event)
+        return message if isinstance(message, str) else ""
+
+    def _messages(self, events: Sequence[RecordedEvent]) -> list[_Message]:
+        """Those of the events before the first that none can carry; EventUnpublishable at once."""
+        messages: list[_Message] = []
+        for event in events:
+            message = self._encode(event)
+            if isinstance(message, str):
+                if not messages:
+                    raise EventUnpublishable(event.global_position, event.stream, message)
+                break
+            messages.append(message)
+        return messages
+
+    def _encode(self, event: RecordedEvent) -> _Message | str:
+        """The message of an event, or why there is none."""
+        try:
+            headers = encode_headers(event, self._source)
+            subject = subject_of(event, self._settings.prefix)
+        except (EskitError, TypeError, ValueError, AttributeError) as error:
+            return f"its headers cannot be written: {error}"
+        if event.global_position in self._doubled:
+            headers[MESSAGE_ID] = f"{event.event_id}@{event.global_position}"
+        if not _SUBJECT.fullmatch(subject):
+            return f"{subject[:80]!r} is no NATS subject"
+        return self._check_size(event, subject, headers) or _Message(event, subject, headers)
+
+    async def _send(self, messages: Sequence[_Message], after_sequence: int) -> int:
+        done = await self._acks.expect(after_sequence, len(messages))
         with self._acks.collecting(), broker_errors("Publishing"):
             before = ""
-            for sequence, event in enumerate(events, start=after_sequence):
-                headers = encode_headers(event, self._source)
+            for sequence, (event, subject, headers) in enumerate(messages, start=after_sequence):
                 headers[_EXPECTED_LAST_SEQUENCE] = str(sequence)
                 if before:
                     headers[_EXPECTED_LAST_ID] = before
-                before = event.event_id
-                self._check_size(event, headers)
+                before = headers[MESSAGE_ID]
                 await self._connection.publish(
-                    subject_of(event, self._settings.prefix),
-                    event.data,
-                    reply=self._acks.inbox,
-                    headers=headers,
+                    subject, event.data, reply=self._acks.inbox, headers=headers
                 )
                 if done.done():
                     break
             return await self._acks.wait(done)
+
+    async def _without_obstacle(
+        self, messages: Sequence[_Message], refused: _Refused
+    ) -> list[_Message]:
+        """What to send instead of messages of which the first was refused; or why it cannot be."""
+        event = messages[0].event
+        if refused.duplicate_of and event.global_position not in self._doubled:
+            await self._check_doubled(event, refused)
+            self._doubled.add(event.global_position)
+            return self._messages([message.event for message in messages])
+        if refused.number in _TOO_LARGE:
+            raise EventUnpublishable(event.global_position, event.stream, refused.reason)
+        if refused.number in _FULL:
+            name = self._settings.name
+            raise BrokerMismatch(
+                f"Stream {name} takes no more events: {refused.reason}",
+                hint=f"Make room for it, or change its limits: nats stream edit {name}",
+            )
+        raise refused
+
+    async def _check_doubled(self, event: RecordedEvent, refused: _Refused) -> None:
+        """Tell of an event that has the id of an earlier one; PublishInterrupted if it is that."""
+        first = await message_from(self._connection, self._settings.name, refused.duplicate_of)
+        try:
+            position = int(first.headers["ce-globalposition"]) if first is not None else 0
+        except (KeyError, ValueError):
+            position = 0
+        if position == event.global_position:  # another relay has published it meanwhile
+            raise refused
+        _log.warning(
+            "The event at position %d has the id of %s, %s: it is published nevertheless, with its "
+            "position added to Nats-Msg-Id",
+            event.global_position,
+            f"the event at position {position}" if position else "another one",
+            event.event_id,
+        )
+
+    async def _find_last(
+        self, state: StreamState, message: StoredMessage | None
+    ) -> tuple[LastEvent | None, str]:
+        """The last event in the stream, and what is wrong with a message behind it."""
+        foreign = ""
+        for _ in range(_LOOK_BACK):
+            if message is None:
+                break
+            try:
+                return _published(state.name, message), foreign
+            except BrokerMismatch as error:
+                foreign = foreign or error.message
+            before = message.sequence - 1
+            if before < state.first_sequence:
+                break
+            message = await message_from(self._connection, state.name, before)
+        return None, foreign
 
     async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:
         """Search for the last event of which `holds` says that a log has it, by halves."""
@@ -201,16 +367,25 @@ class JetStreamOutlet:
         """Delete the stream; `open` creates it anew."""
         await delete_stream(self._connection, self._settings.name)
 
-    def _check_size(self, event: RecordedEvent, headers: Mapping[str, str]) -> None:
-        """The server counts headers too, and cuts the connection instead of answering."""
-        size = sum(len(name) + len(value) + len(": \r\n") for name, value in headers.items())
-        size += len(event.data) + len("NATS/1.0\r\n\r\n")
-        if size > self._connection.max_payload:
-            raise BrokerMismatch(
-                f"The event at position {event.global_position} is a message of {size} bytes; "
-                f"the NATS server takes {self._connection.max_payload}",
-                hint="Raise max_payload in the server's configuration.",
+    def _check_size(self, event: RecordedEvent, subject: str, headers: Mapping[str, str]) -> str:
+        """Which limit a message is beyond: of a large one the server cuts the connection."""
+        expected = (_EXPECTED_LAST_SEQUENCE, "0" * 20, _EXPECTED_LAST_ID, headers[MESSAGE_ID])
+        pairs = [len(name) + len(value) + len(": \r\n") for name, value in headers.items()]
+        head = sum(pairs) + sum(map(len, expected)) + 2 * len(": \r\n") + len("NATS/1.0\r\n\r\n")
+        size = head + len(event.data)
+        line = len(subject) + _INBOX_LENGTH + _NUMBERS_IN_LINE
+        largest = self._connection.max_payload
+        if line > _CONTROL_LINE:
+            return f"its subject has {len(subject):,} characters, too many for NATS"
+        if head > _HEADERS_AT_MOST:
+            return f"its headers take {format_size(head)}, JetStream takes 64KB"
+        if size > largest:
+            return (
+                f"its message takes {size:,} bytes, the NATS server takes {largest:,} (max_payload)"
             )
+        if 0 <= self._largest < size:
+            return f"its message takes {size:,} bytes, the stream takes {self._largest:,}"
+        return ""
 
     async def _open_stream(self) -> StreamState:
         state = await find_stream(self._connection, self._settings.name)
@@ -302,8 +477,15 @@ class _Acks:
             return
         answer = json.loads(message.data)
         if "error" in answer or answer.get("seq") != self._next or answer.get("duplicate"):
-            reason = answer.get("error", {}).get("description", "an unexpected sequence")
-            done.set_exception(PublishInterrupted(f"The stream is not where it was: {reason}"))
+            error = answer.get("error", {})
+            done.set_exception(
+                _Refused(
+                    error.get("description", "an unexpected sequence"),
+                    expected=self._next,
+                    number=error.get("err_code", 0),
+                    duplicate_of=answer.get("seq", 0) if answer.get("duplicate") else 0,
+                )
+            )
             return
         if self._next == self._target:
             done.set_result(self._target)

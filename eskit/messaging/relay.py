@@ -3,6 +3,9 @@
 The log is the outbox. What has been published is asked of the outlet, not remembered: on start
 the relay goes on after the last event the outlet holds. The checkpoint kept with the log serves
 when the outlet has thrown its last event away because of its age.
+
+What is in its way, such as an event that no message can carry, or a stream that somebody else
+writes to, ends nothing: the relay says so, and looks again until it is put right.
 """
 
 from __future__ import annotations
@@ -21,12 +24,15 @@ from eskit.domain.events import RecordedEvent
 from eskit.errors import (
     BrokerMismatch,
     BrokerUnavailable,
+    EskitError,
+    EventUnpublishable,
     PublishInterrupted,
     RelayBusy,
     RequestTimeout,
 )
 from eskit.messaging.headers import app_of
 from eskit.messaging.lease import Lease, NoLease
+from eskit.messaging.skips import find_relay_skip
 from eskit.store.eventstore import EventStore
 from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
 
@@ -46,12 +52,16 @@ class LastEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutletState:
-    """How far an outlet is. `sequence` counts what it ever took, also what has aged out."""
+    """How far an outlet is. `sequence` counts what it ever took, also what has aged out.
+
+    `foreign` says what stands behind the last event, if that was not published by a relay.
+    """
 
     name: str
     created: str
     sequence: int
     last: LastEvent | None
+    foreign: str = ""
 
 
 class Outlet(Protocol):
@@ -69,9 +79,14 @@ class Outlet(Protocol):
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Publish in order, expecting nothing else after `after_sequence`.
 
-        Returns the new sequence. Raises PublishInterrupted or BrokerUnavailable; what was published
-        by then are the first of `events`, without a gap.
+        Returns the new sequence: it stops before an event that cannot be published, and raises
+        EventUnpublishable when that is the first. Raises PublishInterrupted or BrokerUnavailable;
+        what was published by then are the first of `events`, without a gap.
         """
+        ...
+
+    async def check(self) -> None:
+        """Raise BrokerMismatch or PublishInterrupted if it is not what it was when opened."""
         ...
 
     async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:
@@ -94,11 +109,13 @@ class Outlet(Protocol):
 class RelayReport:
     """How many events were published, and the position up to which all are.
 
-    `replaced` is the source of the other store's log that the outlet held before, if it did.
+    `skipped` of them were passed over by decision. `replaced` is the source of the other store's
+    log that the outlet held before, if it did.
     """
 
     published: int
     position: int
+    skipped: int = 0
     replaced: str = ""
 
 
@@ -107,13 +124,20 @@ class RelayStatus:
     """What a relay is doing.
 
     `standby` (another relay of the store is active), `connecting`, `publishing`, `idle`, `away`
-    (NATS is, with the `error`) or `stopped`.
+    (NATS is, see `problem`), `blocked` (by the `problem`, which needs somebody) or `stopped`.
+    `holder` is the process that is active meanwhile, if it is known.
     """
 
     state: str
     position: int = 0
     published: int = 0
-    error: str = ""
+    problem: EskitError | None = None
+    holder: int = 0
+
+    @property
+    def error(self) -> str:
+        """The problem in a sentence; empty if there is none."""
+        return str(self.problem) if self.problem is not None else ""
 
 
 class Relay:
@@ -128,6 +152,9 @@ class Relay:
     SAVE_EVERY = 1.0
     BACKOFF = (0.1, 2.0)
     STAND_BY = 0.5
+    LOOK_AGAIN = 1.0
+    WATCH_EVERY = 2.0
+    REFUSALS = 5
 
     def __init__(
         self,
@@ -143,49 +170,73 @@ class Relay:
         self._on_status = on_status
         self._sequence = 0
         self._last: tuple[int, str] = (0, "")
-        self._published = 0
+        self._published = self._skipped = 0
+        self._failures = self._refusals = self._refused_at = 0
         self._saved = 0
-        self._saved_at = 0.0
-        self.status = RelayStatus(state="stopped")
+        self._saved_at = self._watched_at = 0.0
+        self.status = RelayStatus(state="connecting")
 
     async def run_once(self) -> RelayReport:
         """Publish everything up to the present head, and return.
 
-        Raises RelayBusy, BrokerMismatch, BrokerUnavailable or PublishInterrupted.
+        Raises RelayBusy, BrokerMismatch, BrokerUnavailable, EventUnpublishable or
+        PublishInterrupted.
         """
-        self._published = 0
+        self._published = self._skipped = 0
         with self._alone(), self._worker() as work:
             head = await work(self._store.head_position)
             await self._resume(work)
-            while self._last[0] < head and await self._publish_batch(work):
-                pass
+            try:
+                while self._last[0] < head and await self._publish_batch(work):
+                    pass
+            except EskitError as error:
+                await self._save(work)
+                self._set_status("blocked", error)
+                raise
             await self._save(work)
-        self._set_status("stopped")
-        return RelayReport(published=self._published, position=self._last[0])
+            self._set_status("stopped")
+        return self._report()
 
     async def run(self, stop: asyncio.Event) -> RelayReport:
         """Publish until `stop` is set, waiting for NATS whenever it is away.
 
         While another relay of the store is active it stands by, and takes over when that ends.
-        Raises BrokerMismatch when the outlet belongs to somebody else.
+        What else is in its way is in its status: it lets others put it right, and looks again.
         """
-        failures = 0
         with contextlib.ExitStack() as stack:
             stack.callback(self._lease.release)
             work = stack.enter_context(self._worker())
-            await self._stand_by(work, stop)
             while not stop.is_set():
                 try:
-                    await self._resume(work)
-                    failures = 0
-                    await self._follow(work, stop)
-                except (BrokerUnavailable, RequestTimeout, PublishInterrupted) as error:
-                    self._set_status("away", str(error))
-                    failures += 1
-                    await _sleep(stop, self._pause(failures))
-            await self._save(work)
-        self._set_status("stopped")
-        return RelayReport(published=self._published, position=self._last[0])
+                    if await self._stand_by(work, stop):
+                        await self._resume(work)
+                        await self._follow(work, stop)
+                        await self._save(work)
+                except EskitError as error:
+                    await self._wait_out(error, stop)
+            if self.status.state != "blocked":
+                self._set_status("stopped")
+        return self._report()
+
+    async def _wait_out(self, error: EskitError, stop: asyncio.Event) -> None:
+        """Say what is in the way, and pause."""
+        if not isinstance(error, PublishInterrupted) or self._refused_at != self._last[0]:
+            self._refusals, self._refused_at = 0, self._last[0]
+        self._refusals += 1
+        if _may_pass(error) and self._refusals <= self.REFUSALS:
+            self._failures += 1
+            if not isinstance(
+                error, PublishInterrupted
+            ):  # which the next try mends, or this counts
+                self._set_status("away", error)
+            await _sleep(stop, self._pause(self._failures))
+            return
+        self._set_status("blocked", error)
+        self._lease.release()  # for who puts it right
+        await _sleep(stop, self.LOOK_AGAIN)
+
+    def _report(self) -> RelayReport:
+        return RelayReport(published=self._published, position=self._last[0], skipped=self._skipped)
 
     async def republish(self) -> RelayReport:
         """Throw the outlet's content away and publish the whole log; RelayBusy.
@@ -197,6 +248,8 @@ class Relay:
         with self._alone():
             state = await self._outlet.open()
             self._check_app(state)
+            if state.foreign and state.last is None:
+                raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
             with self._worker() as work:
                 if taken_over := await work(self._is_of_another, state):
                     await self._discard_another(state, work)
@@ -220,11 +273,15 @@ class Relay:
         await self._outlet.discard()
         await self._outlet.rewind(shared)
 
-    async def _stand_by(self, work: _Work, stop: asyncio.Event) -> None:
-        """Return when the lease is ours, or when asked to stop."""
-        while not stop.is_set() and not await work(self._lease.try_acquire):
-            self._set_status("standby")
+    async def _stand_by(self, work: _Work, stop: asyncio.Event) -> bool:
+        """Wait until the lease is ours; False when asked to stop before."""
+        while not stop.is_set():
+            if await work(self._lease.try_acquire):
+                return True
+            holder: int | None = await work(self._lease.find_holder)
+            self._set_status("standby", holder=holder or 0)
             await _sleep(stop, self.STAND_BY)
+        return False
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -242,25 +299,40 @@ class Relay:
     async def _follow(self, work: _Work, stop: asyncio.Event) -> None:
         while not stop.is_set():
             if await self._publish_batch(work):
+                self._failures = self._refusals = 0
                 self._set_status("publishing")
                 if asyncio.get_running_loop().time() - self._saved_at > self.SAVE_EVERY:
                     await self._save(work)
             else:
                 await self._save(work)
+                self._failures = self._refusals = 0
                 self._set_status("idle")
                 await work(self._store.wait, self._last[0], self.POLL)
+            if asyncio.get_running_loop().time() - self._watched_at > self.WATCH_EVERY:
+                await self._outlet.check()
+                self._watched_at = asyncio.get_running_loop().time()
 
     async def _resume(self, work: _Work) -> None:
         """Find out where to go on, and make the checkpoint speak of this outlet."""
-        self._set_status("connecting")
+        if self.status.problem is None:  # else that is the case until it is over
+            self._set_status("connecting")
         state = await self._outlet.open()
         self._check_source(state)
         self._last = await work(self._where_to_go_on, state)
         self._sequence = state.sequence
-        self._saved, self._saved_at = self._last[0], asyncio.get_running_loop().time()
+        self._saved = self._last[0]
+        self._saved_at = self._watched_at = asyncio.get_running_loop().time()
 
     def _check_source(self, state: OutletState) -> None:
-        """Raise BrokerMismatch, with what to do, if another store has published."""
+        """Raise BrokerMismatch, with what to do, if another store has published, or nobody."""
+        if state.foreign and state.last is None:
+            raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
+        if state.foreign:
+            raise BrokerMismatch(
+                state.foreign,
+                hint="Find out what publishes there and end it; then publish the log again: eskit "
+                f"relay --republish\nOr {_OWN_STREAM}",
+            )
         if state.last is None or state.last.source == self._outlet.source:
             return
         self._check_app(state)
@@ -344,13 +416,24 @@ class Relay:
         return position, event_id
 
     async def _publish_batch(self, work: _Work) -> bool:
-        """Publish what comes next; False if there was nothing."""
+        """Publish what comes next, or pass it over by decision; False if there was nothing."""
         events = await work(self._read_batch)
         if not events:
             return False
-        self._sequence = await self._outlet.publish(events, after_sequence=self._sequence)
-        self._last = (events[-1].global_position, events[-1].event_id)
-        self._published += len(events)
+        try:
+            sequence = await self._outlet.publish(events, after_sequence=self._sequence)
+        except EventUnpublishable as error:
+            if await work(find_relay_skip, self._store, events[0]) is None:
+                raise
+            _log.info("Skipped by decision: %s", error)
+            self._skipped += 1
+            passed = events[0]
+        else:
+            count = sequence - self._sequence
+            self._sequence = sequence
+            self._published += count
+            passed = events[count - 1]
+        self._last = (passed.global_position, passed.event_id)
         return True
 
     def _read_batch(self) -> list[RecordedEvent]:
@@ -381,26 +464,38 @@ class Relay:
         shortest, longest = self.BACKOFF
         return random.uniform(0.5, 1.0) * min(longest, shortest * 2.0 ** min(failures, 10))
 
-    def _set_status(self, state: str, error: str = "") -> None:
-        status = RelayStatus(
-            state=state, position=self._last[0], published=self._published, error=error
+    def _set_status(
+        self, state: str, problem: EskitError | None = None, *, holder: int = 0
+    ) -> None:
+        before = self.status
+        self.status = RelayStatus(
+            state=state,
+            position=self._last[0],
+            published=self._published,
+            problem=problem,
+            holder=holder,
         )
-        changed = (status.state, status.error) != (self.status.state, self.status.error)
-        self.status = status
-        if changed:
-            _log.log(
-                logging.WARNING if state == "away" else logging.DEBUG,
-                "Relay is %s at position %d %s",
-                *(state, status.position, error),
-            )
-            if self._on_status is not None:
-                self._on_status(status)
+        if (state, self.status.error) == (before.state, before.error):
+            return
+        if state != "standby":
+            self._lease.report(state, problem)
+        if self._on_status is not None:
+            self._on_status(self.status)
+        elif problem is not None and before.state != state:
+            _log.warning("Relay is %s at position %d: %s", state, self._last[0], problem)
+        else:
+            _log.info("Relay is %s at position %d", state, self._last[0])
 
     @contextlib.contextmanager
     def _worker(self) -> Iterator[_Work]:
         """A thread of its own for the store: waiting for events must not take up a shared one."""
         with ThreadPoolExecutor(1, thread_name_prefix="eskit-relay") as executor:
             yield _Work(executor)
+
+
+def _may_pass(error: EskitError) -> bool:
+    """Whether an error goes away by itself."""
+    return isinstance(error, BrokerUnavailable | RequestTimeout | PublishInterrupted)
 
 
 class _Work:

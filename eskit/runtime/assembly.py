@@ -7,6 +7,7 @@ the relay, and the app's services over NATS. Projections are a `Worker` around t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -24,13 +25,13 @@ from eskit.credentials.providers import Provider
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import BrokerUnavailable, ServiceError
+from eskit.errors import BrokerUnavailable, EskitError, ServiceError
 from eskit.messaging.nats import StreamSettings, nats_relay
-from eskit.messaging.relay import RelayStatus
+from eskit.messaging.relay import Relay, RelayReport, RelayStatus
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.runtime.embedded import EmbeddedNats, find_announced, find_last_port, without_login
-from eskit.runtime.service import Loop, Service
+from eskit.runtime.service import Loop
 from eskit.store.eventstore import EventStore
 
 _LOOK_EVERY = 0.2
@@ -61,20 +62,25 @@ class Broker:
         self.name = "connection"
         self._url, self._login, self._client = url, login, client
         self._connection: Connection | None = None
+        self._failure = BrokerUnavailable("Not connected to NATS yet")
 
     @property
     def connection(self) -> Connection:
-        """The connection; BrokerUnavailable before the start."""
+        """The connection; BrokerUnavailable before the start, with why the last one failed."""
         if self._connection is None:
-            raise BrokerUnavailable("Not connected to NATS yet")
+            raise self._failure
         return self._connection
 
     async def start(self) -> None:
         """Connect. Raises BrokerUnavailable."""
         credentials, tls = self._login()
-        self._connection = await open_nats(
-            self._url(), name=self._client, credentials=credentials, tls=tls
-        )
+        try:
+            self._connection = await open_nats(
+                self._url(), name=self._client, credentials=credentials, tls=tls
+            )
+        except BrokerUnavailable as error:
+            self._failure = error
+            raise
 
     async def stop(self) -> None:
         """Send what is buffered, and close."""
@@ -192,25 +198,90 @@ class EmbeddedServer:
         return find_announced(self._announce_in) if self._announce_in is not None else None
 
 
-def relay(
-    store: EventStore,
-    broker: Broker,
-    *,
-    app_name: str,
-    settings: StreamSettings,
-    on_status: Callable[[RelayStatus], None] | None = None,
-) -> Service:
-    """The relay as a service."""
-    return Loop(
-        "relay",
-        lambda stop: nats_relay(
-            store,
-            broker.connection,
-            app_name=app_name,
-            settings=settings,
-            on_status=on_status,
-        ).run(stop),
-    )
+class RelayOverNats:
+    """The relay as a service: it ends for nothing but its stop, and says what is in its way."""
+
+    def __init__(
+        self,
+        store: EventStore,
+        broker: Broker,
+        *,
+        app_name: str,
+        settings: StreamSettings,
+        on_status: Callable[[RelayStatus], None] | None = None,
+    ) -> None:
+        self.name = "relay"
+        self.report = RelayReport(published=0, position=0)
+        """What it has done; complete when it has stopped."""
+        self._store, self._broker = store, broker
+        self._app_name, self._settings = app_name, settings
+        self._on_status = on_status
+        self._waiting = RelayStatus(state="connecting")
+        self._relay: Relay | None = None
+        self._loop = Loop(self.name, self._run)
+
+    @property
+    def status(self) -> RelayStatus:
+        """What it does now."""
+        return self._relay.status if self._relay is not None else self._waiting
+
+    @property
+    def problem(self) -> EskitError | None:
+        """What is in its way and does not pass by itself."""
+        return self.status.problem if self.status.state == "blocked" else None
+
+    async def start(self) -> None:
+        """Publish from now on, as soon as NATS is there."""
+        await self._loop.start()
+
+    async def stop(self) -> None:
+        """Publish no more, and save how far it came."""
+        await self._loop.stop()
+
+    async def wait(self) -> None:
+        """Return when it has ended; raise what it raised."""
+        await self._loop.wait()
+
+    async def check_health(self) -> None:
+        """Raise what is in its way, also if that passes by itself."""
+        await self._loop.check_health()
+        if self.status.problem is not None:
+            raise self.status.problem
+
+    def describe(self) -> str:
+        """What it does, and how far it is."""
+        status = self.status
+        if status.state == "standby":
+            return f"standing by for process {status.holder}" if status.holder else "standing by"
+        behind = self._store.head_position() - status.position
+        return f"{status.state} at position {status.position:,}, {max(behind, 0):,} behind"
+
+    async def _run(self, stop: asyncio.Event) -> None:
+        connection = await self._connected(stop)
+        if connection is None:
+            return
+        self._relay = nats_relay(
+            self._store,
+            connection,
+            app_name=self._app_name,
+            settings=self._settings,
+            on_status=self._on_status,
+        )
+        self.report = await self._relay.run(stop)
+
+    async def _connected(self, stop: asyncio.Event) -> Connection | None:
+        """The broker's connection, as soon as it has one; None if asked to stop before."""
+        while not stop.is_set():
+            try:
+                return self._broker.connection
+            except BrokerUnavailable as error:
+                if self._waiting.problem is None and self._on_status is not None:
+                    self._on_status(RelayStatus(state="away", problem=error))
+                self._waiting = RelayStatus(state="away", problem=error)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK_EVERY):
+                    await stop.wait()
+        return None
 
 
 class Reacting(Protocol):

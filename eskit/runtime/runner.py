@@ -254,11 +254,11 @@ class Runner:
         try:
             if isinstance(service, Checked):
                 await _within(_HEALTH_WITHIN, service.check_health())
+            detail = service.describe() if isinstance(service, Described) else ""
         except TimeoutError:
             return Health(service=service.name, healthy=False, error="no answer")
         except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
             return Health(service=service.name, healthy=False, error=str(error))
-        detail = service.describe() if isinstance(service, Described) else ""
         return Health(service=service.name, healthy=True, detail=detail)
 
     def _failed(self, service: Service, error: BaseException) -> EskitError:

@@ -141,7 +141,7 @@ def test_nats_start_runs_until_ctrl_c_and_is_found_by_others(launch, bank):
 
     assert second.code == 1
     assert "runs already" in second.err
-    assert relayed.json["data"] == {"published": 4, "position": 4, "replaced": None}
+    assert relayed.json["data"]["published"] == 4
     assert tailed.code == 0
     assert tailed.records == stored.records
     assert ended.code == 0

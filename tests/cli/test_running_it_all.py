@@ -72,7 +72,12 @@ def test_a_relay_answers_probes_and_ends_cleanly_at_sigterm(launch, bank):
 
     assert services == {"connection", "relay"}
     assert process.returncode == 0, err
-    assert json.loads(out)["data"] == {"published": 4, "position": 4, "replaced": None}
+    assert json.loads(out)["data"] == {
+        "published": 4,
+        "position": 4,
+        "skipped": 0,
+        "replaced": None,
+    }
     assert interrupt(nats).code == 0
 
 

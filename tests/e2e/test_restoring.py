@@ -48,15 +48,17 @@ def restored(launch, tmp_path) -> Path:
 
 
 def test_a_restored_bank_says_what_to_do_before_it_serves(launch, restored):
-    served = eskit("serve", cwd=restored)
+    serving = launch("serve", cwd=restored)
+    told = read_until(serving, "eskit relay --republish", stream="stderr")
+    if "eskit project rebuild account-balance" not in "".join(told):
+        told += read_until(serving, "eskit project rebuild account-balance", stream="stderr")
+    served = interrupt(serving)
     status = eskit("relay", "--status", cwd=restored)
     as_json = eskit("relay", "--status", "--json", cwd=restored).json["data"]
     listed = eskit("checkpoint", "list", cwd=restored)
     verified = eskit("store", "verify", cwd=restored)
 
     assert served.code == 1
-    assert "eskit relay --republish" in served.err
-    assert "eskit project rebuild account-balance" in served.err
     assert "of another store's log" in status.out
     assert "eskit relay --republish" in status.out
     assert as_json["other_store"] is True

@@ -21,7 +21,13 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit.credentials.nats import connected
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import BrokerMismatch, BrokerUnavailable, PublishInterrupted, RelayBusy
+from eskit.errors import (
+    BrokerMismatch,
+    BrokerUnavailable,
+    EventUnpublishable,
+    PublishInterrupted,
+    RelayBusy,
+)
 from eskit.messaging.jetstream import last_message
 from eskit.messaging.lease import NoLease, lease_of
 from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
@@ -518,7 +524,7 @@ async def test_an_event_too_large_for_the_broker_is_named(store: EventStore, siz
 
     with (
         EmbeddedNats(max_payload=1024) as server,
-        pytest.raises(BrokerMismatch, match="at position 1 is a message of"),
+        pytest.raises(EventUnpublishable, match="at position 1 of the log, in Account-1, cannot"),
     ):
         await relay_once(store, server.url)
 

@@ -16,7 +16,7 @@ from eskit.domain.streams import ANY
 from eskit.messaging.nats import StreamSettings
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.assembly import Broker, EmbeddedServer, ServicesOverNats, relay
+from eskit.runtime.assembly import Broker, EmbeddedServer, RelayOverNats, ServicesOverNats
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.runner import Runner
 from eskit.runtime.service import Worker
@@ -62,7 +62,7 @@ async def test_a_command_over_nats_comes_out_of_the_relay() -> None:
             [
                 EmbeddedServer(server),
                 broker,
-                relay(store, broker, app_name="text", settings=StreamSettings()),
+                RelayOverNats(store, broker, app_name="text", settings=StreamSettings()),
                 Worker("projections", project),
                 services,
             ]
