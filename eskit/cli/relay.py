@@ -18,7 +18,7 @@ from eskit.cli.hosting import Health, run_services
 from eskit.cli.output import LogToStderr
 from eskit.cli.session import Session, session_of
 from eskit.cli.text import Line, count
-from eskit.errors import BrokerRefused, BrokerUnavailable, InvalidArgument, NotFound
+from eskit.errors import InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from eskit.cli.output import Output
@@ -141,14 +141,7 @@ async def _follow(session: Session, store: EventStore, health: str | None) -> Re
         settings=session.stream_settings(),
         on_status=Narrator(session.output),
     )
-    try:
-        await run_services(
-            [broker, relay], health=health, tell=session.output.note, keep_going=True
-        )
-    except BrokerRefused:
-        raise
-    except BrokerUnavailable:  # stopped while it waited for NATS, as it may be
-        pass
+    await run_services([broker, relay], health=health, tell=session.output.note, keep_going=True)
     if relay.problem is not None:
         raise relay.problem
     return relay.report

@@ -169,7 +169,7 @@ class _Message(NamedTuple):
     headers: dict[str, str]
 
 
-class _Refused(PublishInterrupted):
+class _Refused(Exception):
     """The stream did not take the message that should have got the sequence `expected`.
 
     `number` is JetStream's own; `duplicate_of` the sequence of the message with the same id.
@@ -178,11 +178,15 @@ class _Refused(PublishInterrupted):
     def __init__(
         self, reason: str, *, expected: int, number: int = 0, duplicate_of: int = 0
     ) -> None:
-        super().__init__(f"The stream is not where it was: {reason}")
+        super().__init__(reason)
         self.reason = reason
         self.expected = expected
         self.number = number
         self.duplicate_of = duplicate_of
+
+    def interruption(self) -> PublishInterrupted:
+        """What to raise when nothing is wrong with the message."""
+        return PublishInterrupted(f"The stream is not where it was: {self.reason}")
 
 
 class JetStreamOutlet:
@@ -308,7 +312,7 @@ class JetStreamOutlet:
                 f"Stream {name} takes no more events: {refused.reason}",
                 hint=f"Make room for it, or change its limits: nats stream edit {name}",
             )
-        raise refused
+        raise refused.interruption() from refused
 
     async def _check_doubled(self, event: RecordedEvent, refused: _Refused) -> None:
         """Tell of an event that has the id of an earlier one; PublishInterrupted if it is that."""
@@ -318,7 +322,7 @@ class JetStreamOutlet:
         except (KeyError, ValueError):
             position = 0
         if position == event.global_position:  # another relay has published it meanwhile
-            raise refused
+            raise refused.interruption() from refused
         _log.warning(
             "The event at position %d has the id of %s, %s: it is published nevertheless, with its "
             "position added to Nats-Msg-Id",

@@ -17,6 +17,7 @@ from eskit.errors import (
     BrokerUnavailable,
     EskitError,
     InvalidArgument,
+    ProjectionBusy,
     RequestTimeout,
     ServiceError,
 )
@@ -38,7 +39,7 @@ _PROVEN_AFTER = 2.0
 class RunnerEvent:
     """A service has come to a new state; `error` says why when it is `failed` or `waiting`.
 
-    `waiting` is for NATS, which is away. `hint` says what to do.
+    `waiting` is for NATS, which is away, or for another process to end. `hint` says what to do.
     """
 
     service: str
@@ -99,7 +100,7 @@ class Runner:
 
         Raises what a service failed with, or ServiceError for one that did not start or stop
         in time. By then everything has been stopped. With `keep_going` it raises at the end what a
-        service failed with that has not been well again.
+        service failed with that has not been well again, unless that waits for what may come.
         """
         stop = stop or asyncio.Event()
         failures: list[Exception] = []
@@ -111,7 +112,7 @@ class Runner:
                 failures.append(error)
             finally:
                 failures += await self._stop_all()
-        failures += self._failures.values()
+        failures += [error for error in self._failures.values() if not _may_come(error)]
         if failures:
             raise failures[0]
 
@@ -314,8 +315,8 @@ def _as_told(service: Service, error: BaseException) -> EskitError:
 
 
 def _may_come(error: EskitError) -> bool:
-    """Whether a service that does not start waits for NATS, which may come by itself."""
-    away = isinstance(error, BrokerUnavailable | RequestTimeout)
+    """Whether a service waits for what may come by itself: NATS, or its turn."""
+    away = isinstance(error, BrokerUnavailable | RequestTimeout | ProjectionBusy)
     return away and not isinstance(error, BrokerRefused)
 
 
