@@ -121,7 +121,7 @@ def update_own_messages(*, check: bool) -> bool:
         print(f"eskit/schema takes grpcio-tools {oldest_protoc()}: not compared, not written")
         return True
     result = regenerate(check=check)
-    wrong = [*result.stale, *result.edited]
+    wrong = [*result.missing, *result.stale, *result.edited]
     for path in wrong:
         print(f"{path} differs from what the protos give")
     return not wrong

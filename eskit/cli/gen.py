@@ -58,7 +58,7 @@ def gen(
             diagnostics=result.warnings,
         )
         return
-    found = bool(result.stale or result.edited)
+    found = bool(result.missing or result.stale or result.edited)
     session.output.result(
         checked_object(result),
         format_checked(result, folder),
@@ -80,6 +80,7 @@ def relative(result: GenResult, root: Path) -> GenResult:
         written=shown(result.written),
         removed=shown(result.removed),
         unchanged=shown(result.unchanged),
+        missing=shown(result.missing),
         stale=shown(result.stale),
         edited=shown(result.edited),
     )
@@ -97,6 +98,7 @@ def written_object(result: GenResult) -> dict[str, object]:
 def checked_object(result: GenResult) -> dict[str, object]:
     """What is not up to date, as --json shows it."""
     return {
+        "missing": [str(path) for path in result.missing],
         "stale": [str(path) for path in result.stale],
         "edited": [str(path) for path in result.edited],
     }
@@ -118,13 +120,15 @@ def format_written(result: GenResult, folder: str) -> Iterator[Line]:
 
 def format_checked(result: GenResult, folder: str) -> Iterator[Line]:
     """Which files are not what the protos say, and what to do about it."""
-    if not result.stale and not result.edited:
+    wrong = (*result.missing, *result.stale, *result.edited)
+    if not wrong:
         yield f"{folder} is up to date"
         return
+    yield from _listed("missing", result.missing)
     yield from _listed("stale", result.stale)
     yield from _listed("edited", result.edited)
     command = "eskit gen --force" if result.edited else "eskit gen"
-    found = count(len(result.stale) + len(result.edited), "file")
+    found = count(len(wrong), "file")
     yield [f"{found} not up to date; bring them up to date with: ", (command, "command")]
 
 

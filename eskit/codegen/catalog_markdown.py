@@ -21,7 +21,7 @@ def render_catalog(catalog: Catalog) -> str:
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701  # Markdown; the template escapes what a proto says
     )
-    environment.filters["short"] = _short
+    environment.filters |= {"short": _short, "prose": _prose, "label": _label}
     text = environment.get_template("catalog.md.jinja").render(
         catalog=catalog,
         ids=ids,
@@ -64,6 +64,22 @@ def _edges(catalog: Catalog, ids: dict[str, str]) -> Iterator[tuple[str, str]]:
     for reaction in catalog.reactions:
         yield from ((ids[e], ids[reaction.name]) for e in reaction.handles if e in ids)
         yield from ((ids[reaction.name], ids[c]) for c in reaction.sends if c in ids)
+
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~&$]|(?<!\w)_|_(?!\w)|^[-+=#]")
+_NUMBER = re.compile(r"^(\d+)(?=[.)])")
+_ESCAPED = {"<": "&lt;", ">": "&gt;", "&": "&amp;"}
+
+
+def _prose(text: str) -> str:
+    """Words of a proto as they are: nothing in them is Markdown, HTML or a diagram."""
+    escaped = _SPECIAL.sub(lambda found: _ESCAPED.get(found[0], f"\\{found[0]}"), text)
+    return _NUMBER.sub(r"\1\\", escaped)
+
+
+def _label(text: str) -> str:
+    """The text of a node in a diagram, within quotes."""
+    return text.replace('"', "#quot;")
 
 
 def _short(name: str) -> str:

@@ -28,13 +28,15 @@ _SHOWN = 3
 class GenResult:
     """What a run of the generator did, or with ``check`` what it found; lists of paths.
 
-    `stale` and `edited` are filled by a check only: files that generation would change, and
-    among the generated ones those that somebody has changed since. `warnings` are protoc's.
+    `missing`, `stale` and `edited` are filled by a check only: files that generation would write
+    where there is none, those that it would change or remove, and among the generated ones those
+    that somebody has changed since. `warnings` are protoc's and the generator's.
     """
 
     written: tuple[Path, ...] = ()
     removed: tuple[Path, ...] = ()
     unchanged: tuple[Path, ...] = ()
+    missing: tuple[Path, ...] = ()
     stale: tuple[Path, ...] = ()
     edited: tuple[Path, ...] = ()
     warnings: tuple[Diagnostic, ...] = ()
@@ -61,6 +63,7 @@ def update(output: Path, files: Mapping[str, str], *, check: bool, force: bool) 
         if check:
             return GenResult(
                 unchanged=plan.unchanged,
+                missing=plan.missing,
                 stale=tuple(sorted((*plan.changed, *plan.left_over))),
                 edited=plan.edited,
             )
@@ -76,6 +79,7 @@ def update(output: Path, files: Mapping[str, str], *, check: bool, force: bool) 
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
+    missing: tuple[Path, ...]
     changed: tuple[Path, ...]
     left_over: tuple[Path, ...]
     unchanged: tuple[Path, ...]
@@ -83,6 +87,7 @@ class _Plan:
 
 
 def _compare(output: Path, files: Mapping[str, str]) -> _Plan:
+    missing: list[Path] = []
     changed: list[Path] = []
     unchanged: list[Path] = []
     edited: list[Path] = []
@@ -91,7 +96,7 @@ def _compare(output: Path, files: Mapping[str, str]) -> _Plan:
         path = output / relative
         current = _read(path)
         if current is None:
-            changed.append(path)
+            missing.append(path)
         elif current == text:
             unchanged.append(path)
         elif _is_intact(current):
@@ -105,6 +110,7 @@ def _compare(output: Path, files: Mapping[str, str]) -> _Plan:
         if path not in wanted and _HEADER.match(found := _read(path) or ""):
             (left_over if _is_intact(found) else edited).append(path)
     return _Plan(
+        tuple(sorted(missing)),
         tuple(sorted(changed)),
         tuple(sorted(left_over)),
         tuple(sorted(unchanged)),
@@ -116,7 +122,7 @@ def _write(output: Path, files: Mapping[str, str], plan: _Plan) -> GenResult:
     wanted = {output / relative: text for relative, text in files.items()}
     overwritten = [path for path in plan.edited if path in wanted]
     removed = [*plan.left_over, *(path for path in plan.edited if path not in wanted)]
-    written = [*plan.changed, *overwritten]
+    written = [*plan.missing, *plan.changed, *overwritten]
     for folder in {path.parent for path in written}:
         folder.mkdir(parents=True, exist_ok=True)
     for path in written:

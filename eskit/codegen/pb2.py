@@ -2,7 +2,8 @@
 
 protoc writes absolute imports that only work with the output folder on ``sys.path``, and puts
 the module's name into its classes as text. Here imports become relative and the name becomes
-``__name__``, so that classes carry their real module and pickle. Messages and enums called like
+``__name__``, so that classes carry their real module and pickle. Names that clash with those of
+another module are told apart when the module is loaded. Messages and enums called like
 a keyword get a second name, which the stub has, too.
 """
 
@@ -24,6 +25,14 @@ from eskit.errors import EskitError
 _ENCODING = "# -*- coding: utf-8 -*-\n"
 _MODULE_NAME = re.compile(r"(_builder\.BuildTopDescriptorsAndMessages\(DESCRIPTOR, )'[^']*'")
 
+
+# protobuf says of names that clash only that they do; eskit says whose they are.
+_ADDED = re.compile(
+    r"^DESCRIPTOR = _descriptor_pool\.Default\(\)\.AddSerializedFile\((?P<bytes>b'.*')\)$",
+    re.MULTILINE,
+)
+_BUILDER = re.compile(r"^from google\.protobuf\.internal import builder as _builder$", re.MULTILINE)
+_IMPORT_OF_ADDING = "from eskit.schema import adding as _eskit_adding"
 
 # protoc writes its fallback even where a path segment is a keyword, which is no valid Python.
 _ALIAS = re.compile(
@@ -52,6 +61,10 @@ def relocate(
         if target is not None:
             text = _rewrite_imports(file, text, dependency, target)
     text = _ALIAS.sub(_alias, text)
+    text, count = _ADDED.subn(r"DESCRIPTOR = _eskit_adding.add_file(\g<bytes>, __name__)", text)
+    if count != 1:
+        raise _unknown(file.name, "its descriptor")
+    text = _BUILDER.sub(rf"\g<0>\n{_IMPORT_OF_ADDING}", text, count=1)
     text, count = _MODULE_NAME.subn(r"\1__name__", text)
     if count != 1:
         raise _unknown(file.name, "its own module name")

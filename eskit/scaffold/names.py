@@ -5,12 +5,16 @@ from __future__ import annotations
 import keyword
 import re
 import sys
+import sysconfig
+from importlib.machinery import PathFinder
 
 from eskit.errors import InvalidArgument
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:[_-][a-z0-9]+)*")
 _MAX_LENGTH = 40
 _TAKEN = frozenset({"eskit", "eventsourcing", "google", "proto", "tests"})
+_TOOLS = frozenset({"hatchling", "mypy", "nkeys", "opentelemetry", "psycopg", "pytest", "ruff"})
+"""What projects install beside what is there when they are made."""
 
 
 def package_name(project: str) -> str:
@@ -30,12 +34,18 @@ def package_name(project: str) -> str:
             f"{project!r} cannot name a project: it is a word of Python itself",
             hint=f"For example {project}-service.",
         )
-    if package in sys.stdlib_module_names or package in _TAKEN:
+    if package in {*sys.stdlib_module_names, *_TAKEN, *_TOOLS} or _is_installed(package):
         raise InvalidArgument(
             f"{project!r} cannot name a project: it would hide the package {package!r}",
             hint=f"For example {project}-service.",
         )
     return package
+
+
+def _is_installed(package: str) -> bool:
+    """Whether a library has the name: the project would hide it, wherever it is imported."""
+    paths = sysconfig.get_paths()
+    return PathFinder.find_spec(package, [paths["purelib"], paths["platlib"]]) is not None
 
 
 def module_of_projection(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 
 import eskit
@@ -62,7 +63,8 @@ def _next_steps(target: Path, template: str) -> tuple[str, ...]:
             "eskit new aggregate proto/…  # once you have written or copied a proto file",
             "eskit gen",
         )
-    return (enter, "eskit gen", "pytest")
+    tools = () if find_spec("pytest") else ("pip install -e '.[dev]'",)
+    return (enter, *tools, "eskit gen", "pytest")
 
 
 def _check_template(template: str) -> None:

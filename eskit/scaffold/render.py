@@ -51,6 +51,8 @@ def _describe(suffix: str, text: str) -> str:
 
 
 def _first_sentence(suffix: str, text: str) -> str:
+    if suffix == ".typed":
+        return "Type checkers read the package"
     if suffix == ".py":
         return (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     if suffix == ".md":

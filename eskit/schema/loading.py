@@ -60,7 +60,15 @@ def explain(error: BaseException) -> EskitError | None:
     if isinstance(error, VersionError):
         return _too_old(module, source)
     file = _descriptor_in(source)
-    return _clash(file, module) if file else None
+    return _clash(file, str(module)) if file else None
+
+
+def clash_of(serialized: bytes, module: str) -> SchemaClash | None:
+    """What the file that `module` holds has in common with something that is loaded."""
+    try:
+        return _clash(FileDescriptorProto.FromString(serialized), module)
+    except DecodeError:
+        return None
 
 
 def needed_protobuf(source: str) -> str:
@@ -108,7 +116,7 @@ def _descriptor_in(source: str) -> FileDescriptorProto | None:
     return None
 
 
-def _clash(file: FileDescriptorProto, module: Path) -> SchemaClash | None:
+def _clash(file: FileDescriptorProto, module: str) -> SchemaClash | None:
     """What `file` has in common with something that is loaded."""
     pool = descriptor_pool.Default()
     try:

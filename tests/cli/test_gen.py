@@ -78,13 +78,27 @@ def test_json_lists_the_paths_and_the_warnings(shop):
     }
 
 
-def test_a_check_with_json_lists_what_is_stale(shop):
+def test_a_check_lists_what_is_missing(shop):
     ran = eskit("gen", "--check", "--json", cwd=shop)
+    shown = eskit("gen", "--check", cwd=shop)
 
-    assert ran.code == 3
+    assert ran.code == shown.code == 3
     assert ran.json["status"] == "failed"
-    assert ran.json["data"]["edited"] == []
-    assert "shop/gen/shop_pb2.py" in ran.json["data"]["stale"]
+    assert ran.json["data"]["stale"] == ran.json["data"]["edited"] == []
+    assert "shop/gen/shop_pb2.py" in ran.json["data"]["missing"]
+    assert "missing  shop/gen/shop_pb2.py" in shown.out
+
+
+def test_a_check_tells_what_is_stale_from_what_is_missing(shop):
+    eskit("gen", cwd=shop)
+    (shop / "shop" / "gen" / "shop_pb2.pyi").unlink()
+    proto = shop / "proto" / "shop.proto"
+    proto.write_text(proto.read_text() + "message Another {}\n")
+
+    found = eskit("gen", "--check", "--json", cwd=shop).json["data"]
+
+    assert found["missing"] == ["shop/gen/shop_pb2.pyi"]
+    assert found["stale"] == ["shop/gen/shop_pb2.py"]
 
 
 def test_places_are_written_as_seen_from_where_the_user_stands(shop):

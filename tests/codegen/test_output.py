@@ -117,7 +117,7 @@ def test_check_of_generated_files_finds_nothing(package):
 
     result = generate_into(package, {}, check=True)
 
-    assert result.stale == result.edited == ()
+    assert result.missing == result.stale == result.edited == ()
     assert len(result.unchanged) == 6
 
 
@@ -132,12 +132,12 @@ def test_check_names_stale_missing_and_left_over_files_and_writes_nothing(packag
         check=True,
     )
 
+    assert names(package, result.missing) == ["thing/v1/thing_es.py"]
     assert names(package, result.stale) == [
         "other/__init__.py",
         "other/v1/__init__.py",
         "other/v1/other_pb2.py",
         "other/v1/other_pb2.pyi",
-        "thing/v1/thing_es.py",
         "thing/v1/thing_pb2.pyi",
     ]
     assert result.written == result.removed == ()
@@ -199,7 +199,7 @@ def test_line_ends_of_another_system_are_no_edit(package):
 
     result = generate_into(package, {}, check=True)
 
-    assert result.stale == result.edited == ()
+    assert result.missing == result.stale == result.edited == ()
 
 
 def test_nothing_is_written_when_a_proto_is_wrong(package):

@@ -89,12 +89,36 @@ def test_a_name_that_makes_no_package_is_refused(tmp_path: Path, name: str) -> N
         ("class", "a word of Python"),
         ("queue", "hide the package 'queue'"),
         ("eskit", "hide the package 'eskit'"),
+        ("nats", "hide the package 'nats'"),
+        ("grpc-tools", "hide the package 'grpc_tools'"),
+        ("jinja2", "hide the package 'jinja2'"),
+        ("pytest", "hide the package 'pytest'"),
+        ("typing-extensions", "hide the package 'typing_extensions'"),
+        ("psycopg", "hide the package 'psycopg'"),
         ("tests", "hide the package 'tests'"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(tmp_path: Path, name: str, reason: str) -> None:
     with pytest.raises(InvalidArgument, match=reason):
         new_project(name, target=tmp_path / name)
+
+
+def test_pytest_is_installed_before_it_is_the_next_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = new_project("shop", target=tmp_path / "shop", template="bank").next_steps
+    monkeypatch.setattr("eskit.scaffold.project.find_spec", lambda _: None)
+    elsewhere = new_project("shop", target=tmp_path / "shop", template="bank").next_steps
+
+    assert here[1:] == ("eskit gen", "pytest")
+    assert elsewhere[1:] == ("pip install -e '.[dev]'", "eskit gen", "pytest")
+
+
+@pytest.mark.parametrize("template", project_templates())
+def test_type_checkers_read_the_package(tmp_path: Path, template: str) -> None:
+    new_project("shop", target=tmp_path / "shop", template=template).apply()
+
+    assert (tmp_path / "shop" / "shop" / "py.typed").is_file()
 
 
 def test_an_unknown_template_lists_those_there_are(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eskit.schema.loading import explain
-from tests.codegen.trees import generate_into
+from tests.codegen.trees import generate_into, write_protos
 
 PLAIN = 'syntax = "proto3";\npackage {package};\nmessage {name} {{ string text = 1; }}\n'
 OWN_EXTENSION = """\
@@ -22,10 +22,13 @@ message Wrapper {
 """
 LOAD = """\
 import importlib, sys
+from eskit.errors import EskitError
 from eskit.schema.loading import explain
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
+    except EskitError as found:
+        print(found.code, found.message, found.hint, sep="\\n")
     except Exception as error:
         found = explain(error)
         print(found.code, found.message, found.hint, sep="\\n")
@@ -61,10 +64,25 @@ def test_two_files_of_one_name_name_both_modules(tmp_path):
     code, message, hint = load_all(tmp_path, "one.gen.a.a_pb2", "two.gen.a.a_pb2")
 
     assert code == "SCHEMA_CLASH"
-    assert message.endswith(
-        "two/gen/a/a_pb2.py and one.gen.a.a_pb2 hold different versions of a/a.proto"
-    )
+    assert message == "two.gen.a.a_pb2 and one.gen.a.a_pb2 hold different versions of a/a.proto"
     assert "another path" in hint
+
+
+def test_a_module_that_protoc_wrote_itself_is_explained_as_well(tmp_path):
+    for package, name in (("one", "A"), ("two", "B")):
+        sources = write_protos(
+            tmp_path / f"{package}-protos",
+            {f"{package}/a.proto": PLAIN.format(package="a.v1", name=name)},
+        )
+        (sources / package / "a.proto").rename(sources / "a.proto")
+        (tmp_path / package).mkdir()
+        command = ["-m", "grpc_tools.protoc", f"-I{sources}", f"--python_out={tmp_path / package}"]
+        subprocess.run([sys.executable, *command, "a.proto"], check=True, timeout=60)
+
+    code, message, _ = load_all(tmp_path, "one.a_pb2", "two.a_pb2")
+
+    assert code == "SCHEMA_CLASH"
+    assert message.endswith("two/a_pb2.py and one.a_pb2 hold different versions of a.proto")
 
 
 def test_one_name_in_two_files_names_both_files(tmp_path):

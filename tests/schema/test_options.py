@@ -44,7 +44,7 @@ def test_the_response_has_the_fields_of_the_wire():
 def test_the_committed_modules_are_what_the_protos_generate():
     result = regenerate(check=True)
 
-    assert result.stale == result.edited == ()
+    assert result.missing == result.stale == result.edited == ()
     assert len(result.unchanged) == 4
 
 
