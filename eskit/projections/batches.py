@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from eskit.domain.events import LogRow
+from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionError, ReadModelUnavailable, RebuildNeeded
 from eskit.projections.checkpoints import mark_of_row
@@ -235,7 +235,7 @@ class Batches:
         if not again and policy.then != "stop" and self._phase == "run":
             return self._set_aside(member, raised, failure, failing)
         with self._model.transaction():
-            if self.find_moved([member]):
+            if self.find_moved([member]) or self._is_skipped(member, raised.event):
                 return False
             self._forget_failure(member)
             self._model.save_failure(failure)
@@ -259,13 +259,19 @@ class Batches:
             attempts=member.attempts + 1,
         )
         with self._model.transaction():
-            if self.find_moved([member]):
+            if self.find_moved([member]) or self._is_skipped(member, raised.event):
                 return False
             self._model.save_letter(letter)
             self._advance(member, failing)
         self._settle(member, 0, failing)
         member.set_aside += 1
         return True
+
+    def _is_skipped(self, member: Member, event: RecordedEvent) -> bool:
+        """Whether somebody has decided, while the handler was at an event, to skip it."""
+        return member.guarded and any(
+            skip.event_id == event.event_id for skip in self._model.find_skips(member.name)
+        )
 
     def _stop_at_fault(
         self, group: Sequence[Member], stretch: Stretch, fault: CheckpointJumped

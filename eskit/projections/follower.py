@@ -112,9 +112,9 @@ class Follower:
         self._report([member for member in self.members if member.stopped], 0)
 
     def resume(self) -> None:
-        """Let projections go on that are no longer paused, and call what is due."""
+        """See what was decided meanwhile, such as a pause or its end, and call what is due."""
         for member in self.members:
-            if member.paused:
+            if member.stopped is None:
                 self._batches.find_moved([member])
             if member.effects is not None:
                 member.effects.call_due()

@@ -345,6 +345,36 @@ def test_a_runner_that_goes_on_honours_what_is_decided_meanwhile(engine_of, keep
     assert handled(engine) == [1, 2, 4, 5, 6]
 
 
+@pytest.mark.parametrize("then", ["stop", "set_aside_event", "set_aside_stream"])
+def test_a_skip_that_is_decided_while_the_last_try_fails_is_honoured(
+    engine_of, keeping, log, append, then
+):
+    class Told:
+        """Text that is asked for when the handler has failed, before that is kept."""
+
+        def __str__(self) -> str:
+            for letter in engine.dead_letters("kept"):
+                engine.skip_event(letter, **WHY)
+            return "told"
+
+    projection = keeping(then, bad=())
+    keep = projection.handlers[Counted.DESCRIPTOR.full_name]
+
+    def fail(event, context):
+        keep(event, context)
+        if event.key == BROKEN:
+            raise ValueError(Told())
+
+    projection.handlers[Counted.DESCRIPTOR.full_name] = fail
+    engine = engine_of(projection)
+
+    engine.run()
+
+    assert handled(engine) == [1, 2, 4, 5]
+    assert engine.dead_letters("kept") == []
+    assert [skip.position for skip in engine.skips("kept")] == [3]
+
+
 def test_a_checkpoint_set_back_handles_what_was_set_aside_again(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))

@@ -79,6 +79,20 @@ def test_events_of_no_interest_are_passed_as_they_come(engine_of, append, counts
         assert engine.wait_for("counts", 4, timeout=10)
 
 
+def test_a_checkpoint_that_is_set_back_while_nothing_is_to_be_done_is_gone_on_from(
+    engine_of, append, counts
+):
+    append(*[Counted(key="a", amount=1) for _ in range(3)])
+    engine = engine_of(counts)
+
+    with following(engine):
+        assert engine.wait_for("counts", 3, timeout=10)
+        engine.set_checkpoint("counts", 1, reason="handled wrongly", by="ann")
+
+        assert engine.wait_for("counts", 3, timeout=10)
+        assert rows(engine, "SELECT amount FROM counts") == [(5,)]
+
+
 def test_what_happened_before_comes_first(engine_of, append, counts):
     append(*(Counted(key="a") for _ in range(30)))
     engine = engine_of(counts)

@@ -1,0 +1,160 @@
+"""The app of the simulation: accounts, three projections of them, and a reaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import Message
+
+from eskit import CommandRejected, Projection
+from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
+from eskit.domain.services import Method
+from eskit.projections.policy import FailurePolicy
+from eskit.projections.projection import EventContext
+
+HERE = Path(__file__).parent
+PACKAGE = "tests.simulation.v1"
+PROJECTIONS = ("every", "apart", "held")
+_MODULUS = 1_000_003
+
+
+def _define() -> dict[str, type[Message]]:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="tests/simulation/v1/bank.proto", package=PACKAGE, syntax="proto3"
+    )
+    for name, number in (
+        ("Account", "balance"),
+        ("DepositCommand", "amount"),
+        ("WithdrawCommand", "amount"),
+        ("RewardCommand", "amount"),
+        ("Balance", "balance"),
+        ("DepositedEvent", "amount"),
+        ("WithdrawnEvent", "amount"),
+        ("RewardedEvent", "amount"),
+    ):
+        message = file.message_type.add(name=name)
+        message.field.add(name="account_id", number=1, type=9, label=1)
+        message.field.add(name=number, number=2, type=3, label=1)
+    descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+    classes = message_factory.GetMessageClassesForFiles([file.name], descriptor_pool.Default())
+    return {name.rpartition(".")[2]: found for name, found in classes.items()}
+
+
+_messages = _define()
+State: Any = _messages["Account"]
+Deposit: Any = _messages["DepositCommand"]
+Withdraw: Any = _messages["WithdrawCommand"]
+Reward: Any = _messages["RewardCommand"]
+Balance: Any = _messages["Balance"]
+Deposited: Any = _messages["DepositedEvent"]
+Withdrawn: Any = _messages["WithdrawnEvent"]
+Rewarded: Any = _messages["RewardedEvent"]
+SIGNS = {
+    f"{PACKAGE}.DepositedEvent": 1,
+    f"{PACKAGE}.WithdrawnEvent": -1,
+    f"{PACKAGE}.RewardedEvent": 1,
+}
+COMMANDS = {"deposit": Deposit, "withdraw": Withdraw, "reward": Reward}
+WANTED = {
+    "every": (Deposited, Withdrawn, Rewarded),
+    "apart": (Deposited, Withdrawn),
+    "held": (Deposited, Rewarded),
+}
+"""What each projection handles: they skip different events, and meet at different places."""
+
+
+def _method(name: str, command: type[Message]) -> Method:
+    return Method(
+        service=f"{PACKAGE}.AccountCommandService",
+        name=name.title(),
+        python_name=name,
+        kind="command",
+        request=command,
+        response=Balance,
+    )
+
+
+class Account(Aggregate[Any, Any]):
+    """Money goes in and out; there is never less than nothing."""
+
+    __aggregate__: ClassVar[AggregateType] = AggregateType(
+        name="Account",
+        state=State,
+        id_field="account_id",
+        commands=tuple(_method(name, command) for name, command in COMMANDS.items()),
+        events=(
+            EventMethod(event=Deposited, python_name="on_deposited"),
+            EventMethod(event=Withdrawn, python_name="on_withdrawn"),
+            EventMethod(event=Rewarded, python_name="on_rewarded"),
+        ),
+    )
+
+    def deposit(self, command: Any) -> Any:
+        """Put money in."""
+        self.emit(Deposited(account_id=self.id, amount=command.amount))
+        return Balance(account_id=self.id, balance=self.state.balance)
+
+    def withdraw(self, command: Any) -> Any:
+        """Take money out, if there is enough."""
+        if command.amount > self.state.balance:
+            raise CommandRejected("NOT_ENOUGH", f"There are {self.state.balance}")
+        self.emit(Withdrawn(account_id=self.id, amount=command.amount))
+        return Balance(account_id=self.id, balance=self.state.balance)
+
+    def reward(self, command: Any) -> Any:
+        """Put something on top."""
+        self.emit(Rewarded(account_id=self.id, amount=command.amount))
+        return Balance(account_id=self.id, balance=self.state.balance)
+
+    def on_deposited(self, event: Any) -> None:
+        """More."""
+        self.state.balance += event.amount
+
+    def on_withdrawn(self, event: Any) -> None:
+        """Less."""
+        self.state.balance -= event.amount
+
+    def on_rewarded(self, event: Any) -> None:
+        """More."""
+        self.state.balance += event.amount
+
+
+Around = Callable[[str, EventContext, Callable[[], None]], None]
+"""Called for each event a projection handles, with what writes its rows."""
+
+
+def projection(name: str, policy: FailurePolicy, around: Around) -> Projection:
+    """One that keeps each event it handled, in the order in which it did, and totals of them."""
+    made = Projection(name, migrations=HERE / "migrations" / name, on_failure=policy)
+
+    @made.on(*WANTED[name])
+    def handle(event: Any, context: EventContext) -> None:
+        around(name, context, lambda: _write(name, event, context))
+
+    return made
+
+
+def _write(name: str, event: Any, context: EventContext) -> None:
+    stream = f"Account-{event.account_id}"
+    if context.position % 3 == 0:  # a look at the whole event now and then
+        assert (context.event.global_position, context.event.stream) == (context.position, stream)
+    amount = SIGNS[event.DESCRIPTOR.full_name] * event.amount
+    row = context.db.execute(
+        f"SELECT events, total, digest FROM {name}_totals WHERE stream = ?", (stream,)
+    ).fetchone()
+    events, total, digest = row or (0, 0, 0)
+    context.db.execute(
+        f"INSERT INTO {name}_handled (position, stream) VALUES (?, ?)", (context.position, stream)
+    )
+    context.db.execute(
+        f"INSERT OR REPLACE INTO {name}_totals (stream, events, total, digest) VALUES (?, ?, ?, ?)",
+        (stream, events + 1, total + amount, next_digest(digest, context.position, amount)),
+    )
+
+
+def next_digest(digest: int, position: int, amount: int) -> int:
+    """Tells one order of events from another."""
+    return (digest * 31 + position * 7 + amount) % _MODULUS

@@ -1,0 +1,199 @@
+"""The ports of one simulated process: they can be away, and the process can die at any commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from eskit.errors import ReadModelUnavailable, StoreUnavailable
+from eskit.projections.projection import Projection
+
+When = Literal["before", "after"]
+
+
+class Crash(BaseException):
+    """The process is gone: nothing that it still does has any effect."""
+
+
+class Process:
+    """A process of this world.
+
+    `on_point` is called wherever another process may do something in between; it is told whether
+    that may be a write to the read model. `on_exchanged` is called when the rows of a projection
+    were made anew. The process dies before or after its `crash_at`-th commit from now.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dead = False
+        self.on_point: Callable[[bool], None] = lambda _free: None
+        self.on_exchanged: Callable[[str], None] = lambda _name: None
+        self.away: dict[str, int] = {}
+        self.crash_at: tuple[int, When] | None = None
+        self.commits = 0
+        self.in_transaction = 0
+
+    def arm(self, commit: int, when: When) -> None:
+        """Die before or after that commit, counted from 1."""
+        self.commits, self.crash_at = 0, (commit, when)
+
+    def disarm(self) -> None:
+        """Live on."""
+        self.crash_at = None
+
+    def touch(self, part: str) -> None:
+        """Use a store or a read model: it may be away, and others may go on meanwhile."""
+        if self.dead:
+            raise Crash
+        if not self.in_transaction or part == "store":
+            self.on_point(not self.in_transaction)
+            if self.dead:
+                raise Crash
+        if self.away.get(part, 0) > 0:
+            self.away[part] -= 1
+            error = StoreUnavailable if part == "store" else ReadModelUnavailable
+            raise error(f"The {part} is away")
+
+    def die(self) -> None:
+        """End here."""
+        self.dead = True
+        raise Crash
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """A block whose end makes what it did last."""
+        self.commits += 1
+        at = self.commits
+        if self.crash_at == (at, "before"):
+            self.die()
+        yield
+        if self.crash_at == (at, "after"):
+            self.die()
+
+
+class SimStore:
+    """An EventStore as one process sees it."""
+
+    def __init__(self, inner: Any, process: Process) -> None:
+        self._inner = inner
+        self._process = process
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name == "close":
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._process.touch("store")
+            return found(*args, **kwargs)
+
+        return call
+
+    # A property would be asked for by `isinstance` checks of protocols as well.
+    @property
+    def url(self) -> str:
+        return str(self._inner.url)
+
+    @property
+    def store_id(self) -> str:
+        return str(self._inner.store_id)
+
+    def append(self, *args: Any, **kwargs: Any) -> Any:
+        self._process.touch("store")
+        with self._process.committing():
+            return self._inner.append(*args, **kwargs)
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._process.touch("store")
+        with self._process.committing():
+            self._inner.save_checkpoint(*args, **kwargs)
+
+
+class SimReadModels:
+    """The ReadModels as one process sees them."""
+
+    def __init__(self, inner: Any, process: Process) -> None:
+        self._inner = inner
+        self._process = process
+        self.clock = inner.clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in {"close", "lock"}:
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._process.touch("read model")
+            return found(*args, **kwargs)
+
+        return call
+
+    def open(self, **kwargs: Any) -> SimReadModel:
+        """One whose every commit the process may die at."""
+        self._process.touch("read model")
+        return SimReadModel(self._inner.open(**kwargs), self._process)
+
+
+class SimReadModel:
+    """A read model, live or built aside, as one process sees it."""
+
+    def __init__(self, inner: Any, process: Process) -> None:
+        self._inner = inner
+        self._process = process
+        self.clock = inner.clock
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if not callable(found) or name in {"close", "is_outage"}:
+            return found
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self._process.touch("read model")
+            return found(*args, **kwargs)
+
+        return call
+
+    def open_aside(self, *args: Any, **kwargs: Any) -> SimReadModel:
+        self._process.touch("read model")
+        return SimReadModel(self._inner.open_aside(*args, **kwargs), self._process)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        with self._changing(self._inner.transaction()):
+            yield
+
+    @contextmanager
+    def emptied(self, projection: Projection) -> Iterator[None]:
+        with self._changing(self._inner.emptied(projection), anew=projection.name):
+            yield
+
+    @contextmanager
+    def exchanging(self, projection: Projection) -> Iterator[Any]:
+        with self._changing(self._inner.exchanging(projection), anew=projection.name) as standing:
+            yield standing
+
+    @contextmanager
+    def _changing(self, inner: Any, *, anew: str = "") -> Iterator[Any]:
+        process = self._process
+        process.touch("read model")
+        outermost = not process.in_transaction
+        die_after = False
+        with inner as made:
+            process.in_transaction += 1
+            try:
+                yield made
+                if process.dead:
+                    raise Crash
+                if outermost:
+                    process.commits += 1
+                    if process.crash_at == (process.commits, "before"):
+                        process.die()
+                    die_after = process.crash_at == (process.commits, "after")
+            finally:
+                process.in_transaction -= 1
+        if anew:
+            process.on_exchanged(anew)
+        if die_after:
+            process.die()
+        process.touch("read model after commit")

@@ -1,0 +1,448 @@
+"""One world: a log, read models, processes that work with them, and the steps of a schedule."""
+
+from __future__ import annotations
+
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+from eskit import ANY, App, CommandRejected, NewEvent
+from eskit.app import RunningApp
+from eskit.cqrs.options import CallOptions
+from eskit.errors import (
+    CheckpointMismatch,
+    CommandIdReused,
+    EskitError,
+    LogBroken,
+    MigrationInvalid,
+    ReadModelDamaged,
+    RebuildNeeded,
+    VersionConflict,
+)
+from eskit.projections.batches import BatchLimits
+from eskit.projections.engine import ProjectionEngine
+from eskit.projections.policy import FailurePolicy
+from eskit.projections.projection import EventContext
+from eskit.projections.sqlite.live import SqliteReadModels
+from eskit.store.memory.log import MemoryLog
+from eskit.store.memory.store import MemoryStore
+from eskit.store.signal import Signal
+from eskit.store.sqlite.store import SqliteStore
+from tests.simulation import bank
+from tests.simulation.bank import PROJECTIONS
+from tests.simulation.clock import SimClock
+from tests.simulation.oracle import Oracle, Wrong
+from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
+from tests.simulation.schedule import Schedule, Step
+
+ACCOUNTS = 4
+_BY = {"reason": "simulated", "by": "simulation"}
+# Nothing in a schedule is a reason for these.
+_NEVER = (CheckpointMismatch, LogBroken, MigrationInvalid, ReadModelDamaged, RebuildNeeded)
+
+
+_NOTHING_TO_PROJECTIONS = {"append", "command", "fault", "mend", "away", "pass", "date"}
+
+
+@dataclass(slots=True)
+class Fault:
+    """What is wrong with one event in one projection: its handler raises, or is slow."""
+
+    kind: str
+    times: int
+
+
+class HandlerError(Exception):
+    """What a handler raises."""
+
+
+class World:
+    """Carries out the steps of one schedule and keeps account of what they were promised."""
+
+    def __init__(self, schedule: Schedule, folder: Path) -> None:
+        self.schedule = schedule
+        self.config = schedule.config
+        self.folder = folder
+        self.clock = SimClock(tick=self.config["tick"])
+        self.trace: list[str] = []
+        self.faults: dict[tuple[str, int], Fault] = {}
+        self._during: dict[int, list[Step]] = {}
+        self._points = 0
+        self._nested = False
+        self._log = MemoryLog(signal=Signal(self.clock))
+        self._was_away = False
+        self._last = 0.0
+        self._checks = 0
+        store, models = self.open_store(), self._open_models()
+        self.oracle = Oracle(store, models)
+        projections = self.app(Process("nobody")).projections
+        self._engine = ProjectionEngine(store, projections, models)
+        self.processes: dict[str, tuple[Process, RunningApp, ExitStack]] = {}
+        self.clock.on_wait = self._on_wait
+
+    # What the world is made of.
+
+    def open_store(self) -> Any:
+        """The store, as another process opens it."""
+        if self.config["store"] == "memory":
+            return MemoryStore(log=self._log, clock=self.clock)
+        path = self.folder / "log.db"
+        return SqliteStore(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
+
+    def _open_models(self) -> Any:
+        return SqliteReadModels(f"sqlite:///{self.folder}/read.db", clock=self.clock)
+
+    def app(self, process: Process) -> App:
+        """The app as a process runs it: its handlers meet the faults of this world."""
+
+        def around(name: str, context: EventContext, write: Callable[[], None]) -> None:
+            self._handle(process, name, context, write)
+
+        policies = {name: FailurePolicy(**self.config["policies"][name]) for name in PROJECTIONS}
+        return App(
+            "bank",
+            aggregates=[bank.Account],
+            projections=[bank.projection(name, policies[name], around) for name in PROJECTIONS],
+        )
+
+    def process(self, name: str) -> tuple[Process, RunningApp]:
+        """A process, started if it is not running."""
+        if name not in self.processes:
+            process, stack = Process(name), ExitStack()
+            process.on_point = self._come_in
+            process.on_exchanged = self.oracle.exchanged
+            store = self.open_store()
+            stack.callback(store.close)
+            models = SimReadModels(self._open_models(), process)
+            opened = self.app(process).open(
+                SimStore(store, process), read_models=models, clock=self.clock
+            )
+            self.processes[name] = process, stack.enter_context(opened), stack
+        process, running, _ = self.processes[name]
+        return process, running
+
+    def end_process(self, name: str) -> None:
+        """Close what a process has open."""
+        if name in self.processes:
+            self.processes.pop(name)[2].close()
+
+    def close(self) -> None:
+        """End everything."""
+        for name in list(self.processes):
+            self.end_process(name)
+        self.oracle.close()
+
+    # How others come in between.
+
+    def _on_wait(self) -> None:
+        self._come_in(not any(p.in_transaction for p, _, _ in self.processes.values()))
+
+    def _come_in(self, free: bool) -> None:
+        """Let another process do what the schedule has for this point, if it can be done here."""
+        if self._nested:
+            return
+        self._points += 1
+        for step in self._during.pop(self._points, []):
+            if not free and step.do not in {"append", "command"}:
+                self._during.setdefault(self._points + 1, []).append(step)
+                continue
+            self._nested = True
+            try:
+                self._do(step, "other")
+            finally:
+                self._nested = False
+            self._last = self.clock.elapsed
+
+    def _handle(
+        self, process: Process, name: str, context: EventContext, write: Callable[[], None]
+    ) -> None:
+        """What a handler does in this world."""
+        if process.dead:
+            raise Crash
+        self.clock.pass_time(self.config["pace"])
+        fault = self.faults.get((name, context.position))
+        if fault is None or not fault.times:
+            write()
+            return
+        fault.times -= 1
+        if fault.kind == "slow":
+            self.clock.pass_time(self.config["slow"])
+            write()
+            return
+        if fault.kind != "before":
+            write()
+        if fault.kind == "exit":
+            raise SystemExit(f"{name} at {context.position}")
+        if fault.kind == "constraint":
+            context.db.execute(f"INSERT INTO {name}_handled (position) VALUES (NULL)")
+        raise HandlerError(f"{name} at {context.position}")
+
+    # Steps.
+
+    def do(self, step: Step) -> None:
+        """Carry out one step of the schedule, then check everything."""
+        self._points = 0
+        self._during = {}
+        self._last = self.clock.elapsed
+        for at, nested in step.during:
+            self._during.setdefault(at, []).append(nested)
+        self._do(step, "server")
+        self.clock.forget()
+        if step.do != "away":
+            self._was_away = False
+            for process, _, _ in self.processes.values():
+                process.away.clear()
+        self._during = {}
+        if step.during or step.do not in _NOTHING_TO_PROJECTIONS:
+            self.check()
+
+    def _do(self, step: Step, where: str) -> None:
+        process, running = self.process(where)
+        if step.crash is not None:
+            process.arm(*step.crash)
+        carry_out = getattr(self, f"_step_{step.do}")
+        try:
+            outcome = carry_out(process, running, **step.args)
+        except Crash:
+            if not process.dead:
+                raise
+            outcome = "crashed"
+        except _NEVER as error:
+            raise Wrong(f"{step.do} met {type(error).__name__}: {error}") from error
+        except EskitError as error:
+            outcome = error.code
+        finally:
+            process.disarm()
+            self.oracle.observe()
+        if process.dead:
+            self.end_process(where)
+        self.tell(where, step.text, str(outcome))
+
+    def tell(self, where: str, what: str, outcome: str) -> None:
+        """Add a line to the trace."""
+        self.trace.append(f"{self.clock.elapsed:10.3f} {where:<6} {what}: {outcome}")
+
+    def check(self) -> None:
+        """What holds at every moment; of the status that of one projection after the other."""
+        self.oracle.observe()
+        self.oracle.check_projections()
+        self._checks += 1
+        name = PROJECTIONS[self._checks % len(PROJECTIONS)]
+        self.oracle.check_status(self._engine.status([name])[0])
+
+    def _step_append(
+        self, process: Process, running: RunningApp, account: int, events: int, expect: str
+    ) -> object:
+        """Events appended past the commands, as an import or a script does."""
+        stream = f"Account-a{account % ACCOUNTS}"
+        version = running.store.stream_version(stream)
+        expected = {"any": ANY, "right": version, "stale": version - 1}[expect]
+        new = [
+            NewEvent(bank.Deposited(account_id=stream.removeprefix("Account-"), amount=number + 1))
+            for number in range(events)
+        ]
+        with self.oracle.appending(stream, new) as appended:
+            appended(running.store.append(stream, new, expected_version=expected))
+        return running.store.head_position()
+
+    def _step_command(
+        self, process: Process, running: RunningApp, number: int, kind: str, account: int, amount: int
+    ) -> object:
+        """A command under an id, which may be that of one before."""
+        account_id = f"a{account % ACCOUNTS}"
+        command = bank.COMMANDS[kind](account_id=account_id, amount=amount)
+        with self.oracle.commanding(f"command-{number}", command) as answered:
+            options = CallOptions(command_id=f"command-{number}")
+            reply = running.handle(self._method(running, kind), command, options)
+            answered(reply)
+        return reply.global_position
+
+    def _method(self, running: RunningApp, kind: str) -> Any:
+        return running.app.find_method(f"{bank.PACKAGE}.AccountCommandService/{kind.title()}")
+
+    def _step_run(
+        self, process: Process, running: RunningApp, names: list[str], events: int, seconds: float
+    ) -> object:
+        """Projections brought up to the head."""
+        limits = BatchLimits(events=events, seconds=seconds)
+        reports = running.engine.run_each(names, limits=limits)
+        self._refuse_never(report.error for report in reports)
+        return [(report.name, report.position, bool(report.error)) for report in reports]
+
+    def _step_serve(
+        self, process: Process, running: RunningApp, seconds: float, events: int
+    ) -> object:
+        """Projections followed for some time."""
+        stop = Event()
+        self.clock.call_in(seconds, stop.set)
+        limits = BatchLimits(events=events, seconds=0.25)
+        reports = running.engine.run_each(once=False, limits=limits, stop=stop)
+        self._refuse_never(report.error for report in reports)
+        slow = sum(fault.times for fault in self.faults.values() if fault.kind == "slow")
+        needed = 1 + slow * self.config["slow"]
+        needed += 4 * self.config["pace"] * self._engine.head_position()
+        if not self._was_away and self.clock.elapsed - self._last > needed:
+            faulty = {name for name, _ in self.faults}
+            self.oracle.check_served(self._engine.status(), faulty)
+        return [(report.name, report.position, bool(report.error)) for report in reports]
+
+    def _refuse_never(self, errors: Iterator[EskitError | None]) -> None:
+        for error in errors:
+            if isinstance(error, _NEVER):
+                raise error
+
+    def _step_fault(
+        self, process: Process, running: RunningApp, name: str, ahead: int, kind: str, times: int
+    ) -> object:
+        """From now on a projection's handler raises on an event, or is slow."""
+        position = self.oracle.position(name) + 1 + ahead
+        self.faults[name, position] = Fault(kind, times)
+        return position
+
+    def _step_mend(self, process: Process, running: RunningApp, name: str) -> object:
+        """The handler of a projection is mended."""
+        self.faults = {key: fault for key, fault in self.faults.items() if key[0] != name}
+        return "mended"
+
+    def _step_away(self, process: Process, running: RunningApp, part: str, calls: int) -> object:
+        """The store or the read model cannot be used for some calls."""
+        self._was_away = True
+        for found, _, _ in self.processes.values():
+            found.away[part] = calls
+        return calls
+
+    def _step_pass(self, process: Process, running: RunningApp, seconds: float) -> object:
+        """Time goes by."""
+        self.clock.pass_time(seconds)
+        return seconds
+
+    def _step_date(self, process: Process, running: RunningApp, seconds: float) -> object:
+        """The date is corrected."""
+        self.clock.set_date(seconds)
+        return seconds
+
+    def _step_restart(self, process: Process, running: RunningApp) -> object:
+        """Everything is stopped and started again."""
+        if self._nested:
+            return "not here"
+        for name in list(self.processes):
+            self.end_process(name)
+        return "restarted"
+
+    # What operators do.
+
+    def _step_skip(self, process: Process, running: RunningApp, name: str, which: int) -> object:
+        """An event that waits is never handled."""
+        letters = running.engine.dead_letters(name)
+        if not letters:
+            return "none"
+        letter = letters[which % len(letters)]
+        running.engine.skip_event(letter, **_BY)
+        return letter.position
+
+    def _step_retry(self, process: Process, running: RunningApp, name: str, which: int) -> object:
+        """An event that was set aside is tried again."""
+        letters = running.engine.dead_letters(name)
+        if not letters:
+            return "none"
+        letter = letters[which % len(letters)]
+        return running.engine.retry_letter(letter, **_BY).handled
+
+    def _step_pause(self, process: Process, running: RunningApp, name: str) -> object:
+        """A projection is paused."""
+        running.engine.pause(name, **_BY)
+        return "paused"
+
+    def _step_resume(self, process: Process, running: RunningApp, name: str) -> object:
+        """A projection may go on."""
+        running.engine.resume(name, **_BY)
+        return "resumed"
+
+    def _step_checkpoint(
+        self, process: Process, running: RunningApp, name: str, part: float
+    ) -> object:
+        """A projection is to go on from elsewhere."""
+        position = int(running.engine.head_position() * part)
+        return running.engine.set_checkpoint(name, position, **_BY).after
+
+    def _step_rebuild(
+        self, process: Process, running: RunningApp, name: str, in_place: bool
+    ) -> object:
+        """The rows of a projection are made anew."""
+        return running.engine.rebuild(name, in_place=in_place).position
+
+    def _step_diff(self, process: Process, running: RunningApp, name: str) -> object:
+        """The rows of a projection are compared with what its events make."""
+        found = running.engine.diff(name)
+        self.oracle.check_diff(found)
+        return found.equal
+
+    # The end.
+
+    def settle(self) -> None:
+        """Everything that was wrong is put right: then all is done that was ever to be done."""
+        self.faults.clear()
+        for name in list(self.processes):
+            self.end_process(name)
+        _, running = self.process("server")
+        engine = running.engine
+        for status in self._engine.status():
+            if status.pause:
+                engine.resume(status.name, **_BY)
+        for report in engine.run_each():
+            if report.error is not None:
+                raise Wrong(f"{report.name} still stops: {report.error}") from report.error
+        for name in PROJECTIONS:
+            self._retry_all(running, name)
+        self.check()
+        self._rebuild_last(running)
+        self.oracle.check_log()
+
+    def _retry_all(self, running: RunningApp, name: str) -> None:
+        """Everything that was set aside is handled."""
+        for _ in range(1000):
+            letters = running.engine.dead_letters(name)
+            aside = [letter for letter in letters if letter.state != "stopped"]
+            if not aside:
+                return
+            running.engine.retry_letter(aside[0], **_BY)
+        raise Wrong(f"The dead letters of {name} never come to an end")
+
+    def _rebuild_last(self, running: RunningApp) -> None:
+        """One in three is made anew, and every one whose rebuild has failed before."""
+        names = {name for name in PROJECTIONS if self.oracle.has_failures(name)}
+        if self.schedule.seed % 3 == 0:
+            names.add(PROJECTIONS[self.schedule.seed % 7 % len(PROJECTIONS)])
+        for name in sorted(names):
+            running.engine.rebuild(name)
+        self.check()
+        for status in self._engine.status():
+            self.oracle.check_status(status)
+            self.oracle.check_settled(status)
+        for name in sorted(names):
+            self.oracle.check_diff(running.engine.diff(name))
+
+
+@contextmanager
+def world_of(schedule: Schedule) -> Iterator[World]:
+    """A world in a folder that is gone afterwards."""
+    shared = Path("/dev/shm")  # noqa: S108 - memory, where there is some
+    folder = Path(tempfile.mkdtemp(prefix="eskit-sim-", dir=shared if shared.is_dir() else None))
+    state = random.getstate()
+    random.seed(schedule.seed)
+    try:
+        world = World(schedule, folder)
+        try:
+            yield world
+        finally:
+            with suppress(Crash):
+                world.close()
+    finally:
+        random.setstate(state)
+        shutil.rmtree(folder, ignore_errors=True)
