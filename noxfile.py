@@ -160,11 +160,18 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Kill writers, projections and relays a thousand times; the usual tests do it thirty times."""
+    """Run 100,000 schedules of the simulation, or --schedules N; or kill processes: kills.
+
+    ``nox -s soak -- kills`` kills writers, projections and relays a thousand times; the usual
+    tests do it thirty times. Further arguments go to the simulation or to pytest.
+    """
     _install(session, "-e", ".[test]")
+    if session.posargs[:1] != ["kills"]:
+        session.run("python", "-m", "tests.simulation", "--schedules", "100000", *session.posargs)
+        return
     faults = (
         "tests/store/faults",
         "tests/projections/test_kill.py",
         "tests/messaging/test_faults.py",
     )
-    session.run("pytest", *faults, *session.posargs, env={"ESKIT_TEST_KILLS": "1000"})
+    session.run("pytest", *faults, *session.posargs[1:], env={"ESKIT_TEST_KILLS": "1000"})

@@ -43,7 +43,9 @@ class Step:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Step:
         """The other way round."""
-        args = {name: value for name, value in data.items() if name not in {"do", "during", "crash"}}
+        args = {
+            name: value for name, value in data.items() if name not in {"do", "during", "crash"}
+        }
         during = [(at, cls.from_json(step)) for at, step in data.get("during", ())]
         crash = data.get("crash")
         return cls(data["do"], args, during, tuple(crash) if crash else None)
@@ -60,7 +62,8 @@ class Schedule:
     def dump(self) -> str:
         """As text that `load` understands: a step a line."""
         lines = ",\n  ".join(json.dumps(step.as_json()) for step in self.steps)
-        return f'{{"seed": {self.seed},\n "config": {json.dumps(self.config)},\n "steps": [\n  {lines}]}}'
+        config = json.dumps(self.config)
+        return f'{{"seed": {self.seed},\n "config": {config},\n "steps": [\n  {lines}]}}'
 
     @classmethod
     def load(cls, text: str) -> Schedule:
@@ -188,8 +191,7 @@ class _Maker:
         if draw.random() >= chance:
             return []
         return [
-            (draw.randint(1, points), self._pick(self._inner))
-            for _ in range(draw.randint(1, most))
+            (draw.randint(1, points), self._pick(self._inner)) for _ in range(draw.randint(1, most))
         ]
 
     def _plain_run(self) -> Step:

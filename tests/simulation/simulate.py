@@ -71,10 +71,17 @@ def _candidates(schedule: Schedule) -> list[Schedule]:
     return [
         Schedule(schedule.seed, schedule.config, some)
         for some in (
-            *(steps[:start] + steps[start + size :] for size in (8, 4, 2, 1)
-              for start in range(0, len(steps), size) if size < len(steps)),
-            *(steps[:at] + [simpler] + steps[at + 1 :]
-              for at, step in enumerate(steps) for simpler in _simpler(step)),
+            *(
+                steps[:start] + steps[start + size :]
+                for size in (8, 4, 2, 1)
+                for start in range(0, len(steps), size)
+                if size < len(steps)
+            ),
+            *(
+                [*steps[:at], simpler, *steps[at + 1 :]]
+                for at, step in enumerate(steps)
+                for simpler in _simpler(step)
+            ),
         )
     ]
 

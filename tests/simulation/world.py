@@ -12,18 +12,16 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
-from eskit import ANY, App, CommandRejected, NewEvent
+from eskit import ANY, App, NewEvent
 from eskit.app import RunningApp
 from eskit.cqrs.options import CallOptions
 from eskit.errors import (
     CheckpointMismatch,
-    CommandIdReused,
     EskitError,
     LogBroken,
     MigrationInvalid,
     ReadModelDamaged,
     RebuildNeeded,
-    VersionConflict,
 )
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
@@ -37,9 +35,11 @@ from eskit.store.sqlite.store import SqliteStore
 from tests.simulation import bank
 from tests.simulation.bank import PROJECTIONS
 from tests.simulation.clock import SimClock
-from tests.simulation.oracle import Oracle, Wrong
+from tests.simulation.oracle import Oracle
 from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
+from tests.simulation.promises import Promises
 from tests.simulation.schedule import Schedule, Step
+from tests.simulation.wrong import Wrong
 
 ACCOUNTS = 4
 _BY = {"reason": "simulated", "by": "simulation"}
@@ -81,6 +81,7 @@ class World:
         self._checks = 0
         store, models = self.open_store(), self._open_models()
         self.oracle = Oracle(store, models)
+        self.promises = Promises()
         projections = self.app(Process("nobody")).projections
         self._engine = ProjectionEngine(store, projections, models)
         self.processes: dict[str, tuple[Process, RunningApp, ExitStack]] = {}
@@ -143,7 +144,7 @@ class World:
     def _on_wait(self) -> None:
         self._come_in(not any(p.in_transaction for p, _, _ in self.processes.values()))
 
-    def _come_in(self, free: bool) -> None:
+    def _come_in(self, free: bool) -> None:  # noqa: FBT001 - called back  # noqa: FBT001 - called back
         """Let another process do what the schedule has for this point, if it can be done here."""
         if self._nested:
             return
@@ -180,7 +181,7 @@ class World:
         if fault.kind == "exit":
             raise SystemExit(f"{name} at {context.position}")
         if fault.kind == "constraint":
-            context.db.execute(f"INSERT INTO {name}_handled (position) VALUES (NULL)")
+            context.db.execute(f"UPDATE {name}_handled SET position = NULL")
         raise HandlerError(f"{name} at {context.position}")
 
     # Steps.
@@ -247,17 +248,23 @@ class World:
             NewEvent(bank.Deposited(account_id=stream.removeprefix("Account-"), amount=number + 1))
             for number in range(events)
         ]
-        with self.oracle.appending(stream, new) as appended:
+        with self.promises.appending(stream, new) as appended:
             appended(running.store.append(stream, new, expected_version=expected))
         return running.store.head_position()
 
     def _step_command(
-        self, process: Process, running: RunningApp, number: int, kind: str, account: int, amount: int
+        self,
+        process: Process,
+        running: RunningApp,
+        number: int,
+        kind: str,
+        account: int,
+        amount: int,
     ) -> object:
         """A command under an id, which may be that of one before."""
         account_id = f"a{account % ACCOUNTS}"
         command = bank.COMMANDS[kind](account_id=account_id, amount=amount)
-        with self.oracle.commanding(f"command-{number}", command) as answered:
+        with self.promises.commanding(f"command-{number}", command) as answered:
             options = CallOptions(command_id=f"command-{number}")
             reply = running.handle(self._method(running, kind), command, options)
             answered(reply)
@@ -372,7 +379,7 @@ class World:
         return running.engine.set_checkpoint(name, position, **_BY).after
 
     def _step_rebuild(
-        self, process: Process, running: RunningApp, name: str, in_place: bool
+        self, process: Process, running: RunningApp, name: str, *, in_place: bool
     ) -> object:
         """The rows of a projection are made anew."""
         return running.engine.rebuild(name, in_place=in_place).position
@@ -402,7 +409,7 @@ class World:
             self._retry_all(running, name)
         self.check()
         self._rebuild_last(running)
-        self.oracle.check_log()
+        self.promises.check(list(self.oracle.store.read_all()))
 
     def _retry_all(self, running: RunningApp, name: str) -> None:
         """Everything that was set aside is handled."""
@@ -432,7 +439,7 @@ class World:
 @contextmanager
 def world_of(schedule: Schedule) -> Iterator[World]:
     """A world in a folder that is gone afterwards."""
-    shared = Path("/dev/shm")  # noqa: S108 - memory, where there is some
+    shared = Path("/dev/shm")
     folder = Path(tempfile.mkdtemp(prefix="eskit-sim-", dir=shared if shared.is_dir() else None))
     state = random.getstate()
     random.seed(schedule.seed)
