@@ -22,6 +22,7 @@ EskitError
 │   ├── VersionConflict        somebody else appended first
 │   ├── ClaimTaken             a unique value belongs to another stream
 │   ├── CommandIdReused        one command id, two different commands
+│   ├── EventIdReused          one event id, two different events
 │   ├── StreamNotFound
 │   ├── EventErased            its payload was erased for good, only its place is left
 │   ├── RecordChanged          somebody else has changed what a follower keeps
@@ -92,6 +93,7 @@ __all__ = [
     "Diagnostic",
     "EskitError",
     "EventErased",
+    "EventIdReused",
     "EventUnpublishable",
     "ExportInvalid",
     "FoldFailed",
@@ -322,6 +324,22 @@ class CommandIdReused(StoreError):
         )
         self.command_id = command_id
         self.stream = stream
+
+
+class EventIdReused(StoreError):
+    """An event id came back with another stream, type, payload or claims."""
+
+    code = "EVENT_ID_REUSED"
+
+    def __init__(self, event_id: str, *, stream: str = "", position: int = 0) -> None:
+        place = f"the event at {position:,}, of {stream}" if stream else "another event"
+        super().__init__(
+            f"Event id {event_id} is already that of {place}",
+            hint="Leave event_id out for a new event; repeat an id only to append the same again.",
+        )
+        self.event_id = event_id
+        self.stream = stream
+        self.position = position
 
 
 class StreamNotFound(StoreError):

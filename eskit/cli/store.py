@@ -235,16 +235,19 @@ def prune(
         bool, typer.Option("--dry-run", help="Show what would be forgotten, change nothing.")
     ] = False,
 ) -> None:
-    """Forget commands that are older than their time to live, and are answered no more.
+    """Forget commands that are older than their time to live; then they are answered no more.
 
     Those that a reaction would send again stay until it has passed the events it sent them for.
+    Only time in which commands were recorded counts: a longer stretch without any, which the
+    correction of a wrong clock leaves behind as well, counts a seventh of the time to live.
     """
     session = session_of(context)
     with session.open_store() as store:
         pruned = store.maintenance.prune_commands(dry_run=dry_run)
-    before = timestamp(pruned.before)
+    before = timestamp(pruned.before) if pruned.before else None
     verb = "would be forgotten" if dry_run else "forgotten"
-    lines: list[Line] = [f"{count(pruned.commands, 'command')} {verb}, recorded before {before}"]
+    since = f", recorded before {before}" if before else ": none is old enough"
+    lines: list[Line] = [f"{count(pruned.commands, 'command')} {verb}{since}"]
     for name, needed in sorted(pruned.needed.items()):
         lines.append([(name, "name"), f"  still needs {count(needed, 'command')} of that age"])
     data = {

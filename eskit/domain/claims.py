@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from eskit.domain.text import check_text, is_text
 from eskit.errors import InvalidArgument
 
 
@@ -17,6 +18,12 @@ class Claim:
     value: str
 
     def __post_init__(self) -> None:
+        if not (is_text(self.index) and is_text(self.value)):
+            raise InvalidArgument(
+                f"A claim of {self.index!r:.100} and {self.value!r:.100} is not made of texts",
+                hint="Write the value as text, for example claim('number', str(number)).",
+            )
+        check_text(self.index + self.value, "A claim")
         if not self.index or not self.value:
             raise InvalidArgument(
                 "A claim needs an index name and a value",

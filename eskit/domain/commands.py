@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from google.protobuf.message import Message
 
+from eskit.domain.messages import encode
 from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument
 
@@ -50,6 +51,17 @@ class Command:
     response: bytes = b""
 
     def __post_init__(self) -> None:
+        for name, value in (("id", self.id), ("fingerprint", self.fingerprint)):
+            if not isinstance(value, str):
+                raise InvalidArgument(
+                    f"The {name} of a command is {value!r:.200}, which is no text",
+                    hint="For example Command(id='c-1', fingerprint='Open').",
+                )
+        if not isinstance(self.response, bytes):
+            raise InvalidArgument(
+                f"The response of a command is {self.response!r:.200}, which is not bytes",
+                hint="Serialise the message that answers it.",
+            )
         if not 1 <= len(self.id) <= _MAX_ID or not self.id.isprintable():
             raise InvalidArgument(
                 f"{self.id!r} is not a command id",
@@ -60,8 +72,7 @@ class Command:
 
 def fingerprint(method: str, request: Message) -> str:
     """Method name and SHA-256 of the request: equal for a resend, different for anything else."""
-    data = type(request).SerializeToString(request, deterministic=True)
-    return f"{method}:{hashlib.sha256(data).hexdigest()}"
+    return f"{method}:{hashlib.sha256(encode(request)).hexdigest()}"
 
 
 class AppendResult(NamedTuple):

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
+from eskit.domain.claims import Claim
 from eskit.domain.ids import new_id_bytes, uuid_bytes, uuid_text
-from eskit.domain.messages import decode, message_type
-from eskit.errors import EventErased, InvalidArgument
-
-if TYPE_CHECKING:
-    from eskit.domain.claims import Claim
+from eskit.domain.messages import decode, encode, message_type
+from eskit.domain.text import check_text
+from eskit.errors import EventErased, InvalidArgument, StoreDamaged
 
 TRACEPARENT = "traceparent"
 """Where an event's custom metadata has the W3C trace context it was recorded in."""
+
+MAX_METADATA = 16_000
+"""Bytes of an event's metadata as JSON: percent-encoded it has to fit the headers of NATS."""
+MAX_TRACEPARENT = 512
+"""Letters of a trace context, which goes into a header of its own besides; W3C's has 55."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
@@ -70,6 +75,31 @@ class Metadata(NamedTuple):
 _NO_METADATA = Metadata()
 
 
+def stored_metadata(metadata: Metadata) -> str:
+    """Metadata as it is stored; InvalidArgument for what is no text, or too long for a header."""
+    texts: list[object] = [metadata]
+    with contextlib.suppress(AttributeError, TypeError):
+        texts = [*metadata[:4], *metadata.custom, *metadata.custom.values()]
+    for text in texts:
+        if not isinstance(text, str):
+            raise InvalidArgument(
+                f"Metadata holds {text!r:.200}, which is no text",
+                hint="Ids are texts, and custom pairs of texts: write numbers as text.",
+            )
+    json_text = metadata.to_json()
+    if (size := check_text(json_text, "Metadata")) > MAX_METADATA:
+        raise InvalidArgument(
+            f"Metadata of {size:,} bytes is too long",
+            hint=f"It has at most {MAX_METADATA:,} as JSON; large data belongs in the event.",
+        )
+    if len(metadata.custom.get(TRACEPARENT, "")) > MAX_TRACEPARENT:
+        raise InvalidArgument(
+            f"The {TRACEPARENT} in the metadata is too long",
+            hint=f"It has at most {MAX_TRACEPARENT} letters: pass on that of W3C.",
+        )
+    return json_text
+
+
 def is_erased(metadata: str) -> bool:
     """Whether stored metadata is that of an erased event."""
     return metadata.startswith(_ERASED)
@@ -92,13 +122,13 @@ def erased_metadata(metadata: str) -> str:
 class NewEvent:
     """An event to append: any protobuf message, with its metadata and claims.
 
-    The message is serialised when the event is made, so changing it afterwards changes
-    nothing. `event_id` is a UUID as text; by default a new version 7 one, made when it is first
-    asked for, at the latest when the event is appended. Raises InvalidArgument for an id that is
-    no UUID.
+    Message and metadata are serialised when the event is made, so changing them afterwards
+    changes nothing. `event_id` is a UUID as text; by default a new version 7 one, made when it is
+    first asked for, at the latest when the event is appended. Raises InvalidArgument for an id that
+    is no UUID, a message that could not be read again, and metadata that is no text or too long.
     """
 
-    __slots__ = ("_id", "claims", "data", "event_type", "message", "metadata")
+    __slots__ = ("claims", "data", "event_type", "known_id", "message", "metadata", "metadata_json")
 
     def __init__(
         self,
@@ -108,20 +138,21 @@ class NewEvent:
         claims: Iterable[Claim] = (),
         event_id: str = "",
     ) -> None:
-        kind = type(message)
+        self.data: Final = encode(message)
         self.message: Final = message
+        self.event_type: Final = message_type(type(message))
         self.metadata: Final = metadata
-        self.claims: Final = tuple(claims)
-        self._id = _id_bytes(event_id) if event_id else b""
-        self.event_type: Final = message_type(kind)
-        self.data: Final = kind.SerializeToString(message, deterministic=True)
+        self.metadata_json: Final = "" if metadata is _NO_METADATA else stored_metadata(metadata)
+        self.claims: Final = _checked(claims) if claims else ()
+        self.known_id = _id_bytes(event_id) if event_id else b""
+        """Its id if it was given one, asked for it or appended before; else empty."""
 
     @property
     def id_bytes(self) -> bytes:
         """The 16 bytes of its id."""
-        if not self._id:
-            self._id = new_id_bytes()
-        return self._id
+        if not self.known_id:
+            self.known_id = new_id_bytes()
+        return self.known_id
 
     @property
     def event_id(self) -> str:
@@ -132,10 +163,23 @@ class NewEvent:
         return f"NewEvent({self.event_type} {self.event_id})"
 
 
+def _checked(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    try:
+        changes = tuple(claims)
+    except TypeError:
+        changes = (claims,)  # type: ignore[assignment]
+    for change in changes:
+        if not isinstance(change, Claim):
+            raise InvalidArgument(
+                f"{change!r:.200} is no claim", hint="Make one with claim() or release()."
+            )
+    return changes
+
+
 def _id_bytes(event_id: str) -> bytes:
     try:
         return uuid_bytes(event_id)
-    except ValueError:
+    except (ValueError, TypeError, AttributeError):
         raise InvalidArgument(
             f"{event_id!r} is not an event id", hint="An event id is a UUID as text."
         ) from None
@@ -223,8 +267,17 @@ class RecordedEvent:
 
     @property
     def recorded_at(self) -> datetime:
-        """When the store recorded it: aware UTC, microseconds."""
-        return _EPOCH + timedelta(microseconds=self._row[5])
+        """When the store recorded it: aware UTC, microseconds.
+
+        Raises StoreDamaged where something stands that is no time.
+        """
+        try:
+            return _EPOCH + timedelta(microseconds=self._row[5])
+        except (OverflowError, TypeError) as error:
+            raise StoreDamaged(
+                f"{self._row[5]!r:.100} is kept as the time of the event at {self._row[0]:,}",
+                hint="Check the store: eskit store verify",
+            ) from error
 
     @property
     def tenant(self) -> str:

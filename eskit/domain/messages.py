@@ -5,9 +5,16 @@ from __future__ import annotations
 from functools import cache
 
 from google.protobuf import descriptor_pool, message_factory
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError, EncodeError, Message
 
-from eskit.errors import EskitError, UnknownEventType
+from eskit.errors import EskitError, InvalidArgument, UnknownEventType
+
+DEEPEST = 100
+"""How deep messages may lie in one another: what the parsers of protobuf accept."""
+
+_TOO_SHORT = 2 * DEEPEST
+"""Bytes in which no message can lie deeper: each level takes a tag and a length at least."""
 
 
 class PayloadInvalid(EskitError):
@@ -31,6 +38,74 @@ def message_class(full_name: str) -> type[Message]:
     except KeyError:
         raise UnknownEventType(full_name) from None
     return message_factory.GetMessageClass(descriptor)
+
+
+def encode(message: Message) -> bytes:
+    """The bytes of a message, equal for equal ones, and such that they parse.
+
+    Raises InvalidArgument for a message that lacks a required field, or that is nested deeper than
+    parsers go: either could be stored or sent, and never be read.
+    """
+    kind = type(message)
+    try:
+        # Through the type: a field may be called like a method.
+        data = kind.SerializeToString(message, deterministic=True)
+    except EncodeError as error:
+        raise _cannot_be_encoded(message) from error
+    except (AttributeError, TypeError) as error:
+        raise InvalidArgument(
+            f"{message!r:.200} is no protobuf message",
+            hint="Pass an instance of a generated message class.",
+        ) from error
+    if len(data) > _TOO_SHORT and _may_be_deep(kind.DESCRIPTOR):
+        try:
+            kind.FromString(data)
+        except DecodeError as error:
+            raise _too_deep(kind) from error
+    return data
+
+
+def _cannot_be_encoded(message: Message) -> InvalidArgument:
+    kind = type(message)
+    missing = ", ".join(kind.FindInitializationErrors(message))  # type: ignore[attr-defined]
+    if missing:
+        return InvalidArgument(
+            f"{message_type(kind)} lacks required fields: {missing}", hint="Set them."
+        )
+    return _too_deep(kind)
+
+
+def _too_deep(kind: type[Message]) -> InvalidArgument:
+    return InvalidArgument(
+        f"A {message_type(kind)} is nested more than {DEEPEST} deep, or too large, and could not "
+        "be read again",
+        hint="Keep what repeats in a repeated field instead of in one another.",
+    )
+
+
+@cache
+def _may_be_deep(kind: Descriptor) -> bool:
+    """Whether messages of a type can lie in one another without end, or nearly so."""
+    open_, done = set[str](), set[str]()
+    steps: list[tuple[Descriptor, bool]] = [(kind, False)]
+    while steps:
+        descriptor, left = steps.pop()
+        name = descriptor.full_name
+        if left:
+            open_.remove(name)
+            done.add(name)
+            continue
+        if name in open_ or descriptor.is_extendable:
+            return True
+        if name in done:
+            continue
+        open_.add(name)
+        if len(open_) >= DEEPEST:
+            return True
+        steps.append((descriptor, True))
+        inner = (field.message_type for field in descriptor.fields)
+        steps += [(message, False) for message in inner if message is not None]
+    return False
 
 
 def decode(full_name: str, data: bytes) -> Message:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import enum
 import re
 
+from eskit.domain.text import is_text
 from eskit.errors import InvalidArgument
 
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z")
+MAX_TYPE = 255
+"""Letters of an aggregate type: it is a part of the subject under which NATS has its events."""
+_TYPE = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_TYPE - 1}}}\Z")
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 _MAX_ID = 255
-_STREAM = re.compile(rf"[A-Za-z][A-Za-z0-9_]*-.{{1,{_MAX_ID}}}\Z")
+_STREAM = re.compile(rf"[A-Za-z][A-Za-z0-9_]{{0,{MAX_TYPE - 1}}}-.{{1,{_MAX_ID}}}\Z")
 
 
 class ExpectedVersion(enum.Enum):
@@ -56,10 +59,11 @@ def check_expected_version(expected: object) -> None:
 
 def check_aggregate_type(name: str) -> str:
     """Return `name`, or raise InvalidArgument if no aggregate may be called that."""
-    if not _TYPE.match(name):
+    if not is_text(name) or not _TYPE.match(name):
         raise InvalidArgument(
-            f"{name!r} is not an aggregate type",
-            hint="A type starts with a letter and has only letters, digits and underscores.",
+            f"{name!r:.300} is not an aggregate type",
+            hint="A type starts with a letter and has only letters, digits and underscores, "
+            f"{MAX_TYPE} at most.",
         )
     return name
 
@@ -84,31 +88,39 @@ def id_of(stream: str) -> str:
 def check_stream(stream: str) -> str:
     """Return `stream`, or raise InvalidArgument if it is not ``<type>-<id>``."""
     # One match for what every append asks; which part is wrong matters only when one is.
-    if _STREAM.match(stream) and stream.isprintable():
+    if is_text(stream) and _STREAM.match(stream) and stream.isprintable():
         return stream
-    category, dash, aggregate_id = stream.partition("-")
-    if not dash or not _TYPE.match(category):
+    category, dash, aggregate_id = str(stream).partition("-")
+    if not is_text(stream) or not dash or not category:
         raise InvalidArgument(
-            f"{stream!r} is not a stream name",
+            f"{stream!r:.300} is not a stream name",
             hint="A stream is named <aggregate type>-<aggregate id>, such as Account-acc-001.",
         )
+    check_aggregate_type(category)
     _check_id(aggregate_id)
     return stream
 
 
 def check_tenant(tenant: str) -> str:
     """Return `tenant` (may be empty), or raise InvalidArgument for a name that is not allowed."""
-    if tenant and not _TENANT.match(tenant):
+    if tenant == "":
+        return tenant
+    if not is_text(tenant) or not _TENANT.match(tenant):
         raise InvalidArgument(
-            f"{tenant!r} is not a tenant name",
-            hint="Up to 63 letters, digits, '_', '.' and '-', starting with a letter or digit.",
+            f"{tenant!r:.300} is not a tenant name",
+            hint="Up to 63 letters, digits, '_', '.' and '-', starting with a letter or digit; "
+            "'' for none.",
         )
     return tenant
 
 
 def _check_id(aggregate_id: str) -> None:
-    if not 1 <= len(aggregate_id) <= _MAX_ID or not aggregate_id.isprintable():
+    if (
+        not is_text(aggregate_id)
+        or not 1 <= len(aggregate_id) <= _MAX_ID
+        or not aggregate_id.isprintable()
+    ):
         raise InvalidArgument(
-            f"{aggregate_id!r} is not an aggregate id",
+            f"{aggregate_id!r:.300} is not an aggregate id",
             hint=f"An id is 1 to {_MAX_ID} printable characters.",
         )

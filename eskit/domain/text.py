@@ -5,6 +5,11 @@ from __future__ import annotations
 from eskit.errors import InvalidArgument
 
 
+def is_text(value: object) -> bool:
+    """Whether a value is text, whatever its type was declared to be."""
+    return isinstance(value, str)
+
+
 def check_text(text: str, what: str) -> int:
     """The size of `text` in bytes; InvalidArgument when it holds half of a surrogate pair.
 

@@ -5,6 +5,7 @@ Adapters differ in how they look things up, never in these rules.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -13,7 +14,8 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from eskit.domain.claims import Claim
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import NewEvent
+from eskit.domain.events import NewEvent, is_erased
+from eskit.domain.ids import uuid_text
 from eskit.domain.streams import (
     ExpectedVersion,
     category_of,
@@ -22,8 +24,13 @@ from eskit.domain.streams import (
     check_tenant,
     version_matches,
 )
-from eskit.domain.text import check_text
-from eskit.errors import ClaimTaken, CommandIdReused, InvalidArgument, VersionConflict
+from eskit.errors import (
+    ClaimTaken,
+    CommandIdReused,
+    EventIdReused,
+    InvalidArgument,
+    VersionConflict,
+)
 from eskit.store.records import CommandRecord
 
 _log = logging.getLogger("eskit.store")
@@ -31,9 +38,6 @@ Outcome = TypeVar("Outcome")
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
-
-MAX_METADATA = 16_000
-"""Bytes of an event's metadata as JSON: percent-encoded it has to fit the headers of NATS."""
 
 ClaimKey = tuple[str, str]
 """Index name and value."""
@@ -49,6 +53,8 @@ A plain tuple: every append makes one, and a named one takes ten times as long.
 class Append(NamedTuple):
     """One checked call of `append`; `claims` says whether any event has some.
 
+    `given_ids` says whether any event had its id before it was appended: then it may be stored.
+
     Made for every append, so a tuple: made in half the time.
     """
 
@@ -59,6 +65,7 @@ class Append(NamedTuple):
     command: Command | None
     events: tuple[PreparedEvent, ...]
     claims: bool
+    given_ids: bool
 
 
 def prepare_append(
@@ -70,20 +77,41 @@ def prepare_append(
     tenant: str,
 ) -> Append:
     """Check everything that needs no look at the store; raises InvalidArgument."""
-    category = _category(stream)
-    check_tenant(tenant)
+    try:
+        category = _category(stream)
+    except TypeError:  # no text, and not even something to look up by
+        category = category_of(check_stream(stream))
+    if tenant != "":
+        check_tenant(tenant)
     check_expected_version(expected_version)
-    prepared = []
-    claims = False
-    for event in events:
-        metadata = event.metadata.to_json()
-        if metadata:
-            _check_metadata(metadata)
-        for change in event.claims:
-            claims = True
-            check_text(change.index + change.value, "A claim")
-        prepared.append((event.id_bytes, event.event_type, metadata, event.claims, event.data))
-    return Append(stream, category, tenant, expected_version, command, tuple(prepared), claims)
+    prepared: list[PreparedEvent] = []
+    claims = given_ids = False
+    try:
+        for event in events:
+            if event.known_id:
+                given_ids = True
+            if event.claims:
+                claims = True
+            prepared.append(
+                (
+                    event.id_bytes,
+                    event.event_type,
+                    event.metadata_json,
+                    event.claims,
+                    event.data,
+                )
+            )
+    except (AttributeError, TypeError):
+        raise _no_events(events) from None
+    if command is not None and not isinstance(command, Command):
+        raise InvalidArgument(
+            f"{command!r:.200} is no command", hint="Pass a Command, or none: command=None."
+        )
+    if given_ids:
+        _check_ids_differ(prepared)
+    return Append(
+        stream, category, tenant, expected_version, command, tuple(prepared), claims, given_ids
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -92,13 +120,34 @@ def _category(stream: str) -> str:
     return category_of(check_stream(stream))
 
 
-def _check_metadata(metadata: str) -> None:
-    size = check_text(metadata, "Metadata")
-    if size > MAX_METADATA:
-        raise InvalidArgument(
-            f"Metadata of {size:,} bytes is too long",
-            hint=f"It has at most {MAX_METADATA:,} as JSON; large data belongs in the event.",
-        )
+def keep_events(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
+    """The events in a tuple that nobody changes meanwhile; what is no sequence is refused later."""
+    try:
+        return tuple(events)
+    except TypeError:
+        return events
+
+
+def _no_events(events: Sequence[NewEvent]) -> InvalidArgument:
+    wrong: object = events
+    with contextlib.suppress(TypeError):
+        kinds: list[object] = list(events)
+        wrong = next((event for event in kinds if not isinstance(event, NewEvent)), events)
+    return InvalidArgument(
+        f"{wrong!r:.200} cannot be appended",
+        hint="Pass a list of events, each made from its message: [NewEvent(message)].",
+    )
+
+
+def _check_ids_differ(events: Sequence[PreparedEvent]) -> None:
+    seen: set[bytes] = set()
+    for event_id, *_ in events:
+        if event_id in seen:
+            raise InvalidArgument(
+                f"Two events of one append have the id {uuid_text(event_id)}",
+                hint="Make a NewEvent for each, and leave event_id out.",
+            )
+        seen.add(event_id)
 
 
 def claims_to_json(claims: Sequence[Claim]) -> str | None:
@@ -125,6 +174,63 @@ def first_result(append: Append, command: Command, record: CommandRecord) -> App
         already_processed=True,
         response=record.response,
     )
+
+
+class StoredEvent(NamedTuple):
+    """What a store has under an event id; `claims` are JSON, or None for an event without."""
+
+    global_position: int
+    stream: str
+    tenant: str
+    version: int
+    event_type: str
+    metadata: str
+    claims: str | None
+    data: bytes
+
+
+def first_append(
+    append: Append, find_event: Callable[[bytes], StoredEvent | None]
+) -> AppendResult | None:
+    """What an append is answered with whose events are stored already; None for a new one.
+
+    They are the same if their stream, types, payloads and claims are; who caused them, and when,
+    may differ. Of an event that was erased only its place can be compared. Raises EventIdReused
+    where an id is that of another event, or of an event that was appended with others.
+    """
+    found = [find_event(event_id) for event_id, *_ in append.events]
+    stored = [event for event in found if event is not None]
+    if not stored:
+        return None
+    first, last = stored[0], stored[-1]
+    for number, (event, new) in enumerate(zip(found, append.events, strict=True)):
+        if event is None or event.version != first.version + number or not _is(event, new, append):
+            other = event or first
+            mine = other.tenant == append.tenant
+            raise EventIdReused(
+                uuid_text(new[0] if event else append.events[found.index(first)][0]),
+                stream=other.stream if mine else "",
+                position=other.global_position if mine else 0,
+            )
+    return AppendResult(
+        version=last.version,
+        global_position=last.global_position,
+        already_processed=True,
+        response=b"" if append.command is None else append.command.response,
+    )
+
+
+def _is(stored: StoredEvent, new: PreparedEvent, append: Append) -> bool:
+    _, event_type, _, claims, data = new
+    if (stored.stream, stored.tenant, stored.event_type) != (
+        append.stream,
+        append.tenant,
+        event_type,
+    ):
+        return False
+    if is_erased(stored.metadata):
+        return True
+    return (stored.data, stored.claims) == (data, claims_to_json(claims))
 
 
 def settle_claims(

@@ -100,7 +100,9 @@ class EventStore(Protocol):
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them.
 
-        Raises VersionConflict, ClaimTaken, CommandIdReused, StoreUnavailable, InvalidArgument.
+        A command id that is remembered is answered with the first result, and so are event ids that
+        are stored when it is the same events again. Raises VersionConflict, ClaimTaken,
+        CommandIdReused, EventIdReused, StoreUnavailable, InvalidArgument.
         """
         ...
 
@@ -160,7 +162,7 @@ class EventStore(Protocol):
         ...
 
     def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
-        """The record of a processed command within its time to live, if any."""
+        """The record of a processed command, until it is pruned; None for one not known."""
         ...
 
     def head_position(self) -> int:

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from eskit.domain.ids import uuid_text
 from eskit.schema.recorded import EventSchema
 from eskit.store.progress import ReportProgress
 from eskit.store.records import Checkpoint
@@ -73,7 +74,7 @@ class VersionGap(NamedTuple):
 
 
 class ChangedEvent(NamedTuple):
-    """An event whose metadata or payload is not what was recorded."""
+    """An event that is not what was recorded, in whatever part."""
 
     stream: str
     tenant: str
@@ -86,6 +87,41 @@ class ChangedEvent(NamedTuple):
         return (
             f"Version {self.version} of {self.stream}, at {self.global_position:,}, is not what "
             "was recorded: its checksum differs"
+        )
+
+
+class ChangedCommand(NamedTuple):
+    """A remembered command that is not what was recorded: itself, or what it is answered with."""
+
+    id: str
+    stream: str
+    tenant: str
+    global_position: int
+
+    @property
+    def text(self) -> str:
+        """The change as a sentence."""
+        return (
+            f"What is remembered of command {self.id!r}, on {self.stream}, is not what was "
+            "recorded: its checksum differs"
+        )
+
+
+class RepeatedId(NamedTuple):
+    """An event that has the id of one before it, at `first`: of an eskit that took ids twice."""
+
+    event_id: bytes
+    global_position: int
+    stream: str
+    tenant: str
+    first: int
+
+    @property
+    def text(self) -> str:
+        """The repetition as a sentence."""
+        return (
+            f"The event at {self.global_position:,}, of {self.stream}, has the id of the one at "
+            f"{self.first:,}: {uuid_text(self.event_id)}"
         )
 
 
@@ -151,11 +187,12 @@ class Erasure:
 class PrunedCommands:
     """How many commands were forgotten, or would be: all recorded before a moment.
 
-    But those that a follower would send again stay: `needed` counts them by follower.
+    But those that a follower would send again stay: `needed` counts them by follower. `before` is
+    None when no moment is so long ago, as far as clocks can be trusted.
     """
 
     commands: int
-    before: datetime
+    before: datetime | None
     needed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -232,7 +269,19 @@ class StoreView(Protocol):
         ...
 
     def find_changed_events(self) -> Iterator[ChangedEvent]:
-        """Every event whose bytes have changed since, as far as the store can tell."""
+        """Every event that has changed since, as far as the store can tell."""
+        ...
+
+    def find_changed_commands(self) -> Iterator[ChangedCommand]:
+        """Every remembered command that has changed since, as far as the store can tell."""
+        ...
+
+    def find_repeated_ids(self) -> Iterator[RepeatedId]:
+        """Every event whose id an earlier one has, in the order of positions."""
+        ...
+
+    def find_lost_ids(self) -> Iterator[int]:
+        """The positions of events that are not found by their ids, so that they could repeat."""
         ...
 
     def read_claims(self) -> Iterator[HeldClaim]:
@@ -337,7 +386,9 @@ class Maintenance(Protocol):
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over; with `dry_run` only count them.
 
-        Those of a reaction stay until it has passed the events that it sent them for.
+        Nothing else does, so that until then a resend is answered whatever clocks say; see
+        `eskit.store.aging` for how their age is counted. Those of a reaction stay until it has
+        passed the events that it sent them for.
         """
         ...
 

@@ -5,4 +5,4 @@ from __future__ import annotations
 from datetime import timedelta
 
 DEFAULT_COMMAND_TTL = timedelta(days=7)
-"""How long a command id is answered with its first result."""
+"""How old the record of a command is before it may be pruned."""

@@ -16,7 +16,7 @@ from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedVi
 from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import SettableClock, command, text, texts
-from eskit.testing.store_contract.samples import TEXT
+from eskit.testing.store_contract.samples import TEXT, pass_days
 
 _WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.1"})
 
@@ -247,7 +247,8 @@ class MaintenanceContract:
 
         assert (again.already_processed, again.version, again.response) == (True, 1, b"first")
         assert [stream.stream for stream in store.list_streams()] == ["Account-1"]
-        clock.move(days=7, seconds=1)
+        pass_days(store, clock, 8)
+        store.maintenance.prune_commands()
         assert store.find_command("c1") is None
 
     def test_a_command_cannot_be_further_than_its_stream(self, store: EventStore) -> None:
@@ -260,11 +261,12 @@ class MaintenanceContract:
         with store.maintenance.view() as view:
             assert list(view.read_commands()) == []
 
-    def test_only_expired_commands_are_pruned(
+    def test_only_commands_older_than_their_time_to_live_are_pruned(
         self, store: EventStore, clock: SettableClock
     ) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY, command=command("old"))
-        clock.move(days=7, seconds=1)
+        pass_days(store, clock, 7)
+        clock.move(seconds=1)
         store.append("Account-1", texts("b"), expected_version=ANY, command=command("new"))
 
         planned = store.maintenance.prune_commands(dry_run=True)
@@ -276,6 +278,19 @@ class MaintenanceContract:
         assert store.maintenance.prune_commands().commands == 0
         assert store.find_command("new") is not None
 
+    @pytest.mark.parametrize("days", [8, 20_000])
+    def test_a_jump_of_the_clock_makes_no_command_old(
+        self, store: EventStore, clock: SettableClock, days: int
+    ) -> None:
+        store.append("Account-1", texts("a"), expected_version=ANY, command=command("c1"))
+        clock.move(days=days)
+        store.append("Account-1", texts("b"), expected_version=ANY, command=command("c2"))
+
+        pruned = store.maintenance.prune_commands()
+
+        assert (pruned.commands, pruned.before) == (0, None)
+        assert store.find_command("c1") is not None
+
     def test_the_commands_of_a_reaction_stay_until_it_has_passed_their_events(
         self, store: EventStore, clock: SettableClock
     ) -> None:
@@ -284,7 +299,7 @@ class MaintenanceContract:
         for stream, name in enumerate([*names, reaction_command_id("gone", 1, "x")]):
             store.append(f"Account-{stream}", texts("a"), expected_version=0, command=command(name))
         store.save_record("follower", "welcome", '{"low": 4}', expected_revision=0)
-        clock.move(days=700)
+        pass_days(store, clock, 8)
 
         again = store.append("Account-1", texts("a"), expected_version=0, command=command(names[1]))
         planned = store.maintenance.prune_commands(dry_run=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import ANY, NewEvent, open_store
-from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.checksums import event_checksum
 from eskit.store.sqlite.keys import add_stream, kind_key
 from eskit.store.sqlite.queries import query
 from tests.benchmarks import peers
@@ -193,9 +193,9 @@ def many_through_executemany(path: Path) -> Timed:
         rows = []
         for event in first:
             at = next(position)
-            event_id = event.event_id.encode()[:16]
-            place = at, stream_id, at, kind_id, event_id, at
-            rows.append((*place, "", None, event.data, checksum(b"", event.data)))
+            place = at, stream_id, at, kind_id, event.id_bytes, at
+            checksum = event_checksum(0, at, at, at, event.id_bytes, b"", event.data)
+            rows.append((*place, "", None, event.data, checksum))
         start = time.perf_counter()
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany(query("insert_event"), rows)

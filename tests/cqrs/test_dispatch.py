@@ -80,12 +80,13 @@ def test_a_resent_command_answers_with_the_first_response(running: RunningApp, b
     assert running.store.stream_version("Account-acc-001") == 3
 
 
-def test_an_expired_command_runs_again_with_event_ids_of_its_own(bank: Any) -> None:
+def test_a_forgotten_command_runs_again_with_event_ids_of_its_own(bank: Any) -> None:
     with bank.app.open("sqlite:///bank.db?command_ttl_days=0") as running:
         open_account(running, bank)
         deposit = bank.pb.DepositCommand(account_id="acc-001", amount="50.00")
         for _ in range(2):
             running.execute(deposit, command_id="deposit-1")
+            running.store.maintenance.prune_commands()
 
         events = stored(running.store)
 

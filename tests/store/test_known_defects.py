@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,8 @@ from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 from eskit.store.sqlite.store import SqliteStore
-from eskit.testing.store_contract import COMMAND_TTL, SettableClock, text, texts
+from eskit.testing.store_contract import SettableClock, text, texts
+from eskit.testing.store_contract.samples import pass_days
 from tests.ledger import Ledger
 
 URL = "sqlite:///log.db"
@@ -87,9 +87,10 @@ def test_the_cost_of_an_append_does_not_grow_with_the_log():
     assert 0 < large[1] <= small[1] * 1.3
 
 
-def test_an_expired_command_id_runs_again_without_colliding(store, clock):
+def test_a_forgotten_command_id_runs_again_without_colliding(store, clock):
     store.append("Account-1", texts("a"), expected_version=0, command=command())
-    clock.move(seconds=(COMMAND_TTL + timedelta(seconds=1)).total_seconds())
+    pass_days(store, clock, 8)
+    assert store.maintenance.prune_commands().commands == 1
 
     again = store.append(
         "Account-1", texts("b"), expected_version=1, command=command(response=b"second")
@@ -98,6 +99,30 @@ def test_an_expired_command_id_runs_again_without_colliding(store, clock):
     assert (again.version, again.already_processed, again.response) == (2, False, b"second")
     assert store.find_command("c1").response == b"second"
     assert len({event.event_id for event in store.read_all()}) == 2
+
+
+def test_a_command_is_done_once_although_the_clock_was_corrected(store, clock):
+    clock.move(days=-21_915)
+    store.append("Account-1", texts("a"), expected_version=0, command=command())
+    clock.move(days=21_915)
+
+    for _ in range(2):
+        again = store.append("Account-1", texts("a"), expected_version=0, command=command())
+        assert (again.version, again.already_processed) == (1, True)
+        assert store.maintenance.prune_commands().commands == 0
+
+
+def test_a_command_of_a_machine_that_lost_its_time_is_not_forgotten_before_others(store, clock):
+    pass_days(store, clock, 8)
+    store.append("Account-1", texts("a"), expected_version=0)
+    clock.move(days=-21_915)
+    store.append("Account-1", texts("b"), expected_version=1, command=command())
+    clock.move(days=21_915)
+    store.append("Account-1", texts("c"), expected_version=2, command=command("c2"))
+
+    store.maintenance.prune_commands()
+
+    assert store.append("Account-1", [], expected_version=ANY, command=command()).already_processed
 
 
 def test_a_second_save_under_one_command_has_event_ids_of_its_own(store, ledgers):
@@ -299,5 +324,6 @@ def test_every_time_comes_from_the_one_clock(store, clock):
     checkpoint = store.load_checkpoint("relay")
 
     assert event.recorded_at == checkpoint.updated_at == snapshot.created_at == clock.now
-    clock.move(seconds=(COMMAND_TTL + timedelta(seconds=1)).total_seconds())
+    pass_days(store, clock, 8)
+    assert store.maintenance.prune_commands().commands == 1
     assert store.find_command("c1") is None

@@ -120,9 +120,9 @@ def test_a_replay_backward_starts_at_a_time(store, clock):
 
 @pytest.mark.parametrize("count", [252, 253, 700])
 def test_a_long_replay_backward_is_folded_in_blocks(store, count):
-    deposits = [NewEvent(DepositedEvent(amount=1)) for _ in range(count)]
-    store.append("Ledger-l-2", deposits, expected_version=0)
-    store.append("Ledger-l-2", deposits[:4], expected_version=count)
+    deposits = [NewEvent(DepositedEvent(amount=1)) for _ in range(count + 4)]
+    store.append("Ledger-l-2", deposits[:count], expected_version=0)
+    store.append("Ledger-l-2", deposits[count:], expected_version=count)
 
     steps = run(store, stream="Ledger-l-2", backward=True)
 

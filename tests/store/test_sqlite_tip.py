@@ -139,7 +139,7 @@ def test_what_was_rolled_back_is_not_remembered(store):
             request = prepare_append(
                 stream, [number(1)], expected_version=ANY, command=None, tenant=""
             )
-            appender.append(transaction, request, now=0, command_ttl=0)
+            appender.append(transaction, request, now=0)
         transaction.finish()
         raise LookupError("after its inserts")
 
@@ -159,7 +159,7 @@ def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
         "Account-1", texts("lost"), expected_version=1, command=None, tenant=""
     )
     transaction = store._writer._committer._begin()
-    appender.append(transaction, request, now=0, command_ttl=0)
+    appender.append(transaction, request, now=0)
     transaction.finish()
 
     result = store.append("Account-1", texts("b"), expected_version=1)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import uuid4
 
 from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
+from eskit.store.appending import StoredEvent
 from eskit.store.maintenance import Erasure
 from eskit.store.recording import is_news
 from eskit.store.records import Checkpoint, CommandRecord, Record
@@ -31,6 +33,8 @@ class MemoryLog:
     changes: dict[int, str] = field(default_factory=dict)
     """The claims of events as JSON, by position; only of events that have some."""
     claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
+    ids: dict[bytes, int] = field(default_factory=dict)
+    """The positions of events by their ids."""
     commands: dict[tuple[str, str], tuple[int, CommandRecord]] = field(default_factory=dict)
     checkpoints: dict[str, Checkpoint] = field(default_factory=dict)
     records: dict[tuple[str, str], Record] = field(default_factory=dict)
@@ -48,9 +52,28 @@ class MemoryLog:
     def add(self, row: EventRow, claims: str | None) -> None:
         """Put an event at the end."""
         self.rows.append(row)
+        if isinstance(row[3], bytes):
+            self.ids[row[3]] = row[0]
         self.streams.setdefault((row[1], row[6]), []).append(row)
         if claims is not None:
             self.changes[row[0]] = claims
+
+    def find_by_id(self, event_id: bytes) -> StoredEvent | None:
+        """The event that has an id."""
+        position = self.ids.get(event_id)
+        if position is None:
+            return None
+        row = self.rows[bisect_left(self.rows, position, key=position_of)]
+        return StoredEvent(
+            global_position=position,
+            stream=row[1],
+            tenant=row[6],
+            version=row[2],
+            event_type=row[4],
+            metadata=row[7],
+            claims=self.changes.get(position),
+            data=row[8],
+        )
 
     def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
         """Keep each schema that differs from what its type had before that position."""
@@ -66,6 +89,7 @@ class MemoryLog:
             rows=list(self.rows),
             streams={key: list(rows) for key, rows in self.streams.items()},
             changes=dict(self.changes),
+            ids=dict(self.ids),
             claims=dict(self.claims),
             commands=dict(self.commands),
             checkpoints=dict(self.checkpoints),
@@ -78,7 +102,7 @@ class MemoryLog:
         """Go back to a copy, in the containers that readers hold."""
         self.rows[:] = copy.rows
         self.streams, self.changes = copy.streams, copy.changes
-        self.claims, self.commands = copy.claims, copy.commands
+        self.claims, self.commands, self.ids = copy.claims, copy.commands, copy.ids
         self.erasures = copy.erasures
         self.schemas = copy.schemas
 

@@ -15,8 +15,10 @@ from eskit.domain.events import EventRow, erased_metadata, is_erased
 from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
+from eskit.store.aging import forgotten_before
 from eskit.store.maintenance import (
     BackupReport,
+    ChangedCommand,
     ChangedEvent,
     CommandRow,
     Erasure,
@@ -25,6 +27,7 @@ from eskit.store.maintenance import (
     LostCommand,
     Misfit,
     PrunedCommands,
+    RepeatedId,
     VersionGap,
 )
 from eskit.store.memory.log import MemoryLog
@@ -94,6 +97,18 @@ class MemoryView:
 
     def find_changed_events(self) -> Iterator[ChangedEvent]:
         """None: memory is not kept for long enough to decay."""
+        return iter(())
+
+    def find_changed_commands(self) -> Iterator[ChangedCommand]:
+        """None, for the same reason."""
+        return iter(())
+
+    def find_repeated_ids(self) -> Iterator[RepeatedId]:
+        """None: an id is stored once, and nothing is from before that was so."""
+        return iter(())
+
+    def find_lost_ids(self) -> Iterator[int]:
+        """None: all are found."""
         return iter(())
 
     def read_claims(self) -> Iterator[HeldClaim]:
@@ -260,7 +275,7 @@ class MemoryMaintenance:
 
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over."""
-        not_before = self.clock.microseconds() - self.command_ttl
+        now = self.clock.microseconds()
         with self.log.lock:
             followers = (
                 (record.key, record.value)
@@ -268,13 +283,20 @@ class MemoryMaintenance:
                 if record.kind == FOLLOWER
             )
             ranges = needed_ids(followers)
-            old = [key for key, (made, _) in self.log.commands.items() if made < not_before]
+            times = sorted((made for made, _ in self.log.commands.values()), reverse=True)
+            before = forgotten_before(
+                now, self.command_ttl, ((time, time) for time in times if time <= now)
+            )
+            old = [key for key, (made, _) in self.log.commands.items() if made < before]
             needed = count_needed((key[1] for key in old), ranges)
             free = [key for key in old if not count_needed([key[1]], ranges)]
             for key in () if dry_run else free:
                 del self.log.commands[key]
-        before = _EPOCH + timedelta(microseconds=not_before)
-        return PrunedCommands(commands=len(free), before=before, needed=needed)
+        return PrunedCommands(
+            commands=len(free),
+            before=_EPOCH + timedelta(microseconds=before) if before else None,
+            needed=needed,
+        )
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:  # noqa: ARG002
         """Refused: there is no file to copy."""

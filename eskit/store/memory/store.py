@@ -10,7 +10,7 @@ from typing import Self
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.aggregate import FoldRow, fold_row
-from eskit.domain.commands import AppendResult, Command, is_reaction_id
+from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
 from eskit.domain.text import check_text
@@ -21,7 +21,9 @@ from eskit.store.appending import (
     check_bounds,
     check_version,
     claims_to_json,
+    first_append,
     first_result,
+    keep_events,
     prepare_append,
     settle_claims,
     tell,
@@ -97,6 +99,7 @@ class MemoryStore:
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_open()
+        events = keep_events(events)
         request = prepare_append(
             stream, events, expected_version=expected_version, command=command, tenant=tenant
         )
@@ -134,9 +137,11 @@ class MemoryStore:
     def _append(self, request: Append, now: int) -> AppendResult:
         log, command, tenant = self._log, request.command, request.tenant
         if command is not None:
-            record = self._live_command(command.id, tenant, now)
+            _, record = self._log.commands.get((tenant, command.id), (0, None))
             if record is not None:
                 return first_result(request, command, record)
+        if request.given_ids and (first := first_append(request, log.find_by_id)):
+            return first
         stored = log.streams.get((request.stream, tenant), [])
         check_version(request, len(stored))
         owners = settle_claims(request, lambda index, value: log.claims.get((tenant, index, value)))
@@ -154,7 +159,9 @@ class MemoryStore:
             response=b"" if command is None else command.response,
         )
         if command is not None:
-            log.commands[tenant, command.id] = now, _record(request.stream, command, result)
+            # Never before the log, however wrong the clock is: a command is forgotten by its age.
+            made = max(now, log.rows[-1][5]) if log.rows else now
+            log.commands[tenant, command.id] = made, _record(request.stream, command, result)
         return result
 
     def _add_events(self, request: Append, now: int) -> None:
@@ -292,12 +299,12 @@ class MemoryStore:
             return self._log.claims.get((tenant, index, value))
 
     def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
-        """The record of a processed command within its time to live, if any."""
+        """The record of a processed command, until it is pruned."""
         self._check_open()
         check_text(command_id, "A command id")
         check_tenant(tenant)
         with self._log.lock:
-            return self._live_command(command_id, tenant, self._clock.microseconds())
+            return self._log.commands.get((tenant, command_id), (0, None))[1]
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""
@@ -447,11 +454,6 @@ class MemoryStore:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _live_command(self, command_id: str, tenant: str, now: int) -> CommandRecord | None:
-        recorded_at, record = self._log.commands.get((tenant, command_id), (0, None))
-        lives = recorded_at >= now - self._command_ttl or is_reaction_id(command_id)
-        return record if lives else None
 
     def _check_open(self) -> None:
         if self._closed:

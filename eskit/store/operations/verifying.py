@@ -12,10 +12,12 @@ from eskit.domain.events import Metadata, is_erased
 from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import (
+    ChangedCommand,
     ChangedEvent,
     EventRecord,
     LostCommand,
     Misfit,
+    RepeatedId,
     StoreView,
     VersionGap,
 )
@@ -39,6 +41,9 @@ _ID_BYTES = 16
 _LOST = "The log has lost events that were there: restore the store from a newer backup."
 _REPLACE = "The log replaces every snapshot: eskit snapshot prune --keep 0"
 _AHEAD = "is ahead of its stream"
+_REPEATED = (
+    "An older eskit took it. It stays readable; the relay publishes only the first of one id."
+)
 _EXCHANGED = "The log was exchanged or has lost events: restore the store from a backup."
 
 
@@ -91,6 +96,7 @@ def verify(
         check.erasures()
         check.log()
         check.checksums()
+        check.ids()
         check.versions()
         check.commands()
         check.snapshots(store)
@@ -219,10 +225,22 @@ class _Check:
             self._log_was_read = not uncheckable
 
     def checksums(self) -> None:
-        """Every event against the checksum that was kept beside it."""
+        """Every event and remembered command against the checksum that was kept beside it."""
         with self.findings.reading("the checksums of events"):
             for event in self._view.find_changed_events():
                 self._in_stream(event, "EVENT_CHANGED")
+        with self.findings.reading("the checksums of commands"):
+            for command in self._view.find_changed_commands():
+                self._in_stream(command, "COMMAND_CHANGED")
+
+    def ids(self) -> None:
+        """Whether every event has an id of its own."""
+        with self.findings.reading("the ids of events"):
+            for event in self._view.find_repeated_ids():
+                self._in_stream(event, "EVENT_ID_REPEATED", hint=_REPEATED, severity="warning")
+            for position in self._view.find_lost_ids():
+                message = f"The event at {position:,} is not found by its id"
+                self._found("error", "EVENT_ID_LOST", message, position=position)
 
     def versions(self) -> None:
         """The versions of every stream."""
@@ -407,14 +425,15 @@ class _Check:
 
     def _in_stream(
         self,
-        found: ChangedEvent | LostCommand | Misfit | VersionGap,
+        found: ChangedCommand | ChangedEvent | LostCommand | Misfit | RepeatedId | VersionGap,
         code: str,
         *,
         hint: str = RESTORE,
+        severity: Severity = "error",
     ) -> None:
         self.findings.add(
             Finding(
-                severity="error",
+                severity=severity,
                 code=code,
                 message=found.text,
                 hint=hint,

@@ -11,12 +11,14 @@ from eskit.store.appending import (
     ClaimKey,
     check_version,
     claims_to_json,
+    first_append,
     first_result,
     settle_claims,
 )
 from eskit.store.records import CommandRecord
-from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
 from eskit.store.sqlite.connections import Runs
+from eskit.store.sqlite.ids import NEAR, find_event, keep_id, tells_time
 from eskit.store.sqlite.keys import add_if_new, add_stream
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import StreamEnd
@@ -26,9 +28,7 @@ _NEW = (0, NO_STREAM)
 _NO_STREAM: StreamEnd = (0, 0, 0)
 
 
-def append(
-    transaction: Transaction, request: Append, *, now: int, command_ttl: int
-) -> AppendResult:
+def append(transaction: Transaction, request: Append, *, now: int) -> AppendResult:
     """Run one append; the transaction is the caller's.
 
     Every check comes before the first write, so that an append that raises an error of ours
@@ -36,9 +36,11 @@ def append(
     """
     cursor, command = transaction.beside_events, request.command
     if command is not None:
-        record = find_command(cursor, command.id, request.tenant, now - command_ttl)
+        record = find_command(cursor, command.id, request.tenant)
         if record is not None:
             return first_result(request, command, record)
+    if request.given_ids and (first := _find_first_append(transaction, request)):
+        return first
     stream_id, version, position = _find_stream(transaction, request) or _NO_STREAM
     check_version(request, version)
     owners = _settle_claims(cursor, request) if request.claims else {}
@@ -53,7 +55,11 @@ def append(
             _save_claims(cursor, request.tenant, owners, stream_id)
     if command is None:
         return AppendResult(version, position)
-    _save_command(cursor, request, command, (stream_id, version, position, now))
+    # Never before the log, however wrong the clock is: a command is forgotten by its age.
+    _, head_recorded_at = transaction.tip.head(cursor)
+    _save_command(
+        cursor, request, command, (stream_id, version, position, max(now, head_recorded_at))
+    )
     return AppendResult(version, position, response=command.response)
 
 
@@ -74,6 +80,13 @@ def _find_stream(transaction: Transaction, request: Append) -> StreamEnd | None:
     return transaction.tip.stream(cursor, stream, tenant)
 
 
+def _find_first_append(transaction: Transaction, request: Append) -> AppendResult | None:
+    """What an append of the same events was answered with, if there was one."""
+    cursor = transaction.cursor  # others of this transaction may have appended them
+    head = transaction.tip.head(cursor)
+    return first_append(request, lambda event_id: find_event(cursor, event_id, head))
+
+
 def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     """What an append has done if it was committed although its commit failed."""
     if not request.events:
@@ -87,11 +100,9 @@ def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     return AppendResult(version=version, global_position=position, response=response)
 
 
-def find_command(
-    database: Runs, command_id: str, tenant: str, not_before: int
-) -> CommandRecord | None:
-    """The record of a command, unless it was made before `not_before`."""
-    row = database.execute(query("find_command"), (tenant, command_id, not_before)).fetchone()
+def find_command(database: Runs, command_id: str, tenant: str) -> CommandRecord | None:
+    """The record of a command."""
+    row = database.execute(query("find_command"), (tenant, command_id)).fetchone()
     if row is None:
         return None
     fingerprint, stream, version, position, response = row
@@ -126,25 +137,47 @@ def _insert_events(
     position, head_recorded_at = tip.head(cursor)
     recorded_at = max(head_recorded_at, now)
     category, rows = request.category, transaction.rows
+    last_type, kind_id, kind_sum = "", 0, 0
     for event_id, event_type, metadata, claims, data in request.events:
         position += 1
         version += 1
+        if event_type != last_type:  # most events of an append are of one type
+            kind_id = tip.kind(cursor, category, event_type)
+            kind_sum = kind_checksum(request.tenant, request.stream, event_type)
+            last_type = event_type
+        claims_json = claims_to_json(claims) if claims else None
+        rest = f"{metadata}{claims_json or ''}".encode() if metadata or claims else b""
         rows.append(
             (
                 position,
                 stream_id,
                 version,
-                tip.kind(cursor, category, event_type),
+                kind_id,
                 event_id,
                 recorded_at,
                 metadata,
-                claims_to_json(claims) if claims else None,
+                claims_json,
                 data,
-                checksum(metadata.encode(), data),
+                event_checksum(kind_sum, position, version, recorded_at, event_id, rest, data),
             )
         )
+    now = recorded_at // 1000
+    if (
+        request.given_ids
+        or int.from_bytes(event_id[:6], "big") > now + NEAR
+        # Own ids grow within an append: where the first and the last are near, all are.
+        or int.from_bytes(request.events[0][0][:6], "big") < now - NEAR
+    ):
+        _keep_ids(cursor, request, position, recorded_at)
     tip.advance(request.stream, request.tenant, (stream_id, version, position), recorded_at)
     return version, position
+
+
+def _keep_ids(cursor: sqlite3.Cursor, request: Append, last: int, recorded_at: int) -> None:
+    first = last - len(request.events) + 1
+    for position, (event_id, *_) in enumerate(request.events, start=first):
+        if not tells_time(event_id, recorded_at):
+            keep_id(cursor, event_id, position)
 
 
 def _save_claims(
@@ -166,5 +199,16 @@ def _save_command(
     command: Command,
     outcome: tuple[int, int, int, int],
 ) -> None:
-    parameters = (request.tenant, command.id, command.fingerprint, *outcome, command.response)
-    cursor.execute(query("save_command"), parameters)
+    key = request.tenant, command.id, command.fingerprint
+    _, version, position, recorded_at = outcome
+    checksum = command_checksum(
+        request.tenant.encode(),
+        command.id.encode(),
+        command.fingerprint.encode(),
+        request.stream.encode(),
+        version,
+        position,
+        recorded_at,
+        command.response,
+    )
+    cursor.execute(query("save_command"), (*key, *outcome, command.response, checksum))

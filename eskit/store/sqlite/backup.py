@@ -34,8 +34,9 @@ def back_up(
     mode: str,
     file_mode: int,
     progress: ReportProgress,
+    damaged: bool = False,
 ) -> BackupReport:
-    """Copy the store to `target`, which must not exist.
+    """Copy the store to `target`, which must not exist; a damaged one only if it may be `damaged`.
 
     The copy is made under another name and renamed when it is checked: what is called `target`
     is whole. It has a store id of its own, so that checkpoints notice when it takes the place
@@ -50,6 +51,7 @@ def back_up(
             mode=mode,
             file_mode=file_mode,
             progress=progress,
+            damaged=damaged,
         )
         put_in_place(partial, target)
     return replace(report, path=target, bytes=target.stat().st_size)
@@ -64,35 +66,54 @@ def copy_checked(
     mode: str,
     file_mode: int,
     progress: ReportProgress,
+    damaged: bool = False,
 ) -> BackupReport:
     """Copy the store to an unfinished file, check it, and give it a store id; or leave nothing."""
     remove_database(partial)
     with suppress(OSError):  # told by SQLite
         make_if_missing(partial, mode=file_mode)
     try:
-        return _copy(path, partial, url=url, origin=origin, mode=mode, progress=progress)
+        return _copy(
+            path,
+            partial,
+            url=url,
+            origin=origin,
+            mode=mode,
+            progress=progress,
+            damaged=damaged,
+        )
     except (StoreError, KeyboardInterrupt):  # nothing goes on from what has been copied
         remove_database(partial)
         raise
 
 
 def _copy(
-    path: Path, partial: Path, *, url: str, origin: str, mode: str, progress: ReportProgress
+    path: Path,
+    partial: Path,
+    *,
+    url: str,
+    origin: str,
+    mode: str,
+    progress: ReportProgress,
+    damaged: bool,
 ) -> BackupReport:
     with _open(partial, mode="rwc") as copy, _open(path, mode=mode, url=url) as original:
         # The open transaction keeps the copy at one moment, however long it takes.
         with translated(url), _naming_who_is_full(partial):
             begin_reading(original)
             original.backup(copy, pages=_PAGES, progress=_report(progress))
-        head = _check(SqliteView(copy, str(partial)), SqliteView(original, url), url)
+        views = SqliteView(copy, str(partial)), SqliteView(original, url)
+        head = _check(*views, url, damaged=damaged)
         with translated(str(partial)):
             return _finish(copy, partial, origin=origin, head=head)
 
 
-def _check(copy: SqliteView, original: SqliteView, url: str) -> int:
+def _check(copy: SqliteView, original: SqliteView, url: str, *, damaged: bool) -> int:
     """The head of a copy; StoreDamaged if it is not whole, which says if the original is not."""
-    if problem := _find_problem(copy):
-        if its_own := _find_problem(original):
+    problem = _find_problem(copy)
+    its_own = _find_problem(original) if problem else ""
+    if problem and not (damaged and its_own):
+        if its_own:
             raise StoreDamaged(f"{url} is damaged, so no backup was made: {its_own}")
         raise StoreDamaged(f"The copy is damaged: {problem}", hint=_TRY_AGAIN)
     head = original.head_position()

@@ -11,7 +11,7 @@ from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.store.maintenance import Erasure
-from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.checksums import add_functions
 from eskit.store.sqlite.connections import connect, wait_while_busy
 from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.queries import query
@@ -32,9 +32,10 @@ def erase_stream(
 ) -> Erasure:
     """Blank a stream inside an open write transaction, and record it if there was something."""
     stream_id, version = _find_stream(connection, stream, tenant)
+    add_functions(connection)
     events = _blank_events(connection, stream_id)
     connection.execute(query("erase_claims"), (stream_id,))
-    connection.execute(query("erase_responses"), (stream_id,))
+    connection.execute(query("erase_responses"), (stream_id, stream))
     connection.execute(query("erase_snapshots"), (stream_id,))
     if events:
         row = (stream_id, version, events, now, erased_by, reason)
@@ -93,10 +94,7 @@ def _blank_events(connection: sqlite3.Connection, stream_id: int) -> int:
             for position, _, metadata in page
             if not is_erased(metadata)
         ]
-        connection.executemany(
-            query("erase_event"),
-            ((position, kept, checksum(kept.encode(), b"")) for position, kept in left),
-        )
+        connection.executemany(query("erase_event"), left)
         events += len(left)
         if len(page) < _PAGE:
             return events

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.domain.text import check_text
+from eskit.store.aging import forgotten_before, span_width
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
 from eskit.store.records import FOLLOWER, count_needed, needed_ids
@@ -19,14 +20,13 @@ from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
 from eskit.store.sqlite.errors import translated
+from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS, command_after
 from eskit.store.sqlite.leftovers import note_files
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMMANDS_AT_ONCE = 10_000
-_BEFORE_ALL_COMMANDS, _AFTER_ALL_COMMANDS = ("", ""), ("\U0010ffff", "")
-"""Keys, of tenant and command id; a tenant is named in ASCII."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,29 +78,34 @@ class SqliteMaintenance:
 
     def prune_commands(self, *, dry_run: bool = False) -> PrunedCommands:
         """Forget the commands whose time to live is over, some in each transaction."""
-        not_before = self.clock.microseconds() - self.command_ttl
-        before = _EPOCH + timedelta(microseconds=not_before)
+        now = self.clock.microseconds()
         with self._read() as connection:
-            (old,) = connection.execute(query("count_old_commands"), (not_before,)).fetchone()
-            ids = connection.execute(query("list_old_reaction_ids"), (not_before,))
+            begin_reading(connection)
+            width = span_width(self.command_ttl)
+            spans = connection.execute(query("find_command_spans"), (now, width))
+            before = forgotten_before(now, self.command_ttl, spans)
+            (old,) = connection.execute(query("count_old_commands"), (before,)).fetchone()
+            ids = connection.execute(query("list_old_reaction_ids"), (before,))
             needed = count_needed((row[0] for row in ids), self._needed_ids(connection))
-        pruned = old - sum(needed.values()) if dry_run else self._delete_commands(not_before)
-        return PrunedCommands(commands=pruned, before=before, needed=needed)
+        pruned = old - sum(needed.values()) if dry_run else self._delete_commands(before)
+        return PrunedCommands(
+            commands=pruned,
+            before=_EPOCH + timedelta(microseconds=before) if before else None,
+            needed=needed,
+        )
 
     def _needed_ids(self, connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
         rows = connection.execute(query("list_records"), (FOLLOWER,))
         return needed_ids((name, value) for _, name, value, *_ in rows)
 
-    def _delete_commands(self, not_before: int) -> int:
-        pruned, last = 0, _BEFORE_ALL_COMMANDS
-        while last != _AFTER_ALL_COMMANDS:
+    def _delete_commands(self, before: int) -> int:
+        pruned, last = 0, BEFORE_ALL_COMMANDS
+        while last != AFTER_ALL_COMMANDS:
             first = last
             with self._write() as connection:
-                page = *first, _COMMANDS_AT_ONCE - 1
-                end = connection.execute(query("find_command_after"), page).fetchone()
-                last = end or _AFTER_ALL_COMMANDS
+                last = command_after(connection, first, _COMMANDS_AT_ONCE)
                 kept = json.dumps([*self._needed_ids(connection).values()])
-                bounds = *first, *last, not_before, kept
+                bounds = *first, *last, before, kept
                 pruned += connection.execute(query("prune_commands"), bounds).rowcount
         return pruned
 

@@ -11,7 +11,8 @@ from eskit.errors import StreamNotFound
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened
 from eskit.store.sqlite.appender import find_claim
-from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
+from eskit.store.sqlite.ids import keep_id, tells_time
 from eskit.store.sqlite.keys import add_stream, kind_key
 from eskit.store.sqlite.queries import query
 
@@ -42,9 +43,11 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
                 record.metadata,
                 record.claims,
                 record.data,
-                checksum(record.metadata.encode(), record.data),
+                _checksum(record),
             ),
         )
+        if not tells_time(record.event_id, record.recorded_at):
+            keep_id(connection, record.event_id, record.global_position)
         if record.claims:
             _run_claims(connection, record, stream_id)
         streams[key] = stream_id, record.version
@@ -67,6 +70,16 @@ def add_commands(connection: sqlite3.Connection, commands: Sequence[CommandRow])
                 command.global_position,
                 command.recorded_at,
                 command.response,
+                command_checksum(
+                    command.tenant.encode(),
+                    command.id.encode(),
+                    command.fingerprint.encode(),
+                    command.stream.encode(),
+                    command.version,
+                    command.global_position,
+                    command.recorded_at,
+                    command.response,
+                ),
             ),
         )
 
@@ -87,6 +100,19 @@ def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) ->
             erasure.reason,
         )
         connection.execute(query("save_erasure"), row)
+
+
+def _checksum(record: EventRecord) -> int:
+    kind = kind_checksum(record.tenant, record.stream, record.event_type)
+    return event_checksum(
+        kind,
+        record.global_position,
+        record.version,
+        record.recorded_at,
+        record.event_id,
+        f"{record.metadata}{record.claims or ''}".encode(),
+        record.data,
+    )
 
 
 def _stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[int, int]:

@@ -22,7 +22,7 @@ from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.files.modes import PRIVATE
 from eskit.schema.recorded import EventSchema
 from eskit.store import forking
-from eskit.store.appending import MAX_POSITION, check_bounds, prepare_append
+from eskit.store.appending import MAX_POSITION, check_bounds, keep_events, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
@@ -52,7 +52,7 @@ from eskit.store.sqlite.writer import Writer
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05
 _LOOK_ANYWAY = 10
-_Request: TypeAlias = tuple[str, tuple[NewEvent, ...], int | ExpectedVersion, Command | None, str]
+_Request: TypeAlias = tuple[str, Sequence[NewEvent], int | ExpectedVersion, Command | None, str]
 
 
 class SqliteStore:
@@ -83,7 +83,6 @@ class SqliteStore:
         self._path = path = Path(os.path.realpath(name))
         self._url = url
         self._clock = clock
-        self._command_ttl = command_ttl // timedelta(microseconds=1)
         self._settings: dict[str, str | float] = {
             "synchronous": synchronous.lower(),
             "busy_timeout": busy_timeout,
@@ -124,7 +123,7 @@ class SqliteStore:
             store_id=opened.store_id,
             read_mode=opened.read_mode,
             busy_timeout=busy_timeout,
-            command_ttl=self._command_ttl,
+            command_ttl=command_ttl // timedelta(microseconds=1),
             clock=clock,
             file_mode=file_mode,
         )
@@ -162,7 +161,7 @@ class SqliteStore:
     ) -> AppendResult:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_usable()
-        request = stream, tuple(events), expected_version, command, tenant
+        request = stream, keep_events(events), expected_version, command, tenant
         return self._appended(self._writer.run(self._append, request))
 
     def append_then(
@@ -177,7 +176,7 @@ class SqliteStore:
     ) -> None:
         """Append without waiting: `then` is called with the result or what `append` would raise."""
         self._check_usable()
-        request = stream, tuple(events), expected_version, command, tenant
+        request = stream, keep_events(events), expected_version, command, tenant
 
         def tell(ticket: Ticket) -> None:
             then(ticket.error or self._appended(ticket.result))
@@ -202,9 +201,7 @@ class SqliteStore:
         kinds = self._schemas.unrecorded(events)
         if again and (stored := appender.find_stored(transaction.cursor, append)):
             return stored, kinds
-        result = appender.append(
-            transaction, append, now=self._clock.microseconds(), command_ttl=self._command_ttl
-        )
+        result = appender.append(transaction, append, now=self._clock.microseconds())
         if kinds and not result.already_processed:
             first = result.global_position - len(events) + 1
             schemas = schemas_from(events, kinds, first_position=first)
@@ -305,13 +302,10 @@ class SqliteStore:
         return self._read(lambda reading: appender.find_claim(reading, tenant, index, value))
 
     def find_command(self, command_id: str, tenant: str = "") -> CommandRecord | None:
-        """The record of a processed command within its time to live, if any."""
+        """The record of a processed command, until it is pruned."""
         check_text(command_id, "A command id")
         check_tenant(tenant)
-        not_before = self._clock.microseconds() - self._command_ttl
-        return self._read(
-            lambda reading: appender.find_command(reading, command_id, tenant, not_before)
-        )
+        return self._read(lambda reading: appender.find_command(reading, command_id, tenant))
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""

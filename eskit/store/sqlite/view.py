@@ -9,6 +9,7 @@ from typing import Any
 
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import (
+    ChangedCommand,
     ChangedEvent,
     CommandRow,
     Erasure,
@@ -16,10 +17,11 @@ from eskit.store.maintenance import (
     HeldClaim,
     LostCommand,
     Misfit,
+    RepeatedId,
     VersionGap,
 )
 from eskit.store.records import Checkpoint
-from eskit.store.sqlite.checksums import checksum
+from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas
@@ -27,7 +29,6 @@ from eskit.store.sqlite.restoring import add_commands, add_erasures, add_events
 from eskit.store.sqlite.schema import find_missing_parts
 from eskit.store.sqlite.times import moment
 
-_PAGE = 1024
 _LOG = "streams", "kinds", "commands", "erasures", "schemas", "event_schemas", "events"
 _BESIDE_THE_LOG = "claims", "checkpoints", "records"
 
@@ -38,6 +39,8 @@ class SqliteView:
     def __init__(self, connection: sqlite3.Connection, url: str) -> None:
         self._connection = connection
         self._url = url
+        checksums.add_functions(connection)
+        ids.add_functions(connection)
 
     def head_position(self) -> int:
         """The position of the last event; 0 for an empty log."""
@@ -80,11 +83,24 @@ class SqliteView:
                     yield Misfit(table, *row)
 
     def find_changed_events(self) -> Iterator[ChangedEvent]:
-        """Events whose checksum differs; those of before there were checksums pass."""
-        if "checksum" not in self._columns("events"):
+        """Events whose checksum differs; a file of an older schema cannot tell."""
+        if "record_checksum" not in self._columns("events"):
             return iter(())
-        self._connection.create_function("event_checksum", 2, checksum, deterministic=True)
         return map(ChangedEvent._make, self._rows("find_changed_events"))
+
+    def find_changed_commands(self) -> Iterator[ChangedCommand]:
+        """Remembered commands whose checksum differs."""
+        if "record_checksum" not in self._columns("commands"):
+            return iter(())
+        return map(ChangedCommand._make, self._rows("find_changed_commands"))
+
+    def find_repeated_ids(self) -> Iterator[RepeatedId]:
+        """Every event whose id an earlier one has."""
+        return map(RepeatedId._make, self._rows("find_repeated_ids"))
+
+    def find_lost_ids(self) -> Iterator[int]:
+        """The positions of events that are not found by their ids."""
+        return (int(position) for (position,) in self._rows("find_lost_ids"))
 
     def read_claims(self) -> Iterator[HeldClaim]:
         """All claims that are held, sorted."""
@@ -149,9 +165,7 @@ class SqliteView:
 
     def _run(self, statement: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
         with translated(self._url):
-            cursor = self._connection.execute(statement, parameters)
-            while page := cursor.fetchmany(_PAGE):
-                yield from page
+            yield from self._connection.execute(statement, parameters)
 
 
 class LockedSqliteView(SqliteView):

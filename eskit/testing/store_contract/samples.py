@@ -12,6 +12,7 @@ from eskit.clock import SystemClock
 from eskit.domain.claims import Claim
 from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
+from eskit.domain.streams import ANY
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -38,6 +39,15 @@ class SettableClock(SystemClock):
     def move(self, **change: float) -> None:
         """Move by a timedelta, given as its arguments; negative ones set the clock back."""
         self._now += timedelta(**change)
+
+
+def pass_days(store: EventStore, clock: SettableClock, days: int) -> None:
+    """Let days pass on each of which a command is recorded, so that nobody doubts them."""
+    for _ in range(days):
+        clock.move(days=1)
+        store.append(
+            "Calendar-1", [], expected_version=ANY, command=command(f"day {clock.now:%Y-%m-%d}")
+        )
 
 
 def text(value: str, *claims: Claim, metadata: Metadata | None = None) -> NewEvent:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from eskit.store.appending import MAX_POSITION
+from eskit.store.sqlite import checksums
+from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS
+from eskit.store.sqlite.queries import query
+
 
 def empty_an_index(path: Path) -> None:
     """Leave the index by kind without entries, while the file says that it has them all."""
@@ -35,3 +40,15 @@ def overwrite_root(path: Path, table: str) -> None:
     raw = bytearray(path.read_bytes())
     raw[(page - 1) * size : page * size] = b"\xa5" * size
     path.write_bytes(raw)
+
+
+def seal(path: Path) -> None:
+    """Make the checksums of all records fit them, as who wrote them like this would have."""
+    connection = sqlite3.connect(path)
+    checksums.add_functions(connection)
+    with connection:
+        connection.execute("UPDATE events SET record_checksum = NULL")
+        connection.execute(query("renew_event_checksums"), (0, MAX_POSITION))
+        bounds = *BEFORE_ALL_COMMANDS, *AFTER_ALL_COMMANDS
+        connection.execute(query("renew_command_checksums"), bounds)
+    connection.close()

@@ -194,8 +194,8 @@ def execute(path, statement):
         (lose_an_event, "Version 4 of Account-0 follows version 2"),
         (change_an_event, "Version 3 of Account-0, at 3, is not what was recorded"),
         (put_a_text_for_a_time, "events.recorded_at of the event at 3"),
-        (turn_time_back, "The event at 3 is older than the one before it"),
-        (put_what_is_no_text, "Could not decode to UTF-8"),
+        (turn_time_back, "Version 3 of Account-0, at 3, is not what was recorded"),
+        (put_what_is_no_text, "Version 3 of Account-0, at 3, is not what was recorded"),
         (drop_an_index, "The index events_by_kind is missing"),
         (overwrite_events, ""),  # how it says so depends on the release of SQLite
         (overwrite_claims, ""),

@@ -2,10 +2,15 @@
 
 import sqlite3
 from pathlib import Path
+from uuid import UUID
+from zlib import crc32
 
 import pytest
+from google.protobuf.wrappers_pb2 import StringValue
 
+from eskit import ANY, NewEvent
 from eskit.errors import (
+    EventIdReused,
     InvalidArgument,
     SchemaOutdated,
     SchemaTooNew,
@@ -15,12 +20,14 @@ from eskit.errors import (
 from eskit.store.open import open_store
 from eskit.store.operations.migrating import migrate
 from eskit.store.operations.verifying import verify
-from eskit.store.sqlite import schema
+from eskit.store.sqlite import migrating, schema
 from eskit.testing.store_contract import texts, values
 
 URL = "sqlite:///log.db"
 BACKUP = Path("log.db.v1.backup")
 STORE_ID = "11111111-2222-3333-4444-555555555555"
+GIVEN = UUID("aaaaaaaa-bbbb-4ccc-8ddd-eeeeeeeeeeee")
+METADATA = '{"principal_id":"ann"}'
 
 
 @pytest.fixture
@@ -146,3 +153,159 @@ def test_another_process_that_holds_the_lock_is_waited_for(old_store, monkeypatc
 
     other.close()
     assert migrate(URL).needed
+
+
+@pytest.fixture
+def store_of_version_5():
+    """A store as version 5 made it: with an id that is there twice."""
+    connection = sqlite3.connect("log.db", isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    for version in range(1, 6):
+        for statement in schema.migration_statements(version):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute("PRAGMA user_version = 5")
+    connection.execute("INSERT INTO store VALUES ('store_id', ?)", (STORE_ID,))
+    connection.execute("INSERT INTO streams VALUES (1, 'Account-1', 'acme', 'Account')")
+    connection.execute("INSERT INTO kinds VALUES (1, 'Account', 'google.protobuf.StringValue')")
+    rows = [
+        (
+            at,
+            1,
+            at,
+            1,
+            GIVEN.bytes,
+            at,
+            METADATA,
+            None,
+            b"\n\x01a",
+            crc32(METADATA.encode() + b"\n\x01a"),
+        )
+        for at in (1, 2)
+    ]
+    rows += [
+        (at, 1, at, 1, uuid_bytes(at), at * 1000, "", None, b"\n\x01b", crc32(b"\n\x01b"))
+        for at in range(3, 31)
+    ]
+    rows.append((31, 1, 31, 1, uuid_bytes(31), 31_000, "", None, b"\n\x01c", None))
+    connection.executemany("INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    commands = [("acme", f"c{at}", "Open", 1, at, at, at, b"answer") for at in range(1, 8)]
+    connection.executemany("INSERT INTO commands VALUES (?, ?, ?, ?, ?, ?, ?, ?)", commands)
+    connection.close()
+    return Path("log.db")
+
+
+def uuid_bytes(milliseconds):
+    """An id that eskit makes at a time."""
+    return milliseconds.to_bytes(6, "big") + b"\x70\x00\x80" + bytes(7)
+
+
+def execute(statement, parameters=()):
+    connection = sqlite3.connect("log.db")
+    with connection:
+        connection.execute(statement, parameters)
+    connection.close()
+
+
+def codes(found):
+    return [(finding.code, finding.position) for finding in found.findings]
+
+
+def test_ids_that_an_older_eskit_took_twice_are_listed_and_never_taken_again(store_of_version_5):
+    migrate(URL)
+
+    with open_store(URL) as store:
+        found = verify(store)
+        again = NewEvent(StringValue(value="other"), event_id=str(GIVEN))
+        with pytest.raises(EventIdReused):
+            store.append("Account-1", [again], expected_version=ANY, tenant="acme")
+        same = NewEvent(StringValue(value="b"), event_id=str(UUID(bytes=uuid_bytes(7))))
+        first = store.append("Account-1", [same], expected_version=ANY, tenant="acme")
+
+    assert (found.verdict, codes(found)) == ("ok", [("EVENT_ID_REPEATED", 2)])
+    assert "has the id of the one at 1" in found.findings[0].message
+    assert (first.version, first.global_position, first.already_processed) == (7, 7, True)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE events SET recorded_at = recorded_at + 1 WHERE global_position = 4",
+        "UPDATE events SET event_id = zeroblob(16) WHERE global_position = 4",
+        "UPDATE events SET data = x'0a0162' || x'' WHERE global_position = 31",
+        "UPDATE commands SET response = x'00' WHERE command_id = 'c4'",
+        "UPDATE commands SET fingerprint = 'Close' WHERE command_id = 'c4'",
+        "UPDATE commands SET recorded_at = 5 WHERE command_id = 'c4'",
+    ],
+)
+def test_after_the_migration_every_part_of_a_record_is_covered(store_of_version_5, change):
+    migrate(URL)
+
+    execute(change)
+
+    with open_store(URL) as store:
+        assert verify(store).verdict == "damaged"
+
+
+def test_what_was_damaged_before_the_migration_keeps_its_mark(store_of_version_5):
+    execute("UPDATE events SET data = x'0a0178' WHERE global_position = 9")
+
+    done = migrate(URL)
+
+    assert done.backup.is_file()
+    with open_store(URL) as store:
+        assert codes(verify(store))[0] == ("EVENT_CHANGED", 9)
+        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo", tenant="acme")
+        assert ("EVENT_CHANGED", 9) in codes(verify(store))
+
+
+@pytest.mark.parametrize("after", range(6))
+def test_a_migration_that_was_broken_off_is_gone_on_with(store_of_version_5, monkeypatch, after):
+    monkeypatch.setattr("eskit.store.sqlite.migrating._EVENTS_AT_ONCE", 10)
+    monkeypatch.setattr("eskit.store.sqlite.migrating._COMMANDS_AT_ONCE", 3)
+    steps = []
+    renew = migrating._Steps._renew_some
+
+    def renew_until_killed(self):
+        if len(steps) == after:
+            raise KeyboardInterrupt
+        steps.append(after)
+        return renew(self)
+
+    with monkeypatch.context() as interrupting:
+        interrupting.setattr(migrating._Steps, "_renew_some", renew_until_killed)
+        with pytest.raises(KeyboardInterrupt):
+            migrate(URL)
+    with pytest.raises(SchemaOutdated):
+        open_store(URL)
+
+    done = migrate(URL)
+
+    assert (done.before, done.after) == (5, schema.current_version())
+    assert [path.name for path in Path().glob("*.backup")] == [done.backup.name]
+    with open_store(URL) as store:
+        assert codes(verify(store)) == [("EVENT_ID_REPEATED", 2)]
+        assert store.find_command("c7", "acme").response == b"answer"
+
+
+def test_an_older_eskit_that_has_the_file_open_appends_nothing_any_more(store_of_version_5):
+    older = sqlite3.connect("log.db")
+    migrate(URL)
+
+    with pytest.raises(sqlite3.OperationalError, match="checksum"):
+        older.execute(
+            "INSERT INTO events (global_position, stream_id, version, kind_id, event_id, "
+            "recorded_at, metadata, data, checksum) VALUES (40, 1, 40, 1, x'', 1, '', x'', 0)"
+        )
+    older.close()
+
+
+def test_large_events_are_migrated_some_at_a_time(store_of_version_5, monkeypatch):
+    monkeypatch.setattr("eskit.store.sqlite.migrating._BYTES_AT_ONCE", 8)
+    reported = []
+
+    migrate(URL, progress=reported.append)
+
+    assert len([p for p in reported if p.name == "checksums"]) > 10
+    with open_store(URL) as store:
+        assert verify(store).verdict == "ok"

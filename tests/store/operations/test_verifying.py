@@ -22,7 +22,7 @@ from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.schema import current_version, migration_statements
 from eskit.testing.store_contract import number, text, texts
-from tests.store.operations.damaging import empty_an_index, overwrite_root
+from tests.store.operations.damaging import empty_an_index, overwrite_root, seal
 
 URL = "sqlite:///log.db"
 FILE = Path("log.db")
@@ -134,6 +134,7 @@ def test_an_event_that_was_changed_into_another_valid_one_is_found(store, statem
 
 def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(store):
     execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE event_type LIKE '%StringValue'")
+    seal(FILE)
 
     found = verify(store)
 
@@ -146,6 +147,7 @@ def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(sto
 
 def test_one_payload_without_a_class_is_one_payload(store):
     execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE event_type LIKE '%Int64Value'")
+    seal(FILE)
 
     (finding,) = verify(store).findings
 
@@ -192,7 +194,7 @@ def test_claims_that_are_not_what_the_log_says_are_damage(store, statement, mess
         ),
         ("DELETE FROM streams WHERE name = 'Order-1'", "EVENTS_UNREADABLE"),
         ("DELETE FROM kinds WHERE category = 'Order'", "EVENTS_UNREADABLE"),
-        ("INSERT INTO commands VALUES ('', 'c', 'f', 99, 0, 0, 0, x'')", "STORAGE_DAMAGED"),
+        ("INSERT INTO commands VALUES ('', 'c', 'f', 99, 0, 0, 0, x'', 0)", "STORAGE_DAMAGED"),
     ],
 )
 def test_a_log_that_was_tampered_with_is_damaged(store, statement, code):
@@ -319,7 +321,7 @@ def test_an_erasure_that_was_undone_is_damage(store, statement, code):
 
 
 def test_a_great_many_findings_are_counted_and_the_first_listed(store):
-    store.append("Account-3", [number(1)] * 100, expected_version=ANY)
+    store.append("Account-3", [number(1) for _ in range(100)], expected_version=ANY)
     execute("UPDATE events SET data = x'ff'")
 
     found = verify(store)
@@ -502,7 +504,7 @@ def test_pages_that_cannot_be_read_are_one_finding_and_every_finding_has_a_hint(
 
     assert found.verdict == "damaged"
     (unread,) = [f for f in found.findings if f.code == "UNREADABLE"]
-    assert unread.message.startswith("The pages of the file, the values, the log and")
+    assert unread.message.startswith("The pages of the file, the values, the log, ")
     assert all(finding.hint for finding in found.findings)
 
 

@@ -1,4 +1,4 @@
 SELECT c.fingerprint, s.name, c.version, c.global_position, c.response
 FROM commands AS c
 JOIN streams AS s ON s.stream_id = c.stream_id
-WHERE c.tenant = ?1 AND c.command_id = ?2 AND (c.recorded_at >= ?3 OR c.command_id GLOB 'reaction:*')
+WHERE c.tenant = ?1 AND c.command_id = ?2

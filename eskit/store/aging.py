@@ -1,0 +1,43 @@
+"""How old a remembered command is, by clocks that may have been wrong.
+
+A clock that is put right looks like time that has passed: a machine that booted in 1970 would have
+forgotten its commands a moment later, and carried out the next resend twice. So only time in which
+commands were recorded counts in full. A longer stretch without any, which a corrected clock leaves
+behind as well, counts no more than a seventh of the time to live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+Span: TypeAlias = tuple[int, int]
+"""Times between which commands were recorded, the later one first; microseconds since 1970."""
+
+_GAPS_FOR_ALL = 7
+_SPANS_FOR_ALL = 168
+
+
+def span_width(ttl: int) -> int:
+    """How long a span may be, so that there are not too many of them."""
+    return max(ttl // _SPANS_FOR_ALL, 1)
+
+
+def forgotten_before(now: int, ttl: int, spans: Iterable[Span]) -> int:
+    """The moment before which what was recorded is older than `ttl`; 0 when nothing is.
+
+    `spans` come latest first, none is later than `now`. Everything in microseconds.
+    """
+    if not ttl:
+        return now
+    most, age, later = ttl // _GAPS_FOR_ALL, 0, now
+    for end, start in spans:
+        gap = later - end
+        age += min(gap, most)
+        if age > ttl:
+            return end + (age - ttl if gap <= most else 1)
+        age += end - start
+        if age > ttl:
+            return start + age - ttl
+        later = start
+    return 0
