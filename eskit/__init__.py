@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
+    from eskit.errors import EventIdReused as EventIdReused
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import FoldFailed as FoldFailed
     from eskit.errors import InvalidArgument as InvalidArgument
@@ -134,6 +135,7 @@ _HOMES = {
         "DeliveryFailed",
         "EskitError",
         "EventErased",
+        "EventIdReused",
         "ExportInvalid",
         "FoldFailed",
         "InvalidArgument",
@@ -209,6 +211,7 @@ __all__ = [
     "EskitError",
     "EventContext",
     "EventErased",
+    "EventIdReused",
     "EventStore",
     "ExportInvalid",
     "FailurePolicy",

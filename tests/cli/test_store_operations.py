@@ -11,6 +11,7 @@ import pytest
 from eskit import ANY, Command, NewEvent, claim, open_store
 from eskit.schema.response_pb2 import AppError
 from tests.cli.running import configure
+from tests.store.operations.damaging import seal
 
 FILE = Path("events.db")
 
@@ -69,6 +70,7 @@ def test_a_damaged_store_exits_with_3_and_names_the_place(run):
 
 def test_a_store_that_cannot_be_judged_exits_with_1(run):
     execute("UPDATE kinds SET event_type = 'gone.v1.Event'")
+    seal(FILE)
 
     ran, shown = run("store", "verify", "--json"), run("store", "verify")
 
@@ -314,20 +316,21 @@ def test_erasing_an_unknown_stream_names_the_nearest(run):
 
 
 def test_old_commands_are_pruned_and_the_moment_is_named(run, store_url):
-    command = Command(id="c1", fingerprint="Open")
     with open_store(store_url) as store:
-        store.append("Thing-a1", [], expected_version=ANY, command=command)
-    execute("UPDATE commands SET recorded_at = recorded_at - 8 * 86400 * 1000000")
+        for days in range(9):
+            command = Command(id=f"c{days}", fingerprint="Open")
+            store.append("Thing-a1", [], expected_version=ANY, command=command)
+    execute("UPDATE commands SET recorded_at = recorded_at - substr(command_id, 2) * 86400000000")
 
     dry, dry_text = run("store", "prune", "--dry-run", "--json"), run("store", "prune", "--dry-run")
     done, done_text = run("store", "prune", "--json"), run("store", "prune")
 
-    assert (dry.json["data"]["commands"], dry.json["data"]["dry_run"]) == (1, True)
-    assert (done.json["data"]["commands"], done.json["data"]["dry_run"]) == (1, False)
+    assert (dry.json["data"]["commands"], dry.json["data"]["dry_run"]) == (2, True)
+    assert (done.json["data"]["commands"], done.json["data"]["dry_run"]) == (2, False)
     cut_off = datetime.now(UTC) - datetime.fromisoformat(done.json["data"]["before"])
     assert timedelta(days=7) < cut_off < timedelta(days=8)
-    assert dry_text.out.startswith("1 command would be forgotten, recorded before 20")
-    assert done_text.out.startswith("0 commands forgotten, recorded before 20")
+    assert dry_text.out.startswith("2 commands would be forgotten, recorded before 20")
+    assert done_text.out.startswith("0 commands forgotten: none is old enough")
 
 
 def test_every_line_of_an_export_is_json(run):

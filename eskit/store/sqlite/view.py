@@ -165,7 +165,8 @@ class SqliteView:
 
     def _run(self, statement: str, *parameters: object) -> Iterator[tuple[Any, ...]]:
         with translated(self._url):
-            yield from self._connection.execute(statement, parameters)
+            for row in self._connection.execute(statement, parameters):  # noqa: UP028 - whoever
+                yield row  # breaks off may have closed the connection, and so the cursor, by then
 
 
 class LockedSqliteView(SqliteView):
