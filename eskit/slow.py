@@ -38,8 +38,11 @@ class SlowCall:
 
 
 @dataclass(slots=True, eq=False)
-class _InHand:
-    """What one thread is at: `at` tells one call from the next, `describe` what it does."""
+class InHand:
+    """What one thread is at: `at` tells one call from the next, `describe` what it does.
+
+    `slow` is set while the call is slow.
+    """
 
     describe: Callable[[], str]
     at: Callable[[], object]
@@ -67,30 +70,30 @@ class SlowCalls:
         self._clock = clock
         self._on_tick = on_tick
         self._mutex = threading.Lock()
-        self._in_hand: list[_InHand] = []
+        self._in_hand: list[InHand] = []
         self._watched = False
 
     @contextmanager
     def watching(
         self, describe: Callable[[], str], *, at: Callable[[], object] = lambda: None
-    ) -> Iterator[None]:
-        """Watch what this thread does in the block.
+    ) -> Iterator[InHand]:
+        """Watch what this thread does in the block; yields what is known of it.
 
         Of a block that makes many calls `at` says which is in hand: each has the bound for
         itself. `describe` is asked, from another thread, only about a call that is slow.
         """
         after = self.after
+        entry = InHand(describe, at, threading.get_ident(), at(), self._clock.monotonic())
         if after is None:
-            yield
+            yield entry
             return
-        entry = _InHand(describe, at, threading.get_ident(), at(), self._clock.monotonic())
         with self._mutex:
             self._in_hand.append(entry)
             begin, self._watched = not self._watched, True
         if begin:
             self._clock.start(lambda: self._watch(after), name="eskit-slow-calls", daemon=True)
         try:
-            yield
+            yield entry
         finally:
             with self._mutex:
                 self._in_hand.remove(entry)
@@ -118,7 +121,7 @@ class SlowCalls:
             if self._on_tick is not None:
                 self._on_tick()
 
-    def _look(self, entry: _InHand, after: float) -> None:
+    def _look(self, entry: InHand, after: float) -> None:
         now, at = self._clock.monotonic(), entry.at()
         if at != entry.seen:
             over, entry.slow = entry.slow, None

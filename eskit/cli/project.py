@@ -17,9 +17,10 @@ from eskit.cli.project_run import follow_projections, reporting, run_projections
 from eskit.cli.project_text import (
     difference_object,
     estimate_object,
+    find_abandoned,
     format_difference,
     format_estimates,
-    format_failures,
+    format_problems,
     format_reports,
     format_statuses,
     format_watched,
@@ -53,7 +54,9 @@ def list_projections(context: typer.Context, source: From = Source.AUTO) -> None
     session = session_of(context)
     statuses = load_statuses(session, None, source)
     data = [status_object(s) for s in statuses]
-    session.output.result(data, format_statuses(statuses), cut=True)
+    session.output.result(
+        data, format_statuses(statuses), cut=True, diagnostics=find_abandoned(statuses)
+    )
 
 
 @app.command(
@@ -75,11 +78,11 @@ def status(
     ] = 1.0,
     source: From = Source.AUTO,
 ) -> None:
-    """Show state, position and lag of projections; exit 1 when one has failed.
+    """Show state, position and lag of projections; exit 1 when one has failed or hangs.
 
     Lag counts the events that the projection handles and has not handled yet, rate those that its
-    holder, the process that runs it, has just handled. With names also shows the traceback of
-    what failed.
+    holder, the process that runs it, has just handled. Says so when events wait and no process
+    runs it. With names also shows the traceback of what failed, or where a handler hangs.
     """
     session = session_of(context)
     if watch:
@@ -88,18 +91,21 @@ def status(
     statuses = load_statuses(session, names, source)
     data = [status_object(s, detailed=bool(names)) for s in statuses]
     failed = [s for s in statuses if s.state == "failed" or s.error]
+    told = [s.name for s in failed if names or not s.failures]
+    table = format_statuses(statuses, told=told)
+    problems = format_problems(statuses, detailed=bool(names))
     if not failed:
-        session.output.result(data, format_statuses(statuses), cut=True)
+        session.output.result(data, table, cut=True, diagnostics=find_abandoned(statuses))
+        if not session.output.as_json:
+            session.output.show(problems)
         return
+    stopped = all(s.state == "failed" for s in failed)
     session.output.failure(
         data,
-        [
-            *format_statuses(statuses, told=[s.name for s in failed if names or not s.failures]),
-            *format_failures(failed, detailed=bool(names)),
-        ],
+        [*table, *problems],
         error={
             "code": ProjectionFailed.code,
-            "message": f"{count(len(failed), 'projection')} failed: "
+            "message": f"{count(len(failed), 'projection')} {'failed' if stopped else 'not well'}: "
             + ", ".join(s.name for s in failed),
             "hint": f"eskit project status {failed[0].name}",
         },

@@ -11,11 +11,71 @@ from eskit.cli.hosting import run_services
 from eskit.cli.progress import ProgressReporter
 from eskit.cli.project_text import format_outage
 from eskit.cli.session import Session
-from eskit.errors import EskitError, RebuildStopped
+from eskit.clock import SYSTEM_CLOCK
+from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped, ServiceError
 
 if TYPE_CHECKING:
+    from eskit.cli.output import Output
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.progress import Progress, ReportProgress, RunReport
+
+
+_LOOK_EVERY = 0.5
+
+
+class ProjectionWatch:
+    """What is known of the projections that run here, told as it happens and on demand.
+
+    `tell` shows a line about them that is no problem.
+    """
+
+    def __init__(
+        self, engine: ProjectionEngine, output: Output, *, tell: Callable[[str], None]
+    ) -> None:
+        self._engine, self._output, self._tell = engine, output, tell
+        self._stopped: dict[str, EskitError] = {}
+        self._holders: dict[str, int] = {}
+        self._outage: EskitError | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Note where a projection is: it has stopped, goes on, or is run by another process."""
+        name = progress.name
+        if progress.error is not None:
+            self._holders.pop(name, None)
+            if str(self._stopped.get(name)) != str(progress.error):
+                self._stopped[name] = progress.error
+                self._output.note(*format_error(progress.error))
+            return
+        stopped = self._stopped.pop(name, None)
+        if progress.holder is not None:
+            self._holders[name] = progress.holder
+            self._tell(f"standing by: process {progress.holder} runs {name}")
+            return
+        self.outage(None)
+        if self._holders.pop(name, None) or stopped is not None:
+            self._tell(f"going on with {name} after {progress.position:,}")
+
+    def outage(self, outage: EskitError | None) -> None:
+        """Tell once that the projections wait, and when they go on."""
+        changed = (outage is None) != (self._outage is None)
+        self._outage = outage
+        if changed:
+            self._output.note(*format_outage(outage))
+
+    def check(self) -> None:
+        """Raise why one of them does not go on: it has stopped, waits, or its handler hangs."""
+        for problem in (*self._stopped.values(), self._outage):
+            if problem is not None:
+                raise problem
+        for call in self._engine.slow_calls():
+            raise ServiceError(call.text(SYSTEM_CLOCK.now))
+
+    def describe(self) -> str:
+        """What is well all the same, and has to be known: who else runs them, what is set aside."""
+        told = [f"standing by for {name}" for name in sorted(self._holders)]
+        for name, number in self._engine.count_dead_letters().items():
+            told += [f"{number:,} set aside in {name}"] if number else []
+        return ", ".join(told)
 
 
 def follow_projections(
@@ -27,21 +87,17 @@ def follow_projections(
     from eskit.runtime.service import Worker
 
     reports: list[RunReport] = []
-    stopped: list[EskitError] = []
-
-    def check() -> None:
-        if stopped:
-            raise stopped[0]
+    watch = ProjectionWatch(engine, session.output, tell=session.output.note)
 
     async def host() -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
 
         def work(stop: threading.Event) -> None:
-            reports.extend(run_projections(session, engine, names, stop, on_stopped=stopped.append))
+            reports.extend(run_projections(session, engine, names, stop, watch=watch))
             loop.call_soon_threadsafe(ended.set)
             stop.wait()
 
-        projections = Worker("projections", work, check=check)
+        projections = Worker("projections", work, check=watch.check, describe=watch.describe)
         await run_services([projections], health=health, tell=session.output.note, stop=ended)
 
     asyncio.run(host())
@@ -54,39 +110,66 @@ def run_projections(
     names: Sequence[str] | None,
     stop: threading.Event,
     *,
-    on_stopped: Callable[[EskitError], None] | None = None,
+    watch: ProjectionWatch | None = None,
 ) -> list[RunReport]:
-    """Run them up to the head, or with `on_stopped` on and on: it hears of one that stops."""
-    once = on_stopped is None
+    """Run them up to the head, or with `watch` on and on: it hears of what happens to them."""
+    once = watch is None
     with session.output.progress() as report:
         if not once:
             session.output.note("Projections run until Ctrl-C")
         forward = reporting(report)
         for name in names or [projection.name for projection in session.load_app().projections]:
-            if engine.needs_rebuild(name):
-                session.output.note(f"{name} needs its history: rebuilding it first")
-                try:
-                    engine.rebuild(name, progress=forward, stop=stop)
-                except RebuildStopped as stopped:
-                    session.output.note(stopped.message)
-                    return []
+            try:
+                _rebuild_first(session, engine, name, forward, stop, wait=not once)
+            except RebuildStopped as stopped:
+                session.output.note(stopped.message)
+                return []
 
-        def watch(progress: Progress) -> None:
+        def tell(progress: Progress) -> None:
             forward(progress)
-            if progress.error is not None and on_stopped is not None:
-                on_stopped(progress.error)
-                session.output.note(*format_error(progress.error))
+            if watch is not None:
+                watch.progress(progress)
 
-        def wait(outage: EskitError | None) -> None:
-            session.output.note(*format_outage(outage))
+        outage = watch.outage if watch is not None else None
+        return list(engine.run_each(names, once=once, stop=stop, progress=tell, outage=outage))
 
-        return list(engine.run_each(names, once=once, stop=stop, progress=watch, outage=wait))
+
+def _rebuild_first(
+    session: Session,
+    engine: ProjectionEngine,
+    name: str,
+    progress: ReportProgress,
+    stop: threading.Event,
+    *,
+    wait: bool,
+) -> None:
+    """Rebuild a projection that cannot go on without; one that fails is left to the run to tell.
+
+    With `wait` who rebuilds it already is waited for.
+    """
+    told = ""
+    while engine.needs_rebuild(name) and not stop.is_set():
+        try:
+            if not told:
+                session.output.note(f"{name} needs its history: rebuilding it first")
+            engine.rebuild(name, progress=progress, stop=stop)
+        except ProjectionBusy as busy:
+            if not wait:
+                raise
+            if busy.message != told:
+                session.output.note(f"{busy.message}: waiting for it")
+            told = busy.message
+            stop.wait(_LOOK_EVERY)
+        except ProjectionFailed as failed:
+            session.output.note(*format_error(failed))
+            return
 
 
 def reporting(report: ProgressReporter) -> ReportProgress:
-    """Hand the engine's progress to what draws it."""
+    """Hand the engine's progress to what draws it, once there is any."""
 
     def forward(progress: Progress) -> None:
-        report(progress.name, progress.events, progress.total or 0)
+        if progress.events:
+            report(progress.name, progress.events, progress.total or 0)
 
     return forward

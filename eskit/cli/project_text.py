@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from eskit.cli.fitting import Hanging, labelled
 from eskit.cli.tables import columns
 from eskit.cli.text import Line, Span, count, duration, failure_lines, timestamp
+from eskit.errors import Diagnostic
 
 if TYPE_CHECKING:
     from eskit.errors import EskitError
@@ -29,14 +30,20 @@ def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[s
         "behind_seconds": status.behind_seconds,
         "version": status.version,
         "updated_at": timestamp(status.updated_at) if status.updated_at else None,
+        "running": status.running,
         "holder": status.holder,
         "rate": status.rate,
         "pause": status.pause or None,
         "rebuild_position": status.rebuild_position,
         "set_aside": status.set_aside,
         "skipped": status.skipped,
+        "slow": _slow_object(status),
         "failures": [_failure_object(f, detailed=detailed) for f in status.failures],
     }
+
+
+def _slow_object(status: ProjectionStatus) -> dict[str, str] | None:
+    return {"call": status.slow, "stack": status.stack} if status.slow else None
 
 
 def _failure_object(failure: Failure, *, detailed: bool) -> dict[str, object]:
@@ -163,41 +170,68 @@ def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
 
 
 def _remark(status: ProjectionStatus, told: Container[str]) -> str:
-    """The error in short, or how far a rebuild has come."""
-    if status.failures or status.error:
+    """The error in short, how far a rebuild has come, or that nobody runs it."""
+    if status.error:
         error = status.failures[0].error if status.failures else status.error
         return "" if status.name in told else error.partition("\n")[0]
     if status.pause:
         return f"paused: {status.pause}"
-    if status.rebuild_position is None:
-        return ""
-    return f"rebuilt up to {status.rebuild_position:,}"
+    if status.rebuild_position is not None:
+        return f"rebuilt up to {status.rebuild_position:,}"
+    if status.failures:
+        return f"rebuild stopped before {status.failures[0].position:,}"
+    return "nobody runs it" if status.abandoned else ""
 
 
-def format_failures(failed: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
-    """For each projection that failed what happened, and the commands to run next."""
-    for status in failed:
-        yield ""
-        if not status.failures:
-            yield from labelled((status.name, "name"), status.error)
-            if status.outage:
-                yield "  goes on by itself when that is over"
-                continue
-            if status.set_aside:
-                yield ["  see which  ", (f"eskit deadletter list {status.name}", "command")]
-                continue
-            yield ["  rebuild    ", (f"eskit project rebuild {status.name}", "command")]
+def format_problems(statuses: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
+    """For each projection that is not well what happened, and the commands to run next."""
+    for status in statuses:
+        if not status.error and not status.failures:
             continue
+        yield ""
+        if status.error and all(failure.phase == "rebuild" for failure in status.failures):
+            yield from labelled((status.name, "name"), status.error)
+            if detailed and status.stack:
+                yield from failure_lines(status.stack, "")
+            if status.hint:
+                yield ["  ", (status.hint, "hint")]
         for failure in status.failures:
-            yield from format_failure(failure, detailed=detailed)
-        if not detailed:
-            yield ["  see why    ", (f"eskit project status {status.name}", "command")]
-        if status.pause:
-            yield from labelled("  paused   ", status.pause)
-            resume = f"eskit project resume {status.name} --reason '…'"
-            yield ["  let go on  ", (resume, "command")]
-        again = "rebuild" if status.failures[0].phase == "rebuild" else "run --once"
-        yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
+            yield from _format_stopped(status, failure, detailed=detailed)
+
+
+def _format_stopped(
+    status: ProjectionStatus, failure: Failure, *, detailed: bool
+) -> Iterator[Line]:
+    yield from format_failure(failure, detailed=detailed)
+    if not detailed:
+        yield ["  see why    ", (f"eskit project status {status.name}", "command")]
+    if status.pause:
+        yield from labelled("  paused   ", status.pause)
+        resume = f"eskit project resume {status.name} --reason '…'"
+        yield ["  let go on  ", (resume, "command")]
+    if failure.phase == "retry" and status.running:
+        yield "  tries again by itself"
+        return
+    again = "rebuild" if failure.phase == "rebuild" else "run --once"
+    yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
+
+
+def find_abandoned(statuses: Sequence[ProjectionStatus]) -> list[Diagnostic]:
+    """A warning about those that are behind while nobody runs them."""
+    abandoned = [status for status in statuses if status.abandoned]
+    if not abandoned:
+        return []
+    names = [status.name for status in abandoned]
+    behind = count(sum(status.lag for status in abandoned), "event")
+    told = f"{', '.join(names)}: {behind} behind, and nobody runs"
+    return [
+        Diagnostic(
+            severity="warning",
+            code="PROJECTION_NOT_RUN",
+            message=f"{told} {'it' if len(names) == 1 else 'them'}",
+            hint=f"Handle what waits: eskit project run {' '.join(names)}",
+        )
+    ]
 
 
 def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:

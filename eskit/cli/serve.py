@@ -14,19 +14,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands import examples, make_app
-from eskit.cli.errors import format_error
 from eskit.cli.events import GeneratedTypes, PayloadReader
 from eskit.cli.fitting import labelled
 from eskit.cli.hosting import LABEL, Health, run_services
 from eskit.cli.nats import embedded_server
 from eskit.cli.output import LogToStderr
-from eskit.cli.project_text import format_outage
+from eskit.cli.project_run import ProjectionWatch
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.tail import stored_schemas
 from eskit.cli.tail_lines import Layout, Seen
 from eskit.cli.text import Line, Span
 from eskit.cli.times import Clock
-from eskit.errors import EskitError, ProjectionBusy
+from eskit.errors import EskitError
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from eskit.cqrs.reactions import Reaction
     from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
-    from eskit.projections.progress import Progress
     from eskit.runtime.assembly import RelayOverNats
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
@@ -109,8 +107,9 @@ class Host:
         self._running = running
         self._chosen = chosen
         self._last = ""
-        self._told: list[EskitError] = []
-        self._outage: EskitError | None = None
+        self._projections = ProjectionWatch(
+            running.engine, session.output, tell=lambda text: self._tell("projections", text)
+        )
         self._details: dict[str, Callable[[], str]] = {}
         self._relay: RelayOverNats | None = None
         self._relay_told = ("", "")
@@ -122,7 +121,10 @@ class Host:
         chosen = self._chosen
         parts: list[Service] = []
         if chosen.projections and self._running.app.projections:
-            parts.append(Worker("projections", self._follow, check=self._check_projections))
+            watch = self._projections
+            parts.append(
+                Worker("projections", self._follow, check=watch.check, describe=watch.describe)
+            )
         reactions = self._running.app.reactions if chosen.reactions else ()
         if chosen.services or chosen.relay or reactions:
             parts = [*self._on_nats(parts, reactions)]
@@ -209,47 +211,19 @@ class Host:
         """
         from eskit.projections.outages import may_pass
 
+        watch = self._projections
         while not stop.is_set():
             try:
-                self._running.engine.run(
-                    once=False, stop=stop, progress=self._watch_projection, outage=self._tell_outage
+                reports = self._running.engine.run_each(
+                    once=False, stay=True, stop=stop, progress=watch.progress, outage=watch.outage
                 )
-            except ProjectionBusy as error:
-                raise ProjectionBusy(
-                    error.message,
-                    hint="Stop it first, or leave it that: eskit serve --no-projections",
-                ) from error
             except EskitError as error:
-                if may_pass(error):
-                    self._tell_outage(error)
-                    stop.wait(_BEGIN_AGAIN_AFTER)
-                    continue
-                self.failures.append(error)
-                self._tell_of(error)
-                stop.wait()
-
-    def _check_projections(self) -> None:
-        """Raise why one of them has stopped, or what they wait for."""
-        if problems := [*self._told, *([self._outage] if self._outage else ())]:
-            raise problems[0]
-
-    def _watch_projection(self, progress: Progress) -> None:
-        if progress.error is not None:
-            self._tell_of(progress.error)
-        else:
-            self._tell_outage(None)
-
-    def _tell_outage(self, outage: EskitError | None) -> None:
-        """Tell once that the projections wait, and when they go on."""
-        changed = (outage is None) != (self._outage is None)
-        self._outage = outage
-        if changed:
-            self._session.output.note(*format_outage(outage))
-
-    def _tell_of(self, error: EskitError) -> None:
-        if error not in self._told:
-            self._told.append(error)
-            self._session.output.note(*format_error(error))
+                if not may_pass(error):
+                    raise
+                watch.outage(error)
+                stop.wait(_BEGIN_AGAIN_AFTER)
+            else:
+                self.failures += [report.error for report in reports if report.error is not None]
 
     def _show(self, event: RunnerEvent) -> None:
         detail = event.error

@@ -148,11 +148,12 @@ class Batches:
                 )
             version = member.subscription.projection.version
             if standing.version != version:
-                member.stopped = RebuildNeeded(
+                newer = RebuildNeeded(
                     f"Projection {member.name!r} was rebuilt as version {standing.version}, this "
                     f"process has version {version}",
                     hint="Start it again with the new code.",
                 )
+                member.stop(newer, standing)
                 moved = True
                 continue
             member.guarded = standing.guarded
@@ -239,12 +240,14 @@ class Batches:
                 return False
             self._forget_failure(member)
             self._model.save_failure(failure)
+            standing = self._model.find_standing(member.name)
         member.failed_before = True
         member.attempts += 1
         if again:
             member.retry_at = clock.monotonic() + policy.wait_after(member.attempts)
         else:
-            member.stopped = stopped_before(member.name, self._phase, raised.event, raised.error)
+            error = stopped_before(member.name, self._phase, raised.event, raised.error)
+            member.stop(error, standing)
         return False
 
     def _set_aside(
@@ -278,7 +281,7 @@ class Batches:
     ) -> None:
         """Stop the projection whose checkpoint would have jumped, and let its status say so."""
         (member,) = (member for member in group if member.name == fault.projection)
-        member.stopped = fault
+        member.stop(fault, self._model.find_standing(member.name))
         for event in stretch.events[:1]:
             failure = describe(
                 member.name,

@@ -21,6 +21,7 @@ from eskit.projections.member import Member
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
+from eskit.slow import SlowCalls
 
 
 def compare_with_live(
@@ -31,6 +32,7 @@ def compare_with_live(
     upcasters: Upcasters,
     examples: int,
     progress: ReportProgress | None,
+    slow: SlowCalls | None = None,
 ) -> ProjectionDifference:
     """Build aside up to where the live rows stand, then compare; the caller holds the lock."""
     standing = _load_standing(models.find_standing(projection.name), projection)
@@ -46,6 +48,7 @@ def compare_with_live(
             phase="rebuild",
             limits=BatchLimits(events=5_000, seconds=1.0),
             progress=progress,
+            slow=slow,
         )
         built = _build(follower, until=standing.mark.position)
         with aside.transaction():

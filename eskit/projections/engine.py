@@ -35,6 +35,7 @@ from eskit.projections.rebuild import Rebuild
 from eskit.projections.running import STOP_LATENCY, Run
 from eskit.projections.status import ProjectionStatus, load_status
 from eskit.projections.waiting import Waiting
+from eskit.slow import SLOW_AFTER, SlowCall, SlowCalls
 from eskit.store.records import Checkpoint
 
 
@@ -52,6 +53,7 @@ class ProjectionEngine:
         *,
         upcasters: Upcasters | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        slow_after: float | None = SLOW_AFTER,
     ) -> None:
         self._log = log
         self._projections = {projection.name: projection for projection in projections}
@@ -64,12 +66,16 @@ class ProjectionEngine:
         self._prepared = False
         self._parking = Parking(self._models)
         self._waiting = Waiting(log, self._models, moved=self._parking.announce)
+        self._slow = SlowCalls(after=slow_after, clock=clock, on_tick=self._beat)
+        self._runs: set[Run] = set()
+        self._mutex = threading.Lock()
 
     def run(
         self,
         names: Sequence[str] | None = None,
         *,
         once: bool = True,
+        stay: bool = False,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
@@ -79,13 +85,17 @@ class ProjectionEngine:
 
         A projection whose handler raises stops before that event, the others go on; `progress`
         is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
-        MigrationInvalid, for the first that stopped, and at the start ProjectionBusy if one of
-        them is run by somebody else. A paused projection stays where it is; naming it raises
-        ProjectionPaused. Without `once` it waits for a store, a read model or a NATS server that
-        goes away on the way: `outage` is told why, once, and None when it goes on.
+        MigrationInvalid, for the first that stopped. A paused projection stays where it is; naming
+        it raises ProjectionPaused.
+
+        With `once` raises ProjectionBusy if somebody else runs one of them. Without, it stands by
+        for that one and takes it over when it can; it lets go of one that has stopped, and takes
+        it again when somebody has decided about what stopped it. It ends when all have stopped,
+        unless it is to `stay`. For a store, a read model or a NATS server that goes away on the way
+        it waits: `outage` is told why, once, and None when it goes on.
         """
         reports = self.run_each(
-            names, once=once, limits=limits, stop=stop, progress=progress, outage=outage
+            names, once=once, stay=stay, limits=limits, stop=stop, progress=progress, outage=outage
         )
         for report in reports:
             if report.error is not None:
@@ -97,6 +107,7 @@ class ProjectionEngine:
         names: Sequence[str] | None = None,
         *,
         once: bool = True,
+        stay: bool = False,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
@@ -108,9 +119,15 @@ class ProjectionEngine:
             self._refuse_paused(name)
         with ExitStack() as stack:
             run = self._prepare_run(
-                stack, projections, limits=limits, stop=stop, progress=progress, outage=outage
+                stack,
+                projections,
+                held=once,
+                limits=limits,
+                stop=stop,
+                progress=progress,
+                outage=outage,
             )
-            return run.once() if once else run.follow()
+            return run.once() if once else run.follow(stay=stay)
 
     def rehearse(
         self, names: Sequence[str] | None = None, *, seconds: float = 10.0
@@ -120,7 +137,8 @@ class ProjectionEngine:
         Nobody else can write to the read model meanwhile. Raises ProjectionBusy like `run`.
         """
         with ExitStack() as stack:
-            return self._prepare_run(stack, self._select(names)).rehearse(seconds=seconds)
+            run = self._prepare_run(stack, self._select(names), held=True)
+            return run.rehearse(seconds=seconds)
 
     def catch_up(
         self,
@@ -206,6 +224,7 @@ class ProjectionEngine:
                 upcasters=self._upcasters,
                 progress=progress,
                 stop=stop,
+                slow=self._slow,
             )
             report = rebuild.run_in_place() if in_place else rebuild.run()
         self._waiting.announce()
@@ -248,6 +267,7 @@ class ProjectionEngine:
                 upcasters=self._upcasters,
                 examples=examples,
                 progress=progress,
+                slow=self._slow,
             )
 
     def status(self, names: Sequence[str] | None = None) -> list[ProjectionStatus]:
@@ -256,6 +276,10 @@ class ProjectionEngine:
             load_status(self._log, self._models, projection, self._upcasters)
             for projection in sorted(self._select(names), key=lambda found: found.name)
         ]
+
+    def slow_calls(self) -> list[SlowCall]:
+        """The handlers of this process that take longer than they should, now."""
+        return self._slow.find()
 
     def wait_for(self, name: str, position: int, timeout: float) -> bool:
         """Wait until a projection has passed a position; False if it has not in time.
@@ -302,6 +326,10 @@ class ProjectionEngine:
         """What waits for a decision, by position: set aside, or before which it stopped."""
         self._select([name])
         return deadletters.list_letters(self._models, name)
+
+    def count_dead_letters(self) -> dict[str, int]:
+        """How many events each projection has set aside."""
+        return {name: len(self._models.find_letters(name)) for name in sorted(self._projections)}
 
     def find_letter(self, name: str, event: str) -> Letter:
         """The letter of an event, by position or id; NotFound if it does not wait."""
@@ -375,16 +403,19 @@ class ProjectionEngine:
         stack: ExitStack,
         projections: Sequence[Projection],
         *,
+        held: bool,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
         outage: ReportOutage | None = None,
     ) -> Run:
-        """A run of projections whose locks are held as long as the stack is open."""
+        """A run of projections whose locks are held, or else its own, while the stack is open."""
         locks = [self._models.lock(projection.name, "run") for projection in projections]
         for lock in locks:
-            stack.enter_context(lock)
-        return Run(
+            stack.callback(lock.release)
+            if held:
+                lock.acquire()
+        run = Run(
             self._log,
             self._models,
             projections,
@@ -394,7 +425,22 @@ class ProjectionEngine:
             progress=self._waiting.announcing(progress),
             outage=outage,
             stop=stop,
+            slow=self._slow,
         )
+        stack.callback(self._forget, run)
+        with self._mutex:
+            self._runs.add(run)
+        return run
+
+    def _forget(self, run: Run) -> None:
+        with self._mutex:
+            self._runs.discard(run)
+
+    def _beat(self) -> None:
+        with self._mutex:
+            runs = list(self._runs)
+        for run in runs:
+            run.beat()
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
         if names is None:

@@ -35,7 +35,7 @@ def stopped_before(
     """The error that a run or rebuild ends with."""
     what, command = ("", "run") if phase == "run" else ("The rebuild of ", "rebuild")
     failed = ProjectionFailed(
-        f"{what}{name} stopped before {_told(event)}: {error_line(error)}",
+        f"{what}{name} stopped before {describe_event(event)}: {error_line(error)}",
         hint=f"See why: eskit project status {name}. Then try again: "
         f"eskit project {command} {name}",
     )
@@ -46,7 +46,7 @@ def stopped_before(
 def not_retried(name: str, event: RecordedEvent, error: BaseException) -> ProjectionFailed:
     """The error that retrying a dead letter ends with."""
     failed = ProjectionFailed(
-        f"{name} failed again on {_told(event)}: {error_line(error)}",
+        f"{name} failed again on {describe_event(event)}: {error_line(error)}",
         hint=f"See why: eskit deadletter show {name} {event.global_position}",
     )
     failed.__cause__ = error
@@ -62,5 +62,6 @@ def refuse_outage(model: ReadModel, raised: HandlerRaised) -> None:
         ) from raised.error
 
 
-def _told(event: RecordedEvent) -> str:
+def describe_event(event: RecordedEvent) -> str:
+    """An event in a few words."""
     return f"{event.global_position:,} {event.event_type} of {event.stream}"

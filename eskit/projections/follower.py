@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 
 from eskit.domain.events import LogRow
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import CheckpointMismatch, EskitError, LogBroken, ReadModelUnavailable
+from eskit.errors import (
+    CheckpointMismatch,
+    EskitError,
+    LogBroken,
+    ProjectionFailed,
+    ReadModelUnavailable,
+)
 from eskit.projections.batches import Batches, BatchLimits, Stretch
 from eskit.projections.checkpoints import check_standing, last_mark, mark_of_row
 from eskit.projections.effects import Effects
+from eskit.projections.failures import describe_event
 from eskit.projections.handling import handler_packages, subscribe
 from eskit.projections.log import EventLog, Placed
 from eskit.projections.lookup import EventLookup
@@ -18,6 +27,7 @@ from eskit.projections.outages import may_pass
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
 from eskit.projections.readmodel import START, Mark, Phase, ReadModel
+from eskit.slow import InHand, SlowCall, SlowCalls
 
 
 class Follower:
@@ -37,6 +47,7 @@ class Follower:
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
         rehearsal: bool = False,
+        slow: SlowCalls | None = None,
     ) -> None:
         self._log = log
         self._clock = model.clock
@@ -45,13 +56,16 @@ class Follower:
         self._limits = limits or BatchLimits()
         self._progress = progress
         self._started = self._clock.monotonic()
+        self._slow = slow or SlowCalls(after=None)
+        self._in_hand: InHand | None = None
+        self._begun = 0
         self.total: int | None = None
         final = phase != "run" or rehearsal
         self.members = [
             Member(subscribe(projection, upcasters), self._clock) for projection in projections
         ]
         types = {name for member in self.members for name in member.subscription.handlers}
-        lookup = EventLookup(log, types)
+        self._lookup = lookup = EventLookup(log, types)
         self._batches = Batches(
             log,
             model,
@@ -71,13 +85,15 @@ class Follower:
     def seconds_to_retry(self) -> float | None:
         """How long until a projection tries again what its handler raised on; None if none does."""
         times = [
-            m.retry_at for m in self.members if m.retry_at and m.stopped is None and not m.paused
+            m.retry_at
+            for m in self.members
+            if m.retry_at and m.held and m.stopped is None and not m.paused
         ]
         return max(0.0, min(times) - self._clock.monotonic()) if times else None
 
     @property
     def ended(self) -> bool:
-        """Whether every projection has stopped for good."""
+        """Whether every projection has stopped."""
         return all(member.stopped is not None for member in self.members)
 
     @property
@@ -85,42 +101,111 @@ class Follower:
         """Since it was made."""
         return self._clock.monotonic() - self._started
 
+    @property
+    def slow_call(self) -> SlowCall | None:
+        """What it has been in for too long, if it is; also for other threads to ask."""
+        return self._in_hand.slow if self._in_hand is not None else None
+
     def start(self) -> None:
-        """Prepare every read model and compare its checkpoint with the log.
+        """Begin with all that are held and have not stopped."""
+        for member in self.members:
+            if member.held and member.stopped is None:
+                self.begin(member)
+
+    def begin(self, member: Member) -> None:
+        """Prepare a read model and compare its checkpoint with the log.
 
         A projection that cannot go on is stopped with the reason; the others are not held up.
         """
-        for member in self.members:
-            projection = member.subscription.projection
-            try:
-                standing = self._model.prepare(projection, store_id=self._log.store_id)
-                check_standing(standing, self._log)
-            except EskitError as error:
-                if isinstance(error, ReadModelUnavailable) or may_pass(error):
-                    raise
-                member.stopped = error
-                stands = self._model.find_standing(member.name)
-                member.mark = stands.mark if stands is not None else START
-            else:
-                member.mark, member.paused = standing.mark, standing.pause is not None
-                member.guarded = standing.guarded
-                if member.effects is not None:
-                    member.effects.load()
-                    member.effects.call_due()
-                failures = self._model.find_failures(member.name)
-                member.failed_before = any(f.phase in {self._phase, "retry"} for f in failures)
-        self._report([member for member in self.members if member.stopped], 0)
+        with self._watching():
+            self._begin(member)
+        if member.stopped is not None:
+            self.report(member)
+
+    def report(self, member: Member, *, holder: int | None = None) -> None:
+        """Tell where a projection is now, whether it has stopped, and who runs it instead."""
+        self._report([member], member.mark.position, holder=holder)
+
+    def _begin(self, member: Member) -> None:
+        projection = member.subscription.projection
+        member.stopped = member.stopped_at = None
+        member.attempts, member.retry_at = 0, 0.0
+        found = self._model.find_standing(member.name)
+        try:
+            standing = self._model.prepare(projection, store_id=self._log.store_id)
+            check_standing(standing, self._log)
+        except EskitError as error:
+            if isinstance(error, ReadModelUnavailable) or may_pass(error):
+                raise
+            member.stop(error, found)
+            member.mark = found.mark if found is not None else START
+            return
+        member.mark, member.paused = standing.mark, standing.pause is not None
+        member.guarded = standing.guarded
+        if member.effects is not None:
+            member.effects.load()
+            member.effects.call_due()
+        failures = self._model.find_failures(member.name)
+        member.failed_before = any(f.phase in {self._phase, "retry"} for f in failures)
+
+    def may_go_on(self, member: Member) -> bool:
+        """Whether what stopped a projection may be over: somebody decided, ran or rebuilt it."""
+        standing, before = self._model.find_standing(member.name), member.stopped_at
+        if standing is not None and before is not None:
+            standing = replace(standing, pause=before.pause, guarded=before.guarded)
+        if standing != before:
+            return True
+        failures = self._model.find_failures(member.name)
+        kept = any(failure.phase == self._phase for failure in failures)
+        return isinstance(member.stopped, ProjectionFailed) and not kept
 
     def resume(self) -> None:
         """See what was decided meanwhile, such as a pause or its end, and call what is due."""
-        for member in self.members:
-            if member.stopped is None:
-                self._batches.find_moved([member])
-            if member.effects is not None:
-                member.effects.call_due()
+        with self._watching():
+            for member in self.members:
+                if member.held and member.stopped is None:
+                    self._batches.find_moved([member])
+                if member.held and member.effects is not None:
+                    member.effects.call_due()
 
     def step(self, until: int) -> bool:
         """Handle one batch of events up to `until`; False when there was nothing to do."""
+        with self._watching():
+            return self._step(until)
+
+    def wait(self, after: int, timeout: float) -> None:
+        """Wait until there is an event after a position."""
+        with self._watching():
+            self._log.wait(after, timeout)
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Let a call be noticed that takes too long."""
+        self._begun += 1
+        with self._slow.watching(self._describe_call, at=self._find_call) as self._in_hand:
+            yield
+
+    def _find_call(self) -> object:
+        calling = self._lookup.calling
+        return self._begun, calling and (id(calling), calling.position)
+
+    def _describe_call(self) -> str:
+        calling = self._lookup.calling
+        if calling is None:
+            at = max(member.mark.position for member in self.members)
+            names = ", ".join(member.name for member in self.members if member.held)
+            return f"The run of {names} after {at:,}"
+        (name,) = (member.name for member in self.members if member.context is calling)
+        return f"The handler of {name} for {self._describe_event(calling.position)}"
+
+    def _describe_event(self, position: int) -> str:
+        try:
+            event = self._log.find_event(position)
+        except EskitError:
+            event = None
+        return f"{position:,}" if event is None else describe_event(event)
+
+    def _step(self, until: int) -> bool:
         group, ceiling = self._next_group(until)
         if not group:
             return False
@@ -159,12 +244,12 @@ class Follower:
         """Stop who would miss events: the reason is that of their own checkpoint, if it has one."""
         for member in group:
             standing = self._model.find_standing(member.name)
-            member.stopped = broken
+            member.stop(broken, standing)
             if standing is not None:
                 try:
                     check_standing(standing, self._log)
                 except CheckpointMismatch as mismatch:
-                    member.stopped = mismatch
+                    member.stop(mismatch, standing)
         self._report(group, group[0].mark.position)
 
     def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[LogRow]:
@@ -188,7 +273,7 @@ class Follower:
             return mark_of_row(events[-1], self._log)
         return last_mark(self._log, after=seen, until=ceiling.position)
 
-    def _report(self, group: Sequence[Member], until: int) -> None:
+    def _report(self, group: Sequence[Member], until: int, *, holder: int | None = None) -> None:
         if self._progress is None:
             return
         for member in group:
@@ -201,5 +286,6 @@ class Follower:
                     seconds=self.seconds,
                     total=self.total,
                     error=member.stopped,
+                    holder=holder,
                 )
             )

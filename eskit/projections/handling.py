@@ -118,6 +118,7 @@ def handle_all(
                 message = decode(data)
                 for handler, context in calls:
                     context.position = position
+                    lookup.calling = context
                     handler(message, context)
             if clock.monotonic() > deadline:
                 return min(start + _SLICE, len(rows))
@@ -125,6 +126,8 @@ def handle_all(
         if error is lookup.outage or is_ctrl_c(error):
             raise
         raise HandlerRaised(lookup.find(position), error) from error
+    finally:
+        lookup.calling = None
     return len(rows)
 
 
@@ -141,17 +144,19 @@ def handle_guarded(
     lookup.until = rows[-1][0] if rows else 0
     for done, row in enumerate(rows, start=1):
         try:
-            _handle_guarded(dispatch, row)
+            _handle_guarded(dispatch, row, lookup)
         except BaseException as error:
             if error is lookup.outage or is_ctrl_c(error):
                 raise
             raise HandlerRaised(lookup.find(row[0]), error) from error
+        finally:
+            lookup.calling = None
         if clock.monotonic() > deadline:
             return done
     return len(rows)
 
 
-def _handle_guarded(dispatch: Dispatch, row: LogRow) -> None:
+def _handle_guarded(dispatch: Dispatch, row: LogRow, lookup: EventLookup) -> None:
     position, _, event_type, data = row
     if data is None:
         return
@@ -164,4 +169,5 @@ def _handle_guarded(dispatch: Dispatch, row: LogRow) -> None:
     # What a guard keeps back may not even be decodable.
     message = decode(data) if calls else None
     for handler, context in calls:
+        lookup.calling = context
         handler(message, context)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -14,14 +15,19 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
 from eskit.files.lock import FileLock, is_alive
 from eskit.files.modes import PRIVATE, make_folder
+from eskit.slow import SlowCall
 
 Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 
 _DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding", "diff": "comparing"}
-# Longer than anybody who only asks `find_holder` keeps the lock.
-_PATIENCE = 0.2
-_HOLDER_LENGTH = 1024
+PATIENCE = 0.2
+"""Longer than anybody who only asks `find_holder` keeps a lock."""
+_HOLDER_LENGTH = 16_384
 _LONGEST_OUTAGE = 150
+_LONGEST_STACK = 4_000
+# A holder writes at least so often that it is there; one that has not for longer is stopped.
+_BEAT = 5.0
+_SILENT_AFTER = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +35,30 @@ class Holder:
     """The process that holds a lock: its id and since when, in seconds since 1970.
 
     `rate` is how many events a second it has just handled, `outage` why it cannot go on now.
+    `slow` is the call that it has been in for too long, since `slow_since`, with its `stack`.
+    `beat` is when it last wrote this, by the clock that only goes forward; 0 if it never tells.
     """
 
     pid: int
     since: float
     rate: float = 0.0
     outage: str = ""
+    slow: str = ""
+    slow_since: float = 0.0
+    stack: str = ""
+    beat: float = 0.0
+
+    def silent_seconds(self, now: float) -> float:
+        """For how long it has not been heard of, if that is too long; else 0."""
+        silent = now - self.beat if self.beat else 0.0
+        return silent if silent > _SILENT_AFTER else 0.0
 
 
 class ProjectionLock:
-    """The right to run, rebuild or compare one projection. Not thread-safe itself."""
+    """The right to run, rebuild or compare one projection.
+
+    One thread takes it and lets it go, `held` says which; others may `tell` meanwhile.
+    """
 
     def __init__(
         self,
@@ -55,38 +75,64 @@ class ProjectionLock:
         self._activity = activity
         self._clock = clock
         self._told = Holder(pid=0, since=0.0)
+        self._mutex = threading.Lock()
+        self.held = False
 
     def acquire(self) -> None:
         """Take the lock, or raise ProjectionBusy saying who has it.
 
         ReadModelUnavailable where this process may not write, unless another one that may is at it.
         """
+        if not self.try_acquire(patience=PATIENCE):
+            raise self._busy()
+
+    def try_acquire(self, *, patience: float = 0.0) -> bool:
+        """Take the lock unless somebody has it; ReadModelUnavailable as `acquire`.
+
+        Without patience it may also fail because somebody has only asked for the holder.
+        """
         try:
-            acquired = acquire_lock(self._lock, mode=self._mode, patience=_PATIENCE)
+            acquired = acquire_lock(self._lock, mode=self._mode, patience=patience)
         except ReadModelUnavailable:
             with suppress(ReadModelUnavailable):
                 if self.find_holder() is not None:
-                    raise self._busy() from None
+                    return False
             raise
         if not acquired:
             self._lock.close()
-            raise self._busy()
+            return False
         try:
             self._write(Holder(pid=os.getpid(), since=self._clock.microseconds() / 1e6))
         except OSError as error:
             self.release()
             raise _not_writable(self._lock.path, error) from error
+        self.held = True
+        return True
 
-    def tell(self, *, rate: float, outage: str) -> None:
-        """Let others know how the holder gets on; costs nothing while that stays as it is."""
-        now = replace(self._told, rate=round(rate, 1), outage=outage[:_LONGEST_OUTAGE])
-        if now != self._told:
-            with suppress(OSError):  # a full disk is what the outage is about
-                self._write(now)
+    def tell(self, *, rate: float, outage: str, slow: SlowCall | None, beats: bool) -> None:
+        """Let others know how the holder gets on; with `beats` also that it is there at all.
+
+        Costs nothing most of the time while that stays as it is, and where it is not held.
+        """
+        now, before = self._clock.monotonic(), self._told
+        told = replace(
+            before,
+            rate=round(rate, 1),
+            outage=outage[:_LONGEST_OUTAGE],
+            slow=slow.what if slow else "",
+            slow_since=slow.since.timestamp() if slow else 0.0,
+            stack=slow.stack[-_LONGEST_STACK:] if slow else "",
+        )
+        with self._mutex:
+            if self.held and (told != before or (beats and now - before.beat > _BEAT)):
+                with suppress(OSError):  # a full disk is what the outage is about
+                    self._write(replace(told, beat=now if beats else 0.0))
 
     def release(self) -> None:
         """Let go; harmless when it is not held."""
-        self._lock.close()
+        with self._mutex:
+            self.held = False
+            self._lock.close()
 
     def find_holder(self) -> Holder | None:
         """Who holds the lock now, if anybody does; ReadModelUnavailable if that cannot be known."""
@@ -109,14 +155,19 @@ class ProjectionLock:
 
     def _write(self, holder: Holder) -> None:
         self._told = holder
-        self._lock.write(json.dumps(asdict(holder)), length=_HOLDER_LENGTH)
+        note = json.dumps(asdict(holder))
+        if len(note) > _HOLDER_LENGTH:
+            note = json.dumps(asdict(replace(holder, slow=holder.slow[:1_000], stack="")))
+        self._lock.write(note, length=_HOLDER_LENGTH)
 
     def _busy(self) -> ProjectionBusy:
         holder = self.find_holder()
         who = f"process {holder.pid}" if holder and holder.pid else "another process"
         return ProjectionBusy(
             f"{who[0].upper()}{who[1:]} is {_DOING[self._activity]} projection {self._name!r}",
-            hint="Wait until it has finished, or stop it.",
+            hint=f"It handles what is new by itself: eskit project status {self._name}"
+            if self._activity == "run"
+            else "Wait until it has finished, or stop it.",
         )
 
 
@@ -150,12 +201,8 @@ def _parse_holder(note: str) -> Holder:
     """
     try:
         told: Any = json.loads(note)
-        holder = Holder(
-            pid=told["pid"],
-            since=told["since"],
-            rate=told.get("rate", 0.0),
-            outage=told.get("outage", ""),
-        )
-    except (ValueError, TypeError, KeyError):
+        known = {field.name for field in fields(Holder)}
+        holder = Holder(**{name: value for name, value in told.items() if name in known})
+    except (ValueError, TypeError, AttributeError):
         return Holder(pid=0, since=0.0)
     return holder if is_alive(holder.pid) else Holder(pid=0, since=0.0)

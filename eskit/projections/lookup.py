@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import EskitError, StoreUnavailable
 from eskit.projections.log import EventLog
+
+if TYPE_CHECKING:
+    from eskit.projections.projection import EventContext
 
 _PAGE = 512
 
@@ -15,12 +19,14 @@ class EventLookup:
     """Finds events of some types by their position, and reads ahead: who asks will ask again.
 
     `until` is the last position that is being handled; nothing is read behind it. `outage` is what
-    the log raised last: no fault of the handler that asked.
+    the log raised last: no fault of the handler that asked. `calling` is the context of the handler
+    that is being called.
     """
 
     def __init__(self, log: EventLog, event_types: Iterable[str]) -> None:
         self.until = 0
         self.outage: EskitError | None = None
+        self.calling: EventContext | None = None
         self._log = log
         self._types = sorted(set(event_types))
         self._page: dict[int, RecordedEvent] = {}

@@ -11,12 +11,16 @@ from eskit.errors import EskitError
 from eskit.projections.effects import Effects
 from eskit.projections.handling import Subscription
 from eskit.projections.projection import EventContext
-from eskit.projections.readmodel import START, Mark
+from eskit.projections.readmodel import START, Mark, Standing
 
 
 @dataclass(slots=True, eq=False)
 class Member:
-    """One projection on its way: what it has passed, and why it stopped if it did."""
+    """One projection on its way: what it has passed, and why it stopped if it did.
+
+    `held` says that this process is the one that runs it. `stopped_at` is where it stood when it
+    stopped.
+    """
 
     subscription: Subscription
     clock: Clock = SYSTEM_CLOCK
@@ -28,7 +32,9 @@ class Member:
     set_aside: int = 0
     attempts: int = 0
     retry_at: float = 0.0
+    held: bool = True
     stopped: EskitError | None = None
+    stopped_at: Standing | None = None
     name: str = field(init=False)
     context: EventContext = field(init=False)
     effects: Effects | None = None
@@ -38,8 +44,13 @@ class Member:
 
     @property
     def going(self) -> bool:
-        """Whether it goes on now: neither stopped, paused nor waiting to try again."""
-        return self.stopped is None and not self.paused and self.retry_at <= self.clock.monotonic()
+        """Whether it goes on now: neither stopped, paused nor waiting, for its turn or to retry."""
+        waits = not self.held or self.paused or self.retry_at > self.clock.monotonic()
+        return self.stopped is None and not waits
+
+    def stop(self, error: EskitError, standing: Standing | None) -> None:
+        """Go on no more, unless what it stands at there changes."""
+        self.stopped, self.stopped_at = error, standing
 
     def wants(self, row: LogRow) -> bool:
         """Whether it has a handler for the event."""

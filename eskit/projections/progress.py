@@ -14,7 +14,8 @@ class Progress:
     """One projection on its way: `events` handled so far in `seconds`, up to `position`.
 
     `total` is how many events it will have handled at `head`; None while following. `error` says
-    why it stopped, once, if it did.
+    why it stopped, once, if it did. `holder` is the process that runs it instead, once: this one
+    stands by.
     """
 
     name: str
@@ -24,6 +25,7 @@ class Progress:
     seconds: float
     total: int | None = None
     error: EskitError | None = None
+    holder: int | None = None
 
     @property
     def rate(self) -> float:

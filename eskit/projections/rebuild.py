@@ -36,6 +36,7 @@ from eskit.projections.lookup import EventLookup
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
+from eskit.slow import SlowCalls
 
 # How often to look whether events have arrived meanwhile before the rest is left to the exchange.
 _ROUNDS = 5
@@ -54,6 +55,7 @@ class Rebuild:
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
         stop: threading.Event | None = None,
+        slow: SlowCalls | None = None,
     ) -> None:
         self._log = log
         self._live = live
@@ -62,6 +64,7 @@ class Rebuild:
         self._limits = limits or BatchLimits(events=10_000, seconds=1.0)
         self._progress = progress
         self._stop = stop or threading.Event()
+        self._slow = slow
         self._subscription = subscribe(projection, upcasters)
 
     def run(self) -> RunReport:
@@ -156,6 +159,7 @@ class Rebuild:
             phase="rebuild",
             limits=limits,
             progress=self._progress,
+            slow=self._slow,
         )
         follower.start()
         return follower

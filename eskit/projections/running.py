@@ -12,11 +12,13 @@ from eskit.projections.batches import BatchLimits
 from eskit.projections.follower import Follower
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.log import EventLog
+from eskit.projections.member import Member
 from eskit.projections.outages import ReportOutage, may_pass
 from eskit.projections.progress import ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import LiveReadModel, ReadModels
 from eskit.projections.tally import Tally
+from eskit.slow import SlowCalls
 
 # How long a run may take to notice that it should stop.
 STOP_LATENCY = 0.5
@@ -24,7 +26,11 @@ _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 
 
 class Run:
-    """One run of some projections, whose locks the caller holds."""
+    """One run of some projections.
+
+    The caller holds the locks for `once` and `rehearse`, and lets go of them after `follow`, which
+    takes them as they are free.
+    """
 
     def __init__(
         self,
@@ -38,6 +44,7 @@ class Run:
         progress: ReportProgress | None = None,
         outage: ReportOutage | None = None,
         stop: threading.Event | None = None,
+        slow: SlowCalls,
     ) -> None:
         self._log = log
         self._models = models
@@ -46,7 +53,12 @@ class Run:
         self._progress = progress
         self._tell_outage = outage
         self._stop = stop or threading.Event()
-        self._tally = Tally(projections, locks, clock=models.clock)
+        self._projections = projections
+        self._slow = slow
+        self._follower: Follower | None = None
+        self._tally = Tally(projections, locks, clock=models.clock, beats=slow.after is not None)
+        self._look_at = 0.0
+        self._stay = False
         self._outage: EskitError | None = None
         self._pause = _SHORTEST_PAUSE
 
@@ -76,12 +88,16 @@ class Run:
                 pass
         return self._tally.reports()
 
-    def follow(self) -> list[RunReport]:
-        """Go on until told to stop, or until every projection has stopped by itself.
+    def follow(self, *, stay: bool) -> list[RunReport]:
+        """Go on until told to stop or, unless it is to stay, until every projection has stopped.
 
-        Raises what keeps it from beginning. Once begun it waits for a store, a read model or a
-        NATS server that is away, and raises only when one of them is damaged or another.
+        One that another process runs is taken over when that lets go of it; one that has stopped is
+        let go of, and taken again when somebody has decided about it. Raises what keeps it from
+        beginning. Once begun it waits for a store, a read model or a NATS server that is away, and
+        raises only when one of them is damaged or another.
         """
+        self._stay = stay
+        self._tally.take_all()
         with self._opened() as model, self._following(model) as follower:
             outage = self._go_on(follower)
         while outage is not None and not self._stop.is_set():
@@ -108,12 +124,15 @@ class Run:
         """Batch by batch, then wait for more; returns at the end, or with what it broke off at."""
         try:
             head = self._log.head_position()
+            self._tell_going(follower, follower.members)
             while not self._is_over(follower):
                 more = follower.step(head)
                 self._recover()
                 self._tally.tell(follower)
+                self._tally.let_go(follower)
+                self._take_over(follower)
                 if not more:
-                    self._log.wait(head, _pause_before(follower.seconds_to_retry))
+                    follower.wait(head, _pause_before(follower.seconds_to_retry))
                     head = self._log.head_position()
                     follower.resume()
         except EskitError as error:
@@ -121,6 +140,32 @@ class Run:
                 raise
             return error
         return None
+
+    def _take_over(self, follower: Follower) -> None:
+        """Every so often take what others have let go of, and what may go on again."""
+        now = self._models.clock.monotonic()
+        if now < self._look_at:
+            return
+        self._look_at = now + STOP_LATENCY
+        for member in follower.members:
+            if member.held or (member.stopped is not None and not follower.may_go_on(member)):
+                continue
+            if self._tally.take(member):
+                follower.begin(member)
+                self._tell_going(follower, [member])
+            elif holder := self._tally.find_holder(member):
+                member.stopped = None
+                follower.report(member, holder=holder)
+
+    def _tell_going(self, follower: Follower, members: Sequence[Member]) -> None:
+        for member in members:
+            if member.held and member.stopped is None:
+                follower.report(member)
+
+    def beat(self) -> None:
+        """Tell others that this process is there, and what takes it too long; from any thread."""
+        follower = self._follower
+        self._tally.beat(follower.slow_call if follower is not None else None)
 
     def _wait_out(self, outage: EskitError) -> None:
         if self._outage is None:
@@ -141,7 +186,7 @@ class Run:
             self._tell_outage(None)
 
     def _is_over(self, follower: Follower) -> bool:
-        return follower.ended or self._stop.is_set()
+        return self._stop.is_set() or (follower.ended and not self._stay)
 
     def _refuse_exchanged(self, model: LiveReadModel) -> None:
         for projection in self._tally.going:
@@ -166,12 +211,15 @@ class Run:
         follower = Follower(
             self._log,
             model,
-            self._tally.going,
+            self._projections,
             upcasters=self._upcasters,
             limits=self._limits,
             progress=self._progress,
             rehearsal=rehearsal,
+            slow=self._slow,
         )
+        self._tally.begin(follower)
+        self._follower = follower
         try:
             follower.start()
             yield follower

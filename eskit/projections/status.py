@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+from eskit.clock import Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, MigrationInvalid, RebuildNeeded
 from eskit.projections.checkpoints import check_standing
 from eskit.projections.effects import Effect
 from eskit.projections.handling import subscribe
 from eskit.projections.letters import Letter
+from eskit.projections.locks import Holder
 from eskit.projections.log import EventLog
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Failure, Phase, ReadModels, Standing
@@ -31,12 +33,13 @@ class ProjectionStatus:
     """One projection at a glance.
 
     `lag` counts the events it handles that lie after `position`, `behind_seconds` is the age of
-    the oldest of them. `error` is empty while nothing is wrong; `failures` has the events that
-    stopped it, with tracebacks. `set_aside` counts the dead letters, `skipped` the events that are
-    never handled because somebody has decided so. `rebuild_position` is how far a rebuild has
-    come, running or interrupted, `pause` why it was paused. `holder` is the process that runs or
-    rebuilds it, `rate` how many events a second it has just handled in a run, `outage` what it
-    waits for, if that keeps it from going on. `version` is that of the code.
+    the oldest of them. `error` is empty while nothing is wrong, `hint` what helps against it;
+    `failures` has the events that stopped it, with tracebacks. `set_aside` counts the dead letters,
+    `skipped` the events that are never handled because somebody has decided so. `rebuild_position`
+    is how far a rebuild has come, running or interrupted, `pause` why it was paused. `holder` is
+    the process that runs or rebuilds it, `running` whether one runs it, `rate` how many events a
+    second that has just handled, `outage` what it waits for, if that keeps it from going on, `slow`
+    the call that it has been in for too long, with its `stack`. `version` is that of the code.
     """
 
     name: str
@@ -56,6 +59,24 @@ class ProjectionStatus:
     holder: int | None
     rate: float
     outage: str
+    running: bool
+    hint: str
+    slow: str
+    stack: str
+
+    @property
+    def abandoned(self) -> bool:
+        """Whether events wait for it and no process runs it."""
+        return self.state == "idle" and not self.running and self.lag > 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Problem:
+    """Why a projection is not well, what helps, and whether it stands still."""
+
+    error: str
+    hint: str
+    failed: bool = True
 
 
 def load_status(
@@ -70,16 +91,16 @@ def load_status(
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
-    outage = running.outage if running else ""
-    error = (
-        (outage and f"waiting: {outage}")
-        or _find_error(log, models, projection, standing, failures)
-        or _find_waiting(letters, models.find_effects(projection.name))
+    problem = (
+        _find_hung(projection.name, running, models.clock)
+        or _find_failure(failures, running)
+        or _find_mismatch(log, models, projection, standing)
+        or _find_waiting(projection.name, letters, models.find_effects(projection.name), running)
     )
     state: State = "idle"
     if rebuilding:
         state = "rebuilding"
-    elif error:
+    elif problem and problem.failed:
         state = "failed"
     elif standing and standing.pause is not None:
         state = "paused"
@@ -92,7 +113,7 @@ def load_status(
         position=position,
         head=log.head_position(),
         lag=log.count_events(after=position, event_types=types) if types else 0,
-        error=error,
+        error=problem.error if problem else "",
         version=projection.version,
         behind_seconds=_age_of_next(log, types, position, models.clock.now),
         updated_at=standing.updated_at if standing else None,
@@ -103,49 +124,94 @@ def load_status(
         pause=(standing.pause or "") if standing else "",
         holder=holder.pid if holder else None,
         rate=running.rate if running else 0.0,
-        outage=outage,
+        outage=running.outage if running else "",
+        running=running is not None,
+        hint=problem.hint if problem else "",
+        slow=running.slow if running else "",
+        stack=running.stack if running else "",
     )
 
 
-def _find_error(
-    log: EventLog,
-    models: ReadModels,
-    projection: Projection,
-    standing: Standing | None,
-    failures: tuple[Failure, ...],
-) -> str:
-    if failures:
-        failure = failures[0]
-        what = _STOPPED[failure.phase]
-        return f"{what} before {failure.position:,}: {failure.error}"
+def _find_hung(name: str, running: Holder | None, clock: Clock) -> _Problem | None:
+    """What keeps the process that runs it from going on."""
+    if running is None:
+        return None
+    if silent := running.silent_seconds(clock.monotonic()):
+        return _Problem(
+            f"process {running.pid} runs it and has given no sign of life for {silent:,.0f} s",
+            f"Is it stopped? Let it go on: kill -CONT {running.pid}. Or end it: kill -9 "
+            f"{running.pid}",
+            failed=False,
+        )
+    if running.slow:
+        seconds = clock.now.timestamp() - running.slow_since
+        return _Problem(
+            f"{running.slow} has been running for {seconds:,.0f} s in process {running.pid}",
+            f"See where it is: eskit project status {name}",
+            failed=False,
+        )
+    if running.outage:
+        return _Problem(f"waiting: {running.outage}", "It goes on by itself when that is over.")
+    return None
+
+
+def _find_failure(failures: Sequence[Failure], running: Holder | None) -> _Problem | None:
+    """The event that it stands before; one that only stopped a rebuild leaves the rows right."""
+    for failure in failures:
+        if failure.phase == "rebuild":
+            continue
+        again = f"Try again: eskit project run --once {failure.projection}"
+        return _Problem(
+            f"{_STOPPED[failure.phase]} before {failure.position:,}: {failure.error}",
+            "It tries again by itself." if running and failure.phase == "retry" else again,
+        )
+    return None
+
+
+def _find_mismatch(
+    log: EventLog, models: ReadModels, projection: Projection, standing: Standing | None
+) -> _Problem | None:
+    """Why its rows cannot be gone on with."""
     if standing is None:
-        return ""
+        return None
+    rebuild = f"Rebuild it: eskit project rebuild {projection.name}"
     try:
         check_standing(standing, log)
-    except CheckpointMismatch as error:
-        return error.message
-    if standing.mark.position and standing.version != projection.version:
-        return (
-            f"needs a rebuild: its rows are of version {standing.version}, "
-            f"the code is version {projection.version}"
-        )
-    try:
+        if standing.mark.position and standing.version != projection.version:
+            return _Problem(
+                f"needs a rebuild: its rows are of version {standing.version}, "
+                f"the code is version {projection.version}",
+                rebuild,
+            )
         models.check(projection)
-    except (RebuildNeeded, MigrationInvalid) as error:
-        return error.message
-    return ""
+    except (CheckpointMismatch, MigrationInvalid) as error:
+        return _Problem(error.message, error.hint)
+    except RebuildNeeded as error:
+        return _Problem(error.message, rebuild)
+    return None
 
 
-def _find_waiting(letters: Sequence[Letter], effects: Sequence[Effect]) -> str:
+def _find_waiting(
+    name: str, letters: Sequence[Letter], effects: Sequence[Effect], running: Holder | None
+) -> _Problem | None:
+    """What waits for a decision, or to be called."""
     if letters:
         failed = sum(letter.state == "failed" for letter in letters)
         behind = len(letters) - failed
         waiting = f" and {behind:,} waiting behind" if behind else ""
-        return f"{failed:,} set aside{waiting}, the first at {letters[0].position:,}"
+        return _Problem(
+            f"{failed:,} set aside{waiting}, the first at {letters[0].position:,}",
+            f"See which: eskit deadletter list {name}",
+        )
     for effect in effects:
         if effect.error:
-            return f"{effect.name} of event {effect.position:,} fails: {effect.error}"
-    return ""
+            return _Problem(
+                f"{effect.name} of event {effect.position:,} fails: {effect.error}",
+                "It is called again by itself."
+                if running
+                else f"Call it again: eskit project run --once {name}",
+            )
+    return None
 
 
 def _age_of_next(log: EventLog, types: tuple[str, ...], position: int, now: datetime) -> float:

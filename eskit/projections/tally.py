@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from eskit.clock import Clock
 from eskit.errors import EskitError
 from eskit.projections.follower import Follower
-from eskit.projections.locks import ProjectionLock
+from eskit.projections.locks import PATIENCE, ProjectionLock
+from eskit.projections.member import Member
 from eskit.projections.progress import RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import START
+from eskit.projections.readmodel import START, Standing
+from eskit.slow import SlowCall
 
 # Between two looks at how fast it goes.
 _EVERY = 1.0
@@ -27,16 +29,25 @@ class _Line:
     set_aside: int = 0
     position: int = 0
     error: EskitError | None = None
+    stopped_at: Standing | None = None
+    waits_for: int | None = None
     looked_at: int = 0
+    rate: float = 0.0
 
 
 class Tally:
     """Counts what the followers of a run have done, one follower after the other."""
 
     def __init__(
-        self, projections: Sequence[Projection], locks: Sequence[ProjectionLock], *, clock: Clock
+        self,
+        projections: Sequence[Projection],
+        locks: Sequence[ProjectionLock],
+        *,
+        clock: Clock,
+        beats: bool,
     ) -> None:
         self._clock = clock
+        self._beats = beats
         self._lines = {
             projection.name: _Line(projection, lock)
             for projection, lock in zip(projections, locks, strict=True)
@@ -46,8 +57,19 @@ class Tally:
 
     @property
     def going(self) -> list[Projection]:
-        """The projections that have not stopped for good."""
-        return [line.projection for line in self._lines.values() if line.error is None]
+        """The projections that are run here."""
+        return [
+            line.projection
+            for line in self._lines.values()
+            if line.lock.held and line.error is None
+        ]
+
+    def begin(self, follower: Follower) -> None:
+        """Let a follower begin where the one before it has ended."""
+        for member in follower.members:
+            line = self._lines[member.name]
+            member.held = line.lock.held
+            member.stopped, member.stopped_at = line.error, line.stopped_at
 
     def add(self, follower: Follower) -> None:
         """Add what a follower did that is not asked any more."""
@@ -57,7 +79,35 @@ class Tally:
             line.set_aside += member.set_aside
             if member.mark != START:
                 line.position = member.mark.position
-            line.error = member.stopped
+            line.error, line.stopped_at = member.stopped, member.stopped_at
+
+    def take_all(self) -> None:
+        """Take the locks that nobody has."""
+        for line in self._lines.values():
+            line.lock.try_acquire(patience=PATIENCE)
+
+    def take(self, member: Member) -> bool:
+        """Take a projection's lock, unless somebody has it."""
+        line = self._lines[member.name]
+        member.held = line.lock.try_acquire()
+        if member.held:
+            line.waits_for = None
+        return member.held
+
+    def let_go(self, follower: Follower) -> None:
+        """Leave projections that have stopped to whoever has decided, or has newer code."""
+        for member in follower.members:
+            if member.held and member.stopped is not None:
+                self._lines[member.name].lock.release()
+                member.held = False
+
+    def find_holder(self, member: Member) -> int | None:
+        """The process that runs a projection instead, once; None if it was told before."""
+        line = self._lines[member.name]
+        holder = line.lock.find_holder()
+        found = holder.pid if holder is not None and holder.pid else None
+        before, line.waits_for = line.waits_for, found
+        return found if found != before else None
 
     def tell(self, follower: Follower) -> None:
         """Tell others how fast each projection goes, about once a second."""
@@ -69,14 +119,21 @@ class Tally:
         for member in follower.members:
             line = self._lines[member.name]
             events = line.events + member.events
-            line.lock.tell(rate=(events - line.looked_at) / passed, outage=self._outage)
+            line.rate = (events - line.looked_at) / passed
             line.looked_at = events
+        self.beat(None)
 
     def tell_outage(self, outage: str) -> None:
         """Tell others why nothing goes on; empty when it does."""
         self._outage = outage
         for line in self._lines.values():
-            line.lock.tell(rate=0.0, outage=outage)
+            line.rate = 0.0
+        self.beat(None)
+
+    def beat(self, slow: SlowCall | None) -> None:
+        """Tell others that this process is there, and what takes it too long; from any thread."""
+        for line in self._lines.values():
+            line.lock.tell(rate=line.rate, outage=self._outage, slow=slow, beats=self._beats)
 
     def reports(self) -> list[RunReport]:
         """What was done to each projection."""

@@ -130,7 +130,8 @@ class Loop:
 class Worker:
     """A service made of a blocking function that runs until an event is set, in its own thread.
 
-    `check`, if there is one, raises while the function runs but is not well.
+    `check`, if there is one, raises while the function runs but is not well; `describe` says what
+    it does.
     """
 
     def __init__(
@@ -139,9 +140,11 @@ class Worker:
         run: Callable[[threading.Event], object],
         *,
         check: Callable[[], object] | None = None,
+        describe: Callable[[], str] = str,
     ) -> None:
         self.name = name
         self._run, self._check = run, check
+        self.describe = describe
         self._stop = threading.Event()
         self._ended: asyncio.Future[None] | None = None
 

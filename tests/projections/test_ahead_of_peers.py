@@ -56,7 +56,7 @@ def test_rebuild_with_a_raising_handler_fails(live, engine_of, tmp_path):
     with pytest.raises(ProjectionFailed, match="stopped before 3"):
         broken.rebuild("fragile")
 
-    assert broken.status()[0].state == "failed"
+    assert [failure.phase for failure in broken.status()[0].failures] == ["rebuild"]
     assert rows(live, "SELECT amount FROM fragile") == [(10,)]
 
 

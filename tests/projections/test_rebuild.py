@@ -111,9 +111,11 @@ def test_a_handler_error_leaves_the_live_rows_untouched(engine_of, append, count
     )
     assert rows(engine, "SELECT * FROM counts") == before
     (status,) = engine.status()
-    assert (status.state, status.position) == ("failed", 10)
-    assert status.error == "rebuild stopped before 4: ValueError: no such luck"
-    assert "ValueError" in status.failures[0].traceback
+    assert (status.state, status.position, status.error) == ("idle", 10, "")
+    (failure,) = status.failures
+    assert (failure.phase, failure.position) == ("rebuild", 4)
+    assert failure.error == "ValueError: no such luck"
+    assert "ValueError" in failure.traceback
 
 
 def test_a_rebuild_that_succeeds_clears_every_failure(engine_of, append, counts, tmp_path):
@@ -703,7 +705,8 @@ def test_rebuild_in_place_that_fails_leaves_the_rows_and_says_so(engine_of, appe
 
     (status,) = broken.status()
     assert rows(engine, "SELECT amount FROM fragile") == [(10,)]
-    assert (status.state, status.position) == ("failed", 10)
+    assert (status.state, status.position) == ("idle", 10)
+    assert [(failure.phase, failure.position) for failure in status.failures] == [("rebuild", 5)]
 
 
 def test_a_rebuild_whose_rows_break_a_foreign_key_is_not_exchanged(engine_of, append, tmp_path):
