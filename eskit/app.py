@@ -30,6 +30,7 @@ from eskit.domain.suggestions import suggestion
 from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
 from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectionNotFound
 from eskit.projections.projection import Projection
+from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import ChecksWriting, EventStore
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 
@@ -125,11 +126,13 @@ class App:
         *,
         read_models: str | ReadModels | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        slow_after: float | None = SLOW_AFTER,
     ) -> Iterator[RunningApp]:
         """Open the app over a store and its read models, each by URL or already open.
 
         `read_models` is by default a file beside that of the store: ``bank.db`` and
-        ``bank_read.db``.
+        ``bank_read.db``. A handler of a projection that has not returned after `slow_after` seconds
+        is reported; None reports none.
         """
         from eskit.projections.engine import ProjectionEngine
         from eskit.projections.opening import beside
@@ -147,6 +150,7 @@ class App:
                 read_models or beside(log.url),
                 upcasters=self.upcasters,
                 clock=clock,
+                slow_after=slow_after,
             )
             stack.callback(engine.close)
             snapshots = Snapshotter(log, self.snapshots, clock=clock) if self.snapshots else None

@@ -108,6 +108,11 @@ class Project:
         return parse_mode(text) if text else PRIVATE
 
     @property
+    def slow_after(self) -> float:
+        """After how many seconds a handler that has not returned is reported."""
+        return parse_duration(self._text("slow_after")).total_seconds()
+
+    @property
     def nats(self) -> str:
         """``embedded``, or the URL of a NATS server."""
         return self._text("nats")

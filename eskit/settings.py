@@ -26,6 +26,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "store": ("sqlite:///events.db",),
     "read_models": ("",),
     "file_mode": ("",),
+    "slow_after": ("10s",),
     "nats": ("embedded",),
     "nats_stream": ("EVENTS",),
     "nats_prefix": ("events",),
@@ -61,6 +62,7 @@ _EXAMPLES: Mapping[str, str] = {
     "store": 'store = "sqlite:///bank.db"',
     "read_models": 'read_models = "sqlite:///bank_read.db"',
     "file_mode": 'file_mode = "0640"',
+    "slow_after": 'slow_after = "10s"',
     "nats": 'nats = "nats://localhost:4222"',
     "nats_stream": 'nats_stream = "EVENTS"',
     "nats_prefix": 'nats_prefix = "events"',
@@ -87,6 +89,7 @@ _LISTS: Mapping[str, str] = {
 
 _QUANTITIES: Mapping[str, Callable[[str], object]] = {
     "file_mode": parse_mode,
+    "slow_after": parse_duration,
     "nats_max_age": parse_duration,
     "nats_max_bytes": parse_size,
     "nats_replicas": parse_number,

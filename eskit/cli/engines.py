@@ -58,7 +58,11 @@ def open_engine(
         session.nats_url, stream=stream, prefix=prefix, login=session.nats_login
     ) as log:
         engine = ProjectionEngine(
-            log, app.projections, project.read_models, upcasters=app.upcasters
+            log,
+            app.projections,
+            project.read_models,
+            upcasters=app.upcasters,
+            slow_after=project.slow_after,
         )
         try:
             yield engine

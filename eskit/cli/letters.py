@@ -125,7 +125,8 @@ class ProjectionLetter:
         left = self._engine.dead_letters(name)
         behind = next((found for found in left if found.state == "waiting"), None)
         if self._letter.state == "stopped":
-            lines.append(["Go on: ", (f"eskit project run {name}", "command")])
+            command = f"eskit project run {name}"
+            lines.append(["A process that runs it goes on by itself. Else: ", (command, "command")])
         elif behind is not None:
             command = f"eskit deadletter retry {name} {behind.position}"
             lines.append(["Handle what waits behind it: ", (command, "command")])

@@ -222,10 +222,12 @@ class Session:
     @contextmanager
     def open_app(self, *, create: bool = True) -> Iterator[RunningApp]:
         """The application on the project's store and read models."""
-        app = self.load_app()
+        app, project = self.load_app(), self.project
         with (
             self.open_store(create=create) as store,
-            app.open(store=store, read_models=self.project.read_models) as running,
+            app.open(
+                store=store, read_models=project.read_models, slow_after=project.slow_after
+            ) as running,
         ):
             yield running
 

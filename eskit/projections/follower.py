@@ -173,11 +173,6 @@ class Follower:
         with self._watching():
             return self._step(until)
 
-    def wait(self, after: int, timeout: float) -> None:
-        """Wait until there is an event after a position."""
-        with self._watching():
-            self._log.wait(after, timeout)
-
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Let a call be noticed that takes too long."""

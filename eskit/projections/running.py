@@ -132,7 +132,7 @@ class Run:
                 self._tally.let_go(follower)
                 self._take_over(follower)
                 if not more:
-                    follower.wait(head, _pause_before(follower.seconds_to_retry))
+                    self._log.wait(head, _pause_before(follower.seconds_to_retry))
                     head = self._log.head_position()
                     follower.resume()
         except EskitError as error:
