@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 
 import pytest
 
-from eskit import Projection, ProjectionFailed, ReadModelUnavailable, RebuildNeeded
+from eskit import (
+    MigrationInvalid,
+    Projection,
+    ProjectionFailed,
+    ReadModelUnavailable,
+    RebuildNeeded,
+)
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted
 
@@ -202,3 +209,150 @@ def test_rows_of_another_version_are_not_compared(engine, engine_of, counts):
 
     with pytest.raises(RebuildNeeded):
         engine_of(renewed).diff("counts")
+
+
+KINDS = """
+CREATE TABLE keyed (key TEXT PRIMARY KEY, amount);
+CREATE TABLE seen (position);
+CREATE TABLE numbered (id INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT);
+CREATE INDEX seen_positions ON seen (position);
+CREATE VIEW totals AS SELECT count(*) AS number FROM seen;
+CREATE TRIGGER counted AFTER INSERT ON seen BEGIN
+    INSERT INTO numbered (key) VALUES ('of "' || NEW.position || '"');
+END;
+"""
+
+
+@pytest.fixture
+def kinds(engine_of, append, tmp_path):
+    """An engine over a projection that has a table of each kind, and what is made of tables."""
+    folder = tmp_path / "kinds"
+    folder.mkdir()
+    (folder / "1_kinds.sql").write_text(KINDS)
+    projection = Projection("kinds", migrations=folder)
+
+    @projection.on(Counted)
+    def counted(event, context):
+        context.db.execute("INSERT INTO keyed VALUES (?, ?)", (event.key, event.amount))
+        context.db.execute("INSERT INTO seen VALUES (?)", (context.event.global_position,))
+
+    append(*(Counted(key=f"k{number}", amount=number) for number in range(5)))
+    engine = engine_of(projection)
+    engine.run()
+    return engine
+
+
+def found_in(engine):
+    return {
+        table.table: table.problem or table.differing
+        for table in engine.diff("kinds").tables
+        if not table.equal
+    }
+
+
+@pytest.mark.parametrize(
+    ("alteration", "found"),
+    [
+        ("DROP VIEW totals", {"totals": "is missing: a view that the migrations make"}),
+        (
+            "DROP VIEW totals; CREATE VIEW totals AS SELECT 7 AS number",
+            {"totals": "is another view than the migrations make"},
+        ),
+        ("DROP TRIGGER counted", {"counted": "is missing: a trigger that the migrations make"}),
+        (
+            "DROP TRIGGER counted; CREATE TRIGGER counted AFTER INSERT ON seen BEGIN SELECT 1; END",
+            {"counted": "is another trigger than the migrations make"},
+        ),
+        (
+            "CREATE TRIGGER another AFTER DELETE ON keyed BEGIN DELETE FROM seen; END",
+            {"another": "is a trigger that no migration makes"},
+        ),
+        (
+            "DROP INDEX seen_positions",
+            {"seen_positions": "is missing: an index that the migrations make"},
+        ),
+        (
+            "DROP INDEX seen_positions; CREATE INDEX seen_positions ON seen (position DESC)",
+            {"seen_positions": "is another index than the migrations make"},
+        ),
+        ("UPDATE keyed SET amount = 1.0 WHERE amount = 1", {"keyed": 1}),
+        ("UPDATE keyed SET amount = '1' WHERE amount = 1", {"keyed": 1}),
+        ("UPDATE seen SET position = 1.0 WHERE position = 1", {"seen": 2}),
+        (
+            "UPDATE keyed SET rowid = 77 WHERE amount = 1",
+            {"keyed": "has its rows under other rowids"},
+        ),
+        (
+            "UPDATE seen SET rowid = 77 WHERE position = 2",
+            {"seen": "has its rows under other rowids"},
+        ),
+        (
+            "UPDATE sqlite_sequence SET seq = 99",
+            {"numbered": "goes on counting after 99, not after 5"},
+        ),
+        (
+            "DELETE FROM sqlite_sequence",
+            {"numbered": "goes on counting after 0, not after 5"},
+        ),
+        (
+            "DROP TABLE keyed; CREATE TABLE keyed (key TEXT, amount)",
+            {"keyed": "is declared otherwise than the migrations do"},
+        ),
+    ],
+)
+def test_what_was_altered_by_hand_is_seen_and_mended(kinds, tmp_path, alteration, found):
+    assert found_in(kinds) == {}
+
+    for statement in re.split(r"; (?=CREATE|INSERT)", alteration):
+        change(tmp_path, statement)
+
+    assert found_in(kinds) == found
+    if "another" not in found:
+        kinds.rebuild("kinds")
+        assert found_in(kinds) == {}
+
+
+def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, tmp_path):
+    change(
+        tmp_path,
+        "INSERT INTO eskit_decisions (projection, action, detail, reason, decided_by, decided_at) "
+        "VALUES ('kinds', 'retry', '', '', '', 9000000000000000)",
+    )
+    change(tmp_path, "UPDATE seen SET rowid = 77 WHERE position = 2")
+
+    assert found_in(kinds) == {}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "CREATE TABLE eskit_mine (x);",
+        "CREATE TABLE ESKIT_mine (x);",
+        "CREATE TABLE mine (x); CREATE INDEX eskit_index ON mine (x);",
+        "CREATE VIEW eskit_view AS SELECT 1;",
+        "DROP TABLE eskit_effects;",
+    ],
+)
+def test_a_name_of_eskits_is_refused_by_name(engine_of, tmp_path, sql):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "1_mine.sql").write_text(sql)
+
+    with pytest.raises(MigrationInvalid, match=r"make or drop '(?i:eskit)_\w+'") as refused:
+        engine_of(Projection("mine", migrations=folder)).run()
+
+    assert "Choose another name" in refused.value.hint
+    (folder / "1_mine.sql").write_text("CREATE TABLE mine (x);")
+    engine_of(Projection("mine", migrations=folder)).run()
+
+
+def test_a_name_of_eskits_that_was_applied_before_can_be_given_up(engine_of, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "1_mine.sql").write_text("CREATE TABLE eskit_mine (x);")
+    (folder / "2_mine.sql").write_text("ALTER TABLE eskit_mine RENAME TO mine;")
+
+    engine = engine_of(Projection("mine", migrations=folder))
+    engine.run()
+
+    assert engine.diff("mine").equal

@@ -16,6 +16,7 @@ from eskit.files.lock import FileLock
 from eskit.files.modes import PRIVATE, make_if_missing
 from eskit.projections.locks import acquire_lock
 from eskit.sqlite.identity import DatabaseFiles
+from eskit.sqlite.interrupting import InterruptibleConnection
 from eskit.sqlite.usage import lost_companion
 from eskit.store import forking
 
@@ -44,7 +45,7 @@ _ENDS_OR_WIDENS_A_TRANSACTION = {
 }
 
 
-class LoneReader(sqlite3.Connection):
+class LoneReader(InterruptibleConnection):
     """Reads a file that nobody has open, and would not notice if that changed: not for long."""
 
 
@@ -61,7 +62,7 @@ def connect(path: Path, *, mode: str, file_mode: int = PRIVATE) -> sqlite3.Conne
         with suppress(OSError):  # told by SQLite
             make_if_missing(Path(os.path.realpath(path)), mode=file_mode)
     with translated(path):
-        connection = _open(path, mode, sqlite3.Connection)
+        connection = _open(path, mode, InterruptibleConnection)
         try:
             if mode != "ro":
                 _prepare_for_writing(connection)

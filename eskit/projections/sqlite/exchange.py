@@ -13,6 +13,13 @@ from dataclasses import dataclass
 
 from eskit.errors import MigrationInvalid, ReadModelUnavailable
 from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.virtual import (
+    copy_own_tables,
+    has_no_rows,
+    is_full_text,
+    module_of,
+    quoted,
+)
 
 ASIDE = "aside"
 _DROP_ORDER = ("trigger", "view", "index", "table")
@@ -28,8 +35,13 @@ class _Object:
     sql: str
 
     @property
+    def module(self) -> str:
+        """The module of a virtual table; empty for any other object."""
+        return module_of(self.sql) if self.kind == "table" else ""
+
+    @property
     def is_virtual(self) -> bool:
-        return self.kind == "table" and self.sql.upper().startswith("CREATE VIRTUAL")
+        return bool(self.module)
 
 
 def exchange_tables(connection: sqlite3.Connection, projection: str) -> None:
@@ -116,14 +128,25 @@ def _replace(connection: sqlite3.Connection, live: list[_Object], fresh: list[_O
         for found in live:
             if found.kind == kind:
                 connection.execute(f"DROP {kind} IF EXISTS main.{quoted(found.name)}")
-    # Virtual tables last: one may index the rows of an ordinary one.
-    for table in sorted(_tables(fresh), key=lambda found: found.is_virtual):
+    # Virtual tables last: one may index the rows of an ordinary one, or show the words of another.
+    for table in sorted(_tables(fresh), key=_copied_after):
         connection.execute(table.sql)
-        _copy_rows(connection, table)
+        _fill(connection, table)
     for kind in _LAST:
         for found in fresh:
             if found.kind == kind:
                 connection.execute(found.sql)
+
+
+def _copied_after(table: _Object) -> int:
+    return table.is_virtual + has_no_rows(table.module)
+
+
+def _fill(connection: sqlite3.Connection, table: _Object) -> None:
+    if is_full_text(table.module):
+        copy_own_tables(connection, table.name, table.module, source=ASIDE, target="main")
+    elif not has_no_rows(table.module):
+        _copy_rows(connection, table)
 
 
 def _tables(objects: list[_Object]) -> list[_Object]:
@@ -144,7 +167,7 @@ def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
     copied, built = (
         connection.execute(f"SELECT {look.format(rows)}").fetchone() for rows in (target, source)
     )
-    if copied != built and not table.is_virtual:
+    if copied != built:
         raise ReadModelUnavailable(
             f"Table {table.name} has not got all the rows that were built aside",
             hint="Nothing was exchanged. Is a table of another projection in the way?",
@@ -198,8 +221,3 @@ def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) ->
             "SELECT name, seq FROM aside.sqlite_sequence WHERE name = ?",
             (table.name,),
         )
-
-
-def quoted(name: str) -> str:
-    """A name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -17,6 +17,7 @@ from eskit.errors import MigrationInvalid, RebuildNeeded
 from eskit.projections.projection import Projection
 from eskit.projections.readmodel import START, Standing
 from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.virtual import can_be_rebuilt, module_of
 
 _NEEDS_HISTORY = re.compile(r"^--\s*eskit:\s*rebuild\s*$", re.MULTILINE)
 _FILE = re.compile(r"(\d+)_(\w[\w-]*)\.sql\Z")
@@ -113,8 +114,12 @@ def apply_migrations(
     *,
     now: int,
 ) -> None:
-    """Run migrations and record them with the objects they make; the caller's transaction."""
-    before = set(list_objects(connection))
+    """Run migrations and record them with the objects they make; the caller's transaction.
+
+    Raises MigrationInvalid for one that does not run, for a name of eskit's, and for a virtual
+    table that no rebuild can make again.
+    """
+    before, own = set(list_objects(connection)), _own_objects(connection)
     for migration in pending:
         for statement in _statements(migration.sql):
             try:
@@ -132,15 +137,51 @@ def apply_migrations(
                 now,
             ),
         )
+    made = set(list_objects(connection)) - before
+    _refuse_own_names(projection, own ^ _own_objects(connection))
+    _refuse_unknown_modules(connection, projection, made)
     connection.executemany(
         "INSERT OR REPLACE INTO eskit_objects (name, projection) VALUES (?, ?)",
-        [(name, projection.name) for name in set(list_objects(connection)) - before],
+        [(name, projection.name) for name in made],
     )
 
 
 def list_objects(connection: sqlite3.Connection) -> list[str]:
     """The names of all tables, indexes, triggers and views that are not eskit's or SQLite's."""
     return [name for (name,) in connection.execute(query("list_objects"))]
+
+
+def _own_objects(connection: sqlite3.Connection) -> set[str]:
+    return {
+        name
+        for (name,) in connection.execute(
+            r"SELECT name FROM main.sqlite_master WHERE name LIKE 'eskit\_%' ESCAPE '\'"
+        )
+    }
+
+
+def _refuse_own_names(projection: Projection, changed: set[str]) -> None:
+    for name in sorted(changed):
+        raise MigrationInvalid(
+            f"The migrations of projection {projection.name!r} make or drop {name!r}: names that "
+            "begin with eskit_ belong to eskit",
+            hint="Choose another name. If a migration that was applied has it, add one that "
+            "renames it: ALTER TABLE … RENAME TO …",
+        )
+
+
+def _refuse_unknown_modules(
+    connection: sqlite3.Connection, projection: Projection, made: set[str]
+) -> None:
+    declared = connection.execute("SELECT name, sql FROM main.sqlite_master WHERE type = 'table'")
+    for name, sql in declared:
+        module = module_of(sql)
+        if name in made and module and not can_be_rebuilt(module):
+            raise MigrationInvalid(
+                f"{name!r} of projection {projection.name!r} is a virtual table of module "
+                f"{module!r}, which a rebuild cannot be trusted to make again",
+                hint="Use an ordinary table, full-text search (fts5) or rtree.",
+            )
 
 
 def _load(file: Path, projection: Projection) -> Migration:

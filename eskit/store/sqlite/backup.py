@@ -14,6 +14,7 @@ from uuid import uuid4
 from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised
 from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.files.modes import make_if_missing
+from eskit.sqlite.interrupting import let_interrupt
 from eskit.store.damage import check_log, readable
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
@@ -127,6 +128,7 @@ def _check(copy: SqliteView, original: SqliteView, url: str, *, damaged: bool) -
 def _open(path: Path, *, mode: str, url: str = "") -> Iterator[sqlite3.Connection]:
     with translated(url or str(path)):
         connection = connect(path, mode=mode)
+        let_interrupt(connection)
     with closing(connection):
         yield connection
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
+from eskit.sqlite.interrupting import let_interrupt, was_interrupted
 from eskit.store.maintenance import Erasure
 from eskit.store.sqlite.checksums import add_functions
 from eskit.store.sqlite.connections import connect, wait_while_busy
@@ -57,10 +58,13 @@ def scrub(path: Path, url: str, *, timeout: float, clock: Clock) -> None:
     Overwriting rows is not enough: pages that SQLite once split or freed may hold copies.
     """
     with closing(connect(path, mode="rw")) as connection:
+        let_interrupt(connection)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         try:
             wait_while_busy(lambda: connection.execute("VACUUM"), url, timeout, clock)
         except (sqlite3.Error, StoreUnavailable) as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
             reason = store_error(error, url) if isinstance(error, sqlite3.Error) else error
             raise StoreUnavailable(
                 f"What was erased may still be in free space of {path.name}: {reason}",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised, StoreUnavailable
+from eskit.sqlite.interrupting import was_interrupted
 
 _ANOTHER_SCHEMA = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
 _RESTORE = "Restore it from a backup."
@@ -54,6 +55,8 @@ def translated(url: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, MemoryError) as error:
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         raise store_error(error, url) from error
     except UnicodeDecodeError as error:
         # SQLite's message quotes a schema that is damaged, and Python cannot read the message.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.domain.text import check_text
+from eskit.sqlite.interrupting import let_interrupt
 from eskit.store.aging import forgotten_before, span_width
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
@@ -124,6 +125,7 @@ class SqliteMaintenance:
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
         with translated(self.url), closing(connect(self.path, mode=self.read_mode)) as connection:
+            let_interrupt(connection)
             connection.execute("PRAGMA query_only = ON")
             connection.execute(f"PRAGMA busy_timeout = {int(self.busy_timeout * 1000)}")
             yield connection
@@ -131,6 +133,7 @@ class SqliteMaintenance:
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
         with translated(self.url), closing(connect(self.path, mode="rw")) as connection:
+            let_interrupt(connection)
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("PRAGMA wal_autocheckpoint = 0")
             begin_immediate(connection, self.url, self.busy_timeout, self.clock)
