@@ -52,12 +52,15 @@ def tuple_of(head: str, items: Sequence[str], tail: str, indent: int) -> str:
 
 
 def assigned(head: str, name: str, indent: int) -> str:
-    """An assignment; a name that does not fit beside its target goes into parentheses."""
+    """An assignment; a name that does not fit beside its target goes into parentheses.
+
+    Formatters would take these away wherever a project's lines are longer.
+    """
     pad = " " * indent
     line = f"{pad}{head}{name}"
     if len(line) <= LINE_LENGTH or len(pad) + 4 + len(name) > LINE_LENGTH:
         return line
-    return f"{pad}{head}(\n{pad}    {name}\n{pad})"
+    return f"{pad}{head}(\n{pad}    {name}\n{pad}{_AS_IT_IS}"
 
 
 def union(head: str, types: Sequence[str]) -> str:
@@ -84,8 +87,20 @@ def docstring(text: str, indent: int) -> str:
     ]
     first = " " if lines[0].startswith('"') else ""
     if len(lines) == 1 and len(lines[0]) + len(first) < room - _QUOTES:
-        last = " " if lines[0].endswith('"') and not lines[0].endswith(_ESCAPED) else ""
-        return f'"""{first}{lines[0]}{last}"""'
+        return f'"""{first}{lines[0]}{_space_behind(lines[0])}"""'
     lines[:1] = wrap(f"{first}{lines[0]}", room - _QUOTES, break_long_words=False)
+    if len(lines) == 1:  # a word longer than the line: there is nothing to break
+        return f'"""{lines[0]}{_space_behind(lines[0])}"""'
     body = "\n".join([lines[0], *(f"{pad}{line}".rstrip() for line in lines[1:])])
     return f'"""{body}\n{pad}"""'
+
+
+def _space_behind(line: str) -> str:
+    """What keeps a quotation mark at the end apart from those that close."""
+    return " " if line.endswith('"') and not line.endswith(_ESCAPED) else ""
+
+
+def settled(text: str) -> str:
+    """`text`, kept from formatters if it has a line that no break makes short enough."""
+    too_long = any(len(line) > LINE_LENGTH for line in text.splitlines())
+    return f"# fmt: off\n{text}" if too_long else text

@@ -52,7 +52,7 @@ def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:
             a.name: [path(event.message) for event in a.current_events] for a in file.aggregates
         },
     )
-    return text
+    return layout.settled(text)
 
 
 def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -> list[Grouped]:
@@ -151,7 +151,7 @@ def render_sdk(schema: Schema, modules: Modules, *, app_name: str) -> str:
             for group in groups
         },
     )
-    return text
+    return layout.settled(text)
 
 
 def render_stub(module: StubModule) -> str:

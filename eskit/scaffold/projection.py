@@ -99,6 +99,8 @@ def _find_event(schema: Schema, text: str) -> Event:
         for name, event in known.items()
         if text in {name, short := name.rpartition(".")[2], short.removesuffix("Event")}
     ]
+    # The old version of an event may have the name of the current one.
+    matches = [event for event in matches if not event.deprecated] or matches
     if len(matches) > 1:
         names = ", ".join(event.message.full_name for event in matches)
         raise InvalidArgument(f"{text!r} may be {names}", hint="Use the full name.")

@@ -15,12 +15,29 @@ from hypothesis import strategies as st
 from eskit.codegen import names
 from tests.codegen.trees import HEAD
 
-AGGREGATES = ["Order", "Client", "Method", "Never", "None", "class", "list", "IBANAccount"]
+AGGREGATES = [
+    *("Order", "Client", "Method", "Never", "None", "class", "list", "IBANAccount"),
+    *("AnAggregateWhoseNameIsLongerThanAnyFormatterLikesToSeeOnOneLine", "TwentyLettersAndMore"),
+]
 EVENTS = [
     *("Event", "None", "True", "class", "str", "Message", "Aggregate", "TypeAlias", "Opened"),
     *("NoteAdded", "IBANChangedEvent", "HTTP2StreamReset", "AccountOpenedEventV1", "on_x", "_x"),
+    "SomethingHappenedThatTakesMoreThanEightyEightColumnsToBeSaidInOneBreathEvent",
 ]
-RPCS = ["Emit", "Import", "ID", "Open", "Version", "GetHTTP2Stream", "State", "pass"]
+COMMENTS = [
+    *("", "Short.", 'Ends with "quotes"', '"Begins', "Back\\slash \\", '"""', "Tab\there"),
+    *("x" * 71, "x" * 72, "x" * 75, "x" * 78, "x" * 79, "x" * 80, "x" * 100),
+    *("word " * 14 + "end", "word " * 15 + "end", "word " * 16 + 'en"', "word " * 30),
+    "First.\n\nSecond paragraph.\n  * indented\n",
+    "  Leading blanks, and trailing ones.   ",
+    "{{ no }} {% template %} {# at all #}",
+    "# type: ignore",
+    "noqa",
+]
+RPCS = [
+    *("Emit", "Import", "ID", "Open", "Version", "GetHTTP2Stream", "State", "pass"),
+    "DoSomethingWhoseNameIsAsLongAsItCouldPossiblyBeAndThenSomeMore",
+]
 FIELDS = [
     *("from", "class", "def", "None", "True", "async", "lambda", "self", "_self", "cls", "list"),
     *("int", "str", "bytes", "type", "property", "print", "DESCRIPTOR", "HasField", "field_name"),
@@ -39,8 +56,8 @@ WELL_KNOWN = {
     "google.protobuf.Int64Value": "wrappers",
     "google.protobuf.BytesValue": "wrappers",
 }
-NESTED = ["Part", "None", "import"]
-ENUMS = ["Kind", "lambda"]
+NESTED = ["Part", "None", "import", "Clear", "CopyFrom", "HasField", "WhichOneof", "_Kind"]
+ENUMS = ["Kind", "lambda", "HasField", "ByteSize", "t", "b"]
 
 
 @dataclass(frozen=True)
@@ -109,30 +126,39 @@ def _well_known() -> list[str]:
 def _state(draw: st.DrawFn, kind: str, number: int) -> str:
     """The state of an aggregate and its command service; its message is named after neither."""
     rpc = draw(st.sampled_from(RPCS))
+    comment = _comment(draw)
     return f"""
-message State{number} {{
+{comment}message State{number} {{
   option (eventsourcing.aggregate_root) = {{id_field: "key" type_name: "{kind}"}};
   string key = 1;
 }}
 message Go{number} {{ string key = 1; }}
 message Done{number} {{}}
-service S{number}CommandService {{
+{comment}service S{number}CommandService {{
   option (eventsourcing.service) = {{aggregate_name: "{kind}"}};
-  rpc {rpc}(Go{number}) returns (Done{number});
+  {comment}rpc {rpc}(Go{number}) returns (Done{number});
 }}
 """
+
+
+def _comment(draw: st.DrawFn) -> str:
+    """A comment that may be nothing, in lines of its own."""
+    lines = draw(st.sampled_from(COMMENTS)).split("\n")
+    return "".join(f"// {line}\n" for line in lines) if lines != [""] else ""
 
 
 def _event(draw: st.DrawFn, kind: str, name: str) -> str:
     fields = draw(FIELD_NAMES)
     nested = draw(st.sampled_from(NESTED))
-    enum = draw(st.sampled_from(ENUMS))
+    enum = draw(st.sampled_from([name for name in ENUMS if name != nested]))
     # A name stands for one thing within a message, in the proto and in Python.
     clashing = {nested, f"{nested}_", enum, f"{enum}_"}
     fields = [field for field in fields if field not in clashing]
     lines = [f'  option (eventsourcing.event) = {{aggregate_name: "{kind}"}};']
     lines += [f"  message {nested} {{ string text = 1; repeated {nested} parts = 2; }}"]
     lines += [f"  enum {enum} {{ ZERO_{enum} = 0; ONE_{enum} = 1; }}"]
+    if f"{enum}Type" not in fields:
+        lines += [f"  enum {enum}Type {{ ZERO_{enum}Type = 0; }}"]
     choice = []
     for number, field in enumerate(fields, start=1):
         kinds = [*SCALARS, *WELL_KNOWN, nested, enum]
@@ -148,7 +174,9 @@ def _event(draw: st.DrawFn, kind: str, name: str) -> str:
                 lines.append(f"  {label} {kind} {field} = {number};")
     if choice:
         lines += ["  oneof the_choice {", *choice, "  }"]
-    return "\n".join([f"message {name} {{", *lines, "}", ""])
+    deprecated = ["  option deprecated = true;"] if draw(st.booleans()) else []
+    head = f"{_comment(draw)}message {name} {{"
+    return "\n".join([head, *deprecated, *lines, "}", ""])
 
 
 NUMBERS: dict[int, st.SearchStrategy[Any]] = {
