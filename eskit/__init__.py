@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from eskit.errors import MessagingError as MessagingError
     from eskit.errors import MigrationInvalid as MigrationInvalid
     from eskit.errors import MissingExtra as MissingExtra
+    from eskit.errors import MissingPackage as MissingPackage
     from eskit.errors import NotAnEvent as NotAnEvent
     from eskit.errors import NotFound as NotFound
     from eskit.errors import ProjectError as ProjectError
@@ -150,6 +151,7 @@ _HOMES = {
         "MessagingError",
         "MigrationInvalid",
         "MissingExtra",
+        "MissingPackage",
         "ProjectError",
         "ProjectInvalid",
         "ProjectNotFound",
@@ -223,6 +225,7 @@ __all__ = [
     "Metadata",
     "MigrationInvalid",
     "MissingExtra",
+    "MissingPackage",
     "NewEvent",
     "NotAnEvent",
     "NotFound",

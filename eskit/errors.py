@@ -64,7 +64,8 @@ EskitError
 ├── CallFailed                 a remote service answered with something other than a rejection
 ├── ResponseInvalid            a method returned something else (eskit.cqrs.services)
 ├── DemoFailed                 a step of the demo went wrong (eskit.cli.demo)
-└── MissingExtra               an optional part is not installed
+├── MissingExtra               an optional part is not installed
+└── MissingPackage             a package that eskit brings was left out
 
 Those with a module behind them are defined there; all others here.
 
@@ -103,6 +104,7 @@ __all__ = [
     "MessagingError",
     "MigrationInvalid",
     "MissingExtra",
+    "MissingPackage",
     "NotAnEvent",
     "NotFound",
     "ProjectError",
@@ -601,6 +603,19 @@ class CallFailed(EskitError):
     def __init__(self, reason: str, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.reason = reason
+
+
+class MissingPackage(EskitError):
+    """A package that eskit brings was left out of an installation, and is needed now."""
+
+    code = "MISSING_PACKAGE"
+
+    def __init__(self, feature: str, package: str) -> None:
+        super().__init__(
+            f"{feature} needs the package {package}, which is not installed",
+            hint=f"pip install {package}",
+        )
+        self.package = package
 
 
 class MissingExtra(EskitError):

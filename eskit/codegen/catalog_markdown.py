@@ -5,10 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from eskit.codegen.catalog import Catalog
+from eskit.errors import MissingPackage
 from eskit.resources import templates_dir
+
+try:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+except ModuleNotFoundError as error:
+    raise MissingPackage("The catalog", "jinja2") from error
 
 
 def render_catalog(catalog: Catalog) -> str:

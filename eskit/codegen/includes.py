@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from eskit.errors import MissingExtra
+from eskit.errors import MissingPackage
 from eskit.resources import proto_dir
 
 
@@ -26,7 +26,7 @@ def compiler_folder() -> Path:
     """The folder of protoc and the protos it brings, found without loading it."""
     found = find_spec("grpc_tools")
     if found is None or found.origin is None:
-        raise MissingExtra("Code generation", "dev")
+        raise MissingPackage("Reading protos", "grpcio-tools")
     return Path(found.origin).parent
 
 

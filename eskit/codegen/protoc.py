@@ -21,16 +21,19 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-# Not grpc_tools.protoc: importing that installs finders in sys.meta_path which compile protos
-# on import.
-from grpc_tools import _protoc_compiler
-
 from eskit.codegen.complaints import read_complaints
 from eskit.codegen.includes import include_folders
 from eskit.codegen.locate import PathInFile
 from eskit.codegen.twins import merge_twins
-from eskit.errors import Diagnostic
+from eskit.errors import Diagnostic, MissingPackage
 from eskit.schema import options_pb2
+
+try:
+    # Not grpc_tools.protoc: importing that installs finders in sys.meta_path which compile protos
+    # on import.
+    from grpc_tools import _protoc_compiler
+except ModuleNotFoundError as error:
+    raise MissingPackage("Reading protos", "grpcio-tools") from error
 
 # Field numbers of descriptor.proto, of which places in a file are made.
 _MESSAGES, _FILE_EXTENSIONS = 4, 7

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined, Template
-
 from eskit.codegen import layout, names
 from eskit.codegen.imports import Grouped, Import, Modules, aliased, grouped, in_order
 from eskit.codegen.model import MessageRef, Rpc, Schema, SourceFile
 from eskit.codegen.sdk import sdk_groups
 from eskit.codegen.stub_parts import StubModule
+from eskit.errors import MissingPackage
 from eskit.resources import templates_dir
+
+try:
+    from jinja2 import (
+        Environment,
+        FileSystemBytecodeCache,
+        FileSystemLoader,
+        StrictUndefined,
+        Template,
+    )
+except ModuleNotFoundError as error:
+    raise MissingPackage("Code generation", "jinja2") from error
 
 
 def render_services(file: SourceFile, schema: Schema, modules: Modules) -> str:

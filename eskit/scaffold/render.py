@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from eskit.errors import MissingPackage
 from eskit.scaffold.plan import PlannedFile
 
 _COMMENT = re.compile(r"(?:#|//|--)\s*(?P<text>\S.*)")
@@ -18,7 +19,10 @@ def render(template: Path, data: Mapping[str, object]) -> list[PlannedFile]:
 
     Each is described by its own first line: a module's docstring, a comment, a sentence.
     """
-    import copier
+    try:
+        import copier
+    except ModuleNotFoundError as error:
+        raise MissingPackage("A new project", "copier") from error
 
     with tempfile.TemporaryDirectory(prefix="eskit-") as scratch:
         folder = Path(scratch) / "rendered"
