@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
+    from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import EventIdReused as EventIdReused
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import FoldFailed as FoldFailed
@@ -136,6 +137,7 @@ _HOMES = {
         "DeliveryFailed",
         "EskitError",
         "EventErased",
+        "EventUnpublishable",
         "EventIdReused",
         "ExportInvalid",
         "FoldFailed",
@@ -215,6 +217,7 @@ __all__ = [
     "EventErased",
     "EventIdReused",
     "EventStore",
+    "EventUnpublishable",
     "ExportInvalid",
     "FailurePolicy",
     "FoldFailed",
