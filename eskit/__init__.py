@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
-    from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import EventIdReused as EventIdReused
+    from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import ExportInvalid as ExportInvalid
     from eskit.errors import FoldFailed as FoldFailed
     from eskit.errors import InvalidArgument as InvalidArgument
