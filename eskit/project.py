@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eskit.domain.quantities import parse_duration, parse_number, parse_size
+from eskit.domain.subjects import DEFAULT_NAMES, StreamNames, names_of
 from eskit.errors import EskitError, ProjectInvalid
 from eskit.raised import error_line
 from eskit.settings import Setting, find_settings, read_settings
@@ -119,13 +120,13 @@ class Project:
 
     @property
     def nats_stream(self) -> str:
-        """The JetStream stream that the relay publishes to."""
-        return self._text("nats_stream")
+        """The JetStream stream that the relay publishes to; by default `names_of` the package."""
+        return self._text("nats_stream") or self._default_names().stream
 
     @property
     def nats_prefix(self) -> str:
-        """The first token of every event's subject."""
-        return self._text("nats_prefix")
+        """What every event's subject begins with; by default `names_of` the package."""
+        return self._text("nats_prefix") or self._default_names().prefix
 
     @property
     def nats_credentials(self) -> Path | None:
@@ -205,6 +206,9 @@ class Project:
         """The folder that holds the package: ``src`` if it is there, else the root."""
         in_src = self.root / "src"
         return in_src if self.package and (in_src / self.package).is_dir() else self.root
+
+    def _default_names(self) -> StreamNames:
+        return names_of(self.package) if self.package else DEFAULT_NAMES
 
     def _path(self, name: str) -> Path | None:
         text = self._text(name)

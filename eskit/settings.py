@@ -28,8 +28,8 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "file_mode": ("",),
     "slow_after": ("10s",),
     "nats": ("embedded",),
-    "nats_stream": ("EVENTS",),
-    "nats_prefix": ("events",),
+    "nats_stream": ("",),
+    "nats_prefix": ("",),
     "nats_credentials": ("",),
     "nats_ca": ("",),
     "nats_cert": ("",),
@@ -47,7 +47,7 @@ DEFAULTS: Mapping[str, tuple[str, ...]] = {
 
 Without `file_mode` only their owner reads the files with events and rows.
 Without `gen` code goes to ``gen`` in the app's package, without `read_models` they lie beside the
-store, wherever that is.
+store, wherever that is; `nats_stream` and `nats_prefix` come from the name of the app's package.
 """
 
 ENVIRONMENT: Mapping[str, str] = {"ESKIT_STORE": "store", "ESKIT_NATS": "nats"}
@@ -64,8 +64,8 @@ _EXAMPLES: Mapping[str, str] = {
     "file_mode": 'file_mode = "0640"',
     "slow_after": 'slow_after = "10s"',
     "nats": 'nats = "nats://localhost:4222"',
-    "nats_stream": 'nats_stream = "EVENTS"',
-    "nats_prefix": 'nats_prefix = "events"',
+    "nats_stream": 'nats_stream = "BANK_EVENTS"',
+    "nats_prefix": 'nats_prefix = "bank.events"',
     "nats_credentials": 'nats_credentials = "secrets/nats.creds"',
     "nats_ca": 'nats_ca = "secrets/ca.pem"',
     "nats_cert": 'nats_cert = "secrets/client.pem"',
@@ -97,6 +97,27 @@ _QUANTITIES: Mapping[str, Callable[[str], object]] = {
     "nats_server_port": parse_number,
 }
 """The settings that are more than text, and what reads them; a plain number need not be quoted."""
+
+_STREAM_NAME = re.compile(r"[^\s.*>/\\\x00-\x20\x7f]{1,255}")
+_PREFIX = re.compile(r"(?![$_]|tenants(\.|$))[^\s.*>\x00-\x20\x7f]+(\.[^\s.*>\x00-\x20\x7f]+)*")
+_PORTS = range(1, 65536)
+
+_NAMES: Mapping[str, tuple[Callable[[str], object], str]] = {
+    "nats_stream": (
+        _STREAM_NAME.fullmatch,
+        "A stream's name has neither blanks nor any of . * > / \\",
+    ),
+    "nats_prefix": (
+        lambda text: len(text) <= _LONGEST_PREFIX and _PREFIX.fullmatch(text),
+        (
+            "It is words with dots in between, without blanks, * and >, and begins neither with $ "
+            "or _ nor with tenants."
+        ),
+    ),
+    "nats_server_port": (lambda text: int(text) in _PORTS, "A port is a number from 1 to 65535"),
+}
+"""Settings that NATS would refuse, each with what it takes."""
+_LONGEST_PREFIX = 255
 
 _USER_IN_URL = re.compile(r"://[^/]*@")
 
@@ -203,7 +224,7 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
             else f"The settings are {', '.join(DEFAULTS)}.",
         )
     if name in _QUANTITIES:
-        return (_checked_quantity(name, value, file=file),)
+        return (_checked_name(name, _checked_quantity(name, value, file=file), file=file),)
     values = value if name in _LISTS and isinstance(value, list) else [value]
     texts = tuple(text for text in values if isinstance(text, str) and text)
     if not (texts or not DEFAULTS[name]) or len(texts) != len(values):
@@ -211,7 +232,19 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
         raise ProjectInvalid(
             f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
         )
+    if name in _NAMES:
+        return (_checked_name(name, texts[0], file=file),)
     return texts
+
+
+def _checked_name(name: str, text: str, *, file: Path) -> str:
+    is_possible, what = _NAMES.get(name, (bool, ""))
+    if not is_possible(text):
+        raise ProjectInvalid(
+            f"{file}: {name} = {text!r} cannot be used",
+            hint=f"{what.rstrip('.')}. For example {_EXAMPLES[name]}",
+        )
+    return text
 
 
 def _checked_quantity(name: str, value: object, *, file: Path) -> str:

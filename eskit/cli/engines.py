@@ -53,9 +53,8 @@ def open_engine(
     from eskit.projections.engine import ProjectionEngine
 
     app, project = session.load_app(), session.project
-    stream, prefix = session.nats_names()
     with JetStreamLog(
-        session.nats_url, stream=stream, prefix=prefix, login=session.nats_login
+        session.nats_url, login=session.nats_login, settle=session.settle_names
     ) as log:
         engine = ProjectionEngine(
             log,

@@ -212,8 +212,8 @@ def _on_bus(session: Session, work: Callable[[DeadLetters], Awaitable[Result]]) 
     from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 
     async def run() -> Result:
-        stream, _ = session.nats_names()
         async with session.connect_nats("eskit deadletter") as connection:
+            stream, _ = await session.settle_names(connection)
             return await work(DeadLetters(KeyValueSubscriptions(connection, scope=stream)))
 
     return asyncio.run(run())

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eskit.cli.output import Output
     from eskit.credentials.nats import Connection
     from eskit.domain.events import RecordedEvent
+    from eskit.messaging.nats import StreamSettings
     from eskit.messaging.relay import Relay, RelayReport, RelayStatus
     from eskit.messaging.skips import RelaySkip
     from eskit.store.eventstore import EventStore
@@ -95,8 +96,8 @@ def relay(
         return
     if republish and not yes:
         session.output.confirm(
-            f"Empty the JetStream stream {session.project.nats_stream}, whichever store's log it "
-            "holds, and publish this one?"
+            "Empty the app's JetStream stream, whichever store's log it holds, and publish this "
+            "one?"
         )
     with session.open_store() as store:
         if republish:
@@ -124,7 +125,8 @@ def relay(
 async def _publish(session: Session, store: EventStore, *, republish: bool) -> RelayReport:
     """Publish what there is."""
     async with session.connect_nats(_CLIENT) as connection:
-        relay = _make_relay(session, store, connection)
+        settings = await session.stream_settings(connection)
+        relay = _make_relay(session, store, connection, settings)
         return await (relay.republish() if republish else relay.run_once())
 
 
@@ -138,7 +140,7 @@ async def _follow(session: Session, store: EventStore, health: str | None) -> Re
         store,
         broker,
         app_name=session.load_app().name,
-        settings=session.stream_settings(),
+        settings=session.stream_settings,
         on_status=Narrator(session.output),
     )
     await run_services([broker, relay], health=health, tell=session.output.note, keep_going=True)
@@ -147,7 +149,9 @@ async def _follow(session: Session, store: EventStore, health: str | None) -> Re
     return relay.report
 
 
-def _make_relay(session: Session, store: EventStore, connection: Connection) -> Relay:
+def _make_relay(
+    session: Session, store: EventStore, connection: Connection, settings: StreamSettings
+) -> Relay:
     from eskit.messaging.nats import nats_relay
 
     _tell_of_events()
@@ -155,7 +159,7 @@ def _make_relay(session: Session, store: EventStore, connection: Connection) -> 
         store,
         connection,
         app_name=session.load_app().name,
-        settings=session.stream_settings(),
+        settings=settings,
         on_status=Narrator(session.output),
     )
 
@@ -210,7 +214,8 @@ async def _find_obstacle(session: Session, store: EventStore, event: RecordedEve
 
     source = source_of(session.load_app().name, store.store_id)
     async with session.connect_nats(_CLIENT) as connection:
-        outlet = JetStreamOutlet(connection, session.stream_settings(), source=source)
+        settings = await session.stream_settings(connection)
+        outlet = JetStreamOutlet(connection, settings, source=source)
         await outlet.look()
         return outlet.find_obstacle(event)
 

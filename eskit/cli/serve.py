@@ -148,7 +148,7 @@ class Host:
         from eskit.runtime import assembly
 
         project, running = self._session.project, self._running
-        settings = self._session.stream_settings()
+        settings = self._session.stream_settings
         if project.nats == EMBEDDED:
             server = assembly.EmbeddedServer(
                 embedded_server(self._session), announce_in=project.root

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from eskit.cli.output import Output
-from eskit.errors import BrokerUnavailable, ProjectNotFound
+from eskit.errors import BrokerUnavailable, EskitError, ProjectNotFound
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
     from eskit.credentials.login import Tls
     from eskit.credentials.nats import Connection
     from eskit.credentials.providers import Provider
+    from eskit.domain.subjects import StreamNames
     from eskit.messaging.nats import StreamSettings
     from eskit.project import Project
     from eskit.store.eventstore import EventStore
@@ -189,24 +190,58 @@ class Session:
         credentials, tls = self.nats_login()
         return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
 
-    def nats_names(self) -> tuple[str, str]:
-        """The JetStream stream and the subject prefix; the defaults outside of a project."""
-        from eskit.settings import DEFAULTS
+    async def settle_names(self, connection: Connection) -> StreamNames:
+        """The JetStream stream and the prefix of the project, as they hold where NATS is.
+
+        What was published under the names of before stays there until the settings say otherwise.
+        """
+        from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
+        from eskit.messaging.names import settle_names
 
         project = self.find_project()
         if project is None:
-            return DEFAULTS["nats_stream"][0], DEFAULTS["nats_prefix"][0]
-        return project.nats_stream, project.nats_prefix
+            return DEFAULT_NAMES
+        settings = project.settings
+        return await settle_names(
+            connection,
+            StreamNames(project.nats_stream, project.nats_prefix),
+            chosen_stream=bool(settings["nats_stream"].text),
+            chosen_prefix=bool(settings["nats_prefix"].text),
+            is_own=self._is_of_app,
+            known=self._known_outlet(),
+        )
 
-    def stream_settings(self) -> StreamSettings:
+    def _is_of_app(self, source: str) -> bool:
+        """Whether the app has published under a ``ce-source``, without its store."""
+        from eskit.messaging.headers import app_of, source_of
+
+        try:
+            name = self.load_app().name
+        except EskitError:
+            name = self.project.package  # far from its code
+        return source == app_of(source_of(name, ""))
+
+    def _known_outlet(self) -> str:
+        """When the stream was created that the store's relay has published to; empty if unknown."""
+        from eskit.store.records import OUTLET_CHECKPOINT
+
+        try:
+            with self.open_store() as store:
+                checkpoint = store.load_checkpoint(OUTLET_CHECKPOINT)
+        except EskitError:
+            return ""
+        return checkpoint.event_id if checkpoint is not None else ""
+
+    async def stream_settings(self, connection: Connection) -> StreamSettings:
         """How the project wants its JetStream stream to be."""
         from eskit.messaging.nats import StreamSettings
 
         project = self.project
+        names = await self.settle_names(connection)
         age, window = project.nats_max_age, project.nats_duplicate_window
         return StreamSettings(
-            name=project.nats_stream,
-            prefix=project.nats_prefix,
+            name=names.stream,
+            prefix=names.prefix,
             replicas=project.nats_replicas,
             max_age=None if age is None else age.total_seconds(),
             max_bytes=project.nats_max_bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,20 +15,31 @@ from eskit.cli.commands import examples, make_app
 from eskit.cli.conditions import Condition, parse_condition
 from eskit.cli.engines import Source
 from eskit.cli.events import Decoder, Payload, PayloadReader
+from eskit.cli.fitting import labelled
 from eskit.cli.pipe import while_read
 from eskit.cli.session import Session, session_of
 from eskit.cli.stream import generated_types
 from eskit.cli.tail_lines import Layout, Seen, format_end
 from eskit.cli.terminal import end_line_of_ctrl_c
 from eskit.cli.times import Clock, ClockOption, parse_moment
-from eskit.errors import EskitError, InvalidArgument
+from eskit.errors import (
+    BrokerRefused,
+    BrokerUnavailable,
+    EskitError,
+    InvalidArgument,
+    RequestTimeout,
+)
 
 if TYPE_CHECKING:
+    from eskit.credentials.nats import Connection
     from eskit.domain.events import RecordedEvent
+    from eskit.domain.subjects import StreamNames
     from eskit.messaging.tail import TailRequest
     from eskit.store.eventstore import EventStore
 
 app = make_app()
+
+_TRY_EVERY = 0.5
 
 
 @app.command(
@@ -181,16 +192,52 @@ class Follower:
             return
         from eskit.messaging.tail_nats import tail_nats
 
-        stream, prefix = self.session.nats_names()
         with ExitStack() as stack:
             reader = PayloadReader(
                 *self._own_schemas(),
                 generated_types(self.session),
                 *self._schemas_at_hand(stack),
             )
-            async with self.session.connect_nats("eskit tail") as connection:
-                request = self._request(reader)
-                yield tail_nats(connection, request, stream=stream, prefix=prefix), reader
+            async with AsyncExitStack() as connecting:
+                connection, (stream, prefix) = await self._connect(connecting)
+                events = tail_nats(
+                    connection,
+                    self._request(reader),
+                    stream=stream,
+                    prefix=prefix,
+                    on_wait=self._tell_wait,
+                )
+                yield events, reader
+
+    async def _connect(self, stack: AsyncExitStack) -> tuple[Connection, StreamNames]:
+        """A connection to NATS, and the names that hold there; who follows waits for it."""
+        waits = False
+        while True:
+            try:
+                connection = await stack.enter_async_context(
+                    self.session.connect_nats("eskit tail")
+                )
+                names = await self.session.settle_names(connection)
+            except (BrokerUnavailable, RequestTimeout) as error:
+                if not self.request.follow or isinstance(error, BrokerRefused):
+                    raise
+                if not waits:
+                    self._tell_wait(error)
+                waits = True
+                await asyncio.sleep(_TRY_EVERY)
+            else:
+                if waits:
+                    self._tell_wait(None)
+                return connection, names
+
+    def _tell_wait(self, error: EskitError | None) -> None:
+        """Say once what is waited for, and that it goes on."""
+        if error is None:
+            self.session.output.note("NATS is there: going on")
+        else:
+            self.session.output.note(*labelled("waiting for NATS", error.message))
+            if error.hint:
+                self.session.output.note([(error.hint, "hint")])
 
     def _from_store(self) -> bool:
         automatic = self.source is Source.AUTO and self.session.find_nats() is None

@@ -23,12 +23,17 @@ def check_clashes(schema: Schema, findings: Findings, *, reserved_packages: Sequ
 
 
 def _check_package(file: SourceFile, findings: Findings, reserved_packages: Sequence[str]) -> None:
-    """Requests are sent to subjects that start with the package."""
-    first = file.package.partition(".")[0]
-    if file.has_code and first in reserved_packages:
+    """Requests are sent to subjects that start with the package and the service."""
+    subjects = [file.package, *(service.full_name for service in file.services)]
+    found = [
+        reserved
+        for reserved in reserved_packages
+        if any(f"{subject}.".startswith(f"{reserved}.") for subject in subjects)
+    ]
+    if file.has_code and found:
         findings.at_package(
             "RESERVED_PACKAGE",
-            f"Package {file.package} starts with {first!r}, where published events are",
+            f"Package {file.package} starts with {found[0]!r}, where published events are",
             "Put another word in front: JetStream would answer the requests of its services.",
             file=file.name,
         )

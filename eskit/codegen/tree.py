@@ -20,6 +20,7 @@ from eskit.codegen.protoc import Compiled, compile_protos
 from eskit.codegen.render import render_sdk, render_services, render_stub
 from eskit.codegen.sources import Sources
 from eskit.codegen.stubs import stub_module
+from eskit.domain.subjects import RESERVED
 from eskit.errors import Diagnostic, SchemaInvalid
 from eskit.schema.pools import find_file
 
@@ -75,7 +76,7 @@ def check_schema(
     locators: Locators | None = None,
 ) -> tuple[Schema, list[Diagnostic]]:
     """What the `project` files declare, and warnings; SchemaInvalid when something cannot work."""
-    reserved = (nats_prefix.partition(".")[0], "tenants")
+    reserved = tuple(dict.fromkeys((nats_prefix, *RESERVED)))
     locators = locators or Locators(files.file, sources.read)
     schema, findings = analyse(
         files,

@@ -39,6 +39,7 @@ from eskit.cqrs.workers import in_thread
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
+from eskit.domain.subjects import DEFAULT_NAMES, RESERVED
 from eskit.errors import (
     BrokerUnavailable,
     CallFailed,
@@ -119,7 +120,7 @@ class NatsServices:
         timeout: float = 30.0,
         max_request: int = 1024 * 1024,
         authenticate: Authenticator = nobody,
-        prefix: str = "events",
+        prefix: str = DEFAULT_NAMES.prefix,
         version: str = "0.1.0",
     ) -> None:
         self.name = "services"
@@ -185,9 +186,9 @@ class NatsServices:
         return "; ".join(filter(None, (lane.describe() for lane in self._lanes.values())))
 
     def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
-        of_events = prefix, "tenants"
+        of_events = tuple(dict.fromkeys((prefix, *RESERVED)))
         for reserved in of_events:
-            if service.name.split(".")[0] == reserved.split(".")[0]:
+            if f"{service.name}.".startswith(f"{reserved}."):
                 raise ProjectInvalid(
                     f"Service {service.name} would answer on subjects that belong to events",
                     hint=f"Choose a proto package that does not start with {reserved!r}, "
@@ -294,7 +295,7 @@ async def serve_nats(
     max_waiting: int = 1024,
     timeout: float = 30.0,  # noqa: ASYNC109 - of each request, not of this call
     authenticate: Authenticator = nobody,
-    prefix: str = "events",
+    prefix: str = DEFAULT_NAMES.prefix,
 ) -> NatsServices:
     """Start answering the services' methods; call `stop` on the result to end."""
     served = NatsServices(

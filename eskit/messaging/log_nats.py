@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any, Self, TypeVar
@@ -13,6 +13,7 @@ from eskit.credentials.login import Tls
 from eskit.credentials.nats import Connection, close_nats, open_nats
 from eskit.credentials.providers import Provider
 from eskit.domain.events import EventRow, LogRow, RecordedEvent, log_row
+from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
 from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
 from eskit.messaging.headers import decode_event
 from eskit.messaging.jetstream import (
@@ -35,7 +36,8 @@ _REMEMBERED = 256
 class JetStreamLog:
     """The events that one store's relay has published; see `eskit.projections.log.Placed`.
 
-    `url` and `login` are asked for on the first use. While NATS is away, and before the relay has
+    `url` and `login` are asked for on the first use, and so is `settle`, which may find other names
+    than `stream` and `prefix`. While NATS is away, and before the relay has
     published anything, methods raise BrokerUnavailable or RequestTimeout; where messages are gone
     that were not read, LogBroken. Thread-safe. Close it in the end.
     """
@@ -46,11 +48,12 @@ class JetStreamLog:
         self,
         url: Callable[[], str],
         *,
-        stream: str = "EVENTS",
-        prefix: str = "events",
+        stream: str = DEFAULT_NAMES.stream,
+        prefix: str = DEFAULT_NAMES.prefix,
         login: Callable[[], tuple[Provider | None, Tls | None]] = lambda: (None, None),
+        settle: Callable[[Connection], Awaitable[StreamNames]] | None = None,
     ) -> None:
-        self._url, self._login = url, login
+        self._url, self._login, self._settle = url, login, settle
         self._stream, self._prefix = stream, prefix
         self._loop = LoopThread(f"log of {stream}")
         self._reading = threading.Lock()
@@ -152,9 +155,16 @@ class JetStreamLog:
         async with self._connecting:
             if self._connection is None:
                 credentials, tls = self._login()
-                self._connection = await open_nats(
+                connection = await open_nats(
                     self._url(), name="eskit projections", credentials=credentials, tls=tls
                 )
+                try:
+                    if self._settle is not None:
+                        self._stream, self._prefix = await self._settle(connection)
+                except BaseException:
+                    await close_nats(connection)
+                    raise
+                self._connection = connection
         return self._connection
 
     async def _disconnect(self) -> None:

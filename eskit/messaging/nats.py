@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.events import RecordedEvent
 from eskit.domain.quantities import format_duration, format_size
+from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import (
     BrokerMismatch,
     BrokerUnavailable,
@@ -76,8 +77,8 @@ class StreamSettings:
     left to the server and not compared with a stream that exists already.
     """
 
-    name: str = "EVENTS"
-    prefix: str = "events"
+    name: str = DEFAULT_NAMES.stream
+    prefix: str = DEFAULT_NAMES.prefix
     replicas: int | None = None
     max_age: float | None = None
     max_bytes: int | None = None
@@ -154,7 +155,7 @@ def nats_relay(
     settings: StreamSettings | None = None,
     on_status: Callable[[RelayStatus], None] | None = None,
 ) -> Relay:
-    """A relay from a store to a JetStream stream."""
+    """A relay from a store to a JetStream stream, by default `DEFAULT_NAMES`."""
     outlet = JetStreamOutlet(
         connection, settings or StreamSettings(), source=source_of(app_name, store.store_id)
     )

@@ -15,6 +15,7 @@ from typing import Any
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
+from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import JetStreamError, SubscriptionTaken
 from eskit.messaging.bus import EventBus
 from eskit.messaging.headers import decode_event, encode_headers
@@ -36,7 +37,11 @@ _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
 def nats_bus(
-    connection: Connection, *, stream: str = "EVENTS", prefix: str = "events", replicas: int = 1
+    connection: Connection,
+    *,
+    stream: str = DEFAULT_NAMES.stream,
+    prefix: str = DEFAULT_NAMES.prefix,
+    replicas: int = 1,
 ) -> EventBus:
     """A bus over the stream that a relay fills; its subscriptions outlive processes.
 

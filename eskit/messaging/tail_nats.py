@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerUnavailable, RequestTimeout
+from eskit.domain.subjects import DEFAULT_NAMES
+from eskit.errors import BrokerUnavailable, EskitError, RequestTimeout
 from eskit.messaging.headers import decode_event, filter_subjects
 from eskit.messaging.jetstream import (
     StoredMessage,
@@ -43,13 +44,15 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
     connection: Connection,
     request: TailRequest,
     *,
-    stream: str = "EVENTS",
-    prefix: str = "events",
+    stream: str = DEFAULT_NAMES.stream,
+    prefix: str = DEFAULT_NAMES.prefix,
+    on_wait: Callable[[EskitError | None], None] | None = None,
 ) -> AsyncGenerator[RecordedEvent, None]:
     """The events that `request` asks for, from a JetStream stream that a relay fills.
 
     With `follow` it waits for a stream that does not exist yet, and for a server that is away.
-    Without, it ends at the stream's present last message, and a server that is away, or breaks
+    `on_wait` is told of what it waits for, and when that is over. Without `follow` it ends at the
+    stream's present last message, and a server that is away, or breaks
     off again and again on the way, is BrokerUnavailable. A message that is no event raises
     NotAnEvent.
     """
@@ -60,15 +63,17 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
         tenants=request.tenants,
     )
     cursor: _Cursor | None = None
-    patience = _Patience(request)
+    patience = _Patience(request, on_wait)
     while cursor is None or cursor.end is None or cursor.sequence < cursor.end:
         try:
             if cursor is None:
                 cursor, events = await _begin(connection, stream, request, subjects)
+                patience.is_over()
                 for event in events:
                     yield event
                 continue
             async for event in _sitting(connection, stream, cursor, subjects, request.is_over):
+                patience.is_over()
                 if request.ends_before(event):
                     return
                 if request.matches(event) and not request.begins_behind(event):
@@ -85,15 +90,28 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
 class _Patience:
     """How often a broken connection is waited for: for ever by who follows, else when begun."""
 
-    def __init__(self, request: TailRequest) -> None:
+    def __init__(
+        self, request: TailRequest, on_wait: Callable[[EskitError | None], None] | None
+    ) -> None:
         self._follow = request.follow
+        self._on_wait = on_wait
+        self._waits = False
         self._left = math.inf if request.follow else _BOUNDED_RETRIES
 
-    async def wait(self, error: Exception, *, begun: bool) -> None:
+    def is_over(self) -> None:
+        """Tell that it goes on, if it has waited."""
+        if self._waits and self._on_wait is not None:
+            self._on_wait(None)
+        self._waits = False
+
+    async def wait(self, error: EskitError, *, begun: bool) -> None:
         """Pause before the next try, or raise `error`."""
         self._left -= 1
         if self._left < 0 or not (begun or self._follow):
             raise error
+        if not self._waits and self._on_wait is not None:
+            self._on_wait(error)
+        self._waits = True
         _log.info("Waiting for NATS: %s", error)
         await asyncio.sleep(_RETRY_AFTER)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
@@ -24,8 +24,9 @@ from eskit.credentials.nats import Connection, close_nats, open_nats
 from eskit.credentials.providers import Provider
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
+from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import BrokerUnavailable, EskitError, ServiceError
+from eskit.errors import BrokerUnavailable, EskitError, RequestTimeout, ServiceError
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import Relay, RelayReport, RelayStatus
 from eskit.messaging.subscriber import Subscriber
@@ -35,6 +36,9 @@ from eskit.runtime.service import Loop
 from eskit.store.eventstore import EventStore
 
 _LOOK_EVERY = 0.2
+
+Settle: TypeAlias = Callable[[Connection], Awaitable[StreamSettings]]
+"""Finds out, of a connection, how the stream of an app is called and what it should be like."""
 
 
 class Handles(Protocol):
@@ -103,7 +107,7 @@ class ServicesOverNats:
         services: Sequence[ServiceType],
         *,
         authenticate: Authenticator = nobody,
-        prefix: str = "events",
+        prefix: str = DEFAULT_NAMES.prefix,
     ) -> None:
         self.name = "services"
         self._app, self._broker = app, broker
@@ -207,7 +211,7 @@ class RelayOverNats:
         broker: Broker,
         *,
         app_name: str,
-        settings: StreamSettings,
+        settings: StreamSettings | Settle,
         on_status: Callable[[RelayStatus], None] | None = None,
     ) -> None:
         self.name = "relay"
@@ -260,14 +264,28 @@ class RelayOverNats:
         connection = await self._connected(stop)
         if connection is None:
             return
+        settings = await self._settled(connection, stop)
+        if settings is None:
+            return
         self._relay = nats_relay(
             self._store,
             connection,
             app_name=self._app_name,
-            settings=self._settings,
+            settings=settings,
             on_status=self._on_status,
         )
         self.report = await self._relay.run(stop)
+
+    async def _settled(self, connection: Connection, stop: asyncio.Event) -> StreamSettings | None:
+        """The settings, once JetStream says which names hold; None if asked to stop before."""
+        if isinstance(self._settings, StreamSettings):
+            return self._settings
+        while not stop.is_set():
+            try:
+                return await self._settings(connection)
+            except (BrokerUnavailable, RequestTimeout) as error:
+                await self._wait_out(error, stop)
+        return None
 
     async def _connected(self, stop: asyncio.Event) -> Connection | None:
         """The broker's connection, as soon as it has one; None if asked to stop before."""
@@ -275,13 +293,17 @@ class RelayOverNats:
             try:
                 return self._broker.connection
             except BrokerUnavailable as error:
-                if self._waiting.problem is None and self._on_status is not None:
-                    self._on_status(RelayStatus(state="away", problem=error))
-                self._waiting = RelayStatus(state="away", problem=error)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY):
-                    await stop.wait()
+                await self._wait_out(error, stop)
         return None
+
+    async def _wait_out(self, error: EskitError, stop: asyncio.Event) -> None:
+        """Tell once of what it waits for, and pause."""
+        if self._waiting.problem is None and self._on_status is not None:
+            self._on_status(RelayStatus(state="away", problem=error))
+        self._waiting = RelayStatus(state="away", problem=error)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY):
+                await stop.wait()
 
 
 class Reacting(Protocol):
@@ -302,7 +324,7 @@ class ReactionOverNats:
         broker: Broker,
         *,
         upcasters: Upcasters,
-        settings: StreamSettings,
+        settings: StreamSettings | Settle,
     ) -> None:
         self.name = f"reaction {reaction.name}"
         self._reaction, self._app, self._broker = reaction, app, broker
@@ -312,11 +334,14 @@ class ReactionOverNats:
 
     async def start(self) -> None:
         """Handle events from now on, in the background."""
+        connection, settings = self._broker.connection, self._settings
+        if not isinstance(settings, StreamSettings):
+            settings = await settings(connection)
         bus = nats_bus(
-            self._broker.connection,
-            stream=self._settings.name,
-            prefix=self._settings.prefix,
-            replicas=self._settings.replicas or 1,
+            connection,
+            stream=settings.name,
+            prefix=settings.prefix,
+            replicas=settings.replicas or 1,
         )
         self._subscriber = await bus.subscribe(
             self._subscription, functools.partial(self._app.react, self._reaction)

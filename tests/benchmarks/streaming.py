@@ -114,7 +114,7 @@ def relaying(store: EventStore, url: str) -> Timed:
 
     async def work() -> float:
         async with connected(url) as connection:
-            await _drop(url, "EVENTS")
+            await _drop(url, "ESKIT_EVENTS")
             relay = nats_relay(store, connection, app_name="bench", settings=StreamSettings())
             start = time.perf_counter()
             report = await relay.run_once()
@@ -177,8 +177,8 @@ def consuming(url: str, target: Path) -> Timed:
         with target.open("wb") as file:
             start = time.perf_counter()
             subscription = await client.jetstream().subscribe(
-                "events.>",
-                stream="EVENTS",
+                "eskit.events.>",
+                stream="ESKIT_EVENTS",
                 ordered_consumer=True,
                 config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
             )

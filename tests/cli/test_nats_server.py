@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from eskit.credentials.nats import connected
-from eskit.messaging.jetstream import find_stream
+from eskit.messaging.jetstream import api, find_stream
 from tests.certificates import make_authority, make_certificate, needs_openssl
-from tests.cli.running import configure, eskit, interrupt, read_until
+from tests.cli.running import DEPOSIT, configure, eskit, interrupt, move, read_until
 
 SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
 
@@ -37,7 +37,7 @@ def relay(bank, *options, **more):
     return eskit("relay", "--once", *options, cwd=bank, **more)
 
 
-def stream_config(url, name="EVENTS"):
+def stream_config(url, name="BANK_EVENTS"):
     async def look():
         async with connected(url) as connection:
             state = await find_stream(connection, name)
@@ -246,7 +246,7 @@ def test_a_stream_that_differs_from_the_settings_is_said_to_and_left_alone(launc
     assert "max_age is unlimited, not 7d" in told.err
     assert "max_bytes is unlimited, not 1GB" in told.err
     assert "num_replicas is 1, not 3" in told.err
-    assert "nats stream edit EVENTS" in told.err
+    assert "nats stream edit BANK_EVENTS" in told.err
     assert as_json.json["error"]["code"] == "BROKER_MISMATCH"
     assert stream_config(announced_url(bank)) == before
 
@@ -269,3 +269,99 @@ def test_a_setting_that_is_no_quantity_is_named(bank, setting, value):
     assert ran.code == 1
     assert f"{setting} = {value!r} cannot be used" in ran.err
     assert f"For example {setting} =" in ran.err
+
+
+def names_of_streams(bank):
+    async def look():
+        async with connected(announced_url(bank)) as connection:
+            return (await api(connection, "STREAM.NAMES"))["streams"]
+
+    return asyncio.run(look())
+
+
+def test_a_project_that_has_published_as_events_goes_on_so_until_it_says_otherwise(launch, bank):
+    configure(bank, nats_stream="EVENTS", nats_prefix="events")
+    start_nats(launch, bank)
+    assert relay(bank).code == 0
+    unset(bank, "nats_stream", "nats_prefix")
+
+    assert move(bank, DEPOSIT, "acc-001", "1.00").code == 0
+    kept = relay(bank, "--json").json["data"]
+    tailed = eskit("tail", "--from", "-1", "--no-follow", "--source", "nats", "--json", cwd=bank)
+    before = names_of_streams(bank)
+    configure(bank, nats_stream="BANK_EVENTS", nats_prefix="bank.events")
+    changed = relay(bank, "--json").json["data"]
+
+    assert (kept["published"], kept["position"]) == (1, 5)
+    assert tailed.records[0]["global_position"] == 5
+    assert before == ["EVENTS"]
+    assert changed["published"] == 5
+    assert names_of_streams(bank) == ["BANK_EVENTS", "EVENTS"]
+
+
+def unset(project, *names):
+    file = project / "pyproject.toml"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join(line for line in lines if line.partition(" =")[0] not in names))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("nats_stream", "a b"),
+        ("nats_stream", "a.b"),
+        ("nats_stream", "*"),
+        ("nats_stream", "x" * 256),
+        ("nats_prefix", "a b"),
+        ("nats_prefix", "a..b"),
+        ("nats_prefix", "a.>"),
+        ("nats_prefix", "tenants.a"),
+        ("nats_prefix", "$JS"),
+        ("nats_prefix", "x" * 256),
+        ("nats_server_port", 70000),
+    ],
+)
+def test_a_name_that_nats_does_not_take_is_refused_in_the_settings(bank, setting, value):
+    configure(bank, **{setting: value})
+
+    ran = eskit("stream", "list", cwd=bank)
+
+    assert ran.code == 1
+    assert f"{setting} = '{value}' cannot be used" in ran.err
+    assert f"For example {setting} =" in ran.err
+
+
+def test_a_tail_waits_for_nats_from_its_start_on(launch, bank):
+    tail = launch("tail", "--source", "nats", "--from", "first", "--json", cwd=bank)
+    told = read_until(tail, "waiting for NATS", stream="stderr")
+    bounded = eskit("tail", "--source", "nats", "--no-follow", cwd=bank)
+    start_nats(launch, bank)
+    assert relay(bank).code == 0
+    back = read_until(tail, "going on", stream="stderr")
+    shown = read_until(tail, '"global_position": 4')
+
+    assert "No NATS server of this project is running" in told[-1]
+    assert any("eskit nats start" in line for line in back)
+    assert bounded.code == 1
+    assert len(shown) == 4
+    assert interrupt(tail).code == 0
+
+
+def test_a_project_of_the_first_eskit_goes_on_with_its_stream(launch, bank):
+    """Its store and its server's disk, as version 0.1 at schema 5 has left them."""
+    fixture = Path(__file__).parents[1] / "fixtures" / "bank_published_as_events.tar.gz"
+    for left in bank.glob("bank*.db*"):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    shutil.unpack_archive(fixture, bank)
+    migrated = eskit("store", "migrate", cwd=bank)
+    start_nats(launch, bank)
+
+    assert move(bank, DEPOSIT, "acc-001", "5.00").code == 0
+    published = relay(bank)
+    tailed = eskit("tail", "--from", "first", "--no-follow", "--source", "nats", cwd=bank)
+
+    assert migrated.code == 0, migrated.err
+    assert published.code == 0, published.err
+    assert "Published 1 event, up to position 2" in published.out
+    assert len(tailed.out.splitlines()) == 2
+    assert names_of_streams(bank) == ["EVENTS"]

@@ -112,7 +112,7 @@ def test_a_subscription_of_another_program_is_listed_and_skipped_not_retried(bro
             raise RuntimeError("no mail")
 
         async with connected(url_of(broken)) as connection, asyncio.timeout(30):
-            bus = nats_bus(connection)
+            bus = nats_bus(connection, stream="BANK_EVENTS", prefix="bank.events")
             subscription = Subscription(name="mailer", start="first", max_deliveries=1)
             subscriber = await bus.subscribe(subscription, fail)
             while len(await bus.dead_letters.waiting("mailer")) < 4:  # noqa: ASYNC110

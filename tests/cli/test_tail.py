@@ -283,7 +283,11 @@ def test_a_tail_over_nats_goes_on_after_a_restart_of_the_server(bank, launch):
 
     assert [event["global_position"] for event in [*before, after]] == [1, 2, 3, 4, 5]
     assert after["data"]["amount"] == "7.00"
-    assert (ended.code, ended.out, ended.err) == (0, "", "")
+    assert (ended.code, ended.out) == (0, "")
+    assert [line.partition("  ")[0] for line in ended.err.splitlines()] == [
+        "waiting for NATS",
+        "NATS is there: going on",
+    ]
 
 
 def test_a_condition_is_parsed_with_blanks_quotes_and_paths():

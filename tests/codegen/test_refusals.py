@@ -546,16 +546,22 @@ def test_a_package_where_published_events_are(package, tmp_path):
     ]
 
 
-def test_a_package_that_starts_with_the_projects_own_prefix(tmp_path):
+@pytest.mark.parametrize(
+    ("package", "reserved"), [("facts.bank.v1", True), ("facts.v1", False), ("facts.banks", False)]
+)
+def test_a_package_that_starts_with_the_projects_own_prefix(tmp_path, package, reserved):
     body = "service Things { rpc Get(Request) returns (Request); }\nmessage Request {}\n"
-    root = write_protos(tmp_path / "proto", {"a.proto": proto("facts.v1", body)})
+    root = write_protos(tmp_path / "proto", {"a.proto": proto(package, body)})
 
-    with pytest.raises(SchemaInvalid) as caught:
+    found = []
+    try:
         generate(
             proto_roots=[root], output=tmp_path / "gen", app_name="app", nats_prefix="facts.bank"
         )
+    except SchemaInvalid as error:
+        found = [diagnostic.code for diagnostic in error.diagnostics]
 
-    assert [d.code for d in caught.value.diagnostics] == ["RESERVED_PACKAGE"]
+    assert found == (["RESERVED_PACKAGE"] if reserved else [])
 
 
 def test_a_keyword_whose_name_in_python_is_taken(tmp_path):

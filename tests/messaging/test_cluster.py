@@ -146,7 +146,7 @@ async def test_the_progress_of_a_subscription_is_kept_on_as_many_nodes_as_the_ev
         bucket = await api(connection, f"STREAM.INFO.KV_{BUCKET}")
 
         await asyncio.to_thread(cluster.kill, await leader(connection, f"KV_{BUCKET}"))
-        await until_led(connection, "EVENTS", f"KV_{BUCKET}")
+        await until_led(connection, "ESKIT_EVENTS", f"KV_{BUCKET}")
         append(file_store, 100)
         await relay.run_once()
         second = await nats_bus(connection).subscribe(Subscription(name="kept"), handle)
@@ -246,7 +246,7 @@ async def until_led(connection: Connection, *streams: str) -> None:
                     break
 
 
-async def leader(connection: Connection, stream: str = "EVENTS") -> int:
+async def leader(connection: Connection, stream: str = "ESKIT_EVENTS") -> int:
     info = await api(connection, f"STREAM.INFO.{stream}")
     return int(info["cluster"]["leader"].removeprefix("n"))
 

@@ -57,7 +57,7 @@ asyncio.run(main())
 """
 
 
-async def published(url: str, stream: str = "EVENTS") -> list[Any]:
+async def published(url: str, stream: str = "ESKIT_EVENTS") -> list[Any]:
     """Everything in the stream, read with nothing but nats-py."""
     connection = await nats.connect(url, allow_reconnect=False, connect_timeout=5)
     try:
@@ -130,7 +130,7 @@ async def test_a_bare_consumer_reads_headers_and_payload(
 
     first = next(store.read_all())
     assert len(messages) == 3
-    assert messages[0].subject == "events.Account.google.protobuf.StringValue"
+    assert messages[0].subject == "eskit.events.Account.google.protobuf.StringValue"
     assert StringValue.FromString(messages[0].data).value == "event 0"
     assert messages[0].headers["ce-source"] == f"/bank/{store.store_id}"
     assert messages[0].headers["ce-id"] == first.event_id
@@ -186,7 +186,7 @@ async def test_events_of_tenants_have_subjects_of_their_own(
     await relay_once(store, server.url)
 
     (message,) = await published(server.url)
-    assert message.subject == "tenants.acme%2Eeu.events.Account.google.protobuf.StringValue"
+    assert message.subject == "tenants.acme%2Eeu.eskit.events.Account.google.protobuf.StringValue"
     assert message.headers["ce-tenant"] == "acme.eu"
 
 
@@ -251,7 +251,7 @@ async def test_a_stream_that_somebody_else_writes_to_is_refused(
     append(store, 1)
     await relay_once(store, server.url)
     connection = await nats.connect(server.url)
-    await connection.jetstream().publish("events.Account.made.up", b"?")
+    await connection.jetstream().publish("eskit.events.Account.made.up", b"?")
     await connection.close()
 
     with pytest.raises(BrokerMismatch, match="was not published by a relay"):
@@ -272,7 +272,7 @@ async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no
     async def publish_after_another(outlet: Any, events: Any, **options: Any) -> int:
         nonlocal batches
         if batches == batches_before:
-            await other.jetstream().publish("events.Account.foreign", b"")
+            await other.jetstream().publish("eskit.events.Account.foreign", b"")
         batches += 1
         return await publish(outlet, events, **options)
 
@@ -287,7 +287,7 @@ async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no
             await relay.run_once()
         messages = await published(server.url)
 
-    assert messages[-1].subject == "events.Account.foreign"
+    assert messages[-1].subject == "eskit.events.Account.foreign"
     assert positions(messages[:-1]) == list(range(1, 50 * batches_before + 1))
 
 
@@ -297,14 +297,14 @@ async def test_a_stream_with_work_queue_retention_is_refused_with_what_differs(
     """Settings of an existing stream are compared, not ignored."""
     connection = await nats.connect(server.url)
     await connection.jetstream().add_stream(
-        name="EVENTS", subjects=["events.>"], retention="workqueue"
+        name="ESKIT_EVENTS", subjects=["eskit.events.>"], retention="workqueue"
     )
     await connection.close()
 
     with pytest.raises(BrokerMismatch, match="retention is workqueue, not limits") as caught:
         await relay_once(store, server.url)
 
-    assert "does not listen to tenants.*.events.>" in str(caught.value)
+    assert "does not listen to tenants.*.eskit.events.>" in str(caught.value)
 
 
 async def test_a_log_restored_to_an_earlier_state_is_noticed(
@@ -531,6 +531,6 @@ async def test_an_event_too_large_for_the_broker_is_named(store: EventStore, siz
 
 async def purge(url: str) -> None:
     connection = await nats.connect(url)
-    answer = await connection.request("$JS.API.STREAM.PURGE.EVENTS", b"")
+    answer = await connection.request("$JS.API.STREAM.PURGE.ESKIT_EVENTS", b"")
     assert json.loads(answer.data)["success"]
     await connection.close()

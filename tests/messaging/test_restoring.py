@@ -108,7 +108,7 @@ async def test_a_subscription_at_work_ends_and_handles_the_new_log_when_it_is_be
             Subscription(name="mailer"), lambda event: handled.append(event.global_position)
         )
         await until(lambda: len(handled) == 9)
-        kept = KeyValueSubscriptions(connection, scope="EVENTS")
+        kept = KeyValueSubscriptions(connection, scope="ESKIT_EVENTS")
         while (await kept.load("mailer"))[0].position != 9:  # noqa: ASYNC110 - it saves by itself
             await asyncio.sleep(0.05)
         append(restored, 3)
@@ -186,7 +186,7 @@ async def test_republishing_a_log_leaves_its_subscriptions_where_they_are(
         await relay_once(file_store, server.url)
 
         after = await handle_some(connection, 1)
-        first = await message_from(connection, "EVENTS", 1)
+        first = await message_from(connection, "ESKIT_EVENTS", 1)
 
     assert after == [4]
     assert first is not None

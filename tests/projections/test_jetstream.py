@@ -221,7 +221,7 @@ def test_messages_thrown_away_before_they_were_read_stop_it(
     engine.run()
     count(append, 4)
     relay()
-    jetstream("STREAM.PURGE.EVENTS", {"seq": 6})
+    jetstream("STREAM.PURGE.ESKIT_EVENTS", {"seq": 6})
 
     with pytest.raises(CheckpointMismatch, match=r"behind 3: messages 4 to 5 are gone"):
         engine.run()
@@ -237,7 +237,7 @@ def test_a_message_deleted_in_the_middle_stops_it_right_before(
 ):
     count(append, 6)
     relay()
-    jetstream("STREAM.MSG.DELETE.EVENTS", {"seq": 4})
+    jetstream("STREAM.MSG.DELETE.ESKIT_EVENTS", {"seq": 4})
     engine = remote(counts)
 
     with pytest.raises(CheckpointMismatch, match=r"behind 3: message 4 is gone"):
@@ -254,7 +254,7 @@ def test_messages_thrown_away_after_they_were_read_are_not_missed(
     relay()
     engine = remote(counts)
     engine.run()
-    jetstream("STREAM.PURGE.EVENTS")
+    jetstream("STREAM.PURGE.ESKIT_EVENTS")
 
     engine.run()
     (status,) = engine.status()
@@ -272,7 +272,7 @@ def test_a_new_projection_needs_a_stream_from_its_first_message_on(
 ):
     count(append, 3)
     relay()
-    jetstream("STREAM.PURGE.EVENTS", {"seq": 2})
+    jetstream("STREAM.PURGE.ESKIT_EVENTS", {"seq": 2})
     engine = remote(counts)
 
     with pytest.raises(CheckpointMismatch, match="behind 0: message 1 is gone"):
@@ -284,11 +284,11 @@ def test_a_stream_that_was_made_anew_stops_it(remote, relay, store, append, coun
     relay()
     engine = remote(counts)
     engine.run()
-    config = jetstream("STREAM.INFO.EVENTS")["config"]
-    jetstream("STREAM.DELETE.EVENTS")
-    jetstream("STREAM.CREATE.EVENTS", config)
+    config = jetstream("STREAM.INFO.ESKIT_EVENTS")["config"]
+    jetstream("STREAM.DELETE.ESKIT_EVENTS")
+    jetstream("STREAM.CREATE.ESKIT_EVENTS", config)
 
-    with pytest.raises(CheckpointMismatch, match="stream EVENTS was made anew"):
+    with pytest.raises(CheckpointMismatch, match="stream ESKIT_EVENTS was made anew"):
         engine.run()
     assert engine.status()[0].state == "failed"
 
@@ -301,9 +301,9 @@ def test_a_stream_made_anew_is_noticed_while_following(remote, relay, append, co
 
     with following(engine, progress=told.append):
         assert engine.wait_for("counts", 3, 20)
-        config = jetstream("STREAM.INFO.EVENTS")["config"]
-        jetstream("STREAM.DELETE.EVENTS")
-        jetstream("STREAM.CREATE.EVENTS", config)
+        config = jetstream("STREAM.INFO.ESKIT_EVENTS")["config"]
+        jetstream("STREAM.DELETE.ESKIT_EVENTS")
+        jetstream("STREAM.CREATE.ESKIT_EVENTS", config)
         until(lambda: any(step.error for step in told))
 
     (error,) = [step.error for step in told if step.error]
@@ -314,7 +314,7 @@ def test_a_stream_of_another_store_stops_it(remote, relay, append, counts, jetst
     count(append, 3)
     relay()
     remote(counts).run()
-    jetstream("STREAM.DELETE.EVENTS")
+    jetstream("STREAM.DELETE.ESKIT_EVENTS")
     with open_store(f"sqlite:///{tmp_path}/other.db") as other:
         other.append("A-1", [NewEvent(Counted(key="x")) for _ in range(5)], expected_version=ANY)
         relay(other)
@@ -345,7 +345,7 @@ def test_a_message_that_is_no_event_stops_it_before(server, remote, relay, appen
 
     async def meddle():
         async with connected(server.url) as connection:
-            await publish(connection, "events.Stray.thing", b"hello", {})
+            await publish(connection, "eskit.events.Stray.thing", b"hello", {})
 
     asyncio.run(meddle())
     publish_copy(server, sequence=3, position=4)
@@ -376,7 +376,7 @@ def publish_copy(server, *, sequence: int, position: int | None = None, **change
         from eskit.messaging.jetstream import message_from
 
         async with connected(server.url) as connection:
-            message = await message_from(connection, "EVENTS", sequence)
+            message = await message_from(connection, "ESKIT_EVENTS", sequence)
             headers = {k: v for k, v in message.headers.items() if k.startswith("ce-")}
             if position is not None:
                 headers["ce-globalposition"] = str(position)
@@ -415,7 +415,7 @@ def test_a_projection_ahead_of_the_stream_waits_until_it_is_known_to_be_complete
     engine_of(counts).run()
 
     with pytest.raises(
-        CheckpointMismatch, match="behind 4: stream EVENTS does not have that event"
+        CheckpointMismatch, match="behind 4: stream ESKIT_EVENTS does not have that event"
     ):
         remote(counts).run()
 
@@ -444,7 +444,7 @@ def test_a_rebuild_from_a_stream_that_lost_its_beginning_is_refused(
     relay()
     engine = remote(counts)
     engine.run()
-    jetstream("STREAM.PURGE.EVENTS", {"seq": 3})
+    jetstream("STREAM.PURGE.ESKIT_EVENTS", {"seq": 3})
 
     with pytest.raises(CheckpointMismatch, match="messages 1 to 2 are gone"):
         engine.rebuild("counts")
@@ -507,7 +507,7 @@ def test_a_handler_that_raises_stops_it_before_the_event(remote, relay, append):
 
 
 def test_without_a_stream_running_says_what_is_missing(remote, counts):
-    with pytest.raises(BrokerUnavailable, match="There is no stream EVENTS yet"):
+    with pytest.raises(BrokerUnavailable, match="There is no stream ESKIT_EVENTS yet"):
         remote(counts).run()
 
 

@@ -229,12 +229,12 @@ def free_port() -> int:
 
 def test_a_restarted_server_is_waited_for(store, append, counts, read_models, tmp_path):
     port = free_port()
-    settings = {"port": port, "store_dir": tmp_path / "nats"}
+    settings = {"port": port, "store_dir": tmp_path / "nats", "token": "of-the-test"}
     server = EmbeddedNats(**settings)
     server.start()
     append(Counted(key="a", amount=1))
     publish_all(server.url, store)
-    with JetStreamLog(lambda: f"nats://127.0.0.1:{port}") as log:
+    with JetStreamLog(lambda: f"nats://of-the-test@127.0.0.1:{port}") as log:
         engine = ProjectionEngine(log, [counts], read_models)
         try:
             with running(engine) as runner:
