@@ -127,6 +127,8 @@ class ProjectionLetter:
         if self._letter.state == "stopped":
             command = f"eskit project run {name}"
             lines.append(["A process that runs it goes on by itself. Else: ", (command, "command")])
+        elif self._letter.state == "rebuild stopped":
+            lines.append(["Rebuild it again: ", (f"eskit project rebuild {name}", "command")])
         elif behind is not None:
             command = f"eskit deadletter retry {name} {behind.position}"
             lines.append(["Handle what waits behind it: ", (command, "command")])

@@ -47,6 +47,13 @@ class Entry:
         return {**self.data, "traceback": self.traceback}
 
 
+_AGAIN = {
+    "stopped": "project run --once {name}",
+    "rebuild stopped": "project rebuild {name}",
+}
+"""The commands that try again, by the state of an event that was not set aside."""
+
+
 def letter_entry(letter: Letter) -> Entry:
     """An event that waits for a decision about a projection."""
     data = {**asdict(letter), "since": timestamp(letter.since)}
@@ -64,9 +71,9 @@ def letter_entry(letter: Letter) -> Entry:
         data=data,
         attempts=letter.attempts,
         traceback=letter.traceback,
-        again=f"project run --once {letter.projection}"
-        if letter.state == "stopped"
-        else f"deadletter retry {which} --reason '…'",
+        again=_AGAIN.get(letter.state, "deadletter retry {which} --reason '…'").format(
+            name=letter.projection, which=which
+        ),
     )
 
 

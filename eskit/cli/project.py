@@ -13,7 +13,7 @@ from eskit.cli.deciding import By, DryRun, Reason, Yes, decider
 from eskit.cli.engines import From, Source, open_engine
 from eskit.cli.errors import FAILED, FOUND, error_object, format_error
 from eskit.cli.hosting import Health
-from eskit.cli.project_run import follow_projections, reporting, run_projections
+from eskit.cli.project_run import follow_projections, rebuild_one, reporting, run_projections
 from eskit.cli.project_text import (
     difference_object,
     estimate_object,
@@ -118,7 +118,7 @@ def _watch(session: Session, names: Sequence[str] | None, every: float, source: 
     checked = check_names(session, names)
     with (
         open_engine(session, source) as engine,
-        stop_on_signal() as stop,
+        stop_on_signal(end_line=False) as stop,  # what is drawn ends its line itself
         session.output.watching() as show,
     ):
         while not stop.is_set():
@@ -213,7 +213,8 @@ def rebuild(
     """Build projections again from the whole log, beside the live ones, and swap at the end.
 
     Readers see the old rows until the new ones are complete. When a handler raises, the live rows
-    stay as they are. A rebuild that was interrupted goes on where it was.
+    stay as they are, and the next projection is rebuilt. A rebuild that was interrupted goes on
+    where it was.
     """
     session = session_of(context)
     checked = check_names(session, names) or []
@@ -225,10 +226,11 @@ def rebuild(
         )
         return
     with open_engine(session, source, create=True) as engine, session.output.progress() as report:
+        progress = reporting(report)
         reports = [
-            engine.rebuild(name, in_place=in_place, progress=reporting(report)) for name in checked
+            rebuild_one(engine, name, in_place=in_place, progress=progress) for name in checked
         ]
-    session.output.result([report_object(r) for r in reports], format_reports(reports))
+    _show_reports(session, reports)
 
 
 @app.command(

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from eskit.cli.errors import format_error
 from eskit.cli.hosting import run_services
-from eskit.cli.progress import ProgressReporter
+from eskit.cli.progress import NoProgress, ProgressReporter
 from eskit.cli.project_text import format_outage
 from eskit.cli.session import Session
 from eskit.clock import SYSTEM_CLOCK
-from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped, ServiceError
+from eskit.errors import (
+    EskitError,
+    ProjectionBusy,
+    ProjectionError,
+    ProjectionFailed,
+    RebuildStopped,
+    ServiceError,
+)
 
 if TYPE_CHECKING:
     from eskit.cli.output import Output
@@ -117,7 +124,7 @@ def run_projections(
     with session.output.progress() as report:
         if not once:
             session.output.note("Projections run until Ctrl-C")
-        forward = reporting(report)
+        forward = reporting(report, _count_waiting(engine, names, report) if once else None)
         for name in names or [projection.name for projection in session.load_app().projections]:
             try:
                 _rebuild_first(session, engine, name, forward, stop, wait=not once)
@@ -165,11 +172,34 @@ def _rebuild_first(
             return
 
 
-def reporting(report: ProgressReporter) -> ReportProgress:
-    """Hand the engine's progress to what draws it, once there is any."""
+def rebuild_one(
+    engine: ProjectionEngine, name: str, *, in_place: bool, progress: ReportProgress
+) -> RunReport:
+    """Rebuild one of several projections; what it failed with is reported, not raised."""
+    from eskit.projections.progress import RunReport
+
+    try:
+        return engine.rebuild(name, in_place=in_place, progress=progress)
+    except ProjectionError as error:
+        (status,) = engine.status([name])
+        return RunReport(name=name, events=0, position=status.position, seconds=0.0, error=error)
+
+
+def _count_waiting(
+    engine: ProjectionEngine, names: Sequence[str] | None, report: ProgressReporter
+) -> Mapping[str, int]:
+    """How many events wait for each projection, if anybody is shown that."""
+    if isinstance(report, NoProgress):
+        return {}
+    return {status.name: status.lag for status in engine.status(names)}
+
+
+def reporting(report: ProgressReporter, totals: Mapping[str, int] | None = None) -> ReportProgress:
+    """Hand the engine's progress to what draws it, once there is any; of `totals` if known."""
 
     def forward(progress: Progress) -> None:
         if progress.events:
-            report(progress.name, progress.events, progress.total or 0)
+            total = progress.total or (totals or {}).get(progress.name, 0)
+            report(progress.name, progress.events, total)
 
     return forward

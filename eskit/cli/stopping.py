@@ -14,8 +14,11 @@ from eskit.errors import EskitError
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C or SIGTERM sets; the second interrupts at once."""
+def stop_on_signal(*, end_line: bool = True) -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C or SIGTERM sets; the second interrupts at once.
+
+    With `end_line` the line ends on which a terminal has shown ``^C``.
+    """
     stop = threading.Event()
     asked: list[int] = []
 
@@ -25,7 +28,7 @@ def stop_on_signal() -> Iterator[threading.Event]:
         asked.append(number)
         # By another thread: this one may be about to wait for the event, and hold its lock.
         start_new_thread(stop.set, ())
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and end_line:
             end_line_of_ctrl_c()
 
     before = {

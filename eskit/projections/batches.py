@@ -15,7 +15,7 @@ from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionError, ReadModelUnavailable, RebuildNeeded
 from eskit.projections.checkpoints import mark_of_row
-from eskit.projections.failures import describe, refuse_outage, stopped_before
+from eskit.projections.failures import Work, describe, phase_of, refuse_outage, stopped_before
 from eskit.projections.handling import (
     Dispatch,
     HandlerRaised,
@@ -90,7 +90,7 @@ class CheckpointJumped(ProjectionError):
 class Batches:
     """Writes batches of events for some members of one read model.
 
-    With `final` a handler that raises is not tried again; a rebuild sets no event aside either.
+    Only in a run a handler that raises is tried again; a rebuild sets no event aside either.
     """
 
     def __init__(
@@ -101,16 +101,15 @@ class Batches:
         upcasters: Upcasters,
         lookup: EventLookup,
         limits: BatchLimits,
-        phase: Phase,
-        final: bool,
+        work: Work,
     ) -> None:
         self._log = log
         self._model = model
         self._upcasters = upcasters
         self._lookup = lookup
         self._limits = limits
-        self._phase = phase
-        self._final = final
+        self._work = work
+        self._phase = phase_of(work)
         self._dispatches: dict[tuple[Member, ...], Dispatch] = {}
 
     def handle(self, group: Sequence[Member], stretch: Stretch) -> None:
@@ -230,7 +229,7 @@ class Batches:
         """
         clock = self._model.clock
         policy = member.subscription.projection.on_failure
-        again = not self._final and member.attempts < policy.retries
+        again = self._work == "run" and member.attempts < policy.retries
         phase: Phase = "retry" if again else self._phase
         failure = describe(member.name, phase, raised.event, raised.error, at=clock.now)
         if not again and policy.then != "stop" and self._phase == "run":
@@ -246,7 +245,7 @@ class Batches:
         if again:
             member.retry_at = clock.monotonic() + policy.wait_after(member.attempts)
         else:
-            error = stopped_before(member.name, self._phase, raised.event, raised.error)
+            error = stopped_before(member.name, self._work, raised.event, raised.error)
             member.stop(error, standing)
         return False
 

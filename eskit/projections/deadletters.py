@@ -24,7 +24,7 @@ from eskit.projections.handling import (
     handler_packages,
     subscribe,
 )
-from eskit.projections.letters import Letter, Skip, failed_letter
+from eskit.projections.letters import Letter, LetterState, Skip, failed_letter
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Projection
@@ -79,6 +79,11 @@ def retry(
         raise InvalidArgument(
             f"{letter.text} is not set aside: projection {name!r} stands before it",
             hint=f"Let it try again: eskit project run --once {name}",
+        )
+    if letter.state == "rebuild stopped":
+        raise InvalidArgument(
+            f"{letter.text} is not set aside: the last rebuild of {name!r} stopped before it",
+            hint=f"Rebuild it again: eskit project rebuild {name}",
         )
     _retry_one(log, models, projection, letter, upcasters, reason=reason, by=by)
     handled = 1
@@ -183,9 +188,21 @@ def _keep_failed(
         attempts=letter.attempts + 1,
     )
     with deciding(models, letter.projection, reason) as (model, _):
-        if any(found.position == letter.position for found in model.find_letters(kept.projection)):
-            model.save_letter(kept)
-            record(model, kept.projection, "retry failed", letter.text, reason=reason, by=by)
+        record(model, kept.projection, "retry failed", letter.text, reason=reason, by=by)
+        for now in model.find_letters(kept.projection):
+            if now.event_id == letter.event_id:
+                model.save_letter(replace(kept, attempts=now.attempts + 1))
+                return
+        decided = [
+            f"{decision.decided_by} has decided so: {decision.action}"
+            for decision in models.list_decisions(kept.projection)
+            if decision.detail == letter.text and decision.action != "retry failed"
+        ]
+    raise ProjectionBusy(
+        f"{letter.text} failed again: {failure.error}. It does not wait any more"
+        + "".join(f"; {told}" for told in decided[-1:]),
+        hint=f"See what is decided: eskit deadletter list {kept.projection}",
+    )
 
 
 def _check_unchanged(model: LiveReadModel, letter: Letter) -> None:
@@ -231,6 +248,5 @@ def _load_event(log: EventLog, letter: Letter) -> RecordedEvent:
 
 
 def _stopped_letter(failure: Failure) -> Letter:
-    return replace(
-        failed_letter(failure, tenant="", holds_stream=False, attempts=0), state="stopped"
-    )
+    state: LetterState = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
+    return replace(failed_letter(failure, tenant="", holds_stream=False, attempts=0), state=state)

@@ -45,7 +45,7 @@ def compare_with_live(
             aside,
             [projection],
             upcasters=upcasters,
-            phase="rebuild",
+            work="diff",
             limits=BatchLimits(events=5_000, seconds=1.0),
             progress=progress,
             slow=slow,
@@ -143,9 +143,7 @@ def _handle_late(
         return handle_guarded(dispatch, events, lookup, seconds=float("inf"))
     except HandlerRaised as raised:
         refuse_outage(aside, raised)
-        raise stopped_before(
-            projection.name, "rebuild", raised.event, raised.error
-        ) from raised.error
+        raise stopped_before(projection.name, "diff", raised.event, raised.error) from raised.error
 
 
 def _load_standing(standing: Standing | None, projection: Projection) -> Standing:

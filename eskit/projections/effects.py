@@ -81,6 +81,10 @@ class Effects:
             self._due[effect.event_id, effect.name] = (0.0, effect)
         self._recorded.clear()
 
+    def find_failed(self) -> Effect | None:
+        """The first of those due that was called and failed."""
+        return next((effect for _, effect in self._due.values() if effect.error), None)
+
     def call_due(self) -> None:
         """Call what is due. One that raises is tried again later; the others go on."""
         for key, (when, effect) in list(self._due.items()):

@@ -166,7 +166,9 @@ class ProjectionEngine:
             while not self._waiting.has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
                 try:
-                    self.run([projection.name])
+                    (report,) = self.run_each([projection.name])
+                    if report.error and not self._waiting.has_passed(projection.name, target):
+                        raise report.error
                     break
                 except ProjectionBusy as busy:
                     remaining = deadline - self._models.clock.monotonic()
@@ -343,15 +345,16 @@ class ProjectionEngine:
         no longer as it was looked up.
         """
         (projection,) = self._select([letter.projection])
-        return deadletters.retry(
-            self._log,
-            self._models,
-            projection,
-            letter,
-            upcasters=self._upcasters,
-            reason=reason,
-            by=by,
-        )
+        with self._slow.watching(lambda: f"The handler of {projection.name} for {letter.text}"):
+            return deadletters.retry(
+                self._log,
+                self._models,
+                projection,
+                letter,
+                upcasters=self._upcasters,
+                reason=reason,
+                by=by,
+            )
 
     def skip_event(self, letter: Letter, *, reason: str, by: str) -> Skip:
         """Never handle an event in its projection, also not in a rebuild; ProjectionBusy as above.

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from eskit.projections import handling
+from eskit.projections.effects import Effect
 from eskit.projections.handling import HandlerRaised
 from eskit.projections.readmodel import Failure, Phase, ReadModel
 from eskit.raised import error_line, error_traceback
+
+
+def phase_of(work: Work) -> Phase:
+    """Under which phase a failure is kept, where it is."""
+    return "run" if work in {"run", "dry run"} else "rebuild"
 
 
 def describe(
@@ -29,18 +37,50 @@ def describe(
     )
 
 
+Work: TypeAlias = Literal["run", "rebuild", "dry run", "estimate", "diff"]
+"""What handlers are called for; only what stops a run or rebuild is kept for status."""
+
+_STOPPED: Mapping[Work, tuple[str, str]] = {
+    "run": ("", "See why: eskit project status {name}. Then try again: eskit project run {name}"),
+    "rebuild": (
+        "The rebuild of ",
+        "See why: eskit project status {name}. Then try again: eskit project rebuild {name}",
+    ),
+    "dry run": (
+        "The dry run of ",
+        "Nothing of it was kept. See where: eskit --debug project run --dry-run {name}",
+    ),
+    "estimate": (
+        "The estimate for ",
+        "The rows are as they were. See where: eskit --debug project rebuild --dry-run {name}",
+    ),
+    "diff": (
+        "The comparison of ",
+        "The rows are as they were. See where: eskit --debug project diff {name}",
+    ),
+}
+
+
 def stopped_before(
-    name: str, phase: Phase, event: RecordedEvent, error: BaseException
+    name: str, work: Work, event: RecordedEvent, error: BaseException
 ) -> ProjectionFailed:
-    """The error that a run or rebuild ends with."""
-    what, command = ("", "run") if phase == "run" else ("The rebuild of ", "rebuild")
+    """The error that calling the handlers ends with."""
+    what, hint = _STOPPED[work]
     failed = ProjectionFailed(
         f"{what}{name} stopped before {describe_event(event)}: {error_line(error)}",
-        hint=f"See why: eskit project status {name}. Then try again: "
-        f"eskit project {command} {name}",
+        hint=hint.format(name=name),
     )
     failed.__cause__ = error
     return failed
+
+
+def effect_failed(effect: Effect) -> ProjectionFailed:
+    """The error of a run whose rows are right, and which could not make a call."""
+    name = effect.projection
+    return ProjectionFailed(
+        f"{effect.name} of event {effect.position:,} of {name} failed: {effect.error}",
+        hint=f"The rows are right. Call it again: eskit project run --once {name}",
+    )
 
 
 def not_retried(name: str, event: RecordedEvent, error: BaseException) -> ProjectionFailed:

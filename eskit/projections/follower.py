@@ -18,7 +18,7 @@ from eskit.errors import (
 from eskit.projections.batches import Batches, BatchLimits, Stretch
 from eskit.projections.checkpoints import check_standing, last_mark, mark_of_row
 from eskit.projections.effects import Effects
-from eskit.projections.failures import describe_event
+from eskit.projections.failures import Work, describe_event, effect_failed, phase_of
 from eskit.projections.handling import handler_packages, subscribe
 from eskit.projections.log import EventLog, Placed
 from eskit.projections.lookup import EventLookup
@@ -26,7 +26,7 @@ from eskit.projections.member import Member
 from eskit.projections.outages import may_pass
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
-from eskit.projections.readmodel import START, Mark, Phase, ReadModel
+from eskit.projections.readmodel import START, Mark, ReadModel
 from eskit.slow import InHand, SlowCall, SlowCalls
 
 
@@ -43,16 +43,15 @@ class Follower:
         projections: Iterable[Projection],
         *,
         upcasters: Upcasters,
-        phase: Phase = "run",
+        work: Work = "run",
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
-        rehearsal: bool = False,
         slow: SlowCalls | None = None,
     ) -> None:
         self._log = log
         self._clock = model.clock
         self._model = model
-        self._phase = phase
+        self._phase = phase_of(work)
         self._limits = limits or BatchLimits()
         self._progress = progress
         self._started = self._clock.monotonic()
@@ -60,7 +59,6 @@ class Follower:
         self._in_hand: InHand | None = None
         self._begun = 0
         self.total: int | None = None
-        final = phase != "run" or rehearsal
         self.members = [
             Member(subscribe(projection, upcasters), self._clock) for projection in projections
         ]
@@ -72,11 +70,10 @@ class Follower:
             upcasters=upcasters,
             lookup=lookup,
             limits=self._limits,
-            phase=phase,
-            final=final,
+            work=work,
         )
         for member in self.members:
-            if not final:
+            if work == "run":
                 packages = handler_packages(member.subscription.handlers.values())
                 member.effects = Effects(model, member.name, packages)
             member.context = EventContext(model.db, lookup.find, member.effects)
@@ -162,11 +159,21 @@ class Follower:
     def resume(self) -> None:
         """See what was decided meanwhile, such as a pause or its end, and call what is due."""
         with self._watching():
+            going = [member for member in self.members if member.held and member.stopped is None]
+            for member in going:
+                self._batches.find_moved([member])
+            for member in (member for member in going if member.stopped is not None):
+                self.report(member)
             for member in self.members:
-                if member.held and member.stopped is None:
-                    self._batches.find_moved([member])
                 if member.held and member.effects is not None:
                     member.effects.call_due()
+
+    def stop_at_effects(self) -> None:
+        """Stop projections of which something that is to be called has failed."""
+        for member in self.members:
+            effect = member.effects.find_failed() if member.effects is not None else None
+            if effect is not None and member.stopped is None:
+                member.stop(effect_failed(effect), None)
 
     def step(self, until: int) -> bool:
         """Handle one batch of events up to `until`; False when there was nothing to do."""

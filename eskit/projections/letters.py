@@ -12,8 +12,8 @@ from eskit.domain.events import RecordedEvent
 if TYPE_CHECKING:
     from eskit.projections.readmodel import Failure, ReadModel
 
-LetterState: TypeAlias = Literal["stopped", "failed", "waiting"]
-"""The projection or its rebuild stands before it; set aside; behind one that was set aside."""
+LetterState: TypeAlias = Literal["stopped", "rebuild stopped", "failed", "waiting"]
+"""The projection, or its rebuild, stands before it; set aside; behind one that was set aside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped
 from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_standing, last_mark
-from eskit.projections.failures import describe, refuse_outage, stopped_before
+from eskit.projections.failures import Work, describe, refuse_outage, stopped_before
 from eskit.projections.follower import Follower
 from eskit.projections.handling import (
     HandlerRaised,
@@ -134,7 +134,9 @@ class Rebuild:
         try:
             skip_all(aside, self._live.find_skips(name))
             head = self._log.head_position()
-            follower = self._follow(aside, BatchLimits(events=1_000, seconds=seconds))
+            follower = self._follow(
+                aside, BatchLimits(events=1_000, seconds=seconds), work="estimate"
+            )
             (member,) = follower.members
             while follower.step(head) and follower.seconds < seconds:
                 pass
@@ -150,13 +152,13 @@ class Rebuild:
             measured=member.events,
         )
 
-    def _follow(self, aside: ReadModel, limits: BatchLimits) -> Follower:
+    def _follow(self, aside: ReadModel, limits: BatchLimits, *, work: Work = "rebuild") -> Follower:
         follower = Follower(
             self._log,
             aside,
             [self._projection],
             upcasters=self._upcasters,
-            phase="rebuild",
+            work=work,
             limits=limits,
             progress=self._progress,
             slow=self._slow,

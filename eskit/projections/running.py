@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, EskitError
 from eskit.projections.batches import BatchLimits
+from eskit.projections.failures import Work
 from eskit.projections.follower import Follower
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.log import EventLog
@@ -74,6 +75,7 @@ class Run:
                 else:
                     self._models.clock.wait(self._stop, _pause_before(follower.seconds_to_retry))
                     follower.resume()
+            follower.stop_at_effects()
         return self._tally.reports()
 
     def rehearse(self, *, seconds: float) -> list[RunReport]:
@@ -81,7 +83,7 @@ class Run:
         with (
             self._opened() as model,
             model.rehearsing(),
-            self._following(model, rehearsal=True) as follower,
+            self._following(model, work="dry run") as follower,
         ):
             head = self._log.head_position()
             while follower.step(head) and follower.seconds < seconds:
@@ -206,7 +208,7 @@ class Run:
             model.close()
 
     @contextmanager
-    def _following(self, model: LiveReadModel, *, rehearsal: bool = False) -> Iterator[Follower]:
+    def _following(self, model: LiveReadModel, *, work: Work = "run") -> Iterator[Follower]:
         """A follower of what has not stopped yet, started; what it did is counted in the end."""
         follower = Follower(
             self._log,
@@ -215,7 +217,7 @@ class Run:
             upcasters=self._upcasters,
             limits=self._limits,
             progress=self._progress,
-            rehearsal=rehearsal,
+            work=work,
             slow=self._slow,
         )
         self._tally.begin(follower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -27,7 +28,7 @@ class Screen:
         environment = {"TERM": "xterm-256color", "COLUMNS": ""}
         self.process = launch(*args, cwd=cwd, env=environment, terminal=theirs)
         os.close(theirs)
-        self.written = ""
+        self.written = self.all = ""
 
     def shows(self, pattern: str) -> list[str]:
         """Wait for something to be drawn; the lines drawn up to then, since the last time."""
@@ -35,7 +36,9 @@ class Screen:
         watchdog.start()
         try:
             while not re.search(pattern, self.text):
-                self.written += os.read(self.ours, 65536).decode()
+                more = os.read(self.ours, 65536).decode()
+                self.written += more
+                self.all += more
         finally:
             watchdog.cancel()
         lines, self.written = self.text.splitlines(), ""
@@ -49,8 +52,31 @@ class Screen:
         """Press Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
         code = self.process.wait(30)
+        with contextlib.suppress(OSError):  # the other end is closed
+            while more := os.read(self.ours, 65536).decode():
+                self.written += more
+                self.all += more
         os.close(self.ours)
         return code
+
+    @property
+    def rows(self) -> list[str]:
+        """What stands on it now, as a terminal shows what was written."""
+        rows, row, column = [""], 0, 0
+        for number, verb, other in re.findall(r"\x1b\[\??(\d*)([A-Za-z])|(?s:(.))", self.all):
+            if verb == "A":
+                row -= int(number or 1)
+            elif verb == "K":
+                rows[row] = ""
+            elif other == "\r":
+                column = 0
+            elif other == "\n":
+                row += 1
+                rows += [""] * (row + 1 - len(rows))
+            elif other and other != "\x1b":
+                rows[row] = rows[row][:column].ljust(column) + other + rows[row][column + 1 :]
+                column += 1
+        return rows
 
 
 @pytest.mark.parametrize("columns", [80, 200])
@@ -67,6 +93,19 @@ def test_the_table_is_drawn_again_as_projections_go_on(bank, launch, columns):
     assert max(len(line) for line in [*before, *after]) <= columns
     heading = [line.split() for line in after if "position" in line][-1]
     assert heading[:8] == ["state", "position", "head", "lag", "behind", "rate", "holder", "code"]
+
+
+def test_ctrl_c_leaves_the_table_once(bank, launch):
+    screen = Screen(launch, "project", "status", "--watch", cwd=bank, columns=80)
+    screen.shows(r"activity-log +idle +0 +4 +4 ")
+
+    assert screen.interrupt() == 0
+
+    assert [row.split()[0] for row in screen.rows if row.strip()] == [
+        "state",
+        "account-balance",
+        "activity-log",
+    ]
 
 
 def test_what_failed_is_shown_below_the_table(bank, launch):

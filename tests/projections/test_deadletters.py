@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 
 import pytest
 
 from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed
+from eskit.projections import deadletters
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import rows
 from tests.projections.ledger import Counted
@@ -381,6 +383,62 @@ def test_a_checkpoint_set_back_handles_what_was_set_aside_again(engine_of, keepi
     mended.set_checkpoint("kept", 2, **WHY)
 
     assert mended.dead_letters("kept") == []
+
+
+def test_an_event_that_only_stopped_a_rebuild_is_decided_about_as_such(engine_of, keeping, log):
+    engine_of(keeping(bad=())).run()
+    engine = engine_of(keeping())
+    with pytest.raises(ProjectionFailed):
+        engine.rebuild("kept")
+
+    (letter,) = engine.dead_letters("kept")
+    with pytest.raises(InvalidArgument) as refused:
+        engine.retry_letter(letter, reason="again", by="ops")
+    (before,) = engine.status()
+    engine.skip_event(letter, reason="never", by="ops")
+
+    assert letter.state == "rebuild stopped"
+    assert refused.value.hint == "Rebuild it again: eskit project rebuild kept"
+    assert (before.state, before.error, before.position) == ("idle", "", 5)
+    assert engine.rebuild("kept").skipped == 1
+    assert engine.status()[0].failures == ()
+
+
+def test_a_skip_while_a_retry_runs_and_fails_stays_on_record(engine_of, keeping, log, monkeypatch):
+    engine, other = engine_of(keeping("set_aside_event")), engine_of(keeping("set_aside_event"))
+    engine.run()
+    (letter,) = engine.dead_letters("kept")
+    skipping = []
+
+    def skip_meanwhile() -> None:
+        other.skip_event(letter, reason="nobody needs it", by="ann")
+
+    def slow(_event, _context) -> None:
+        skipping.append(threading.Thread(target=skip_meanwhile))
+        skipping[0].start()
+        raise ValueError("still not")
+
+    projection = keeping("set_aside_event", bad=())
+    projection.handlers["eskit.tests.ledger.v1.Counted"] = slow
+    retrying = engine_of(projection)
+    keep_failed = deadletters._keep_failed
+
+    def keep_after_the_skip(*args, **options) -> None:
+        skipping[0].join(30)
+        keep_failed(*args, **options)
+
+    monkeypatch.setattr(deadletters, "_keep_failed", keep_after_the_skip)
+    with pytest.raises(ProjectionBusy) as raised:
+        retrying.retry_letter(letter, reason="again", by="bob")
+
+    assert "ValueError: still not" in raised.value.message
+    assert "ann has decided so: skip" in raised.value.message
+    assert engine.dead_letters("kept") == []
+    assert [skip.position for skip in engine.skips("kept")] == [3]
+    assert [(d.decided_by, d.action) for d in engine.decisions("kept")] == [
+        ("ann", "skip"),
+        ("bob", "retry failed"),
+    ]
 
 
 def test_a_policy_that_cannot_work_is_refused():

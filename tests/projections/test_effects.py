@@ -186,6 +186,58 @@ def test_only_functions_of_the_handlers_package_are_ever_called(engine_of, appen
     model.connection.commit()
     model.close()
 
-    engine.run()
+    (report,) = engine.run_each()
 
+    assert report.error is not None
     assert "is not in a package of the projection's handlers" in engine.status()[0].error
+
+
+def test_a_run_ends_with_an_error_when_a_call_has_failed_and_the_next_one_calls_again(
+    engine_of, append, mailing
+):
+    FAILING.append("mail server away")
+    engine = engine_of(mailing)
+    append(Counted(key="a"))
+
+    (report,) = engine.run_each()
+    (status,) = engine.status()
+    (again,) = engine.run_each()
+
+    assert report.error.message == (
+        "mail of event 1 of mailing failed: ConnectionError: mail server away"
+    )
+    assert report.error.hint.endswith("eskit project run --once mailing")
+    assert (status.state, status.position) == ("failed", 1)
+    assert status.hint == "Call it again: eskit project run --once mailing"
+    assert again.error is None
+    assert SENT == ["a"]
+    assert engine.status()[0].error == ""
+
+
+@pytest.mark.parametrize("raised", [SystemExit, GeneratorExit])
+def test_a_call_that_ends_with_no_exception_has_failed_like_any_other(
+    engine_of, append, mailing, monkeypatch, raised
+):
+    def leave(_to: str) -> None:
+        raise raised("bye")
+
+    leave.__module__, leave.__qualname__ = send.__module__, send.__qualname__
+    monkeypatch.setattr(f"{__name__}.send", leave)
+    engine = engine_of(mailing)
+    append(Counted(key="a"))
+
+    (report,) = engine.run_each()
+
+    assert f"{raised.__name__}: bye" in report.error.message
+    assert engine.status()[0].position == 1
+
+
+def test_a_call_that_has_failed_keeps_no_query_from_its_answer(engine_of, append, mailing):
+    FAILING.append("mail server away")
+    engine = engine_of(mailing)
+    append(Counted(key="a"))
+
+    engine.catch_up()
+
+    assert rows(engine, "SELECT key FROM mailing") == [("a",)]
+    assert engine.status()[0].state == "failed"

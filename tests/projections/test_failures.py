@@ -327,3 +327,36 @@ def test_ctrl_c_in_a_handler_leaves_whole_batches(engine_of, append, tmp_path):
     assert engine.status()[0].position == 0
     assert rows(engine, "SELECT COUNT(*) FROM counts") == [(0,)]
     assert engine.status()[0].state == "idle"
+
+
+@pytest.mark.parametrize(
+    ("call", "told", "again"),
+    [
+        ("diff", "The comparison of fragile stopped before 5", "project diff fragile"),
+        ("estimate_rebuild", "The estimate for fragile stopped before 5", "rebuild --dry-run"),
+    ],
+)
+def test_what_fails_aside_says_what_it_was_and_leaves_no_failure(
+    engine_of, append, tmp_path, call, told, again
+):
+    append(*(Counted(key="a", amount=1) for _ in range(9)))
+    engine_of(counting(tmp_path, "fragile")).run()
+    engine = engine_of(failing(tmp_path, on=5))
+
+    with pytest.raises(ProjectionFailed, match=told) as raised:
+        getattr(engine, call)("fragile")
+
+    assert again in raised.value.hint
+    (status,) = engine.status()
+    assert (status.state, status.failures) == ("idle", ())
+
+
+def test_what_fails_in_a_dry_run_says_so_and_leaves_no_failure(engine_of, append, tmp_path):
+    append(Counted(key="a"))
+    engine = engine_of(failing(tmp_path, on=1))
+
+    (report,) = engine.rehearse()
+
+    assert report.error.message.startswith("The dry run of fragile stopped before 1")
+    assert report.error.hint.endswith("eskit --debug project run --dry-run fragile")
+    assert engine.status()[0].failures == ()

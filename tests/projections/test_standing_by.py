@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -83,14 +82,15 @@ def keys(engine) -> list[str]:
 def test_a_second_follower_stands_by_and_takes_over_when_the_first_ends(engine_of, append, counts):
     first, second = engine_of(counts), engine_of(counts)
 
-    with staying(second) as standing_by:
-        with staying(first):
-            append(Counted(key="a"))
-            assert first.wait_for("counts", 1, timeout=30)
-            until(lambda: second.status()[0].holder == os.getpid())
+    with staying(first) as ending:
         append(Counted(key="a"))
-        assert second.wait_for("counts", 2, timeout=30)
-        assert standing_by.thread.is_alive()
+        assert first.wait_for("counts", 1, timeout=30)
+        with staying(second) as standing_by:
+            until(lambda: standing_by.stands_by_for)
+            ending.stop.set()
+            ending.thread.join(30)
+            append(Counted(key="a"))
+            assert second.wait_for("counts", 2, timeout=30)
 
     assert rows(second, "SELECT position FROM counts_seen") == [(1,), (2,)]
 
@@ -187,12 +187,14 @@ def test_followers_of_old_and_new_code_hand_a_projection_over_at_its_rebuild(
     older = engine_of(counting(tmp_path, "fragile"))
     newer = engine_of(counting(tmp_path, "fragile", version=2))
 
-    with staying(older) as old, staying(newer):
+    with staying(older) as old:
         assert older.wait_for("fragile", 1, timeout=30)
-        newer.rebuild("fragile")
-        append(Counted(key="b"))
-        assert newer.wait_for("fragile", 2, timeout=30)
-        until(lambda: old.stopped)
+        with staying(newer) as new:
+            until(lambda: new.stands_by_for)
+            newer.rebuild("fragile")
+            append(Counted(key="b"))
+            assert newer.wait_for("fragile", 2, timeout=30)
+            until(lambda: old.stopped)
 
     assert "was rebuilt as version 2" in old.stopped[0]
     assert keys(newer) == ["a", "b"]
