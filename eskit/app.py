@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import logging
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,7 +19,7 @@ from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
-from eskit.cqrs.methods import find_method
+from eskit.cqrs.methods import HANDLER_HINT, find_method, no_handler
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
@@ -37,6 +39,9 @@ from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.readmodel import ReadModels
+
+
+_log = logging.getLogger("eskit.app")
 
 
 class App:
@@ -77,6 +82,7 @@ class App:
         )
         self._check_upcasting()
         _refuse_unwritten([*self.aggregates, *queries])
+        self._queries = tuple(queries)
         self.bindings = (*(bind(query.__service__, query()) for query in queries), *services)
         self.methods = self._collect_methods()
 
@@ -90,6 +96,24 @@ class App:
             ServiceType(name=name, methods=tuple(methods))
             for name, methods in sorted(by_service.items())
         ]
+
+    @property
+    def unanswered(self) -> list[ServiceType]:
+        """Services of the generated modules that the app uses, for which it has no handler."""
+        answered = {method.service for method in self.methods.values()}
+        generated = {
+            base.__module__
+            for user in (*self.aggregates, *self._queries)
+            for base in user.__mro__
+            if {"__aggregate__", "__service__"} & vars(base).keys()
+        }
+        found = {
+            value.name: value
+            for module in generated & sys.modules.keys()
+            for value in vars(sys.modules[module]).values()
+            if isinstance(value, ServiceType) and value.name not in answered
+        }
+        return [found[name] for name in sorted(found)]
 
     def aggregate(self, type_name: str) -> type[AnyAggregate]:
         """The aggregate of a type; ProjectInvalid if the app has none of that name."""
@@ -117,7 +141,7 @@ class App:
 
         Raises NotFound with the nearest name for one the app does not answer.
         """
-        return find_method(self.methods, text)
+        return find_method(self.methods, text, unanswered=self.unanswered)
 
     @contextmanager
     def open(
@@ -138,6 +162,8 @@ class App:
         from eskit.projections.opening import beside
         from eskit.store.open import open_store
 
+        for service in self.unanswered:
+            _log.warning("%s %s", no_handler(service), HANDLER_HINT)
         with ExitStack() as stack:
             log = (
                 stack.enter_context(open_store(store, clock=clock))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from eskit.cli.session import Session
 from eskit.cqrs.methods import find_method
-from eskit.domain.services import Method
+from eskit.domain.services import Method, ServiceType
 from eskit.errors import InvalidArgument, ProjectInvalid, StoreUnavailable
 from eskit.schema.methods import declared_methods, recorded_methods
 from eskit.schema.recorded import read_descriptor_set
@@ -21,16 +21,22 @@ class Methods:
     by_name: Mapping[str, Method]
     origin: str
     of_app: bool = False
+    unanswered: Sequence[ServiceType] = ()
 
     def find(self, text: str) -> Method:
         """The method that somebody typed; InvalidArgument with the nearest for an unknown one."""
-        return find_method(self.by_name, text)
+        return find_method(self.by_name, text, unanswered=self.unanswered)
 
 
 def methods_of_app(session: Session) -> Methods:
     """What the project's app answers; ProjectInvalid if it has none or does not import."""
-    methods = session.load_app().methods
-    return Methods(by_name=methods, origin=f"the app {session.project.app}", of_app=True)
+    app = session.load_app()
+    return Methods(
+        by_name=app.methods,
+        origin=f"the app {session.project.app}",
+        of_app=True,
+        unanswered=app.unanswered,
+    )
 
 
 def methods_at_hand(session: Session) -> Methods:

@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 from eskit.app import App
 from eskit.cqrs.options import CallOptions
 from eskit.domain.services import Method, ServiceType
-from eskit.errors import CommandRejected
+from eskit.errors import CommandRejected, NotFound
 
 ASK = Method(
     service="test.v1.PlainQueryService",
@@ -67,3 +67,23 @@ def test_a_query_that_reads_no_projection_is_answered(url: str) -> None:
     with App("plain", queries=[Plain]).open(url) as running:
         for _ in range(2):
             assert running.query(StringValue(value="abc")).value == 4
+
+
+def test_a_service_without_a_handler_is_noticed_when_the_app_is_opened(
+    bank: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = App("bank", aggregates=bank.app.aggregates, upcasters=bank.upcasters)
+
+    with app.open("memory://"):
+        pass
+    with pytest.raises(NotFound, match="Nothing in the app answers") as unknown:
+        app.find_method("account.v1.AccountQueryService/GetAccount")
+    with bank.app.open("memory://"):
+        pass
+
+    assert [service.name for service in app.unanswered] == ["account.v1.AccountQueryService"]
+    (record,) = caplog.records
+    assert "Nothing in the app answers account.v1.AccountQueryService" in record.getMessage()
+    assert "queries=[…]" in record.getMessage()
+    assert "queries=[…]" in unknown.value.hint
+    assert bank.app.unanswered == []
