@@ -69,19 +69,23 @@ class InProcessTransport:
         """Run the request in a worker thread and return the reply."""
         # Generated modules import this one, and these load asyncio: 30 ms of start-up.
         from contextvars import copy_context
+        from dataclasses import replace
 
+        from eskit.cqrs.deadline import with_time_to_answer
         from eskit.cqrs.lane import StillRunning
         from eskit.cqrs.middleware import as_told
 
-        within = copy_context()
+        context = copy_context()
 
         def handle(
             method: Method, message: Message, options: CallOptions, pending: Pending
         ) -> None:
-            pending.answer(within.run(self._app.handle, method, message, options))
+            pending.answer(context.run(self._app.handle, method, message, options))
 
         try:
-            return await self._lane(method.kind).run(handle, method, message, options)
+            lane, within = self._lane(method.kind), options.timeout
+            in_time = replace(options, timeout=with_time_to_answer(within))
+            return await lane.run(handle, method, message, in_time, within=within)
         except StillRunning as running:
             raise running.told from None
         except Exception as error:

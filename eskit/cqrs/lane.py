@@ -13,7 +13,7 @@ from typing import TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
-from eskit.cqrs.deadline import OutOfTime, unanswered, with_time_to_answer
+from eskit.cqrs.deadline import OutOfTime, unanswered
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.workers import Job, Workers
 from eskit.domain.services import Method
@@ -21,6 +21,7 @@ from eskit.errors import RequestTimeout, ServiceError
 from eskit.slow import SlowCalls
 
 _REMEMBERED = 10.0
+_NEARLY_ALL = 0.98
 
 Answering: TypeAlias = Callable[[Method, Message, CallOptions, Pending], None]
 """Answers a request through the pending it is given: now, or later and from another thread."""
@@ -62,10 +63,17 @@ class Lane:
         self._turned_away_at = float("-inf")
 
     async def run(
-        self, handle: Answering, method: Method, request: Message, options: CallOptions
+        self,
+        handle: Answering,
+        method: Method,
+        request: Message,
+        options: CallOptions,
+        *,
+        within: float,
     ) -> Reply:
         """The reply; raises what the handler does.
 
+        `within` is how long who calls waits, a little longer than the timeout of `options`.
         Raises LaneFull, and LaneClosed when no more is taken; OutOfTime when the handler was not
         begun in time, and StillRunning when it was.
         """
@@ -85,7 +93,7 @@ class Lane:
             raise LaneClosed from None
         self._present += 1
         self._under_way[job] = method
-        late = loop.call_later(options.timeout, _give_up, job, method, options.timeout)
+        late = loop.call_later(within, _give_up, job, method, within)
         try:
             reply: Reply = await job.future
         finally:
@@ -112,8 +120,8 @@ class Lane:
         since = asyncio.get_running_loop().time() - self._turned_away_at
         if self._present >= self._capacity or since < _REMEMBERED:
             raise ServiceError(
-                f"{self._present:,} requests of kind {self._kind} are under way or wait, "
-                f"of at most {self._capacity:,}: more are turned away"
+                f"More requests of kind {self._kind} come than can be answered; "
+                f"{self._present:,} are here, of at most {self._capacity:,}"
             )
 
     def describe(self) -> str:
@@ -140,8 +148,9 @@ class Lane:
         left = end - SYSTEM_CLOCK.monotonic()
         if left <= 0:
             raise _no_turn(method)
-        in_time = replace(options, timeout=with_time_to_answer(left))
-        handle(method, request, in_time, job)
+        if left < _NEARLY_ALL * options.timeout:
+            options = replace(options, timeout=left)
+        handle(method, request, options, job)
 
     def _leave(self) -> None:
         self._present -= 1

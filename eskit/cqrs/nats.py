@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
-from eskit.cqrs.deadline import OutOfTime, unanswered
+from eskit.cqrs.deadline import OutOfTime, unanswered, with_time_to_answer
 from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
 from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
 from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
@@ -209,8 +209,9 @@ class NatsServices:
     async def _respond(self, method: Method, message: Msg) -> Answer:
         """The answer to one request, whatever it is and whatever happens."""
         try:
-            request, options = self._read(method, message)
-            reply = await self._lanes[method.kind].run(self._handle_then, method, request, options)
+            request, options, within = self._read(method, message)
+            lane = self._lanes[method.kind]
+            reply = await lane.run(self._handle_then, method, request, options, within=within)
             answer = self._succeeded(reply)
         except _Refused as refusal:
             return refusal.answer
@@ -225,8 +226,11 @@ class NatsServices:
         self._refusals.answered(method, reply)
         return answer
 
-    def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions]:
-        """The request and its options; the endpoint alone decides which type it has."""
+    def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions, float]:
+        """The request, its options, and how long its sender waits.
+
+        The endpoint alone decides which type it has.
+        """
         if len(message.data) > self._max_request:
             raise _Refused(
                 REQUEST_TOO_LARGE,
@@ -243,8 +247,10 @@ class NatsServices:
         except DecodeError:
             raise _Refused(INVALID_REQUEST, f"The body is not a {expected}") from None
         principal_id = self._authenticate(method, headers)
-        options = wire.call_options(headers, principal_id=principal_id, timeout=self._timeout)
-        return request, options
+        within = wire.time_to_wait(headers, self._timeout)
+        in_time = with_time_to_answer(within)
+        options = wire.call_options(headers, principal_id=principal_id, timeout=in_time)
+        return request, options, within
 
     def _remark(self, remarks: Sequence[str]) -> None:
         """Say once in the log what is odd about the headers of requests."""

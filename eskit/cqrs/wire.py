@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Any
 from urllib.parse import unquote
 
 from google.protobuf.message import Message
@@ -63,6 +64,11 @@ class Headers(Mapping[str, str]):
 
     def __getitem__(self, name: str) -> str:
         return self._by_name[name.lower()][1]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a header, or `default`: nearly every request lacks most of them."""
+        found = self._by_name.get(name.lower())
+        return default if found is None else found[1]
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, _ in self._by_name.values())
@@ -123,20 +129,25 @@ def request_headers(message: Message, options: CallOptions, *, remaining: float)
     return headers
 
 
+def time_to_wait(headers: Headers, at_most: float) -> float:
+    """How long who sent a request waits, in seconds; InvalidArgument for a number that is none."""
+    deadline = _number(headers, DEADLINE_MS)
+    return at_most if deadline is None else min(at_most, deadline / 1000)
+
+
 def call_options(headers: Headers, *, principal_id: str, timeout: float) -> CallOptions:
-    """What the headers of a request say, its deadline cut to the server's own `timeout`.
+    """What the headers of a request say; its deadline is given, as `timeout` in seconds.
 
     Raises InvalidArgument for a number that is none, and for text longer than an id may be: it
     would be in the headers of every event, and could make them more than the server takes.
     """
-    deadline = _number(headers, DEADLINE_MS)
     return CallOptions(
         command_id=_text(headers, COMMAND_ID),
         correlation_id=_text(headers, CORRELATION_ID),
         causation_id=_text(headers, CAUSATION_ID),
         principal_id=principal_id,
         tenant=_text(headers, TENANT_ID),
-        timeout=timeout if deadline is None else min(timeout, deadline / 1000),
+        timeout=timeout,
         expected_version=_number(headers, EXPECTED_VERSION),
         traceparent=_text(headers, TRACEPARENT),
         at_least=_number(headers, AT_LEAST_POSITION),
@@ -152,7 +163,10 @@ def reply_position(headers: Mapping[str, str]) -> int:
 
 
 def _text(headers: Mapping[str, str], name: str) -> str:
-    text = unquote(headers.get(name, ""))
+    text = headers.get(name)
+    if text is None:
+        return ""
+    text = unquote(text)
     if len(text) > _LONGEST_TEXT:
         raise InvalidArgument(f"Header {name} has more than {_LONGEST_TEXT} characters")
     return text

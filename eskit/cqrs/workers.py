@@ -12,7 +12,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -172,13 +171,22 @@ class Workers:
             self._jobs.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            try:
-                with self._slow.watching(partial(getattr, job, "what")):
+        in_hand: list[Job | None] = [None]
+
+        def describe() -> str:
+            job = in_hand[0]
+            return job.what if job is not None else self._name
+
+        # A thread that has nothing to do is at something new whenever it is looked at.
+        with self._slow.watching(describe, at=lambda: in_hand[0] or object()):
+            while (job := self._jobs.get()) is not None:
+                in_hand[0] = job
+                try:
                     job.function(job, *job.arguments)
-            except BaseException as error:  # noqa: BLE001 - handed to whoever awaits the future
-                job.fail(error)
-            del job  # or it would live on until the next one comes
+                except BaseException as error:  # noqa: BLE001 - handed to who awaits the future
+                    job.fail(error)
+                in_hand[0] = None
+                del job  # or it would live on until the next one comes
 
     def _deliver(self) -> None:
         # In this order: who adds something after it was looked for tells the loop again.

@@ -267,7 +267,7 @@ def test_each_call_is_logged_with_its_outcome_and_without_its_payload(
         with pytest.raises(CommandRejected):
             running.execute(bank.pb.WithdrawCommand(account_id="acc-1", amount="99.00"))
 
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [one.getMessage() for one in caplog.records if one.name == "eskit.calls"]
     assert lines[0].startswith(f"{COMMANDS}/OpenAccount command=cmd-1 principal=-")
     assert lines[0].endswith(": ok")
     assert lines[1].endswith(": repeated")
