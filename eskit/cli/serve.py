@@ -155,7 +155,11 @@ class Host:
             )
             self._details["nats"] = lambda: server.address
             yield server
-        broker = assembly.Broker(self._session.nats_url, login=self._session.nats_login)
+        broker = assembly.Broker(
+            self._session.nats_url,
+            login=self._session.nats_login,
+            on_change=lambda text: self._tell("connection", text),
+        )
         yield broker
         yield from parts
         if self._chosen.services:

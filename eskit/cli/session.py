@@ -196,11 +196,11 @@ class Session:
         What was published under the names of before stays there until the settings say otherwise.
         """
         from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
-        from eskit.messaging.names import settle_names
+        from eskit.messaging.names import find_only_names, settle_names
 
         project = self.find_project()
         if project is None:
-            return DEFAULT_NAMES
+            return await find_only_names(connection) or DEFAULT_NAMES
         settings = project.settings
         return await settle_names(
             connection,

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from eskit.credentials.nats import Connection
 from eskit.domain.subjects import StreamNames
-from eskit.errors import JetStreamError
+from eskit.errors import InvalidArgument, JetStreamError
 from eskit.messaging.headers import app_of, stream_subjects
-from eskit.messaging.jetstream import StreamState, find_stream, message_from
+from eskit.messaging.jetstream import StreamState, api, find_stream, message_from
 
 FORMER_STREAM = "EVENTS"
 FORMER_PREFIX = "events"
@@ -46,6 +46,28 @@ async def settle_names(
             ):
                 return names
     return wanted
+
+
+async def find_only_names(connection: Connection) -> StreamNames | None:
+    """The names of the only stream on a server that a relay may have made; None without one.
+
+    For whoever knows no app. Raises InvalidArgument when there are several.
+    """
+    found: list[StreamNames] = []
+    for name in (await api(connection, "STREAM.NAMES"))["streams"] or ():
+        state = await find_stream(connection, name)
+        subjects = set(state.config.get("subjects") or ()) if state is not None else set()
+        found += [
+            StreamNames(name, prefix)
+            for prefix in sorted(subject.removesuffix(".>") for subject in subjects)
+            if subjects >= set(stream_subjects(prefix))
+        ]
+    if len(found) > 1:
+        raise InvalidArgument(
+            f"Several apps publish there: {', '.join(names.stream for names in found)}",
+            hint="Choose one in the folder of a project: -C DIR",
+        )
+    return found[0] if found else None
 
 
 async def _is_own(

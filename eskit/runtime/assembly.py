@@ -53,7 +53,8 @@ class Broker:
     """A service that holds one connection to NATS, opened when it starts.
 
     `url` is asked for then, because an embedded server has none before it runs; so is `login`,
-    who to be and how to trust the server. `client` is what the server's lists show.
+    who to be and how to trust the server. `client` is what the server's lists show. `on_change` is
+    told, once of each, that NATS has gone away and that it is back.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class Broker:
         *,
         login: Callable[[], tuple[Provider | None, Tls | None]] = lambda: (None, None),
         client: str = "eskit serve",
+        on_change: Callable[[str], None] | None = None,
     ) -> None:
         self.name = "connection"
+        self._on_change = on_change
         self._url, self._login, self._client = url, login, client
         self._connection: Connection | None = None
         self._failure = BrokerUnavailable("Not connected to NATS yet")
@@ -90,6 +93,16 @@ class Broker:
         """Send what is buffered, and close."""
         if self._connection is not None:
             await close_nats(self._connection)
+
+    async def wait(self) -> None:
+        """Tell of changes until it is cancelled: nats-py connects again by itself."""
+        here = True
+        while True:
+            connected = self._connection is not None and self._connection.is_connected
+            if connected != here and self._on_change is not None:
+                self._on_change("NATS is back" if connected else "NATS is away")
+            here = connected
+            await asyncio.sleep(_LOOK_EVERY)
 
     async def check_health(self) -> None:
         """Raise BrokerUnavailable while NATS is away."""

@@ -10,7 +10,9 @@ import signal
 import socket
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
+from eskit.runtime.embedded import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
 
@@ -62,6 +64,37 @@ def test_serve_starts_its_server_again_on_the_same_port(launch, bank):
     assert back[-1].rstrip().endswith(f":{port}")
     assert called.code == 0, called.err
     assert ended.code == 0, ended.err
+
+
+def test_an_outage_is_told_of_once_and_so_is_its_end(launch, bank):
+    nats = launch("nats", "start", cwd=bank)
+    read_until(nats, "until Ctrl-C")
+    serve = launch("--nats", announcement(bank)["url"], "serve", "--no-reactions", cwd=bank)
+    read_until(serve, "stop with Ctrl-C")
+    port = port_of(bank)
+    url = announcement(bank)["url"]
+
+    interrupt(nats)
+    away = read_lines(serve, "waiting for NATS", "NATS is away")
+    with EmbeddedNats(bank / ".eskit" / "nats", port=port, token=token_of(url)):
+        back = read_lines(serve, "goes on", "NATS is back")
+        ended = interrupt(serve)
+
+    assert sorted(line.split()[0] for line in away) == ["connection", "relay"]
+    assert sorted(line.split()[0] for line in back) == ["connection", "relay"]
+    assert (ended.code, ended.err) == (0, "")
+
+
+def read_lines(process, *texts):
+    """The lines up to the last of those with one of the texts, in whatever order they come."""
+    lines = []
+    while not all(text in "".join(lines) for text in texts):
+        lines += read_until(process, "")
+    return lines
+
+
+def token_of(url):
+    return urlsplit(url).username
 
 
 def test_a_port_taken_meanwhile_makes_serve_unhealthy_until_it_is_free(launch, bank):

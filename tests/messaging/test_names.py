@@ -6,9 +6,10 @@ import pytest
 
 from eskit.credentials.nats import Connection, connected
 from eskit.domain.subjects import StreamNames, names_of
+from eskit.errors import InvalidArgument
 from eskit.messaging.headers import stream_subjects
 from eskit.messaging.jetstream import api, find_stream
-from eskit.messaging.names import settle_names
+from eskit.messaging.names import find_only_names, settle_names
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.runtime.embedded import EmbeddedNats
 from eskit.store.eventstore import EventStore
@@ -139,3 +140,21 @@ async def test_the_new_stream_holds_where_both_are(store: EventStore, server: Em
         )
 
         assert await settle(connection) == WANTED
+
+
+async def test_who_knows_no_app_finds_the_only_stream_of_a_relay(
+    store: EventStore, server: EmbeddedNats
+) -> None:
+    append(store, 2)
+    async with connected(server.url) as connection:
+        await connection.jetstream().add_stream(name="OTHERS", subjects=["others.>"])
+        before = await find_only_names(connection)
+        await relay_to(connection, store, WANTED)
+        only = await find_only_names(connection)
+        await relay_to(connection, store, FORMER)
+
+        with pytest.raises(InvalidArgument, match="there: BANK_EVENTS, EVENTS"):
+            await find_only_names(connection)
+
+    assert before is None
+    assert only == WANTED
