@@ -203,6 +203,6 @@ def _parse_holder(note: str) -> Holder:
         told: Any = json.loads(note)
         known = {field.name for field in fields(Holder)}
         holder = Holder(**{name: value for name, value in told.items() if name in known})
+        return holder if is_alive(holder.pid) else Holder(pid=0, since=0.0)
     except (ValueError, TypeError, AttributeError):
         return Holder(pid=0, since=0.0)
-    return holder if is_alive(holder.pid) else Holder(pid=0, since=0.0)

@@ -17,6 +17,7 @@ from eskit.files.modes import PRIVATE, make_if_missing
 from eskit.projections.locks import acquire_lock
 from eskit.sqlite.identity import DatabaseFiles
 from eskit.sqlite.interrupting import InterruptibleConnection
+from eskit.sqlite.leftovers import find_foreign_wal, note_files
 from eskit.sqlite.usage import lost_companion
 from eskit.store import forking
 
@@ -84,8 +85,15 @@ def check_not_forked(path: Path) -> None:
 
 
 def _check_beside(path: Path) -> None:
-    """Refuse to make anew what another process still uses by a name that is gone."""
+    """Refuse the last rows of another file, and to make anew what others still use."""
     real = Path(os.path.realpath(path))
+    wal = find_foreign_wal(real)
+    if wal is not None:
+        raise ReadModelUnavailable(
+            f"Read model {path} has taken the place of another file, whose last rows are in "
+            f"{wal.name}",
+            hint=f"Go on without those: rm {wal} {real}-shm. What is missing is made from the log.",
+        )
     lost = lost_companion(real, patience=_LONGEST_PATIENCE) if real.exists() else None
     if lost is not None:
         raise ReadModelUnavailable(
@@ -232,6 +240,7 @@ class Transactions:
         self._long = _LONG_LOG
         self._files = DatabaseFiles(path)
         self._files.opened()
+        self._noted = False
         connection.set_authorizer(self._authorize)
 
     @contextmanager
@@ -244,8 +253,7 @@ class Transactions:
         check_not_forked(self._path)
         with self._lock.held():
             self._check_in_place()
-            with translated(self._path):
-                self._connection.execute("BEGIN IMMEDIATE /* eskit */")
+            self._begin()
             try:
                 self._guarded = True
                 try:
@@ -277,8 +285,7 @@ class Transactions:
         check_not_forked(self._path)
         with self._lock.held():
             self._check_in_place()
-            with translated(self._path):
-                self._connection.execute("BEGIN IMMEDIATE /* eskit */")
+            self._begin()
             self._nested = True
             try:
                 yield
@@ -307,6 +314,13 @@ class Transactions:
         """Undo the open transaction, if there still is one."""
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK /* eskit */")
+
+    def _begin(self) -> None:
+        with translated(self._path):
+            self._connection.execute("BEGIN IMMEDIATE /* eskit */")
+        if not self._noted:
+            note_files(Path(os.path.realpath(self._path)))
+            self._noted = True
 
     def _check_in_place(self) -> None:
         """Refuse to write into a file that lost its name: nobody would ever read it."""

@@ -280,5 +280,5 @@ class SqliteLiveReadModel(SqliteReadModel):
     def discard_aside(self, name: str, purpose: Purpose) -> None:
         """Delete the second file."""
         path = aside_path(self.path, name, purpose)
-        for suffix in ("", "-wal", "-shm", "-lock"):
+        for suffix in ("", "-wal", "-shm", "-lock", ".writing"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -38,6 +39,7 @@ from eskit.projections.sqlite.migrations import (
     load_migrations,
 )
 from eskit.projections.sqlite.queries import query
+from eskit.sqlite.leftovers import forget_files
 
 SCHEMA_VERSION = 3
 _WITHOUT_PLACES = 2
@@ -194,6 +196,7 @@ class SqliteReadModel(LetterRows):
     def close(self) -> None:
         """Close the connection and let go of the lock file."""
         self._connection.close()
+        forget_files(Path(os.path.realpath(self.path)))
         self._lock.close()
 
     def _prepare(

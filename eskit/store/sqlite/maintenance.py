@@ -13,6 +13,7 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.domain.text import check_text
 from eskit.sqlite.interrupting import let_interrupt
+from eskit.sqlite.leftovers import note_files
 from eskit.store.aging import forgotten_before, span_width
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
@@ -22,7 +23,6 @@ from eskit.store.sqlite.connections import begin_immediate, begin_reading, conne
 from eskit.store.sqlite.erasing import erase_stream, scrub
 from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS, command_after
-from eskit.store.sqlite.leftovers import note_files
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 

@@ -11,6 +11,7 @@ from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import InvalidArgument, SchemaOutdated, StoreError, StoreUnavailable
 from eskit.files.atomic import making, put_in_place
 from eskit.files.modes import mode_of
+from eskit.sqlite.leftovers import move_note
 from eskit.sqlite.usage import is_in_use, is_locked
 from eskit.store.maintenance import ReplacedStore, RestoreReport
 from eskit.store.open import sqlite_url
@@ -18,7 +19,7 @@ from eskit.store.progress import ReportProgress
 from eskit.store.sqlite.backup import copy_checked
 from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.errors import translated
-from eskit.store.sqlite.leftovers import check_beside, move_note
+from eskit.store.sqlite.leftovers import check_beside
 from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.place import find_status, may_not_be_read
 from eskit.store.sqlite.view import SqliteView

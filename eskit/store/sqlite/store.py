@@ -21,6 +21,7 @@ from eskit.domain.text import check_text
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.files.modes import PRIVATE
 from eskit.schema.recorded import EventSchema
+from eskit.sqlite.leftovers import forget_files
 from eskit.store import forking
 from eskit.store.appending import MAX_POSITION, check_bounds, keep_events, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
@@ -34,7 +35,6 @@ from eskit.store.sqlite import appender, reader
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.connections import ReaderPool, connect
 from eskit.store.sqlite.errors import translated
-from eskit.store.sqlite.leftovers import forget_files
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.place import FilePlace, find_status
