@@ -87,7 +87,7 @@ def call(
     principal: Annotated[str, typer.Option(metavar="ID", help="On whose behalf.")] = "",
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.")] = "",
     list_methods: Annotated[
-        bool, typer.Option("--list", help="List the methods, or METHOD, with request fields.")
+        bool, typer.Option("--list", help="List the methods, or all there is to say of METHOD.")
     ] = False,
     descriptors: Annotated[
         Path | None,
@@ -101,14 +101,24 @@ def call(
     Methods and their fields are known from the app; without one from the protos of the project,
     or from what the store has recorded. Then the request goes over NATS.
     """
-    from eskit.cli.method_text import format_methods, format_response, method_object
+    from eskit.cli.method_text import (
+        format_method,
+        format_methods,
+        format_response,
+        method_object,
+    )
+    from eskit.cli.methods import proto_comments
     from eskit.cqrs.options import CallOptions
     from eskit.schema.jsonmap import parse, to_dict
 
     session = session_of(context)
     methods = _find_methods(session, via, descriptors)
+    if list_methods and method:
+        found, comments = methods.find(method), proto_comments(session)
+        session.output.result([method_object(found, comments)], format_method(found, comments))
+        return
     if list_methods:
-        listed = [methods.find(method)] if method else list(methods.by_name.values())
+        listed = list(methods.by_name.values())
         lines = format_methods(listed) if listed else _format_none(session, methods)
         session.output.result(list(map(method_object, listed)), lines)
         return

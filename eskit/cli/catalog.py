@@ -51,7 +51,7 @@ def catalog(
     session = session_of(context)
     project = session.project
     protos = read_protos(project)
-    found = make_catalog(protos.schema, session.load_app())
+    found = make_catalog(protos.schema, protos.files, session.load_app())
     if check is not None:
         current = _is_current(session.directory / check, render_catalog(found))
         again = f"eskit catalog --markdown > {check}"

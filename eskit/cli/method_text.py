@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from eskit.cli.text import Line
+from eskit.cli.tables import columns
+from eskit.cli.text import Line, Span
 from eskit.cli.values import descriptor_of, leaves
-from eskit.schema.wire import type_name
+from eskit.schema.fields import (
+    NO_COMMENTS,
+    FieldInfo,
+    custom_options,
+    describe_fields,
+    option_value,
+)
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FieldDescriptor
-    from google.protobuf.message import Message
-
     from eskit.cqrs.options import Reply
     from eskit.domain.services import Method
 
 
-def method_object(method: Method) -> dict[str, object]:
-    """A method as --json shows it."""
+def method_object(method: Method, comments: Mapping[str, str] = NO_COMMENTS) -> dict[str, object]:
+    """A method as --json shows it; `comments` are those of its protos, by full name."""
     return {
         "method": method.path,
         "kind": method.kind,
         "request": descriptor_of(method.request).full_name,
         "response": descriptor_of(method.response).full_name,
-        "fields": request_fields(method.request),
+        "fields": [asdict(f) for f in describe_fields(descriptor_of(method.request), comments)],
+        "options": options_of(method),
+        "doc": comments.get(method.full_name, ""),
     }
 
 
@@ -32,25 +39,40 @@ def format_methods(methods: Iterable[Method]) -> Iterator[Line]:
     """A method with the fields of its request below it."""
     for method in methods:
         yield [(f"{method.kind:7}  ", "dim"), method.path]
-        fields = request_fields(method.request)
-        told = ", ".join(f"{field['name']} {field['type']}" for field in fields)
+        fields = describe_fields(descriptor_of(method.request))
+        told = ", ".join(f"{field.name} {field.type}" for field in fields)
         yield [(f"         {told or 'no fields'}", "dim")]
 
 
-def request_fields(request: type[Message]) -> list[dict[str, str]]:
-    """Name and type of every field, as the proto writes them."""
-    return [
-        {"name": field.name, "type": field_type(field)} for field in descriptor_of(request).fields
-    ]
+def format_method(method: Method, comments: Mapping[str, str] = NO_COMMENTS) -> Iterator[Line]:
+    """One method with everything that its protos say of it and of its request and response."""
+    yield [(f"{method.kind:7}  ", "dim"), (method.path, "name")]
+    if doc := comments.get(method.full_name):
+        yield ["         ", doc]
+    for name, value in options_of(method).items():
+        yield ["         ", (f"({name}) = {option_value(value)}", "dim")]
+    for role, kind in (("request", method.request), ("response", method.response)):
+        descriptor = descriptor_of(kind)
+        yield [(f"{role:8} ", "dim"), descriptor.full_name]
+        rows = list(_rows(describe_fields(descriptor, comments), "  "))
+        yield from columns(rows or [(("         ", ""), ("no fields", "dim"))], wrapped=True)
 
 
-def field_type(field: FieldDescriptor) -> str:
-    """``string``, ``repeated account.v1.Line``, ``map<string, int64>``."""
-    entry = field.message_type
-    if entry is not None and entry.GetOptions().map_entry:
-        key, value = entry.fields_by_name["key"], entry.fields_by_name["value"]
-        return f"map<{type_name(key)}, {type_name(value)}>"
-    return f"repeated {type_name(field)}" if field.is_repeated else type_name(field)
+def _rows(fields: Sequence[FieldInfo], indent: str) -> Iterator[tuple[Span, ...]]:
+    """Name, type and what else there is to say; fields of messages below their own."""
+    for field in fields:
+        yield ((f"       {indent}{field.name}", "key"), (field.type, ""), (field.said, "dim"))
+        yield from _rows(field.fields, f"{indent}  ")
+
+
+def options_of(method: Method) -> dict[str, Any]:
+    """The custom options of a method, by full name."""
+    pool = descriptor_of(method.request).file.pool
+    try:
+        service = pool.FindServiceByName(method.service)
+    except KeyError:  # its request is of a file that does not know the service
+        return {}
+    return custom_options(service.methods_by_name[method.name])
 
 
 def format_response(reply: Reply, answer: Mapping[str, Any]) -> Iterator[Line]:

@@ -9,7 +9,13 @@ from pathlib import Path
 from eskit.cli.session import Session
 from eskit.cqrs.methods import find_method
 from eskit.domain.services import Method, ServiceType
-from eskit.errors import InvalidArgument, ProjectInvalid, StoreUnavailable
+from eskit.errors import (
+    InvalidArgument,
+    MissingPackage,
+    ProjectInvalid,
+    SchemaInvalid,
+    StoreUnavailable,
+)
 from eskit.schema.methods import declared_methods, recorded_methods
 from eskit.schema.recorded import read_descriptor_set
 
@@ -71,6 +77,23 @@ def methods_of_file(path: Path) -> Methods:
     return Methods(
         by_name=declared_methods(read_descriptor_set(path)), origin=f"the descriptor set {path}"
     )
+
+
+def proto_comments(session: Session) -> Mapping[str, str]:
+    """The comments in the project's protos, by full name; none where they cannot be read."""
+    from eskit.codegen.includes import compiler_folder
+
+    project = session.find_project()
+    if project is None:
+        return {}
+    try:
+        compiler_folder()
+        from eskit.codegen.comments import comments_of
+        from eskit.codegen.parsing import parse_protos
+
+        return comments_of(parse_protos(project.proto_paths, exclude=project.exclude).files)
+    except (MissingPackage, ProjectInvalid, SchemaInvalid):
+        return {}
 
 
 def _declared(session: Session) -> Methods | None:

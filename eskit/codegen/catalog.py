@@ -4,20 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from eskit.app import App
+from eskit.codegen.comments import comments_of, summary_of
 from eskit.codegen.emissions import emitted_events, sent_commands
 from eskit.codegen.model import Aggregate, Event, Rpc, Schema, Service
 from eskit.errors import ProjectInvalid
+from eskit.schema.fields import FieldInfo, custom_options, describe_fields
+from eskit.schema.recorded import schema_pool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CatalogMethod:
-    """A command with the events it can emit, or a query with the projections it reads."""
+    """A command with the events it can emit, or a query with the projections it reads.
+
+    `fields` are those of its request; `options` are custom ones by full name.
+    """
 
     name: str
     service: str
     doc: str
+    request: str
+    response: str
+    fields: tuple[FieldInfo, ...]
+    options: Mapping[str, Any]
     emits: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
 
@@ -38,6 +52,8 @@ class CatalogEvent:
     doc: str
     deprecated: bool
     read_as: str
+    fields: tuple[FieldInfo, ...]
+    options: Mapping[str, Any]
     emitted_by: tuple[str, ...]
     handled_by: tuple[str, ...]
     reacted_to_by: tuple[str, ...]
@@ -96,13 +112,14 @@ class Catalog:
         return tuple(query for aggregate in self.aggregates for query in aggregate.queries)
 
 
-def make_catalog(schema: Schema, app: App) -> Catalog:
-    """Describe what the protos declare and how the app puts it together."""
+def make_catalog(schema: Schema, files: FileDescriptorSet, app: App) -> Catalog:
+    """Describe what the protos, parsed into `files`, declare and how the app puts it together."""
+    declared = _Declared(schema_pool(files), comments_of(files))
     return Catalog(
         app=app.name,
-        aggregates=tuple(_aggregate(aggregate, app) for aggregate in schema.aggregates),
+        aggregates=tuple(_aggregate(aggregate, app, declared) for aggregate in schema.aggregates),
         services=tuple(
-            _method(service, rpc, app)
+            _method(service, rpc, app, declared)
             for service in schema.services
             if not service.aggregate
             for rpc in service.rpcs
@@ -126,26 +143,46 @@ def make_catalog(schema: Schema, app: App) -> Catalog:
     )
 
 
-def _aggregate(aggregate: Aggregate, app: App) -> CatalogAggregate:
+@dataclass(frozen=True, slots=True)
+class _Declared:
+    """What the protos say of messages beyond the schema."""
+
+    pool: DescriptorPool
+    comments: Mapping[str, str]
+
+    def fields(self, message: str) -> tuple[FieldInfo, ...]:
+        return describe_fields(self.pool.FindMessageTypeByName(message), self.comments)
+
+    def options_of_message(self, message: str) -> dict[str, Any]:
+        return custom_options(self.pool.FindMessageTypeByName(message))
+
+    def options_of_method(self, service: str, method: str) -> dict[str, Any]:
+        found = self.pool.FindServiceByName(service)
+        return custom_options(found.methods_by_name[method])
+
+
+def _aggregate(aggregate: Aggregate, app: App, declared: _Declared) -> CatalogAggregate:
     emissions = _emissions(aggregate, app)
     return CatalogAggregate(
         name=aggregate.name,
-        doc=_summary(aggregate.doc),
+        doc=summary_of(aggregate.doc),
         state=aggregate.state.full_name,
         id_field=aggregate.id_field,
         file=aggregate.state.file,
         commands=tuple(
-            _method(service, rpc, app, emits=emissions.get(rpc.python_name, ()))
+            _method(service, rpc, app, declared, emits=emissions.get(rpc.python_name, ()))
             for service in aggregate.commands
             for rpc in service.rpcs
         ),
         queries=tuple(
-            _method(service, rpc, app)
+            _method(service, rpc, app, declared)
             for service in aggregate.services
             if service.kind == "query"
             for rpc in service.rpcs
         ),
-        events=tuple(_event(event, aggregate, emissions, app) for event in aggregate.events),
+        events=tuple(
+            _event(event, aggregate, emissions, app, declared) for event in aggregate.events
+        ),
     )
 
 
@@ -162,7 +199,9 @@ def _emissions(aggregate: Aggregate, app: App) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-def _method(service: Service, rpc: Rpc, app: App, *, emits: tuple[str, ...] = ()) -> CatalogMethod:
+def _method(
+    service: Service, rpc: Rpc, app: App, declared: _Declared, *, emits: tuple[str, ...] = ()
+) -> CatalogMethod:
     reads: Sequence[str] = ()
     for binding in app.bindings:
         if binding.service.name == service.full_name:
@@ -170,22 +209,32 @@ def _method(service: Service, rpc: Rpc, app: App, *, emits: tuple[str, ...] = ()
     return CatalogMethod(
         name=rpc.name,
         service=service.full_name,
-        doc=_summary(rpc.doc),
+        doc=summary_of(rpc.doc),
+        request=rpc.request.full_name,
+        response=rpc.response.full_name,
+        fields=declared.fields(rpc.request.full_name),
+        options=declared.options_of_method(service.full_name, rpc.name),
         emits=emits,
         reads=tuple(reads),
     )
 
 
 def _event(
-    event: Event, aggregate: Aggregate, emissions: Mapping[str, tuple[str, ...]], app: App
+    event: Event,
+    aggregate: Aggregate,
+    emissions: Mapping[str, tuple[str, ...]],
+    app: App,
+    declared: _Declared,
 ) -> CatalogEvent:
     event_type = event.message.full_name
     current = app.upcasters.current_type(event_type)
     return CatalogEvent(
         event_type=event_type,
-        doc=_summary(event.doc),
+        doc=summary_of(event.doc),
         deprecated=event.deprecated,
         read_as="" if current == event_type else current,
+        fields=declared.fields(event_type),
+        options=declared.options_of_message(event_type),
         emitted_by=tuple(
             rpc.name
             for service in aggregate.commands
@@ -205,8 +254,3 @@ def _queries_reading(projection: str, app: App) -> Iterator[str]:
     for binding in app.bindings:
         if any(read.name == projection for read in binding.reads):
             yield from (method.path for method in binding.service.methods)
-
-
-def _summary(comment: str) -> str:
-    """The first paragraph of a proto comment, on one line."""
-    return " ".join(comment.partition("\n\n")[0].split())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from eskit.codegen.catalog import Catalog
 from eskit.errors import MissingPackage
 from eskit.resources import templates_dir
+from eskit.schema.fields import FieldInfo
 
 try:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -30,6 +31,7 @@ def render_catalog(catalog: Catalog) -> str:
         catalog=catalog,
         ids=ids,
         edges=list(_edges(catalog, ids)),
+        messages=_messages(catalog),
         upcasts=[
             (ids[event.event_type], ids[event.read_as])
             for aggregate in catalog.aggregates
@@ -55,6 +57,27 @@ def _node_ids(catalog: Catalog) -> dict[str, str]:
         for kind, names in kinds.items()
         for number, name in enumerate(names, start=1)
     }
+
+
+def _messages(catalog: Catalog) -> dict[str, list[tuple[str, str, str]]]:
+    """By full name, the fields of events and requests: path, type and what is said of it."""
+    described = {
+        name: fields
+        for aggregate in catalog.aggregates
+        for name, fields in (
+            *((method.request, method.fields) for method in aggregate.commands),
+            *((event.event_type, event.fields) for event in aggregate.events),
+            *((method.request, method.fields) for method in aggregate.queries),
+        )
+    } | {method.request: method.fields for method in catalog.services}
+    return {name: list(_rows(fields, "")) for name, fields in described.items() if fields}
+
+
+def _rows(fields: Sequence[FieldInfo], outer: str) -> Iterator[tuple[str, str, str]]:
+    for field in fields:
+        path = f"{outer}{field.name}"
+        yield path, field.type, field.said
+        yield from _rows(field.fields, f"{path}.")
 
 
 def _edges(catalog: Catalog, ids: dict[str, str]) -> Iterator[tuple[str, str]]:

@@ -51,6 +51,30 @@ def deposit(*args, cwd, amount="1.00"):
     return eskit("call", DEPOSIT, "--data", data, *args, cwd=cwd)
 
 
+def test_one_method_is_listed_with_all_that_its_protos_say(bank):
+
+    shown = eskit("call", "--list", QUERY.replace("GetAccount", "ListAccounts"), cwd=bank)
+    as_json = eskit("call", "--list", DEPOSIT, "--json", cwd=bank)
+
+    assert shown.code == as_json.code == 0
+    lines = [line.split(maxsplit=2) for line in shown.out.splitlines()]
+    assert ["page_size", "int32", "At most 1,000; 100 when 0."] in lines
+    assert any(line[:2] == ["status", "account.v1.AccountStatus"] for line in lines)
+    (method,) = as_json.json["data"]
+    assert method["doc"] == "Adds money to an open account."
+    assert [field["name"] for field in method["fields"]] == ["account_id", "amount"]
+    assert method["fields"][1]["doc"] == "A decimal above 0."
+
+
+def test_without_protos_a_method_is_listed_without_comments(bank):
+    shutil.rmtree(bank / "proto")
+
+    (method,) = eskit("call", "--list", DEPOSIT, "--json", cwd=bank).json["data"]
+
+    assert method["doc"] == ""
+    assert [field["name"] for field in method["fields"]] == ["account_id", "amount"]
+
+
 def test_protos_alone_are_enough_to_call(bank, served, elsewhere):
     folder = project_of_protos(bank, elsewhere)
 
@@ -188,21 +212,21 @@ def test_every_source_lists_the_same_methods(bank, elsewhere):
     assert of_protos.json["data"] == of_app
 
 
-def test_a_listed_method_shows_its_request(bank):
-    shown = eskit("call", "--list", DEPOSIT, cwd=bank)
-    (listed,) = eskit("call", "--list", DEPOSIT, "--json", cwd=bank).json["data"]
+def test_listed_methods_show_their_requests(bank):
+    shown = eskit("call", "--list", cwd=bank)
+    listed = eskit("call", "--list", "--json", cwd=bank).json["data"]
 
-    assert shown.out == f"command  {DEPOSIT}\n         account_id string, amount string\n"
-    assert listed == {
-        "method": DEPOSIT,
-        "kind": "command",
-        "request": "account.v1.DepositCommand",
-        "response": "account.v1.DepositResponse",
-        "fields": [
-            {"name": "account_id", "type": "string"},
-            {"name": "amount", "type": "string"},
-        ],
-    }
+    assert f"command  {DEPOSIT}\n         account_id string, amount string\n" in shown.out
+    (deposit,) = (method for method in listed if method["method"] == DEPOSIT)
+    assert (deposit["kind"], deposit["request"], deposit["response"]) == (
+        "command",
+        "account.v1.DepositCommand",
+        "account.v1.DepositResponse",
+    )
+    assert [(field["name"], field["type"]) for field in deposit["fields"]] == [
+        ("account_id", "string"),
+        ("amount", "string"),
+    ]
 
 
 def complete(*words: str, cwd: Path) -> list[str]:

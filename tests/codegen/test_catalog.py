@@ -21,7 +21,11 @@ message Thing {{
   string id = 1;
 }}
 // {comment}
-message MadeEvent {{ option (eventsourcing.event) = {{aggregate_name: "Thing"}}; }}
+message MadeEvent {{
+  option (eventsourcing.event) = {{aggregate_name: "Thing"}};
+  // {comment}
+  string id = 1;
+}}
 """
 
 
@@ -31,7 +35,7 @@ def markdown(folder: Path, comment: str) -> str:
     schema, _ = check_schema(
         parsed.files, parsed.sources.names, sources=parsed.sources, nats_prefix="events"
     )
-    return render_catalog(make_catalog(schema, App("thing")))
+    return render_catalog(make_catalog(schema, parsed.files, App("thing")))
 
 
 @pytest.mark.parametrize(
@@ -55,11 +59,16 @@ def test_a_comment_is_shown_as_it_is(comment, tmp_path):
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(text)
     inline = [child for token in tokens for child in token.children or ()]
     assert [token.info for token in tokens if token.type == "fence"] == ["mermaid"]
-    assert [token.tag for token in tokens if token.type == "heading_open"] == ["h1", "h2"]
+    assert [token.tag for token in tokens if token.type == "heading_open"] == [
+        "h1",
+        "h2",
+        "h2",
+        "h3",
+    ]
     assert {token.type for token in tokens} <= PLAIN
     assert {token.type for token in inline} <= {"text", "text_special", "code_inline"}
     said = ["".join(c.content for c in token.children or ()) for token in tokens]
-    assert said.count(comment) == 2
+    assert said.count(comment) == 3
 
 
 PLAIN = {
