@@ -146,10 +146,12 @@ def as_unavailable(error: Exception) -> EskitError | None:
     """
     if not isinstance(error, EskitError) or type(error) not in _UNAVAILABLE:
         return None
-    more = "store info" if isinstance(error, StoreError) else "project status"
+    of_the_store = isinstance(error, StoreError)
     return UNAVAILABLE[error.code](
         _UNAVAILABLE[type(error)],
-        hint=f"Tell whoever runs the service: eskit {more} says more.",
+        hint="Try again later, or tell whoever runs the service: its log says why."
+        if of_the_store
+        else "Tell whoever runs the service: eskit project status says more.",
     )
 
 

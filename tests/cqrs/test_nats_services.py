@@ -336,7 +336,7 @@ async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
         await served.call()
 
     error = caught.value
-    assert re.search("eskit (project status|store info)", error.hint)
+    assert re.search("eskit project status|its log says why", error.hint)
     assert headers["Nats-Service-Error"] == raised.code
     assert headers["Nats-Service-Error-Code"] == "503"
     assert not any(internal in f"{error} {error.hint}" for internal in ("secret", "/srv", "\n"))

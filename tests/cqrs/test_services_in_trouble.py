@@ -111,7 +111,7 @@ async def check_what_a_full_disk_does(
         events = list(running.store.read_stream("Account-acc-1"))
 
     assert "nothing was changed" in told.message
-    assert "eskit store info" in told.hint
+    assert "its log says why" in told.hint
     assert str(folder) not in f"{told} {told.hint}"
     assert [reply.message.version for reply in acknowledged] == list(range(2, len(events) + 1))
     lines = [record for record in caplog.records if record.name == "eskit.services"]
