@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from eskit.errors import MissingPackage as MissingPackage
     from eskit.errors import NotAnEvent as NotAnEvent
     from eskit.errors import NotFound as NotFound
+    from eskit.errors import PlaceLost as PlaceLost
     from eskit.errors import ProjectError as ProjectError
     from eskit.errors import ProjectInvalid as ProjectInvalid
     from eskit.errors import ProjectionBusy as ProjectionBusy
@@ -144,6 +145,7 @@ _HOMES = {
         "InvalidArgument",
         "CredentialsUnavailable",
         "SubscriptionTaken",
+        "PlaceLost",
         "PublishInterrupted",
         "RecordChanged",
         "NotAnEvent",
@@ -232,6 +234,7 @@ __all__ = [
     "NewEvent",
     "NotAnEvent",
     "NotFound",
+    "PlaceLost",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",

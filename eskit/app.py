@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
@@ -25,6 +26,7 @@ from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
 from eskit.cqrs.services import ServiceBinding, bind, check_response, run_users
 from eskit.domain.aggregate import AnyAggregate
+from eskit.domain.commands import fingerprint
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
@@ -33,7 +35,7 @@ from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
 from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectionNotFound
 from eskit.projections.projection import Projection
 from eskit.slow import SLOW_AFTER
-from eskit.store.eventstore import ChecksWriting, EventStore
+from eskit.store.eventstore import ChecksWriting, EventStore, earlier_position
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 
 if TYPE_CHECKING:
@@ -252,6 +254,19 @@ class RunningApp:
         """
         options = options or CallOptions(command_id=command_id)
         return self.handle(self._method_for(command, "command"), command, options).message
+
+    def find_response(self, command: Message, *, command_id: str, tenant: str = "") -> Any:
+        """What just this command was answered with under an id; None if it was not."""
+        method = self._method_for(command, "command")
+        record = self.store.find_command(command_id, tenant)
+        if record is None or record.fingerprint != fingerprint(method.full_name, command):
+            return None
+        return method.response.FromString(record.response)
+
+    @cached_property
+    def earlier_reactions(self) -> int:
+        """Up to which position an earlier eskit may have reacted to events."""
+        return earlier_position(self.store)
 
     def react(self, reaction: Reaction, event: RecordedEvent) -> None:
         """Let a reaction handle one recorded event; again changes nothing."""

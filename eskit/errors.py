@@ -54,6 +54,8 @@ EskitError
 │   ├── LogBroken              a JetStream stream does not go on as the log did
 │   ├── NotAnEvent             a message in the stream that no relay has published
 │   ├── ProcessEnded           begun again and again, never done (eskit.messaging.subscriber)
+│   ├── HandlerEnded           a handler raised what is no error (eskit.messaging.deadletters)
+│   ├── PlaceLost              it is not known how far a reaction or subscription has come
 │   ├── PublishInterrupted     publishing broke off; the relay asks the stream how far it came
 │   ├── RelayBusy              another relay of the store is running
 │   ├── SubscriptionTaken      another process has taken the subscription over
@@ -107,6 +109,7 @@ __all__ = [
     "MissingPackage",
     "NotAnEvent",
     "NotFound",
+    "PlaceLost",
     "ProjectError",
     "ProjectInvalid",
     "ProjectNotFound",
@@ -557,6 +560,17 @@ class NotAnEvent(MessagingError):
     """A message that does not carry the headers of an eskit event."""
 
     code = "NOT_AN_EVENT"
+
+
+class PlaceLost(MessagingError):
+    """It is not known how far a reaction or another subscription has come; it does not go on."""
+
+    code = "PLACE_LOST"
+
+    def __init__(self, message: str, *, hint: str = "", revision: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.revision = revision
+        """That of what is kept and cannot be read; 0 for nothing."""
 
 
 class PublishInterrupted(MessagingError):

@@ -30,7 +30,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
 
 @app.command("list", **examples("eskit checkpoint list", "eskit checkpoint list --json"))
 def list_all(context: typer.Context) -> None:
-    """List the checkpoints of projections and of the relay."""
+    """List the checkpoints of projections, of the relay and of reactions."""
     session = session_of(context)
     checkpoints, log = load_checkpoints(session)
     session.output.result(
@@ -221,6 +221,7 @@ class Log:
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     """Who has come how far, of the read models and of the store, by name; and in which log."""
+    from eskit.messaging.followers import list_places
     from eskit.projections.opening import beside, list_checkpoints
     from eskit.store.records import OUTLET_CHECKPOINT
 
@@ -232,7 +233,7 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     with session.open_store() as store:
         read_models = project.read_models if project else beside(store.url)
         kept = [c for c in store.list_checkpoints() if c.name != OUTLET_CHECKPOINT]
-        found = [*list_checkpoints(read_models), *kept]
+        found = [*list_checkpoints(read_models), *kept, *list_places(store)]
         log = Log(store_id=store.store_id, head=store.head_position())
         return sorted(found, key=lambda c: c.name), log
 

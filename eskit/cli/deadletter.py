@@ -31,8 +31,8 @@ def list_letters(
     """List the events that wait for a decision, and those that are skipped by one.
 
     An event is set aside (failed), behind one of its stream (waiting), or the one before which a
-    projection or its rebuild stands (stopped). Those of subscriptions, as reactions are, are kept
-    in NATS.
+    projection or its rebuild stands (stopped). Those of reactions are kept with the log, those of
+    subscriptions of other programs in NATS.
     """
     session = session_of(context)
     entries, problems = list_entries(session, name)

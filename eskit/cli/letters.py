@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from eskit.cli.engines import open_engine
 from eskit.cli.letters_text import Entry, letter_entry, skip_entry, subscription_entry
@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, Handler
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.letters import Letter
+    from eskit.store.eventstore import EventStore
 
 Result = TypeVar("Result")
+Kept: TypeAlias = Callable[[Callable[["DeadLetters"], Awaitable[Any]]], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,17 +72,19 @@ def waiting_letter(
         with open_engine(session) as engine:
             yield ProjectionLetter(engine, engine.find_letter(name, event))
         return
-    _check_subscription(session, app, name)
-    letter = _on_bus(session, lambda letters: letters.find(name, event))
     reaction = next((found for found in app.reactions if found.name == name), None)
-    if not retry:
-        yield SubscriptionLetter(session, letter, reaction=reaction is not None)
-        return
     if reaction is None:
-        raise _not_here(name)
+        _check_subscription(session, app, name)
+        letter = _in_nats(session, lambda letters: letters.find(name, event))
+        if retry:
+            raise _not_here(name)
+        yield SubscriptionLetter(letter, functools.partial(_in_nats, session))
+        return
     with session.open_app(create=False) as running:
+        kept = functools.partial(_in_store, running.store)
+        letter = kept(lambda letters: letters.find(name, event))
         handler = functools.partial(running.react, reaction)
-        yield SubscriptionLetter(session, letter, reaction=True, handler=handler)
+        yield SubscriptionLetter(letter, kept, handler=handler)
 
 
 def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnostic]]:
@@ -94,15 +98,35 @@ def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnos
             for each in [name] if name else names:
                 found += map(letter_entry, engine.dead_letters(each))
                 found += map(skip_entry, engine.skips(each))
-    if name and name not in names:
+    kept: list[DeadLetter] = []
+    reactions = [reaction.name for reaction in app.reactions if name in ("", reaction.name)]
+    if reactions:
+        with session.open_store() as store:
+            kept += _in_store(store, lambda letters: _look(letters, reactions))
+    if name in (*names, *reactions):
+        return _in_order(found, kept), problems
+    if name:
         _check_subscription(session, app, name)
-        found += _entries_on_bus(session, app, name)
-    elif not name and session.has_used_nats():
+    if name or session.has_used_nats():
         try:
-            found += _entries_on_bus(session, app)
+            others = _in_nats(session, lambda letters: _look(letters, [name] if name else None))
+            known = {reaction.name for reaction in app.reactions}
+            kept += [each for each in others if each.subscription not in known]
         except MessagingError as error:
+            if name:
+                raise
             problems.append(_not_looked_at(error))
-    return sorted(found, key=lambda entry: entry.state == "skipped"), problems
+    return _in_order(found, kept), problems
+
+
+def _in_order(entries: Sequence[Entry], letters: Sequence[DeadLetter]) -> list[Entry]:
+    """What waits, then what is skipped: that of projections, then that of subscriptions."""
+    waiting = [
+        subscription_entry(letter, reaction=False)
+        for letter in sorted(letters, key=lambda letter: letter.subscription)
+        if letter.decision is None or letter.skipped
+    ]
+    return sorted([*entries, *waiting], key=lambda entry: entry.state == "skipped")
 
 
 class ProjectionLetter:
@@ -136,18 +160,14 @@ class ProjectionLetter:
 
 
 class SubscriptionLetter:
-    """See Waiting. Its `handler` is known here only where the subscription is a `reaction`."""
+    """See Waiting. Its `handler` is known here only where the subscription is a reaction.
 
-    def __init__(
-        self,
-        session: Session,
-        letter: DeadLetter,
-        *,
-        reaction: bool,
-        handler: Handler | None = None,
-    ) -> None:
-        self.entry = subscription_entry(letter, reaction=reaction)
-        self._session, self._letter, self._handler = session, letter, handler
+    `kept` does some work on the dead letters where they are kept.
+    """
+
+    def __init__(self, letter: DeadLetter, kept: Kept, *, handler: Handler | None = None) -> None:
+        self.entry = subscription_entry(letter, reaction=handler is not None)
+        self._letter, self._kept, self._handler = letter, kept, handler
 
     def retry(self, *, reason: str, by: str) -> Outcome:
         """See Waiting. Raises DeliveryFailed when the handler raises again."""
@@ -160,7 +180,7 @@ class SubscriptionLetter:
             await letters.retry(letter, handler, reason=reason, by=by)
             return len(await letters.waiting(name))
 
-        left = _on_bus(self._session, retry_one)
+        left: int = self._kept(retry_one)
         return Outcome(
             data={"name": name, "handled": 1, "left": left}, lines=[_handled(name, 1, left)]
         )
@@ -168,7 +188,7 @@ class SubscriptionLetter:
     def skip(self, *, reason: str, by: str) -> Outcome:
         """See Waiting."""
         letter = self._letter
-        decided = _on_bus(self._session, lambda letters: letters.skip(letter, reason=reason, by=by))
+        decided = self._kept(lambda letters: letters.skip(letter, reason=reason, by=by))
         return Outcome(
             data=subscription_entry(decided, reaction=False).data,
             lines=[[(letter.subscription, "name"), f"  skips {letter.text}"]],
@@ -181,34 +201,32 @@ def _projections(app: App) -> list[str]:
 
 def _check_subscription(session: Session, app: App, name: str) -> None:
     """Raise ProjectionNotFound unless there is a subscription of that name."""
-    reactions = [reaction.name for reaction in app.reactions]
-    if name in reactions:
-        return
-    known = [*_projections(app), *reactions]
+    known = [*_projections(app), *(reaction.name for reaction in app.reactions)]
     if session.find_nats() is not None:
-        known += _on_bus(session, lambda letters: letters.names())
+        known += _in_nats(session, lambda letters: letters.names())
     if name not in known:
         raise ProjectionNotFound(
             f"No projection or subscription {name!r}", hint=suggestion(name, known, "They are")
         )
 
 
-def _entries_on_bus(session: Session, app: App, name: str = "") -> list[Entry]:
-    """What waits and what is skipped in one subscription, or in all of them."""
-
-    async def look(letters: DeadLetters) -> list[DeadLetter]:
-        names = [name] if name else await letters.names()
-        return [letter for each in names for letter in await letters.history(each)]
-
-    reactions = {reaction.name for reaction in app.reactions}
-    return [
-        subscription_entry(letter, reaction=letter.subscription in reactions)
-        for letter in _on_bus(session, look)
-        if letter.decision is None or letter.decision.action == "skipped"
-    ]
+async def _look(letters: DeadLetters, names: Sequence[str] | None) -> list[DeadLetter]:
+    """What was ever set aside in some subscriptions, or in all of them."""
+    chosen = await letters.names() if names is None else names
+    return [letter for each in chosen for letter in await letters.history(each)]
 
 
-def _on_bus(session: Session, work: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
+def _in_store(store: EventStore, work: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
+    """Work on the dead letters that are kept with the log."""
+    from eskit.messaging.subscriptions_store import store_bus
+
+    async def run() -> Result:
+        return await work(store_bus(store).dead_letters)
+
+    return asyncio.run(run())
+
+
+def _in_nats(session: Session, work: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
     """Work on the dead letters that the project's subscriptions keep in NATS."""
     from eskit.messaging.deadletters import DeadLetters
     from eskit.messaging.subscriptions_nats import KeyValueSubscriptions

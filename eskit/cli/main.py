@@ -65,6 +65,11 @@ class Root(LazyGroup):
         "project": Entry(
             module="eskit.cli.project", help="Run, watch and rebuild projections.", panel=_MODELS
         ),
+        "reaction": Entry(
+            module="eskit.cli.reaction",
+            help="Where reactions stand, and pausing and resetting them.",
+            panel=_MODELS,
+        ),
         "checkpoint": Entry(
             module="eskit.cli.checkpoint",
             help="How far each follower of the log has come.",

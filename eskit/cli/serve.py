@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from eskit.app import RunningApp
     from eskit.cqrs.options import CallOptions, Reply
-    from eskit.cqrs.reactions import Reaction
     from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
-    from eskit.runtime.assembly import RelayOverNats
+    from eskit.runtime.assembly import ReactionService, RelayOverNats
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
 
@@ -116,6 +116,7 @@ class Host:
 
     async def run(self) -> None:
         """Run the chosen parts until a signal comes."""
+        from eskit.messaging.takeover import needs_place
         from eskit.runtime.service import Loop, Worker
 
         chosen = self._chosen
@@ -125,9 +126,11 @@ class Host:
             parts.append(
                 Worker("projections", self._follow, check=watch.check, describe=watch.describe)
             )
-        reactions = self._running.app.reactions if chosen.reactions else ()
-        if chosen.services or chosen.relay or reactions:
-            parts = [*self._on_nats(parts, reactions)]
+        reactions = [*self._reactions()] if chosen.reactions else []
+        places = any(needs_place(self._running.store, each.subscription) for each in reactions)
+        if chosen.services or chosen.relay or places:
+            parts = [*self._on_nats(parts)]
+        parts += reactions
         if chosen.show:
             parts.append(Loop("events", self._show_events))
         if not parts:
@@ -143,7 +146,23 @@ class Host:
         if self._relay is not None and self._relay.problem is not None:
             self.failures.append(self._relay.problem)
 
-    def _on_nats(self, parts: list[Service], reactions: Sequence[Reaction]) -> Iterator[Service]:
+    def _reactions(self) -> Iterator[ReactionService]:
+        """The reactions, which follow the log in the store."""
+        from eskit.runtime.assembly import ReactionService
+
+        running = self._running
+        for reaction in running.app.reactions:
+            yield ReactionService(
+                reaction,
+                running,
+                running.store,
+                upcasters=running.app.upcasters,
+                find_place=functools.partial(
+                    self._session.find_place, store_id=running.store.store_id
+                ),
+            )
+
+    def _on_nats(self, parts: list[Service]) -> Iterator[Service]:
         """The parts in their order: NATS and the connection first, what answers and sends last."""
         from eskit.runtime import assembly
 
@@ -181,10 +200,6 @@ class Host:
                 on_status=self._show_relay,
             )
             yield self._relay
-        for reaction in reactions:
-            yield assembly.ReactionOverNats(
-                reaction, running, broker, upcasters=running.app.upcasters, settings=settings
-            )
 
     async def _show_events(self, stop: asyncio.Event) -> None:
         """Show each event as it is appended, whoever appends it."""

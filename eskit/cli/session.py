@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from eskit.credentials.providers import Provider
     from eskit.domain.subjects import StreamNames
     from eskit.messaging.nats import StreamSettings
+    from eskit.messaging.takeover import Place
     from eskit.project import Project
     from eskit.store.eventstore import EventStore
 
@@ -189,6 +190,16 @@ class Session:
 
         credentials, tls = self.nats_login()
         return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
+
+    async def find_place(self, name: str, *, store_id: str) -> Place | None:
+        """How far a reaction was that kept its place in NATS; see `takeover.find_place`."""
+        from eskit.messaging.names import FORMER_STREAM
+        from eskit.messaging.takeover import find_place
+
+        async with self.connect_nats("eskit serve") as connection:
+            settled, _ = await self.settle_names(connection)
+            scopes = dict.fromkeys([settled, self.project.nats_stream, FORMER_STREAM])
+            return await find_place(connection, name, scopes=scopes, store_id=store_id)
 
     async def settle_names(self, connection: Connection) -> StreamNames:
         """The JetStream stream and the prefix of the project, as they hold where NATS is.

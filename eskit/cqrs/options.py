@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from google.protobuf.message import Message
+
+from eskit.domain.commands import is_reaction_id, reaction_command_id
+from eskit.domain.events import RecordedEvent
+from eskit.domain.ids import derived_id
+from eskit.errors import InvalidArgument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +34,34 @@ class CallOptions:
     expected_version: int | None = None
     traceparent: str = ""
     at_least: int | None = None
+
+    def __post_init__(self) -> None:
+        if is_reaction_id(self.command_id) and not isinstance(self.command_id, ReactionCommandId):
+            raise InvalidArgument(
+                f"{self.command_id!r} is an id that only a reaction may give a command",
+                hint="Choose another command id, or none.",
+            )
+
+
+class ReactionCommandId(str):
+    """The id of a command that a reaction sends; what comes from outside is never one.
+
+    `earlier` is the id that an earlier eskit would have given it, where it may have done so.
+    """
+
+    __slots__ = ("earlier",)
+    earlier: str
+
+    @classmethod
+    def derive(cls, *parts: str, name: str, event: RecordedEvent, until: int) -> Self:
+        """The same id for the same parts of a reaction to an event.
+
+        For events up to position `until` an earlier eskit may have sent the command before.
+        """
+        unique = derived_id("reaction", name, event.event_id, *parts)
+        found = cls(reaction_command_id(name, event.global_position, unique))
+        found.earlier = unique if event.global_position <= until else ""
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

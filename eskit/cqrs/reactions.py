@@ -21,9 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
-from eskit.cqrs.options import CallOptions
+from eskit.cqrs.options import CallOptions, ReactionCommandId
 from eskit.domain.events import TRACEPARENT
-from eskit.domain.ids import derived_id
 from eskit.domain.messages import message_type
 from eskit.errors import CommandRejected, InvalidArgument
 
@@ -44,6 +43,15 @@ class Executes(Protocol):
 
     def execute(self, command: Message, *, options: CallOptions) -> Any:
         """Carry a command out and return its response message."""
+        ...
+
+    def find_response(self, command: Message, *, command_id: str, tenant: str) -> Any:
+        """What just this command was answered with under an id; None if it was not."""
+        ...
+
+    @property
+    def earlier_reactions(self) -> int:
+        """Up to which position an earlier eskit may have reacted to events."""
         ...
 
 
@@ -73,8 +81,18 @@ class ReactionContext:
             )
         self._sent.add((kind, key))
         metadata = self.event.metadata
+        until = self._app.earlier_reactions
+        command_id = ReactionCommandId.derive(
+            kind, key, name=self._name, event=self.event, until=until
+        )
+        if command_id.earlier:
+            sent = self._app.find_response(
+                command, command_id=command_id.earlier, tenant=self.event.tenant
+            )
+            if sent is not None:
+                return sent
         options = CallOptions(
-            command_id=derived_id("reaction", self._name, self.event.event_id, kind, key),
+            command_id=command_id,
             correlation_id=metadata.correlation_id,
             causation_id=self.event.event_id,
             principal_id=self._principal_id,

@@ -7,34 +7,138 @@ business: what is appended to the store is published, by nobody else than the re
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
+from datetime import datetime
+from itertools import islice, takewhile
+from typing import Literal
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
+from eskit.errors import CheckpointMismatch, PlaceLost
 from eskit.messaging.deadletters import DeadLetters
 from eskit.messaging.subscriber import Source, Subscriber
 from eskit.messaging.subscription import (
     Handler,
     MemorySubscriptions,
+    Progress,
     Subscription,
     Subscriptions,
 )
-from eskit.messaging.tail import TailRequest, tail_store
+from eskit.messaging.tail import TailRequest, position_before, tail_store
 from eskit.store.eventstore import EventStore
+
+_LOOK_AT = 1000
+"""How many events that are not wanted are passed at once."""
 
 
 class StoreSource:
-    """Follows the log itself, in this process."""
+    """Follows the log itself: whoever has the store takes an event from there, not from a message.
+
+    Every look is made in a thread.
+    """
 
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    async def head(self) -> int:
-        """The head of the log."""
-        return await asyncio.to_thread(self._store.head_position)
+    async def start_position(self, start: Literal["first", "new"] | int | datetime) -> int | None:
+        """Behind which position a first run begins."""
+        return await asyncio.to_thread(start_position, self._store, start)
+
+    async def check(self, name: str, progress: Progress) -> str:
+        """The store's id; CheckpointMismatch when the progress is that of another log."""
+        await asyncio.to_thread(check_progress, self._store, name, progress)
+        return self._store.store_id
 
     def follow(self, request: TailRequest) -> AsyncGenerator[RecordedEvent, None]:
         """Straight from the store."""
         return tail_store(self._store, request)
+
+    async def read_again(
+        self,
+        position: int,
+        *,
+        up_to: int,
+        limit: int,
+        wanted: Callable[[RecordedEvent], bool] = lambda _: True,
+    ) -> Sequence[RecordedEvent]:
+        """The event at a position and those behind it in its stream."""
+
+        def read() -> list[RecordedEvent]:
+            first = self._store.find_event(position)
+            if first is None:
+                return []
+            events = takewhile(
+                lambda event: event.global_position <= up_to,
+                self._store.read_stream(first.stream, after=first.version - 1, tenant=first.tenant),
+            )
+            return list(islice(filter(wanted, events), limit))
+
+        return await asyncio.to_thread(read)
+
+    async def advance(self, request: TailRequest, position: int) -> tuple[int, str]:
+        """Up to which position nothing that is wanted lies behind this one, and that event's id."""
+        return await asyncio.to_thread(find_next_wanted, self._store, request, position)
+
+
+def start_position(store: EventStore, start: Literal["first", "new"] | int | datetime) -> int:
+    """Behind which position of the log a first run begins."""
+    if isinstance(start, datetime):
+        return position_before(store, start, store.head_position())
+    if start == "new":
+        return store.head_position()
+    return start if isinstance(start, int) else 0
+
+
+def find_next_wanted(store: EventStore, request: TailRequest, position: int) -> tuple[int, str]:
+    """The last position, and its event's id, before which nothing behind `position` is wanted."""
+    head = store.head_position()
+    if head <= position:
+        return position, ""
+    page = list(
+        islice(
+            store.read_all(
+                after=position,
+                before=head + 1,
+                categories=request.categories,
+                event_types=request.full_types,
+                tenants=request.tenants,
+            ),
+            _LOOK_AT,
+        )
+    )
+    if any(map(request.matches, page)):
+        return position, ""
+    last = page[-1] if len(page) == _LOOK_AT else store.find_event(head)
+    return (last.global_position, last.event_id) if last is not None else (position, "")
+
+
+def check_progress(store: EventStore, name: str, progress: Progress) -> None:
+    """Raise CheckpointMismatch when the progress is that of another log, or of one since cut.
+
+    A copy has the same events under another id, and the same progress: it goes on from there.
+    """
+    position = progress.position
+    if not position or not progress.store_id:
+        return
+    head = store.head_position()
+    same = progress.store_id == store.store_id
+    if position > head:
+        problem = f"the log ends at {head:,}, it had been read to {position:,}"
+    elif progress.event_id and _id_at(store, position) != progress.event_id:
+        problem = f"another event is at {position:,} than the one that was read there"
+    elif not progress.event_id and not same:
+        problem = f"it was the log of store {progress.store_id}, not of {store.store_id}"
+    else:
+        return
+    raise CheckpointMismatch(
+        f"The log is not the one that {name} has followed: {problem}",
+        hint=f"Say where it goes on: eskit reaction reset {name} --after POSITION|now",
+    )
+
+
+def _id_at(store: EventStore, position: int) -> str:
+    found = store.find_event(position)
+    return found.event_id if found is not None else ""
 
 
 class EventBus:
@@ -43,10 +147,13 @@ class EventBus:
     `dead_letters` are the events that they could not handle.
     """
 
-    def __init__(self, source: Source, subscriptions: Subscriptions) -> None:
+    def __init__(
+        self, source: Source, subscriptions: Subscriptions, *, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
         self.dead_letters = DeadLetters(subscriptions)
         self._source = source
         self._subscriptions = subscriptions
+        self._clock = clock
 
     async def subscribe(self, subscription: Subscription, handler: Handler) -> Subscriber:
         """Start handling, in the background, as soon as no other process does.
@@ -54,9 +161,22 @@ class EventBus:
         The handler may be called more than once for an event, never at the same time for two
         events of one stream.
         """
-        subscriber = Subscriber(subscription, handler, self._source, self._subscriptions)
+        subscriber = Subscriber(
+            subscription, handler, self._source, self._subscriptions, clock=self._clock
+        )
         subscriber.start()
         return subscriber
+
+    async def reset(self, name: str, *, after: int) -> None:
+        """Let a subscription go on behind another position; whoever runs it has to begin anew.
+
+        Every event behind it is handled, also one that was before.
+        """
+        try:
+            _, revision = await self._subscriptions.load(name)
+        except PlaceLost as error:
+            revision = error.revision
+        await self._subscriptions.save(name, Progress(position=after), revision=revision)
 
 
 def memory_bus(store: EventStore) -> EventBus:

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Literal
 
-from eskit.clock import SYSTEM_CLOCK
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
-from eskit.messaging.subscription import DeadLetter, Decision, Handler, Subscriptions
+from eskit.errors import DeliveryFailed, InvalidArgument, MessagingError, NotFound
+from eskit.messaging.subscription import (
+    DeadLetter,
+    Decision,
+    Handler,
+    Subscriptions,
+    event_text,
+)
 from eskit.raised import error_line, error_traceback
+from eskit.slow import SlowCalls
 
 
 class DeadLetters:
@@ -56,11 +64,11 @@ class DeadLetters:
         _check_reason(reason)
         letter = await self.find(letter.subscription, letter.event.event_id)
         try:
-            await call_handler(handler, letter.event, None)
+            await call_handler(handler, letter.event, name=letter.subscription)
         except Exception as error:
             deliveries = letter.deliveries + 1
             again = make_letter(letter.subscription, letter.event, error, deliveries)
-            await self._subscriptions.add_dead_letter(again)
+            await self._subscriptions.replace_dead_letter(letter, again)
             raise _still_failing(again) from error
         return await self._decide(letter, "retried", reason=reason, by=by)
 
@@ -76,8 +84,9 @@ class DeadLetters:
         decision = Decision(
             action=action, reason=reason, decided_by=by, decided_at=SYSTEM_CLOCK.now
         )
-        await self._subscriptions.decide(letter, decision)
-        return replace(letter, decision=decision)
+        decided = replace(letter, decision=decision)
+        await self._subscriptions.replace_dead_letter(letter, decided)
+        return decided
 
 
 def _check_reason(reason: str) -> None:
@@ -108,13 +117,72 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
     )
 
 
+class HandlerEnded(MessagingError):
+    """A handler raised what ends a thread, a task or a process, and not an error."""
+
+    code = "HANDLER_ENDED"
+
+
 async def call_handler(
-    handler: Handler, event: RecordedEvent, pool: ThreadPoolExecutor | None
+    handler: Handler,
+    event: RecordedEvent,
+    *,
+    name: str,
+    clock: Clock = SYSTEM_CLOCK,
+    slow: SlowCalls | None = None,
 ) -> None:
-    """Handle one event: on the loop, or in a thread of the pool."""
+    """Handle one event: on the loop, or in a thread that nobody waits for at the end."""
     if inspect.iscoroutinefunction(handler):
-        await handler(event)
+        await _guarded(handler(event))
         return
-    result = await asyncio.get_running_loop().run_in_executor(pool, handler, event)
+    result = await _in_thread(handler, event, name=name, clock=clock, slow=slow or SlowCalls())
     if inspect.isawaitable(result):
+        await _guarded(result)
+
+
+async def _guarded(result: Awaitable[None]) -> None:
+    """Await it, and take whatever it raises for an error, unless we are cancelled ourselves."""
+    try:
         await result
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+        raise _ended(error) from error
+    except (SystemExit, GeneratorExit) as error:
+        raise _ended(error) from error
+
+
+async def _in_thread(
+    handler: Handler, event: RecordedEvent, *, name: str, clock: Clock, slow: SlowCalls
+) -> object:
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()
+
+    def settle(result: object, error: BaseException | None) -> None:
+        if not ended.done():
+            ended.set_result((result, error))
+
+    def work() -> None:
+        result, failure = None, None
+        try:
+            with slow.watching(lambda: f"{name} at {event_text(event)}"):
+                result = handler(event)
+        except BaseException as error:  # noqa: BLE001 - handed over, whatever it is
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, result, failure)
+
+    clock.start(work, name=f"eskit-{name}", daemon=True)
+    result, error = await ended
+    if isinstance(error, Exception):
+        raise error
+    if error is not None:
+        raise _ended(error) from error
+    return result
+
+
+def _ended(error: BaseException) -> HandlerEnded:
+    return HandlerEnded(
+        f"The handler raised {error_line(error)}", hint="A handler raises errors only."
+    )

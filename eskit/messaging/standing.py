@@ -4,78 +4,85 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+from datetime import datetime
 
 from eskit.domain.ids import new_id
-from eskit.errors import BrokerUnavailable, RequestTimeout, SubscriptionTaken
-from eskit.messaging.subscription import Progress, Subscriptions, taken
+from eskit.errors import BrokerUnavailable, RequestTimeout, StoreUnavailable, SubscriptionTaken
+from eskit.messaging.subscription import Progress, Subscriptions, Trouble, taken
 
 _log = logging.getLogger("eskit.bus")
+
+AWAY = BrokerUnavailable, RequestTimeout, StoreUnavailable
+"""What passes: whatever keeps the progress is away."""
 
 
 class Standing:
     """What one subscriber has handled, and how often it tried what it has not.
 
-    Everything up to `position` is handled. `read` is the position it reads on from, None before
-    the first event. `deliveries` counts those of events that are not handled yet. `revision` is
-    that of what was loaded or saved last.
+    `read` is the position up to which the log was read, None before the first event. Every event
+    up to there is handled, but for the streams of `unhandled`: each has there the first of its
+    events that is not, with how often that was tried. `revision` is that of what was loaded or
+    saved last; `saving` says what keeps it from being saved, empty if nothing does.
     """
 
     def __init__(self, name: str, subscriptions: Subscriptions) -> None:
         self.read: int | None = None
-        self.deliveries: dict[int, int] = {}
+        self.event_id = ""
+        self.store_id = ""
+        self.unhandled: dict[int, int] = {}
+        self.running: dict[int, datetime] = {}
+        self.trouble: Trouble | None = None
         self.revision = 0
+        self.saving = ""
         self._name = name
         self._subscriptions = subscriptions
-        self._owner = new_id()
-        self._unfinished: dict[int, None] = {}
-        self._done: set[int] = set()
+        self._owner = f"{new_id()} {os.getpid()}"
+        self._done: frozenset[int] = frozenset()
+        self._deliveries: dict[int, int] = {}
         self._undecided = False
         self._beat = 0
-        self._saving = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     @property
     def position(self) -> int | None:
         """Up to which position every event is handled; None before the first."""
-        if self._unfinished:
-            return next(iter(self._unfinished)) - 1
-        return self.read
-
-    @property
-    def unfinished(self) -> int:
-        """How many events were read and are not handled yet."""
-        return len(self._unfinished)
+        return min(self.unhandled) - 1 if self.unhandled else self.read
 
     async def load(self) -> Progress:
         """What is kept under the name, whoever owns it, as what there is to go on from."""
         progress, self.revision = await self._subscriptions.load(self._name)
-        self.read = progress.position
-        self.deliveries = dict(progress.deliveries)
-        self._done = set(progress.done)
+        self.read, self.event_id = progress.position, progress.event_id
+        self.store_id = progress.store_id
+        self.unhandled = dict(progress.unhandled)
+        self.trouble = progress.trouble
+        self._done, self._deliveries = progress.done, dict(progress.deliveries)
         return progress
 
-    def passes(self, position: int) -> bool:
-        """Whether the event was handled before, by an earlier owner; then it is read, too."""
-        if position not in self._done:
-            return False
-        self.read = position
-        return True
+    def was_handled(self, position: int) -> bool:
+        """Whether the event was handled before those in front of it, by an earlier eskit."""
+        return position in self._done
+
+    def reach(self, position: int, event_id: str) -> None:
+        """Note that the log was read up to there."""
+        if position <= (self.read or 0):
+            return
+        self.read, self.event_id = position, event_id
+        if self._done and self.position is not None and self.position >= max(self._done):
+            self._done = frozenset()
 
     def begin(self, position: int) -> None:
-        """Note that an event was read, and is to be handled."""
-        self._unfinished[position] = None
-        self.read = position
+        """Note that an event is the first of its stream that is not handled."""
+        self.unhandled[position] = self._deliveries.pop(position, 0)
 
     def finish(self, position: int) -> None:
         """Note that an event is handled or set aside."""
-        del self._unfinished[position]
-        self.deliveries.pop(position, None)
-        self._done.add(position)
-        low = self.position
-        if low is not None:
-            self._done = {done for done in self._done if done > low}
+        del self.unhandled[position]
+        if self.trouble is not None and self.trouble.position == position:
+            self.trouble = None
 
     async def save(self) -> bool:
-        """Save as the owner; False if the broker is away: then the next time has more to save.
+        """Save as the owner; False if that is away: then the next time has more to save.
 
         Raises SubscriptionTaken when another process has become the owner.
         """
@@ -86,7 +93,7 @@ class Standing:
         await self._save("")
 
     async def _save(self, owner: str) -> bool:
-        async with self._saving:
+        async with self._lock:
             try:
                 if self._undecided:
                     await self._find_revision()
@@ -100,9 +107,14 @@ class Standing:
                     # Or an earlier save of our own, sent before a reconnect, has only now arrived.
                     await self._find_revision()
                     return False
-            except (BrokerUnavailable, RequestTimeout) as error:
-                _log.warning("Subscription %s could not save: %s", self._name, error)
+            except AWAY as error:
+                if not self.saving:
+                    _log.warning("Subscription %s cannot save: %s", self._name, error)
+                self.saving = str(error)
                 return False
+            if self.saving:
+                _log.warning("Subscription %s saves again", self._name)
+            self.saving = ""
             return True
 
     async def _find_revision(self) -> None:
@@ -115,9 +127,14 @@ class Standing:
     def _progress(self, owner: str) -> Progress:
         self._beat += 1
         return Progress(
-            position=self.position,
-            done=frozenset(self._done),
-            deliveries=dict(self.deliveries),
+            position=self.read,
+            store_id=self.store_id,
+            event_id=self.event_id,
+            unhandled=dict(self.unhandled),
+            done=self._done,
+            deliveries=dict(self._deliveries),
             owner=owner,
             beat=self._beat,
+            running=dict(self.running) if owner else {},
+            trouble=self.trouble,
         )

@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import deque
-from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerUnavailable, MessagingError, RequestTimeout, SubscriptionTaken
+from eskit.errors import LogBroken, MessagingError, SubscriptionTaken
 from eskit.messaging.deadletters import call_handler, make_letter
-from eskit.messaging.standing import Standing
-from eskit.messaging.subscription import Handler, Subscription, Subscriptions
+from eskit.messaging.lane import Lane
+from eskit.messaging.standing import AWAY, Standing
+from eskit.messaging.subscription import (
+    Handler,
+    Progress,
+    Subscription,
+    Subscriptions,
+    Trouble,
+)
 from eskit.messaging.tail import TailRequest
+from eskit.raised import error_line, shortened
+from eskit.slow import SlowCalls
 
 _log = logging.getLogger("eskit.bus")
 
@@ -27,6 +35,16 @@ LEASE = 5.0
 """How long an owner may be silent before somebody else takes over."""
 CAREFUL = 1000
 """How many events are handled one by one after an owner went silent: one of them may be why."""
+MAX_LANES = 1000
+"""How many streams may have an event that waits; above it, the log is not read on."""
+STOP_WITHIN = 10.0
+"""How long a handler may go on after `stop`, in seconds."""
+_READ_AGAIN = 64
+"""How many events of a stream are read again at once."""
+_TROUBLE = 500
+"""How much of an error is kept with the progress."""
+
+State: TypeAlias = Literal["standby", "running", "paused", "stopped"]
 
 
 class ProcessEnded(MessagingError):
@@ -38,17 +56,48 @@ class ProcessEnded(MessagingError):
 class Source(Protocol):
     """Events to follow."""
 
-    async def head(self) -> int:
-        """The position of the last event there is; 0 for none."""
+    async def start_position(self, start: Literal["first", "new"] | int | datetime) -> int | None:
+        """Behind which position a first run begins; None where only the events can tell."""
+        ...
+
+    async def check(self, name: str, progress: Progress) -> str:
+        """The id of the store whose log this is, if that is known.
+
+        Raises CheckpointMismatch or LogBroken when nobody can go on from there.
+        """
         ...
 
     def follow(self, request: TailRequest) -> AsyncGenerator[RecordedEvent, None]:
         """The events that are asked for, for ever."""
         ...
 
+    async def read_again(
+        self,
+        position: int,
+        *,
+        up_to: int,
+        limit: int,
+        wanted: Callable[[RecordedEvent], bool] = lambda _: True,
+    ) -> Sequence[RecordedEvent]:
+        """The event at a position and those behind it in its stream, up to another position.
+
+        As many as are wanted and within the limit; none when the log does not have the first.
+        """
+        ...
+
+    async def advance(self, request: TailRequest, position: int) -> tuple[int, str]:
+        """Up to which position nothing that is wanted lies behind this one, and that event's id.
+
+        Raises LogBroken where events behind the position are gone that nobody has seen.
+        """
+        ...
+
 
 class Subscriber:
-    """One subscription at work; a service for the runner, too."""
+    """One subscription at work; a service for the runner, too.
+
+    `slow` watches handlers that run in threads.
+    """
 
     def __init__(
         self,
@@ -56,19 +105,32 @@ class Subscriber:
         handler: Handler,
         source: Source,
         subscriptions: Subscriptions,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        slow: SlowCalls | None = None,
     ) -> None:
         self.name = subscription.name
+        self.state: State = "stopped"
         self._subscription = subscription
         self._handler = handler
         self._source = source
         self._subscriptions = subscriptions
+        self._clock = clock
+        self._slow = slow or SlowCalls(clock=clock)
         self._standing = Standing(subscription.name, subscriptions)
+        self._request = subscription.request(None)
         self._stopping = asyncio.Event()
+        self._resumed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._lanes: dict[tuple[str, str], deque[RecordedEvent]] = {}
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lane_ended = asyncio.Event()
+        self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_hand = 0
         self._room = asyncio.Semaphore(subscription.max_waiting)
         self._workers = asyncio.Semaphore(subscription.max_concurrent)
+        self._limit = max(1, subscription.max_waiting // subscription.max_concurrent)
+        self._batch = max(self._limit, min(_READ_AGAIN, subscription.max_waiting // 2))
         self._careful = 0
         self._alone = asyncio.Lock()
 
@@ -80,14 +142,22 @@ class Subscriber:
     @property
     def unfinished(self) -> int:
         """How many events are in hand."""
-        return self._standing.unfinished
+        return self._in_hand
+
+    @property
+    def saving(self) -> str:
+        """What keeps the progress from being saved; empty if nothing does."""
+        return self._standing.saving
 
     def start(self) -> None:
         """Begin, in the background."""
         self._task = asyncio.create_task(self._run(), name=f"subscription {self.name}")
 
     async def stop(self) -> None:
-        """Finish what is being handled, save, and end; idempotent."""
+        """Finish what is being handled, save, and end; idempotent.
+
+        A handler that goes on for too long is left to itself: its event counts as not handled.
+        """
         self._stopping.set()
         if self._task is not None:
             with contextlib.suppress(SubscriptionTaken):
@@ -100,59 +170,80 @@ class Subscriber:
 
     async def _run(self) -> None:
         """Take the subscription, follow it until asked to stop, give it back."""
-        if not await self._take_patiently():
-            return
-        with ThreadPoolExecutor(
-            self._subscription.max_concurrent, thread_name_prefix=f"eskit-{self.name}"
-        ) as pool:
-            self._pool = pool
-            following = asyncio.create_task(self._follow())
-            beating = asyncio.create_task(self._keep_saving())
-            asked = asyncio.create_task(self._stopping.wait())
-            try:
-                await asyncio.wait({following, beating, asked}, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._stopping.set()
-                for task in (following, beating, asked):
-                    task.cancel()
-                await asyncio.wait({following, beating})
-                if self._tasks:
-                    await asyncio.wait(set(self._tasks))
-        for task in (following, beating):
-            if not task.cancelled() and (error := task.exception()) is not None:
+        self.state = "standby"
+        try:
+            if await self._take_patiently():
+                await self._work()
+        finally:
+            self.state = "stopped"
+
+    async def _work(self) -> None:
+        self.state = "running"
+        following = asyncio.create_task(self._follow())
+        beating = asyncio.create_task(self._keep_saving())
+        asked = asyncio.create_task(self._stopping.wait())
+        try:
+            ends: set[asyncio.Future[Any]] = {following, beating, asked, self._broken}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._stopping.set()
+            for task in (following, beating, asked):
+                task.cancel()
+            await asyncio.wait({following, beating})
+            all_ended = await self._let_handlers_end()
+        for ended in (following, beating, self._broken):
+            if ended.done() and not ended.cancelled() and (error := ended.exception()):
                 raise error
-        await self._standing.give_back()
+        # Another process that takes it at once must not meet an event that is still being handled.
+        await (self._standing.give_back() if all_ended else self._standing.save())
+
+    async def _let_handlers_end(self) -> bool:
+        """Wait for what is being handled; False if some of it goes on for too long."""
+        if not self._tasks:
+            return True
+        _, left = await asyncio.wait(set(self._tasks), timeout=STOP_WITHIN)
+        for position in self._standing.running if left else ():
+            _log.warning(
+                "Subscription %s: event %d is still being handled; it counts as not handled",
+                *(self.name, position),
+            )
+        for task in left:
+            task.cancel()
+        return not left
 
     async def _take_patiently(self) -> bool:
-        """Become the owner, waiting for a broker that is away; False if asked to stop before."""
+        """Become the owner, waiting for a store that is away; False if asked to stop before."""
         waited = False
         while not self._stopping.is_set():
             try:
                 return await self._take()
-            except (BrokerUnavailable, RequestTimeout) as error:
+            except AWAY as error:
                 level = logging.DEBUG if waited else logging.WARNING
-                _log.log(level, "Subscription %s waits for NATS: %s", self.name, error)
+                _log.log(level, "Subscription %s waits: %s", self.name, error)
                 waited = True
                 await _pause(self._stopping, BEAT)
         return False
 
     async def _take(self) -> bool:
         """Become the owner once nobody else is; False if asked to stop before."""
-        progress = await self._standing.load()
+        standing = self._standing
+        progress = await standing.load()
         while progress.owner and not self._stopping.is_set():
-            before = self._standing.revision
+            before = standing.revision
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LEASE):
                     await self._until_free()
-            progress = await self._standing.load()
-            if self._standing.revision == before:
+            progress = await standing.load()
+            if standing.revision == before:
                 self._careful = CAREFUL
                 break
         if self._stopping.is_set():
             return False
-        if self._standing.read is None and not isinstance(self._subscription.start, datetime):
-            self._standing.read = await self._first_position()
-        await self._standing.save()
+        standing.store_id = await self._source.check(self.name, progress)
+        if standing.read is None:
+            standing.read = await self._source.start_position(self._subscription.start)
+        await self._open_lanes()
+        await standing.save()
         return True
 
     async def _until_free(self) -> None:
@@ -163,117 +254,260 @@ class Subscriber:
                 return
             await _pause(self._stopping, LEASE / 10)
 
-    async def _first_position(self) -> int:
-        start = self._subscription.start
-        if start == "new":
-            return await self._source.head()
-        return start if isinstance(start, int) else 0
+    async def _open_lanes(self) -> None:
+        """Go on where the owner before has left events of some streams unhandled."""
+        for position in sorted(self._standing.unhandled):
+            found = await self._source.read_again(position, up_to=position, limit=1)
+            if not found:
+                raise _gone(self.name, position)
+            lane = Lane(position, limit=self._limit, behind=position)
+            self._lanes[found[0].tenant, found[0].stream] = lane
 
     async def _follow(self) -> None:
         """Read events and put each into the lane of its stream."""
-        request = self._subscription.request(self._standing.read)
+        await self._look_for_pause()
+        for key in list(self._lanes):
+            self._begin(key)
+        self._request = request = self._subscription.request(self._standing.read)
         async with aclosing(self._source.follow(request)) as events:
             async for event in events:
-                if self._standing.passes(event.global_position):
-                    continue
-                await self._room.acquire()
-                self._standing.begin(event.global_position)
-                self._enqueue(event)
+                if not self._standing.was_handled(event.global_position):
+                    await self._enqueue(event)
+                self._standing.reach(event.global_position, event.event_id)
 
-    def _enqueue(self, event: RecordedEvent) -> None:
-        key = (event.tenant, event.stream)
-        if key in self._lanes:
-            self._lanes[key].append(event)
-            return
-        self._lanes[key] = deque([event])
+    async def _enqueue(self, event: RecordedEvent) -> None:
+        key = event.tenant, event.stream
+        position = event.global_position
+        lane = self._lanes.get(key)
+        if lane is None:
+            await self._room.acquire()
+            while len(self._lanes) >= MAX_LANES:
+                self._lane_ended.clear()
+                await self._lane_ended.wait()
+            self._lanes[key] = lane = Lane(position, limit=self._limit)
+            self._standing.begin(position)
+            self._take_in_hand(lane, event)
+            self._begin(key)
+        elif lane.takes and not self._room.locked():
+            await self._room.acquire()  # at once: there is room
+            self._take_in_hand(lane, event)
+        else:
+            lane.leave(position)
+
+    def _begin(self, key: tuple[str, str]) -> None:
         task = asyncio.create_task(self._work_off(key))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled() or (error := task.exception()) is None or self._broken.done():
+            return
+        self._broken.set_exception(error)
+
+    def _take_in_hand(self, lane: Lane, event: RecordedEvent) -> None:
+        lane.waiting.append(event)
+        self._in_hand += 1
+
+    def _make_room(self, count: int) -> None:
+        self._in_hand -= count
+        for _ in range(count):
+            self._room.release()
 
     async def _work_off(self, key: tuple[str, str]) -> None:
         """Handle the events of one stream one after another, until none waits or we stop."""
         lane = self._lanes[key]
-        while lane and not self._stopping.is_set():
-            event = lane[0]
-            if not await self._settle(event):
-                break
-            lane.popleft()
-            self._standing.finish(event.global_position)
-            self._room.release()
-        del self._lanes[key]
+        with contextlib.suppress(_Stopped):
+            while lane.waiting or lane.behind is not None:
+                if lane.waiting:
+                    await self._settle_first(lane)
+                else:
+                    await self._read_again(lane)
+            del self._lanes[key]
+            self._lane_ended.set()
 
-    async def _settle(self, event: RecordedEvent) -> bool:
-        """Handle an event or make it a dead letter; False if stopped before either."""
+    async def _settle_first(self, lane: Lane) -> None:
+        """Handle the first event of a lane, or put it down until it is tried again."""
+        pause = await self._settle(lane.waiting[0])
+        if pause is not None:
+            self._make_room(lane.put_down())
+            await self._sleep(pause)
+            return
+        following = lane.next()
+        lane.waiting.popleft()
+        self._make_room(1)
+        self._standing.finish(lane.first)
+        if following is not None:
+            lane.first = following
+            self._standing.begin(following)
+
+    async def _read_again(self, lane: Lane) -> None:
+        """Read the events of a stream that were left behind, up to where the log was read."""
+        await self._acquire(self._room)
+        lane.behind, lane.reading = None, True
+        found: Sequence[RecordedEvent] = ()
+        try:
+            found = await self._source.read_again(
+                lane.first,
+                up_to=self._standing.read or 0,
+                limit=self._batch + 1,
+                wanted=self._is_wanted,
+            )
+        except AWAY as error:
+            _log.warning("Subscription %s waits: %s", self.name, error)
+            lane.behind = lane.first
+            await self._sleep(BEAT)
+            return
+        finally:
+            lane.reading = False
+            self._in_hand += 1
+            self._make_room(1)
+        if not found:
+            raise _gone(self.name, lane.first)
+        for event in found:
+            if len(lane.waiting) == self._batch or (lane.waiting and self._room.locked()):
+                lane.behind = event.global_position
+                return
+            await self._acquire(self._room)
+            self._take_in_hand(lane, event)
+
+    def _is_wanted(self, event: RecordedEvent) -> bool:
+        handled = self._standing.was_handled(event.global_position)
+        return not handled and self._request.matches(event)
+
+    async def _settle(self, event: RecordedEvent) -> float | None:
+        """Handle an event or make it a dead letter; or how long to wait until it is tried again."""
         position = event.global_position
-        counted = self._standing.deliveries
-        while True:
-            deliveries = counted.get(position, 0) + 1
-            if deliveries > self._subscription.max_deliveries:
-                return await self._bury(event, _ended(deliveries - 1), deliveries - 1)
-            try:
-                if not await self._deliver(event, deliveries):
-                    return False
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is retried
-                counted[position] = deliveries
-                _log.warning(
-                    "Subscription %s, event %d, delivery %d: %s: %s",
-                    *(self.name, position, deliveries, type(error).__name__, error),
-                )
-                final = isinstance(error, self._subscription.give_up_on)
-                if final or deliveries >= self._subscription.max_deliveries:
-                    return await self._bury(event, error, deliveries)
-                if await _pause(self._stopping, self._subscription.pause(deliveries)):
-                    return False
-            else:
-                return True
+        counted = self._standing.unhandled
+        deliveries = counted[position] + 1
+        if deliveries > self._subscription.max_deliveries:
+            await self._bury(event, _ended(deliveries - 1), deliveries - 1)
+            return None
+        try:
+            await self._deliver(event, deliveries)
+        except _Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is retried
+            counted[position] = deliveries
+            self._note(event, error, deliveries)
+            final = isinstance(error, self._subscription.give_up_on)
+            if final or deliveries >= self._subscription.max_deliveries:
+                await self._bury(event, error, deliveries)
+                return None
+            return self._subscription.pause(deliveries)
+        return None
 
-    async def _deliver(self, event: RecordedEvent, deliveries: int) -> bool:
-        """Let the handler have the event; False if stopped before.
+    def _note(self, event: RecordedEvent, error: Exception, deliveries: int) -> None:
+        text = shortened(error_line(error), _TROUBLE)
+        position = event.global_position
+        _log.warning(
+            "Subscription %s, event %d, delivery %d: %s", self.name, position, deliveries, text
+        )
+        self._standing.trouble = Trouble(position=position, error=text, at=self._clock.now)
+
+    async def _deliver(self, event: RecordedEvent, deliveries: int) -> None:
+        """Let the handler have the event.
 
         After an owner went silent an event may be what ended its process. Then they are handled
         one at a time, and each is counted before, so that the one can be told from the others.
         """
-        async with self._workers:
+        await self._acquire(self._workers)
+        try:
             if not self._careful:
-                return await self._call(event)
+                await self._call(event)
+                return
             async with self._alone:
-                self._standing.deliveries[event.global_position] = deliveries
-                if not await self._save_patiently():
-                    return False
+                self._standing.unhandled[event.global_position] = deliveries
+                await self._save_patiently()
                 self._careful = max(0, self._careful - 1)
-                return await self._call(event)
+                await self._call(event)
+        finally:
+            self._workers.release()
 
-    async def _save_patiently(self) -> bool:
-        """Save, waiting for a broker that is away; False if stopped or replaced before."""
-        with contextlib.suppress(SubscriptionTaken):  # the next beat ends it all
+    async def _save_patiently(self) -> None:
+        """Save, waiting for a store that is away."""
+        try:
             while not await self._standing.save():
-                if await _pause(self._stopping, BEAT):
-                    return False
-            return True
-        return False
+                await self._sleep(BEAT)
+        except SubscriptionTaken:  # the next beat ends it all
+            raise _Stopped from None
 
-    async def _call(self, event: RecordedEvent) -> bool:
+    async def _call(self, event: RecordedEvent) -> None:
+        await self._until_resumed()
         if self._stopping.is_set():
-            return False
-        await call_handler(self._handler, event, self._pool)
-        return True
+            raise _Stopped
+        running, position = self._standing.running, event.global_position
+        running[position] = self._clock.now
+        try:
+            await call_handler(
+                self._handler, event, name=self.name, clock=self._clock, slow=self._slow
+            )
+        finally:
+            del running[position]
 
-    async def _bury(self, event: RecordedEvent, error: Exception, deliveries: int) -> bool:
-        """Set the event aside; False if stopped before that was possible."""
+    async def _bury(self, event: RecordedEvent, error: Exception, deliveries: int) -> None:
+        """Set the event aside."""
         letter = make_letter(self.name, event, error, deliveries)
         while True:
             try:
                 await self._subscriptions.add_dead_letter(letter)
-            except (BrokerUnavailable, RequestTimeout) as away:
-                _log.warning("Subscription %s could not save a dead letter: %s", self.name, away)
-                if await _pause(self._stopping, BEAT):
-                    return False
+            except AWAY as away:
+                _log.warning("Subscription %s cannot save a dead letter: %s", self.name, away)
+                await self._sleep(BEAT)
             else:
-                return True
+                _log.warning(
+                    "Subscription %s: event %d is set aside after %d deliveries",
+                    *(self.name, event.global_position, deliveries),
+                )
+                return
 
     async def _keep_saving(self) -> None:
         while not await _pause(self._stopping, BEAT):
+            await self._look_for_pause()
+            await self._advance()
             await self._standing.save()
+
+    async def _look_for_pause(self) -> None:
+        with contextlib.suppress(*AWAY):
+            paused = await self._subscriptions.find_pause(self.name) is not None
+            self.state = "paused" if paused else "running"
+            if paused:
+                self._resumed.clear()
+            else:
+                self._resumed.set()
+
+    async def _advance(self) -> None:
+        """Pass what is of no interest."""
+        read = self._standing.read
+        if read is None or not self._resumed.is_set():
+            return
+        with contextlib.suppress(*AWAY):
+            self._standing.reach(*await self._source.advance(self._request, read))
+
+    async def _until_resumed(self) -> None:
+        if not self._resumed.is_set():
+            await _either(self._resumed.wait(), self._stopping.wait())
+
+    async def _acquire(self, semaphore: asyncio.Semaphore) -> None:
+        """Take one of a semaphore, unless we are to stop."""
+        if semaphore.locked() and not self._stopping.is_set():
+            acquiring = asyncio.ensure_future(semaphore.acquire())
+            await _either(acquiring, self._stopping.wait())
+            if not self._stopping.is_set():
+                return
+            if acquiring.done() and not acquiring.cancelled():
+                semaphore.release()
+        if self._stopping.is_set():
+            raise _Stopped
+        await semaphore.acquire()
+
+    async def _sleep(self, seconds: float) -> None:
+        if await _pause(self._stopping, seconds):
+            raise _Stopped
+
+
+class _Stopped(Exception):
+    """The subscription is to stop, before what was to be done."""
 
 
 def _ended(deliveries: int) -> ProcessEnded:
@@ -283,9 +517,27 @@ def _ended(deliveries: int) -> ProcessEnded:
     )
 
 
+def _gone(name: str, position: int) -> LogBroken:
+    return LogBroken(
+        f"Subscription {name} has not handled the event at {position:,}, which is gone",
+        position=position,
+    )
+
+
 async def _pause(stopping: asyncio.Event, seconds: float) -> bool:
     """Sleep; True if asked to stop meanwhile."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stopping.wait()
     return stopping.is_set()
+
+
+async def _either(*waiting: Awaitable[object]) -> None:
+    """Return when one of them is done; cancel the rest."""
+    tasks = [asyncio.ensure_future(each) for each in waiting]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)

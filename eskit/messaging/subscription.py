@@ -1,15 +1,15 @@
 """Subscriptions: named followers of events that handle each at least once, in stream order.
 
-What a subscription has handled is a position and the few events above it, kept by the bus under
-the subscription's name. After a crash it goes on behind that position, so order within a stream
-holds over restarts too, which redelivery by the broker could not promise.
+What a subscription has handled is a position, and the few streams that are not that far yet, kept
+under the subscription's name. After a crash it goes on behind them, so order within a stream holds
+over restarts too, which redelivery by a broker could not promise.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -76,24 +76,57 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """What a subscription has handled, and who is at it.
+class Trouble:
+    """What a handler raised last: at which event, in short, and when."""
 
-    Every event up to `position` is handled, and those in `done` above it. `position` is None
-    before the first. `deliveries` counts those of events that failed. `owner` is empty when
-    nobody runs the subscription, and `beat` changes as long as somebody does.
+    position: int
+    error: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a subscription is, and who is at it.
+
+    Every event up to `position` is handled, but for the streams of `unhandled`: each has there the
+    first of its events that is not, with how often that was tried. `position` is None before the
+    first; `store_id` and `event_id` say of which log, and which event that is, where that is known.
+
+    `done` and `deliveries` are of events behind `position`: those that are handled all the same,
+    and those that were tried. Only earlier versions of eskit have left such.
+
+    `owner` is empty when nobody runs the subscription, else it ends with a process id, and `beat`
+    changes as long as somebody does.
+    `running` says since when which event is being handled, `trouble` what was raised last.
     """
 
     position: int | None = None
+    store_id: str = ""
+    event_id: str = ""
+    unhandled: Mapping[int, int] = field(default_factory=dict)
     done: frozenset[int] = frozenset()
     deliveries: Mapping[int, int] = field(default_factory=dict)
     owner: str = ""
     beat: int = 0
+    running: Mapping[int, datetime] = field(default_factory=dict)
+    trouble: Trouble | None = None
+
+    @property
+    def holder(self) -> int | None:
+        """The process id of the owner, if there is one that says it."""
+        pid = self.owner.rpartition(" ")[2]
+        return int(pid) if pid.isdigit() else None
+
+    @property
+    def low(self) -> int:
+        """Up to which position every event is handled."""
+        return min(self.unhandled, default=(self.position or 0) + 1) - 1
 
     def up_to(self, position: int) -> Progress:
         """What of it holds for the events up to a position; nobody is at it."""
         return Progress(
             position=None if self.position is None else min(self.position, position),
+            unhandled={at: n for at, n in self.unhandled.items() if at <= position},
             done=frozenset(done for done in self.done if done <= position),
             deliveries={at: n for at, n in self.deliveries.items() if at <= position},
             beat=self.beat + 1,
@@ -127,17 +160,24 @@ class DeadLetter:
     revision: int = field(default=0, compare=False)
 
     @property
+    def skipped(self) -> bool:
+        """Whether somebody has decided that it is never handled."""
+        return self.decision is not None and self.decision.action == "skipped"
+
+    @property
     def text(self) -> str:
         """The event in a few words."""
-        event = self.event
-        return f"{event.global_position:,} {event.event_type} of {event.stream}"
+        return event_text(self.event)
 
 
 class Subscriptions(Protocol):
-    """Where a bus keeps the progress of its subscriptions, and their dead letters."""
+    """Where the progress of subscriptions is kept, and their dead letters."""
 
     async def load(self, name: str) -> tuple[Progress, int]:
-        """The progress and its revision; a new one and 0 for an unknown name."""
+        """The progress and its revision; a new one and 0 for an unknown name.
+
+        Raises PlaceLost for what cannot be read.
+        """
         ...
 
     async def save(self, name: str, progress: Progress, *, revision: int) -> int:
@@ -147,8 +187,12 @@ class Subscriptions(Protocol):
         """
         ...
 
+    async def find_pause(self, name: str) -> str | None:
+        """Why the subscription is paused; None if it is not."""
+        ...
+
     async def add_dead_letter(self, letter: DeadLetter) -> None:
-        """Set an event aside; once more replaces the former."""
+        """Set an event aside; once more replaces the former, unless that was skipped."""
         ...
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
@@ -159,10 +203,10 @@ class Subscriptions(Protocol):
         """The subscriptions that ever set an event aside, sorted."""
         ...
 
-    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
-        """Keep a decision with the letter.
+    async def replace_dead_letter(self, letter: DeadLetter, changed: DeadLetter) -> None:
+        """Keep a letter as changed.
 
-        Raises SubscriptionTaken when the letter has changed since it was listed.
+        Raises SubscriptionTaken when it has been changed by somebody else since it was listed.
         """
         ...
 
@@ -185,9 +229,16 @@ class MemorySubscriptions:
         self._progress[name] = (progress, revision + 1)
         return revision + 1
 
+    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - nobody can pause it
+        """See Subscriptions."""
+        return None
+
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""
-        self._letters[letter.subscription, letter.event.global_position] = letter
+        key = letter.subscription, letter.event.global_position
+        former = self._letters.get(key)
+        if former is None or not former.skipped:
+            self._letters[key] = letter
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
         """See Subscriptions."""
@@ -197,12 +248,17 @@ class MemorySubscriptions:
         """See Subscriptions."""
         return sorted({name for name, _ in self._letters})
 
-    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
+    async def replace_dead_letter(self, letter: DeadLetter, changed: DeadLetter) -> None:
         """See Subscriptions."""
         key = letter.subscription, letter.event.global_position
         if self._letters.get(key) != letter:
             raise decided_meanwhile(letter)
-        self._letters[key] = replace(letter, decision=decision)
+        self._letters[key] = changed
+
+
+def event_text(event: RecordedEvent) -> str:
+    """An event in a few words."""
+    return f"{event.global_position:,} {event.event_type} of {event.stream}"
 
 
 def taken(name: str) -> SubscriptionTaken:

@@ -6,34 +6,52 @@ The bucket is an ordinary NATS key-value bucket (``nats kv`` can look at it): ke
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator
-from dataclasses import replace
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES
-from eskit.errors import JetStreamError, SubscriptionTaken
+from eskit.errors import (
+    BrokerUnavailable,
+    JetStreamError,
+    LogBroken,
+    PlaceLost,
+    SubscriptionTaken,
+)
 from eskit.messaging.bus import EventBus
-from eskit.messaging.headers import decode_event, encode_headers
+from eskit.messaging.headers import decode_event, encode_headers, filter_subjects
 from eskit.messaging.jetstream import (
     WRONG_LAST_SEQUENCE,
+    StoredMessage,
     create_stream,
     find_stream,
     last_message,
     list_subjects,
+    message_from,
     publish,
 )
-from eskit.messaging.subscription import DeadLetter, Decision, Progress, decided_meanwhile, taken
+from eskit.messaging.subscription import DeadLetter, Progress, decided_meanwhile, taken
+from eskit.messaging.subscription_format import (
+    decode_decision,
+    decode_progress,
+    encode_decision,
+    encode_progress,
+    unreadable,
+)
 from eskit.messaging.tail import TailRequest
-from eskit.messaging.tail_nats import tail_nats
+from eskit.messaging.tail_nats import first_sequence, last_position, tail_nats
 
 BUCKET = "eskit-subscriptions"
 _STREAM = f"KV_{BUCKET}"
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_LOOK_EVERY = 10.0
 
 
 def nats_bus(
@@ -54,22 +72,107 @@ def nats_bus(
 
 
 class JetStreamSource:
-    """Follows the relay's stream."""
+    """Follows the relay's stream; for processes that do not have the store at hand."""
 
     def __init__(self, connection: Connection, *, stream: str, prefix: str) -> None:
         self._connection = connection
         self._stream, self._prefix = stream, prefix
+        self._looked = -math.inf
 
-    async def head(self) -> int:
-        """The position of the last event in the stream."""
-        if await find_stream(self._connection, self._stream) is None:
-            return 0
-        message = await last_message(self._connection, self._stream)
-        return decode_event(message.headers, message.data).global_position if message else 0
+    async def start_position(self, start: Literal["first", "new"] | int | datetime) -> int | None:
+        """Behind which position a first run begins; of a time only the tail knows."""
+        if isinstance(start, datetime):
+            return None
+        if start != "new":
+            return start if isinstance(start, int) else 0
+        state = await find_stream(self._connection, self._stream)
+        return 0 if state is None else await last_position(self._connection, state)
+
+    async def check(self, name: str, progress: Progress) -> str:  # noqa: ARG002 - the stream says it all
+        """Raise LogBroken when events are gone that were not handled."""
+        if progress.position:
+            await self._first_behind(progress.position)
+        return ""
 
     def follow(self, request: TailRequest) -> AsyncGenerator[RecordedEvent, None]:
         """From JetStream, over restarts."""
         return tail_nats(self._connection, request, stream=self._stream, prefix=self._prefix)
+
+    async def read_again(
+        self,
+        position: int,
+        *,
+        up_to: int,
+        limit: int,
+        wanted: Callable[[RecordedEvent], bool] = lambda _: True,
+    ) -> Sequence[RecordedEvent]:
+        """The event at a position and those behind it in its stream."""
+        state = await find_stream(self._connection, self._stream)
+        if state is None:
+            raise BrokerUnavailable(f"There is no stream {self._stream} yet")
+        sequence = await first_sequence(
+            self._connection, state, lambda event: event.global_position >= position
+        )
+        message = await message_from(self._connection, self._stream, sequence)
+        first = decode_event(message.headers, message.data) if message is not None else None
+        if first is None or first.global_position != position:
+            return []
+        request = TailRequest(
+            after=position - 1, follow=False, stream=first.stream, tenants=(first.tenant,)
+        )
+        found: list[RecordedEvent] = []
+        async with aclosing(self.follow(request)) as events:
+            async for event in events:
+                if event.global_position > up_to or len(found) == limit:
+                    break
+                if wanted(event):
+                    found.append(event)
+        return found
+
+    async def advance(self, request: TailRequest, position: int) -> tuple[int, str]:
+        """Up to which position nothing that is wanted lies behind this one; looks now and then."""
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < _LOOK_EVERY:
+            return position, ""
+        self._looked = now
+        state = await find_stream(self._connection, self._stream)
+        if state is None or not state.messages:
+            return position, ""
+        sequence = await self._first_behind(position)
+        subjects = filter_subjects(
+            self._prefix,
+            aggregates=request.categories,
+            event_types=request.full_types,
+            tenants=request.tenants,
+        )
+        for subject in subjects or (">",):
+            message = await message_from(self._connection, self._stream, sequence, subject)
+            if message is not None and message.sequence <= state.last_sequence:
+                return position, ""
+        last = await message_from(self._connection, self._stream, state.last_sequence)
+        if last is None or last.sequence != state.last_sequence:
+            return position, ""
+        event = decode_event(last.headers, last.data)
+        return max(position, event.global_position), event.event_id
+
+    async def _first_behind(self, position: int) -> int:
+        """The sequence of the first event behind a position; LogBroken if some are gone there."""
+        state = await find_stream(self._connection, self._stream)
+        if state is None:
+            return 1
+        sequence = await first_sequence(
+            self._connection, state, lambda event: event.global_position > position
+        )
+        if 1 < sequence == state.first_sequence and state.messages:
+            message = await message_from(self._connection, self._stream, sequence)
+            first = decode_event(message.headers, message.data) if message is not None else None
+            if first is not None and first.global_position > position + 1:
+                raise LogBroken(
+                    f"Stream {self._stream} begins at {first.global_position:,}: events behind "
+                    f"{position:,} are gone, and were not handled",
+                    position=position,
+                )
+        return sequence
 
 
 class KeyValueSubscriptions:
@@ -83,22 +186,40 @@ class KeyValueSubscriptions:
 
     async def load(self, name: str) -> tuple[Progress, int]:
         """See Subscriptions."""
-        await self._create_bucket()
+        if not self._ready:
+            await self._create_bucket()
+        elif await find_stream(self._connection, _STREAM) is None:
+            raise PlaceLost(
+                f"The bucket {BUCKET} was deleted from NATS: it is not known how far {name} is",
+                hint="Let it go on from where you say: bus.reset(name, after=…)",
+            )
         message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
         if message is None:
             return Progress(), 0
-        return _progress_of(json.loads(message.data)), message.sequence
+        revision = message.sequence
+        return decode_progress(name, _decode(message, name), revision=revision), revision
 
     async def save(self, name: str, progress: Progress, *, revision: int) -> int:
         """See Subscriptions."""
         try:
             return await self._put(
-                self._key(name, "progress"), _pairs_of(progress), {_EXPECTED: str(revision)}
+                self._key(name, "progress"), encode_progress(progress), {_EXPECTED: str(revision)}
             )
         except JetStreamError as error:
             if error.number == WRONG_LAST_SEQUENCE:
                 raise taken(name) from error
             raise
+
+    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - nobody can pause it
+        """See Subscriptions."""
+        return None
+
+    async def list_places(self) -> list[str] | None:
+        """The subscriptions that have a progress; None without a bucket."""
+        if await find_stream(self._connection, _STREAM) is None:
+            return None
+        subjects = await self._subjects(self._key("*", "progress"))
+        return [subject.split(".")[-2] for subject in subjects]
 
     async def rewind(self, position: int) -> None:
         """Let every subscription go on behind a position that it has passed.
@@ -121,8 +242,21 @@ class KeyValueSubscriptions:
 
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""
-        key = self._key(letter.subscription, f"dead.{letter.event.global_position}")
-        await self._put(key, _pairs_of_letter(letter), {})
+        key = self._letter_key(letter)
+        while True:
+            message = None
+            if await find_stream(self._connection, _STREAM) is not None:
+                message = await last_message(self._connection, _STREAM, key)
+            if message is not None and _letter_of(letter.subscription, message).skipped:
+                return
+            former = message.sequence if message is not None else 0
+            try:
+                await self._put(key, _pairs_of_letter(letter), {_EXPECTED: str(former)})
+            except JetStreamError as error:
+                if error.number != WRONG_LAST_SEQUENCE:
+                    raise
+            else:
+                return
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
         """See Subscriptions."""
@@ -130,7 +264,7 @@ class KeyValueSubscriptions:
         for subject in await self._subjects(self._key(name, "dead.*")):
             message = await last_message(self._connection, _STREAM, subject)
             if message is not None:
-                letters.append(_letter_of(name, json.loads(message.data), message.sequence))
+                letters.append(_letter_of(name, message))
         return sorted(letters, key=lambda letter: letter.event.global_position)
 
     async def list_names(self) -> list[str]:
@@ -138,16 +272,18 @@ class KeyValueSubscriptions:
         subjects = await self._subjects(self._key("*", "dead.*"))
         return sorted({subject.split(".")[-3] for subject in subjects})
 
-    async def decide(self, letter: DeadLetter, decision: Decision) -> None:
+    async def replace_dead_letter(self, letter: DeadLetter, changed: DeadLetter) -> None:
         """See Subscriptions."""
-        key = self._key(letter.subscription, f"dead.{letter.event.global_position}")
-        pairs = _pairs_of_letter(replace(letter, decision=decision))
+        expected = {_EXPECTED: str(letter.revision)}
         try:
-            await self._put(key, pairs, {_EXPECTED: str(letter.revision)})
+            await self._put(self._letter_key(letter), _pairs_of_letter(changed), expected)
         except JetStreamError as error:
             if error.number == WRONG_LAST_SEQUENCE:
                 raise decided_meanwhile(letter) from error
             raise
+
+    def _letter_key(self, letter: DeadLetter) -> str:
+        return self._key(letter.subscription, f"dead.{letter.event.global_position}")
 
     async def _subjects(self, matching: str) -> list[str]:
         """The keys there are; looking creates no bucket."""
@@ -184,24 +320,11 @@ class KeyValueSubscriptions:
         self._ready = True
 
 
-def _pairs_of(progress: Progress) -> dict[str, Any]:
-    return {
-        "position": progress.position,
-        "done": sorted(progress.done),
-        "deliveries": {str(key): value for key, value in progress.deliveries.items()},
-        "owner": progress.owner,
-        "beat": progress.beat,
-    }
-
-
-def _progress_of(pairs: dict[str, Any]) -> Progress:
-    return Progress(
-        position=pairs["position"],
-        done=frozenset(pairs["done"]),
-        deliveries={int(key): value for key, value in pairs["deliveries"].items()},
-        owner=pairs["owner"],
-        beat=pairs["beat"],
-    )
+def _decode(message: StoredMessage, name: str) -> Any:
+    try:
+        return json.loads(message.data)
+    except ValueError as error:
+        raise unreadable(name, message.sequence) from error
 
 
 def _pairs_of_letter(letter: DeadLetter) -> dict[str, Any]:
@@ -212,31 +335,22 @@ def _pairs_of_letter(letter: DeadLetter) -> dict[str, Any]:
         "traceback": letter.traceback,
         "deliveries": letter.deliveries,
         "failed_at": letter.failed_at.isoformat(),
-        "decision": _pairs_of_decision(letter.decision) if letter.decision else None,
+        "decision": encode_decision(letter.decision),
     }
 
 
-def _pairs_of_decision(decision: Decision) -> dict[str, Any]:
-    return {
-        "action": decision.action,
-        "reason": decision.reason,
-        "decided_by": decision.decided_by,
-        "decided_at": decision.decided_at.isoformat(),
-    }
-
-
-def _decision_of(pairs: dict[str, Any]) -> Decision:
-    return Decision(**{**pairs, "decided_at": datetime.fromisoformat(pairs["decided_at"])})
-
-
-def _letter_of(name: str, pairs: dict[str, Any], revision: int) -> DeadLetter:
-    return DeadLetter(
-        subscription=name,
-        event=decode_event(pairs["headers"], base64.b64decode(pairs["data"])),
-        error=pairs["error"],
-        traceback=pairs["traceback"],
-        deliveries=pairs["deliveries"],
-        failed_at=datetime.fromisoformat(pairs["failed_at"]),
-        decision=_decision_of(pairs["decision"]) if pairs["decision"] else None,
-        revision=revision,
-    )
+def _letter_of(name: str, message: StoredMessage) -> DeadLetter:
+    pairs = _decode(message, name)
+    try:
+        return DeadLetter(
+            subscription=name,
+            event=decode_event(pairs["headers"], base64.b64decode(pairs["data"])),
+            error=pairs["error"],
+            traceback=pairs["traceback"],
+            deliveries=pairs["deliveries"],
+            failed_at=datetime.fromisoformat(pairs["failed_at"]),
+            decision=decode_decision(pairs["decision"]),
+            revision=message.sequence,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise unreadable(name, message.sequence) from error

@@ -180,11 +180,11 @@ def _start_position(store: EventStore, request: TailRequest, head: int) -> int:
     if request.after is not None:
         return request.after
     if request.since is not None:
-        return _position_before(store, request.since, head)
+        return position_before(store, request.since, head)
     return head if request.start == "new" else 0
 
 
-def _position_before(store: EventStore, time: datetime, head: int) -> int:
+def position_before(store: EventStore, time: datetime, head: int) -> int:
     """The last position recorded before `time`; times never go back along the log."""
     low, high = 0, head
     while low < high:

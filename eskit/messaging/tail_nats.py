@@ -125,7 +125,7 @@ async def _begin(
         return _Cursor("", 0, request.after or 0, None if request.follow else 0), []
     end = None if request.follow else state.last_sequence
     if request.after is None and request.since is None and not isinstance(request.start, str):
-        position = await _last_position(connection, state)
+        position = await last_position(connection, state)
         events = await _last_events(connection, state, request, subjects)
         return _Cursor(state.created, state.last_sequence, position, end), events
     sequence, position = await _find_start(connection, state, request)
@@ -203,7 +203,7 @@ async def _find_start(
         known = before is not None and before.sequence < sequence
         return sequence - 1, _position(before) if known else 0
     if request.start == "new":
-        return state.last_sequence, await _last_position(connection, state)
+        return state.last_sequence, await last_position(connection, state)
     return 0, 0
 
 
@@ -222,7 +222,7 @@ async def first_sequence(
     return low
 
 
-async def _last_position(connection: Connection, state: StreamState) -> int:
+async def last_position(connection: Connection, state: StreamState) -> int:
     """The position of the last message that `state` knows of, whatever has come since."""
     if not state.messages:
         return 0

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.options import CallOptions, Reply
@@ -26,15 +28,24 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import BrokerUnavailable, EskitError, RequestTimeout, ServiceError
+from eskit.errors import (
+    BrokerUnavailable,
+    EskitError,
+    RequestTimeout,
+    ServiceError,
+    SubscriptionTaken,
+)
+from eskit.messaging.followers import load_status
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import Relay, RelayReport, RelayStatus
 from eskit.messaging.subscriber import Subscriber
-from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.messaging.subscriptions_store import store_bus
+from eskit.messaging.takeover import FindPlace, take_over
 from eskit.runtime.embedded import EmbeddedNats, find_announced, find_last_port, without_login
 from eskit.runtime.service import Loop
 from eskit.store.eventstore import EventStore
 
+_log = logging.getLogger("eskit.bus")
 _LOOK_EVERY = 0.2
 
 Settle: TypeAlias = Callable[[Connection], Awaitable[StreamSettings]]
@@ -327,45 +338,76 @@ class Reacting(Protocol):
         ...
 
 
-class ReactionOverNats:
-    """A reaction at work on the relay's stream, as a service; a second one waits its turn."""
+class ReactionService:
+    """A reaction at work on the log, as a service; a second one, of any process, stands by.
+
+    `find_place` looks up in NATS how far it was, for a store that earlier versions of eskit have
+    made; without it such a reaction does not begin.
+    """
 
     def __init__(
         self,
         reaction: Reaction,
         app: Reacting,
-        broker: Broker,
+        store: EventStore,
         *,
         upcasters: Upcasters,
-        settings: StreamSettings | Settle,
+        find_place: FindPlace | None = None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.name = f"reaction {reaction.name}"
-        self._reaction, self._app, self._broker = reaction, app, broker
-        self._subscription = reaction.subscription(upcasters)
-        self._settings = settings
+        self.subscription = reaction.subscription(upcasters)
+        self._reaction, self._app, self._store = reaction, app, store
+        self._find_place, self._clock = find_place, clock
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
         self._subscriber: Subscriber | None = None
 
     async def start(self) -> None:
         """Handle events from now on, in the background."""
-        connection, settings = self._broker.connection, self._settings
-        if not isinstance(settings, StreamSettings):
-            settings = await settings(connection)
-        bus = nats_bus(
-            connection,
-            stream=settings.name,
-            prefix=settings.prefix,
-            replicas=settings.replicas or 1,
-        )
-        self._subscriber = await bus.subscribe(
-            self._subscription, functools.partial(self._app.react, self._reaction)
-        )
+        self._stopping = False
+        self._task = asyncio.create_task(self._run(), name=self.name)
 
     async def stop(self) -> None:
         """Finish what is being handled, and save how far it came."""
+        self._stopping = True
         if self._subscriber is not None:
-            await self._subscriber.stop()
+            with contextlib.suppress(EskitError):  # what it failed with is told by `wait`
+                await self._subscriber.stop()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     async def wait(self) -> None:
         """Return when it has ended; raise what it failed with."""
-        if self._subscriber is not None:
-            await self._subscriber.wait()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def check_health(self) -> None:
+        """Raise ServiceError when something is not well, as the status says it."""
+        if self._task is None or self._task.done():
+            raise ServiceError(f"{self.name} is not running")
+        if self._subscriber is not None and self._subscriber.saving:
+            raise ServiceError(f"it cannot be saved how far it is: {self._subscriber.saving}")
+        status = await asyncio.to_thread(
+            load_status, self._store, self.subscription, clock=self._clock
+        )
+        if status.error:
+            raise ServiceError(status.error)
+
+    def describe(self) -> str:
+        """Whether it runs, stands by, or is paused."""
+        return self._subscriber.state if self._subscriber is not None else ""
+
+    async def _run(self) -> None:
+        """Follow the log; begin anew when somebody else has taken over or reset it."""
+        bus = store_bus(self._store, clock=self._clock)
+        while not self._stopping:
+            await take_over(self._store, self.subscription, self._find_place)
+            self._subscriber = await bus.subscribe(
+                self.subscription, functools.partial(self._app.react, self._reaction)
+            )
+            try:
+                await self._subscriber.wait()
+            except SubscriptionTaken:
+                _log.warning("%s was taken over or reset: it begins anew", self.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +14,7 @@ from eskit.domain.events import LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Maintenance
-from eskit.store.records import Checkpoint, CommandRecord, Record
+from eskit.store.records import EARLIER, REACTIONS, Checkpoint, CommandRecord, Record
 from eskit.store.snapshots import SnapshotStore
 
 
@@ -246,6 +247,12 @@ class EventStore(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+def earlier_position(store: EventStore) -> int:
+    """Up to where reactions may have come that kept their places elsewhere; 0 for not at all."""
+    record = store.find_record(EARLIER, REACTIONS)
+    return 0 if record is None else int(json.loads(record.value)["position"])
 
 
 @runtime_checkable

@@ -142,6 +142,7 @@ def test_without_nats_the_list_says_what_it_could_not_look_at(bank, launch):
     shown = eskit("deadletter", "list", cwd=bank)
     as_json = eskit("deadletter", "list", "--json", cwd=bank).json
     one = eskit("deadletter", "list", "welcome", cwd=bank)
+    other = eskit("deadletter", "list", "mailer", cwd=bank)
     unknown = eskit("deadletter", "list", "acount-balance", cwd=bank)
     configure(bank, nats="nats://127.0.0.1:1")
     away = eskit("deadletter", "list", cwd=bank)
@@ -150,8 +151,8 @@ def test_without_nats_the_list_says_what_it_could_not_look_at(bank, launch):
     assert (shown.code, shown.out) == (0, "No dead letters of projections\n")
     assert "subscriptions were not looked at: No NATS server" in shown.err
     assert as_json["diagnostics"][0]["code"] == "SUBSCRIPTIONS_NOT_LISTED"
-    assert one.code == 1
-    assert "No NATS server of this project is running" in one.err
+    assert (one.code, one.out) == (0, "No dead letters\n")
+    assert other.code == 1
     assert unknown.code == 1
     assert "Did you mean account-balance?" in unknown.err
     assert away.code == 0

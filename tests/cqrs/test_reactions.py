@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,18 +15,28 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import (
     CallOptions,
+    CheckpointMismatch,
     CommandRejected,
     InvalidArgument,
+    NotFound,
+    PlaceLost,
     ProjectInvalid,
     Projection,
     Reaction,
+    ServiceError,
 )
 from eskit.app import App, RunningApp
-from eskit.credentials.nats import connected
+from eskit.clock import SYSTEM_CLOCK
+from eskit.domain.ids import derived_id
+from eskit.messaging import followers, subscriber
 from eskit.messaging.bus import memory_bus
-from eskit.messaging.nats import StreamSettings, nats_relay
-from eskit.runtime import assembly
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.messaging.subscription import Progress
+from eskit.messaging.subscriptions_store import load_progress, save_progress
+from eskit.runtime.assembly import ReactionService
+from eskit.store.memory.store import MemoryStore
+from eskit.store.progress import no_progress
+from eskit.testing.store_contract import SettableClock
+from eskit.testing.store_contract.samples import pass_days
 
 
 def bonus_on_opening(bank: SimpleNamespace, **options: Any) -> Reaction:
@@ -181,39 +195,322 @@ def test_a_handler_can_have_a_rejected_command_tried_again(bank: SimpleNamespace
     assert letter.error == "RuntimeError: there may be money later"
 
 
-async def test_reactions_run_over_nats_and_a_second_process_waits_its_turn(
+@asynccontextmanager
+async def at_work(
+    running: RunningApp, reaction: Reaction, count: int = 1
+) -> AsyncIterator[list[ReactionService]]:
+    """A reaction in as many processes as it were, without any broker."""
+    services = [
+        ReactionService(reaction, running, running.store, upcasters=running.app.upcasters)
+        for _ in range(count)
+    ]
+    for service in services:
+        await service.start()
+    try:
+        yield services
+    finally:
+        for service in services:
+            await service.stop()
+
+
+async def reach(running: RunningApp, position: int) -> None:
+    """Return once the log is that long."""
+    async with asyncio.timeout(30):
+        while running.store.head_position() < position:  # noqa: ASYNC110 - by a thread
+            await asyncio.sleep(0.01)
+
+
+async def passed(running: RunningApp, name: str, position: int) -> None:
+    """Return once the follower has passed a position."""
+    async with asyncio.timeout(30):
+        while load_progress(running.store, name)[0].low < position:  # noqa: ASYNC110 - by a task
+            await asyncio.sleep(0.01)
+
+
+async def test_reactions_need_no_broker_and_a_second_process_stands_by(
     bank: SimpleNamespace,
 ) -> None:
     reaction = bonus_on_opening(bank)
-    settings = StreamSettings()
 
-    with EmbeddedNats() as server, app_with(bank, reaction).open("memory://") as running:
-        broker = assembly.Broker(lambda: server.url)
-        await broker.start()
-        services = [
-            assembly.ReactionOverNats(
-                reaction, running, broker, upcasters=running.app.upcasters, settings=settings
-            )
-            for _ in range(2)
-        ]
-        for service in services:
-            await service.start()
-        async with connected(server.url) as connection, asyncio.timeout(30):
-            stop = asyncio.Event()
-            relay = asyncio.create_task(
-                nats_relay(running.store, connection, app_name="bank").run(stop)
-            )
+    with app_with(bank, reaction).open("memory://") as running:
+        async with at_work(running, reaction, 2) as services:
             await asyncio.to_thread(open_account, bank, running)
-            while running.store.head_position() < 2:  # noqa: ASYNC110 - by a thread
-                await asyncio.sleep(0.01)
-            stop.set()
-            await relay
-        for service in services:
-            await service.stop()
-        await broker.stop()
+            await reach(running, 2)
+            states = {service.describe() for service in services}
+            await services[0].stop()
+            await asyncio.to_thread(open_account, bank, running, "acc-2")
+            await reach(running, 4)
+            await passed(running, "bonus", 4)
         events = list(running.store.read_all())
 
-    assert len(events) == 2
+    assert states == {"running", "standby"}
+    assert len(events) == 4
+
+
+async def test_a_reaction_keeps_its_place_with_the_log(
+    bank: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Whoever has the store has it, however long command ids are remembered."""
+    reaction, seen = Reaction("audit", start="first"), []
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        seen.append(event.account_id)
+
+    for name in ("acc-1", "acc-2"):
+        with app_with(bank, reaction).open(f"sqlite:///{tmp_path}/bank.db") as running:
+            async with at_work(running, reaction):
+                head = await asyncio.to_thread(open_account, bank, running, name)
+                await passed(running, "audit", head.global_position)
+
+    assert seen == ["acc-1", "acc-2"]
+
+
+async def test_a_new_reaction_reacts_only_to_what_comes_then(bank: SimpleNamespace) -> None:
+    """Also to what is recorded while nobody serves, once it has begun."""
+    reaction, seen = Reaction("audit", start="new"), []
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        seen.append(event.account_id)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        open_account(bank, running, "before")
+        async with at_work(running, reaction):
+            await passed(running, "audit", 1)
+        open_account(bank, running, "meanwhile")
+        async with at_work(running, reaction):
+            await passed(running, "audit", 2)
+
+    assert seen == ["meanwhile"]
+
+
+async def test_a_paused_reaction_waits_and_says_so(bank: SimpleNamespace) -> None:
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        store, subscription = running.store, reaction.subscription(running.app.upcasters)
+        followers.pause(store, "bonus", reason="wrong amount", by="ann", clock=SYSTEM_CLOCK)
+        async with at_work(running, reaction) as (service,):
+            await asyncio.to_thread(open_account, bank, running)
+            async with asyncio.timeout(30):
+                while service.describe() != "paused":  # noqa: ASYNC110 - by a task
+                    await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)
+            paused = followers.load_status(store, subscription)
+            with pytest.raises(InvalidArgument, match="paused already: wrong amount"):
+                followers.pause(store, "bonus", reason="too", by="bob", clock=SYSTEM_CLOCK)
+            followers.resume(store, "bonus")
+            await reach(running, 2)
+        with pytest.raises(NotFound, match="is not paused"):
+            followers.resume(store, "bonus")
+
+    assert (paused.state, paused.pause, paused.lag, paused.head) == ("paused", "wrong amount", 1, 1)
+
+
+async def test_a_hanging_reaction_is_seen_and_ends_all_the_same(
+    bank: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber, "STOP_WITHIN", 0.1)
+    monkeypatch.setattr(followers, "SLOW_AFTER", 0.0)
+    reaction, never = Reaction("hangs", start="first"), threading.Event()
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        never.wait(60)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        open_account(bank, running)
+        async with at_work(running, reaction) as (service,), asyncio.timeout(30):
+            while True:
+                try:
+                    await service.check_health()
+                except ServiceError as error:
+                    told = str(error)
+                    break
+                await asyncio.sleep(0.01)
+            status = followers.load_status(
+                running.store, reaction.subscription(running.app.upcasters)
+            )
+        left = load_progress(running.store, "hangs")[0]
+        never.set()
+
+    assert "has been handling 1 for" in told
+    assert (status.state, [each.position for each in status.in_flight]) == ("failed", [1])
+    assert left.unhandled == {1: 0}
+
+
+async def test_a_reaction_that_sets_events_aside_is_not_well(bank: SimpleNamespace) -> None:
+    reaction = Reaction("fails", start="first", max_deliveries=1)
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        raise RuntimeError("no")
+
+    with app_with(bank, reaction).open("memory://") as running:
+        open_account(bank, running)
+        async with at_work(running, reaction) as (service,):
+            await passed(running, "fails", 1)
+            with pytest.raises(ServiceError, match="1 set aside, the first at 1"):
+                await service.check_health()
+        status = followers.load_status(running.store, reaction.subscription(running.app.upcasters))
+
+    assert (status.state, status.set_aside, status.lag) == ("failed", 1, 0)
+
+
+async def test_a_backup_has_the_place_of_a_reaction(bank: SimpleNamespace, tmp_path: Path) -> None:
+    """What came after it is lost with its commands: what comes then is reacted to, once."""
+    reaction = bonus_on_opening(bank)
+    app = app_with(bank, reaction)
+    with app.open(f"sqlite:///{tmp_path}/bank.db") as running:
+        async with at_work(running, reaction):
+            await asyncio.to_thread(open_account, bank, running)
+            await passed(running, "bonus", 2)
+        running.store.maintenance.backup(tmp_path / "copy.db", progress=no_progress)
+
+    with app.open(f"sqlite:///{tmp_path}/copy.db") as running:
+        async with at_work(running, reaction):
+            await asyncio.to_thread(open_account, bank, running, "acc-2")
+            await passed(running, "bonus", 4)
+        events = list(running.store.read_all())
+
+    assert [event.stream for event in events] == ["Account-acc-1"] * 2 + ["Account-acc-2"] * 2
+
+
+@pytest.mark.parametrize(
+    ("place", "problem"),
+    [
+        ({"position": 1, "event_id": "another"}, "another event is at 1"),
+        ({"position": 9, "event_id": "x"}, "the log ends at 1, it had been read to 9"),
+        ({"position": 1, "store_id": "another"}, "it was the log of store another"),
+    ],
+)
+async def test_a_reaction_does_not_go_on_in_another_log(
+    bank: SimpleNamespace, place: dict[str, Any], problem: str
+) -> None:
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        store = running.store
+        open_account(bank, running)
+        progress = Progress(**{"store_id": store.store_id, **place})
+        save_progress(store, "bonus", progress, revision=0)
+        async with at_work(running, reaction) as (service,):
+            with pytest.raises(CheckpointMismatch, match=problem):
+                await service.wait()
+        status = followers.load_status(store, reaction.subscription(running.app.upcasters))
+
+    assert status.state == "failed"
+    assert problem in status.error
+    assert status.head == 1
+
+
+async def test_no_request_can_name_the_id_that_a_reaction_gives_its_command(
+    bank: SimpleNamespace,
+) -> None:
+    """Or somebody could use it up, and the reaction's command would never be carried out."""
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        opened = open_account(bank, running)
+        running.react(reaction, opened)
+        command_id = list(running.store.read_all())[-1].metadata.command_id
+        with pytest.raises(InvalidArgument, match="only a reaction may give"):
+            CallOptions(command_id=command_id)
+        with pytest.raises(InvalidArgument, match="only a reaction may give"):
+            running.execute(
+                bank.pb.DepositCommand(account_id="acc-1", amount="1.00"), command_id=command_id
+            )
+
+    assert command_id.startswith("reaction:bonus:")
+
+
+def react_as_before(bank: SimpleNamespace, running: RunningApp, opened: Any) -> None:
+    """What an earlier eskit did on the event: its command had a derived id like any other."""
+    command = bank.pb.DepositCommand(account_id="acc-1", amount="5.00")
+    options = CallOptions(
+        command_id=derived_id(
+            "reaction", "bonus", opened.event_id, "account.v1.DepositCommand", ""
+        ),
+        tenant="acme",
+    )
+    running.execute(command, options=options)
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_command_of_before_counts_as_sent_where_an_earlier_eskit_may_have_reacted(
+    bank: SimpleNamespace, *, known: bool
+) -> None:
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        opened = open_account(bank, running)
+        if known:
+            running.store.save_record(
+                "earlier", "reactions", '{"position": 1}', expected_revision=0
+            )
+        react_as_before(bank, running, opened)
+        running.react(reaction, opened)
+        events = list(running.store.read_all())
+
+    assert len(events) == (2 if known else 3)
+
+
+async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
+    bank: SimpleNamespace,
+) -> None:
+    reaction, clock = bonus_on_opening(bank), SettableClock()
+    app = app_with(bank, reaction)
+
+    with MemoryStore(clock=clock) as store, app.open(store) as running:
+        subscription = reaction.subscription(app.upcasters)
+        async with at_work(running, reaction):
+            await asyncio.to_thread(open_account, bank, running)
+            await asyncio.to_thread(open_account, bank, running, "acc-2")
+            await passed(running, "bonus", 4)
+        remembered = followers.plan_reset(store, subscription, 0)
+        pass_days(store, clock, 8)
+        store.maintenance.prune_commands()
+        forgotten = followers.plan_reset(store, subscription, 0)
+        forward = followers.plan_reset(store, subscription, 4)
+        with pytest.raises(InvalidArgument, match="The log ends at 4"):
+            followers.plan_reset(store, subscription, 5)
+        followers.reset(store, subscription, 2)
+        moved = followers.load_status(store, subscription)
+
+    assert (remembered.before, remembered.again, remembered.forgotten) == (4, 2, 0)
+    assert (forgotten.again, forgotten.forgotten) == (2, 2)
+    assert (forward.again, forward.skipped, forward.forgotten) == (0, 0, 0)
+    assert (moved.position, moved.state) == (2, "idle")
+
+
+async def test_a_lost_place_asks_and_does_not_begin(bank: SimpleNamespace) -> None:
+    """Garbage in place of its progress, and a log of before whose broker has nothing."""
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        store, subscription = running.store, reaction.subscription(running.app.upcasters)
+        open_account(bank, running)
+        store.save_record("earlier", "reactions", '{"position": 1}', expected_revision=0)
+        async with at_work(running, reaction) as (service,):
+            with pytest.raises(PlaceLost, match="kept in NATS") as unknown:
+                await service.wait()
+        before = followers.load_status(store, subscription)
+        followers.reset(store, subscription, 1)
+        store.save_record("follower", "bonus", '{"low": "x"}', expected_revision=1)
+        async with at_work(running, reaction) as (service,):
+            with pytest.raises(PlaceLost, match="cannot be read"):
+                await service.wait()
+        garbled = followers.load_status(store, subscription)
+        followers.reset(store, subscription, 1)
+        async with at_work(running, reaction):
+            await asyncio.to_thread(open_account, bank, running, "acc-2")
+            await passed(running, "bonus", 2)
+        events = list(store.read_all())
+
+    assert "eskit reaction reset bonus --after" in unknown.value.hint
+    assert (before.state, garbled.state) == ("failed", "failed")
+    assert [event.stream for event in events] == ["Account-acc-1", *["Account-acc-2"] * 2]
 
 
 def test_what_cannot_work_is_refused(bank: SimpleNamespace) -> None:

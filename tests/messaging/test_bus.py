@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,7 @@ from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.nats import nats_relay
 from eskit.messaging.subscription import DeadLetter, Handler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.messaging.subscriptions_store import store_bus
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append
 
@@ -52,11 +54,11 @@ class Seen:
 Made = Callable[[], Any]
 
 
-@pytest.fixture(params=["memory", "nats"])
+@pytest.fixture(params=["memory", "store", "nats"])
 def open_bus(request: pytest.FixtureRequest, store: EventStore) -> Made:
     """Opens a bus over the store; for NATS with a relay at work."""
-    if request.param == "memory":
-        bus = memory_bus(store)
+    if request.param != "nats":
+        bus = memory_bus(store) if request.param == "memory" else store_bus(store)
 
         @asynccontextmanager
         async def open_memory() -> AsyncIterator[EventBus]:
@@ -315,18 +317,6 @@ async def test_of_two_decisions_at_once_one_counts(open_bus: Made, store: EventS
     assert settled.decision.decided_by == "bob"
 
 
-async def test_an_endless_error_still_fits_a_dead_letter(open_bus: Made, store: EventStore) -> None:
-    append(store, 1)
-
-    def fail(event: RecordedEvent) -> None:
-        raise RuntimeError("no" * 10_000_000)
-
-    async with open_bus() as bus, following(bus, fail, max_deliveries=1):
-        (letter,) = await buried(bus)
-
-    assert letter.error.startswith("RuntimeError: nono")
-
-
 async def test_stopping_finishes_what_is_being_handled_and_no_more(
     open_bus: Made, store: EventStore
 ) -> None:
@@ -383,7 +373,8 @@ async def test_plain_functions_run_in_threads_and_at_the_same_time(
     async with open_bus() as bus, following(bus, handle, max_concurrent=4):
         await seen.until(8)
 
-    assert len(threads) == 4
+    assert len(threads) >= 4
+    assert threading.get_ident() not in threads
 
 
 async def test_a_second_process_waits_until_the_first_has_gone(
@@ -425,7 +416,7 @@ async def test_a_silent_owner_is_replaced_and_told_so(
 async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
     open_bus: Made, store: EventStore
 ) -> None:
-    append(store, 100, streams=1)
+    append(store, 100, streams=20)
     go_on = asyncio.Event()
     seen = Seen()
 
@@ -439,7 +430,240 @@ async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
         go_on.set()
         await seen.until(100)
 
-    assert seen.positions == list(range(1, 101))
+    assert sorted(seen.positions) == list(range(1, 101))
+
+
+async def test_a_failing_stream_with_many_events_holds_up_no_other(
+    open_bus: Made, store: EventStore
+) -> None:
+    """Its events are not kept in memory: they are read again when it is tried again."""
+    append(store, 600, streams=2)
+    seen = Seen(failing={1: 1})
+
+    async with open_bus() as bus, following(bus, seen, backoff=(3600.0,), max_waiting=8):
+        await seen.until(300)
+
+    assert seen.positions == list(range(2, 601, 2))
+
+
+async def test_what_a_failing_stream_left_behind_is_handled_in_order_when_it_works_again(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 600, streams=2)
+    seen = Seen(failing={1: 4, 7: 2, 599: 3})
+
+    async with open_bus() as bus, following(bus, seen, max_waiting=64):
+        await seen.until(600, within=30)
+
+    assert [position for position in seen.positions if position % 2] == list(range(1, 601, 2))
+    assert [position for position in seen.positions if not position % 2] == list(range(2, 601, 2))
+
+
+async def test_streams_that_wait_go_on_where_they_were_after_a_restart(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 300, streams=3)
+    first, second = Seen(failing={1: 1000, 5: 1000}), Seen()
+
+    async with open_bus() as bus:
+        async with following(bus, first, backoff=(3600.0,), max_deliveries=9):
+            await first.until(101)
+        append(store, 30, streams=3)
+        async with following(bus, second):
+            await second.until(229)
+            await asyncio.sleep(0.1)
+
+    assert sorted(first.positions + second.positions) == list(range(1, 331))
+    for stream in range(3):
+        mine = [at for at in second.positions if at % 3 == stream]
+        assert mine == sorted(mine)
+
+
+async def test_many_failing_events_make_a_small_progress(store: EventStore) -> None:
+    """What is kept grows with the failing streams, not with what was handled behind them."""
+    append(store, 2000, streams=4)
+    bus = store_bus(store)
+    seen = Seen(failing={1: 1000, 2: 1000})
+
+    async with following(bus, seen, backoff=(3600.0,)):
+        await seen.until(1000)
+
+    record = store.find_record("follower", "test")
+    assert record is not None
+    assert json.loads(record.value)["unhandled"] == {"1": 1, "2": 1}
+    assert json.loads(record.value)["low"] == 0
+    assert len(record.value) < 1000
+
+
+async def test_more_failing_streams_than_are_kept_wait_for_each_other(
+    open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriber_module, "MAX_LANES", 5)
+    append(store, 60, streams=20)
+    seen = Seen(failing=dict.fromkeys(range(1, 21), 2))
+
+    async with open_bus() as bus, following(bus, seen):
+        await seen.until(60)
+
+    assert sorted(seen.positions) == list(range(1, 61))
+
+
+async def test_an_interest_in_little_passes_the_rest(open_bus: Made, store: EventStore) -> None:
+    """Its position tells how far it has looked: what is behind it may be forgotten."""
+    append(store, 1)
+    store.append("Customer-1", [NewEvent(Int32Value())], expected_version=ANY)
+    append(store, 1500)
+    seen = Seen()
+
+    wanted = ["google.protobuf.Int32Value"]
+    async with (
+        open_bus() as bus,
+        following(bus, seen, event_types=wanted) as subscriber,
+        asyncio.timeout(30),
+    ):
+        while subscriber.position != 1502:  # noqa: ASYNC110 - by a task
+            await asyncio.sleep(0.01)
+
+    assert seen.positions == [2]
+
+
+class Rude:
+    """Raises things that are no errors."""
+
+    def __init__(self) -> None:
+        self.raised = 0
+
+    def __call__(self, event: RecordedEvent) -> None:
+        kinds = [asyncio.CancelledError, GeneratorExit, SystemExit, StopIteration, Unprintable]
+        if self.raised < len(kinds):
+            self.raised += 1
+            raise kinds[self.raised - 1]
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("in_thread", [True, False])
+async def test_whatever_a_handler_raises_counts_as_an_error(
+    open_bus: Made, store: EventStore, *, in_thread: bool
+) -> None:
+    append(store, 2, streams=1)
+    rude, seen = Rude(), Seen()
+
+    async def later(event: RecordedEvent) -> None:
+        rude(event)
+        await seen(event)
+
+    def at_once(event: RecordedEvent) -> None:
+        rude(event)
+        seen.positions.append(event.global_position)
+
+    handler: Handler = at_once if in_thread else later
+    async with open_bus() as bus, following(bus, handler, max_deliveries=6):
+        await seen.until(2)
+
+    assert (rude.raised, seen.positions) == (5, [1, 2])
+
+
+async def test_a_handler_that_hangs_does_not_keep_a_subscription_from_ending(
+    open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its event counts as not handled, so the next process handles it."""
+    monkeypatch.setattr(subscriber_module, "STOP_WITHIN", 0.1)
+    monkeypatch.setattr(subscriber_module, "LEASE", 0.3)
+    append(store, 2, streams=2)
+    begun, never = threading.Event(), threading.Event()
+    seen = Seen()
+
+    def hang(event: RecordedEvent) -> None:
+        if event.global_position == 1:
+            begun.set()
+            never.wait(60)
+
+    async with open_bus() as bus:
+        async with following(bus, hang):
+            await asyncio.to_thread(begun.wait, 10)
+            await asyncio.sleep(0.1)
+        async with following(bus, seen):
+            await seen.until(1)
+    never.set()
+
+    assert seen.positions == [1]
+
+
+async def test_a_skip_survives_a_retry_that_fails_meanwhile(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 1)
+    seen = Seen(failing={1: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=1):
+            (letter,) = await buried(bus)
+
+        async def skipped_by_another(event: RecordedEvent) -> None:
+            await bus.dead_letters.skip(letter, reason="test data", by="bob")
+            raise RuntimeError("too late")
+
+        with pytest.raises(SubscriptionTaken, match="by somebody else meanwhile"):
+            await bus.dead_letters.retry(letter, skipped_by_another, reason="try", by="alice")
+        (settled,) = await bus.dead_letters.history("test")
+
+    assert settled.skipped
+    assert settled.decision is not None
+    assert settled.decision.decided_by == "bob"
+
+
+async def test_a_skipped_event_that_comes_again_stays_skipped(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 2, streams=1)
+    seen = Seen(failing={1: 1000})
+
+    async with open_bus() as bus:
+        async with following(bus, seen, max_deliveries=1):
+            (letter,) = await buried(bus)
+        await bus.dead_letters.skip(letter, reason="test data")
+        await bus.reset("test", after=0)
+        async with following(bus, seen, max_deliveries=1):
+            await seen.until(2)
+
+        assert await bus.dead_letters.waiting("test") == []
+    assert seen.attempts == [1, 2, 1, 2]
+
+
+async def test_a_reset_of_a_running_subscription_ends_it(open_bus: Made, store: EventStore) -> None:
+    append(store, 5, streams=1)
+    first, second = Seen(), Seen()
+
+    async with open_bus() as bus:
+        running = await bus.subscribe(Subscription(name="test"), first)
+        await first.until(5)
+        await bus.reset("test", after=3)
+        with pytest.raises(SubscriptionTaken):
+            await asyncio.wait_for(running.wait(), 10)
+        async with following(bus, second):
+            await second.until(2)
+
+    assert second.positions == [4, 5]
+
+
+async def test_an_endless_error_is_cut_and_its_length_told(
+    open_bus: Made, store: EventStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    append(store, 1)
+
+    def fail(event: RecordedEvent) -> None:
+        raise RuntimeError("no" * 10_000_000)
+
+    async with open_bus() as bus, following(bus, fail, max_deliveries=1):
+        (letter,) = await buried(bus)
+
+    assert letter.error.endswith("(20,000,014 characters in all)")
+    assert len(letter.error) + len(letter.traceback) < 50_000
+    assert len(caplog.text) < 5_000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,317 @@
+"""Followers that keep their place with the log: where they stand, pausing and resetting them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.errors import CheckpointMismatch, InvalidArgument, NotFound, PlaceLost, RecordChanged
+from eskit.messaging.bus import check_progress, start_position
+from eskit.messaging.subscriber import LEASE
+from eskit.messaging.subscription import DeadLetter, Progress, Subscription
+from eskit.messaging.subscriptions_store import (
+    PAUSE,
+    list_letters,
+    load_progress,
+    save_progress,
+)
+from eskit.messaging.takeover import check_place
+from eskit.slow import SLOW_AFTER
+from eskit.store.eventstore import EventStore
+from eskit.store.records import FOLLOWER, Checkpoint
+
+State: TypeAlias = Literal["idle", "running", "paused", "failed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """An event in hand: being handled since `since`, or failed and tried again later."""
+
+    position: int
+    attempts: int
+    since: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowerStatus:
+    """One follower at a glance.
+
+    `position` is up to where every event is handled, `lag` how many it handles lie behind that,
+    `oldest_seconds` the age of the oldest of them. `in_flight` are the events being handled now,
+    `waiting` those that failed and are tried again later. `error` is empty while nothing is wrong.
+    `trouble` is what was raised last. `set_aside` counts the dead letters, `skipped` the events
+    that somebody has decided never to handle. `needed` counts the commands that are kept beyond
+    their time to live, because it would send them again. `holder` is the process that runs it.
+    """
+
+    name: str
+    state: State
+    position: int | None
+    head: int
+    lag: int
+    error: str
+    trouble: str
+    updated_at: datetime | None
+    oldest_seconds: float
+    in_flight: Sequence[Attempt]
+    waiting: Sequence[Attempt]
+    set_aside: int
+    skipped: int
+    pause: str
+    needed: int
+    holder: int | None
+
+
+def load_status(
+    store: EventStore,
+    subscription: Subscription,
+    *,
+    needed: Mapping[str, int] | None = None,
+    clock: Clock = SYSTEM_CLOCK,
+) -> FollowerStatus:
+    """Look a follower up; creates nothing and waits for nothing.
+
+    `needed` is what `Maintenance.prune_commands` counts, which takes its time.
+    """
+    name = subscription.name
+    now, head = clock.now, store.head_position()
+    record = store.find_record(FOLLOWER, name)
+    letters = list_letters(store, name)
+    waiting = [letter for letter in letters if letter.decision is None]
+    pause = _pause_reason(store, name)
+    problem, progress = "", Progress()
+    try:
+        progress, _ = load_progress(store, name)
+        check_progress(store, name, progress)
+        check_place(store, subscription)
+    except (PlaceLost, CheckpointMismatch) as error:
+        problem = error.message
+    silent = now - record.updated_at if record is not None else timedelta.max
+    alive = bool(progress.owner) and silent < timedelta(seconds=2 * LEASE)
+    position = progress.low if progress.position is not None else None
+    behind = position if position is not None else start_position(store, subscription.start)
+    running = progress.running if alive else {}
+    attempts = [
+        Attempt(position=at, attempts=tried, since=running.get(at))
+        for at, tried in sorted(progress.unhandled.items())
+        if tried or at in running
+    ]
+    lag = _lag(store, subscription, progress, behind)
+    wrong = problem or _hung(attempts, now) or _set_aside(waiting)
+    state: State = "idle"
+    if wrong:
+        state = "failed"
+    elif pause is not None:
+        state = "paused"
+    elif alive:
+        state = "running"
+    return FollowerStatus(
+        name=name,
+        state=state,
+        position=position,
+        head=head,
+        lag=lag,
+        error=wrong,
+        trouble=_trouble(progress),
+        updated_at=record.updated_at if record is not None else None,
+        oldest_seconds=_age_of_next(store, subscription, behind, now) if lag else 0.0,
+        in_flight=[attempt for attempt in attempts if attempt.since is not None],
+        waiting=[attempt for attempt in attempts if attempt.since is None],
+        set_aside=len(waiting),
+        skipped=sum(letter.skipped for letter in letters),
+        pause=pause or "",
+        needed=(needed or {}).get(name, 0),
+        holder=progress.holder if alive else None,
+    )
+
+
+def list_places(store: EventStore) -> Iterator[Checkpoint]:
+    """Up to where each follower has handled every event; without those that cannot be read."""
+    for record in store.list_records(FOLLOWER):
+        with contextlib.suppress(PlaceLost):
+            progress, _ = load_progress(store, record.key)
+            at = progress.position == progress.low
+            yield Checkpoint(
+                name=record.key,
+                store_id=progress.store_id,
+                position=progress.low,
+                event_id=progress.event_id if at else "",
+                updated_at=record.updated_at,
+            )
+
+
+def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:
+    """Keep a follower where it is until it is resumed; InvalidArgument if it is paused."""
+    if not reason.strip():
+        raise InvalidArgument("A pause needs a reason", hint="Say why: --reason '…'")
+    value = json.dumps({"reason": reason, "by": by, "at": clock.now.isoformat()})
+    try:
+        store.save_record(PAUSE, name, value, expected_revision=0)
+    except RecordChanged as error:
+        raise InvalidArgument(
+            f"{name} is paused already: {_pause_reason(store, name)}",
+            hint=f"Let it go on: eskit reaction resume {name}",
+        ) from error
+
+
+def resume(store: EventStore, name: str) -> None:
+    """Let a paused follower go on; NotFound if it is not paused."""
+    record = store.find_record(PAUSE, name)
+    if record is None:
+        raise NotFound(f"{name} is not paused", hint=f"See: eskit reaction status {name}")
+    store.delete_record(PAUSE, name, expected_revision=record.revision)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reset:
+    """What letting a follower go on from elsewhere means.
+
+    `before` is up to where it has handled every event, None if it never ran or that is not known.
+    `again` events are handled once more, `skipped` ones never. `forgotten` of the commands that it
+    sent for those `again` are not remembered any more, so that they would be carried out twice.
+    """
+
+    name: str
+    before: int | None
+    after: int
+    again: int
+    skipped: int
+    forgotten: int
+
+
+def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Reset:
+    """What a reset would do; changes nothing. InvalidArgument for a place that is not there."""
+    head = store.head_position()
+    if not 0 <= after <= head:
+        raise InvalidArgument(
+            f"The log ends at {head:,}, so nothing goes on behind {after:,}",
+            hint="Choose a position of the log, or: --after now",
+        )
+    name = subscription.name
+    try:
+        progress, _ = load_progress(store, name)
+    except PlaceLost:
+        progress = Progress()
+    known = progress.position is not None
+    # Of a place that is lost nobody knows what was handled: everything may have been.
+    seen = progress.position if progress.position is not None else head
+    low = progress.low if known else after
+    unhandled = progress.unhandled if known else {}
+    return Reset(
+        name=name,
+        before=low if known else None,
+        after=after,
+        again=_count(store, subscription, after, seen) - sum(at > after for at in unhandled),
+        skipped=_count(store, subscription, low, after) if known else 0,
+        forgotten=count_forgotten(store, name, after, seen),
+    )
+
+
+def reset(store: EventStore, subscription: Subscription, after: int) -> Reset:
+    """Let a follower go on behind another position; whoever runs it begins anew from there."""
+    planned = plan_reset(store, subscription, after)
+    name = subscription.name
+    try:
+        _, revision = load_progress(store, name)
+    except PlaceLost as error:
+        revision = error.revision
+    at = store.find_event(after) if after else None
+    place = Progress(
+        position=after,
+        store_id=store.store_id,
+        event_id=at.event_id if at is not None else "",
+    )
+    save_progress(store, name, place, revision=revision)
+    return planned
+
+
+def count_forgotten(store: EventStore, name: str, after: int, up_to: int) -> int:
+    """How many commands that a reaction sent for events between are not remembered any more.
+
+    The log tells: what they led to names the event as its cause, and the command.
+    """
+    causes: set[str] = set()
+    seen: set[tuple[str, str]] = set()
+    forgotten = 0
+    for event in store.read_all(after=after):
+        if event.global_position <= up_to:
+            causes.add(event.event_id)
+        metadata = event.metadata
+        command = event.tenant, metadata.command_id
+        if metadata.causation_id not in causes or command in seen or not metadata.command_id:
+            continue
+        seen.add(command)
+        if is_sent_by(name, metadata.command_id):
+            forgotten += store.find_command(metadata.command_id, event.tenant) is None
+    return forgotten
+
+
+def is_sent_by(name: str, command_id: str) -> bool:
+    """Whether a reaction has sent the command, or may have: earlier ids do not say which."""
+    if command_id.startswith("reaction:"):
+        return command_id.startswith(f"reaction:{name}:")
+    return command_id[14:15] == "5"  # a UUID that is derived
+
+
+def _pause_reason(store: EventStore, name: str) -> str | None:
+    record = store.find_record(PAUSE, name)
+    return None if record is None else str(json.loads(record.value)["reason"])
+
+
+def _lag(store: EventStore, subscription: Subscription, progress: Progress, behind: int) -> int:
+    """The events that wait: those behind where the log was read, and those of waiting streams."""
+    read = progress.position if progress.position is not None else behind
+    head = store.head_position()
+    waiting = 0
+    for position in progress.unhandled:
+        first = store.find_event(position)
+        if first is not None:
+            waiting += sum(
+                event.global_position <= read and event.event_type in subscription.event_types
+                for event in store.read_stream(
+                    first.stream, after=first.version - 1, tenant=first.tenant
+                )
+            )
+    return _count(store, subscription, read, head) + waiting
+
+
+def _count(store: EventStore, subscription: Subscription, after: int, up_to: int) -> int:
+    if up_to <= after:
+        return 0
+    return store.count_events(
+        after=after, before=up_to + 1, event_types=tuple(subscription.event_types)
+    )
+
+
+def _age_of_next(
+    store: EventStore, subscription: Subscription, position: int, now: datetime
+) -> float:
+    types = tuple(subscription.event_types)
+    for event in store.read_all(after=position, limit=1, event_types=types):
+        return max(0.0, (now - event.recorded_at).total_seconds())
+    return 0.0
+
+
+def _trouble(progress: Progress) -> str:
+    trouble = progress.trouble
+    return f"{trouble.position:,}: {trouble.error}" if trouble is not None else ""
+
+
+def _hung(attempts: Iterable[Attempt], now: datetime) -> str:
+    for attempt in attempts:
+        if attempt.since is not None:
+            seconds = (now - attempt.since).total_seconds()
+            if seconds > SLOW_AFTER:
+                return f"has been handling {attempt.position:,} for {seconds:,.0f} s"
+    return ""
+
+
+def _set_aside(letters: Sequence[DeadLetter]) -> str:
+    if not letters:
+        return ""
+    return f"{len(letters):,} set aside, the first at {letters[0].event.global_position:,}"

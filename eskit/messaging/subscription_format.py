@@ -1,0 +1,106 @@
+"""Progress and decisions of subscriptions as JSON objects, wherever they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from eskit.errors import PlaceLost
+from eskit.messaging.subscription import Decision, Progress, Trouble
+
+
+def encode_progress(progress: Progress) -> dict[str, Any]:
+    """The progress as a JSON object; `low` is for those who only want to know that."""
+    return {
+        "position": progress.position,
+        "low": progress.low,
+        "store_id": progress.store_id,
+        "event_id": progress.event_id,
+        "unhandled": _with_text_keys(progress.unhandled),
+        "done": sorted(progress.done),
+        "deliveries": _with_text_keys(progress.deliveries),
+        "owner": progress.owner,
+        "beat": progress.beat,
+        "running": {str(at): since.isoformat() for at, since in progress.running.items()},
+        "trouble": _encode_trouble(progress.trouble),
+    }
+
+
+def decode_progress(name: str, pairs: Any, *, revision: int) -> Progress:
+    """The progress again, also one that an earlier eskit has kept; PlaceLost for anything else."""
+    try:
+        return Progress(
+            position=None if pairs["position"] is None else int(pairs["position"]),
+            store_id=str(pairs.get("store_id", "")),
+            event_id=str(pairs.get("event_id", "")),
+            unhandled=_with_number_keys(pairs.get("unhandled", {})),
+            done=frozenset(map(int, pairs["done"])),
+            deliveries=_with_number_keys(pairs["deliveries"]),
+            owner=str(pairs["owner"]),
+            beat=int(pairs["beat"]),
+            running={
+                int(at): datetime.fromisoformat(since)
+                for at, since in pairs.get("running", {}).items()
+            },
+            trouble=_decode_trouble(pairs.get("trouble")),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise unreadable(name, revision) from error
+
+
+def encode_decision(decision: Decision | None) -> dict[str, Any] | None:
+    """A decision as a JSON object."""
+    if decision is None:
+        return None
+    return {
+        "action": decision.action,
+        "reason": decision.reason,
+        "decided_by": decision.decided_by,
+        "decided_at": decision.decided_at.isoformat(),
+    }
+
+
+def decode_decision(pairs: Any) -> Decision | None:
+    """The decision again."""
+    if not pairs:
+        return None
+    return Decision(**{**pairs, "decided_at": datetime.fromisoformat(pairs["decided_at"])})
+
+
+def unreadable(name: str, revision: int) -> PlaceLost:
+    """The error of a subscription whose progress is there and makes no sense."""
+    return PlaceLost(
+        f"What is kept of {name} cannot be read: it is not known how far it has come",
+        hint=f"Say where it goes on: eskit reaction reset {name} --after POSITION|now; "
+        "in a program of your own: bus.reset(name, after=…)",
+        revision=revision,
+    )
+
+
+def _encode_trouble(trouble: Trouble | None) -> dict[str, Any] | None:
+    if trouble is None:
+        return None
+    return {
+        "position": trouble.position,
+        "error": trouble.error,
+        "at": trouble.at.isoformat(),
+    }
+
+
+def _decode_trouble(pairs: Any) -> Trouble | None:
+    if not pairs:
+        return None
+    return Trouble(
+        position=int(pairs["position"]),
+        error=str(pairs["error"]),
+        at=datetime.fromisoformat(pairs["at"]),
+    )
+
+
+def _with_text_keys(counts: Mapping[int, int]) -> dict[str, int]:
+    return {str(position): count for position, count in counts.items()}
+
+
+def _with_number_keys(pairs: Mapping[str, Any]) -> dict[int, int]:
+    return {int(position): int(count) for position, count in pairs.items()}
