@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
+    from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import EventIdReused as EventIdReused
     from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import ExportInvalid as ExportInvalid
@@ -217,6 +218,7 @@ __all__ = [
     "EskitError",
     "EventContext",
     "EventErased",
+    "EventUnpublishable",
     "EventIdReused",
     "EventStore",
     "EventUnpublishable",
