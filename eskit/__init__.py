@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from eskit.errors import DeliveryFailed as DeliveryFailed
     from eskit.errors import EskitError as EskitError
     from eskit.errors import EventErased as EventErased
-    from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import EventIdReused as EventIdReused
     from eskit.errors import EventUnpublishable as EventUnpublishable
     from eskit.errors import ExportInvalid as ExportInvalid
@@ -218,7 +217,6 @@ __all__ = [
     "EskitError",
     "EventContext",
     "EventErased",
-    "EventUnpublishable",
     "EventIdReused",
     "EventStore",
     "EventUnpublishable",
