@@ -165,13 +165,11 @@ def test_a_second_serve_says_at_once_who_runs_the_projections_and_waits(launch, 
     read_until(first, "up; stop with Ctrl-C")
 
     second = launch("serve", cwd=bank)
-    told = read_until(second, "waiting  Process")
-    hint = read_until(second, "eskit serve --no-projections", stream="stderr")
+    told = read_until(second, "standing by: process")
     helper = launch("serve", "--no-projections", "--no-relay", cwd=bank)
     read_until(helper, "up; stop with Ctrl-C")
 
-    assert f"Process {first.pid} is running projection" in told[-1]
-    assert hint
+    assert f"process {first.pid} runs account-balance" in told[-1]
     assert interrupt(second).code == 0
     assert interrupt(helper).code == 0
     assert interrupt(first).code == 0
