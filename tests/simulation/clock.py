@@ -6,6 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from eskit.clock import Thread, Waitable
@@ -127,6 +128,7 @@ class SimLoop(asyncio.BaseEventLoop):
     def __init__(self, clock: SimClock) -> None:
         super().__init__()
         self._clock = clock
+        self.set_exception_handler(lambda _loop, _context: None)
         self._selector = self  # it selects from nothing
 
     def time(self) -> float:
@@ -145,13 +147,14 @@ class SimLoop(asyncio.BaseEventLoop):
     def run_in_executor(  # type: ignore[override]
         self, executor: object, func: Callable[..., Any], *args: Any
     ) -> asyncio.Future[Any]:
-        """Call the function now."""
+        """Call the function now; whoever awaits it goes on in the next round."""
         del executor
         future = self.create_future()
         try:
-            future.set_result(func(*args))
+            settle = partial(_settle, future, result=func(*args))
         except Exception as error:  # noqa: BLE001 - it is raised where it is awaited
-            future.set_exception(error)
+            settle = partial(_settle, future, error=error)
+        self.call_soon(settle)
         return future
 
     def _process_events(self, event_list: object) -> None:
@@ -159,3 +162,14 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _write_to_self(self) -> None:
         pass
+
+
+def _settle(
+    future: asyncio.Future[Any], *, result: object = None, error: Exception | None = None
+) -> None:
+    if future.done():
+        return
+    if error is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(result)

@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from eskit.errors import ReadModelUnavailable, StoreUnavailable
+from eskit.errors import BrokerUnavailable, ReadModelUnavailable, StoreUnavailable
 from eskit.projections.projection import Projection
 
 When = Literal["before", "after"]
+
+
+_AWAY = {
+    "store": StoreUnavailable,
+    "read model": ReadModelUnavailable,
+    "broker": BrokerUnavailable,
+}
 
 
 class Crash(BaseException):
@@ -52,8 +59,7 @@ class Process:
                 raise Crash
         if self.away.get(part, 0) > 0:
             self.away[part] -= 1
-            error = StoreUnavailable if part == "store" else ReadModelUnavailable
-            raise error(f"The {part} is away")
+            raise _AWAY[part](f"The {part} is away")
 
     def die(self) -> None:
         """End here."""
@@ -100,14 +106,21 @@ class SimStore:
         return str(self._inner.store_id)
 
     def append(self, *args: Any, **kwargs: Any) -> Any:
-        self._process.touch("store")
-        with self._process.committing():
-            return self._inner.append(*args, **kwargs)
+        return self._commit("append", *args, **kwargs)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        self._commit("save_checkpoint", *args, **kwargs)
+
+    def save_record(self, *args: Any, **kwargs: Any) -> Any:
+        return self._commit("save_record", *args, **kwargs)
+
+    def delete_record(self, *args: Any, **kwargs: Any) -> None:
+        self._commit("delete_record", *args, **kwargs)
+
+    def _commit(self, method: str, *args: Any, **kwargs: Any) -> Any:
         self._process.touch("store")
         with self._process.committing():
-            self._inner.save_checkpoint(*args, **kwargs)
+            return getattr(self._inner, method)(*args, **kwargs)
 
 
 class SimReadModels:

@@ -103,6 +103,10 @@ class _Maker:
             (1, self._checkpoint),
             (4, self._rebuild),
             (2, self._diff),
+            (5, self._relay),
+            (2, self._publish),
+            (4, self._mishap),
+            (1, self._age),
         )
         self._inner: tuple[tuple[int, Callable[[], Step]], ...] = (
             (10, self._append),
@@ -116,6 +120,9 @@ class _Maker:
             (3, self._resume),
             (1, self._checkpoint),
             (2, self._plain_rebuild),
+            (2, self._plain_relay),
+            (1, self._mishap),
+            (1, self._arrive),
         )
 
     def config(self) -> dict[str, Any]:
@@ -231,7 +238,10 @@ class _Maker:
 
     def _away(self) -> Step:
         draw = self._draw
-        args = {"part": draw.choice(("store", "read model")), "calls": draw.choice((1, 2, 5))}
+        args = {
+            "part": draw.choice(("store", "read model", "broker")),
+            "calls": draw.choice((1, 2, 5)),
+        }
         return Step("away", args)
 
     def _pass(self) -> Step:
@@ -274,3 +284,30 @@ class _Maker:
         step = Step("diff", {"name": self._name()}, crash=self._crash(3, 0.1))
         step.during = self._during(2, 20, 0.5)
         return step
+
+    def _plain_relay(self) -> Step:
+        args = {"batch": self._draw.choice((1, 2, 5, 1000))}
+        return Step("relay", args, crash=self._crash(4, 0.2))
+
+    def _relay(self) -> Step:
+        step = self._plain_relay()
+        step.during = self._during(3, 20, 0.4)
+        return step
+
+    def _publish(self) -> Step:
+        draw = self._draw
+        args = {"batch": draw.choice((1, 3, 1000)), "seconds": draw.choice((1.0, 4.0))}
+        step = Step("publish", args, crash=self._crash(5, 0.2))
+        step.during = self._during(4, 40, 0.8)
+        return step
+
+    def _mishap(self) -> Step:
+        draw = self._draw
+        kinds = draw.choices(("lost", "part", "late", "gone", ""), k=draw.choice((1, 1, 2, 3)))
+        return Step("mishap", {"kinds": kinds})
+
+    def _age(self) -> Step:
+        return Step("age")
+
+    def _arrive(self) -> Step:
+        return Step("arrive")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from asyncio import events
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,7 @@ from eskit.errors import (
     ReadModelDamaged,
     RebuildNeeded,
 )
+from eskit.messaging.relay import Relay
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
@@ -34,7 +37,8 @@ from eskit.store.signal import Signal
 from eskit.store.sqlite.store import SqliteStore
 from tests.simulation import bank
 from tests.simulation.bank import PROJECTIONS
-from tests.simulation.clock import SimClock
+from tests.simulation.broker import Broker, SimOutlet
+from tests.simulation.clock import SimClock, SimLoop
 from tests.simulation.oracle import Oracle
 from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
 from tests.simulation.promises import Promises
@@ -82,6 +86,7 @@ class World:
         store, models = self.open_store(), self._open_models()
         self.oracle = Oracle(store, models)
         self.promises = Promises()
+        self.broker = Broker()
         projections = self.app(Process("nobody")).projections
         self._engine = ProjectionEngine(store, projections, models)
         self.processes: dict[str, tuple[Process, RunningApp, ExitStack]] = {}
@@ -233,6 +238,7 @@ class World:
         """What holds at every moment; of the status that of one projection after the other."""
         self.oracle.observe()
         self.oracle.check_projections()
+        self.broker.check(self.oracle.log())
         self._checks += 1
         name = PROJECTIONS[self._checks % len(PROJECTIONS)]
         self.oracle.check_status(self._engine.status([name])[0])
@@ -390,6 +396,58 @@ class World:
         self.oracle.check_diff(found)
         return found.equal
 
+    # What is published, and what is done about events.
+
+    def _step_relay(self, process: Process, running: RunningApp, batch: int) -> object:
+        """The log published up to its head."""
+        relay = self._relay(process, running, batch)
+        return self._await(process, relay.run_once()).position
+
+    def _step_publish(
+        self, process: Process, running: RunningApp, batch: int, seconds: float
+    ) -> object:
+        """The log published for some time."""
+        relay = self._relay(process, running, batch)
+
+        async def publish() -> Any:
+            stop = asyncio.Event()
+            asyncio.get_running_loop().call_later(seconds, stop.set)
+            return await relay.run(stop)
+
+        return self._await(process, publish()).position
+
+    def _relay(self, process: Process, running: RunningApp, batch: int) -> Relay:
+        relay = Relay(running.store, SimOutlet(self.broker, process))
+        relay.BATCH = batch
+        return relay
+
+    def _step_mishap(self, process: Process, running: RunningApp, kinds: list[str]) -> object:
+        """What befalls the next publishes."""
+        self.broker.mishaps += kinds
+        return len(self.broker.mishaps)
+
+    def _step_age(self, process: Process, running: RunningApp) -> object:
+        """What the broker has is thrown away, because it is old."""
+        self.broker.age_out()
+        return self.broker.sequence
+
+    def _step_arrive(self, process: Process, running: RunningApp) -> object:
+        """What was long under way to the broker arrives."""
+        self.broker.deliver_late()
+        return self.broker.sequence
+
+    def _await(self, process: Process, work: Coroutine[Any, Any, Any]) -> Any:
+        """The result of a coroutine, in a loop of its own: it may run within that of another."""
+        loop, outer = SimLoop(self.clock), events._get_running_loop()
+        events._set_running_loop(None)
+        try:
+            return loop.run_until_complete(work)
+        finally:
+            events._set_running_loop(outer)
+            for task in asyncio.all_tasks(loop):
+                task._log_destroy_pending = False  # type: ignore[attr-defined]
+            loop.close()
+
     # The end.
 
     def settle(self) -> None:
@@ -397,7 +455,7 @@ class World:
         self.faults.clear()
         for name in list(self.processes):
             self.end_process(name)
-        _, running = self.process("server")
+        process, running = self.process("server")
         engine = running.engine
         for status in self._engine.status():
             if status.pause:
@@ -409,6 +467,12 @@ class World:
             self._retry_all(running, name)
         self.check()
         self._rebuild_last(running)
+        self.broker.mishaps.clear()
+        self.broker.deliver_late()
+        published = self._step_relay(process, running, 1000)
+        if published != engine.head_position():
+            raise Wrong(f"The relay comes to {published} only")
+        self.broker.check(self.oracle.log())
         self.promises.check(list(self.oracle.store.read_all()))
 
     def _retry_all(self, running: RunningApp, name: str) -> None:
