@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from eskit import CommandRejected, Projection
+from eskit import CommandRejected, Projection, Reaction, ReactionContext
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method
 from eskit.projections.policy import FailurePolicy
@@ -120,6 +120,17 @@ class Account(Aggregate[Any, Any]):
     def on_rewarded(self, event: Any) -> None:
         """More."""
         self.state.balance += event.amount
+
+
+def reward(around: Callable[[ReactionContext, Callable[[], None]], None]) -> Reaction:
+    """One that gives something on top of what is deposited; `around` has the deed to do."""
+    made = Reaction("reward", start="first", max_deliveries=3, backoff=(0.1, 1.0))
+
+    @made.on(Deposited)
+    def deposited(event: Any, context: ReactionContext) -> None:
+        around(context, lambda: context.execute(Reward(account_id=event.account_id, amount=1)))
+
+    return made
 
 
 Around = Callable[[str, EventContext, Callable[[], None]], None]

@@ -79,8 +79,10 @@ class SimClock:
         return is_set()
 
     def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> Thread:
-        """Nothing here depends on the threads that only watch; there are no others."""
-        assert name == "eskit-slow-calls", f"{name} ({work}, {daemon=}) is to do some work"
+        """Do the work when somebody waits; a thread that only watches never gets its turn."""
+        del daemon
+        if name != "eskit-slow-calls":
+            self.call_in(0.0, work)
         return NeverRun()
 
     def set_date(self, seconds: float) -> None:
@@ -91,6 +93,11 @@ class SimClock:
         """Do something when so much time has passed."""
         self._numbers += 1
         heapq.heappush(self._due, (self.elapsed + seconds, self._numbers, work))
+
+    @property
+    def until_due(self) -> float | None:
+        """In how many seconds something is to be done; None if nothing is."""
+        return max(0.0, self._due[0][0] - self.elapsed) if self._due else None
 
     def forget(self) -> None:
         """Do nothing of what is still to be done."""
@@ -125,9 +132,11 @@ class SimClock:
 class SimLoop(asyncio.BaseEventLoop):
     """An event loop in the time of a SimClock; what it gives to other threads is done at once."""
 
-    def __init__(self, clock: SimClock) -> None:
+    def __init__(self, clock: SimClock, on_round: Callable[[], object]) -> None:
+        """`on_round` is called in each round, and may raise to end it all."""
         super().__init__()
         self._clock = clock
+        self._on_round = on_round
         self.set_exception_handler(lambda _loop, _context: None)
         self._selector = self  # it selects from nothing
 
@@ -137,11 +146,13 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def select(self, timeout: float | None) -> list[object]:
         """Nothing is to be read: let time pass until the next timer."""
-        if timeout is None:
+        self._on_round()
+        moments = [wait for wait in (timeout, self._clock.until_due) if wait is not None]
+        if not moments:
             raise Stuck("every coroutine waits for another")
-        if timeout > 0:
+        if timeout != 0:
             self._clock.on_wait()
-            self._clock.pass_time(timeout)
+            self._clock.pass_time(min(moments))
         return []
 
     def run_in_executor(  # type: ignore[override]

@@ -61,6 +61,11 @@ class Process:
             self.away[part] -= 1
             raise _AWAY[part](f"The {part} is away")
 
+    def check(self) -> None:
+        """Go no further if the process is gone."""
+        if self.dead:
+            raise Crash
+
     def die(self) -> None:
         """End here."""
         self.dead = True

@@ -33,19 +33,32 @@ class Promises:
     """Keeps account of every append and every command, and compares it with the log."""
 
     def __init__(self) -> None:
-        self._appends: list[Promise] = []
+        self._appends: list[list[Promise]] = []
+        self._again: dict[int, list[Promise]] = {}
         self._commands: dict[str, list[Promise]] = {}
 
     @contextmanager
     def appending(
-        self, stream: str, events: Sequence[NewEvent]
+        self, number: int, stream: str, events: Sequence[NewEvent], *, stale: bool
     ) -> Iterator[Callable[[AppendResult], None]]:
-        """Events about to be appended; call with the acknowledgement."""
+        """Events about to be appended, for the first time or again; call with the acknowledgement.
+
+        Those with a number other than 0 are the same each time. `stale`: the version that is
+        expected is not that of the stream.
+        """
         promise = Promise(stream, ids=[event.event_id for event in events])
-        self._appends.append(promise)
+        sent = self._again.setdefault(number, []) if number else []
+        if not sent:
+            self._appends.append(sent)
+        sent.append(promise)
 
         def appended(result: AppendResult) -> None:
             promise.acknowledged, promise.position = True, result.global_position
+            if stale and not result.already_processed:
+                raise Wrong(f"Appended to {stream}, which is at another version than expected")
+            positions = {other.position for other in sent if other.acknowledged}
+            if len(positions) > 1:
+                raise Wrong(f"An append was acknowledged at different places: {positions}")
 
         try:
             yield appended
@@ -89,16 +102,24 @@ class Promises:
 
     def _check_appends(self, by_id: dict[str, RecordedEvent]) -> None:
         unknown = {event.event_id for event in by_id.values() if not event.metadata.command_id}
-        for promise in self._appends:
-            _check_promise(promise, [by_id[found] for found in promise.ids if found in by_id])
-            unknown -= set(promise.ids)
+        for sent in self._appends:
+            ids = sent[0].ids
+            unknown -= set(ids)
+            there = [by_id[found] for found in ids if found in by_id]
+            if len(there) not in {0, len(ids)}:
+                raise Wrong(f"Only a part is there: {sent}")
+            if there and all(promise.refused for promise in sent):
+                raise Wrong(f"Refused, and there: {sent}")
+            for promise in sent:
+                _check_acknowledged(promise, there)
         if unknown:
             raise Wrong(f"Nobody has appended {sorted(unknown)}")
 
     def _check_commands(self, events: Sequence[RecordedEvent]) -> None:
         carried_out: dict[str, list[RecordedEvent]] = {}
         for event in events:
-            if event.metadata.command_id:
+            metadata = event.metadata
+            if metadata.command_id and metadata.causation_id == metadata.command_id:
                 carried_out.setdefault(event.metadata.command_id, []).append(event)
         for command_id, sent in self._commands.items():
             there = carried_out.pop(command_id, [])
@@ -107,8 +128,7 @@ class Promises:
             if there and all(promise.refused for promise in sent):
                 raise Wrong(f"{command_id} was refused, and carried out")
             for promise in sent:
-                if promise.acknowledged:
-                    _check_promise(promise, there)
+                _check_acknowledged(promise, there)
         if carried_out:
             raise Wrong(f"Nobody has sent {sorted(carried_out)}")
 
@@ -123,14 +143,7 @@ def _check_order(events: Sequence[RecordedEvent]) -> None:
             raise Wrong(f"{event.stream} has a gap before {event.version}")
 
 
-def _check_promise(promise: Promise, there: Sequence[RecordedEvent]) -> None:
-    """All of it is there or nothing; and what was acknowledged, where it was said to be."""
-    size = len(promise.ids) or 1
-    if promise.acknowledged and (
-        len(there) != size or there[-1].global_position != promise.position
-    ):
+def _check_acknowledged(promise: Promise, there: Sequence[RecordedEvent]) -> None:
+    """What was acknowledged is where it was said to be."""
+    if promise.acknowledged and (not there or there[-1].global_position != promise.position):
         raise Wrong(f"Acknowledged at {promise.position}, and not there: {promise}")
-    if promise.refused and there:
-        raise Wrong(f"Refused, and there: {promise}")
-    if len(there) not in {0, size}:
-        raise Wrong(f"Only a part is there: {promise}")

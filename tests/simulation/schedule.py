@@ -85,6 +85,7 @@ class _Maker:
     def __init__(self, source: random.Random) -> None:
         self._draw = source
         self._commands = 0
+        self._appends: list[dict[str, Any]] = []
         self._outer: tuple[tuple[int, Callable[[], Step]], ...] = (
             (14, self._append),
             (14, self._command),
@@ -107,6 +108,8 @@ class _Maker:
             (2, self._publish),
             (4, self._mishap),
             (1, self._age),
+            (7, self._react),
+            (2, self._decide),
         )
         self._inner: tuple[tuple[int, Callable[[], Step]], ...] = (
             (10, self._append),
@@ -123,6 +126,8 @@ class _Maker:
             (2, self._plain_relay),
             (1, self._mishap),
             (1, self._arrive),
+            (1, self._plain_react),
+            (1, self._decide),
         )
 
     def config(self) -> dict[str, Any]:
@@ -163,12 +168,18 @@ class _Maker:
 
     def _append(self) -> Step:
         draw = self._draw
-        args = {
-            "account": draw.randrange(4),
-            "events": draw.choice((1, 1, 2, 3, 8)),
-            "expect": draw.choices(("any", "right", "stale"), (6, 3, 1))[0],
-        }
-        return Step("append", args, crash=self._crash(1, 0.05))
+        if self._appends and draw.random() < 0.15:
+            args = {**draw.choice(self._appends[-3:]), "expect": draw.choice(("any", "right"))}
+        else:
+            args = {
+                "account": draw.randrange(4),
+                "events": draw.choice((1, 1, 2, 3, 8)),
+                "expect": draw.choices(("any", "right", "stale"), (6, 3, 1))[0],
+            }
+            if draw.random() < 0.4:
+                args["number"] = len(self._appends) + 1
+                self._appends.append(args)
+        return Step("append", args, crash=self._crash(1, 0.1))
 
     def _command(self) -> Step:
         draw = self._draw
@@ -226,7 +237,7 @@ class _Maker:
     def _fault(self) -> Step:
         draw = self._draw
         args = {
-            "name": self._name(),
+            "name": draw.choice((*PROJECTIONS, "reward")),
             "ahead": draw.choice((0, 0, 1, 2, 3, 5, 8)),
             "kind": draw.choice(("before", "after", "after", "exit", "constraint", "slow")),
             "times": draw.choice((1, 1, 2, 3, 4, 1000)),
@@ -311,3 +322,17 @@ class _Maker:
 
     def _arrive(self) -> Step:
         return Step("arrive")
+
+    def _plain_react(self) -> Step:
+        args = {"seconds": self._draw.choice((0.3, 2.0, 7.0))}
+        return Step("react", args, crash=self._crash(6, 0.25))
+
+    def _react(self) -> Step:
+        step = self._plain_react()
+        step.during = self._during(3, 60, 0.5)
+        return step
+
+    def _decide(self) -> Step:
+        draw = self._draw
+        args = {"which": draw.randrange(3), "skip": draw.random() < 0.4}
+        return Step("decide", args, crash=self._crash(2, 0.1))

@@ -7,16 +7,18 @@ import random
 import shutil
 import tempfile
 from asyncio import events
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Any
 
-from eskit import ANY, App, NewEvent
+from eskit import ANY, App, NewEvent, ReactionContext, RecordedEvent
 from eskit.app import RunningApp
 from eskit.cqrs.options import CallOptions
+from eskit.domain.ids import derived_id
 from eskit.errors import (
     CheckpointMismatch,
     EskitError,
@@ -26,6 +28,8 @@ from eskit.errors import (
     RebuildNeeded,
 )
 from eskit.messaging.relay import Relay
+from eskit.messaging.subscriber import Subscriber
+from eskit.messaging.subscriptions_store import store_bus
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
@@ -35,17 +39,20 @@ from eskit.store.memory.log import MemoryLog
 from eskit.store.memory.store import MemoryStore
 from eskit.store.signal import Signal
 from eskit.store.sqlite.store import SqliteStore
-from tests.simulation import bank
+from tests.simulation import bank, reacting
 from tests.simulation.bank import PROJECTIONS
 from tests.simulation.broker import Broker, SimOutlet
-from tests.simulation.clock import SimClock, SimLoop
+from tests.simulation.clock import SimClock, SimLoop, Stuck
 from tests.simulation.oracle import Oracle
 from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
 from tests.simulation.promises import Promises
+from tests.simulation.reacting import Reacting
 from tests.simulation.schedule import Schedule, Step
 from tests.simulation.wrong import Wrong
 
 ACCOUNTS = 4
+_MOST_LOOKS = 20_000
+"""At the clock, the store and the read model, in one step."""
 _BY = {"reason": "simulated", "by": "simulation"}
 # Nothing in a schedule is a reason for these.
 _NEVER = (CheckpointMismatch, LogBroken, MigrationInvalid, ReadModelDamaged, RebuildNeeded)
@@ -77,7 +84,7 @@ class World:
         self.trace: list[str] = []
         self.faults: dict[tuple[str, int], Fault] = {}
         self._during: dict[int, list[Step]] = {}
-        self._points = 0
+        self._points = self._looks = 0
         self._nested = False
         self._log = MemoryLog(signal=Signal(self.clock))
         self._was_away = False
@@ -87,6 +94,8 @@ class World:
         self.oracle = Oracle(store, models)
         self.promises = Promises()
         self.broker = Broker()
+        self._subscription = bank.reward(lambda _context, _execute: None).subscription()
+        self.reaction = Reacting(store, self._subscription, self.clock)
         projections = self.app(Process("nobody")).projections
         self._engine = ProjectionEngine(store, projections, models)
         self.processes: dict[str, tuple[Process, RunningApp, ExitStack]] = {}
@@ -151,6 +160,10 @@ class World:
 
     def _come_in(self, free: bool) -> None:  # noqa: FBT001 - called back  # noqa: FBT001 - called back
         """Let another process do what the schedule has for this point, if it can be done here."""
+        self._looks += 1
+        if self._looks > _MOST_LOOKS:
+            self._looks = 0
+            raise Stuck("goes on for ever")
         if self._nested:
             return
         self._points += 1
@@ -193,7 +206,7 @@ class World:
 
     def do(self, step: Step) -> None:
         """Carry out one step of the schedule, then check everything."""
-        self._points = 0
+        self._points = self._looks = 0
         self._during = {}
         self._last = self.clock.elapsed
         for at, nested in step.during:
@@ -239,22 +252,34 @@ class World:
         self.oracle.observe()
         self.oracle.check_projections()
         self.broker.check(self.oracle.log())
+        self.reaction.check(self.oracle.log())
         self._checks += 1
         name = PROJECTIONS[self._checks % len(PROJECTIONS)]
         self.oracle.check_status(self._engine.status([name])[0])
 
     def _step_append(
-        self, process: Process, running: RunningApp, account: int, events: int, expect: str
+        self,
+        process: Process,
+        running: RunningApp,
+        *,
+        account: int,
+        events: int,
+        expect: str,
+        number: int = 0,
     ) -> object:
         """Events appended past the commands, as an import or a script does."""
         stream = f"Account-a{account % ACCOUNTS}"
         version = running.store.stream_version(stream)
-        expected = {"any": ANY, "right": version, "stale": version - 1}[expect]
+        expected = {"any": ANY, "right": version, "stale": version + 1}[expect]
         new = [
-            NewEvent(bank.Deposited(account_id=stream.removeprefix("Account-"), amount=number + 1))
-            for number in range(events)
+            NewEvent(
+                bank.Deposited(account_id=stream.removeprefix("Account-"), amount=place + 1),
+                event_id=derived_id(str(number), str(place)) if number else "",
+            )
+            for place in range(events)
         ]
-        with self.promises.appending(stream, new) as appended:
+        stale = expect == "stale"
+        with self.promises.appending(number, stream, new, stale=stale) as appended:
             appended(running.store.append(stream, new, expected_version=expected))
         return running.store.head_position()
 
@@ -314,7 +339,10 @@ class World:
         self, process: Process, running: RunningApp, name: str, ahead: int, kind: str, times: int
     ) -> object:
         """From now on a projection's handler raises on an event, or is slow."""
-        position = self.oracle.position(name) + 1 + ahead
+        if name == reacting.NAME:
+            position = (self.reaction.status().position or 0) + 1 + ahead
+        else:
+            position = self.oracle.position(name) + 1 + ahead
         self.faults[name, position] = Fault(kind, times)
         return position
 
@@ -436,9 +464,76 @@ class World:
         self.broker.deliver_late()
         return self.broker.sequence
 
+    def _step_react(self, process: Process, running: RunningApp, seconds: float) -> object:
+        """The reaction at work for some time."""
+
+        async def react(subscriber: Subscriber) -> None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await subscriber.wait()
+
+        return self._react(process, running, react)
+
+    def _react(
+        self,
+        process: Process,
+        running: RunningApp,
+        during: Callable[[Subscriber], Awaitable[None]],
+    ) -> object:
+        async def react() -> object:
+            bus = store_bus(running.store, clock=self.clock)
+            subscriber = await bus.subscribe(self._subscription, self._reacting(process, running))
+            await during(subscriber)
+            await subscriber.stop()
+            return subscriber.position
+
+        return self._await(process, react())
+
+    def _reacting(self, process: Process, running: RunningApp) -> Callable[[RecordedEvent], None]:
+        def around(context: ReactionContext, execute: Callable[[], None]) -> None:
+            process.check()
+            self.clock.pass_time(self.config["pace"])
+            position = context.event.global_position
+            fault = self.faults.get((reacting.NAME, position))
+            kind = ""
+            if fault is not None and fault.times:
+                fault.times -= 1
+                kind = fault.kind
+            if kind == "slow":
+                self.clock.pass_time(self.config["slow"])
+            if kind != "before":
+                execute()
+            if kind not in {"", "slow"}:
+                raise HandlerError(f"{reacting.NAME} at {position}")
+
+        return partial(running.react, bank.reward(around))
+
+    def _step_decide(
+        self, process: Process, running: RunningApp, which: int, *, skip: bool
+    ) -> object:
+        """An event that the reaction set aside is handled now, or never."""
+        react = self._reacting(process, running)
+
+        async def handle(event: RecordedEvent) -> None:
+            react(event)
+
+        async def decide() -> object:
+            letters = store_bus(running.store, clock=self.clock).dead_letters
+            waiting = await letters.waiting(reacting.NAME)
+            if not waiting:
+                return "none"
+            letter = waiting[which % len(waiting)]
+            if skip:
+                await letters.skip(letter, **_BY)
+            else:
+                await letters.retry(letter, handle, **_BY)
+            return letter.event.global_position
+
+        return self._await(process, decide())
+
     def _await(self, process: Process, work: Coroutine[Any, Any, Any]) -> Any:
         """The result of a coroutine, in a loop of its own: it may run within that of another."""
-        loop, outer = SimLoop(self.clock), events._get_running_loop()
+        loop, outer = SimLoop(self.clock, process.check), events._get_running_loop()
         events._set_running_loop(None)
         try:
             return loop.run_until_complete(work)
@@ -446,16 +541,20 @@ class World:
             events._set_running_loop(outer)
             for task in asyncio.all_tasks(loop):
                 task._log_destroy_pending = False  # type: ignore[attr-defined]
+                with suppress(BaseException):
+                    task.get_coro().close()
             loop.close()
 
     # The end.
 
     def settle(self) -> None:
         """Everything that was wrong is put right: then all is done that was ever to be done."""
+        self._looks = 0
         self.faults.clear()
         for name in list(self.processes):
             self.end_process(name)
         process, running = self.process("server")
+        self._react_last(process, running)
         engine = running.engine
         for status in self._engine.status():
             if status.pause:
@@ -474,6 +573,20 @@ class World:
             raise Wrong(f"The relay comes to {published} only")
         self.broker.check(self.oracle.log())
         self.promises.check(list(self.oracle.store.read_all()))
+
+    def _react_last(self, process: Process, running: RunningApp) -> None:
+        """What the reaction was to do is done."""
+
+        async def until_done(subscriber: Subscriber) -> None:
+            for _ in range(200):
+                await asyncio.sleep(0.5)
+                if subscriber.state == "running" and not self.reaction.status().lag:
+                    break
+
+        self._react(process, running, until_done)
+        while self._step_decide(process, running, 0, skip=False) != "none":
+            pass
+        self.reaction.check_settled(self.oracle.log())
 
     def _retry_all(self, running: RunningApp, name: str) -> None:
         """Everything that was set aside is handled."""

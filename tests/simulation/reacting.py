@@ -1,0 +1,67 @@
+"""What must hold of a reaction: each event led to its command, once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from eskit.messaging.followers import FollowerStatus, load_status
+from eskit.messaging.subscription import DeadLetter, Subscription
+from eskit.messaging.subscriptions_store import list_letters
+from eskit.store.eventstore import EventStore
+from tests.simulation.bank import PACKAGE
+from tests.simulation.wrong import Wrong
+
+NAME = "reward"
+CAUSE, EFFECT = f"{PACKAGE}.DepositedEvent", f"{PACKAGE}.RewardedEvent"
+
+
+class Reacting:
+    """Compares what was done with what was to be done, and with what is said of it."""
+
+    def __init__(self, store: EventStore, subscription: Subscription, clock: Any) -> None:
+        self._store = store
+        self._subscription = subscription
+        self._clock = clock
+
+    @property
+    def letters(self) -> list[DeadLetter]:
+        """What was set aside and still waits, or was skipped."""
+        found = list_letters(self._store, NAME)
+        return [letter for letter in found if letter.decision is None or letter.skipped]
+
+    def status(self) -> FollowerStatus:
+        """What is said of it."""
+        return load_status(self._store, self._subscription, clock=self._clock)
+
+    def check(self, events: list[Any]) -> None:
+        """Nothing was done twice, and nothing passed that was not done."""
+        done = Counter(
+            event.metadata.causation_id for event in events if event.event_type == EFFECT
+        )
+        status = self.status()
+        aside = {letter.event.global_position for letter in self.letters}
+        unhandled = {attempt.position for attempt in (*status.in_flight, *status.waiting)}
+        for event in events:
+            if event.event_type != CAUSE:
+                continue
+            times, position = done[event.event_id], event.global_position
+            if times > 1:
+                raise Wrong(f"The reaction to {position} was carried out {times} times")
+            passed = position <= (status.position or 0)
+            if passed and not times and position not in aside | unhandled:
+                raise Wrong(f"The reaction passed {position} without doing anything")
+        if status.head != len(events) or status.set_aside > len(aside):
+            raise Wrong(f"{status} of {len(events)} events, of which {aside} are set aside")
+
+    def check_settled(self, events: list[Any]) -> None:
+        """Everything is done, but what is never to be done."""
+        status = self.status()
+        if status.lag or status.error or status.set_aside or status.state != "idle":
+            raise Wrong(f"The reaction does not come to the end: {status}")
+        self.check(events)
+        done = {event.metadata.causation_id for event in events if event.event_type == EFFECT}
+        skipped = {letter.event.event_id for letter in self.letters}
+        causes = {event.event_id for event in events if event.event_type == CAUSE}
+        if causes - done - skipped:
+            raise Wrong(f"Nothing was done about {sorted(causes - done - skipped)}")
