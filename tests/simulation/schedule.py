@@ -116,7 +116,7 @@ class _Maker:
             (6, self._command),
             (2, self._plain_run),
             (3, self._mend),
-            (2, self._away),
+            (4, self._away),
             (4, self._skip),
             (3, self._retry),
             (2, self._pause),
@@ -220,7 +220,7 @@ class _Maker:
             "events": draw.choice((1, 2, 3, 5, 10, 2000)),
             "seconds": draw.choice((0.0, 0.02, 0.25, 1.0)),
         }
-        return Step("run", args, crash=self._crash(4, 0.1))
+        return Step("run", args, crash=self._crash(6, 0.2))
 
     def _run(self) -> Step:
         step = self._plain_run()
@@ -230,7 +230,7 @@ class _Maker:
     def _serve(self) -> Step:
         draw = self._draw
         args = {"seconds": draw.choice((1.0, 3.0, 8.0)), "events": draw.choice((2, 5, 2000))}
-        step = Step("serve", args, crash=self._crash(6, 0.1))
+        step = Step("serve", args, crash=self._crash(10, 0.2))
         step.during = self._during(5, 60, 0.9)
         return step
 
@@ -270,7 +270,7 @@ class _Maker:
 
     def _retry(self) -> Step:
         args = {"name": self._name(), "which": self._draw.choice((0, 0, 0, 1, 2))}
-        return Step("retry", args, crash=self._crash(2, 0.1))
+        return Step("retry", args, crash=self._crash(3, 0.25))
 
     def _pause(self) -> Step:
         return Step("pause", {"name": self._name()}, crash=self._crash(1, 0.05))
