@@ -10,6 +10,9 @@ from typing import Any
 
 from tests.simulation.bank import COMMANDS, PROJECTIONS
 
+_REACTS = 0.35
+"""In how many of the worlds there is a reaction."""
+
 
 @dataclass(slots=True)
 class Step:
@@ -84,6 +87,7 @@ class _Maker:
 
     def __init__(self, source: random.Random) -> None:
         self._draw = source
+        self._reacts = source.random() < _REACTS
         self._commands = 0
         self._appends: list[dict[str, Any]] = []
         self._outer: tuple[tuple[int, Callable[[], Step]], ...] = (
@@ -108,8 +112,8 @@ class _Maker:
             (2, self._publish),
             (4, self._mishap),
             (1, self._age),
-            (7, self._react),
-            (2, self._decide),
+            (12 if self._reacts else 0, self._react),
+            (4 if self._reacts else 0, self._decide),
         )
         self._inner: tuple[tuple[int, Callable[[], Step]], ...] = (
             (10, self._append),
@@ -126,8 +130,8 @@ class _Maker:
             (2, self._plain_relay),
             (1, self._mishap),
             (1, self._arrive),
-            (1, self._plain_react),
-            (1, self._decide),
+            (2 if self._reacts else 0, self._plain_react),
+            (2 if self._reacts else 0, self._decide),
         )
 
     def config(self) -> dict[str, Any]:
@@ -147,6 +151,7 @@ class _Maker:
             for policy in policies.values():
                 policy["then"] = draw.choice(("stop", "set_aside_event", "set_aside_stream"))
         return {
+            "reaction": self._reacts,
             "store": "sqlite" if draw.random() < 0.15 else "memory",
             "tick": draw.choice((0.0, 1e-6, 1e-4)),
             "pace": draw.choice((0.0, 0.001, 0.01, 0.03, 0.06)),
@@ -237,7 +242,7 @@ class _Maker:
     def _fault(self) -> Step:
         draw = self._draw
         args = {
-            "name": draw.choice((*PROJECTIONS, "reward")),
+            "name": draw.choice((*PROJECTIONS, *(["reward"] * 2 if self._reacts else []))),
             "ahead": draw.choice((0, 0, 1, 2, 3, 5, 8)),
             "kind": draw.choice(("before", "after", "after", "exit", "constraint", "slow")),
             "times": draw.choice((1, 1, 2, 3, 4, 1000)),

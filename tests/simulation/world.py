@@ -248,14 +248,16 @@ class World:
         self.trace.append(f"{self.clock.elapsed:10.3f} {where:<6} {what}: {outcome}")
 
     def check(self) -> None:
-        """What holds at every moment; of the status that of one projection after the other."""
+        """What holds at every moment; the status of one projection after the other."""
         self.oracle.observe()
         self.oracle.check_projections()
         self.broker.check(self.oracle.log())
-        self.reaction.check(self.oracle.log())
+        if self.config["reaction"]:
+            self.reaction.check(self.oracle.log())
         self._checks += 1
-        name = PROJECTIONS[self._checks % len(PROJECTIONS)]
-        self.oracle.check_status(self._engine.status([name])[0])
+        if self._checks % 2:  # it takes its time
+            name = PROJECTIONS[self._checks // 2 % len(PROJECTIONS)]
+            self.oracle.check_status(self._engine.status([name])[0])
 
     def _step_append(
         self,
@@ -554,7 +556,8 @@ class World:
         for name in list(self.processes):
             self.end_process(name)
         process, running = self.process("server")
-        self._react_last(process, running)
+        if self.config["reaction"]:
+            self._react_last(process, running)
         engine = running.engine
         for status in self._engine.status():
             if status.pause:
