@@ -595,7 +595,7 @@ class World:
         """Everything that was set aside is handled."""
         for _ in range(1000):
             letters = running.engine.dead_letters(name)
-            aside = [letter for letter in letters if letter.state != "stopped"]
+            aside = [letter for letter in letters if letter.state in {"failed", "waiting"}]
             if not aside:
                 return
             running.engine.retry_letter(aside[0], **_BY)
