@@ -65,6 +65,20 @@ class Oracle:
         standing = self._models.find_standing(name)
         return standing.mark.position if standing is not None else 0
 
+    def is_paused(self, name: str) -> bool:
+        """Whether somebody has paused a projection."""
+        return self._accounts[name].paused
+
+    def find_wanted(self, name: str, ahead: int) -> int:
+        """The position of an event that a projection is to handle; it may be still to come."""
+        events = self.log()
+        wanted = [
+            event.global_position
+            for event in events[self.position(name) :]
+            if event.event_type in self._types[name]
+        ]
+        return wanted[ahead] if ahead < len(wanted) else len(events) + 1 + ahead - len(wanted)
+
     def log(self) -> list[RecordedEvent]:
         """All events; those since the last look are read."""
         self._events += self.store.read_all(after=len(self._events))
@@ -115,7 +129,8 @@ class Oracle:
 
     def _check_rows(self, name: str, passage: Passage, events: Sequence[RecordedEvent]) -> None:
         position = self.position(name)
-        aside = {letter.position for letter in self._models.find_letters(name)}
+        letters = self._models.find_letters(name)
+        aside = {letter.position for letter in letters}
         expected = passage.base + [
             event.global_position
             for event in events[passage.start : position]
@@ -134,6 +149,15 @@ class Oracle:
                 f"in the order {handled}"
             )
         self._check_totals(name, rows, events)
+        for letter in letters:
+            overtaking = [
+                at
+                for at, stream in rows
+                if letter.holds_stream and stream == letter.stream
+                if at > max(letter.position, passage.start)
+            ]
+            if overtaking:
+                raise Wrong(f"{name}: {overtaking} of {letter.stream} overtook {letter.position}")
 
     def _check_totals(
         self, name: str, rows: Sequence[tuple[int, str]], events: Sequence[RecordedEvent]

@@ -95,18 +95,18 @@ class _Maker:
             (14, self._command),
             (20, self._run),
             (6, self._serve),
-            (12, self._fault),
-            (3, self._mend),
+            (14, self._fault),
+            (2, self._mend),
             (4, self._away),
             (4, self._pass),
             (1, self._date),
             (2, self._restart),
-            (4, self._skip),
-            (5, self._retry),
+            (6, self._skip),
+            (7, self._retry),
             (2, self._pause),
-            (3, self._resume),
+            (4, self._resume),
             (1, self._checkpoint),
-            (4, self._rebuild),
+            (5, self._rebuild),
             (2, self._diff),
             (5, self._relay),
             (2, self._publish),
@@ -243,9 +243,9 @@ class _Maker:
         draw = self._draw
         args = {
             "name": draw.choice((*PROJECTIONS, *(["reward"] * 2 if self._reacts else []))),
-            "ahead": draw.choice((0, 0, 1, 2, 3, 5, 8)),
+            "ahead": draw.choice((0, 0, 0, 1, 2, 4)),
             "kind": draw.choice(("before", "after", "after", "exit", "constraint", "slow")),
-            "times": draw.choice((1, 1, 2, 3, 4, 1000)),
+            "times": draw.choice((1, 2, 3, 5, 1000, 1000)),
         }
         return Step("fault", args)
 

@@ -32,6 +32,7 @@ from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.letters import Letter
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
 from eskit.projections.sqlite.live import SqliteReadModels
@@ -344,7 +345,7 @@ class World:
         if name == reacting.NAME:
             position = (self.reaction.status().position or 0) + 1 + ahead
         else:
-            position = self.oracle.position(name) + 1 + ahead
+            position = self.oracle.find_wanted(name, ahead)
         self.faults[name, position] = Fault(kind, times)
         return position
 
@@ -380,21 +381,27 @@ class World:
 
     # What operators do.
 
+    def _choose_letter(self, running: RunningApp, name: str, which: int) -> Letter | None:
+        """One that waits in the projection of that name or, if none does, in another."""
+        for each in (name, *PROJECTIONS):
+            letters = running.engine.dead_letters(each)
+            if letters:
+                return letters[which % len(letters)]
+        return None
+
     def _step_skip(self, process: Process, running: RunningApp, name: str, which: int) -> object:
         """An event that waits is never handled."""
-        letters = running.engine.dead_letters(name)
-        if not letters:
+        letter = self._choose_letter(running, name, which)
+        if letter is None:
             return "none"
-        letter = letters[which % len(letters)]
         running.engine.skip_event(letter, **_BY)
         return letter.position
 
     def _step_retry(self, process: Process, running: RunningApp, name: str, which: int) -> object:
         """An event that was set aside is tried again."""
-        letters = running.engine.dead_letters(name)
-        if not letters:
+        letter = self._choose_letter(running, name, which)
+        if letter is None:
             return "none"
-        letter = letters[which % len(letters)]
         return running.engine.retry_letter(letter, **_BY).handled
 
     def _step_pause(self, process: Process, running: RunningApp, name: str) -> object:
@@ -404,7 +411,8 @@ class World:
 
     def _step_resume(self, process: Process, running: RunningApp, name: str) -> object:
         """A projection may go on."""
-        running.engine.resume(name, **_BY)
+        paused = [each for each in (name, *PROJECTIONS) if self.oracle.is_paused(each)]
+        running.engine.resume(paused[0] if paused else name, **_BY)
         return "resumed"
 
     def _step_checkpoint(
