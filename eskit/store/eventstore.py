@@ -276,8 +276,8 @@ class AppendsThen(Protocol):
         """Append as `append` does, and call `then` with the result, or with what it would raise.
 
         It is called once, from any thread, maybe before this returns, and must not wait; it may
-        append in turn, and what it raises is logged. Raises StoreUnavailable when the store is
-        closed, and then `then` is not called.
+        append in turn or close the store, and what it raises is logged. Raises StoreUnavailable
+        when the store is closed, and then `then` is not called.
         """
         ...
 

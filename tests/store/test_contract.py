@@ -1,10 +1,13 @@
 """Both stores of eskit keep the published contract."""
 
+from pathlib import Path
+
 import pytest
 
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import AppendsThenContract, EventStoreContract
+from eskit.testing.store_contract.event_ids import EventIdContract
 
 
 class TestMemoryStore(EventStoreContract, AppendsThenContract):
@@ -19,4 +22,13 @@ class TestSqliteStore(EventStoreContract, AppendsThenContract):
     def store(self, clock, tmp_path):
         path = tmp_path / "log.db"
         with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+            yield store
+
+
+class TestOwnIdsOfSqlite(EventIdContract):
+    """By the clock of the machine, by which eskit makes ids: they are looked for by their time."""
+
+    @pytest.fixture
+    def store(self):
+        with SqliteStore(Path("log.db"), "sqlite:///log.db") as store:
             yield store

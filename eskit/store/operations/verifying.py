@@ -42,7 +42,7 @@ _LOST = "The log has lost events that were there: restore the store from a newer
 _REPLACE = "The log replaces every snapshot: eskit snapshot prune --keep 0"
 _AHEAD = "is ahead of its stream"
 _REPEATED = (
-    "An older eskit took it. It stays readable; the relay publishes only the first of one id."
+    "An older eskit took it. It stays readable and is published; who goes by ids takes it for one."
 )
 _EXCHANGED = "The log was exchanged or has lost events: restore the store from a backup."
 

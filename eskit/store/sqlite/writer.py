@@ -48,6 +48,8 @@ class Writer:
         self._leader: Ticket | None = None
         self._batch: list[Ticket] = []  # what the leader runs besides its own, still in the queue
         self._closed = False
+        self._close_when_idle = False
+        self._telling = 0  # the thread that is telling somebody of a commit, if one is
 
     def run(self, work: Work, request: Any = None) -> Any:
         """The result of `work` for `request`, delivered after its transaction is committed.
@@ -55,6 +57,8 @@ class Writer:
         What it raises is raised here, and then it has changed nothing.
         """
         ticket = Ticket(work, request)
+        if self._is_telling():
+            return self._run_within(ticket)
         try:
             if self._enter(ticket) or ticket.wait():
                 self._lead(ticket)
@@ -99,18 +103,38 @@ class Writer:
             raise
 
     def close(self) -> None:
-        """Refuse new work, finish what waits, then close the connection; idempotent."""
+        """Refuse new work, finish what waits, then close the connection; idempotent.
+
+        Called by who is told of a commit, it returns at once, and the rest is done behind it.
+        """
         with self._idle:
             self._closed = True
+            if self._is_telling():
+                self._close_when_idle = True
+                return
             while self._leader is not None:
                 self._idle.wait()
             self._committer.close()
+
+    def _is_telling(self) -> bool:
+        """Whether it is somebody told of a commit who calls, on the stack of who leads."""
+        return self._telling != 0 and self._telling == threading.get_ident()
+
+    def _run_within(self, ticket: Ticket) -> Any:
+        """Commit at once: this thread leads, and would wait for itself in the queue."""
+        if self._closed:
+            raise self._is_closed()
+        self._committer.commit([ticket], tuple)
+        return ticket.outcome()
+
+    def _is_closed(self) -> StoreUnavailable:
+        return StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
 
     def _enter(self, ticket: Ticket) -> bool:
         """Take the lead if nobody has it, else queue up."""
         with self._lock:
             if self._closed:
-                raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
+                raise self._is_closed()
             if self._leader is None:
                 self._leader = ticket
                 return True
@@ -151,7 +175,7 @@ class Writer:
             batch = self._batch if ticket.done else [ticket, *self._batch]
             if batch:
                 self._committer.commit(batch, self._take_more)
-            ticket.wake()
+            self._wake(ticket)
             self._settle()
             with self._lock:
                 if self._pass_on():
@@ -160,7 +184,15 @@ class Writer:
     def _settle(self) -> None:
         """Wake all whose work is done, and take them out of the queue."""
         while self._waiting and self._waiting[0].done:
-            self._waiting.popleft().wake()
+            self._wake(self._waiting.popleft())
+
+    def _wake(self, ticket: Ticket) -> None:
+        """Let a caller go on, or tell who is to be told."""
+        self._telling = threading.get_ident()
+        try:
+            ticket.wake()
+        finally:
+            self._telling = 0
 
     def _take(self, ticket: Ticket) -> None:
         with self._lock:
@@ -213,6 +245,8 @@ class Writer:
         if not self._waiting:
             self._leader = None
             if self._closed:
+                if self._close_when_idle:
+                    self._committer.close()
                 self._idle.notify_all()
             return True
         heir = self._waiting[0]

@@ -27,10 +27,12 @@ from eskit.testing.store_contract.appending_then import (
 from eskit.testing.store_contract.appending_then import Told as Told
 from eskit.testing.store_contract.claims import ClaimContract
 from eskit.testing.store_contract.commands import CommandContract, TenantContract
+from eskit.testing.store_contract.event_ids import EventIdContract
 from eskit.testing.store_contract.following import FollowContract
 from eskit.testing.store_contract.ordering import OrderContract
 from eskit.testing.store_contract.reading import ReadContract
 from eskit.testing.store_contract.records import RecordContract
+from eskit.testing.store_contract.refusing import RefusalContract
 from eskit.testing.store_contract.samples import COMMAND_TTL as COMMAND_TTL
 from eskit.testing.store_contract.samples import SettableClock as SettableClock
 from eskit.testing.store_contract.samples import command as command
@@ -46,6 +48,8 @@ class EventStoreContract(
     AppendContract,
     OrderContract,
     ReadContract,
+    EventIdContract,
+    RefusalContract,
     ClaimContract,
     CommandContract,
     TenantContract,

@@ -18,7 +18,7 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.store.eventstore import AppendsThen, EventStore
-from eskit.testing.store_contract.samples import command, text, texts
+from eskit.testing.store_contract.samples import command, text, texts, values
 
 _PATIENCE = 20.0  # seconds
 
@@ -122,6 +122,39 @@ class AppendsThenContract:
         store.append_then("Account-1", texts("a"), go_on, expected_version=0)
 
         assert last.version() == 50
+
+    def test_what_is_told_may_append_and_wait(self, store: EventStore) -> None:
+        assert isinstance(store, AppendsThen)
+        last = Told()
+
+        def append(_outcome: AppendResult | Exception) -> None:
+            store.append("Account-2", texts("b"), expected_version=0)
+            store.save_checkpoint("relay", position=1, event_id="")
+            last(store.append("Account-2", texts("c"), expected_version=1))
+
+        store.append_then("Account-1", texts("a"), append, expected_version=0)
+
+        assert last.version() == 2
+        assert values(store.read_all()) == ["a", "b", "c"]
+
+    def test_what_is_told_may_close_the_store(self, store: EventStore) -> None:
+        assert isinstance(store, AppendsThen)
+        told, refused, behind = Told(), Told(), Told()
+
+        def close(outcome: AppendResult | Exception) -> None:
+            store.append_then("Account-2", texts("b"), behind, expected_version=ANY)
+            store.close()
+            try:
+                store.append("Account-1", texts("c"), expected_version=ANY)
+            except StoreUnavailable as error:
+                refused(error)
+            told(outcome)
+
+        store.append_then("Account-1", texts("a"), close, expected_version=0)
+
+        assert (told.version(), behind.version()) == (1, 1)
+        assert isinstance(refused.outcomes[0], StoreUnavailable)
+        store.close()
 
     @pytest.mark.parametrize("error", [LookupError, SystemExit])
     def test_what_is_told_may_fail_and_takes_nobody_with_it(
