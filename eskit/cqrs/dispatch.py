@@ -22,6 +22,7 @@ from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
 from eskit.domain.commands import AppendResult, Command, fingerprint
 from eskit.domain.context import MessageContext
 from eskit.domain.ids import derived_id, new_id
+from eskit.domain.messages import encode
 from eskit.domain.services import Method
 from eskit.domain.streams import check_tenant, stream_name
 from eskit.domain.upcasting import Upcasters
@@ -289,7 +290,7 @@ class Dispatcher:
         command = Command(
             id=work.context.command_id,
             fingerprint=work.fingerprint,
-            response=type(response).SerializeToString(response),
+            response=encode(response),
         )
         return _Decision(aggregate, loaded, response, command)
 

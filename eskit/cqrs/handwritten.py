@@ -17,6 +17,7 @@ from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events, 
 from eskit.domain.commands import Command, fingerprint
 from eskit.domain.context import MessageContext
 from eskit.domain.ids import new_id
+from eskit.domain.messages import encode
 from eskit.domain.services import Method
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CommandIdReused, InvalidArgument, VersionConflict
@@ -63,7 +64,7 @@ def run_handler(
             Command(
                 id=context.command_id,
                 fingerprint=identity,
-                response=type(response).SerializeToString(response),
+                response=encode(response),
             ),
             expected_version=options.expected_version,
         )

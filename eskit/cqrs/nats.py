@@ -37,7 +37,7 @@ from eskit.cqrs.responses import (
 )
 from eskit.cqrs.workers import in_thread
 from eskit.credentials.nats import Connection, broker_errors
-from eskit.domain.messages import message_type
+from eskit.domain.messages import encode, message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES, RESERVED
 from eskit.errors import (
@@ -279,7 +279,14 @@ class NatsServices:
         return _failed(_code_of(told), told.message, solution=told.hint)
 
     def _succeeded(self, reply: Reply) -> Answer:
-        data = success(reply.message).SerializeToString()
+        try:
+            data = success(reply.message).SerializeToString()
+        except InvalidArgument as error:
+            return _failed(
+                INTERNAL_ERROR,
+                f"The response cannot be sent: {error.message}",
+                solution=error.hint,
+            )
         if len(data) + _HEADERS_AT_MOST > self._connection.max_payload:
             return _failed(
                 INTERNAL_ERROR,
@@ -338,7 +345,7 @@ class NatsTransport:
         RequestTimeout, BrokerUnavailable, InvalidArgument.
         """
         options = with_command_id(method, options)
-        payload = type(message).SerializeToString(message)
+        payload = encode(message)
         if len(payload) + _HEADERS_AT_MOST > self._connection.max_payload:
             raise InvalidArgument(
                 f"The request has {len(payload)} bytes, more than the NATS server takes",

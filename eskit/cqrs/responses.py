@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from google.protobuf.message import Message
 
-from eskit.domain.messages import message_type
+from eskit.domain.messages import encode, message_type
 from eskit.errors import (
     CallFailed,
     CheckpointMismatch,
@@ -85,9 +85,10 @@ VERDICTS: tuple[type[EskitError], ...] = (
 
 
 def success(message: Message) -> Response:
-    """A response that carries `message`."""
+    """A response that carries `message`; InvalidArgument for one that could not be read."""
     response = Response(success=True)
-    response.data.Pack(message)
+    response.data.type_url = f"type.googleapis.com/{message_type(message)}"
+    response.data.value = encode(message)
     return response
 
 

@@ -25,6 +25,7 @@ from eskit.domain.aggregate import (
     restored_version,
     stream_of,
 )
+from eskit.domain.messages import encode
 from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, InvalidArgument, StoreNotRecognised, StreamNotFound
@@ -178,7 +179,7 @@ class _Due(NamedTuple):
 def take(aggregate: AnyAggregate, *, event_id: str, tenant: str, at: datetime) -> Snapshot:
     """The aggregate's state after the event of that id, which is its last one."""
     kind = type(aggregate).__aggregate__.state
-    state = kind.SerializeToString(aggregate.state, deterministic=True)
+    state = encode(aggregate.state)
     return Snapshot(
         stream=stream_of(aggregate),
         tenant=tenant,

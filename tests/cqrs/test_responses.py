@@ -19,6 +19,7 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.schema.response_pb2 import Response
+from eskit.testing.store_contract.refusing import nested
 
 
 def test_a_response_carries_its_message() -> None:
@@ -27,6 +28,13 @@ def test_a_response_carries_its_message() -> None:
     received = Response.FromString(sent.SerializeToString())
 
     assert responses.unpack(received, StringValue) == StringValue(value="hello")
+
+
+def test_a_response_that_could_not_be_read_is_not_sent() -> None:
+    with pytest.raises(
+        InvalidArgument, match=r"google\.protobuf\.Value is nested more than 100 deep"
+    ):
+        responses.success(nested(120))
 
 
 def test_a_rejection_arrives_with_all_four_fields() -> None:
