@@ -15,6 +15,7 @@ from eskit.cli.session import session_of
 from eskit.cli.tables import columns
 from eskit.cli.text import Line
 from eskit.errors import InvalidArgument
+from eskit.files.regular import read_regular
 
 if TYPE_CHECKING:
     from eskit.codegen.catalog import Catalog, CatalogAggregate
@@ -71,10 +72,10 @@ def catalog(
 
 def _is_current(file: Path, text: str) -> bool:
     try:
-        return file.read_text(encoding="utf-8") == text
+        return read_regular(file) == text.encode()
     except FileNotFoundError:
         return False
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InvalidArgument(f"{file} cannot be read: {error}") from error
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 
 from eskit.domain.messages import encode
-from eskit.domain.text import check_text
+from eskit.domain.text import check_text, is_text
 from eskit.errors import InvalidArgument
 
 _MAX_ID = 255
@@ -62,12 +62,20 @@ class Command:
                 f"The response of a command is {self.response!r:.200}, which is not bytes",
                 hint="Serialise the message that answers it.",
             )
-        if not 1 <= len(self.id) <= _MAX_ID or not self.id.isprintable():
-            raise InvalidArgument(
-                f"{self.id!r} is not a command id",
-                hint=f"A command id is 1 to {_MAX_ID} printable characters, such as a UUID.",
-            )
+        check_command_id(self.id)
         check_text(self.fingerprint, "A fingerprint")
+
+
+def check_command_id(command_id: str) -> str:
+    """Return `command_id`, or raise InvalidArgument if no command may have it."""
+    if not is_text(command_id) or not (
+        1 <= len(command_id) <= _MAX_ID and command_id.isprintable()
+    ):
+        raise InvalidArgument(
+            f"{command_id!r:.300} is not a command id",
+            hint=f"A command id is 1 to {_MAX_ID} printable characters, such as a UUID.",
+        )
+    return command_id
 
 
 def fingerprint(method: str, request: Message) -> str:

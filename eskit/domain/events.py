@@ -27,7 +27,7 @@ MAX_TRACEPARENT = 512
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_ERASED = '{"erased":true'
+ERASED = '{"erased":true'
 """How the metadata of an erased event begins, and that of no other event."""
 
 
@@ -77,6 +77,14 @@ _NO_METADATA = Metadata()
 
 def stored_metadata(metadata: Metadata) -> str:
     """Metadata as it is stored; InvalidArgument for what is no text, or too long for a header."""
+    check_metadata(metadata)
+    json_text = metadata.to_json()
+    check_metadata_size(json_text)
+    return json_text
+
+
+def check_metadata(metadata: Metadata) -> None:
+    """Raise InvalidArgument for metadata that is no text, or too long a trace context."""
     texts: list[object] = [metadata]
     with contextlib.suppress(AttributeError, TypeError):
         texts = [*metadata[:4], *metadata.custom, *metadata.custom.values()]
@@ -86,23 +94,25 @@ def stored_metadata(metadata: Metadata) -> str:
                 f"Metadata holds {text!r:.200}, which is no text",
                 hint="Ids are texts, and custom pairs of texts: write numbers as text.",
             )
-    json_text = metadata.to_json()
-    if (size := check_text(json_text, "Metadata")) > MAX_METADATA:
-        raise InvalidArgument(
-            f"Metadata of {size:,} bytes is too long",
-            hint=f"It has at most {MAX_METADATA:,} as JSON; large data belongs in the event.",
-        )
     if len(metadata.custom.get(TRACEPARENT, "")) > MAX_TRACEPARENT:
         raise InvalidArgument(
             f"The {TRACEPARENT} in the metadata is too long",
             hint=f"It has at most {MAX_TRACEPARENT} letters: pass on that of W3C.",
         )
-    return json_text
+
+
+def check_metadata_size(json_text: str, *, most: int = MAX_METADATA) -> None:
+    """Raise InvalidArgument for metadata that is too long, or no Unicode."""
+    if (size := check_text(json_text, "Metadata")) > most:
+        raise InvalidArgument(
+            f"Metadata of {size:,} bytes is too long",
+            hint=f"It has at most {most:,} as JSON; large data belongs in the event.",
+        )
 
 
 def is_erased(metadata: str) -> bool:
     """Whether stored metadata is that of an erased event."""
-    return metadata.startswith(_ERASED)
+    return metadata.startswith(ERASED)
 
 
 def erased_metadata(metadata: str) -> str:
@@ -116,7 +126,7 @@ def erased_metadata(metadata: str) -> str:
         causation_id=known.causation_id,
         command_id=known.command_id,
     ).to_json()
-    return f"{_ERASED},{ids[1:]}" if ids else f"{_ERASED}}}"
+    return f"{ERASED},{ids[1:]}" if ids else f"{ERASED}}}"
 
 
 class NewEvent:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
+from eskit.domain.text import is_text
 from eskit.errors import EskitError, InvalidArgument, UnknownEventType
 
 DEEPEST = 100
 """How deep messages may lie in one another: what the parsers of protobuf accept."""
+
+MAX_NAME = 512
+"""Letters of an event type: it is a part of the subject under which NATS has its events."""
+_FULL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 
 _TOO_SHORT = 2 * DEEPEST
 """Bytes in which no message can lie deeper: each level takes a tag and a length at least."""
@@ -106,6 +112,16 @@ def _may_be_deep(kind: Descriptor) -> bool:
         inner = (field.message_type for field in descriptor.fields)
         steps += [(message, False) for message in inner if message is not None]
     return False
+
+
+def check_event_type(name: str) -> str:
+    """Return `name`, or raise InvalidArgument if no message is called that."""
+    if not is_text(name) or len(name) > MAX_NAME or not _FULL_NAME.match(name):
+        raise InvalidArgument(
+            f"{name!r:.300} is not the full name of a message",
+            hint=f"Such as account.v1.AccountOpenedEvent, with {MAX_NAME} letters at most.",
+        )
+    return name
 
 
 def decode(full_name: str, data: bytes) -> Message:

@@ -26,6 +26,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import PayloadInvalid
 from eskit.errors import EskitError, InvalidArgument, NotFound, UnknownEventType
+from eskit.files.regular import read_regular
 from eskit.schema.pools import find_message
 
 _WELL_KNOWN = "google/protobuf/"
@@ -141,13 +142,25 @@ def parse_files(data: bytes) -> FileDescriptorSet:
         ) from error
 
 
+def check_schema(schema: EventSchema) -> None:
+    """Raise InvalidArgument for a schema that is not what was kept, or not of its type."""
+    if sha256(schema.files).hexdigest() != schema.schema_id:
+        raise InvalidArgument(f"the schema of {schema.event_type} has another checksum")
+    try:
+        schema_pool(parse_files(schema.files)).FindMessageTypeByName(schema.event_type)
+    except (KeyError, RecursionError, RecordedSchemaInvalid) as error:
+        raise InvalidArgument(
+            f"the schema of {schema.event_type} does not describe it: {error}"
+        ) from error
+
+
 def read_descriptor_set(path: Path) -> FileDescriptorSet:
     """A serialised FileDescriptorSet with all its imports.
 
     Raises NotFound for a file that is not there, and InvalidArgument for another one.
     """
     try:
-        files = parse_files(path.read_bytes())
+        files = parse_files(read_regular(path))
         schema_pool(files)
     except FileNotFoundError:
         raise NotFound(f"There is no file {path}") from None

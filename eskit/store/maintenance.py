@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -320,7 +320,7 @@ class LockedView(StoreView, Protocol):
         """Free the value."""
         ...
 
-    def add_events(self, records: Sequence[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRecord]) -> None:
         """Add recorded events as they are, after all that the log has.
 
         Their claims are run like those of an append. Raises InvalidArgument for a position, a
@@ -328,10 +328,10 @@ class LockedView(StoreView, Protocol):
         """
         ...
 
-    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+    def add_commands(self, commands: Iterable[CommandRow]) -> None:
         """Remember processed commands as they are, whether or not they are remembered already.
 
-        Raises InvalidArgument for one that has gone further than its stream has.
+        Raises InvalidArgument for one that led to an event which is not where it says.
         """
         ...
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from eskit.domain.ids import uuid_text
 from eskit.errors import ClaimTaken, InvalidArgument
 from eskit.store.maintenance import CommandRow, EventRecord
 
@@ -34,8 +35,25 @@ def check_follows(record: EventRecord, *, position: int, recorded_at: int, versi
     )
 
 
-def check_has_happened(command: CommandRow, *, version: int) -> None:
-    """Raise InvalidArgument when a command has gone further than its stream, at `version`."""
+def id_is_taken(record: EventRecord) -> InvalidArgument:
+    """The error for an event whose id an earlier one has."""
+    return InvalidArgument(
+        f"The event cannot be added: an earlier one has its id, {uuid_text(record.event_id)}",
+        hint="An event id is stored once.",
+    )
+
+
+def check_has_happened(command: CommandRow, *, version: int, position: int) -> None:
+    """Raise InvalidArgument when a command has gone further than its stream, at `version`.
+
+    And when the event that it led to is at another `position`.
+    """
+    if 0 < command.version <= version and command.global_position != position:
+        raise InvalidArgument(
+            f"Command {command.id!r} led to version {command.version} of {command.stream} at "
+            f"{command.global_position}, which is at {position}",
+            hint="Commands are added after the events they led to.",
+        )
     if command.version > version:
         raise InvalidArgument(
             f"Command {command.id!r} led to version {command.version} of {command.stream}, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -39,7 +39,7 @@ from eskit.store.records import (
     count_needed,
     needed_ids,
 )
-from eskit.store.restoring import changed_claims, check_follows, check_has_happened
+from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -163,7 +163,7 @@ class LockedMemoryView(MemoryView):
         """Free the value."""
         self._log.claims.pop(claim[:3], None)
 
-    def add_events(self, records: Sequence[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRecord]) -> None:
         """Add recorded events as they are, after all that the log has."""
         log = self._log
         for record in records:
@@ -173,14 +173,17 @@ class LockedMemoryView(MemoryView):
                 recorded_at=log.rows[-1][5] if log.rows else 0,
                 version=len(log.streams.get((record.stream, record.tenant), ())),
             )
+            if log.find_by_id(record.event_id) is not None:
+                raise id_is_taken(record)
             _run_claims(log.claims, record)
             log.add(record[:9], record.claims)
 
-    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+    def add_commands(self, commands: Iterable[CommandRow]) -> None:
         """Remember processed commands as they are."""
         for command in commands:
             stored = self._log.streams.get((command.stream, command.tenant), ())
-            check_has_happened(command, version=len(stored))
+            position = stored[command.version - 1][0] if 0 < command.version <= len(stored) else 0
+            check_has_happened(command, version=len(stored), position=position)
             record = CommandRecord(
                 id=command.id,
                 fingerprint=command.fingerprint,

@@ -8,17 +8,29 @@ byte before it.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from eskit.domain.events import is_erased
-from eskit.errors import ExportInvalid
-from eskit.schema.recorded import EventSchema
+from eskit.domain.claims import Claim
+from eskit.domain.commands import check_command_id
+from eskit.domain.events import (
+    ERASED,
+    MAX_METADATA,
+    Metadata,
+    check_metadata,
+    check_metadata_size,
+    is_erased,
+)
+from eskit.domain.messages import check_event_type
+from eskit.domain.streams import check_stream, check_tenant
+from eskit.domain.text import check_text
+from eskit.errors import ExportInvalid, InvalidArgument
+from eskit.schema.recorded import EventSchema, check_schema
+from eskit.store.appending import MAX_POSITION
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord
 
 FORMAT = 1
@@ -47,6 +59,8 @@ class Footer:
     sha256: str
 
 
+StreamKey: TypeAlias = tuple[str, str]
+"""Stream name and tenant."""
 Line: TypeAlias = Header | Erasure | EventSchema | EventRecord | CommandRow | Footer
 
 
@@ -136,13 +150,27 @@ def decode_line(line: bytes, number: int) -> Line:
     try:
         pairs = json.loads(line)
         return _DECODERS[pairs["kind"]](pairs)
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error) as error:
+    except ExportInvalid:
+        raise
+    except InvalidArgument as error:
+        raise line_invalid(number, error.message) from error
+    except (
+        ArithmeticError,  # a time beyond the calendar
+        AttributeError,
+        KeyError,
+        RecursionError,  # lists in lists
+        TypeError,
+        ValueError,
+    ) as error:
         if number == 1:
             raise no_export() from error
-        raise ExportInvalid(
-            f"Line {number} is not a line of an export",
-            hint=EXPORT_AGAIN,
-        ) from error
+        raise line_invalid(number) from error
+
+
+def line_invalid(number: int, problem: str = "") -> ExportInvalid:
+    """The error for a line that no export has."""
+    because = f": {problem}" if problem else ""
+    return ExportInvalid(f"Line {number} is not a line of an export{because}", hint=EXPORT_AGAIN)
 
 
 def no_export() -> ExportInvalid:
@@ -170,57 +198,64 @@ def _header(pairs: Mapping[str, Any]) -> Header:
         )
     return Header(
         store_id=str(UUID(pairs["store_id"])),
-        head=int(pairs["head"]),
-        streams=tuple((pair["stream"], pair["tenant"]) for pair in pairs["streams"] or ()),
+        head=_number(pairs, "head"),
+        streams=tuple(_stream(pair) for pair in pairs["streams"] or ()),
     )
 
 
 def _erasure(pairs: Mapping[str, Any]) -> Erasure:
+    stream, tenant = _stream(pairs)
     return Erasure(
-        stream=str(pairs["stream"]),
-        tenant=str(pairs["tenant"]),
-        version=int(pairs["version"]),
-        events=int(pairs["events"]),
-        erased_at=datetime.fromisoformat(pairs["erased_at"]),
-        erased_by=str(pairs["erased_by"]),
-        reason=str(pairs["reason"]),
+        stream=stream,
+        tenant=tenant,
+        version=_number(pairs, "version", least=1),
+        events=_number(pairs, "events"),
+        erased_at=_EPOCH + _microseconds(pairs["erased_at"]) * _MICROSECOND,
+        erased_by=_text(pairs, "erased_by"),
+        reason=_text(pairs, "reason"),
     )
 
 
 def _schema(pairs: Mapping[str, Any]) -> EventSchema:
-    return EventSchema(
-        event_type=str(pairs["event_type"]),
-        first_position=int(pairs["first_position"]),
-        schema_id=str(pairs["schema_id"]),
+    schema = EventSchema(
+        event_type=check_event_type(pairs["event_type"]),
+        first_position=_number(pairs, "first_position"),
+        schema_id=_text(pairs, "schema_id"),
         files=base64.b64decode(pairs["files_base64"], validate=True),
     )
+    check_schema(schema)
+    return schema
 
 
 def _event(pairs: Mapping[str, Any]) -> EventRecord:
-    metadata: Mapping[str, object] = pairs["metadata"]
-    claims: Sequence[Sequence[str]] = pairs["claims"]
+    stream, tenant = _stream(pairs)
+    metadata, claims = _metadata(pairs), _claims(pairs)
+    data = base64.b64decode(pairs["data_base64"], validate=True)
+    if pairs["erased"] is not is_erased(metadata) or (is_erased(metadata) and (data or claims)):
+        raise InvalidArgument("it is erased in part only")
     return EventRecord(
-        global_position=int(pairs["global_position"]),
-        stream=str(pairs["stream"]),
-        version=int(pairs["version"]),
+        global_position=_number(pairs, "global_position", least=1),
+        stream=stream,
+        version=_number(pairs, "version", least=1),
         event_id=UUID(pairs["event_id"]).bytes,
-        event_type=str(pairs["event_type"]),
+        event_type=check_event_type(pairs["event_type"]),
         recorded_at=_microseconds(pairs["recorded_at"]),
-        tenant=str(pairs["tenant"]),
-        metadata=_compact(metadata) if metadata else "",
-        data=base64.b64decode(pairs["data_base64"], validate=True),
-        claims=_compact(claims) if claims else None,
+        tenant=tenant,
+        metadata=metadata,
+        data=data,
+        claims=claims,
     )
 
 
 def _command(pairs: Mapping[str, Any]) -> CommandRow:
+    stream, tenant = _stream(pairs)
     return CommandRow(
-        tenant=str(pairs["tenant"]),
-        id=str(pairs["id"]),
-        fingerprint=str(pairs["fingerprint"]),
-        stream=str(pairs["stream"]),
-        version=int(pairs["version"]),
-        global_position=int(pairs["global_position"]),
+        tenant=tenant,
+        id=check_command_id(pairs["id"]),
+        fingerprint=_text(pairs, "fingerprint"),
+        stream=stream,
+        version=_number(pairs, "version"),
+        global_position=_number(pairs, "global_position"),
         recorded_at=_microseconds(pairs["recorded_at"]),
         response=base64.b64decode(pairs["response_base64"], validate=True),
     )
@@ -228,10 +263,10 @@ def _command(pairs: Mapping[str, Any]) -> CommandRow:
 
 def _footer(pairs: Mapping[str, Any]) -> Footer:
     return Footer(
-        events=int(pairs["events"]),
-        commands=int(pairs["commands"]),
-        erasures=int(pairs["erasures"]),
-        sha256=str(pairs["sha256"]),
+        events=_number(pairs, "events"),
+        commands=_number(pairs, "commands"),
+        erasures=_number(pairs, "erasures"),
+        sha256=_text(pairs, "sha256"),
     )
 
 
@@ -245,8 +280,55 @@ _DECODERS: Mapping[str, Callable[[Mapping[str, Any]], Line]] = {
 }
 
 
+def _text(pairs: Mapping[str, Any], key: str) -> str:
+    value = pairs[key]
+    if not isinstance(value, str):
+        raise InvalidArgument(f"its {key} is no text")
+    check_text(value, f"Its {key}")
+    return value
+
+
+def _number(pairs: Mapping[str, Any], key: str, *, least: int = 0) -> int:
+    value = pairs[key]
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= MAX_POSITION:
+        raise InvalidArgument(f"its {key} is no number from {least} on")
+    return value
+
+
+def _stream(pairs: Mapping[str, Any]) -> StreamKey:
+    return check_stream(pairs["stream"]), check_tenant(pairs["tenant"])
+
+
+def _metadata(pairs: Mapping[str, Any]) -> str:
+    """As the store keeps it; what this eskit does not know may be any text."""
+    found: dict[str, Any] = dict(pairs["metadata"])
+    if not found:
+        return ""
+    text = _compact(found)
+    check_metadata_size(text, most=MAX_METADATA + len(ERASED))
+    if is_erased(text):
+        found.pop("erased")
+    custom = found.pop("custom", {})
+    check_metadata(Metadata(custom={**dict(custom), **found}))
+    return text
+
+
+def _claims(pairs: Mapping[str, Any]) -> str | None:
+    found = pairs["claims"]
+    if not isinstance(found, list):
+        raise InvalidArgument("its claims are no list")
+    for operation, index, value in found:
+        if operation not in {"claim", "release"}:
+            raise InvalidArgument(f"{operation!r:.100} is nothing that is done with a claim")
+        Claim(operation, index, value)
+    return _compact(found) if found else None
+
+
 def _microseconds(text: str) -> int:
-    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    found = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    if found < 0:
+        raise InvalidArgument(f"{text!r:.100} is before 1970")
+    return found
 
 
 def _time_text(moment: datetime) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
+from eskit.domain.events import is_erased
 from eskit.errors import (
     ClaimTaken,
     ExportInvalid,
@@ -23,6 +23,7 @@ from eskit.errors import (
     TargetExists,
 )
 from eskit.files.atomic import put_in_place, remove_database, unfinished
+from eskit.files.regular import open_regular
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
@@ -32,13 +33,22 @@ from eskit.store.operations.export_format import (
     Footer,
     Header,
     Line,
+    StreamKey,
     decode_line,
+    line_invalid,
     no_export,
 )
+from eskit.store.operations.findings import Findings
+from eskit.store.operations.payloads import Payloads
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.records import EARLIER, REACTIONS
 
+Entry = TypeVar("Entry")
 _BATCH = 1000
+_BATCH_BYTES = 8 * 1024 * 1024
+_LONGEST_HEADER = 64 * 1024 * 1024
+_LONGEST_LINE = 1_500_000_000
+"""Bytes; SQLite keeps payloads of up to a thousand million, which are written in base64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +75,7 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
     TargetExists, StoreUnavailable.
     """
     try:
-        with source.open("rb") as file:
+        with open_regular(source) as file:
             if url.startswith("sqlite:") and not sqlite_path(url).exists():
                 return _into_new_file(_Export(file, progress), url)
             return _into_empty_store(_Export(file, progress), url)
@@ -89,6 +99,7 @@ def _into_empty_store(export: _Export, url: str) -> ImportReport:
                 _add(locked, batch)
             locked.add_schemas(export.schemas)
             _add_erasures(locked, export.erasures)
+            export.check_ids(locked)
             return export.report(store, locked, url)
 
 
@@ -138,6 +149,7 @@ def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
             if not locked.list_erasures():
                 _add_erasures(locked, export.erasures)
         with store.maintenance.view() as view:
+            export.check_ids(view)
             return export.report(store, view, url, resumed_after=resumed_after or 0)
 
 
@@ -187,6 +199,9 @@ class _Export:
         self._hash = hashlib.sha256()
         self._footer: Footer | None = None
         self._previous = self._hash.digest()
+        self._findings = Findings()
+        self._payloads: Payloads | None = None
+        self._erased_up_to: dict[StreamKey, int] = {}
         self.erasures: list[Erasure] = []
         self.schemas: list[EventSchema] = []
         header = self._next_line()
@@ -199,6 +214,7 @@ class _Export:
         while self._footer is None:
             line = self._next_line()
             if isinstance(line, EventRecord) and not self._commands:
+                self._check_event(line)
                 self._events += 1
                 return line
             if isinstance(line, CommandRow):
@@ -208,24 +224,57 @@ class _Export:
                 self._finish(line)
             elif isinstance(line, Erasure) and not self._events + self._commands:
                 self.erasures.append(line)
+                key = line.stream, line.tenant
+                self._erased_up_to[key] = max(line.version, self._erased_up_to.get(key, 0))
             elif isinstance(line, EventSchema) and not self._events + self._commands:
                 self.schemas.append(line)
             else:
                 raise ExportInvalid(f"Line {self._number} is out of place", hint=EXPORT_AGAIN)
         return None
 
-    def batches(self) -> Iterator[list[EventRecord | CommandRow]]:
+    def batches(self) -> Iterator[_Batch]:
         """The events and commands that are left, some at a time."""
-        while batch := list(islice(self._records_left(), _BATCH)):
+        while batch := self._next_batch():
             yield batch
             # Commands come in an order of their own, after the last event.
-            at_end = isinstance(batch[-1], CommandRow)
-            done = self.header.head if at_end else batch[-1].global_position
+            at_end = not batch.events or batch.commands
+            done = self.header.head if at_end else batch.events[-1].global_position
             self._progress(Progress(name="import", done=done, total=self.header.head))
 
-    def _records_left(self) -> Iterator[EventRecord | CommandRow]:
-        while record := self.next_record():
-            yield record
+    def _next_batch(self) -> _Batch | None:
+        """As many as one transaction takes, and as many bytes."""
+        batch = _Batch()
+        while len(batch.lines) < _BATCH and batch.size < _BATCH_BYTES:
+            record = self.next_record()
+            if record is None:
+                break
+            batch.add(record, self._number)
+        return batch if batch.lines else None
+
+    def check_ids(self, view: StoreView) -> None:
+        """Raise ExportInvalid for an event whose id an earlier one has."""
+        for event in view.find_repeated_ids():
+            raise ExportInvalid(
+                f"The export cannot be imported: {event.text}",
+                hint="An event id is stored once. Move a store that an older eskit took it in with "
+                "store backup and store migrate.",
+            )
+
+    def _check_event(self, event: EventRecord) -> None:
+        """Raise ExportInvalid for what a store would call damaged afterwards."""
+        if self._payloads is None:
+            self._payloads = Payloads(self.schemas, self._findings)
+        if event.global_position > self.header.head:
+            raise line_invalid(self._number, f"its position is behind {self.header.head:,}")
+        erased = is_erased(event.metadata)
+        erased_up_to = self._erased_up_to.get((event.stream, event.tenant), 0)
+        if erased != (event.version <= erased_up_to):
+            told = "is erased and" if erased else "is not erased, but"
+            raise line_invalid(self._number, f"it {told} the erasures say otherwise")
+        if not erased:
+            self._payloads.check(event)
+            for finding in self._findings.kept:
+                raise line_invalid(self._number, finding.message)
 
     def report(
         self, store: EventStore, view: StoreView, url: str, *, resumed_after: int = 0
@@ -248,11 +297,13 @@ class _Export:
         )
 
     def _next_line(self) -> Line:
-        line = self._file.readline()
+        line = self._file.readline(_LONGEST_LINE if self._number else _LONGEST_HEADER)
         self._number += 1
         if not line.endswith(b"\n"):
             if self._number == 1:
                 raise no_export()
+            if len(line) == _LONGEST_LINE:
+                raise line_invalid(self._number, f"it has more than {_LONGEST_LINE:,} bytes")
             raise ExportInvalid(
                 f"The export ends at line {self._number}, without its footer", hint=EXPORT_AGAIN
             )
@@ -274,13 +325,42 @@ class _Export:
         self._footer = footer
 
 
-def _add(locked: LockedView, batch: list[EventRecord | CommandRow]) -> None:
+@dataclass(slots=True)
+class _Batch:
+    """Records that are added in one transaction, and the lines they stand in."""
+
+    events: list[EventRecord] = field(default_factory=list)
+    commands: list[CommandRow] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    size: int = 0
+    added: int = 0
+
+    def add(self, record: EventRecord | CommandRow, line: int) -> None:
+        """One more."""
+        self.lines.append(line)
+        if isinstance(record, EventRecord):
+            self.events.append(record)
+            self.size += len(record.data)
+        else:
+            self.commands.append(record)
+            self.size += len(record.response)
+
+    def one_by_one(self, records: Iterable[Entry]) -> Iterator[Entry]:
+        """The records, counted as they are taken, so that a line can be named."""
+        for record in records:
+            self.added += 1
+            yield record
+
+
+def _add(locked: LockedView, batch: _Batch) -> None:
     try:
-        locked.add_events([record for record in batch if isinstance(record, EventRecord)])
-        locked.add_commands([record for record in batch if isinstance(record, CommandRow)])
+        locked.add_events(batch.one_by_one(batch.events))
+        locked.add_commands(batch.one_by_one(batch.commands))
     except (InvalidArgument, ClaimTaken) as error:
         raise ExportInvalid(
-            f"The export contradicts itself: {error.message}", hint=EXPORT_AGAIN
+            f"Line {batch.lines[batch.added - 1]} contradicts what comes before it: "
+            f"{error.message}",
+            hint=EXPORT_AGAIN,
         ) from error
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from eskit.domain.streams import category_of
 from eskit.errors import StreamNotFound
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord
-from eskit.store.restoring import changed_claims, check_follows, check_has_happened
+from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
 from eskit.store.sqlite.appender import find_claim
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
 from eskit.store.sqlite.ids import keep_id, tells_time
@@ -19,7 +19,7 @@ from eskit.store.sqlite.queries import query
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -> None:
+def add_events(connection: sqlite3.Connection, records: Iterable[EventRecord]) -> None:
     """Add events after the head, inside an open write transaction."""
     head = connection.execute(query("find_head")).fetchone()
     position, recorded_at = head or (0, 0)
@@ -47,6 +47,8 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
             ),
         )
         if not tells_time(record.event_id, record.recorded_at):
+            if connection.execute(query("find_event_id"), (record.event_id,)).fetchone():
+                raise id_is_taken(record)
             keep_id(connection, record.event_id, record.global_position)
         if record.claims:
             _run_claims(connection, record, stream_id)
@@ -54,11 +56,13 @@ def add_events(connection: sqlite3.Connection, records: Sequence[EventRecord]) -
         position, recorded_at = record.global_position, record.recorded_at
 
 
-def add_commands(connection: sqlite3.Connection, commands: Sequence[CommandRow]) -> None:
+def add_commands(connection: sqlite3.Connection, commands: Iterable[CommandRow]) -> None:
     """Remember processed commands, inside an open write transaction."""
     for command in commands:
         stream_id, version = _stream(connection, command.stream, command.tenant)
-        check_has_happened(command, version=version)
+        key = stream_id, command.version
+        row = connection.execute(query("find_position"), key).fetchone() or (0,)
+        check_has_happened(command, version=version, position=row[0])
         connection.execute(
             query("save_command"),
             (

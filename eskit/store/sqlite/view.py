@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
@@ -185,12 +185,12 @@ class LockedSqliteView(SqliteView):
             parameters = (claim.tenant, claim.index_name, claim.value)
             self._connection.execute(query("delete_claim"), parameters)
 
-    def add_events(self, records: Sequence[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRecord]) -> None:
         """Add recorded events as they are, after all that the log has."""
         with translated(self._url):
             add_events(self._connection, records)
 
-    def add_commands(self, commands: Sequence[CommandRow]) -> None:
+    def add_commands(self, commands: Iterable[CommandRow]) -> None:
         """Remember processed commands as they are."""
         with translated(self._url):
             add_commands(self._connection, commands)
