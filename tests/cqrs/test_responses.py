@@ -31,9 +31,7 @@ def test_a_response_carries_its_message() -> None:
 
 
 def test_a_response_that_could_not_be_read_is_not_sent() -> None:
-    with pytest.raises(
-        InvalidArgument, match=r"google\.protobuf\.Value is nested more than 100 deep"
-    ):
+    with pytest.raises(InvalidArgument, match="nested more than 100 deep"):
         responses.success(nested(120))
 
 
