@@ -9,6 +9,8 @@ from uuid import UUID
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import Metadata, is_erased
+from eskit.domain.messages import check_event_type
+from eskit.domain.streams import check_stream, check_tenant
 from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import (
@@ -41,6 +43,7 @@ _ID_BYTES = 16
 _LOST = "The log has lost events that were there: restore the store from a newer backup."
 _REPLACE = "The log replaces every snapshot: eskit snapshot prune --keep 0"
 _AHEAD = "is ahead of its stream"
+_UNNAMEABLE = "No command can name it: restore the store from a backup, or leave it as it is."
 _REPEATED = (
     "An older eskit took it. It stays readable and is published; who goes by ids takes it for one."
 )
@@ -360,7 +363,7 @@ class _Check:
             self._at(record, "error", "TIME_GOES_BACKWARDS", message)
 
     def _check_record(self, record: EventRecord) -> None:
-        self.types.add(record.event_type)
+        self._check_names(record)
         self._check_metadata(record)
         if is_erased(record.metadata):
             self._check_erased(record)
@@ -376,6 +379,18 @@ class _Check:
                     hint=f"Erase it again: eskit stream erase {record.stream} --reason …",
                 )
         self._check_claims(record)
+
+    def _check_names(self, record: EventRecord) -> None:
+        """Whether an append would take its stream and its type: each is checked once."""
+        try:
+            if record.event_type not in self.types:
+                self.types.add(record.event_type)
+                check_event_type(record.event_type)
+            if record.version == 1:
+                check_stream(record.stream)
+                check_tenant(record.tenant)
+        except InvalidArgument as error:
+            self._at(record, "error", "NAME_INVALID", error.message, hint=_UNNAMEABLE)
 
     def _check_metadata(self, record: EventRecord) -> None:
         try:

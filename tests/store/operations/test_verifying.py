@@ -154,6 +154,22 @@ def test_one_payload_without_a_class_is_one_payload(store):
     assert "1 payload was not decoded" in finding.message
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE streams SET name = 'Account-' WHERE name = 'Account-1'",
+        "UPDATE streams SET name = 'Account-' || char(10) WHERE name = 'Account-1'",
+        "UPDATE streams SET tenant = 'a/b' WHERE name = 'Account-1'",
+        "UPDATE kinds SET event_type = 'a b' WHERE event_type LIKE '%Int64Value'",
+    ],
+)
+def test_a_name_that_no_command_can_address_is_found(store, change):
+    execute(change)
+    seal(FILE)
+
+    assert "NAME_INVALID" in codes(verify(store))
+
+
 def test_damage_outweighs_what_is_unknown(store):
     execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE category = 'Order'")
     execute("DELETE FROM claims WHERE value = 'a'")
