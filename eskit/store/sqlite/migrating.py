@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eskit.errors import StoreUnavailable
+from eskit.files.atomic import find_leftovers
 from eskit.store.maintenance import Migration
 from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite import checksums, ids
@@ -190,6 +191,6 @@ def _free_name(path: Path, version: int) -> Path:
     while True:
         mark = "" if number == 1 else f"-{number}"
         name = path.with_name(f"{path.name}.v{version}{mark}.backup")
-        if not name.exists():
+        if not name.exists() and not find_leftovers(name):
             return name
         number += 1
