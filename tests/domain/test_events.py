@@ -12,7 +12,7 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import Command, fingerprint
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.messages import PayloadInvalid, decode, message_class
-from eskit.errors import InvalidArgument, UnknownEventType
+from eskit.errors import InvalidArgument, StoreDamaged, UnknownEventType
 
 TEXTS = st.text()
 
@@ -140,3 +140,11 @@ def test_a_fingerprint_tells_method_and_request_apart():
 def test_a_command_id_that_cannot_work_is_refused(command_id):
     with pytest.raises(InvalidArgument):
         Command(id=command_id, fingerprint="f")
+
+
+@pytest.mark.parametrize("recorded_at", [2**63 - 1, -(2**63), "x", None])
+def test_a_time_that_is_none_is_named(recorded_at):
+    event = RecordedEvent(7, "Account-1", 1, bytes(16), "a.B", recorded_at, "", "", b"")
+
+    with pytest.raises(StoreDamaged, match="is kept as the time of the event at 7"):
+        _ = event.recorded_at

@@ -151,6 +151,26 @@ async def test_a_second_run_publishes_only_what_is_new(
     assert positions(await published(server.url)) == log_of(store)
 
 
+async def test_the_longest_names_and_metadata_that_a_store_takes_can_be_published(
+    server: EmbeddedNats, store: EventStore
+) -> None:
+    stream = "A" * 255 + "-" + "\U0001f600" * 255
+    metadata = Metadata(
+        correlation_id="\u00e9" * 255,
+        custom={"traceparent": '"' * 512, "own": "\U0001f600" * 3_500},
+    )
+    tenant = "t" + "." * 62
+    new = NewEvent(StringValue(value="a"), metadata=metadata)
+    store.append(stream, [new], expected_version=ANY, tenant=tenant)
+
+    async with connected(server.url, name="test") as connection:
+        report = await nats_relay(store, connection, app_name="bank").run_once()
+
+    (message,) = await published(server.url)
+    assert report.published == 1
+    assert message.headers["ce-id"] == new.event_id
+
+
 async def test_the_checkpoint_names_the_last_published_event(
     store: EventStore, server: EmbeddedNats
 ) -> None:
