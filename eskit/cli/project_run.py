@@ -70,19 +70,22 @@ class ProjectionWatch:
             self._output.note(*format_outage(outage))
 
     def check(self) -> None:
-        """Raise why one of them does not go on: it has stopped, waits, or its handler hangs."""
-        for problem in (*self._stopped.values(), self._outage):
-            if problem is not None:
-                raise problem
+        """Raise why one of them is not well: it has stopped, waits, hangs, or somebody must decide.
+
+        One that another process runs is that process's concern.
+        """
+        for error in (*self._stopped.values(), self._outage):
+            if error is not None:
+                raise error
         for call in self._engine.slow_calls():
             raise ServiceError(call.text(SYSTEM_CLOCK.now))
+        for name, problem in self._engine.problems().items():
+            if name not in self._holders:
+                raise ServiceError(f"{name}: {problem}")
 
     def describe(self) -> str:
-        """What is well all the same, and has to be known: who else runs them, what is set aside."""
-        told = [f"standing by for {name}" for name in sorted(self._holders)]
-        for name, number in self._engine.count_dead_letters().items():
-            told += [f"{number:,} set aside in {name}"] if number else []
-        return ", ".join(told)
+        """What is well all the same, and has to be known: who else runs them."""
+        return ", ".join(f"standing by for {name}" for name in sorted(self._holders))
 
 
 def follow_projections(

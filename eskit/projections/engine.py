@@ -33,7 +33,7 @@ from eskit.projections.projection import Projection
 from eskit.projections.readmodel import Decision, ReadModels
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.running import STOP_LATENCY, Run
-from eskit.projections.status import ProjectionStatus, load_status
+from eskit.projections.status import ProjectionStatus, find_problem, load_status
 from eskit.projections.waiting import Waiting
 from eskit.slow import SLOW_AFTER, SlowCall, SlowCalls
 from eskit.store.records import Checkpoint
@@ -279,6 +279,14 @@ class ProjectionEngine:
             for projection in sorted(self._select(names), key=lambda found: found.name)
         ]
 
+    def problems(self) -> dict[str, str]:
+        """Why projections are not well, by name, from what is stored of them; cheap to ask."""
+        found = {
+            name: find_problem(self._log, self._models, projection)
+            for name, projection in self._projections.items()
+        }
+        return {name: problem for name, problem in found.items() if problem}
+
     def slow_calls(self) -> list[SlowCall]:
         """The handlers of this process that take longer than they should, now."""
         return self._slow.find()
@@ -328,10 +336,6 @@ class ProjectionEngine:
         """What waits for a decision, by position: set aside, or before which it stopped."""
         self._select([name])
         return deadletters.list_letters(self._models, name)
-
-    def count_dead_letters(self) -> dict[str, int]:
-        """How many events each projection has set aside."""
-        return {name: len(self._models.find_letters(name)) for name in sorted(self._projections)}
 
     def find_letter(self, name: str, event: str) -> Letter:
         """The letter of an event, by position or id; NotFound if it does not wait."""

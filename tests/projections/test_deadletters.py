@@ -8,10 +8,12 @@ import time
 
 import pytest
 
-from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed
+from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed, ServiceError
+from eskit.cli.output import Output
+from eskit.cli.project_run import ProjectionWatch
 from eskit.projections import deadletters
 from eskit.projections.policy import FailurePolicy
-from tests.projections.conftest import rows
+from tests.projections.conftest import rows, until
 from tests.projections.ledger import Counted
 from tests.projections.test_following import following
 
@@ -99,6 +101,34 @@ def test_status_is_never_ok_while_something_failed_or_waits(engine_of, keeping, 
 
     assert status.state == "failed"
     assert status.error
+
+
+def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping, log):
+    engine = engine_of(keeping("set_aside_event"))
+    engine.run()
+    watch = ProjectionWatch(engine, Output(as_json=True), tell=print)
+
+    with pytest.raises(ServiceError, match="1 set aside"):
+        watch.check()
+
+    engine.skip_event(engine.dead_letters(engine.status()[0].name)[0], reason="why", by="me")
+    watch.check()
+
+
+def test_a_runner_is_not_healthy_while_a_handler_is_tried_again(engine_of, keeping, log):
+    projection = keeping(retries=1, first_wait=3_600)
+    runner = engine_of(projection)
+    watch = ProjectionWatch(runner, Output(as_json=True), tell=print)
+    stop = threading.Event()
+    following = threading.Thread(target=lambda: runner.run_each(once=False, stop=stop))
+    following.start()
+    try:
+        until(lambda: runner.status()[0].failures)
+        with pytest.raises(ServiceError, match="trying again before"):
+            watch.check()
+    finally:
+        stop.set()
+        following.join(30)
 
 
 def test_failure_recorded_durably_before_the_cursor_advances(engine_of, keeping, log, monkeypatch):
