@@ -6,15 +6,17 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from google.protobuf.message import Message
 
-from eskit.domain.claims import Claim
 from eskit.domain.ids import new_id_bytes, uuid_bytes, uuid_text
 from eskit.domain.messages import decode, encode, message_type
 from eskit.domain.text import check_text
 from eskit.errors import EventErased, InvalidArgument, StoreDamaged
+
+if TYPE_CHECKING:
+    from eskit.domain.claims import Claim
 
 TRACEPARENT = "traceparent"
 """Where an event's custom metadata has the W3C trace context it was recorded in."""
@@ -174,6 +176,8 @@ class NewEvent:
 
 
 def _checked(claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    from eskit.domain.claims import Claim  # dataclasses cost as much as all of eskit's own
+
     try:
         changes = tuple(claims)
     except TypeError:
