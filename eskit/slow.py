@@ -82,11 +82,11 @@ class SlowCalls:
         Of a block that makes many calls `at` says which is in hand: each has the bound for
         itself. `describe` is asked, from another thread, only about a call that is slow.
         """
-        after = self.after
-        entry = InHand(describe, at, threading.get_ident(), at(), self._clock.monotonic())
+        after, thread = self.after, threading.get_ident()
         if after is None:
-            yield entry
+            yield InHand(describe, at, thread, None, 0.0)
             return
+        entry = InHand(describe, at, thread, at(), self._clock.monotonic())
         with self._mutex:
             self._in_hand.append(entry)
             begin, self._watched = not self._watched, True
