@@ -393,7 +393,8 @@ def test_a_type_name_that_no_stream_can_have(tmp_path):
         error(
             "AGGREGATE_NAME",
             "thing.v1.Thing: 'my-thing' is not an aggregate type",
-            "A type starts with a letter and has only letters, digits and underscores, 255 at most.",
+            "A type starts with a letter and has only letters, digits and underscores, 255 at "
+            "most.",
             6,
             76,
             10,
