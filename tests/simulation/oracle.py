@@ -152,7 +152,7 @@ class Oracle:
         for letter in letters:
             overtaking = [
                 at
-                for at, stream in rows
+                for at, stream in rows[len(passage.base) :]
                 if letter.holds_stream and stream == letter.stream
                 if at > max(letter.position, passage.start)
             ]
