@@ -17,9 +17,10 @@ class Waiting:
     """A call in a thread of its own that lasts until it is let go."""
 
     def __init__(self) -> None:
-        self.go_on = threading.Event()
+        self.arrived, self.go_on = threading.Event(), threading.Event()
 
     def hang_here(self) -> None:
+        self.arrived.set()
         self.go_on.wait(30)
 
 
@@ -34,6 +35,7 @@ def hanging(calls: SlowCalls, what: str) -> Iterator[Waiting]:
     thread = threading.Thread(target=work)
     thread.start()
     try:
+        assert waiting.arrived.wait(30)
         yield waiting
     finally:
         waiting.go_on.set()
