@@ -112,7 +112,7 @@ class Oracle:
             position = int(detail.partition(" ")[0].replace(",", ""))
             if action == "skip":
                 account.skips.add(position)
-                if position not in handled:
+                if position not in handled[len(passage.base) :]:
                     passage.without.add(position)
             else:
                 passage.ordered = False
