@@ -156,6 +156,8 @@ class Batches:
                 moved = True
                 continue
             member.guarded = standing.guarded
+            if standing.mark != member.mark:  # what was to be tried again is passed, or not reached
+                member.attempts, member.retry_at = 0, 0.0
             if standing.mark != member.mark or (standing.pause is not None) != member.paused:
                 member.mark, member.paused = standing.mark, standing.pause is not None
                 moved = True
