@@ -212,7 +212,8 @@ class Oracle:
     def check_diff(self, found: ProjectionDifference) -> None:
         """A comparison tells rows that are right from others."""
         account = self._accounts[found.name]
-        if account.passage.ordered and not found.equal:
+        handled_before = account.skips - account.passage.without  # a rebuild leaves them out
+        if account.passage.ordered and not handled_before and not found.equal:
             raise Wrong(f"{found.name} is said to differ: {found.tables}")
 
     # What holds in the end.
