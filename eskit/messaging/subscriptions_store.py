@@ -22,11 +22,9 @@ from eskit.messaging.subscription_format import (
     unreadable,
 )
 from eskit.store.eventstore import EventStore
-from eskit.store.records import FOLLOWER, Record
+from eskit.store.records import FOLLOWER, LETTER, Record, letter_key
 
-LETTER = "dead letter"
 PAUSE = "pause"
-_DIGITS = 19
 Result = TypeVar("Result")
 
 
@@ -134,7 +132,7 @@ def list_letters(store: EventStore, name: str) -> list[DeadLetter]:
 
 
 def _key_of(letter: DeadLetter) -> str:
-    return f"{letter.subscription} {letter.event.global_position:0{_DIGITS}}"
+    return letter_key(letter.subscription, letter.event.global_position)
 
 
 def _name_of(record: Record) -> str:

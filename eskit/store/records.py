@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,10 +15,20 @@ OUTLET_CHECKPOINT = "relay-stream"
 """Where that went: `event_id` holds when the outlet was created. No place in the log."""
 FOLLOWER = "follower"
 """The kind of the records that say how far followers are: `low` is up to where each has passed."""
+LETTER = "dead letter"
+"""The kind of the records of events that followers have set aside; see `letter_key`."""
 
 EARLIER, REACTIONS = "earlier", "reactions"
 """Kind and key of the record of a log whose reactions have kept, or may have kept, their places
 elsewhere: its `position` is up to where they may have come."""
+
+
+_DIGITS = 19
+
+
+def letter_key(name: str, position: int) -> str:
+    """The key of the record of an event that a follower has set aside."""
+    return f"{name} {position:0{_DIGITS}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,25 +68,36 @@ class Checkpoint:
     updated_at: datetime
 
 
-def needed_ids(followers: Iterable[tuple[str, str]]) -> dict[str, tuple[str, str]]:
-    """Which ids of commands must not be forgotten, by follower: from a first id to before another.
+def needed_ids(
+    followers: Iterable[tuple[str, str]], letters: Iterable[tuple[str, str]]
+) -> list[tuple[str, str, str]]:
+    """Which ids of commands must not be forgotten: follower, from a first id to before another.
 
-    They are those of commands that the follower would send again: it has not passed their events.
-    Of a follower's record there are the key and the value.
+    They are those of commands that the follower would send again: it has not passed their events,
+    or has set them aside and nobody has decided about them. Of each record there are the key and
+    the value.
     """
-    return {
-        name: (first_reaction_id(name, json.loads(value)["low"] + 1), first_reaction_id(name, None))
-        for name, value in followers
-    }
+    passed = {name: json.loads(value)["low"] for name, value in followers}
+    found = [
+        (name, first_reaction_id(name, low + 1), first_reaction_id(name, None))
+        for name, low in passed.items()
+    ]
+    for key, value in letters:
+        name, _, at = key.partition(" ")
+        position = int(at)
+        if json.loads(value)["decision"] is None and position <= passed.get(name, position):
+            behind = first_reaction_id(name, position + 1)
+            found.append((name, first_reaction_id(name, position), behind))
+    return found
 
 
 def count_needed(
-    command_ids: Iterable[str], needed: Mapping[str, tuple[str, str]]
+    command_ids: Iterable[str], needed: Sequence[tuple[str, str, str]]
 ) -> dict[str, int]:
     """How many of the commands each follower needs; without those that need none."""
     found: dict[str, int] = {}
     for command_id in command_ids:
-        for name, (first, behind) in needed.items():
+        for name, first, behind in needed:
             if first <= command_id < behind:
                 found[name] = found.get(name, 0) + 1
     return found

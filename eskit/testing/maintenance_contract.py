@@ -15,6 +15,7 @@ from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedView
 from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.operations.verifying import verify
+from eskit.store.records import LETTER, letter_key
 from eskit.testing.store_contract import SettableClock, command, text, texts
 from eskit.testing.store_contract.samples import TEXT, pass_days
 
@@ -309,3 +310,24 @@ class MaintenanceContract:
         assert planned == done
         assert (done.commands, done.needed) == (2, {"welcome": 1})
         assert [store.find_command(name) is not None for name in names] == [False, True]
+
+    def test_the_commands_of_an_event_that_is_set_aside_stay_until_it_is_decided_about(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        """Its handler may have sent some before it raised, and a retry must not repeat them."""
+        names = [reaction_command_id("welcome", position, "x") for position in (3, 4, 5)]
+        for stream, name in enumerate(names):
+            store.append(f"Account-{stream}", texts("a"), expected_version=0, command=command(name))
+        store.save_record("follower", "welcome", '{"low": 5}', expected_revision=0)
+        for position, decision in ((4, "null"), (5, '{"action": "skipped"}')):
+            value = f'{{"decision": {decision}}}'
+            key = letter_key("welcome", position)
+            store.save_record(LETTER, key, value, expected_revision=0)
+        pass_days(store, clock, 8)
+
+        planned = store.maintenance.prune_commands(dry_run=True)
+        done = store.maintenance.prune_commands()
+
+        assert planned == done
+        assert (done.commands, done.needed) == (2, {"welcome": 1})
+        assert [store.find_command(name) is not None for name in names] == [False, True, False]

@@ -34,6 +34,7 @@ from eskit.store.memory.log import MemoryLog
 from eskit.store.progress import ReportProgress
 from eskit.store.records import (
     FOLLOWER,
+    LETTER,
     Checkpoint,
     CommandRecord,
     count_needed,
@@ -280,12 +281,11 @@ class MemoryMaintenance:
         """Forget the commands whose time to live is over."""
         now = self.clock.microseconds()
         with self.log.lock:
-            followers = (
-                (record.key, record.value)
-                for record in self.log.records.values()
-                if record.kind == FOLLOWER
+            followers, letters = (
+                [(each.key, each.value) for each in self.log.records.values() if each.kind == kind]
+                for kind in (FOLLOWER, LETTER)
             )
-            ranges = needed_ids(followers)
+            ranges = needed_ids(followers, letters)
             times = sorted((made for made, _ in self.log.commands.values()), reverse=True)
             before = forgotten_before(
                 now, self.command_ttl, ((time, time) for time in times if time <= now)

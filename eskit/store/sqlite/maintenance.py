@@ -17,7 +17,7 @@ from eskit.sqlite.leftovers import note_files
 from eskit.store.aging import forgotten_before, span_width
 from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
-from eskit.store.records import FOLLOWER, count_needed, needed_ids
+from eskit.store.records import FOLLOWER, LETTER, count_needed, needed_ids
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
@@ -95,9 +95,12 @@ class SqliteMaintenance:
             needed=needed,
         )
 
-    def _needed_ids(self, connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
-        rows = connection.execute(query("list_records"), (FOLLOWER,))
-        return needed_ids((name, value) for _, name, value, *_ in rows)
+    def _needed_ids(self, connection: sqlite3.Connection) -> list[tuple[str, str, str]]:
+        followers, letters = (
+            [row[1:3] for row in connection.execute(query("list_records"), (kind,))]
+            for kind in (FOLLOWER, LETTER)
+        )
+        return needed_ids(followers, letters)
 
     def _delete_commands(self, before: int) -> int:
         pruned, last = 0, BEFORE_ALL_COMMANDS
@@ -105,7 +108,7 @@ class SqliteMaintenance:
             first = last
             with self._write() as connection:
                 last = command_after(connection, first, _COMMANDS_AT_ONCE)
-                kept = json.dumps([*self._needed_ids(connection).values()])
+                kept = json.dumps([needed[1:] for needed in self._needed_ids(connection)])
                 bounds = *first, *last, before, kept
                 pruned += connection.execute(query("prune_commands"), bounds).rowcount
         return pruned
