@@ -107,6 +107,7 @@ def format_catalog(found: Catalog) -> Iterator[Line]:
             )
             for reaction in found.reactions
         ],
+        whole=1,
         wrapped=True,
     )
     if not (found.aggregates or found.services or found.projections or found.reactions):
@@ -133,7 +134,7 @@ def _format_aggregate(aggregate: CatalogAggregate) -> Iterator[Line]:
         (("  query", "dim"), q.name, "← " + (", ".join(q.reads) or "no projection"))
         for q in aggregate.queries
     ]
-    yield from columns([*commands, *events, *queries], wrapped=True)
+    yield from columns([*commands, *events, *queries], whole=1, wrapped=True)
 
 
 def _short_list(event_types: tuple[str, ...] | list[str]) -> str:

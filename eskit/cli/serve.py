@@ -43,6 +43,8 @@ app = make_app()
 
 _QUIET = {"starting", "stopping"}
 _BEGIN_AGAIN_AFTER = 1.0
+_WIDEST = 32
+"""A longer name of a part pushes what follows it."""
 
 
 @app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections", streaming=True))
@@ -107,6 +109,7 @@ class Host:
         self._running = running
         self._chosen = chosen
         self._last = ""
+        self._label = LABEL
         self._projections = ProjectionWatch(
             running.engine, session.output, tell=lambda text: self._tell("projections", text)
         )
@@ -136,6 +139,7 @@ class Host:
         if not parts:
             raise typer.BadParameter("Nothing is left to run")
         self._last = parts[-1].name
+        self._label = max(LABEL, *(min(len(part.name), _WIDEST) for part in parts))
         await run_services(
             parts,
             health=chosen.health,
@@ -206,7 +210,7 @@ class Host:
         from eskit.messaging.tail import TailRequest, tail_store
 
         reader = PayloadReader(stored_schemas(self._running.store), GeneratedTypes(lambda: None))
-        prefix: list[Span] = [(f"{'event':<{LABEL}}", "name"), "  "]
+        prefix: list[Span] = [(f"{'event':<{self._label}}", "name"), "  "]
         layout, seen = Layout(clock=Clock.TIME, prefix=prefix), Seen()
         request = TailRequest(start="new")
         async with aclosing(tail_store(self._running.store, request)) as events:
@@ -248,7 +252,8 @@ class Host:
         detail = event.error
         if event.state == "ready" and event.service in self._details:
             detail = self._details[event.service]()
-        lines = [] if event.state in _QUIET else _status(event.service, event.state, detail)
+        told = self._status(event.service, event.state, detail)
+        lines = [] if event.state in _QUIET else told
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
         )
@@ -273,11 +278,15 @@ class Host:
     def _hint(self, text: str) -> None:
         """Say what to do, below what was told last."""
         if text:
-            self._session.output.note(*labelled(" " * LABEL, (text, "hint")))
+            self._session.output.note(*labelled(" " * self._label, (text, "hint")))
 
     def _tell(self, name: str, text: str) -> None:
         if not self._session.output.as_json:
-            self._session.output.show(_status(name, text))
+            self._session.output.show(self._status(name, text))
+
+    def _status(self, name: str, state: str, error: str = "") -> Iterator[Line]:
+        told = f"  {error}" if error else ""
+        yield from labelled((f"{name:<{self._label}}", "name"), state, told)
 
 
 class ShownCalls:
@@ -302,7 +311,3 @@ class ShownCalls:
     def check_store(self) -> None:
         """Raise StoreUnavailable if nothing can be written to the store."""
         self._app.check_store()
-
-
-def _status(name: str, state: str, error: str = "") -> Iterator[Line]:
-    yield from labelled((f"{name:<{LABEL}}", "name"), state, f"  {error}" if error else "")
