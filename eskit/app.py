@@ -416,7 +416,7 @@ def _refuse_unwritten(classes: Sequence[type[Any]]) -> None:
         missing = sorted(getattr(kind, "__abstractmethods__", ()))
         if missing:
             raise ProjectInvalid(
-                f"{kind.__name__} lacks {', '.join(missing)}",
+                f"{kind.__name__} does not implement {', '.join(missing)}",
                 hint="Write what the generated base class declares; for an aggregate, "
                 "eskit new aggregate with its proto file shows it, ready to paste.",
             )
@@ -425,6 +425,4 @@ def _refuse_unwritten(classes: Sequence[type[Any]]) -> None:
 def _refuse_twins(what: str, names: Sequence[str]) -> None:
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
-        raise ProjectInvalid(
-            f"More than one {what} {twins[0]!r}", hint="Every name stands for one thing."
-        )
+        raise ProjectInvalid(f"More than one {what} {twins[0]!r}", hint="Make the names unique.")

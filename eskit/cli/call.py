@@ -78,13 +78,13 @@ def call(
             "--at-least",
             metavar="POSITION",
             min=0,
-            help="Answer a query once read models have passed this; 0: at once. Without it: all.",
+            help="Wait until read models reach this position (0: do not wait). Default: all.",
         ),
     ] = None,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.001, help="Wait so long for an answer.")
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Reply timeout.")
     ] = 30.0,
-    principal: Annotated[str, typer.Option(metavar="ID", help="On whose behalf.")] = "",
+    principal: Annotated[str, typer.Option(metavar="ID", help="Principal to act as.")] = "",
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.")] = "",
     list_methods: Annotated[
         bool, typer.Option("--list", help="List the methods, or all there is to say of METHOD.")

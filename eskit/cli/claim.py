@@ -119,7 +119,7 @@ def format_report(report: ClaimsReport, *, check: bool) -> Iterator[Line]:
         yield f"{held}, as the log says"
         return
     different = count(report.count, "difference")
-    yield f"{held} by the log, {different}" + ("" if check else ", put right")
+    yield f"{held} by the log, {different}" + ("" if check else ", repaired")
     for difference in report.differences:
         text = difference.text if check else difference.text_when_put_right
         yield f"  {text}" + (f" ({difference.tenant})" if difference.tenant else "")
@@ -128,4 +128,4 @@ def format_report(report: ClaimsReport, *, check: bool) -> Iterator[Line]:
     if check and report.loss:
         yield f"The log lacks events, restore the store from a backup: {report.loss}"
     elif check:
-        yield ["Put them right: ", ("eskit claim rebuild", "command")]
+        yield ["Repair them: ", ("eskit claim rebuild", "command")]

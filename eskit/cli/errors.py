@@ -129,7 +129,7 @@ def _describe(error: BaseException) -> tuple[str, str, str]:
     return (
         "UNEXPECTED",
         f"Unexpected {error_line(error)}",
-        "See where it comes from: the same command with --debug",
+        "Show the traceback: the same command with --debug",
     )
 
 

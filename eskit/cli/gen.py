@@ -129,7 +129,7 @@ def format_checked(result: GenResult, folder: str) -> Iterator[Line]:
     yield from _listed("edited", result.edited)
     command = "eskit gen --force" if result.edited else "eskit gen"
     found = count(len(wrong), "file")
-    yield [f"{found} not up to date; bring them up to date with: ", (command, "command")]
+    yield [f"{found} not up to date; regenerate with: ", (command, "command")]
 
 
 def _listed(what: str, paths: Iterable[Path]) -> Iterator[Line]:

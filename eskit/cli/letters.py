@@ -150,7 +150,9 @@ class ProjectionLetter:
         behind = next((found for found in left if found.state == "waiting"), None)
         if self._letter.state == "stopped":
             command = f"eskit project run {name}"
-            lines.append(["A process that runs it goes on by itself. Else: ", (command, "command")])
+            lines.append(
+                ["A process that runs it resumes automatically. Else: ", (command, "command")]
+            )
         elif self._letter.state == "rebuild stopped":
             lines.append(["Rebuild it again: ", (f"eskit project rebuild {name}", "command")])
         elif behind is not None:

@@ -10,7 +10,7 @@ import typer
 
 from eskit.errors import Diagnostic
 
-Limit = Annotated[int, typer.Option(metavar="N", min=1, help="At most so many.")]
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of rows.")]
 """How many entries a list has at most."""
 
 Item = TypeVar("Item")

@@ -216,7 +216,7 @@ def _demanded_login(option: Path | None, setting: Path | None) -> Token | UserPa
         login = File(file).find()
         if login is None:
             raise NotFound(
-                f"There is no file {file}, so nobody can be asked for the login in it",
+                f"There is no file {file} with the login",
                 hint='Write it: {"token": "…"}, or {"user": "…", "password": "…"}.',
             )
     if login is None or isinstance(login, Token):

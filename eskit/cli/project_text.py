@@ -248,7 +248,7 @@ def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
 def format_outage(outage: EskitError | None) -> Iterator[Line]:
     """Why projections wait, or that they go on."""
     if outage is None:
-        yield [("going on", "ok"), "  what was waited for is back"]
+        yield [("going on", "ok"), "  the dependency is available again"]
         return
     yield from labelled(("waiting", "warning"), outage.message)
     if outage.hint:

@@ -49,7 +49,9 @@ def replay(
     context: typer.Context,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="As in Account-acc-001.")],
     after: Annotated[int, typer.Option(metavar="N", min=0, help="Only versions above N.")] = 0,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Maximum number of rows.")
+    ] = None,
     to_version: Annotated[
         int | None, typer.Option("--to-version", metavar="N", min=1, help="Stop after version N.")
     ] = None,

@@ -137,7 +137,7 @@ class Host:
         if chosen.show:
             parts.append(Loop("events", self._show_events))
         if not parts:
-            raise typer.BadParameter("Nothing is left to run")
+            raise typer.BadParameter("All parts are disabled")
         self._last = parts[-1].name
         self._label = max(LABEL, *(min(len(part.name), _WIDEST) for part in parts))
         await run_services(

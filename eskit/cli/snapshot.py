@@ -199,7 +199,7 @@ def format_checked(
     )
     good = count(len(checked) - len(wrong), "snapshot")
     if not wrong:
-        yield f"{good}, none differs from its events"
+        yield f"{good}, all match their events"
         return
     yield f"{good} as they should be, {len(wrong):,} not"
     delete = ("eskit snapshot prune --keep 0", "command")

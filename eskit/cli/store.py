@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 def _check_file(file: Path) -> Path:
     if str(file) == "-":
         raise typer.BadParameter(
-            "it is a file that is complete or not there, never a stream: name one"
+            "the backup or export needs a file name: standard output is not supported"
         )
     return file
 
@@ -85,7 +85,7 @@ def verify(context: typer.Context) -> None:
     found = run_verification(session)
     data, lines = verification_object(found, session.output.hints), format_verification(found)
     if found.verdict == "unknown":
-        message = "It cannot be told whether the store is whole"
+        message = "The store could not be fully verified"
         error = {"code": "VERDICT_UNKNOWN", "message": message, "hint": found.findings[0].hint}
         session.output.failure(data, lines, error=error)
         raise typer.Exit(1)

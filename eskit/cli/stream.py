@@ -59,7 +59,7 @@ _NAMED = 5
 )
 def list_streams(
     context: typer.Context,
-    prefix: Annotated[str, typer.Option(metavar="P", help="Only names that start so.")] = "",
+    prefix: Annotated[str, typer.Option(metavar="P", help="Name prefix.")] = "",
     limit: Limit = 100,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")] = None,
     erased: Annotated[
@@ -99,7 +99,9 @@ def read(
     context: typer.Context,
     stream: Annotated[str, typer.Argument(metavar="STREAM", help="As in Account-acc-001.")],
     after: Annotated[int, typer.Option(metavar="N", min=0, help="Only versions above N.")] = 0,
-    limit: Annotated[int | None, typer.Option(metavar="N", min=1, help="At most so many.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Maximum number of rows.")
+    ] = None,
     backward: Annotated[bool, typer.Option("--backward", help="Newest first.")] = False,
     clock: ClockOption = Clock.DELTA,
     tenant: Tenant = "",
@@ -210,7 +212,7 @@ def _erased_so_far(session: Session, streams: Sequence[str], tenant: str) -> str
     not_yet = f", not yet {', '.join(left)}" if left else ""
     return (
         f"{', '.join(erased)} erased{not_yet}\n"
-        "What was said may still be in the file: the same command goes on and clears it"
+        "Erased content may remain in the file: run the command again to clear it"
     )
 
 
@@ -279,9 +281,9 @@ def _tenants_hint(store: EventStore, tenant: str) -> str:
     tenants = sorted({s.tenant for s in store.list_streams(limit=_LOOKED_AT)})
     if not tenants:
         return "The store has no streams yet."
-    nobody = f"Tenant {tenant} has no streams" if tenant else "No stream is without a tenant"
+    nobody = f"Tenant {tenant} has no streams" if tenant else "All streams belong to a tenant"
     if tenants == [""]:
-        return f"{nobody}: none is of a tenant, leave --tenant out"
+        return f"{nobody}: leave --tenant out, no stream belongs to a tenant"
     others = ", ".join(filter(None, tenants[:_NAMED]))
     return f"{nobody}. Tenants with streams: {others}{', …' if len(tenants) > _NAMED else ''}"
 

@@ -58,7 +58,7 @@ def tail(
         Source, typer.Option(help="Without it NATS where a server runs, else the store.")
     ] = Source.AUTO,
     start: Annotated[
-        str, typer.Option("--from", metavar="first|new|-N", help="Begin here; -N: the last N.")
+        str, typer.Option("--from", metavar="first|new|-N", help="Where to start; -N: the last N.")
     ] = "-10",
     after: Annotated[
         int | None, typer.Option(metavar="POSITION", min=0, help="Begin after this position.")

@@ -69,7 +69,7 @@ class Roles:
         if not principal:
             raise CommandRejected(
                 UNAUTHENTICATED,
-                f"{method.path} needs to know who calls",
+                f"{method.path} requires authentication",
                 solution="Send the credentials that the service's authenticator checks.",
             )
         if not set(allowed) & set(self.of(principal)):
@@ -95,7 +95,7 @@ def require_tenant(of: Callable[[str], Collection[str]] | None = None) -> Middle
         if of is not None and tenant not in of(principal):
             raise CommandRejected(
                 PERMISSION_DENIED,
-                f"{principal or 'Nobody in particular'} may not act for tenant {tenant}",
+                f"{principal or 'An anonymous caller'} may not act for tenant {tenant}",
                 solution="Choose one of the principal's tenants.",
             )
         return proceed(call)

@@ -165,6 +165,6 @@ def _give_up(job: Job, method: Method, seconds: float | None) -> None:
 
 def _no_turn(method: Method) -> OutOfTime:
     return OutOfTime(
-        f"{method.path} did not get its turn in time; nothing was done",
+        f"{method.path} timed out in the queue; nothing was done",
         hint="Try again later: the service has more to do than it can.",
     )

@@ -455,7 +455,7 @@ async def _first_reply(method: Method, replies: Replies, *, within: float) -> Re
                     raise
         elif not replies.under_way:
             raise BrokerUnavailable(
-                f"Nobody answers {method.path}", hint="Start the service: eskit serve"
+                f"No service responds to {method.path}", hint="Start the service: eskit serve"
             )
     return None
 

@@ -138,7 +138,7 @@ class Reaction:
         The decorated function stays as it is, so that tests can call it.
         """
         if not events:
-            raise InvalidArgument(f"@on of reaction {self.name!r} names no event")
+            raise InvalidArgument(f"@on in reaction {self.name!r} needs an event type")
 
         def declare(
             handler: Callable[[AnEvent, ReactionContext], None],

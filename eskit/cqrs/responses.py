@@ -54,7 +54,7 @@ _UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
         ProjectionPaused: "A projection that answers this is paused",
         ProjectionBusy: "A projection that answers this is still catching up",
         CheckpointMismatch: "The rows that answer this were made from another log",
-        RebuildNeeded: "The rows that answer this have to be made anew",
+        RebuildNeeded: "The read model that answers this must be rebuilt first",
         MigrationInvalid: "The migrations of a projection that answers this do not fit",
         ReadModelUnavailable: "The read model that answers this cannot be used",
         ReadModelDamaged: "The read model that answers this is damaged",
@@ -180,7 +180,7 @@ def unpack(response: Response, expected: type[Message]) -> Message:
 def _raised_there(error: AppError) -> EskitError:
     """The error that the service was told of in these words."""
     code = error.code or "UNKNOWN"
-    message = error.message or "The operation failed without saying why"
+    message = error.message or "The operation failed without an error message"
     hint = error.solution
     if code in {INVALID_REQUEST, REQUEST_TOO_LARGE}:
         return InvalidArgument(message, hint=hint)

@@ -40,7 +40,7 @@ def format_duration(seconds: float) -> str:
 def parse_number(text: str) -> int:
     """A whole number from 1. InvalidArgument for anything else."""
     if not (text.isascii() and text.isdigit() and text.strip("0")):
-        raise InvalidArgument(f"{text!r} is not a number from 1", hint="Write it like 3")
+        raise InvalidArgument(f"{text!r} is not a whole number, 1 or more", hint="Write it like 3.")
     return int(text)
 
 

@@ -52,8 +52,8 @@ def check_expected_version(expected: object) -> None:
         return
     if not isinstance(expected, ExpectedVersion):
         raise InvalidArgument(
-            f"Expected version {expected!r} is neither a version nor a rule",
-            hint="Pass an int from 0, or ANY, NO_STREAM or STREAM_EXISTS.",
+            f"Expected version {expected!r} is not valid",
+            hint="Pass a version (0 or more), ANY, NO_STREAM or STREAM_EXISTS.",
         )
 
 

@@ -42,7 +42,7 @@ def making(target: Path) -> Iterator[Path]:
     if not acquired:
         lock.close()
         raise TargetExists(
-            f"Another process is making {target}", hint="Wait until it has finished."
+            f"Another process is writing {target}", hint="Wait for it to finish, then retry."
         )
     partial = target.with_name(f"{target.name}.partial")
     try:

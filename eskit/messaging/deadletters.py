@@ -99,7 +99,7 @@ def _check_reason(reason: str) -> None:
 def _still_failing(letter: DeadLetter) -> DeliveryFailed:
     name = letter.subscription
     return DeliveryFailed(
-        f"{name} could not handle {letter.text} this time either: {letter.error}",
+        f"{name} failed again on {letter.text}: {letter.error}",
         hint=f"It stays set aside. See why: eskit deadletter show {name} "
         f"{letter.event.global_position}",
     )

@@ -186,8 +186,8 @@ class JetStreamLog:
         message = await message_from(await self._connect(), self._stream, 1)
         if message is None:
             raise BrokerUnavailable(
-                f"Stream {self._stream} holds no event, so nobody knows whose log it is",
-                hint="It is known as soon as the relay has published one.",
+                f"Stream {self._stream} is empty, so its store cannot be identified",
+                hint="Wait until the relay has published an event.",
             )
         self._store_id = store_of(message.headers)
 

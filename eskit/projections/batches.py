@@ -142,8 +142,8 @@ class Batches:
             standing = self._model.find_standing(member.name)
             if standing is None:
                 raise ReadModelUnavailable(
-                    f"The read model no longer knows projection {member.name!r}",
-                    hint="Its file was exchanged; start again.",
+                    f"The read model has no checkpoint for projection {member.name!r}",
+                    hint="Start again: its file was replaced.",
                 )
             version = member.subscription.projection.version
             if standing.version != version:

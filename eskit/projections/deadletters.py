@@ -219,8 +219,9 @@ def _refuse_overtaking(model: LiveReadModel, letter: Letter) -> None:
     for found in model.find_letters(letter.projection):
         if _same_stream(found, letter) and found.position < letter.position:
             raise InvalidArgument(
-                f"{letter.text} waits behind {found.position:,} of the same stream",
-                hint=f"Begin there: eskit deadletter retry {letter.projection} {found.position}",
+                f"{letter.text} is blocked by {found.position:,} of the same stream",
+                hint="Retry that first: eskit deadletter retry "
+                f"{letter.projection} {found.position}",
             )
 
 

@@ -98,7 +98,7 @@ def refuse_outage(model: ReadModel, raised: HandlerRaised) -> None:
     if model.is_outage(raised.error):
         raise ReadModelUnavailable(
             f"The read model failed under a handler: {raised.error}",
-            hint="Nothing of the batch was kept; run again when the cause is gone.",
+            hint="Fix the cause, then run again: the batch was rolled back.",
         ) from raised.error
 
 

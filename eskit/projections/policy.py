@@ -28,12 +28,12 @@ class FailurePolicy:
     def __post_init__(self) -> None:
         if self.then not in get_args(Then):
             raise InvalidArgument(
-                f"{self.then!r} is nothing a projection can do after a failure",
+                f"{self.then!r} is not a failure action",
                 hint=f"Choose one of {', '.join(get_args(Then))}.",
             )
         if self.retries < 0 or self.first_wait < 0 or self.longest_wait < 0:
             raise InvalidArgument(
-                "Retries and waits of a failure policy are not negative", hint="0 means none."
+                "Retries and waits of a failure policy must not be negative", hint="Use 0 for none."
             )
 
     def wait_after(self, attempts: int) -> float:

@@ -139,7 +139,7 @@ class Projection:
         """
         if not events:
             raise InvalidArgument(
-                f"@on of projection {self.name!r} names no event",
+                f"@on in projection {self.name!r} needs an event type",
                 hint="Name the event classes it handles: @projection.on(MoneyDepositedEvent).",
             )
 

@@ -223,8 +223,8 @@ class Rebuild:
         """What was built must follow the decisions as they are now."""
         if self._live.find_skips(self._projection.name) != skips:
             raise ProjectionBusy(
-                f"Somebody has decided about an event of {self._projection.name!r} meanwhile",
-                hint=f"Begin again: eskit project rebuild {self._projection.name}",
+                f"Dead letters of {self._projection.name!r} changed during the rebuild",
+                hint=f"Start it again: eskit project rebuild {self._projection.name}",
             )
 
     def _read_late(self, after: int, head: int) -> list[LogRow]:

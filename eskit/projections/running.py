@@ -194,9 +194,9 @@ class Run:
         for projection in self._tally.going:
             if model.find_standing(projection.name) is None:
                 raise CheckpointMismatch(
-                    f"The read model no longer knows projection {projection.name!r}: its file was "
-                    "exchanged",
-                    hint="Start again: what is missing is made from the log.",
+                    f"The read model has no checkpoint for projection {projection.name!r}: its "
+                    "file was replaced",
+                    hint="Start again: eskit rebuilds the missing rows from the log.",
                 )
 
     @contextmanager

@@ -167,7 +167,7 @@ def _find_hung(name: str, running: Holder | None, clock: Clock) -> _Problem | No
             failed=False,
         )
     if running.outage:
-        return _Problem(f"waiting: {running.outage}", "It goes on by itself when that is over.")
+        return _Problem(f"waiting: {running.outage}", "Wait: it resumes automatically.")
     return None
 
 

@@ -231,7 +231,11 @@ class EmbeddedNats:
         stdin.flush()
         readable, _, _ = select.select([stdout], [], [], _START_WITHIN)
         line = stdout.readline() if readable else ""
-        ready: dict[str, Any] = json.loads(line) if line else {"error": "Its watcher went silent"}
+        ready: dict[str, Any] = (
+            json.loads(line)
+            if line
+            else {"error": "The NATS supervisor process stopped responding"}
+        )
         if "error" in ready:
             raise ServiceError(
                 f"The embedded NATS server did not start: {ready['error']}",

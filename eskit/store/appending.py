@@ -275,4 +275,4 @@ def tell(then: Callable[[Outcome], None], outcome: Outcome) -> None:
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - SystemExit too: it is not this thread that is meant
-        _log.exception("What was to be told of a commit could not take it")
+        _log.exception("A callback failed after its append was committed")

@@ -11,7 +11,9 @@ from eskit.store.restoring import read_claims
 
 def missing_version(stream: str, version: int) -> StoreDamaged:
     """The error for a stream that has later versions than one that is not there."""
-    return StoreDamaged(f"Version {version} of {stream} is missing, and later ones are there")
+    return StoreDamaged(
+        f"Version {version} of {stream} is missing, but {stream} has later versions"
+    )
 
 
 def check_log(view: StoreView, *, streams: Sequence[tuple[str, str]] = ()) -> None:

@@ -216,8 +216,8 @@ def create_snapshot(
     snapshot = take(aggregate, event_id=last.event_id, tenant=tenant, at=clock.now)
     if not store.snapshots.save(snapshot, keep=(policy or _BY_HAND).keep):
         raise InvalidArgument(
-            f"{stream} was erased, so its state is not kept",
-            hint="Nothing is needed: it is folded from its events.",
+            f"{stream} was erased; no snapshot was saved",
+            hint="No action needed: eskit folds it from its events.",
         )
     return snapshot
 

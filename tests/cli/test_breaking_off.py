@@ -108,8 +108,8 @@ def test_an_erasure_that_is_broken_off_says_what_is_erased(launch, bank):
     assert ended.code == 130
     assert ended.err == (
         "interrupted  Account-acc-001 erased\n"
-        "             What was said may still be in the file: "
-        "the same command goes on and clears it\n"
+        "             Erased content may remain in the file: "
+        "run the command again to clear it\n"
     )
     assert eskit(*command, cwd=bank).code == 0
 

@@ -87,7 +87,7 @@ def test_a_stream_set_aside_is_retried_in_order_after_the_repair(bank, mend):
         ("waiting", 3),
     ]
     assert too_early.code == 2
-    assert "waits behind 2" in too_early.err
+    assert "is blocked by 2" in too_early.err
     assert retried.out == "account-balance  2 events handled, 0 still set aside\n"
     assert state(bank) == "idle"
     assert eskit("project", "diff", "account-balance", cwd=bank).code == 0

@@ -73,10 +73,10 @@ def test_the_hint_of_a_finding_mends_the_store_it_was_found_in(bank):
     mended = eskit(*shlex.split(command)[1:], cwd=bank)
 
     assert command == f"eskit --store {copy} claim rebuild"
-    assert f"         Put them right: {command}\n" in found.out
+    assert f"         Repair them: {command}\n" in found.out
     assert (mended.code, mended.out.splitlines()[0]) == (
         0,
-        "2 claims by the log, 2 differences, put right",
+        "2 claims by the log, 2 differences, repaired",
     )
     assert eskit("store", "verify", "--store", copy, cwd=bank).code == 0
 

@@ -20,7 +20,7 @@ def test_a_snapshot_is_created_listed_verified_and_pruned(bank):
     assert created.json["data"]["version"] == 3
     (row,) = listed.json["data"]
     assert (row["stream"], row["version"], row["fold_version"]) == (STREAM, 3, 1)
-    assert (verified.code, "1 snapshot, none differs" in verified.out) == (0, True)
+    assert (verified.code, "1 snapshot, all match" in verified.out) == (0, True)
     assert dry.out == "1 snapshot would be deleted\n"
     assert pruned.json["data"] == {"deleted": 1, "dry_run": False}
     assert eskit("snapshot", "list", cwd=bank).out == "No snapshots\n"

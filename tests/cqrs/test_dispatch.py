@@ -322,7 +322,7 @@ def test_an_app_with_rules_that_are_not_all_written_is_refused_at_start(bank: An
     class Hasty(bank.Account):  # type: ignore[misc]
         withdraw = bank.es.AccountAggregate.withdraw
 
-    with pytest.raises(ProjectInvalid, match="Hasty lacks withdraw"):
+    with pytest.raises(ProjectInvalid, match="Hasty does not implement withdraw"):
         App("bank", aggregates=[Hasty], upcasters=bank.upcasters)
 
 
@@ -330,5 +330,7 @@ def test_an_app_with_queries_that_are_not_all_written_is_refused_at_start(bank: 
     class Mute(bank.es.AccountQueryHandler):  # type: ignore[misc]
         pass
 
-    with pytest.raises(ProjectInvalid, match="Mute lacks get_account, get_account_balance"):
+    with pytest.raises(
+        ProjectInvalid, match="Mute does not implement get_account, get_account_balance"
+    ):
         App("bank", queries=[Mute])

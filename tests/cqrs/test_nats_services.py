@@ -614,7 +614,7 @@ async def test_a_service_that_is_gone_for_a_moment_with_the_request_is_waited_fo
 
 async def test_nobody_who_answers_is_told_apart_from_no_broker(server: EmbeddedNats) -> None:
     async with connected(server.url) as connection:
-        with pytest.raises(BrokerUnavailable, match="Nobody answers") as caught:
+        with pytest.raises(BrokerUnavailable, match="No service responds") as caught:
             await NatsTransport(connection).request(ECHO, StringValue(), CallOptions())
 
     assert "eskit serve" in caught.value.hint

@@ -526,7 +526,7 @@ def test_what_cannot_work_is_refused(bank: SimpleNamespace) -> None:
         reaction.on(bank.pb.AccountOpenedEvent)(lambda _event, _context: None)
     with pytest.raises(InvalidArgument, match="coroutine function"):
         reaction.on(StringValue)(wrong)
-    with pytest.raises(InvalidArgument, match="names no event"):
+    with pytest.raises(InvalidArgument, match="needs an event type"):
         reaction.on()
     with pytest.raises(InvalidArgument, match="handles no event"):
         Reaction("nothing", start="new").subscription()

@@ -215,7 +215,7 @@ def test_retry_of_an_event_behind_another_is_refused(engine_of, keeping, log):
     engine = engine_of(keeping("set_aside_stream"))
     engine.run()
 
-    with pytest.raises(InvalidArgument, match="waits behind 3"):
+    with pytest.raises(InvalidArgument, match="is blocked by 3"):
         engine.retry_letter(engine.find_letter("kept", "5"), **WHY)
 
     assert handled(engine) == [1, 2, 4]
@@ -474,5 +474,5 @@ def test_a_skip_while_a_retry_runs_and_fails_stays_on_record(engine_of, keeping,
 def test_a_policy_that_cannot_work_is_refused():
     with pytest.raises(InvalidArgument, match="ignore"):
         FailurePolicy(then="ignore")
-    with pytest.raises(InvalidArgument, match="not negative"):
+    with pytest.raises(InvalidArgument, match="must not be negative"):
         FailurePolicy(retries=-1)

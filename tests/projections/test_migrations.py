@@ -153,7 +153,7 @@ def test_a_migration_that_fails_leaves_nothing(engine_of, folder):
 
     error = refused(engine_of, folder, "2_wrong .* does not run: no such table: nowhere")
 
-    assert "Nothing of it was kept" in error.hint
+    assert "nothing of it was applied" in error.hint
     engine = engine_of(balance(folder))
     assert rows(engine, "SELECT name FROM sqlite_master WHERE name IN ('balance', 'third')") == []
 

@@ -129,7 +129,7 @@ def test_an_empty_file_in_its_place_stops_the_runner(started, append, path):
 
     (error,) = started.errors
     assert isinstance(error, CheckpointMismatch)
-    assert "no longer knows projection 'counts'" in error.message
+    assert "has no checkpoint for projection 'counts'" in error.message
 
 
 def test_a_file_that_is_damaged_stops_the_runner(started, append, path):

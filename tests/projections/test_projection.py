@@ -63,7 +63,7 @@ def test_a_coroutine_function_is_refused():
 
 
 def test_on_without_an_event_is_refused():
-    with pytest.raises(InvalidArgument, match="names no event"):
+    with pytest.raises(InvalidArgument, match="needs an event type"):
         Projection("counts").on()
 
 

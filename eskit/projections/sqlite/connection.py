@@ -209,9 +209,9 @@ class WriteLock:
             self._lock, mode=self._mode, patience=_WRITE_LOCK_TIMEOUT, stop=self._stop.is_set
         ):
             raise ReadModelUnavailable(
-                f"Another process has been writing to the read model for "
+                f"Another process has locked the read model for "
                 f"{self.clock.monotonic() - began:.1f} s ({self._lock.path})",
-                hint="Find out what it does, then try again.",
+                hint="Stop that process or wait for it, then retry.",
             )
         try:
             yield
@@ -329,7 +329,7 @@ class Transactions:
             what = "" if lost == self._path else f": {lost.name}"
             raise ReadModelUnavailable(
                 f"Read model {self._path} was deleted or replaced while it was open{what}",
-                hint="Start again: what is missing is made from the log.",
+                hint="Start again: eskit rebuilds the missing rows from the log.",
             )
 
     def _commit(self) -> None:
@@ -345,7 +345,7 @@ class Transactions:
     def _check_still_open(self) -> None:
         if not self._connection.in_transaction:
             raise ReadModelUnavailable(
-                f"A statement has undone the transaction on {self._path}; nothing was kept",
+                f"A statement rolled back the transaction on {self._path}; no changes were saved",
                 hint="Do not catch errors of ON CONFLICT ROLLBACK or RAISE(ROLLBACK) in handlers.",
             )
 

@@ -60,7 +60,7 @@ def load_migrations(projection: Projection) -> tuple[Migration, ...]:
             raise MigrationInvalid(
                 f"Migrations of projection {projection.name!r} in {folder} should go on with "
                 f"number {expected}, but the next is {migration.name}",
-                hint="Numbers count from 1, without gaps and without twins.",
+                hint="Number migrations from 1, without gaps or duplicates.",
             )
     return tuple(migrations)
 
@@ -241,5 +241,5 @@ def _not_applied(
         )
     return MigrationInvalid(
         f"Migration {migration.name} of projection {projection.name!r} does not run: {error}",
-        hint="Nothing of it was kept. Mend the file, or the table it stumbles over.",
+        hint="Fix the migration, or the table named in the error: nothing of it was applied.",
     )

@@ -80,7 +80,7 @@ def export_log(
         except OSError as error:
             raise StoreUnavailable(
                 f"{partial} cannot be written: {error.strerror or error}",
-                hint="Put that right and export again: it goes on where it stopped.",
+                hint="Fix the cause, then export again: the export resumes where it stopped.",
             ) from error
     return report
 

@@ -106,7 +106,7 @@ def _into_empty_store(export: _Export, url: str) -> ImportReport:
 def _check_holds_nothing(view: StoreView, url: str) -> None:
     if not _holds_nothing(view):
         raise TargetExists(
-            f"{url} already holds something: {view.count_events():,} events",
+            f"{url} is not empty: it has {view.count_events():,} events",
             hint="Import into a new store: eskit --store URL store import FILE",
         )
 
@@ -369,5 +369,5 @@ def _add_erasures(locked: LockedView, erasures: list[Erasure]) -> None:
         locked.add_erasures(erasures)
     except StreamNotFound as error:
         raise ExportInvalid(
-            f"The export contradicts itself: {error.message}", hint=EXPORT_AGAIN
+            f"The export file is inconsistent: {error.message}", hint=EXPORT_AGAIN
         ) from error

@@ -269,7 +269,7 @@ class _Check:
             message = "Claims were not compared, because the log could not be read"
             self._found("unknown", "NOT_READ", message, hint="See the other findings first.")
             return
-        hint = "Put them right: eskit claim rebuild"
+        hint = "Repair them: eskit claim rebuild"
         if self._log_is_damaged:
             hint = "The log that tells it is damaged: restore the store from a backup."
         with self.findings.reading("the claims"):

@@ -68,7 +68,7 @@ def scrub(path: Path, url: str, *, timeout: float, clock: Clock) -> None:
             reason = store_error(error, url) if isinstance(error, sqlite3.Error) else error
             raise StoreUnavailable(
                 f"What was erased may still be in free space of {path.name}: {reason}",
-                hint="Put that right and erase the stream again; that finishes it.",
+                hint="Fix the cause, then run the erasure again to finish it.",
             ) from error
         deadline = clock.monotonic() + timeout
         while connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:

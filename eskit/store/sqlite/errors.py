@@ -15,12 +15,15 @@ _UNAVAILABLE = {
     sqlite3.SQLITE_BUSY: ("is locked by another process", "Try again when it has finished."),
     sqlite3.SQLITE_LOCKED: ("is locked", "Try again when the other use has finished."),
     sqlite3.SQLITE_READONLY: ("is read-only", "Check the permissions of the file and its folder."),
-    sqlite3.SQLITE_PERM: ("may not be used", "Check the permissions of the file and its folder."),
+    sqlite3.SQLITE_PERM: (
+        "cannot be used: permission denied",
+        "Check the permissions of the file and its folder.",
+    ),
     sqlite3.SQLITE_CANTOPEN: (
         "cannot be opened",
         "Check that the folder exists and may be written to.",
     ),
-    sqlite3.SQLITE_FULL: ("has no room: the disk is full", "Free some space and try again."),
+    sqlite3.SQLITE_FULL: ("cannot grow: the disk is full", "Free some space and try again."),
     sqlite3.SQLITE_IOERR: ("cannot be read or written", "Check the disk it lies on."),
     sqlite3.SQLITE_NOMEM: ("ran out of memory", "Free some memory and try again."),
     sqlite3.SQLITE_INTERRUPT: ("was interrupted", "Try again."),

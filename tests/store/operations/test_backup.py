@@ -107,7 +107,7 @@ def test_two_backups_at_once_under_one_name_are_refused(store):
     refused = []
 
     def back_up_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is making backup\.db"):
+        with pytest.raises(TargetExists, match=r"Another process is writing backup\.db"):
             back_up(store)
         refused.append(True)
 
@@ -215,7 +215,7 @@ def test_a_store_that_is_damaged_is_named_and_gives_no_backup(store, damage, pro
 
 
 def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_disk):
-    with pytest.raises(StoreUnavailable, match=r"backup\.db\.partial has no room"):
+    with pytest.raises(StoreUnavailable, match=r"backup\.db\.partial cannot grow"):
         store.maintenance.backup(small_disk / "backup.db", progress=no_progress)
 
     assert list(small_disk.iterdir()) == []

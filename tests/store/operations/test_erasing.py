@@ -110,7 +110,7 @@ def test_without_room_to_write_the_file_anew_the_rest_is_not_called_done(small_d
         with pytest.raises(StoreUnavailable, match="may still be in free space of log") as left:
             erase(store, ["Person-1"], reason="asked", erased_by="dpo")
         assert "disk is full" in left.value.message
-        assert "erase the stream again" in left.value.hint
+        assert "run the erasure again" in left.value.hint
         assert next(store.read_stream("Person-1")).erased
         (small_disk / "hog").unlink()
         store.maintenance.scrub()

@@ -256,7 +256,7 @@ def test_import_does_not_mix_into_a_store_that_holds_something(sqlite_store, url
     with open_store(url) as other:
         other.append("Account-7", texts("mine"), expected_version=ANY)
 
-    with pytest.raises(TargetExists, match="already holds"):
+    with pytest.raises(TargetExists, match="is not empty"):
         import_log(EXPORT, url)
 
     with open_store(url) as other:
@@ -355,7 +355,7 @@ def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def import_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is making .*/copy\.db"):
+        with pytest.raises(TargetExists, match=r"Another process is writing .*/copy\.db"):
             import_log(EXPORT, COPY)
         refused.append(True)
 
@@ -371,7 +371,7 @@ def test_two_exports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def export_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is making log\.jsonl"):
+        with pytest.raises(TargetExists, match=r"Another process is writing log\.jsonl"):
             export_log(sqlite_store, EXPORT)
         refused.append(True)
 
