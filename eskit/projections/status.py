@@ -91,8 +91,11 @@ def load_status(
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
     position = standing.mark.position if standing else 0
     types = subscribe(projection, upcasters).event_types
-    problem = _find_hung(projection.name, running, models.clock) or _find_stored(
-        log, models, projection, running
+    problem = (
+        _find_hung(projection.name, running, models.clock)
+        or _find_failure(failures, running)
+        or _find_mismatch(log, models, projection, standing)
+        or _find_waiting(projection.name, letters, models.find_effects(projection.name), running)
     )
     state: State = "idle"
     if rebuilding:
@@ -131,21 +134,14 @@ def load_status(
 
 def find_problem(log: EventLog, models: ReadModels, projection: Projection) -> str:
     """Why a projection is not well by what is stored of it; empty if it is. Counts nothing."""
-    running = models.lock(projection.name, "run").find_holder()
-    problem = _find_stored(log, models, projection, running)
-    return problem.error if problem else ""
-
-
-def _find_stored(
-    log: EventLog, models: ReadModels, projection: Projection, running: Holder | None
-) -> _Problem | None:
-    """What its failures, rows, dead letters and effects say."""
     name = projection.name
-    return (
+    running = models.lock(name, "run").find_holder()
+    problem = (
         _find_failure(models.find_failures(name), running)
         or _find_mismatch(log, models, projection, models.find_standing(name))
         or _find_waiting(name, models.find_letters(name), models.find_effects(name), running)
     )
+    return problem.error if problem else ""
 
 
 def _find_hung(name: str, running: Holder | None, clock: Clock) -> _Problem | None:

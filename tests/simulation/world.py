@@ -73,6 +73,8 @@ class Fault:
 class HandlerError(Exception):
     """What a handler raises."""
 
+_STATUS_EVERY = 4
+
 
 class World:
     """Carries out the steps of one schedule and keeps account of what they were promised."""
@@ -256,8 +258,8 @@ class World:
         if self.config["reaction"]:
             self.reaction.check(self.oracle.log())
         self._checks += 1
-        if self._checks % 2:  # it takes its time
-            name = PROJECTIONS[self._checks // 2 % len(PROJECTIONS)]
+        if self._checks % _STATUS_EVERY == 0:  # it takes its time
+            name = PROJECTIONS[self._checks // _STATUS_EVERY % len(PROJECTIONS)]
             self.oracle.check_status(self._engine.status([name])[0])
 
     def _step_append(
