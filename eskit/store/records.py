@@ -75,9 +75,9 @@ def needed_ids(
 
     They are those of commands that the follower would send again: it has not passed their events,
     or has set them aside and nobody has decided about them. Of each record there are the key and
-    the value.
+    the value; one that cannot be read says nothing of what was passed.
     """
-    passed = {name: json.loads(value)["low"] for name, value in followers}
+    passed = {name: _low(value) for name, value in followers}
     found = [
         (name, first_reaction_id(name, low + 1), first_reaction_id(name, None))
         for name, low in passed.items()
@@ -89,6 +89,13 @@ def needed_ids(
             behind = first_reaction_id(name, position + 1)
             found.append((name, first_reaction_id(name, position), behind))
     return found
+
+
+def _low(value: str) -> int:
+    try:
+        return int(json.loads(value)["low"])
+    except (KeyError, TypeError, ValueError):
+        return 0
 
 
 def count_needed(

@@ -311,6 +311,22 @@ class MaintenanceContract:
         assert (done.commands, done.needed) == (2, {"welcome": 1})
         assert [store.find_command(name) is not None for name in names] == [False, True]
 
+    @pytest.mark.parametrize("place", ['{"low": "x"}', "{}", "[]", "half of"])
+    def test_the_commands_of_a_reaction_whose_place_cannot_be_read_stay(
+        self, store: EventStore, clock: SettableClock, place: str
+    ) -> None:
+        """Where it goes on is decided later, and may be the first event."""
+        name = reaction_command_id("welcome", 1, "x")
+        store.append("Account-0", texts("a"), expected_version=0, command=command(name))
+        store.append("Account-1", texts("a"), expected_version=0, command=command("c1"))
+        store.save_record("follower", "welcome", place, expected_revision=0)
+        pass_days(store, clock, 8)
+
+        done = store.maintenance.prune_commands()
+
+        assert (done.commands, done.needed) == (1, {"welcome": 1})
+        assert store.find_command(name) is not None
+
     def test_the_commands_of_an_event_that_is_set_aside_stay_until_it_is_decided_about(
         self, store: EventStore, clock: SettableClock
     ) -> None:
