@@ -23,10 +23,10 @@ from eskit.cli.stopping import stop_on_signal
 from eskit.cli.text import count
 from eskit.clock import SYSTEM_CLOCK
 from eskit.domain.suggestions import suggestion
-from eskit.errors import InvalidArgument, NotFound
+from eskit.errors import NotFound
 
 if TYPE_CHECKING:
-    from eskit.messaging.followers import FollowerStatus, Reset
+    from eskit.messaging.followers import FollowerStatus
     from eskit.messaging.subscription import Subscription
 
 app = make_app("Where reactions stand, and pausing and resetting them.")
@@ -165,10 +165,11 @@ def reset(
         place = store.head_position() if after == "now" else _position(after)
         planned = followers.plan_reset(store, subscription, place)
         if not dry_run:
-            _check_forgotten(planned, again=again)
+            if not again:
+                followers.check_forgotten(planned)
             if not yes:
                 session.output.confirm(f"{describe_reset(planned)}. Do it?")
-            planned = followers.reset(store, subscription, place)
+            planned = followers.reset(store, subscription, place, again=again)
     session.output.result(
         reset_object(planned, done=not dry_run), format_reset(planned, done=not dry_run)
     )
@@ -203,16 +204,6 @@ def _position(text: str) -> int:
     if not (digits.isascii() and digits.isdigit()):
         raise typer.BadParameter(f"{text!r} is neither a position nor now", param_hint="--after")
     return int(digits)
-
-
-def _check_forgotten(planned: Reset, *, again: bool) -> None:
-    if planned.forgotten and not again:
-        raise InvalidArgument(
-            f"{count(planned.forgotten, 'command')} of {planned.name} would be carried out twice: "
-            "their ids are not remembered any more",
-            hint=f"Choose a later position, or do it all the same: eskit reaction reset "
-            f"{planned.name} --after {planned.after} --again",
-        )
 
 
 def _at(status: FollowerStatus) -> str:

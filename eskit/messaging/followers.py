@@ -212,9 +212,29 @@ def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Res
     )
 
 
-def reset(store: EventStore, subscription: Subscription, after: int) -> Reset:
-    """Let a follower go on behind another position; whoever runs it begins anew from there."""
+def check_forgotten(planned: Reset) -> None:
+    """Raise InvalidArgument if a reset would have commands carried out twice."""
+    if planned.forgotten:
+        noun = "command" if planned.forgotten == 1 else "commands"
+        raise InvalidArgument(
+            f"{planned.forgotten:,} {noun} of {planned.name} would be carried out twice: "
+            "their ids are not remembered any more",
+            hint=f"Choose a later position, or do it all the same: eskit reaction reset "
+            f"{planned.name} --after {planned.after} --again",
+        )
+
+
+def reset(
+    store: EventStore, subscription: Subscription, after: int, *, again: bool = True
+) -> Reset:
+    """Let a follower go on behind another position; whoever runs it begins anew from there.
+
+    Without `again` commands that were forgotten since it was planned count as well: see
+    `check_forgotten`.
+    """
     planned = plan_reset(store, subscription, after)
+    if not again:
+        check_forgotten(planned)
     name = subscription.name
     try:
         _, revision = load_progress(store, name)

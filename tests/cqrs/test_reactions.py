@@ -475,6 +475,8 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
         forward = followers.plan_reset(store, subscription, 4)
         with pytest.raises(InvalidArgument, match="The log ends at 4"):
             followers.plan_reset(store, subscription, 5)
+        with pytest.raises(InvalidArgument, match="2 commands of bonus would be carried out twice"):
+            followers.reset(store, subscription, 0, again=False)  # it was planned before
         followers.reset(store, subscription, 2)
         moved = followers.load_status(store, subscription)
 
