@@ -75,6 +75,10 @@ def _refuse_itself(backup: Path, target: Path) -> None:
 
 def _look_into(backup: Path) -> tuple[str, int, int]:
     """The store id, the number of events and the head of a backup."""
+    if find_status(backup, str(backup)) is None:
+        raise StoreUnavailable(
+            f"There is no backup at {backup}", hint="Name a file that store backup has made."
+        )
     try:
         with translated(str(backup)):
             opened = open_file(

@@ -161,6 +161,13 @@ def test_a_store_that_is_gone_is_restored(original):
     assert values(URL) == ["a", "b"]
 
 
+def test_a_backup_that_is_not_there_is_said_to_be_missing(original):
+    with pytest.raises(StoreUnavailable, match=r"There is no backup at nope\.db") as raised:
+        restore(Path("nope.db"), URL)
+
+    assert raised.value.hint == "Name a file that store backup has made."
+
+
 def test_the_name_is_never_without_a_store(original, monkeypatch):
     """Whoever starts in the middle would make an empty one."""
 
