@@ -147,7 +147,8 @@ def repair(context: typer.Context, by: By = "", dry_run: DryRun = False) -> None
         {"name": r.name, "position": r.position, "repaired": not r.problem, "problem": r.problem}
         for r in repairs
     ]
-    session.output.result({"checkpoints": data, "changed": not dry_run}, lines, found=bool(lost))
+    changed = not dry_run and len(lost) < len(repairs)
+    session.output.result({"checkpoints": data, "changed": changed}, lines, found=bool(lost))
     if lost:
         raise typer.Exit(FOUND)
 

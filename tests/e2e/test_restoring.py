@@ -109,6 +109,7 @@ def test_a_bank_that_was_restored_by_command_goes_on_where_it_can(launch, restor
 
     assert done.json["data"]["replaced"]["events"] == 2
     assert (repaired.code, repaired.json["status"]) == (3, "failed")
+    assert repaired.json["data"]["changed"] is False
     assert {c["name"]: c["repaired"] for c in repaired.json["data"]["checkpoints"]} == {
         "account-balance": False,
         "activity-log": False,
