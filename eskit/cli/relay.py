@@ -275,7 +275,7 @@ def _show_standing(session: Session) -> None:
         raise typer.Exit(1)
 
 
-_STATES = {"away": "waiting for NATS", "blocked": "stopped before something in its way"}
+_STATES = {"away": "waiting for NATS", "blocked": "cannot go on"}
 
 
 class Narrator:
