@@ -263,6 +263,8 @@ class Host:
 
     def _show_relay(self, status: RelayStatus) -> None:
         """Tell once of what is in the relay's way, and when it goes on."""
+        if status.state == "connecting":  # where it goes on is not known yet
+            return
         before, self._relay_told = self._relay_told, (status.state, status.error)
         if status.state == "away":
             if before[0] != "away":

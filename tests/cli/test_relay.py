@@ -99,6 +99,24 @@ def ask_health(url):
     return {service["service"]: service for service in services}
 
 
+def test_a_relay_of_serve_that_takes_over_says_where_it_goes_on(launch, bank):
+    only = ("serve", "--no-services", "--no-projections", "--no-reactions")
+    read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
+    first = launch(*only, cwd=bank)
+    read_until(first, "stop with Ctrl-C")
+    head = eskit("relay", "--status", "--json", cwd=bank).json["data"]["head"]
+    second = launch(*only, cwd=bank)
+    read_until(second, "another relay of this store is active")
+
+    interrupt(first)
+    lines = read_until(second, "goes on at position")
+    ended = interrupt(second)
+
+    assert head > 0
+    assert f"goes on at position {head}" in lines[-1]
+    assert ended.code == 0, ended.err
+
+
 def test_an_event_that_no_message_can_carry_ends_neither_serve_nor_its_other_parts(launch, bank):
     position = append_large(bank, 9 * 2**20)
     serve = launch("serve", "--no-reactions", "--health", "0", cwd=bank)
