@@ -384,8 +384,8 @@ class RecordChanged(StoreError):
 
     def __init__(self, kind: str, key: str) -> None:
         super().__init__(
-            f"The record {kind} {key} was changed by somebody else meanwhile",
-            hint="Load it again, and decide anew.",
+            f"The record {kind} {key} was changed by another process meanwhile",
+            hint="Load it again, then decide again.",
         )
 
 
@@ -523,8 +523,8 @@ class EventUnpublishable(MessagingError):
         super().__init__(
             f"The event at position {position} of the log, in {stream}, cannot be published: "
             f"{reason}",
-            hint="If the server's limits can be raised, the relay goes on. Else let it go on "
-            f"without the event: eskit relay --skip {position} --reason TEXT",
+            hint="Raise the server's limits, or publish the log without the event: "
+            f"eskit relay --skip {position} --reason TEXT",
         )
         self.position = position
         self.reason = reason

@@ -87,7 +87,7 @@ def call(
     principal: Annotated[str, typer.Option(metavar="ID", help="Principal to act as.")] = "",
     tenant: Annotated[str, typer.Option(metavar="NAME", help="Of this tenant.")] = "",
     list_methods: Annotated[
-        bool, typer.Option("--list", help="List the methods, or all there is to say of METHOD.")
+        bool, typer.Option("--list", help="List the methods, or describe METHOD.")
     ] = False,
     descriptors: Annotated[
         Path | None,

@@ -78,10 +78,10 @@ def set_position(
     yes: Yes = False,
     source: From = Source.AUTO,
 ) -> None:
-    """Let a projection go on after another position; its rows stay as they are.
+    """Set the position after which a projection resumes; its rows stay as they are.
 
-    Events between are handled once more, or never: look with --dry-run first. To make rows anew
-    use eskit project rebuild.
+    The projection handles the events in between again, or never: look with --dry-run first. To
+    rebuild the rows, use eskit project rebuild.
     """
     _move(
         session_of(context),
@@ -111,7 +111,7 @@ def reset(
     yes: Yes = False,
     source: From = Source.AUTO,
 ) -> None:
-    """Let a projection begin again at the first event; its rows stay as they are.
+    """Reset a projection to the first event; its rows stay as they are.
 
     That is right only for rows that were emptied by hand: eskit project rebuild makes them anew
     without an empty moment.
@@ -133,9 +133,9 @@ def reset(
     **examples("eskit checkpoint repair --dry-run", "eskit checkpoint repair"),
 )
 def repair(context: typer.Context, by: By = "", dry_run: DryRun = False) -> None:
-    """Let projections go on over a restored store that has the last event they passed.
+    """Keep the rows of projections whose last event is in the restored store.
 
-    Their rows stay: all that made them is in the restored log as well. Others have seen events
+    The restored log holds every event that made their rows. Other projections have seen events
     that the log lost: exit 3, with the command that rebuilds them.
     """
     session = session_of(context)
@@ -171,7 +171,7 @@ def format_repairs(repairs: Sequence[CheckpointRepair], *, dry_run: bool) -> Ite
     if not repairs:
         yield "Every projection follows this store"
     if lost := " ".join(repair.name for repair in repairs if repair.problem):
-        yield f"Make their rows anew: eskit project rebuild {lost}"
+        yield f"Rebuild them: eskit project rebuild {lost}"
 
 
 def _move(

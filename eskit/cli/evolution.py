@@ -24,7 +24,7 @@ _MEANING = {
     "BACKWARD": "new code reads what is stored; old code would misread new events",
     "FORWARD": "stored events would be misread; old code reads new events",
     "BREAKING": "stored events would be misread, and old code would misread new ones",
-    "UNKNOWN": "of some stored events nobody can tell whether they would be misread",
+    "UNKNOWN": "some stored events have no schema to compare",
 }
 _BUF_RULES = {
     "FIELD_REMOVED": "FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED",

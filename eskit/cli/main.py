@@ -67,7 +67,7 @@ class Root(LazyGroup):
         ),
         "reaction": Entry(
             module="eskit.cli.reaction",
-            help="Where reactions stand, and pausing and resetting them.",
+            help="Show, pause and reset reactions.",
             panel=_MODELS,
         ),
         "checkpoint": Entry(

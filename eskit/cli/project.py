@@ -71,7 +71,7 @@ def status(
     context: typer.Context,
     names: Names = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again until Ctrl-C.")
+        bool, typer.Option("--watch", help="Refresh the display until Ctrl-C.")
     ] = False,
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
@@ -280,7 +280,7 @@ def pause(
 def resume(
     context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
 ) -> None:
-    """Let a paused projection go on; a process that runs projections notices by itself."""
+    """Resume a paused projection; a process that runs projections notices automatically."""
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
     with open_engine(session, source) as engine:
@@ -374,7 +374,7 @@ def _refuse_present(session: Session, name: str) -> None:
     if any(projection.name == name for projection in session.load_app().projections):
         raise InvalidArgument(
             f"Projection {name!r} is still in the app",
-            hint=f"This is for one that is not. To make rows anew: eskit project rebuild {name}",
+            hint=f"Rebuild its rows instead: eskit project rebuild {name}",
         )
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from eskit.messaging.followers import FollowerStatus
     from eskit.messaging.subscription import Subscription
 
-app = make_app("Where reactions stand, and pausing and resetting them.")
+app = make_app("Show, pause and reset reactions.")
 
 Names = Annotated[
     list[str] | None,
@@ -58,7 +58,7 @@ def status(
     context: typer.Context,
     names: Names = None,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again and again until Ctrl-C.")
+        bool, typer.Option("--watch", help="Refresh the display until Ctrl-C.")
     ] = False,
     every: Annotated[
         float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
@@ -120,7 +120,7 @@ def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> No
 
 @app.command("resume", **examples("eskit reaction resume welcome"))
 def resume(context: typer.Context, name: Name) -> None:
-    """Let a paused reaction go on; a process that runs it notices by itself."""
+    """Resume a paused reaction; the process that runs it notices automatically."""
     from eskit.messaging import followers
 
     session = session_of(context)
@@ -147,15 +147,16 @@ def reset(
     ],
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also if commands that are forgotten are carried out twice."),
+        typer.Option("--again", help="Allow commands that the store has forgotten to run twice."),
     ] = False,
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Let a reaction go on behind another position: look with --dry-run first.
+    """Set the position after which a reaction resumes: look with --dry-run first.
 
-    Events in between are reacted to again, or never. A command that it sent for one of them is not
-    carried out twice as long as its id is remembered; if one is forgotten this takes --again.
+    The reaction handles the events in between again, or never. A command that it sent for one of
+    them does not run twice while the store remembers its id; if the store has forgotten one, add
+    --again.
     """
     from eskit.messaging import followers
 

@@ -59,7 +59,7 @@ def relay(
         typer.Option(
             metavar="POSITION",
             min=1,
-            help="Let the relay go on without the event there, which cannot be published.",
+            help="Publish the log without the event at this position, which cannot be published.",
         ),
     ] = None,
     reason: Annotated[
@@ -73,8 +73,8 @@ def relay(
         bool,
         typer.Option(
             "--status",
-            help="Only say what the relay does, how far it is and what it has skipped. "
-            "Exit code 1: something is in its way, or events wait and none runs.",
+            help="Only show the relay's state, position and skipped events. "
+            "Exit code 1: an obstacle, or events wait and no relay runs.",
         ),
     ] = False,
     health: Health = None,
@@ -204,7 +204,7 @@ def _skip(session: Session, position: int, *, reason: str, by: str, yes: bool) -
         if not yes and decided is None:
             session.output.confirm(f"Publish the log without {what}?")
         skip = skip_in_relay(store, event, error=error, reason=reason, by=by)
-    session.output.result(_skip_data(skip), [f"The relay goes on without {what}"])
+    session.output.result(_skip_data(skip), [f"The relay will skip {what}"])
 
 
 async def _find_obstacle(session: Session, store: EventStore, event: RecordedEvent) -> str:

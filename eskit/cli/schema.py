@@ -45,7 +45,7 @@ def check(
 ) -> None:
     """Compare the working protos with what the store recorded, and say what would break.
 
-    Exit 3 when stored events would be misread, or nobody can tell. The verdict is FULL, BACKWARD
+    Exit 3 when stored events would be misread, or may be. The verdict is FULL, BACKWARD
     (new code reads what is stored), FORWARD (old code reads what is new), BREAKING (neither) or
     UNKNOWN. With --against the services are compared, too: what their callers send and get.
     """

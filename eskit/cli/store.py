@@ -195,16 +195,16 @@ def restore(
     context: typer.Context,
     file: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="What store backup made.", callback=_check_file),
+        typer.Argument(metavar="FILE", help="A file made by store backup.", callback=_check_file),
     ],
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Put a backup in the place of the store, and keep what was there beside it.
+    """Replace the store with a backup, and keep the old store beside it.
 
-    Stop what uses the store first. The backup stays where it is: a checked copy of it takes the
-    place, with a store id of its own, so that projections, relay and reactions notice that the
-    log may have lost events they have seen. Nothing that SQLite left beside the old file is left.
+    Stop the processes that use the store first. eskit puts a checked copy of the backup in place,
+    with its own store id, so that projections and relay notice that the log may have lost events
+    they have seen. The files that SQLite left beside the old store move with it.
     """
     from eskit.store.operations.restoring import restore as restore_backup
 
@@ -218,7 +218,7 @@ def restore(
     if planned.replaced is not None and not yes:
         session.output.confirm(f"{_lost_by(planned)}. Restore {file}?")
     with (
-        told_when_broken_off(lambda: "Nothing was restored: begin again"),
+        told_when_broken_off(lambda: "Nothing was restored: run the command again"),
         session.output.progress() as report,
     ):
         done = restore_backup(file, url, progress=drawn(report))
@@ -235,11 +235,11 @@ def prune(
         bool, typer.Option("--dry-run", help="Show what would be forgotten, change nothing.")
     ] = False,
 ) -> None:
-    """Forget commands that are older than their time to live; then they are answered no more.
+    """Forget commands older than their time to live; resent later, they run again.
 
-    Those that a reaction would send again stay until it has passed the events it sent them for.
-    Only time in which commands were recorded counts: a longer stretch without any, which the
-    correction of a wrong clock leaves behind as well, counts a seventh of the time to live.
+    Commands that a reaction may send again stay until it has passed the events it sent them for.
+    A long period without commands, such as a corrected clock leaves behind, counts as at most a
+    seventh of the time to live.
     """
     session = session_of(context)
     with session.open_store() as store:

@@ -233,7 +233,7 @@ class Follower:
     def _tell_wait(self, error: EskitError | None) -> None:
         """Say once what is waited for, and that it goes on."""
         if error is None:
-            self.session.output.note("NATS is there: going on")
+            self.session.output.note("NATS is available again: resuming")
         else:
             self.session.output.note(*labelled("waiting for NATS", error.message))
             if error.hint:

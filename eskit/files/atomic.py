@@ -62,9 +62,9 @@ def check_free(target: Path) -> None:
     if left := find_leftovers(target):
         names = " ".join(str(path) for path in left)
         raise TargetExists(
-            f"{left[0]} is there, left by a database that was called {target.name}: SQLite would "
-            "take it for that of the new one",
-            hint=f"Choose another file, or if nobody needs that database: rm {names}",
+            f"{left[0]} remains from an earlier database {target.name}: SQLite would "
+            "read it as part of the new one",
+            hint=f"Choose another file, or if that database is not needed: rm {names}",
         )
 
 

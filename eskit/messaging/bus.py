@@ -132,7 +132,7 @@ def check_progress(store: EventStore, name: str, progress: Progress) -> None:
         return
     raise CheckpointMismatch(
         f"The log is not the one that {name} has followed: {problem}",
-        hint=f"Say where it goes on: eskit reaction reset {name} --after POSITION|now",
+        hint=f"Set where it resumes: eskit reaction reset {name} --after POSITION|now",
     )
 
 

@@ -155,7 +155,7 @@ def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -
     except RecordChanged as error:
         raise InvalidArgument(
             f"{name} is paused already: {_pause_reason(store, name)}",
-            hint=f"Let it go on: eskit reaction resume {name}",
+            hint=f"Resume it: eskit reaction resume {name}",
         ) from error
 
 
@@ -189,7 +189,7 @@ def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Res
     head = store.head_position()
     if not 0 <= after <= head:
         raise InvalidArgument(
-            f"The log ends at {head:,}, so nothing goes on behind {after:,}",
+            f"The log ends at {head:,}, so no reaction can resume after {after:,}",
             hint="Choose a position of the log, or: --after now",
         )
     name = subscription.name
@@ -218,7 +218,7 @@ def check_forgotten(planned: Reset) -> None:
         noun = "command" if planned.forgotten == 1 else "commands"
         raise InvalidArgument(
             f"{planned.forgotten:,} {noun} of {planned.name} would be carried out twice: "
-            "their ids are not remembered any more",
+            "the store has forgotten their ids",
             hint=f"Choose a later position, or do it all the same: eskit reaction reset "
             f"{planned.name} --after {planned.after} --again",
         )

@@ -114,8 +114,9 @@ class FileLease:
             note = self._lock.find_note(_PID_LENGTH)
         except PermissionError as error:
             raise StoreUnavailable(
-                f"{self._lock.path} may not be read, so nobody can tell whether a relay runs",
-                hint=f"Let its owner do that, or let you read it: chmod g+r {self._lock.path}",
+                f"{self._lock.path} may not be read, so eskit cannot tell whether a relay runs",
+                hint="Ask its owner to do that, or to let you read it: "
+                f"chmod g+r {self._lock.path}",
             ) from error
         if note is None:
             return None

@@ -408,7 +408,7 @@ def _find_exchange(state: StreamState, place: Place) -> str:
     if place.stream != state.name:
         return f"it followed stream {place.stream}, this is stream {state.name}"
     if place.created != state.created:
-        return f"stream {state.name} was made anew at {state.created}"
+        return f"stream {state.name} was recreated at {state.created}"
     if place.sequence > state.last_sequence:
         return (
             f"stream {state.name} ends at message {state.last_sequence:,}, it had passed "

@@ -330,7 +330,7 @@ class Relay:
         if state.foreign:
             raise BrokerMismatch(
                 state.foreign,
-                hint="Find out what publishes there and end it; then publish the log again: eskit "
+                hint="Stop the program that publishes there, then publish the log again: eskit "
                 f"relay --republish\nOr {_OWN_STREAM}",
             )
         if state.last is None or state.last.source == self._outlet.source:

@@ -272,6 +272,6 @@ def taken(name: str) -> SubscriptionTaken:
 def decided_meanwhile(letter: DeadLetter) -> SubscriptionTaken:
     """The error of a dead letter that is not any more what it was when it was listed."""
     return SubscriptionTaken(
-        f"{letter.text} was decided about by somebody else meanwhile",
+        f"{letter.text} has another decision since it was listed",
         hint=f"See what waits now: eskit deadletter list {letter.subscription}",
     )

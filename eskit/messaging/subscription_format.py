@@ -71,8 +71,8 @@ def decode_decision(pairs: Any) -> Decision | None:
 def unreadable(name: str, revision: int) -> PlaceLost:
     """The error of a subscription whose progress is there and makes no sense."""
     return PlaceLost(
-        f"What is kept of {name} cannot be read: it is not known how far it has come",
-        hint=f"Say where it goes on: eskit reaction reset {name} --after POSITION|now; "
+        f"What is kept of {name} cannot be read: eskit cannot tell how far it has come",
+        hint=f"Set where it resumes: eskit reaction reset {name} --after POSITION|now; "
         "in a program of your own: bus.reset(name, after=…)",
         revision=revision,
     )

@@ -190,8 +190,8 @@ class KeyValueSubscriptions:
             await self._create_bucket()
         elif await find_stream(self._connection, _STREAM) is None:
             raise PlaceLost(
-                f"The bucket {BUCKET} was deleted from NATS: it is not known how far {name} is",
-                hint="Let it go on from where you say: bus.reset(name, after=…)",
+                f"The bucket {BUCKET} was deleted from NATS: eskit cannot tell how far {name} is",
+                hint="Set where it resumes: bus.reset(name, after=…)",
             )
         message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
         if message is None:

@@ -125,7 +125,7 @@ async def _belongs_to_another(connection: Connection, stream: str, store_id: str
 
 def _not_known(name: str, problem: str) -> PlaceLost:
     return PlaceLost(
-        f"It is not known how far reaction {name} has come: {problem}",
-        hint=f"Start NATS as it was, or say where it goes on: eskit reaction reset {name} "
+        f"eskit cannot tell how far reaction {name} has come: {problem}",
+        hint=f"Start NATS as it was, or set where it resumes: eskit reaction reset {name} "
         "--after POSITION|now",
     )

@@ -137,7 +137,7 @@ class Window:
         if state is None:
             raise BrokerUnavailable(f"There is no stream {self.place.stream} any more")
         if state.created != self.place.created:
-            raise self._break(f"stream {self.place.stream} was made anew")
+            raise self._break(f"stream {self.place.stream} was recreated")
         if state.last_sequence < self._sequence:
             raise self._break(
                 f"stream {state.name} ends at message {state.last_sequence:,}, it had been read "

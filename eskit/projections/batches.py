@@ -81,7 +81,7 @@ class CheckpointJumped(ProjectionError):
         super().__init__(
             f"Projection {projection!r} stands at {stands.position:,} and would have passed "
             f"{stretch.start.position:,} to {stretch.end.position:,}: that is a fault of eskit",
-            hint="Nothing was passed over, the rows are right up to there. Report it; a restart "
+            hint="Report it. No event was skipped, the rows are right up to there; a restart "
             "goes on from there.",
         )
         self.projection = projection

@@ -61,7 +61,7 @@ def check_standing(standing: Standing, log: EventLog) -> None:
         raise CheckpointMismatch(
             f"Projection {standing.name!r} stands at {mark.position:,} of a log that is "
             f"not this one: {problem}",
-            hint="If this is the right log, make the rows anew: "
+            hint="Rebuild the rows if this is the right log: "
             f"eskit project rebuild {standing.name}",
         )
 

@@ -140,9 +140,10 @@ class ProjectionLock:
             note = self._lock.find_note(_HOLDER_LENGTH)
         except PermissionError as error:
             raise ReadModelUnavailable(
-                f"{self._lock.path} may not be read, so nobody can tell who is "
+                f"{self._lock.path} may not be read, so eskit cannot tell who is "
                 f"{_DOING[self._activity]} {self._name!r}",
-                hint=f"Let its owner do that, or let you read it: chmod g+r {self._lock.path}",
+                hint="Ask its owner to do that, or to let you read it: "
+                f"chmod g+r {self._lock.path}",
             ) from error
         return None if note is None else _parse_holder(note)
 

@@ -337,7 +337,7 @@ def test_a_tail_waits_for_nats_from_its_start_on(launch, bank):
     bounded = eskit("tail", "--source", "nats", "--no-follow", cwd=bank)
     start_nats(launch, bank)
     assert relay(bank).code == 0
-    back = read_until(tail, "going on", stream="stderr")
+    back = read_until(tail, "resuming", stream="stderr")
     shown = read_until(tail, '"global_position": 4')
 
     assert "No NATS server of this project is running" in told[-1]

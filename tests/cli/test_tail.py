@@ -286,7 +286,7 @@ def test_a_tail_over_nats_goes_on_after_a_restart_of_the_server(bank, launch):
     assert (ended.code, ended.out) == (0, "")
     assert [line.partition("  ")[0] for line in ended.err.splitlines()] == [
         "waiting for NATS",
-        "NATS is there: going on",
+        "NATS is available again: resuming",
     ]
 
 

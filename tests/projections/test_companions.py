@@ -81,11 +81,11 @@ def test_a_file_put_in_place_does_not_get_the_last_rows_of_what_was_there(
     beside(".kept").write_bytes(kept)
     beside(".kept").replace(beside(""))
 
-    with pytest.raises(ReadModelUnavailable, match="has taken the place of another") as refused:
+    with pytest.raises(ReadModelUnavailable, match="replaced another file") as refused:
         engine_of(counts).run()
 
     assert beside("").read_bytes() == kept
-    command = refused.value.hint.partition(": ")[2].partition(". What")[0]
+    command = refused.value.hint.partition(": ")[2].partition(". eskit")[0]
     subprocess.run(command.split(), check=True)
     append(Counted(key="a", amount=1))
     again = engine_of(counts)

@@ -288,7 +288,7 @@ def test_a_stream_that_was_made_anew_stops_it(remote, relay, store, append, coun
     jetstream("STREAM.DELETE.ESKIT_EVENTS")
     jetstream("STREAM.CREATE.ESKIT_EVENTS", config)
 
-    with pytest.raises(CheckpointMismatch, match="stream ESKIT_EVENTS was made anew"):
+    with pytest.raises(CheckpointMismatch, match="stream ESKIT_EVENTS was recreated"):
         engine.run()
     assert engine.status()[0].state == "failed"
 
@@ -307,7 +307,7 @@ def test_a_stream_made_anew_is_noticed_while_following(remote, relay, append, co
         until(lambda: any(step.error for step in told))
 
     (error,) = [step.error for step in told if step.error]
-    assert "was made anew" in error.message
+    assert "was recreated" in error.message
 
 
 def test_a_stream_of_another_store_stops_it(remote, relay, append, counts, jetstream, tmp_path):
@@ -320,7 +320,7 @@ def test_a_stream_of_another_store_stops_it(remote, relay, append, counts, jetst
         relay(other)
     engine = remote(counts)
 
-    with pytest.raises(CheckpointMismatch, match="was made anew"):
+    with pytest.raises(CheckpointMismatch, match="was recreated"):
         engine.run()
 
 

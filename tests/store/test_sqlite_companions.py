@@ -175,7 +175,7 @@ def test_a_backup_put_in_place_does_not_get_the_last_events_of_what_was_there(ki
     put("backup.db", LOG)
 
     for create in (True, False):
-        with pytest.raises(StoreUnavailable, match="has taken the place of another") as refused:
+        with pytest.raises(StoreUnavailable, match="replaced another file") as refused:
             open_store(URL, create=create)
 
     assert LOG.read_bytes() == before
@@ -188,7 +188,7 @@ def test_a_copy_of_the_file_itself_does_not_get_them_either(killed, tmp_path):
     shutil.copy(LOG, "copy.db")
     Path("copy.db").replace(LOG)
 
-    with pytest.raises(StoreUnavailable, match="has taken the place of another"):
+    with pytest.raises(StoreUnavailable, match="replaced another file"):
         open_store(URL)
 
 
@@ -198,10 +198,10 @@ def test_a_file_replaced_under_a_writer_that_dies_is_told_from_its_own(appending
     Path("backup.db").replace(LOG)
     read_until(appending, "refused")
 
-    with pytest.raises(StoreUnavailable, match="has taken the place of another"):
+    with pytest.raises(StoreUnavailable, match="replaced another file"):
         open_store(URL)
     kill(appending)
-    with pytest.raises(StoreUnavailable, match="has taken the place of another"):
+    with pytest.raises(StoreUnavailable, match="replaced another file"):
         open_store(URL)
 
 
@@ -239,9 +239,9 @@ def test_nothing_is_put_beside_what_another_database_has_left(suffix):
         append(store, "a")
         export_log(store, Path("log.jsonl"))
 
-        with pytest.raises(TargetExists, match=f"copy.db{suffix} is there, left by") as refused:
+        with pytest.raises(TargetExists, match=f"copy.db{suffix} remains from") as refused:
             store.maintenance.backup(Path("copy.db"), progress=no_progress)
-        with pytest.raises(TargetExists, match=f"copy.db{suffix} is there, left by"):
+        with pytest.raises(TargetExists, match=f"copy.db{suffix} remains from"):
             import_log(Path("log.jsonl"), "sqlite:///copy.db")
 
         assert list(Path().glob("copy.db*")) == [left]

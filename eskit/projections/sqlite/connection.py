@@ -90,9 +90,9 @@ def _check_beside(path: Path) -> None:
     wal = find_foreign_wal(real)
     if wal is not None:
         raise ReadModelUnavailable(
-            f"Read model {path} has taken the place of another file, whose last rows are in "
-            f"{wal.name}",
-            hint=f"Go on without those: rm {wal} {real}-shm. What is missing is made from the log.",
+            f"Read model {path} replaced another file, whose last rows are in {wal.name}",
+            hint=f"Continue without them: rm {wal} {real}-shm. eskit rebuilds the missing rows "
+            "from the log.",
         )
     lost = lost_companion(real, patience=_LONGEST_PATIENCE) if real.exists() else None
     if lost is not None:

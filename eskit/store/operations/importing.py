@@ -179,7 +179,7 @@ def _check_is_unfinished(store: EventStore, partial: Path, *, resumed: bool) -> 
     with store.maintenance.view() as view:
         if view.list_checkpoints() or not (resumed or _holds_nothing(view)):
             raise TargetExists(
-                f"{partial} is a store that somebody uses, not an unfinished import",
+                f"{partial} is a store in use, not an unfinished import",
                 hint="Move it away, then import again.",
             )
 

@@ -27,8 +27,8 @@ def check_beside(path: Path, url: str, *, timeout: float, clock: Clock = SYSTEM_
     wal = find_foreign_wal(path, _find_store_id)
     if wal is not None:
         raise StoreUnavailable(
-            f"{path.name} has taken the place of another file, whose last events are in {wal.name}",
-            hint=f"Put that file back to keep them. To go on without them: rm {wal} {path}-shm",
+            f"{path.name} replaced another file, whose last events are in {wal.name}",
+            hint=f"Put that file back to keep them. To continue without them: rm {wal} {path}-shm",
         )
     lost = lost_companion(path, patience=min(timeout, _LONGEST_PATIENCE), clock=clock)
     if lost is not None:
@@ -44,7 +44,7 @@ def _refuse_orphans(path: Path, url: str) -> None:
         if wal.stat().st_size and not path.exists():  # it comes before its ``-wal``
             raise StoreUnavailable(
                 f"There is no file at {url}, but {wal.name} is there, with the last events of one",
-                hint=f"Put the file back, or if nobody needs it: rm {wal}",
+                hint=f"Put the file back, or if it is not needed: rm {wal}",
             )
 
 
