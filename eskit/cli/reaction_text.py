@@ -91,6 +91,8 @@ def format_statuses(
                 doing = "in flight since " + timestamp(attempt.since) if attempt.since else "waits"
                 tried = f", tried {count(attempt.attempts, 'time')}" if attempt.attempts else ""
                 yield f"  {attempt.position:,}  {doing}{tried}"
+            if status.trouble and not status.error:  # in the table it may be cut off
+                yield from labelled("last error", status.trouble)
 
 
 def _number(number: int) -> str:

@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from eskit.cli.reaction_text import format_statuses
+from eskit.cli.text import plain
+from eskit.messaging.followers import Attempt, FollowerStatus
 from tests.cli.running import eskit, interrupt, open_account, read_until
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "bank_with_places_in_nats.tar.gz"
@@ -128,6 +131,34 @@ def test_a_project_made_anew_needs_neither_nats_nor_an_answer(bank, launch):
     assert shown.out.splitlines()[1].startswith("welcome  running")
     assert not (bank / ".eskit" / "nats").exists()
     assert events_of(bank, "rich") == ["AccountOpenedEvent", "MoneyDepositedEvent"]
+
+
+def test_what_a_reaction_waits_after_is_shown_in_full_where_it_is_named():
+    status = FollowerStatus(
+        name="welcome",
+        state="running",
+        position=3,
+        head=4,
+        lag=1,
+        error="",
+        trouble="4: ValueError: the rates of yesterday are missing",
+        updated_at=None,
+        oldest_seconds=1.0,
+        in_flight=(),
+        waiting=(Attempt(position=4, attempts=2, since=None),),
+        set_aside=0,
+        skipped=0,
+        pause="",
+        needed=0,
+        holder=1,
+    )
+
+    lines = list(format_statuses([status], detailed=True))
+
+    assert [plain(line) for line in lines[-2:]] == [
+        "  4  waits, tried 2 times",
+        "last error  4: ValueError: the rates of yesterday are missing",
+    ]
 
 
 def test_a_failing_reaction_is_red_wherever_it_is_looked_at(bank, launch):
