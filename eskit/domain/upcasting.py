@@ -63,6 +63,7 @@ class Upcasters:
     def __init__(self, upcasters: Iterable[Upcaster] = ()) -> None:
         self._mending: dict[str, Callable[[Any], Message]] = {}
         self._next: dict[str, Upcaster] = {}
+        self._sources: dict[str, type[Message]] = {}
         for upcaster in upcasters:
             self._add(upcaster)
         for source in self._next:
@@ -75,6 +76,10 @@ class Upcasters:
         """Parse a payload and bring it to its current form."""
         message = decode(event_type, data)
         return self.apply(message) if self else message
+
+    def source(self, event_type: str) -> type[Message] | None:
+        """The class that the upcaster of an event type takes, if there is one."""
+        return self._sources.get(event_type)
 
     def apply(self, message: Message) -> Message:
         """Bring a decoded event to its current form, through every step of its chain."""
@@ -117,6 +122,7 @@ class Upcasters:
 
     def _add(self, upcaster: Upcaster) -> None:
         source = upcaster.source_type
+        self._sources[source] = upcaster.source
         if source == upcaster.target_type:
             taken: bool = source in self._mending
             self._mending[source] = upcaster.function

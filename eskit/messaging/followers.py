@@ -138,11 +138,20 @@ def list_places(store: EventStore) -> Iterator[Checkpoint]:
             at = progress.position == progress.low
             yield Checkpoint(
                 name=record.key,
-                store_id=progress.store_id,
+                store_id=_store_of(store, record.key, progress),
                 position=progress.low,
                 event_id=progress.event_id if at else "",
                 updated_at=record.updated_at,
             )
+
+
+def _store_of(store: EventStore, name: str, progress: Progress) -> str:
+    """Of which store's log the place is; of this one's also where that is a copy."""
+    try:
+        check_progress(store, name, progress)
+    except CheckpointMismatch:
+        return progress.store_id
+    return store.store_id
 
 
 def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:

@@ -368,7 +368,7 @@ def test_debug_shows_settings_and_the_traceback(bank):
 
     assert ran.code == 1
     assert "nats = embedded  (pyproject.toml)" in ran.err
-    assert "nats_prefix = events  (default)" in ran.err
+    assert "nats_prefix = bank.events  (default)" in ran.err
     assert f"read_models = sqlite:///{bank}/bank_read.db  (default)" in ran.err
     assert "Traceback" in ran.err
     assert "\n\n  File" not in ran.err

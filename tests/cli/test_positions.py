@@ -21,7 +21,7 @@ def test_a_query_at_a_position_is_answered_while_others_are_still_to_come(bank):
         for lock in locks:
             fcntl.flock(lock, fcntl.LOCK_EX)
         answered = eskit(*GET, "--at-least", "4", "--json", cwd=bank)
-        late = eskit(*GET, "--at-least", "5", "--timeout", "0.2", cwd=bank)
+        late = eskit(*GET, "--at-least", "5", "--timeout", "1", cwd=bank)
     finally:
         for lock in locks:
             os.close(lock)
@@ -29,7 +29,7 @@ def test_a_query_at_a_position_is_answered_while_others_are_still_to_come(bank):
 
     assert answered.json["data"]["balance"] == "1200.25"
     assert late.code == 1
-    assert "has not passed 5 within 0.2 s" in late.err
+    assert "has not passed 5 within" in late.err
     assert caught_up.json["data"]["balance"] == "1201.25"
 
 

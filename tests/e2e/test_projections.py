@@ -314,10 +314,8 @@ def test_a_read_model_grows_by_migrations_and_is_rebuilt_where_they_need_history
     assert first == [(diana, 11000)]
     assert (status.code, status.json["data"][0]["state"]) == (1, "failed")
     assert "002_add_owner_name" in status.json["data"][0]["error"]
-    assert (ran.code, ran.err) == (
-        0,
-        "account-balance needs its history: rebuilding it first\n",
-    )
+    assert ran.code == 0
+    assert ran.err.endswith("account-balance needs its history: rebuilding it first\n")
     assert rows(project, "account_balance") == [(diana, 10000, "Diana")]
     applied = [(number, name) for _, number, name, *_ in rows(project, "eskit_migrations")]
     assert applied == list(enumerate(BALANCE_MIGRATIONS, start=1))

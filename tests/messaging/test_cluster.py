@@ -225,7 +225,7 @@ async def until_published(connection: Connection, sequence: int) -> None:
     async with asyncio.timeout(60):
         while True:
             try:
-                info = await api(connection, "STREAM.INFO.EVENTS")
+                info = await api(connection, "STREAM.INFO.ESKIT_EVENTS")
             except MessagingError:
                 info = {"state": {"last_seq": 0}}
             if info["state"]["last_seq"] >= sequence:

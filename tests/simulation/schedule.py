@@ -10,6 +10,8 @@ from typing import Any
 
 from tests.simulation.bank import COMMANDS, PROJECTIONS
 
+_TROUBLE = 0.12
+"""How often several steps belong together."""
 _REACTS = 0.35
 """In how many of the worlds there is a reaction."""
 
@@ -161,7 +163,29 @@ class _Maker:
 
     def steps(self) -> list[Step]:
         """What is done in it."""
-        return [self._pick(self._outer) for _ in range(self._draw.randint(8, 26))]
+        draw = self._draw
+        steps: list[Step] = []
+        for _ in range(draw.randint(6, 20)):
+            steps += self._trouble() if draw.random() < _TROUBLE else [self._pick(self._outer)]
+        return steps
+
+    def _trouble(self) -> list[Step]:
+        """An event whose handler raises for long, and what is decided about that."""
+        draw, name = self._draw, self._name()
+        fault = self._fault()
+        fault.args |= {"name": name, "ahead": draw.choice((0, 0, 1)), "times": 1000}
+        run = self._run()
+        run.args |= {"names": sorted({*run.args["names"], name})}
+        decide = draw.choice((self._skip, self._skip, self._retry))()
+        decide.args |= {"name": name, "which": 0}
+        steps = [fault, self._append(), run, decide]
+        if draw.random() < 0.5:
+            steps.insert(3, Step("mend", {"name": name}))
+        if draw.random() < 0.4:
+            rebuild = self._rebuild()
+            rebuild.args |= {"name": name}
+            steps.append(rebuild)
+        return steps
 
     def _pick(self, kinds: tuple[tuple[int, Callable[[], Step]], ...]) -> Step:
         weights = [weight for weight, _ in kinds]

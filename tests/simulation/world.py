@@ -73,6 +73,7 @@ class Fault:
 class HandlerError(Exception):
     """What a handler raises."""
 
+
 _STATUS_EVERY = 4
 
 

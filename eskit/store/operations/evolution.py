@@ -234,8 +234,9 @@ class _Decoding:
                 "declare them again, or reserve their numbers if what they hold does not matter",
                 backward=True,
             )
-        if self.upcasters is not None and self.upcasters.touches(event.event_type):
-            self._upcast(event, self.upcasters)
+        source = self.upcasters.source(event.event_type) if self.upcasters else None
+        if self.upcasters is not None and source is not None:
+            self._upcast(event, source, self.upcasters)
         if self._needs_upcaster(event.event_type, descriptor):
             self._find(
                 event,
@@ -244,11 +245,11 @@ class _Decoding:
                 f"write an upcaster to the event that has taken its place; {EVOLVE}",
             )
 
-    def _upcast(self, event: RecordedEvent, upcasters: Upcasters) -> None:
+    def _upcast(self, event: RecordedEvent, source: type[Message], upcasters: Upcasters) -> None:
         """Run the app's own upcasters over the event: they are code, and only running tells."""
         wanted = upcasters.current_type(event.event_type)
         try:
-            upcasters.decode(event.event_type, event.data)
+            upcasters.apply(source.FromString(event.data))
         except UpcastingInvalid as error:
             problem = error.message
         except Exception as error:  # noqa: BLE001 - users' code raises whatever it likes
