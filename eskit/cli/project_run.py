@@ -70,18 +70,17 @@ class ProjectionWatch:
             self._output.note(*format_outage(outage))
 
     def check(self) -> None:
-        """Raise why one of them is not well: it has stopped, waits, hangs, or somebody must decide.
+        """Raise why some of them are not well: stopped, waiting, hanging, or to be decided about.
 
         One that another process runs is that process's concern.
         """
-        for error in (*self._stopped.values(), self._outage):
-            if error is not None:
-                raise error
-        for call in self._engine.slow_calls():
-            raise ServiceError(call.text(SYSTEM_CLOCK.now))
+        problems = [str(error) for error in (*self._stopped.values(), self._outage) if error]
+        problems += [call.text(SYSTEM_CLOCK.now) for call in self._engine.slow_calls()]
         for name, problem in self._engine.problems().items():
-            if name not in self._holders:
-                raise ServiceError(f"{name}: {problem}")
+            if name not in {*self._holders, *self._stopped}:
+                problems.append(f"{name}: {problem}")
+        if problems:
+            raise ServiceError("; ".join(problems))
 
     def describe(self) -> str:
         """What is well all the same, and has to be known: who else runs them."""

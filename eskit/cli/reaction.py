@@ -66,9 +66,9 @@ def status(
 ) -> None:
     """Show state, position and lag of reactions; exit 1 when one has failed.
 
-    Failed is one that cannot go on, that has set events aside, or whose handler hangs. Lag counts
-    the events that it handles and has not handled yet; needed are the commands that are kept
-    beyond their time to live, because it would send them again.
+    Failed is one that cannot go on, that tries an event again or has set one aside, or whose
+    handler hangs. Lag counts the events that it handles and has not handled yet; needed are the
+    commands that are kept beyond their time to live, because it would send them again.
     """
     session = session_of(context)
     if watch:

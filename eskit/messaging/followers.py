@@ -102,7 +102,9 @@ def load_status(
         if tried or at in running
     ]
     lag = _lag(store, subscription, progress, behind)
-    wrong = problem or _hung(attempts, now) or _set_aside(waiting)
+    wrong = (
+        problem or _hung(attempts, now) or _set_aside(waiting) or _trying_again(attempts, progress)
+    )
     state: State = "idle"
     if wrong:
         state = "failed"
@@ -338,6 +340,15 @@ def _hung(attempts: Iterable[Attempt], now: datetime) -> str:
             if seconds > SLOW_AFTER:
                 return f"has been handling {attempt.position:,} for {seconds:,.0f} s"
     return ""
+
+
+def _trying_again(attempts: Iterable[Attempt], progress: Progress) -> str:
+    failed = next((attempt for attempt in attempts if attempt.attempts), None)
+    if failed is None:
+        return ""
+    trouble = progress.trouble
+    why = f": {trouble.error}" if trouble is not None else ""
+    return f"trying again to handle {failed.position:,}{why}"
 
 
 def _set_aside(letters: Sequence[DeadLetter]) -> str:

@@ -340,6 +340,27 @@ async def test_a_hanging_reaction_is_seen_and_ends_all_the_same(
     assert left.unhandled == {1: 0}
 
 
+async def test_a_reaction_that_tries_again_is_not_well(bank: SimpleNamespace) -> None:
+    reaction = Reaction("fails", start="first", backoff=(3_600.0,))
+
+    @reaction.on(bank.pb.AccountOpenedEvent)
+    def opened(event: Any, context: Any) -> None:
+        raise RuntimeError("no")
+
+    with app_with(bank, reaction).open("memory://") as running:
+        open_account(bank, running)
+        subscription = reaction.subscription(running.app.upcasters)
+        async with at_work(running, reaction) as (service,), asyncio.timeout(30):
+            while not (  # noqa: ASYNC110 - by a task
+                status := followers.load_status(running.store, subscription)
+            ).error:
+                await asyncio.sleep(0.01)
+            with pytest.raises(ServiceError, match=r"trying again to handle 1: .*no"):
+                await service.check_health()
+
+    assert (status.state, status.lag, status.set_aside) == ("failed", 1, 0)
+
+
 async def test_a_reaction_that_sets_events_aside_is_not_well(bank: SimpleNamespace) -> None:
     reaction = Reaction("fails", start="first", max_deliveries=1)
 
