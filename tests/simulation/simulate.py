@@ -6,7 +6,8 @@ import gc
 import hashlib
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tests.simulation.schedule import Schedule, Step, generate
@@ -39,11 +40,22 @@ class Outcome:
 
 def run(schedule: Schedule) -> Outcome:
     """Carry out a schedule."""
-    logging.getLogger("eskit").setLevel(logging.CRITICAL)  # what is logged here is meant
-    with world_of(schedule) as world:
+    with _quiet(), world_of(schedule) as world:
         failure = _find_failure(schedule, world)
         digest = hashlib.sha256("\n".join(world.trace).encode()).hexdigest()
     return Outcome(digest, failure)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What eskit logs about the faults is meant, and shown nowhere."""
+    log = logging.getLogger("eskit")
+    before = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _find_failure(schedule: Schedule, world: World) -> Failure | None:
