@@ -30,13 +30,13 @@ from eskit.domain.commands import fingerprint
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
-from eskit.domain.suggestions import suggestion
 from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
 from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectionNotFound
 from eskit.projections.projection import Projection
 from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import ChecksWriting, EventStore, earlier_position
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
+from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine

@@ -17,7 +17,7 @@ import typer
 
 from eskit.cli.main import app
 from eskit.cli.main import main as run_eskit
-from eskit.codegen.own import regenerate
+from eskit.codegen.regenerate import regenerate
 
 CHECKOUT = Path(__file__).parents[1]
 

@@ -17,10 +17,10 @@ PAST_THE_PORT = {
 ELSEWHERE = {
     "clock.py": "the port",
     "cli": "what is shown to people; an interrupt is told by a thread of its own",
-    "cqrs/micro.py": "nanoseconds that it reports of itself",
+    "nats/micro.py": "nanoseconds that it reports of itself",
     "domain/ids.py": "an id is unique, whatever the time is",
-    "runtime/watcher.py": "a program of its own, which cannot import eskit",
-    "store/sqlite/watching.py": "compared with the times that the file system gives",
+    "processes/supervisor.py": "a program of its own, which cannot import eskit",
+    "sqlite/watching.py": "compared with the times that the file system gives",
     "store/sqlite/writer.py": "an interrupted caller has time for a single call",
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import ProjectInvalid, ProjectNotFound
-from eskit.project import Project, find_project, load_app, load_project
+from eskit.project.layout import Project, find_project, load_app, load_project
 
 SETTINGS = """
 [tool.eskit]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import typer
 
-from eskit.cli.output import Output
 from eskit.cli.session import Session
+from eskit.cli.terminal.output import Output
 
 
 def complete_methods(context: typer.Context, incomplete: str) -> Iterable[tuple[str, str]]:
@@ -18,7 +18,7 @@ def complete_methods(context: typer.Context, incomplete: str) -> Iterable[tuple[
 
     From the schemas alone: no code of the user is run while somebody types.
     """
-    from eskit.cli.methods import methods_of_file, methods_of_schemas
+    from eskit.cli.commands.methods import methods_of_file, methods_of_schemas
 
     typed = context.find_root().params
     descriptors = context.params.get("descriptors")

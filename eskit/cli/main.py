@@ -10,89 +10,83 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from eskit.cli.commands import Entry, LazyGroup, shared_options_first
-from eskit.cli.errors import FAILED, report
-from eskit.cli.hints import Hints, without_login
-from eskit.cli.output import Output
+from eskit.cli.groups import Entry, LazyGroup, shared_options_first
 from eskit.cli.session import Session
+from eskit.cli.terminal.errors import FAILED, report
+from eskit.cli.terminal.hints import Hints, without_login
+from eskit.cli.terminal.output import Output
 
 _START, _STREAMS, _MODELS, _RUN = "Build", "Look", "Read models", "Run"
 
 
 class Root(LazyGroup):
-    """Every command of eskit and where it lives."""
+    """Every command of eskit, each in the module of its name."""
+
+    package = "eskit.cli.commands"
 
     table: ClassVar[Mapping[str, Entry]] = {
-        "new": Entry(module="eskit.cli.new", help="Start a project, or add to one.", panel=_START),
-        "gen": Entry(module="eskit.cli.gen", help="Generate Python from the protos.", panel=_START),
+        "new": Entry(help="Start a project, or add to one.", panel=_START),
+        "gen": Entry(help="Generate Python from the protos.", panel=_START),
         "schema": Entry(
-            module="eskit.cli.schema",
             help="What the protos declare, and whether stored events still fit.",
             panel=_START,
         ),
         "catalog": Entry(
-            module="eskit.cli.catalog",
             help="Show what the service is made of, and who emits and handles what.",
             panel=_START,
         ),
         "demo": Entry(
-            module="eskit.cli.demo", help="See all of it work, in under a minute.", panel=_START
+            help="See all of it work, in under a minute.",
+            panel=_START,
         ),
         "stream": Entry(
-            module="eskit.cli.stream", help="List, read and erase event streams.", panel=_STREAMS
+            help="List, read and erase event streams.",
+            panel=_STREAMS,
         ),
         "replay": Entry(
-            module="eskit.cli.replay",
             help="Show an aggregate's state after each of its events.",
             panel=_STREAMS,
         ),
-        "tail": Entry(
-            module="eskit.cli.tail", help="Follow events as they happen.", panel=_STREAMS
-        ),
+        "tail": Entry(help="Follow events as they happen.", panel=_STREAMS),
         "store": Entry(
-            module="eskit.cli.store",
             help="Create, check, copy and move the event store.",
             panel=_STREAMS,
         ),
         "snapshot": Entry(
-            module="eskit.cli.snapshot",
             help="Folded states that aggregates load from.",
             panel=_STREAMS,
         ),
         "claim": Entry(
-            module="eskit.cli.claim", help="Unique values and who holds them.", panel=_STREAMS
+            help="Unique values and who holds them.",
+            panel=_STREAMS,
         ),
         "project": Entry(
-            module="eskit.cli.project", help="Run, watch and rebuild projections.", panel=_MODELS
+            help="Run, watch and rebuild projections.",
+            panel=_MODELS,
         ),
         "reaction": Entry(
-            module="eskit.cli.reaction",
             help="Show, pause and reset reactions.",
             panel=_MODELS,
         ),
         "checkpoint": Entry(
-            module="eskit.cli.checkpoint",
             help="How far each follower of the log has come.",
             panel=_MODELS,
         ),
         "deadletter": Entry(
-            module="eskit.cli.deadletter",
             help="Events that were not handled.",
             panel=_MODELS,
         ),
-        "call": Entry(module="eskit.cli.call", help="Send a command or a query.", panel=_RUN),
+        "call": Entry(help="Send a command or a query.", panel=_RUN),
         "dev": Entry(
-            module="eskit.cli.dev",
             help="Run everything in one terminal, and show events and calls.",
             panel=_RUN,
         ),
         "serve": Entry(
-            module="eskit.cli.serve",
             help="Run services, relay and projections until Ctrl-C.",
             panel=_RUN,
         ),
-        "relay": Entry(module="eskit.cli.relay", help="Publish the log to NATS.", panel=_RUN),
-        "nats": Entry(module="eskit.cli.nats", help="Start the embedded NATS server.", panel=_RUN),
+        "relay": Entry(help="Publish the log to NATS.", panel=_RUN),
+        "nats": Entry(help="Start the embedded NATS server.", panel=_RUN),
     }
 
 

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from eskit.cli.output import Output
+from eskit.cli.terminal.output import Output
 from eskit.errors import BrokerUnavailable, EskitError, ProjectNotFound
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
-    from eskit.credentials.login import Tls
-    from eskit.credentials.nats import Connection
-    from eskit.credentials.providers import Provider
     from eskit.domain.subjects import StreamNames
     from eskit.messaging.nats import StreamSettings
     from eskit.messaging.takeover import Place
-    from eskit.project import Project
+    from eskit.nats.connection import Connection
+    from eskit.nats.credentials import Provider
+    from eskit.nats.login import Tls
+    from eskit.project.layout import Project
     from eskit.store.eventstore import EventStore
 
 EMBEDDED = "embedded"
@@ -54,7 +54,7 @@ class Session:
     @cached_property
     def project(self) -> Project:
         """The project of the folder; ProjectNotFound outside of one."""
-        from eskit.project import load_project
+        from eskit.project.layout import load_project
 
         project = load_project(
             self.directory,
@@ -137,7 +137,7 @@ class Session:
             return self.nats_option or os.environ.get("ESKIT_NATS")
         if project.nats != EMBEDDED:
             return project.nats
-        from eskit.runtime.embedded import find_announced
+        from eskit.nats.server import find_announced
 
         return find_announced(project.root)
 
@@ -153,7 +153,7 @@ class Session:
         the file that is set, else what stands in the URL. For the embedded server it is what that
         has announced.
         """
-        from eskit.credentials.providers import Chain, Environment, File
+        from eskit.nats.credentials import Chain, Environment, File
 
         project = self.find_project()
         if project is not None and project.nats == EMBEDDED:
@@ -172,13 +172,13 @@ class Session:
         project = self.find_project()
         if project is None or (project.nats != EMBEDDED and "@" in url):
             return None
-        from eskit.runtime.embedded import AnnouncedLogin
+        from eskit.nats.server import AnnouncedLogin
 
         login = AnnouncedLogin(project.root, url)
         return login if login.find() is not None else None
 
     def _tls(self, project: Project) -> Tls | None:
-        from eskit.credentials.login import Tls
+        from eskit.nats.login import Tls
 
         if project.nats_ca is None and project.nats_cert is None:
             return None
@@ -186,7 +186,7 @@ class Session:
 
     def connect_nats(self, name: str) -> AbstractAsyncContextManager[Connection]:
         """A connection to NATS; `name` is what the server's lists show."""
-        from eskit.credentials.nats import connected
+        from eskit.nats.connection import connected
 
         credentials, tls = self.nats_login()
         return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
@@ -224,7 +224,7 @@ class Session:
 
     def _is_of_app(self, source: str) -> bool:
         """Whether the app has published under a ``ce-source``, without its store."""
-        from eskit.messaging.headers import app_of, source_of
+        from eskit.nats.headers import app_of, source_of
 
         try:
             name = self.load_app().name
@@ -261,7 +261,7 @@ class Session:
 
     def load_app(self) -> App:
         """The project's application object, not opened."""
-        from eskit.project import load_app
+        from eskit.project.layout import load_app
 
         return load_app(self.project)
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eskit.codegen.memo import Memo
+from eskit.codegen.cache import Memo
 from eskit.codegen.output import GenResult, update
-from eskit.codegen.sources import find_sources
+from eskit.codegen.reading.sources import find_sources
 
 __all__ = ["GenResult", "generate"]
 
@@ -42,7 +42,7 @@ def generate(
         return unchanged
 
     # protoc and the template engine take longer to import than to find out that nothing changed.
-    from eskit.codegen.tree import make_tree
+    from eskit.codegen.reading.tree import make_tree
 
     inputs = remembered.inputs() if remembered else ""
     tree = make_tree(sources, app_name=app_name, nats_prefix=nats_prefix)

@@ -14,12 +14,12 @@ from typing import NamedTuple
 from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGeneratorResponse
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from eskit.codegen.clashes import module_clashes
-from eskit.codegen.exclusion import Exclusion
-from eskit.codegen.locate import Locators
-from eskit.codegen.protoc import compile_descriptors, parse_descriptors
-from eskit.codegen.sources import Sources, is_foreign
-from eskit.codegen.tree import check_schema, render_tree
+from eskit.codegen.reading.clashes import module_clashes
+from eskit.codegen.reading.exclusion import Exclusion
+from eskit.codegen.reading.locate import Locators
+from eskit.codegen.reading.protoc import compile_descriptors, parse_descriptors
+from eskit.codegen.reading.sources import Sources, is_foreign
+from eskit.codegen.reading.tree import check_schema, render_tree
 from eskit.errors import Diagnostic, EskitError, InvalidArgument, SchemaInvalid
 
 _OLDEST_EDITION, _NEWEST_EDITION = 998, 1001  # proto2 to edition 2024

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from eskit.domain.services import Method, ServiceType
-from eskit.domain.suggestions import suggestion
 from eskit.errors import NotFound
+from eskit.text.suggestions import suggestion
 
 HANDLER_HINT = "Give the app one: App(queries=[…]), or services=[register_…(…)] for commands."
 

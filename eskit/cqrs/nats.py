@@ -16,9 +16,7 @@ from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
 from eskit.cqrs.deadline import OutOfTime, unanswered, with_time_to_answer
-from eskit.cqrs.inbox import Inbox, Replies, is_from_nobody
 from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
-from eskit.cqrs.micro import ERROR_HEADER, Answer, Endpoint, MicroService
 from eskit.cqrs.middleware import as_told, internal_error
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.refusals import Refusals
@@ -36,7 +34,6 @@ from eskit.cqrs.responses import (
     unpack,
 )
 from eskit.cqrs.workers import in_thread
-from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.messages import encode, message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES, RESERVED
@@ -49,6 +46,9 @@ from eskit.errors import (
     ProjectInvalid,
     RequestTimeout,
 )
+from eskit.nats.connection import Connection, broker_errors
+from eskit.nats.inbox import Inbox, Replies, is_from_nobody
+from eskit.nats.micro import ERROR_HEADER, Answer, Endpoint, MicroService
 from eskit.schema.response_pb2 import Response
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from eskit.cqrs.options import CallOptions
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
-from eskit.messaging.headers import encode_value
+from eskit.nats.headers import encode_value
 
 MESSAGE_TYPE = "Message-Type"
 COMMAND_ID = "Command-Id"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from eskit.domain.text import check_text, is_text
 from eskit.errors import InvalidArgument
+from eskit.text.unicode import check_text, is_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from google.protobuf.message import Message
 
 from eskit.domain.messages import encode
-from eskit.domain.text import check_text, is_text
 from eskit.errors import InvalidArgument
+from eskit.text.unicode import check_text, is_text
 
 _MAX_ID = 255
 _REACTION = "reaction:"

@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 
 from eskit.domain.ids import new_id_bytes, uuid_bytes, uuid_text
 from eskit.domain.messages import decode, encode, message_type
-from eskit.domain.text import check_text
 from eskit.errors import EventErased, InvalidArgument, StoreDamaged
+from eskit.text.unicode import check_text
 
 if TYPE_CHECKING:
     from eskit.domain.claims import Claim

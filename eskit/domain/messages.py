@@ -9,8 +9,8 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import DecodeError, EncodeError, Message
 
-from eskit.domain.text import is_text
 from eskit.errors import EskitError, InvalidArgument, UnknownEventType
+from eskit.text.unicode import is_text
 
 DEEPEST = 100
 """How deep messages may lie in one another: what the parsers of protobuf accept."""

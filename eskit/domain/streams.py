@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import re
 
-from eskit.domain.text import is_text
 from eskit.errors import InvalidArgument
+from eskit.text.unicode import is_text
 
 MAX_TYPE = 255
 """Letters of an aggregate type: it is a part of the subject under which NATS has its events."""

@@ -9,14 +9,14 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Self, TypeVar
 
-from eskit.credentials.login import Tls
-from eskit.credentials.nats import Connection, close_nats, open_nats
-from eskit.credentials.providers import Provider
 from eskit.domain.events import EventRow, LogRow, RecordedEvent, log_row
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
 from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
-from eskit.messaging.headers import decode_event
-from eskit.messaging.jetstream import (
+from eskit.messaging.tail_nats import first_sequence
+from eskit.nats.connection import Connection, close_nats, open_nats
+from eskit.nats.credentials import Provider
+from eskit.nats.headers import decode_event
+from eskit.nats.jetstream import (
     StoredMessage,
     StreamState,
     create_reader,
@@ -24,9 +24,9 @@ from eskit.messaging.jetstream import (
     find_stream,
     message_from,
 )
-from eskit.messaging.loop import LoopThread
-from eskit.messaging.tail_nats import first_sequence
-from eskit.messaging.window import Entry, Place, Window, find_gap, find_stranger, store_of
+from eskit.nats.login import Tls
+from eskit.nats.loop import LoopThread
+from eskit.nats.prefetch import Entry, Place, Window, find_gap, find_stranger, store_of
 
 Result = TypeVar("Result")
 _COUNTED_WITHIN = 5.0

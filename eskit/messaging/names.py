@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from eskit.credentials.nats import Connection
 from eskit.domain.subjects import StreamNames
 from eskit.errors import InvalidArgument, JetStreamError
-from eskit.messaging.headers import app_of, stream_subjects
-from eskit.messaging.jetstream import StreamState, api, find_stream, message_from
+from eskit.nats.connection import Connection
+from eskit.nats.headers import app_of, stream_subjects
+from eskit.nats.jetstream import StreamState, api, find_stream, message_from
 
 FORMER_STREAM = "EVENTS"
 FORMER_PREFIX = "events"

@@ -14,9 +14,7 @@ from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 
-from eskit.credentials.nats import Connection, broker_errors
 from eskit.domain.events import RecordedEvent
-from eskit.domain.quantities import format_duration, format_size
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import (
     BrokerMismatch,
@@ -26,14 +24,18 @@ from eskit.errors import (
     JetStreamError,
     PublishInterrupted,
 )
-from eskit.messaging.headers import (
+from eskit.messaging.lease import lease_of
+from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
+from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
+from eskit.nats.connection import Connection, broker_errors
+from eskit.nats.headers import (
     MESSAGE_ID,
     encode_headers,
     source_of,
     stream_subjects,
     subject_of,
 )
-from eskit.messaging.jetstream import (
+from eskit.nats.jetstream import (
     SUBJECTS_OVERLAP,
     StoredMessage,
     StreamState,
@@ -43,10 +45,8 @@ from eskit.messaging.jetstream import (
     last_message,
     message_from,
 )
-from eskit.messaging.lease import lease_of
-from eskit.messaging.relay import LastEvent, OutletState, Relay, RelayStatus
-from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 from eskit.store.eventstore import EventStore
+from eskit.text.quantities import format_duration, format_size
 
 _log = logging.getLogger("eskit.relay")
 _EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"

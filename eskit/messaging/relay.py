@@ -30,9 +30,9 @@ from eskit.errors import (
     RelayBusy,
     RequestTimeout,
 )
-from eskit.messaging.headers import app_of
 from eskit.messaging.lease import Lease, NoLease
 from eskit.messaging.skips import find_relay_skip
+from eskit.nats.headers import app_of
 from eskit.store.eventstore import EventStore
 from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
 

@@ -15,7 +15,6 @@ from contextlib import aclosing
 from datetime import datetime
 from typing import Any, Literal
 
-from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import (
@@ -26,17 +25,6 @@ from eskit.errors import (
     SubscriptionTaken,
 )
 from eskit.messaging.bus import EventBus
-from eskit.messaging.headers import decode_event, encode_headers, filter_subjects
-from eskit.messaging.jetstream import (
-    WRONG_LAST_SEQUENCE,
-    StoredMessage,
-    create_stream,
-    find_stream,
-    last_message,
-    list_subjects,
-    message_from,
-    publish,
-)
 from eskit.messaging.subscription import DeadLetter, Progress, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
     decode_decision,
@@ -47,6 +35,18 @@ from eskit.messaging.subscription_format import (
 )
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import first_sequence, last_position, tail_nats
+from eskit.nats.connection import Connection
+from eskit.nats.headers import decode_event, encode_headers, filter_subjects
+from eskit.nats.jetstream import (
+    WRONG_LAST_SEQUENCE,
+    StoredMessage,
+    create_stream,
+    find_stream,
+    last_message,
+    list_subjects,
+    message_from,
+    publish,
+)
 
 BUCKET = "eskit-subscriptions"
 _STREAM = f"KV_{BUCKET}"

@@ -8,19 +8,19 @@ import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
-from eskit.credentials.nats import Connection
 from eskit.domain.events import RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import BrokerUnavailable, EskitError, RequestTimeout
-from eskit.messaging.headers import decode_event, filter_subjects
-from eskit.messaging.jetstream import (
+from eskit.messaging.tail import TailRequest
+from eskit.nats.connection import Connection
+from eskit.nats.headers import decode_event, filter_subjects
+from eskit.nats.jetstream import (
     StoredMessage,
     StreamState,
     find_stream,
     message_from,
 )
-from eskit.messaging.reader import StreamReader
-from eskit.messaging.tail import TailRequest
+from eskit.nats.reader import StreamReader
 
 _log = logging.getLogger("eskit.tail")
 _RETRY_AFTER = 0.2

@@ -12,12 +12,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from eskit.credentials.nats import Connection
 from eskit.errors import EskitError, MessagingError, PlaceLost
-from eskit.messaging.jetstream import find_stream, last_message
 from eskit.messaging.subscription import DeadLetter, Progress, Subscription
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 from eskit.messaging.subscriptions_store import add_letter, save_progress
+from eskit.nats.connection import Connection
+from eskit.nats.jetstream import find_stream, last_message
 from eskit.store.eventstore import EventStore, earlier_position
 from eskit.store.records import FOLLOWER
 

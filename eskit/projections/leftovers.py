@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from eskit.domain.suggestions import suggestion
 from eskit.errors import InvalidArgument, ProjectionNotFound
 from eskit.projections.control import deciding, record
 from eskit.projections.readmodel import ReadModels, Standing
+from eskit.text.suggestions import suggestion
 
 
 def find(models: ReadModels, name: str) -> Standing:

@@ -21,9 +21,6 @@ from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
-from eskit.credentials.login import Tls
-from eskit.credentials.nats import Connection, close_nats, open_nats
-from eskit.credentials.providers import Provider
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES
@@ -41,7 +38,10 @@ from eskit.messaging.relay import Relay, RelayReport, RelayStatus
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.messaging.takeover import FindPlace, take_over
-from eskit.runtime.embedded import EmbeddedNats, find_announced, find_last_port, without_login
+from eskit.nats.connection import Connection, close_nats, open_nats
+from eskit.nats.credentials import Provider
+from eskit.nats.login import Tls
+from eskit.nats.server import EmbeddedNats, find_announced, find_last_port, without_login
 from eskit.runtime.service import Loop
 from eskit.store.eventstore import EventStore
 

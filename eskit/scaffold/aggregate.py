@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eskit.codegen.imports import Import
-from eskit.codegen.model import Aggregate
+from eskit.codegen.python.imports import Import
+from eskit.codegen.reading.model import Aggregate
+from eskit.codegen.reading.protos import Protos, read_protos
 from eskit.errors import InvalidArgument, NotFound
-from eskit.project import Project
+from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import sections
 from eskit.scaffold.missing import MissingMethods, cut_methods, missing_in
 from eskit.scaffold.plan import Plan, PlannedFile
-from eskit.scaffold.protos import Protos, read_protos
 from eskit.scaffold.render import render
 from eskit.scaffold.skeleton import Skeleton, class_name, module_name, skeleton_of
 

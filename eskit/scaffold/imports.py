@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from eskit.codegen.imports import Import, Modules, aliased, grouped
-from eskit.codegen.model import MessageRef, Schema
-from eskit.project import Project
+from eskit.codegen.python.imports import Import, Modules, aliased, grouped
+from eskit.codegen.reading.model import MessageRef, Schema
+from eskit.project.layout import Project
 
 
 class MessageModules:

@@ -8,11 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import eskit
+from eskit.codegen.reading.protos import protobuf_version
 from eskit.errors import InvalidArgument, NotFound, TargetExists
 from eskit.resources import templates_dir
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
-from eskit.scaffold.protos import protobuf_version
 from eskit.scaffold.render import render
 
 _COMMON = "common"

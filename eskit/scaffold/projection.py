@@ -7,15 +7,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eskit.codegen.imports import Import
-from eskit.codegen.model import Event, Schema
+from eskit.codegen.python.imports import Import
+from eskit.codegen.reading.model import Event, Schema
+from eskit.codegen.reading.protos import read_protos
 from eskit.errors import InvalidArgument, NotFound, TargetExists
-from eskit.project import Project
+from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import MessageModules, sections
 from eskit.scaffold.names import module_of_projection
 from eskit.scaffold.plan import Plan, PlannedFile
-from eskit.scaffold.protos import read_protos
 from eskit.scaffold.render import render
 
 _MODULE_USES = (Import("eskit", "EventContext"), Import("eskit", "Projection"))

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from eskit.codegen import names
-from eskit.codegen.imports import Import
-from eskit.codegen.model import Aggregate, Event, Rpc, Schema
+from eskit.codegen.python import names
+from eskit.codegen.python.imports import Import
+from eskit.codegen.reading.model import Aggregate, Event, Rpc, Schema
 from eskit.scaffold.imports import MessageModules
 
 _DOC_WIDTH = 80

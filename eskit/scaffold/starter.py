@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from eskit.codegen import names
+from eskit.codegen.python import names
 from eskit.errors import InvalidArgument, TargetExists
-from eskit.project import Project
+from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.plan import Plan
 from eskit.scaffold.render import render

@@ -11,10 +11,10 @@ from eskit.domain.commands import reaction_command_id
 from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
+from eskit.operations.claims import check_claims, rebuild_claims
+from eskit.operations.verifying import verify
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedView
-from eskit.store.operations.claims import check_claims, rebuild_claims
-from eskit.store.operations.verifying import verify
 from eskit.store.records import LETTER, letter_key
 from eskit.testing.store_contract import SettableClock, command, text, texts
 from eskit.testing.store_contract.samples import TEXT, pass_days

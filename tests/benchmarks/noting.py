@@ -17,9 +17,9 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import App
 from eskit.cqrs.nats import serve_nats
-from eskit.credentials.nats import connected
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method
+from eskit.nats.connection import connected
 
 WRITE = Method(
     service="bench.v1.NoteCommandService",

@@ -23,10 +23,10 @@ from eskit import ANY, CallOptions, EventStore, NewEvent, open_store
 from eskit.app import RunningApp
 from eskit.cli.main import main as run_eskit
 from eskit.cqrs.nats import NatsTransport
-from eskit.credentials.nats import connected
-from eskit.messaging.headers import encode_headers, subject_of
 from eskit.messaging.nats import StreamSettings, nats_relay
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.headers import encode_headers, subject_of
+from eskit.nats.server import EmbeddedNats
 from tests.benchmarks.appending import PAYLOAD
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
 from tests.benchmarks.noting import APP, ECHO, WRITE, served

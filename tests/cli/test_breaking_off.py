@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eskit import ANY, NewEvent, open_store
-from eskit.cli.stopping import told_when_broken_off
+from eskit.cli.interrupts import told_when_broken_off
 from eskit.errors import StoreUnavailable
 from eskit.schema.response_pb2 import AppError
 from tests.cli.running import Terminal, eskit, interrupt

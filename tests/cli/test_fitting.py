@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from eskit.cli.fitting import Hanging, Narrowing, labelled
-from eskit.cli.tables import columns
-from eskit.cli.text import plain
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import plain
+from eskit.cli.terminal.wrapping import Hanging, Narrowing, labelled
 
 
 def shown(lines, limit):

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from eskit.cli.hints import Hints
+from eskit.cli.terminal.hints import Hints
 from tests.cli.running import eskit, interrupt, read_until
 
 

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
 
@@ -40,7 +40,7 @@ def health(lines):
 
 
 def take(listener, port):
-    """Listen on a port as soon as its owner is gone, before its watcher has looked."""
+    """Listen on a port as soon as its owner is gone, before its supervisor has looked."""
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     while True:
         with contextlib.suppress(OSError):

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit.credentials.nats import connected
-from eskit.messaging.jetstream import api, find_stream
+from eskit.nats.connection import connected
+from eskit.nats.jetstream import api, find_stream
 from tests.certificates import make_authority, make_certificate, needs_openssl
 from tests.cli.running import DEPOSIT, configure, eskit, interrupt, move, read_until
 

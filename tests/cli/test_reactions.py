@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from eskit.cli.reaction_text import format_statuses
-from eskit.cli.text import plain
+from eskit.cli.commands.reaction_text import format_statuses
+from eskit.cli.terminal.text import plain
 from eskit.messaging.followers import Attempt, FollowerStatus
 from tests.cli.running import eskit, interrupt, open_account, read_until
 

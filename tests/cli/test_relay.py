@@ -11,8 +11,8 @@ import urllib.request
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import ANY, NewEvent, open_store
-from eskit.credentials.nats import connected
-from eskit.messaging.jetstream import api, find_stream, publish
+from eskit.nats.connection import connected
+from eskit.nats.jetstream import api, find_stream, publish
 from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
 
 

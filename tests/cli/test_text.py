@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from eskit.cli.tables import columns
-from eskit.cli.text import ago, duration, escape, escape_json, plain, width
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import ago, duration, escape, escape_json, plain, width
 
 
 @pytest.mark.parametrize(

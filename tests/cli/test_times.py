@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eskit import NewEvent
-from eskit.cli.times import Clock, Times, format_clock, parse_moment
+from eskit.cli.terminal.times import Clock, Times, format_clock, parse_moment
 from eskit.clock import SystemClock
 from eskit.schema.response_pb2 import AppError
 from eskit.store.sqlite.store import SqliteStore

@@ -2,8 +2,8 @@
 
 import pytest
 
-from eskit.cli.conditions import parse_condition
-from eskit.cli.values import descriptor_of, leaves
+from eskit.cli.commands.conditions import parse_condition
+from eskit.cli.terminal.values import descriptor_of, leaves
 from eskit.errors import InvalidArgument
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.paths import find_value

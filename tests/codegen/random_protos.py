@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
-from eskit.codegen import names
+from eskit.codegen.python import names
 from tests.codegen.trees import HEAD
 
 AGGREGATES = [

@@ -8,10 +8,10 @@ import pytest
 from markdown_it import MarkdownIt
 
 from eskit import App
-from eskit.codegen.catalog import make_catalog
-from eskit.codegen.catalog_markdown import render_catalog
-from eskit.codegen.parsing import parse_protos
-from eskit.codegen.tree import check_schema
+from eskit.catalog.description import make_catalog
+from eskit.catalog.markdown import render_catalog
+from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.tree import check_schema
 from tests.codegen.trees import proto, write_protos
 
 COMMENTED = """

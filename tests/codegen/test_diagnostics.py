@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit.cli.diagnostics import format_diagnostics
-from eskit.cli.text import plain
+from eskit.cli.terminal.diagnostics import format_diagnostics
+from eskit.cli.terminal.text import plain
 from eskit.codegen.generate import generate
 from eskit.errors import SchemaInvalid
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import GenResult, generate
-from eskit.codegen.parsing import parse_protos
+from eskit.codegen.reading.parsing import parse_protos
 from eskit.errors import ProjectInvalid
 from tests.codegen.shapes import VENDORED
 from tests.codegen.trees import generate_into, importable, proto

@@ -9,9 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from eskit.codegen import includes
 from eskit.codegen.generate import generate
-from eskit.codegen.names import RESERVED, event_method_name, method_name, module_parts, snake_case
+from eskit.codegen.python.names import (
+    RESERVED,
+    event_method_name,
+    method_name,
+    module_parts,
+    snake_case,
+)
+from eskit.codegen.reading import includes
 from eskit.cqrs.services import QueryHandler
 from eskit.domain.aggregate import Aggregate
 from tests.codegen.trees import generate_example, generate_into, proto, write_protos

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from eskit.codegen.layout import LINE_LENGTH, docstring, settled
+from eskit.codegen.reading.layout import LINE_LENGTH, docstring, settled
 
 HARD = st.text(st.sampled_from('"\\ \n') | st.characters(codec="utf-8", exclude_characters="\0\r"))
 

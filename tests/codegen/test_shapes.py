@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eskit.codegen import analyse
 from eskit.codegen.generate import generate
+from eskit.codegen.reading import analyse
 from eskit.domain.events import NewEvent
 from eskit.domain.messages import decode, message_type
 from eskit.errors import UpcastingInvalid

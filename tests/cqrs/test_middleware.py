@@ -25,10 +25,10 @@ from eskit.cqrs.clients import InProcessTransport
 from eskit.cqrs.middleware import Call, Middleware, Proceed, log_calls, recover, trace, validate
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.credentials.nats import connected
 from eskit.errors import CallFailed, CommandRejected, InvalidArgument
-from eskit.messaging.headers import encode_headers
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.headers import encode_headers
+from eskit.nats.server import EmbeddedNats
 
 COMMANDS = "account.v1.AccountCommandService"
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -12,10 +12,10 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions
-from eskit.credentials.nats import connected
 from eskit.domain.services import Method
 from eskit.errors import BrokerUnavailable
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
 from tests.cqrs.test_nats_services import ECHO, SERVICES, FakeApp, Served
 

@@ -26,7 +26,6 @@ from eskit.cqrs.middleware import Call, Middleware, chain, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import success
-from eskit.credentials.nats import Connection, connected
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
@@ -44,7 +43,8 @@ from eskit.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import Connection, connected
+from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
 
 TOKEN = "of-the-test"  # noqa: S105 - of servers of the test

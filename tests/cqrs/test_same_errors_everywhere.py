@@ -16,7 +16,6 @@ from eskit.app import App, RunningApp
 from eskit.cqrs.clients import InProcessTransport
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions
-from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent
 from eskit.errors import (
     CallFailed,
@@ -30,7 +29,8 @@ from eskit.errors import (
     StoreUnavailable,
     VersionConflict,
 )
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 
 WAYS = ("the app", "a client in process", "a client over NATS")
 

@@ -21,9 +21,9 @@ from eskit.cqrs.lane import Lane
 from eskit.cqrs.nats import NatsServices, NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import OVERLOADED
-from eskit.credentials.nats import connected
 from eskit.errors import RequestTimeout, ServiceError, StoreUnavailable
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 from tests.cqrs.test_nats_services import ECHO, FakeApp, Served
 
 DEPOSIT = "account.v1.AccountCommandService/Deposit"

@@ -15,9 +15,9 @@ from eskit.app import App, RunningApp
 from eskit.cqrs.middleware import log_calls, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions
-from eskit.credentials.nats import connected
 from eskit.errors import ProjectionBusy, RequestTimeout
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 
 GET = "account.v1.AccountQueryService/GetAccount"
 DEPOSIT = "account.v1.AccountCommandService/Deposit"

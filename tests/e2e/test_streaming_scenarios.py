@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from eskit.credentials.login import Token
-from eskit.credentials.nats import connected
-from eskit.credentials.providers import Chain, Environment, Static
 from eskit.errors import BrokerUnavailable
-from eskit.messaging.jetstream import create_stream, last_message, publish
+from eskit.nats.connection import connected
+from eskit.nats.credentials import Chain, Environment, Static
+from eskit.nats.jetstream import create_stream, last_message, publish
+from eskit.nats.login import Token
+from eskit.nats.server import EmbeddedNats
 from eskit.runtime.assembly import EmbeddedServer
-from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.runner import Runner, RunnerEvent
 from tests.cli.running import eskit, interrupt, read_until
 

@@ -15,10 +15,10 @@ from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument, StoreUnavailable
 from eskit.files.modes import parse_mode
 from eskit.messaging.lease import lease_of
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
 from eskit.projections.opening import open_read_models
 from eskit.store.open import open_store
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.importing import import_log
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
 

@@ -12,7 +12,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 

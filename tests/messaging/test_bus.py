@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from google.protobuf.wrappers_pb2 import Int32Value
 
-from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import DeliveryFailed, InvalidArgument, NotFound, SubscriptionTaken
@@ -24,6 +23,7 @@ from eskit.messaging.nats import nats_relay
 from eskit.messaging.subscription import DeadLetter, Handler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.subscriptions_store import store_bus
+from eskit.nats.connection import connected
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append
 

@@ -17,19 +17,19 @@ from nats.errors import NoRespondersError
 
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.credentials.nats import Connection, connected
 from eskit.domain.commands import Command
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.streams import ANY
 from eskit.errors import MessagingError
-from eskit.messaging.jetstream import api
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import BUCKET, nats_bus
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import Connection, connected
+from eskit.nats.jetstream import api
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append, until
 

@@ -13,14 +13,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eskit.credentials.nats import connected
 from eskit.domain.events import RecordedEvent
 from eskit.messaging.nats import nats_relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import StartServer, append, until
 
@@ -29,7 +29,7 @@ EVERYTHING = TailRequest(start="first", follow=False)
 
 SUBSCRIBER = """
 import asyncio, os, sys
-from eskit.credentials.nats import open_nats
+from eskit.nats.connection import open_nats
 from eskit.messaging import subscriber
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
@@ -120,7 +120,7 @@ async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
 
 POISONED = """
 import asyncio, os, signal, sys
-from eskit.credentials.nats import open_nats
+from eskit.nats.connection import open_nats
 from eskit.messaging import subscriber
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
@@ -227,7 +227,7 @@ async def test_a_subscription_begun_while_the_server_is_away_waits_for_it(
 
 KILLED_BETWEEN = """
 import asyncio, os, signal, sys
-from eskit.credentials.nats import open_nats
+from eskit.nats.connection import open_nats
 from eskit.messaging.nats import nats_relay
 from eskit.store.open import open_store
 

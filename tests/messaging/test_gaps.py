@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from eskit.credentials.nats import connected
 from eskit.errors import LogBroken, PlaceLost
-from eskit.messaging.jetstream import api, delete_stream, publish
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import BUCKET, nats_bus
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.jetstream import api, delete_stream, publish
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append, until
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eskit.domain.events import Metadata, RecordedEvent
-from eskit.messaging.headers import (
+from eskit.nats.headers import (
     NotAnEvent,
     decode_event,
     encode_headers,

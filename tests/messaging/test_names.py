@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from eskit.credentials.nats import Connection, connected
 from eskit.domain.subjects import StreamNames, names_of
 from eskit.errors import InvalidArgument
-from eskit.messaging.headers import stream_subjects
-from eskit.messaging.jetstream import api, find_stream
 from eskit.messaging.names import find_only_names, settle_names
 from eskit.messaging.nats import StreamSettings, nats_relay
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import Connection, connected
+from eskit.nats.headers import stream_subjects
+from eskit.nats.jetstream import api, find_stream
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import append
 

@@ -16,7 +16,6 @@ from urllib.parse import urlsplit
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit.credentials.nats import Connection, connected
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import (
@@ -26,11 +25,12 @@ from eskit.errors import (
     PublishInterrupted,
     RelayBusy,
 )
-from eskit.messaging.jetstream import api, find_stream, publish
 from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
 from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.skips import find_relay_skip, list_relay_skips, skip_in_relay
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import Connection, connected
+from eskit.nats.jetstream import api, find_stream, publish
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import StartServer, append, until
 from tests.messaging.test_relay import positions, published

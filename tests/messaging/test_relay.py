@@ -18,7 +18,6 @@ import nats
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit.credentials.nats import connected
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import (
@@ -28,7 +27,6 @@ from eskit.errors import (
     PublishInterrupted,
     RelayBusy,
 )
-from eskit.messaging.jetstream import last_message
 from eskit.messaging.lease import NoLease, lease_of
 from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
 from eskit.messaging.relay import Relay
@@ -36,7 +34,9 @@ from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.jetstream import last_message
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT
@@ -44,7 +44,7 @@ from tests.messaging.conftest import StartServer, append, until
 
 CHILD = """
 import asyncio, sys
-from eskit.credentials.nats import open_nats
+from eskit.nats.connection import open_nats
 from eskit.messaging.nats import nats_relay
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from eskit.credentials.nats import Connection, connected
 from eskit.domain.events import RecordedEvent
 from eskit.errors import BrokerMismatch, SubscriptionTaken
-from eskit.messaging.jetstream import message_from
 from eskit.messaging.nats import StreamSettings, nats_relay
 from eskit.messaging.relay import RelayReport
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions, nats_bus
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import Connection, connected
+from eskit.nats.jetstream import message_from
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress

@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 import pytest
 from google.protobuf.wrappers_pb2 import Int32Value, StringValue
 
-from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerUnavailable, InvalidArgument
@@ -23,7 +22,8 @@ from eskit.messaging import tail_nats as tail_nats_module
 from eskit.messaging.nats import nats_relay
 from eskit.messaging.tail import TailRequest, tail_store
 from eskit.messaging.tail_nats import tail_nats
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import StartServer, append
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from eskit import EventStore
-from eskit.credentials.nats import connected
 from eskit.messaging.nats import nats_relay
+from eskit.nats.connection import connected
 
 
 def publish_all(url: str, store: EventStore) -> None:

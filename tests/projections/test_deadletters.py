@@ -9,8 +9,8 @@ import time
 import pytest
 
 from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed, ServiceError
-from eskit.cli.output import Output
-from eskit.cli.project_run import ProjectionWatch
+from eskit.cli.commands.project_run import ProjectionWatch
+from eskit.cli.terminal.output import Output
 from eskit.projections import deadletters
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import rows, until

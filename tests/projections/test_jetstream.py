@@ -25,11 +25,11 @@ from eskit import (
     ProjectionFailed,
     open_store,
 )
-from eskit.credentials.nats import connected
-from eskit.messaging.jetstream import api, publish
 from eskit.messaging.log_nats import JetStreamLog
+from eskit.nats.connection import connected
+from eskit.nats.jetstream import api, publish
+from eskit.nats.server import EmbeddedNats
 from eskit.projections.engine import ProjectionEngine
-from eskit.runtime.embedded import EmbeddedNats
 from tests.projections.conftest import counting, rows, until
 from tests.projections.jetstream import publish_all
 from tests.projections.ledger import Counted, NoteAdded
@@ -373,7 +373,7 @@ def publish_copy(server, *, sequence: int, position: int | None = None, **change
     """Publish a message of the stream once more, out of the server's sight for duplicates."""
 
     async def run():
-        from eskit.messaging.jetstream import message_from
+        from eskit.nats.jetstream import message_from
 
         async with connected(server.url) as connection:
             message = await message_from(connection, "ESKIT_EVENTS", sequence)

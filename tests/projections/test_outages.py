@@ -14,8 +14,8 @@ import pytest
 
 from eskit import ANY, CheckpointMismatch, EskitError, NewEvent, ReadModelDamaged, open_store
 from eskit.messaging.log_nats import JetStreamLog
+from eskit.nats.server import EmbeddedNats
 from eskit.projections.engine import ProjectionEngine
-from eskit.runtime.embedded import EmbeddedNats
 from tests.projections.conftest import rows, until
 from tests.projections.jetstream import publish_all
 from tests.projections.ledger import Counted

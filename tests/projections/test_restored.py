@@ -6,9 +6,9 @@ import pytest
 
 from eskit import ANY, NewEvent
 from eskit.errors import CheckpointMismatch
+from eskit.operations.restoring import restore
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
-from eskit.store.operations.restoring import restore
 from eskit.store.progress import no_progress
 from tests.projections.conftest import counting, rows
 from tests.projections.ledger import Counted

@@ -9,15 +9,15 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.cqrs.nats import NatsTransport
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.credentials.nats import connected
 from eskit.domain.events import NewEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.streams import ANY
 from eskit.messaging.nats import StreamSettings
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
+from eskit.nats.connection import connected
+from eskit.nats.server import EmbeddedNats
 from eskit.runtime.assembly import Broker, EmbeddedServer, RelayOverNats, ServicesOverNats
-from eskit.runtime.embedded import EmbeddedNats
 from eskit.runtime.runner import Runner
 from eskit.runtime.service import Worker
 from eskit.store.eventstore import EventStore

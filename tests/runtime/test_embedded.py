@@ -16,14 +16,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from eskit.errors import ServiceError
-from eskit.runtime.embedded import ANNOUNCEMENT, EmbeddedNats, find_announced
-from eskit.runtime.process import process_start
+from eskit.nats.server import ANNOUNCEMENT, EmbeddedNats, find_announced
+from eskit.processes.identity import process_start
 
 PARENT = """
 import sys, time
-from eskit.runtime.embedded import EmbeddedNats
+from eskit.nats.server import EmbeddedNats
 server = EmbeddedNats().start()
-print(server.pid, server._watcher.pid, server.folder, flush=True)
+print(server.pid, server._supervisor.pid, server.folder, flush=True)
 time.sleep(60)
 """
 
@@ -52,8 +52,8 @@ def start_parent() -> tuple[subprocess.Popen[str], int, int, Path]:
     )
     assert parent.stdout is not None
     with parent.stdout:
-        server, watcher, folder = parent.stdout.readline().split()
-    return parent, int(server), int(watcher), Path(folder)
+        server, supervisor, folder = parent.stdout.readline().split()
+    return parent, int(server), int(supervisor), Path(folder)
 
 
 def test_a_started_server_accepts_connections_and_a_stopped_one_leaves_nothing() -> None:
@@ -175,33 +175,33 @@ def test_credentials_are_in_the_url_and_nowhere_that_is_shown() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_nothing_is_left_when_the_parent_is_killed(number: signal.Signals) -> None:
-    parent, server, watcher, folder = start_parent()
+    parent, server, supervisor, folder = start_parent()
 
     os.kill(parent.pid, number)
     parent.wait(10)
 
-    assert eventually(lambda: process_start(server) is None and process_start(watcher) is None)
+    assert eventually(lambda: process_start(server) is None and process_start(supervisor) is None)
     assert eventually(lambda: not folder.exists())
 
 
 def test_nothing_is_left_when_the_whole_group_of_the_parent_is_killed() -> None:
-    parent, server, watcher, folder = start_parent()
+    parent, server, supervisor, folder = start_parent()
 
     os.killpg(parent.pid, signal.SIGKILL)
     parent.wait(10)
 
-    assert eventually(lambda: process_start(server) is None and process_start(watcher) is None)
+    assert eventually(lambda: process_start(server) is None and process_start(supervisor) is None)
     assert eventually(lambda: not folder.exists())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the server is tied to the watcher on Linux")
-def test_a_killed_watcher_takes_the_server_along_and_its_folder_is_swept_later() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the server is tied to the supervisor on Linux")
+def test_a_killed_supervisor_takes_the_server_along_and_its_folder_is_swept_later() -> None:
     server = EmbeddedNats().start()
     pid, folder = server.pid, server.folder
     assert folder is not None
-    assert server._watcher is not None
+    assert server._supervisor is not None
 
-    os.kill(server._watcher.pid, signal.SIGKILL)
+    os.kill(server._supervisor.pid, signal.SIGKILL)
     assert eventually(lambda: process_start(pid) is None)
     assert not server.running
     server.stop()

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eskit.credentials.login import Token
-from eskit.credentials.nats import connected, open_nats
 from eskit.errors import BrokerRefused
-from eskit.runtime.embedded import (
+from eskit.nats.connection import connected, open_nats
+from eskit.nats.login import Token
+from eskit.nats.server import (
     ANNOUNCEMENT,
     AnnouncedLogin,
     EmbeddedNats,

@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from eskit.runtime.process import process_start
-from eskit.runtime.tether import tethered
+from eskit.processes.child import tethered
+from eskit.processes.identity import process_start
 
 SLEEPER = """
 import os, signal, sys, time

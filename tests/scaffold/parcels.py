@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eskit.project import Project, find_project
+from eskit.project.layout import Project, find_project
 
 PARCEL = """
 syntax = "proto3";

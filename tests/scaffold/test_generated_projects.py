@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.project import Project, find_project
+from eskit.project.layout import Project, find_project
 from eskit.resources import templates_dir
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.project import new_project, project_templates

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, ProjectInvalid, SchemaInvalid
-from eskit.project import Project, find_project
+from eskit.project.layout import Project, find_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
 from tests.scaffold.parcels import create_parcels

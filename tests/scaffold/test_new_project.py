@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, TargetExists
-from eskit.project import find_project
+from eskit.project.layout import find_project
 from eskit.scaffold.project import new_project, project_templates
 
 

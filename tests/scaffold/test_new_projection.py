@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, TargetExists
-from eskit.project import Project
+from eskit.project.layout import Project
 from eskit.scaffold.projection import new_projection
 from tests.scaffold.parcels import create_parcels
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eskit.codegen.comments import comments_of
-from eskit.codegen.parsing import parse_protos
+from eskit.codegen.reading.comments import comments_of
+from eskit.codegen.reading.parsing import parse_protos
 from eskit.schema.fields import FieldInfo, custom_options, describe_fields
 from eskit.schema.recorded import schema_pool
 from tests.codegen.trees import write_protos

@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from eskit.codegen.own import regenerate
+from eskit.codegen.regenerate import regenerate
 from eskit.schema import options_pb2, response_pb2
 from eskit.schema.options import aggregate_options, event_options, service_options
 

@@ -7,9 +7,9 @@ import pytest
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcasters, upcast
+from eskit.operations.evolution import check_evolution
 from eskit.schema.changes import Severity
 from eskit.store.memory.store import MemoryStore
-from eskit.store.operations.evolution import check_evolution
 from eskit.store.sqlite.store import SqliteStore
 from tests.schema.versions import event, message, parsed
 

@@ -14,10 +14,10 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import CommandIdReused, InvalidArgument, StoreUnavailable, VersionConflict
+from eskit.operations.claims import check_claims, rebuild_claims
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.memory.store import MemoryStore
 from eskit.store.open import open_store
-from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 from eskit.store.sqlite.store import SqliteStore

@@ -12,9 +12,9 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable, TargetExists
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
 from eskit.store.open import open_store
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.importing import import_log
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
 

@@ -20,10 +20,10 @@ from eskit.errors import (
     StoreNotRecognised,
     StoreUnavailable,
 )
+from eskit.operations.migrating import migrate
+from eskit.sqlite.connections import connect
 from eskit.store.open import open_store
-from eskit.store.operations.migrating import migrate
 from eskit.store.sqlite import commits, schema
-from eskit.store.sqlite.connections import connect
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 

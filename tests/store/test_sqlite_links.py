@@ -12,9 +12,9 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
+from eskit.sqlite.watching import FileWatch
 from eskit.store.open import open_store
 from eskit.store.sqlite import commits
-from eskit.store.sqlite.watching import FileWatch
 from eskit.testing.store_contract import texts
 from tests.forked import forked
 

@@ -9,10 +9,10 @@ import pytest
 
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import VersionConflict
+from eskit.operations.exporting import export_log
+from eskit.operations.verifying import verify
 from eskit.store.appending import prepare_append
 from eskit.store.open import open_store
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.verifying import verify
 from eskit.store.sqlite import appender, tip
 from eskit.store.sqlite.schema import current_version
 from eskit.testing.store_contract import number, text, texts, values
@@ -22,8 +22,8 @@ _PROGRAM = """
 import sys
 from pathlib import Path
 from eskit import ANY, open_store
-from eskit.store.operations.erasing import erase
-from eskit.store.operations.importing import import_log
+from eskit.operations.erasing import erase
+from eskit.operations.importing import import_log
 from eskit.testing.store_contract import number, text, texts
 """
 

@@ -15,11 +15,11 @@ from eskit.errors import ReadModelDamaged, ReadModelUnavailable
 from eskit.files.lock import FileLock
 from eskit.files.modes import PRIVATE, make_if_missing
 from eskit.projections.locks import acquire_lock
+from eskit.sqlite import forking
 from eskit.sqlite.identity import DatabaseFiles
 from eskit.sqlite.interrupting import InterruptibleConnection
 from eskit.sqlite.leftovers import find_foreign_wal, note_files
 from eskit.sqlite.usage import lost_companion
-from eskit.store import forking
 
 _WRITE_LOCK_TIMEOUT = 30.0
 _LONGEST_PATIENCE = 1.0

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from eskit.clock import Clock
 from eskit.domain.events import EventRow, erased_metadata, is_erased
-from eskit.domain.text import check_text
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.aging import forgotten_before
@@ -41,6 +40,7 @@ from eskit.store.records import (
     needed_ids,
 )
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
+from eskit.text.unicode import check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from eskit.clock import Clock
-from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
 from eskit.store.memory.log import MemoryLog
 from eskit.store.snapshots import Snapshot
+from eskit.text.unicode import check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

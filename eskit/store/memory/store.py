@@ -13,7 +13,6 @@ from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
-from eskit.domain.text import check_text
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import (
@@ -38,6 +37,7 @@ from eskit.store.records import Checkpoint, CommandRecord, Record
 from eskit.store.settings import DEFAULT_COMMAND_TTL
 from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
+from eskit.text.unicode import check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024

@@ -6,6 +6,7 @@ import sqlite3
 
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.streams import NO_STREAM
+from eskit.sqlite.connections import Runs
 from eskit.store.appending import (
     Append,
     ClaimKey,
@@ -17,7 +18,6 @@ from eskit.store.appending import (
 )
 from eskit.store.records import CommandRecord
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
-from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.ids import NEAR, find_event, keep_id, tells_time
 from eskit.store.sqlite.keys import add_if_new, add_stream
 from eskit.store.sqlite.queries import query

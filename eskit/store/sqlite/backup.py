@@ -14,12 +14,12 @@ from uuid import uuid4
 from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised
 from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.files.modes import make_if_missing
+from eskit.sqlite.connections import begin_reading, connect
+from eskit.sqlite.errors import primary_code, store_error, translated
 from eskit.sqlite.interrupting import let_interrupt
 from eskit.store.damage import check_log, readable
 from eskit.store.maintenance import BackupReport
 from eskit.store.progress import Progress, ReportProgress
-from eskit.store.sqlite.connections import begin_reading, connect
-from eskit.store.sqlite.errors import primary_code, store_error, translated
 from eskit.store.sqlite.view import SqliteView
 
 _PAGES = 256

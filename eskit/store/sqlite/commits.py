@@ -8,10 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from eskit.clock import Clock
+from eskit.sqlite.connections import connect, wait_while_busy
+from eskit.sqlite.errors import store_error
 from eskit.sqlite.leftovers import note_files
-from eskit.store.sqlite.connections import connect, wait_while_busy
-from eskit.store.sqlite.errors import store_error
-from eskit.store.sqlite.place import FilePlace, find_status
+from eskit.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction

@@ -10,11 +10,11 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound
+from eskit.sqlite.connections import connect, wait_while_busy
+from eskit.sqlite.errors import store_error
 from eskit.sqlite.interrupting import let_interrupt, was_interrupted
 from eskit.store.maintenance import Erasure
 from eskit.store.sqlite.checksums import add_functions
-from eskit.store.sqlite.connections import connect, wait_while_busy
-from eskit.store.sqlite.errors import store_error
 from eskit.store.sqlite.queries import query
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

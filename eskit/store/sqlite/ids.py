@@ -11,8 +11,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 
+from eskit.sqlite.connections import Runs
 from eskit.store.appending import StoredEvent
-from eskit.store.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 
 NEAR = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import cast
 
-from eskit.store.sqlite.connections import Runs
+from eskit.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 
 BEFORE_ALL_COMMANDS, AFTER_ALL_COMMANDS = ("", ""), ("\U0010ffff", "")

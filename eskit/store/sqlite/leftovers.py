@@ -8,9 +8,9 @@ from pathlib import Path
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import StoreUnavailable
+from eskit.sqlite.connections import connect
 from eskit.sqlite.leftovers import find_foreign_wal, wal_of
 from eskit.sqlite.usage import lost_companion
-from eskit.store.sqlite.connections import connect
 
 _LONGEST_PATIENCE = 1.0
 

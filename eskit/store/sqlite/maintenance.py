@@ -11,7 +11,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.clock import Clock
-from eskit.domain.text import check_text
+from eskit.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
+from eskit.sqlite.errors import translated
 from eskit.sqlite.interrupting import let_interrupt
 from eskit.sqlite.leftovers import note_files
 from eskit.store.aging import forgotten_before, span_width
@@ -19,12 +20,11 @@ from eskit.store.maintenance import BackupReport, Erasure, PrunedCommands
 from eskit.store.progress import ReportProgress
 from eskit.store.records import FOLLOWER, LETTER, count_needed, needed_ids
 from eskit.store.sqlite.backup import back_up
-from eskit.store.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.store.sqlite.erasing import erase_stream, scrub
-from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS, command_after
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
+from eskit.text.unicode import check_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMMANDS_AT_ONCE = 10_000

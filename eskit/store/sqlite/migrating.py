@@ -16,15 +16,15 @@ from pathlib import Path
 
 from eskit.errors import StoreUnavailable
 from eskit.files.atomic import find_leftovers
+from eskit.sqlite.connections import begin_immediate, connect, roll_back
+from eskit.sqlite.errors import translated
+from eskit.sqlite.place import find_status
 from eskit.store.maintenance import Migration
 from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.backup import back_up
-from eskit.store.sqlite.connections import begin_immediate, connect, roll_back
-from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS, command_after
 from eskit.store.sqlite.leftovers import check_beside
-from eskit.store.sqlite.place import find_status
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.schema import (
     current_version,

@@ -12,10 +12,10 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.errors import StoreNotRecognised, StoreUnavailable
 from eskit.files.modes import make_if_missing
-from eskit.store.sqlite.connections import check_not_forked, connect, wait_while_busy
-from eskit.store.sqlite.errors import primary_code
+from eskit.sqlite.connections import check_not_forked, connect, wait_while_busy
+from eskit.sqlite.errors import primary_code
+from eskit.sqlite.place import find_status, may_not_be_read
 from eskit.store.sqlite.leftovers import check_beside
-from eskit.store.sqlite.place import find_status, may_not_be_read
 from eskit.store.sqlite.schema import check_schema, create_schema, is_empty, read_store_id
 
 _PAGE_SIZE = 1024

@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 
 from eskit.domain.aggregate import FoldRow
 from eskit.domain.events import EventRow, LogRow
+from eskit.sqlite.connections import ReaderPool
+from eskit.sqlite.errors import translated
 from eskit.store.appending import MAX_POSITION
 from eskit.store.damage import missing_version
-from eskit.store.sqlite.connections import ReaderPool
-from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import merged, query
 
 _FIRST_PAGE, _LARGEST_PAGE = 64, 1024

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from eskit.schema.recorded import EventSchema
-from eskit.store.sqlite.connections import Runs
+from eskit.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 
 

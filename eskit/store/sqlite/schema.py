@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 
 from eskit.clock import Clock
 from eskit.errors import SchemaOutdated, SchemaTooNew, StoreDamaged, StoreNotRecognised
-from eskit.store.sqlite.connections import begin_immediate, roll_back
+from eskit.sqlite.connections import begin_immediate, roll_back
 
 APPLICATION_ID = 0x65736B74
 """``eskt`` in the header of the file: tells an eskit store from any other database."""

@@ -8,12 +8,12 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from eskit.clock import Clock
-from eskit.domain.text import check_text
 from eskit.store.appending import MAX_POSITION
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.ticket import Work
 from eskit.store.sqlite.transaction import Transaction
+from eskit.text.unicode import check_text
 
 ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
 """Runs a named query on a connection that reads."""

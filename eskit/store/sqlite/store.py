@@ -17,12 +17,15 @@ from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
-from eskit.domain.text import check_text
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.files.modes import PRIVATE
 from eskit.schema.recorded import EventSchema
+from eskit.sqlite import forking
+from eskit.sqlite.connections import ReaderPool, connect
+from eskit.sqlite.errors import translated
 from eskit.sqlite.leftovers import forget_files
-from eskit.store import forking
+from eskit.sqlite.place import FilePlace, find_status
+from eskit.sqlite.watching import FileWatch
 from eskit.store.appending import MAX_POSITION, check_bounds, keep_events, prepare_append
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
@@ -33,11 +36,8 @@ from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
 from eskit.store.sqlite import appender, reader
 from eskit.store.sqlite.commits import Committer
-from eskit.store.sqlite.connections import ReaderPool, connect
-from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.maintenance import SqliteMaintenance
 from eskit.store.sqlite.opening import open_file
-from eskit.store.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
@@ -46,8 +46,8 @@ from eskit.store.sqlite.ticket import Ticket, Work
 from eskit.store.sqlite.times import moment
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
-from eskit.store.sqlite.watching import FileWatch
 from eskit.store.sqlite.writer import Writer
+from eskit.text.unicode import check_text
 
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05

@@ -7,7 +7,7 @@ import sqlite3
 from typing import TypeAlias
 
 from eskit.clock import Clock
-from eskit.store.sqlite.connections import begin_immediate, roll_back
+from eskit.sqlite.connections import begin_immediate, roll_back
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.tip import Tip
 

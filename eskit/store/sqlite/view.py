@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from eskit.schema.recorded import EventSchema
+from eskit.sqlite.errors import translated
 from eskit.store.maintenance import (
     ChangedCommand,
     ChangedEvent,
@@ -22,7 +23,6 @@ from eskit.store.maintenance import (
 )
 from eskit.store.records import Checkpoint
 from eskit.store.sqlite import checksums, ids
-from eskit.store.sqlite.errors import translated
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import save_schemas
 from eskit.store.sqlite.restoring import add_commands, add_erasures, add_events

@@ -10,9 +10,9 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import EventContext, Projection
 from eskit.errors import CheckpointMismatch, StoreNotRecognised, StoreUnavailable
+from eskit.operations.verifying import verify
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import text, texts
 
 URL = "sqlite:///log.db"

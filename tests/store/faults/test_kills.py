@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import verify
 
 PROGRAM = Path(__file__).with_name("killing.py")
 ROUNDS = int(os.environ.get("ESKIT_TEST_KILLS", "30"))

@@ -11,8 +11,8 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import verify
 from eskit.testing.store_contract import Told, texts
 
 OUT_OF_MEMORY = Path(__file__).with_name("out_of_memory.py")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from eskit import open_store
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.importing import import_log
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
 
 
 def main(operation: str, after: int, first: str, second: str) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import StoreDamaged, StoreError, StoreUnavailable, TargetExists
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts

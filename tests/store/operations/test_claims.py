@@ -6,8 +6,8 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, StoreDamaged
+from eskit.operations.claims import check_claims, rebuild_claims
 from eskit.store.open import open_store
-from eskit.store.operations.claims import check_claims, rebuild_claims
 from eskit.testing.maintenance_contract import claims
 from eskit.testing.store_contract import text
 

@@ -13,18 +13,18 @@ from eskit.domain.events import Metadata, NewEvent, erased_metadata, is_erased
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EventErased, StoreUnavailable, StreamNotFound
-from eskit.messaging.headers import decode_event, encode_headers
+from eskit.nats.headers import decode_event, encode_headers
+from eskit.operations.erasing import erase
+from eskit.operations.exporting import export_log
+from eskit.operations.verifying import verify
 from eskit.projections.handling import build_dispatch, handle_all, subscribe
 from eskit.projections.lookup import EventLookup
 from eskit.projections.projection import EventContext, Projection
+from eskit.sqlite import connections
 from eskit.store.open import open_store
-from eskit.store.operations.erasing import erase
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.store.replay import replay
 from eskit.store.repository import Repository
-from eskit.store.sqlite import connections
 from eskit.testing.store_contract import text, texts
 from tests.ledger import DepositedEvent, Ledger, OpenedEvent
 

@@ -22,12 +22,12 @@ from eskit.errors import (
     StreamNotFound,
     TargetExists,
 )
+from eskit.operations import importing
+from eskit.operations.claims import check_claims
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations import importing
-from eskit.store.operations.claims import check_claims
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.importing import import_log
-from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
@@ -518,7 +518,7 @@ def test_a_full_disk_during_an_export_is_named_and_it_goes_on_later(sqlite_store
     fill_much(sqlite_store)
     code = (
         "import sys; from pathlib import Path; from eskit import open_store, StoreUnavailable\n"
-        "from eskit.store.operations.exporting import export_log\n"
+        "from eskit.operations.exporting import export_log\n"
         "with open_store(sys.argv[1]) as store:\n"
         "    try: export_log(store, Path(sys.argv[2]))\n"
         "    except StoreUnavailable as error: sys.exit(error.message)\n"

@@ -13,9 +13,9 @@ import pytest
 
 from eskit import ANY, Command, Metadata, NewEvent, claim, open_store
 from eskit.errors import ExportInvalid, InvalidArgument
-from eskit.store.operations.exporting import export_log
-from eskit.store.operations.importing import import_log
-from eskit.store.operations.verifying import verify
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
+from eskit.operations.verifying import verify
 from eskit.testing.store_contract import text, texts
 
 EXPORT = Path("log.jsonl")

@@ -17,9 +17,9 @@ from eskit.errors import (
     StoreNotRecognised,
     StoreUnavailable,
 )
+from eskit.operations.migrating import migrate
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations.migrating import migrate
-from eskit.store.operations.verifying import verify
 from eskit.store.sqlite import migrating, schema
 from eskit.testing.store_contract import texts, values
 

@@ -17,9 +17,9 @@ from eskit.errors import (
     StoreUnavailable,
 )
 from eskit.files import atomic
+from eskit.operations.restoring import restore
+from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.operations.restoring import restore
-from eskit.store.operations.verifying import verify
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
 

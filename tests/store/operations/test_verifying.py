@@ -16,8 +16,8 @@ from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import StoreDamaged, StoreError
+from eskit.operations.verifying import find_beyond_opening, verify
 from eskit.store.open import open_store
-from eskit.store.operations.verifying import find_beyond_opening, verify
 from eskit.store.records import Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.schema import current_version, migration_statements

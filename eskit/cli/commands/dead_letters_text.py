@@ -1,0 +1,170 @@
+"""Dead letters on screen and as JSON objects, of projections and of subscriptions alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, Span, ago, failure_lines, timestamp
+
+if TYPE_CHECKING:
+    from eskit.messaging.subscription import DeadLetter, Decision
+    from eskit.projections.letters import Letter, Skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One event that waits for a decision, or is skipped by one, as every follower shows it.
+
+    `data` is what --json shows; `note` the error, or who decided and why; `again` the command
+    that tries again, if there is one.
+    """
+
+    follower: str
+    state: str
+    position: int
+    event_id: str
+    event_type: str
+    stream: str
+    at: datetime
+    note: str
+    data: Mapping[str, object]
+    attempts: int = 0
+    traceback: str = ""
+    again: str = ""
+
+    @property
+    def text(self) -> str:
+        """The event in a few words."""
+        return f"{self.position:,} {self.event_type} of {self.stream}"
+
+    @property
+    def detail(self) -> dict[str, object]:
+        """What --json shows of it alone."""
+        return {**self.data, "traceback": self.traceback}
+
+
+_AGAIN = {
+    "stopped": "project run --once {name}",
+    "rebuild stopped": "project rebuild {name}",
+}
+"""The commands that try again, by the state of an event that was not set aside."""
+
+
+def letter_entry(letter: Letter) -> Entry:
+    """An event that waits for a decision about a projection."""
+    data = {**asdict(letter), "since": timestamp(letter.since)}
+    del data["traceback"]
+    which = f"{letter.projection} {letter.position}"
+    return Entry(
+        follower=letter.projection,
+        state=letter.state,
+        position=letter.position,
+        event_id=letter.event_id,
+        event_type=letter.event_type,
+        stream=letter.stream,
+        at=letter.since,
+        note=letter.error,
+        data=data,
+        attempts=letter.attempts,
+        traceback=letter.traceback,
+        again=_AGAIN.get(letter.state, "deadletter retry {which} --reason '…'").format(
+            name=letter.projection, which=which
+        ),
+    )
+
+
+def skip_entry(skip: Skip) -> Entry:
+    """A decision that a projection never handles an event."""
+    return Entry(
+        follower=skip.projection,
+        state="skipped",
+        position=skip.position,
+        event_id=skip.event_id,
+        event_type=skip.event_type,
+        stream=skip.stream,
+        at=skip.decided_at,
+        note=f"{skip.decided_by}: {skip.reason}",
+        data={**asdict(skip), "state": "skipped", "decided_at": timestamp(skip.decided_at)},
+    )
+
+
+def subscription_entry(letter: DeadLetter, *, reaction: bool) -> Entry:
+    """An event that a subscription set aside; only a reaction's is retried from here."""
+    event, decision = letter.event, letter.decision
+    data = {
+        "subscription": letter.subscription,
+        "state": decision.action if decision else "failed",
+        "position": event.global_position,
+        "event_id": event.event_id,
+        "event_type": event.event_type,
+        "stream": event.stream,
+        "tenant": event.tenant,
+        "attempts": letter.deliveries,
+        "error": letter.error,
+        "since": timestamp(letter.failed_at),
+        **(_decision_object(decision) if decision else {}),
+    }
+    which = f"{letter.subscription} {event.global_position}"
+    return Entry(
+        follower=letter.subscription,
+        state=decision.action if decision else "failed",
+        position=event.global_position,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        stream=event.stream,
+        at=decision.decided_at if decision else letter.failed_at,
+        note=f"{decision.decided_by}: {decision.reason}" if decision else letter.error,
+        data=data,
+        attempts=letter.deliveries,
+        traceback=letter.traceback,
+        again=f"deadletter retry {which} --reason '…'" if reaction else "",
+    )
+
+
+def _decision_object(decision: Decision) -> dict[str, object]:
+    return {
+        "reason": decision.reason,
+        "decided_by": decision.decided_by,
+        "decided_at": timestamp(decision.decided_at),
+    }
+
+
+_STYLES = {"waiting": "warning", "skipped": "dim"}
+
+
+def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> Iterator[Line]:
+    """An event a line, what may be cut off last; `partly`: not everything could be looked at."""
+    if not entries:
+        yield "No dead letters of projections" if partly else "No dead letters"
+        return
+    rows: list[tuple[Span, ...]] = [
+        (
+            (entry.follower, "name"),
+            (entry.state, _STYLES.get(entry.state, "error")),
+            f"{entry.position:,}",
+            entry.stream,
+            (ago(entry.at, now), "dim"),
+            entry.note if entry.state == "skipped" else (entry.note, "error"),
+            (entry.event_type, "dim"),
+        )
+        for entry in entries
+    ]
+    yield from columns(rows, right=[2])
+
+
+def format_entry(entry: Entry) -> Iterator[Line]:
+    """One event with its traceback, and the commands to run next."""
+    yield [(entry.follower, "name"), f"  {entry.state}  {entry.text}"]
+    yield f"  event id  {entry.event_id}"
+    if entry.attempts:
+        yield f"  attempts  {entry.attempts:,}"
+    yield from failure_lines(entry.traceback, entry.note)
+    yield ["  see it     ", (f"eskit stream read {entry.stream}", "command")]
+    if entry.again:
+        yield ["  try again  ", (f"eskit {entry.again}", "command")]
+    give_up = f"eskit deadletter skip {entry.follower} {entry.position} --reason '…'"
+    yield ["  give up    ", (give_up, "command")]

@@ -1,0 +1,117 @@
+"""``eskit deadletter``: events that were not handled, and what to do about them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from eskit.cli.commands.dead_letters import Waiting, list_entries, waiting_letter
+from eskit.cli.commands.dead_letters_text import format_entries, format_entry
+from eskit.cli.groups import examples, make_app
+from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.session import Session, session_of
+
+app = make_app("Events that were not handled, and what to do about them.")
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A projection, a reaction or another subscription.")
+]
+Event = Annotated[str, typer.Argument(metavar="EVENT", help="The position of an event, or its id.")]
+
+
+@app.command("list", **examples("eskit deadletter list", "eskit deadletter list welcome --json"))
+def list_letters(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="[NAME]", help="Only of this projection or subscription.")
+    ] = "",
+) -> None:
+    """List the events that wait for a decision, and those that are skipped by one.
+
+    An event is set aside (failed), behind one of its stream (waiting), or the one before which a
+    projection or its rebuild stands (stopped). Those of reactions are kept with the log, those of
+    subscriptions of other programs in NATS.
+    """
+    session = session_of(context)
+    entries, problems = list_entries(session, name)
+    session.output.result(
+        [dict(entry.data) for entry in entries],
+        format_entries(entries, datetime.now(UTC), partly=bool(problems)),
+        diagnostics=problems,
+        cut=True,
+    )
+
+
+@app.command("show", **examples("eskit deadletter show account-balance 4711"))
+def show(context: typer.Context, name: Name, event: Event) -> None:
+    """Show why an event was not handled: its error and traceback, and what to do next."""
+    session = session_of(context)
+    with waiting_letter(session, name, event) as letter:
+        session.output.result(letter.entry.detail, format_entry(letter.entry))
+
+
+@app.command(
+    "retry",
+    **examples("eskit deadletter retry account-balance 4711 --reason 'mended' --yes"),
+)
+def retry(
+    context: typer.Context,
+    name: Name,
+    event: Event,
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Handle an event that was set aside, then those of its stream that wait behind it.
+
+    It is handled now: after later events of other streams, by a subscription also of its own.
+    """
+    session = session_of(context)
+    with waiting_letter(session, name, event, retry=True) as letter:
+        question = f"Handle {letter.entry.text} in {name}"
+        if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
+            return
+        outcome = letter.retry(reason=reason, by=decider(by))
+    session.output.result(outcome.data, outcome.lines)
+
+
+@app.command(
+    "skip",
+    **examples("eskit deadletter skip account-balance 4711 --reason 'test data' --yes"),
+)
+def skip(
+    context: typer.Context,
+    name: Name,
+    event: Event,
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Decide that a projection or subscription never handles an event, also in no rebuild.
+
+    Takes one that was set aside, or the one before which a projection stopped.
+    """
+    session = session_of(context)
+    with waiting_letter(session, name, event) as letter:
+        question = f"Never handle {letter.entry.text} in {name}"
+        if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
+            return
+        outcome = letter.skip(reason=reason, by=decider(by))
+    session.output.result(outcome.data, outcome.lines)
+
+
+def _is_wanted(
+    session: Session, question: str, letter: Waiting, *, dry_run: bool, yes: bool
+) -> bool:
+    """Whether to go on: not in a dry run, and asked unless somebody has said yes."""
+    if dry_run:
+        told = f"{question}: a dry run, nothing done"
+        session.output.result(dict(letter.entry.data), [told])
+        return False
+    if not yes:
+        session.output.confirm(f"{question}?")
+    return True

@@ -1,0 +1,400 @@
+"""``eskit project``: run, watch, compare, pause and rebuild projections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands.project_run import (
+    follow_projections,
+    rebuild_one,
+    reporting,
+    run_projections,
+)
+from eskit.cli.commands.project_text import (
+    difference_object,
+    estimate_object,
+    find_abandoned,
+    format_difference,
+    format_estimates,
+    format_problems,
+    format_reports,
+    format_statuses,
+    format_watched,
+    report_object,
+    status_object,
+)
+from eskit.cli.engines import From, Source, open_engine
+from eskit.cli.groups import examples, make_app
+from eskit.cli.interrupts import stop_on_signal
+from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.service_runner import Health
+from eskit.cli.session import Session, session_of
+from eskit.cli.terminal.errors import FAILED, FOUND, error_object, format_error
+from eskit.cli.terminal.text import count
+from eskit.errors import InvalidArgument, ProjectionFailed
+
+if TYPE_CHECKING:
+    from eskit.projections.progress import RunReport
+    from eskit.projections.readmodel import ReadModels
+    from eskit.projections.status import ProjectionStatus
+
+app = make_app("Run, watch, compare and rebuild projections.")
+
+Names = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="Projections; without names all.", show_default=False),
+]
+"""The projections that a command is about."""
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A projection.")]
+
+
+@app.command("list", **examples("eskit project list", "eskit project list --json"))
+def list_projections(context: typer.Context, source: From = Source.AUTO) -> None:
+    """List the app's projections, their state and how far each is."""
+    session = session_of(context)
+    statuses = load_statuses(session, None, source)
+    data = [status_object(s) for s in statuses]
+    session.output.result(
+        data, format_statuses(statuses), cut=True, diagnostics=find_abandoned(statuses)
+    )
+
+
+@app.command(
+    "status",
+    **examples(
+        "eskit project status",
+        "eskit project status account-balance",
+        "eskit project status --watch",
+    ),
+)
+def status(
+    context: typer.Context,
+    names: Names = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Refresh the display until Ctrl-C.")
+    ] = False,
+    every: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
+    ] = 1.0,
+    source: From = Source.AUTO,
+) -> None:
+    """Show state, position and lag of projections; exit 1 when one has failed or hangs.
+
+    Lag counts the events that the projection handles and has not handled yet, rate those that its
+    holder, the process that runs it, has just handled. Says so when events wait and no process
+    runs it. With names also shows the traceback of what failed, or where a handler hangs.
+    """
+    session = session_of(context)
+    if watch:
+        _watch(session, names, every, source)
+        return
+    statuses = load_statuses(session, names, source)
+    data = [status_object(s, detailed=bool(names)) for s in statuses]
+    failed = [s for s in statuses if s.state == "failed" or s.error]
+    told = [s.name for s in failed if names or not s.failures]
+    table = format_statuses(statuses, told=told)
+    problems = format_problems(statuses, detailed=bool(names))
+    if not failed:
+        session.output.result(data, table, cut=True, diagnostics=find_abandoned(statuses))
+        if not session.output.as_json:
+            session.output.show(problems)
+        return
+    stopped = all(s.state == "failed" for s in failed)
+    session.output.failure(
+        data,
+        [*table, *problems],
+        error={
+            "code": ProjectionFailed.code,
+            "message": f"{count(len(failed), 'projection')} {'failed' if stopped else 'not well'}: "
+            + ", ".join(s.name for s in failed),
+            "hint": f"eskit project status {failed[0].name}",
+        },
+    )
+    raise typer.Exit(FAILED)
+
+
+def _watch(session: Session, names: Sequence[str] | None, every: float, source: Source) -> None:
+    session.output.streaming = True
+    checked = check_names(session, names)
+    with (
+        open_engine(session, source) as engine,
+        stop_on_signal(end_line=False) as stop,  # what is drawn ends its line itself
+        session.output.watching() as show,
+    ):
+        while not stop.is_set():
+            statuses = engine.status(checked)
+            show([status_object(s) for s in statuses], format_watched(statuses))
+            stop.wait(every)
+
+
+@app.command(
+    "run",
+    **examples(
+        "eskit project run --once",
+        "eskit project run account-balance --health 8080",
+        "eskit project run --dry-run",
+    ),
+)
+def run(
+    context: typer.Context,
+    names: Names = None,
+    once: Annotated[bool, typer.Option("--once", help="End where the log ends now.")] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Handle what is new for up to 10 s, show how it went, undo it."
+        ),
+    ] = False,
+    source: From = Source.AUTO,
+    health: Health = None,
+) -> None:
+    """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
+
+    A projection whose handler raises stops before that event; the others go on. One whose
+    version or migrations need history is rebuilt first.
+    """
+    session = session_of(context)
+    checked = check_names(session, names)
+    if not session.load_app().projections:
+        session.output.result([], format_statuses([]))
+        return
+    with open_engine(session, source, create=True) as engine:
+        if dry_run:
+            reports = engine.rehearse(checked)
+        elif once:
+            with stop_on_signal() as stop:
+                reports = run_projections(session, engine, checked, stop)
+        else:
+            reports = follow_projections(session, engine, checked, health)
+    _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
+
+
+def _show_reports(
+    session: Session, reports: Sequence[RunReport], *, undone: bool = False, told: bool = False
+) -> None:
+    """What was done; exit 1, each reason named unless it was told, when a projection stopped."""
+    data = [report_object(r) for r in reports]
+    lines = format_reports(reports, undone=undone)
+    errors = [r.error for r in reports if r.error is not None]
+    if not errors:
+        session.output.result(data, lines)
+        return
+    first = error_object(errors[0])
+    if len(errors) > 1:
+        names = ", ".join(r.name for r in reports if r.error is not None)
+        first |= {"message": f"{count(len(errors), 'projection')} stopped: {names}"}
+    session.output.failure(data, lines, error=first)
+    if not session.output.as_json and not told:
+        for error in errors:
+            session.output.note(*format_error(error))
+    raise typer.Exit(FAILED)
+
+
+@app.command(
+    "rebuild",
+    **examples(
+        "eskit project rebuild account-balance", "eskit project rebuild account-balance --dry-run"
+    ),
+)
+def rebuild(
+    context: typer.Context,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Projections to rebuild.")],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Count the events and estimate the time.")
+    ] = False,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Without a second file, in one transaction that holds others up."
+        ),
+    ] = False,
+    source: From = Source.AUTO,
+) -> None:
+    """Build projections again from the whole log, beside the live ones, and swap at the end.
+
+    Readers see the old rows until the new ones are complete. When a handler raises, the live rows
+    stay as they are, and the next projection is rebuilt. A rebuild that was interrupted goes on
+    where it was.
+    """
+    session = session_of(context)
+    checked = check_names(session, names) or []
+    if dry_run:
+        with open_engine(session, source) as engine:
+            estimates = [engine.estimate_rebuild(name) for name in checked]
+        session.output.result(
+            [estimate_object(e) for e in estimates], list(format_estimates(estimates))
+        )
+        return
+    with open_engine(session, source, create=True) as engine, session.output.progress() as report:
+        progress = reporting(report)
+        reports = [
+            rebuild_one(engine, name, in_place=in_place, progress=progress) for name in checked
+        ]
+    _show_reports(session, reports)
+
+
+@app.command(
+    "diff",
+    **examples(
+        "eskit project diff account-balance", "eskit project diff account-balance --examples 3"
+    ),
+)
+def diff(
+    context: typer.Context,
+    name: Name,
+    shown: Annotated[
+        int, typer.Option("--examples", metavar="N", min=0, help="Rows to show of each table.")
+    ] = 20,
+    source: From = Source.AUTO,
+) -> None:
+    """Compare the live rows with what their events make today; exit 3 when they differ.
+
+    Builds the rows aside and compares them row by row; changes nothing.
+    """
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with open_engine(session, source) as engine, session.output.progress() as report:
+        found = engine.diff(checked, examples=shown, progress=reporting(report))
+    session.output.result(difference_object(found), format_difference(found), found=not found.equal)
+    if not found.equal:
+        raise typer.Exit(FOUND)
+
+
+@app.command("pause", **examples("eskit project pause account-balance --reason 'wrong rates'"))
+def pause(
+    context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
+) -> None:
+    """Keep a projection where it is until it is resumed, also over restarts.
+
+    Whoever runs it now stops it after the batch in hand.
+    """
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with open_engine(session, source) as engine:
+        engine.pause(checked, reason=reason, by=decider(by))
+        (now,) = engine.status([checked])
+    session.output.result(status_object(now), [[(name, "name"), f"  paused at {now.position:,}"]])
+
+
+@app.command("resume", **examples("eskit project resume account-balance --reason 'rates mended'"))
+def resume(
+    context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
+) -> None:
+    """Resume a paused projection; a process that runs projections notices automatically."""
+    session = session_of(context)
+    (checked,) = check_names(session, [name]) or [name]
+    with open_engine(session, source) as engine:
+        engine.resume(checked, reason=reason, by=decider(by))
+        (now,) = engine.status([checked])
+    told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
+    session.output.result(status_object(now), [[(name, "name"), told]])
+
+
+@app.command(
+    "rename",
+    **examples("eskit project rename activity-log activities --reason 'a better name'"),
+)
+def rename(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help="The name its rows are kept under.")],
+    new: Annotated[str, typer.Argument(metavar="NEW", help="The name it has in the app now.")],
+    reason: Reason,
+    by: By = "",
+) -> None:
+    """Give rows and checkpoint of a projection to the name that it has in the app now.
+
+    Nothing is handled again, and readers notice nothing.
+    """
+    from eskit.projections import leftovers
+
+    session = session_of(context)
+    _refuse_present(session, old)
+    check_names(session, [new])
+    with _read_models(session) as models:
+        standing = leftovers.rename(models, old, new, reason=reason, by=decider(by))
+    told = f"  goes on at {standing.mark.position:,} as "
+    session.output.result(
+        {"old": old, "new": new, "position": standing.mark.position},
+        [[(old, "name"), told, (new, "name")]],
+    )
+
+
+@app.command(
+    "drop",
+    **examples(
+        "eskit project drop activity-log --reason 'nobody reads it' --dry-run",
+        "eskit project drop activity-log --reason 'nobody reads it' --yes",
+    ),
+)
+def drop(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A projection that the app no longer has.")
+    ],
+    reason: Reason,
+    by: By = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Delete the tables and the checkpoint of a projection that the app no longer has.
+
+    The log keeps every event: a projection can make the rows again. What was decided about it
+    stays on record.
+    """
+    from eskit.projections import leftovers
+
+    session = session_of(context)
+    _refuse_present(session, name)
+    with _read_models(session) as models:
+        standing = leftovers.find(models, name)
+        if not (dry_run or yes):
+            session.output.confirm(f"Delete the tables and the checkpoint of {name}?")
+        if not dry_run:
+            leftovers.drop(models, name, reason=reason, by=decider(by))
+    position = standing.mark.position
+    told = "would be dropped" if dry_run else "dropped"
+    session.output.result(
+        {"name": name, "position": position, "dropped": not dry_run},
+        [[(name, "name"), f"  {told}; it stood at {position:,}"]],
+    )
+
+
+@contextmanager
+def _read_models(session: Session) -> Iterator[ReadModels]:
+    from eskit.projections.opening import open_read_models
+
+    models = open_read_models(session.project.read_models)
+    try:
+        yield models
+    finally:
+        models.close()
+
+
+def _refuse_present(session: Session, name: str) -> None:
+    if any(projection.name == name for projection in session.load_app().projections):
+        raise InvalidArgument(
+            f"Projection {name!r} is still in the app",
+            hint=f"Rebuild its rows instead: eskit project rebuild {name}",
+        )
+
+
+def load_statuses(
+    session: Session, names: Sequence[str] | None, source: Source
+) -> list[ProjectionStatus]:
+    """The status of projections, in the app's order."""
+    checked = check_names(session, names)
+    with open_engine(session, source) as engine:
+        return list(engine.status(checked))
+
+
+def check_names(session: Session, names: Sequence[str] | None) -> list[str] | None:
+    """The names, each of a projection there is; None for all of them."""
+    if not names:
+        return None
+    loaded = session.load_app()
+    return [loaded.projection(name).name for name in names]

@@ -1,0 +1,207 @@
+"""Running projections from a terminal: what is told while they go on, wait or stop."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from eskit.cli.commands.project_text import format_outage
+from eskit.cli.service_runner import run_services
+from eskit.cli.session import Session
+from eskit.cli.terminal.errors import format_error
+from eskit.cli.terminal.progress import NoProgress, ProgressReporter
+from eskit.clock import SYSTEM_CLOCK
+from eskit.errors import (
+    EskitError,
+    ProjectionBusy,
+    ProjectionError,
+    ProjectionFailed,
+    RebuildStopped,
+    ServiceError,
+)
+
+if TYPE_CHECKING:
+    from eskit.cli.terminal.output import Output
+    from eskit.projections.engine import ProjectionEngine
+    from eskit.projections.progress import Progress, ReportProgress, RunReport
+
+
+_LOOK_EVERY = 0.5
+
+
+class ProjectionWatch:
+    """What is known of the projections that run here, told as it happens and on demand.
+
+    `tell` shows a line about them that is no problem.
+    """
+
+    def __init__(
+        self, engine: ProjectionEngine, output: Output, *, tell: Callable[[str], None]
+    ) -> None:
+        self._engine, self._output, self._tell = engine, output, tell
+        self._stopped: dict[str, EskitError] = {}
+        self._holders: dict[str, int] = {}
+        self._outage: EskitError | None = None
+
+    def progress(self, progress: Progress) -> None:
+        """Note where a projection is: it has stopped, goes on, or is run by another process."""
+        name = progress.name
+        if progress.error is not None:
+            self._holders.pop(name, None)
+            if str(self._stopped.get(name)) != str(progress.error):
+                self._stopped[name] = progress.error
+                self._output.note(*format_error(progress.error))
+            return
+        stopped = self._stopped.pop(name, None)
+        if progress.holder is not None:
+            self._holders[name] = progress.holder
+            self._tell(f"standing by: process {progress.holder} runs {name}")
+            return
+        self.outage(None)
+        if self._holders.pop(name, None) or stopped is not None:
+            self._tell(f"going on with {name} after {progress.position:,}")
+
+    def outage(self, outage: EskitError | None) -> None:
+        """Tell once that the projections wait, and when they go on."""
+        changed = (outage is None) != (self._outage is None)
+        self._outage = outage
+        if changed:
+            self._output.note(*format_outage(outage))
+
+    def check(self) -> None:
+        """Raise why some of them are not well: stopped, waiting, hanging, or to be decided about.
+
+        One that another process runs is that process's concern.
+        """
+        problems = [str(error) for error in (*self._stopped.values(), self._outage) if error]
+        problems += [call.text(SYSTEM_CLOCK.now) for call in self._engine.slow_calls()]
+        for name, problem in self._engine.problems().items():
+            if name not in {*self._holders, *self._stopped}:
+                problems.append(f"{name}: {problem}")
+        if problems:
+            raise ServiceError("; ".join(problems))
+
+    def describe(self) -> str:
+        """What is well all the same, and has to be known: who else runs them."""
+        return ", ".join(f"standing by for {name}" for name in sorted(self._holders))
+
+
+def follow_projections(
+    session: Session, engine: ProjectionEngine, names: Sequence[str] | None, health: str | None
+) -> list[RunReport]:
+    """Run projections until a signal comes, or until none of them is left."""
+    import asyncio  # 30 ms, which the other commands here do not need
+
+    from eskit.runtime.service import Worker
+
+    reports: list[RunReport] = []
+    watch = ProjectionWatch(engine, session.output, tell=session.output.note)
+
+    async def host() -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+
+        def work(stop: threading.Event) -> None:
+            reports.extend(run_projections(session, engine, names, stop, watch=watch))
+            loop.call_soon_threadsafe(ended.set)
+            stop.wait()
+
+        projections = Worker("projections", work, check=watch.check, describe=watch.describe)
+        await run_services([projections], health=health, tell=session.output.note, stop=ended)
+
+    asyncio.run(host())
+    return reports
+
+
+def run_projections(
+    session: Session,
+    engine: ProjectionEngine,
+    names: Sequence[str] | None,
+    stop: threading.Event,
+    *,
+    watch: ProjectionWatch | None = None,
+) -> list[RunReport]:
+    """Run them up to the head, or with `watch` on and on: it hears of what happens to them."""
+    once = watch is None
+    with session.output.progress() as report:
+        if not once:
+            session.output.note("Projections run until Ctrl-C")
+        forward = reporting(report, _count_waiting(engine, names, report) if once else None)
+        for name in names or [projection.name for projection in session.load_app().projections]:
+            try:
+                _rebuild_first(session, engine, name, forward, stop, wait=not once)
+            except RebuildStopped as stopped:
+                session.output.note(stopped.message)
+                return []
+
+        def tell(progress: Progress) -> None:
+            forward(progress)
+            if watch is not None:
+                watch.progress(progress)
+
+        outage = watch.outage if watch is not None else None
+        return list(engine.run_each(names, once=once, stop=stop, progress=tell, outage=outage))
+
+
+def _rebuild_first(
+    session: Session,
+    engine: ProjectionEngine,
+    name: str,
+    progress: ReportProgress,
+    stop: threading.Event,
+    *,
+    wait: bool,
+) -> None:
+    """Rebuild a projection that cannot go on without; one that fails is left to the run to tell.
+
+    With `wait` who rebuilds it already is waited for.
+    """
+    told = ""
+    while engine.needs_rebuild(name) and not stop.is_set():
+        try:
+            if not told:
+                session.output.note(f"{name} needs its history: rebuilding it first")
+            engine.rebuild(name, progress=progress, stop=stop)
+        except ProjectionBusy as busy:
+            if not wait:
+                raise
+            if busy.message != told:
+                session.output.note(f"{busy.message}: waiting for it")
+            told = busy.message
+            stop.wait(_LOOK_EVERY)
+        except ProjectionFailed as failed:
+            session.output.note(*format_error(failed))
+            return
+
+
+def rebuild_one(
+    engine: ProjectionEngine, name: str, *, in_place: bool, progress: ReportProgress
+) -> RunReport:
+    """Rebuild one of several projections; what it failed with is reported, not raised."""
+    from eskit.projections.progress import RunReport
+
+    try:
+        return engine.rebuild(name, in_place=in_place, progress=progress)
+    except ProjectionError as error:
+        (status,) = engine.status([name])
+        return RunReport(name=name, events=0, position=status.position, seconds=0.0, error=error)
+
+
+def _count_waiting(
+    engine: ProjectionEngine, names: Sequence[str] | None, report: ProgressReporter
+) -> Mapping[str, int]:
+    """How many events wait for each projection, if anybody is shown that."""
+    if isinstance(report, NoProgress):
+        return {}
+    return {status.name: status.lag for status in engine.status(names)}
+
+
+def reporting(report: ProgressReporter, totals: Mapping[str, int] | None = None) -> ReportProgress:
+    """Hand the engine's progress to what draws it, once there is any; of `totals` if known."""
+
+    def forward(progress: Progress) -> None:
+        if progress.events:
+            total = progress.total or (totals or {}).get(progress.name, 0)
+            report(progress.name, progress.events, total)
+
+    return forward

@@ -1,0 +1,339 @@
+"""What commands about projections show: states, failures, differences and work done."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, Span, count, duration, failure_lines, timestamp
+from eskit.cli.terminal.wrapping import Hanging, labelled
+from eskit.errors import Diagnostic
+
+if TYPE_CHECKING:
+    from eskit.errors import EskitError
+    from eskit.projections.differences import ProjectionDifference, Row, TableDifference
+    from eskit.projections.progress import RebuildEstimate, RunReport
+    from eskit.projections.readmodel import Failure
+    from eskit.projections.status import ProjectionStatus
+
+
+def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[str, object]:
+    """A projection's status as --json shows it; `detailed` with tracebacks."""
+    return {
+        "name": status.name,
+        "state": status.state,
+        "position": status.position,
+        "head": status.head,
+        "lag": status.lag,
+        "error": status.error or None,
+        "behind_seconds": status.behind_seconds,
+        "version": status.version,
+        "updated_at": timestamp(status.updated_at) if status.updated_at else None,
+        "running": status.running,
+        "holder": status.holder,
+        "rate": status.rate,
+        "pause": status.pause or None,
+        "rebuild_position": status.rebuild_position,
+        "set_aside": status.set_aside,
+        "skipped": status.skipped,
+        "slow": _slow_object(status),
+        "failures": [_failure_object(f, detailed=detailed) for f in status.failures],
+    }
+
+
+def _slow_object(status: ProjectionStatus) -> dict[str, str] | None:
+    return {"call": status.slow, "stack": status.stack} if status.slow else None
+
+
+def _failure_object(failure: Failure, *, detailed: bool) -> dict[str, object]:
+    found: dict[str, object] = {
+        "phase": failure.phase,
+        "position": failure.position,
+        "event_id": failure.event_id,
+        "event_type": failure.event_type,
+        "stream": failure.stream,
+        "error": failure.error,
+        "failed_at": timestamp(failure.failed_at),
+    }
+    return {**found, "traceback": failure.traceback} if detailed else found
+
+
+def report_object(report: RunReport) -> dict[str, object]:
+    """What was done to a projection as --json shows it."""
+    return {
+        "name": report.name,
+        "events": report.events,
+        "position": report.position,
+        "seconds": report.seconds,
+        "set_aside": report.set_aside,
+        "skipped": report.skipped,
+        "error": report.error.message if report.error else None,
+    }
+
+
+def estimate_object(estimate: RebuildEstimate) -> dict[str, object]:
+    """What a rebuild would take as --json shows it."""
+    return {
+        "name": estimate.name,
+        "events": estimate.events,
+        "seconds": estimate.seconds,
+        "rate": estimate.rate,
+        "measured": estimate.measured,
+    }
+
+
+def difference_object(difference: ProjectionDifference) -> dict[str, object]:
+    """What a comparison found as --json shows it."""
+    return {
+        "name": difference.name,
+        "position": difference.position,
+        "events": difference.events,
+        "equal": difference.equal,
+        "passed_over": list(difference.passed_over),
+        "tables": [
+            {
+                "table": table.table,
+                "live_rows": table.live_rows,
+                "rebuilt_rows": table.rebuilt_rows,
+                "differing": table.differing,
+                "problem": table.problem or None,
+                "examples": [
+                    {"live": _values(example.live), "rebuilt": _values(example.rebuilt)}
+                    for example in table.examples
+                ],
+            }
+            for table in difference.tables
+        ],
+    }
+
+
+def _values(row: Row | None) -> dict[str, object] | None:
+    """A row for JSON; bytes as hexadecimal text."""
+    if row is None:
+        return None
+    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
+
+
+_STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
+_HEADING = (
+    *("", "state", "position", "head", "lag", "behind"),
+    *("rate", "holder", "code", "last error"),
+)
+_NUMBERS = {"position", "head", "lag", "behind", "rate", "holder"}
+
+
+def format_statuses(
+    statuses: Sequence[ProjectionStatus], *, told: Container[str] = ()
+) -> Iterator[Line]:
+    """A projection a line, below a heading; without the columns that have nothing to say.
+
+    Not with the errors of the projections in `told`: what follows tells them in full.
+    """
+    if not statuses:
+        yield "No projections in this app"
+        return
+    rows = [
+        (
+            (status.name, "name"),
+            (status.state, _STATE_STYLES.get(status.state, "")),
+            f"{status.position:,}",
+            f"{status.head:,}",
+            f"{status.lag:,}",
+            duration(status.behind_seconds),
+            f"{status.rate:,.0f}/s" if status.holder else "",
+            str(status.holder or ""),
+            f"v{status.version}",
+            (_remark(status, told), "error" if status.error else ""),
+        )
+        for status in statuses
+    ]
+    shown = [column for column in zip(_HEADING, *rows, strict=True) if any(map(_says, column[1:]))]
+    right = [number for number, (name, *_) in enumerate(shown) if name in _NUMBERS]
+    heading, *lines = zip(*shown, strict=True)
+    last = len(heading) - 1 if heading[-1] == _HEADING[-1] else None
+    yield from columns([[(name, "dim") for name in heading], *lines], right=right, cut=last)
+
+
+def _says(cell: Span) -> bool:
+    return bool(cell if isinstance(cell, str) else cell[0])
+
+
+def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
+    """The same, and below it in full why one does not go on."""
+    failed = [status for status in statuses if status.error]
+    yield from format_statuses(statuses, told=[status.name for status in failed])
+    if failed:
+        yield ""
+    for status in failed:
+        yield from labelled((status.name, "name"), (status.error.partition("\n")[0], "error"))
+
+
+def _remark(status: ProjectionStatus, told: Container[str]) -> str:
+    """The error in short, how far a rebuild has come, or that nobody runs it."""
+    if status.error:
+        error = status.failures[0].error if status.failures else status.error
+        return "" if status.name in told else error.partition("\n")[0]
+    if status.pause:
+        return f"paused: {status.pause}"
+    if status.rebuild_position is not None:
+        return f"rebuilt up to {status.rebuild_position:,}"
+    if status.failures:
+        return f"rebuild stopped before {status.failures[0].position:,}"
+    return "nobody runs it" if status.abandoned else ""
+
+
+def format_problems(statuses: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
+    """For each projection that is not well what happened, and the commands to run next."""
+    for status in statuses:
+        if not status.error and not status.failures:
+            continue
+        yield ""
+        if status.error and all(failure.phase == "rebuild" for failure in status.failures):
+            yield from labelled((status.name, "name"), status.error)
+            if detailed and status.stack:
+                yield from failure_lines(status.stack, "")
+            if status.hint:
+                yield ["  ", (status.hint, "hint")]
+        for failure in status.failures:
+            yield from _format_stopped(status, failure, detailed=detailed)
+
+
+def _format_stopped(
+    status: ProjectionStatus, failure: Failure, *, detailed: bool
+) -> Iterator[Line]:
+    yield from format_failure(failure, detailed=detailed)
+    if not detailed:
+        yield ["  see why    ", (f"eskit project status {status.name}", "command")]
+    if status.pause:
+        yield from labelled("  paused   ", status.pause)
+        resume = f"eskit project resume {status.name} --reason '…'"
+        yield ["  let go on  ", (resume, "command")]
+    if failure.phase == "retry" and status.running:
+        yield "  tries again by itself"
+        return
+    again = "rebuild" if failure.phase == "rebuild" else "run --once"
+    yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
+
+
+def find_abandoned(statuses: Sequence[ProjectionStatus]) -> list[Diagnostic]:
+    """A warning about those that are behind while nobody runs them."""
+    abandoned = [status for status in statuses if status.abandoned]
+    if not abandoned:
+        return []
+    names = [status.name for status in abandoned]
+    behind = count(sum(status.lag for status in abandoned), "event")
+    told = f"{', '.join(names)}: {behind} behind, and nobody runs"
+    return [
+        Diagnostic(
+            severity="warning",
+            code="PROJECTION_NOT_RUN",
+            message=f"{told} {'it' if len(names) == 1 else 'them'}",
+            hint=f"Handle what waits: eskit project run {' '.join(names)}",
+        )
+    ]
+
+
+def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
+    """The event that stopped a projection; with `detailed` the error and its traceback."""
+    what = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
+    where = f"{what} before {failure.position:,} {failure.event_type} of {failure.stream}"
+    yield Hanging([(failure.projection, "name"), f" {where}"], indent=2)
+    if detailed:
+        yield from failure_lines(failure.traceback, failure.error)
+        event = f"eskit deadletter show {failure.projection} {failure.position}"
+        yield ["  the event  ", (event, "command")]
+
+
+def format_outage(outage: EskitError | None) -> Iterator[Line]:
+    """Why projections wait, or that they go on."""
+    if outage is None:
+        yield [("going on", "ok"), "  the dependency is available again"]
+        return
+    yield from labelled(("waiting", "warning"), outage.message)
+    if outage.hint:
+        yield from labelled(" " * len("waiting"), (outage.hint, "hint"))
+
+
+def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:
+    """What was done to each projection."""
+    yield from columns(
+        [
+            (
+                (report.name, "name"),
+                count(report.events, "event"),
+                f"position {report.position:,}",
+                duration(report.seconds),
+                _rate(report),
+                ("stopped", "error") if report.error else "",
+                (f"{report.set_aside:,} set aside", "error") if report.set_aside else "",
+                f"{report.skipped:,} skipped" if report.skipped else "",
+            )
+            for report in reports
+        ],
+        right=[1, 3, 4],
+    )
+    if undone:
+        yield "A dry run: nothing of it was kept"
+
+
+def _rate(report: RunReport) -> str:
+    return f"{report.events / report.seconds:,.0f}/s" if report.events and report.seconds else ""
+
+
+def format_estimates(estimates: Sequence[RebuildEstimate]) -> Iterator[Line]:
+    """How much each rebuild has to do."""
+    for estimate in estimates:
+        told = f"  would handle {count(estimate.events, 'event')}"
+        if estimate.events:
+            told += (
+                f" in about {duration(estimate.seconds)}: {estimate.rate:,.0f}/s over the first "
+                f"{estimate.measured:,}"
+            )
+        yield [(estimate.name, "name"), told]
+
+
+def format_difference(difference: ProjectionDifference) -> Iterator[Line]:
+    """The answer first, then table by table the rows that differ."""
+    verdict = ("equal", "ok") if difference.equal else ("different", "error")
+    yield [
+        (difference.name, "name"),
+        "  ",
+        verdict,
+        f"  at {difference.position:,}, {count(difference.events, 'event')} handled again",
+    ]
+    if difference.passed_over:
+        positions = ", ".join(f"{position:,}" for position in difference.passed_over)
+        which = ("eskit deadletter list", "command")
+        yield Hanging([f"  without {positions}, skipped or set aside: ", which], indent=2)
+    for table in difference.tables:
+        yield from _format_table(table)
+    if not difference.equal:
+        yield ["Make the rows anew: ", (f"eskit project rebuild {difference.name}", "command")]
+
+
+def _format_table(table: TableDifference) -> Iterator[Line]:
+    if table.problem:
+        yield ["  ", (table.table, "key"), f"  {table.problem}"]
+        return
+    yield [
+        "  ",
+        (table.table, "key"),
+        f"  {count(table.live_rows, 'row')}",
+        f", {count(table.differing, 'difference')}" if table.differing else "",
+    ]
+    for example in table.examples:
+        if example.live is not None:
+            yield ["    is         ", (_row_text(example.live), "old")]
+        if example.rebuilt is not None:
+            yield ["    should be  ", (_row_text(example.rebuilt), "new")]
+        if example.live is None:
+            yield "               and is missing"
+        if example.rebuilt is None:
+            yield "               and should not be there"
+    if table.differing > len(table.examples):
+        yield f"    and {table.differing - len(table.examples):,} more"
+
+
+def _row_text(row: Row) -> str:
+    return "  ".join(f"{name}={value!r}" for name, value in row.items())

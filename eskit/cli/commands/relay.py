@@ -1,0 +1,307 @@
+"""``eskit relay``: publish the log to NATS."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.groups import examples, make_app
+from eskit.cli.operator import By, decider
+from eskit.cli.service_runner import Health, run_services
+from eskit.cli.session import Session, session_of
+from eskit.cli.terminal.errors import format_error
+from eskit.cli.terminal.output import LogToStderr
+from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.wrapping import labelled
+from eskit.errors import InvalidArgument, NotFound
+
+if TYPE_CHECKING:
+    from eskit.cli.terminal.output import Output
+    from eskit.domain.events import RecordedEvent
+    from eskit.messaging.nats import StreamSettings
+    from eskit.messaging.relay import Relay, RelayReport, RelayStatus
+    from eskit.messaging.skips import RelaySkip
+    from eskit.nats.connection import Connection
+    from eskit.store.eventstore import EventStore
+
+app = make_app()
+
+_CLIENT = "eskit relay"
+_WRONG = {"away", "blocked"}
+
+
+@app.command(
+    **examples(
+        "eskit relay --once",
+        "eskit relay --health 8080",
+        "eskit relay --status",
+        "eskit relay --republish",
+        "eskit relay --skip 4711 --reason 'a video, not an event' --yes",
+    )
+)
+def relay(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="End where the log ends now.")] = False,
+    republish: Annotated[
+        bool,
+        typer.Option(
+            "--republish",
+            help="Empty the stream, also of another store's log, and publish the whole log.",
+        ),
+    ] = False,
+    skip: Annotated[
+        int | None,
+        typer.Option(
+            metavar="POSITION",
+            min=1,
+            help="Publish the log without the event at this position, which cannot be published.",
+        ),
+    ] = None,
+    reason: Annotated[
+        str, typer.Option(metavar="TEXT", help="Why it is skipped; kept as the audit record.")
+    ] = "",
+    by: By = "",
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask before emptying or skipping.")
+    ] = False,
+    status: Annotated[
+        bool,
+        typer.Option(
+            "--status",
+            help="Only show the relay's state, position and skipped events. "
+            "Exit code 1: an obstacle, or events wait and no relay runs.",
+        ),
+    ] = False,
+    health: Health = None,
+) -> None:
+    """Publish stored events to JetStream, in order and each once, until Ctrl-C.
+
+    A second one for the same store stands by until the first ends. With --republish the embedded
+    NATS server is started for as long, if none runs.
+    """
+    from eskit.cli.commands.nats import running_server
+
+    session = session_of(context)
+    _check_choice(once=once, republish=republish, status=status, skip=skip, reason=reason)
+    if status:
+        _show_standing(session)
+        return
+    if skip is not None:
+        _skip(session, skip, reason=reason, by=decider(by), yes=yes)
+        return
+    if republish and not yes:
+        session.output.confirm(
+            "Empty the app's JetStream stream, whichever store's log it holds, and publish this "
+            "one?"
+        )
+    with session.open_store() as store:
+        if republish:
+            with running_server(session):
+                report = asyncio.run(_publish(session, store, republish=True))
+        elif once:
+            report = asyncio.run(_publish(session, store, republish=False))
+        else:
+            report = asyncio.run(_follow(session, store, health))
+    session.output.result(
+        {
+            "published": report.published,
+            "position": report.position,
+            "skipped": report.skipped,
+            "replaced": report.replaced or None,
+        },
+        [
+            f"Published {count(report.published, 'event')}, up to position {report.position:,}",
+            *([f"without {count(report.skipped, 'event')}, by decision"] if report.skipped else []),
+            *([f"in place of the log of {report.replaced}"] if report.replaced else []),
+        ],
+    )
+
+
+async def _publish(session: Session, store: EventStore, *, republish: bool) -> RelayReport:
+    """Publish what there is."""
+    async with session.connect_nats(_CLIENT) as connection:
+        settings = await session.stream_settings(connection)
+        relay = _make_relay(session, store, connection, settings)
+        return await (relay.republish() if republish else relay.run_once())
+
+
+async def _follow(session: Session, store: EventStore, health: str | None) -> RelayReport:
+    """Publish until a signal comes; raises what was in the way in the end."""
+    from eskit.runtime.assembly import Broker, RelayOverNats
+
+    _tell_of_events()
+    broker = Broker(session.nats_url, login=session.nats_login, client=_CLIENT)
+    relay = RelayOverNats(
+        store,
+        broker,
+        app_name=session.load_app().name,
+        settings=session.stream_settings,
+        on_status=Narrator(session.output),
+    )
+    await run_services([broker, relay], health=health, tell=session.output.note, keep_going=True)
+    if relay.problem is not None:
+        raise relay.problem
+    return relay.report
+
+
+def _make_relay(
+    session: Session, store: EventStore, connection: Connection, settings: StreamSettings
+) -> Relay:
+    from eskit.messaging.nats import nats_relay
+
+    _tell_of_events()
+    return nats_relay(
+        store,
+        connection,
+        app_name=session.load_app().name,
+        settings=settings,
+        on_status=Narrator(session.output),
+    )
+
+
+def _tell_of_events() -> None:
+    """Let the relay name events that are out of the ordinary; of the rest the narrator tells."""
+    logging.getLogger("eskit.relay").addHandler(LogToStderr())
+
+
+def _check_choice(
+    *, once: bool, republish: bool, status: bool, skip: int | None, reason: str
+) -> None:
+    chosen = {"--once": once, "--republish": republish, "--status": status, "--skip": skip}
+    given = [name for name, value in chosen.items() if value]
+    if len(given) > 1:
+        raise typer.BadParameter(f"Choose one of {' and '.join(given)}")
+    if skip is not None and not reason.strip():
+        raise typer.BadParameter("Say why: --reason TEXT", param_hint="--skip")
+    if reason and skip is None:
+        raise typer.BadParameter("It goes with --skip POSITION", param_hint="--reason")
+
+
+def _skip(session: Session, position: int, *, reason: str, by: str, yes: bool) -> None:
+    """Decide that the relay goes on without an event."""
+    from eskit.messaging.skips import find_relay_skip, skip_in_relay
+
+    with session.open_store() as store:
+        event = store.find_event(position)
+        if event is None:
+            raise NotFound(
+                f"The log has no event at position {position:,}",
+                hint="Where the relay stands: eskit relay --status",
+            )
+        decided = find_relay_skip(store, event)
+        error = decided.error if decided else asyncio.run(_find_obstacle(session, store, event))
+        if not error:
+            raise InvalidArgument(
+                f"The event at position {position:,} can be published: nothing has to be skipped",
+                hint="Where the relay stands: eskit relay --status",
+            )
+        what = f"{position:,} {event.event_type} of {event.stream}"
+        if not yes and decided is None:
+            session.output.confirm(f"Publish the log without {what}?")
+        skip = skip_in_relay(store, event, error=error, reason=reason, by=by)
+    session.output.result(_skip_data(skip), [f"The relay will skip {what}"])
+
+
+async def _find_obstacle(session: Session, store: EventStore, event: RecordedEvent) -> str:
+    """Why an event cannot be published where the relay publishes to; empty if it can."""
+    from eskit.messaging.nats import JetStreamOutlet
+    from eskit.nats.headers import source_of
+
+    source = source_of(session.load_app().name, store.store_id)
+    async with session.connect_nats(_CLIENT) as connection:
+        settings = await session.stream_settings(connection)
+        outlet = JetStreamOutlet(connection, settings, source=source)
+        await outlet.look()
+        return outlet.find_obstacle(event)
+
+
+def _skip_data(skip: RelaySkip) -> dict[str, object]:
+    return {**asdict(skip), "decided_at": skip.decided_at.isoformat()}
+
+
+def _show_standing(session: Session) -> None:
+    """What the store knows about its relay: what it did, not what it was meant to do."""
+    from eskit.messaging.lease import lease_of
+    from eskit.messaging.skips import list_relay_skips
+    from eskit.store.records import RELAY_CHECKPOINT
+
+    with session.open_store() as store:
+        lease = lease_of(store)
+        holder, report = lease.find_holder(), lease.find_report()
+        checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
+        position, head = checkpoint.position if checkpoint else 0, store.head_position()
+        other = checkpoint is not None and checkpoint.store_id != store.store_id
+        skips = list_relay_skips(store)
+    wrong = report.state in _WRONG and (holder is not None or report.state == "blocked")
+    state = report.state if wrong else "stopped" if holder is None else "running"
+    of = f" in process {holder}" if holder else ""
+    lines: list[Line] = [f"{_STATES.get(state, state)}{of}"]
+    if wrong:
+        lines += labelled(("error", "error"), report.error)
+        lines += labelled(" " * len("error"), (report.hint, "hint")) if report.hint else ()
+    if other:
+        lines += [
+            f"position {position:,} of another store's log",
+            f"Publish this one, up to {head:,}, in its place: eskit relay --republish",
+        ]
+    else:
+        lines.append(f"position {position:,} of {head:,}")
+    waiting = holder is None and not other and position < head
+    if waiting and not wrong:
+        lines.append([("Events wait, and no relay runs: eskit relay", "hint")])
+    lines += [
+        f"skipped {skip.position:,} {skip.event_type} of {skip.stream}: {skip.reason} "
+        f"({skip.decided_by}); {skip.error}"
+        for skip in skips
+    ]
+    session.output.result(
+        {
+            "state": state,
+            "pid": holder,
+            "position": position,
+            "head": head,
+            "other_store": other,
+            "error": report.error if wrong else "",
+            "skipped": [_skip_data(skip) for skip in skips],
+        },
+        lines,
+    )
+    if wrong or other or waiting:
+        raise typer.Exit(1)
+
+
+_STATES = {"away": "waiting for NATS", "blocked": "cannot go on"}
+
+
+class Narrator:
+    """Tells when a relay stands by, is up to date, waits for NATS or cannot go on; once of each."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._told = ("", "")
+
+    def __call__(self, status: RelayStatus) -> None:
+        """Tell of a state unless it was the last that was told of."""
+        told = (status.state, status.error if status.state == "blocked" else "")
+        if told == self._told or status.state not in {"standby", "idle", *_WRONG}:
+            return
+        self._told = told
+        self._output.note(*format_relay(status))
+
+
+def format_relay(status: RelayStatus) -> Iterator[Line]:
+    """What a relay does, and what is in its way."""
+    if status.state == "standby":
+        of = f" (process {status.holder})" if status.holder else ""
+        yield f"standing by  another relay of this store is active{of}"
+    elif status.problem is None:
+        yield f"up to date  position {status.position:,}"
+    elif status.state == "away":
+        yield from labelled("waiting for NATS", f"position {status.position:,}  {status.error}")
+    else:
+        yield from format_error(status.problem)

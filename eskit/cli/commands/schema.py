@@ -1,0 +1,186 @@
+"""``eskit schema``: what the protos declare, and what their changes mean for stored events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.groups import examples, make_app
+from eskit.cli.session import Session, session_of
+from eskit.cli.terminal.errors import FOUND
+from eskit.cli.terminal.text import Line, count
+from eskit.errors import Diagnostic
+
+if TYPE_CHECKING:
+    from eskit.codegen.reading.model import Aggregate
+
+app = make_app("What the protos declare, and whether stored events still fit.")
+
+
+@app.callback()
+def group() -> None:
+    """What the protos declare, and whether stored events still fit."""
+
+
+@app.command(
+    "check",
+    **examples(
+        "eskit schema check",
+        "eskit schema check --against main",
+        "eskit schema check --decode --json",
+    ),
+)
+def check(
+    context: typer.Context,
+    against: Annotated[
+        str,
+        typer.Option(metavar="REF_OR_DIR", help="Compare also with this git ref or folder."),
+    ] = "",
+    decode: Annotated[
+        bool, typer.Option("--decode", help="Read every stored event with the working protos.")
+    ] = False,
+) -> None:
+    """Compare the working protos with what the store recorded, and say what would break.
+
+    Exit 3 when stored events would be misread, or may be. The verdict is FULL, BACKWARD
+    (new code reads what is stored), FORWARD (old code reads what is new), BREAKING (neither) or
+    UNKNOWN. With --against the services are compared, too: what their callers send and get.
+    """
+    from eskit.cli.commands.evolution import evolution_object, format_evolution, run_check
+
+    session = session_of(context)
+    found, diagnostics = run_check(session, against=against, decode=decode)
+    session.output.result(
+        evolution_object(found),
+        format_evolution(found, against=against),
+        found=found.breaking,
+        diagnostics=diagnostics,
+    )
+    if found.breaking:
+        raise typer.Exit(FOUND)
+
+
+@app.command("list", **examples("eskit schema list", "eskit schema list --json"))
+def list_schema(context: typer.Context) -> None:
+    """List aggregates with their commands, queries and events, and what the store has of them.
+
+    For every event how many are stored, and with how many schemas. A stored event type that no
+    proto declares is warned of.
+    """
+    from eskit.codegen.reading.protos import read_protos
+
+    session = session_of(context)
+    project = session.project
+    protos = read_protos(project)
+    aggregates = protos.schema.aggregates
+    stored = read_stored(session)
+    session.output.result(
+        [aggregate_object(aggregate, stored) for aggregate in aggregates],
+        format_aggregates(aggregates, stored),
+        diagnostics=find_undeclared(aggregates, stored),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """How many events of a type the store has, and how many schemas they were written with."""
+
+    events: int
+    schemas: int
+
+
+def read_stored(session: Session) -> Mapping[str, Stored] | None:
+    """What the store has of every event type in it; None where there is no store yet."""
+    from eskit.schema.recorded import RecordedSchemas
+
+    if not session.store_exists():
+        return None
+    with session.open_store() as store:
+        schemas = RecordedSchemas(store.load_schemas())
+        return {
+            event_type: Stored(
+                events=store.count_events(event_types=[event_type]),
+                schemas=len(schemas.versions(event_type)),
+            )
+            for event_type in store.list_event_types()
+        }
+
+
+_NOTHING = Stored(events=0, schemas=0)
+
+
+def aggregate_object(
+    aggregate: Aggregate, stored: Mapping[str, Stored] | None
+) -> dict[str, object]:
+    """An aggregate as --json shows it; what is stored is null where there is no store."""
+    return {
+        "aggregate": aggregate.name,
+        "state": aggregate.state.full_name,
+        "id_field": aggregate.id_field,
+        "file": aggregate.state.file,
+        "methods": [
+            {"kind": service.kind, "method": f"{service.full_name}/{rpc.name}"}
+            for service in aggregate.services
+            for rpc in service.rpcs
+        ],
+        "events": [
+            {
+                "event_type": event.message.full_name,
+                "deprecated": event.deprecated,
+                **_stored_object(event.message.full_name, stored),
+            }
+            for event in aggregate.events
+        ],
+    }
+
+
+def _stored_object(event_type: str, stored: Mapping[str, Stored] | None) -> dict[str, int | None]:
+    if stored is None:
+        return {"stored": None, "schemas": None}
+    found = stored.get(event_type, _NOTHING)
+    return {"stored": found.events, "schemas": found.schemas}
+
+
+def format_aggregates(
+    aggregates: Sequence[Aggregate], stored: Mapping[str, Stored] | None
+) -> Iterator[Line]:
+    """A block for each aggregate."""
+    for aggregate in aggregates:
+        yield [(aggregate.name, "name"), f"  {aggregate.state.full_name}, {aggregate.state.file}"]
+        for service in aggregate.services:
+            for rpc in service.rpcs:
+                yield [(f"  {service.kind:8}", "dim"), f"{service.full_name}/{rpc.name}"]
+        for event in aggregate.events:
+            name = event.message.full_name
+            mark = "  deprecated" if event.deprecated else ""
+            yield [("  event   ", "dim"), name, (_format_stored(name, stored) + mark, "dim")]
+    if not aggregates:
+        yield "No aggregate in the protos"
+
+
+def _format_stored(event_type: str, stored: Mapping[str, Stored] | None) -> str:
+    if stored is None or event_type not in stored:
+        return ""
+    found = stored[event_type]
+    schemas = f", {found.schemas} schemas" if found.schemas > 1 else ""
+    return f"  {found.events:,} stored{schemas}"
+
+
+def find_undeclared(
+    aggregates: Sequence[Aggregate], stored: Mapping[str, Stored] | None
+) -> list[Diagnostic]:
+    """The event types that are stored and that no proto declares as an event."""
+    declared = {event.message.full_name for a in aggregates for event in a.events}
+    return [
+        Diagnostic(
+            severity="warning",
+            code="EVENT_TYPE_NOT_DECLARED",
+            message=f"{count(found.events, 'event')} of {event_type}, which no proto declares",
+            hint="See what that means: eskit schema check",
+        )
+        for event_type, found in (stored or {}).items()
+        if event_type not in declared
+    ]

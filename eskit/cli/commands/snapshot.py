@@ -1,0 +1,206 @@
+"""``eskit snapshot``: folded states that aggregates load from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.commands.stream import Tenant, refuse_unknown
+from eskit.cli.groups import examples, make_app
+from eskit.cli.limits import Limit, limited
+from eskit.cli.session import session_of
+from eskit.cli.terminal.errors import FOUND
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, ago, count, timestamp
+from eskit.cli.terminal.wrapping import Hanging
+from eskit.domain.streams import category_of, check_stream, id_of
+
+if TYPE_CHECKING:
+    from eskit.store.snapshots import Snapshot
+    from eskit.store.snapshotting import CheckedSnapshot
+
+app = make_app("Folded states that aggregates load from.")
+
+Prefix = Annotated[
+    str, typer.Option(metavar="P", help="Only of streams whose names start so.", show_default=False)
+]
+AnyTenant = Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")]
+
+_STYLES = {"ok": "", "stale": "dim"}
+_DAMAGED = ("damaged", "error")
+
+
+@app.command(
+    "list", **examples("eskit snapshot list", "eskit snapshot list --prefix Account- --json")
+)
+def list_snapshots(
+    context: typer.Context,
+    prefix: Prefix = "",
+    tenant: AnyTenant = None,
+    limit: Limit = 100,
+) -> None:
+    """List snapshots by stream and version."""
+    session = session_of(context)
+    with session.open_store() as store:
+        found = store.snapshots.read(prefix=prefix, tenant=tenant)
+        shown, more = limited(found, limit, narrower="give a --prefix")
+    session.output.result(
+        [snapshot_object(snapshot) for snapshot in shown],
+        format_snapshots(shown, datetime.now(UTC)),
+        diagnostics=more,
+        cut=True,
+    )
+
+
+@app.command("create", **examples("eskit snapshot create Account-acc-001"))
+def create(
+    context: typer.Context,
+    stream: Annotated[str, typer.Argument(metavar="STREAM", help="As in Account-acc-001.")],
+    tenant: Tenant = "",
+) -> None:
+    """Fold a stream now and keep its state as a snapshot.
+
+    Nothing needs it: an app that is given a policy, App(snapshots=…), takes its own.
+    """
+    from eskit.store.snapshotting import create_snapshot
+
+    session = session_of(context)
+    aggregate = category_of(check_stream(stream))
+    loaded = session.load_app()
+    with session.open_store() as store:
+        if store.stream_version(stream, tenant) == 0:
+            refuse_unknown(store, stream, tenant)
+        made = create_snapshot(
+            store,
+            loaded.aggregate(aggregate),
+            id_of(stream),
+            upcasters=loaded.upcasters,
+            policy=loaded.snapshots,
+            tenant=tenant,
+        )
+    session.output.result(snapshot_object(made), format_snapshots([made], datetime.now(UTC)))
+
+
+@app.command(
+    "prune",
+    **examples(
+        "eskit snapshot prune --keep 1 --dry-run",
+        "eskit snapshot prune --keep 1",
+        "eskit snapshot prune --prefix Account- --keep 0",
+    ),
+)
+def prune(
+    context: typer.Context,
+    keep: Annotated[int, typer.Option(metavar="N", min=0, help="Of each stream, the newest N.")],
+    prefix: Prefix = "",
+    tenant: AnyTenant = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be deleted, change nothing.")
+    ] = False,
+) -> None:
+    """Delete all but the newest snapshots of each stream.
+
+    Nothing is lost: whatever is deleted can be folded from the events again.
+    """
+    session = session_of(context)
+    with session.open_store() as store:
+        deleted = store.snapshots.prune(keep=keep, prefix=prefix, tenant=tenant, dry_run=dry_run)
+    verb = "would be deleted" if dry_run else "deleted"
+    session.output.result(
+        {"deleted": deleted, "dry_run": dry_run}, [f"{count(deleted, 'snapshot')} {verb}"]
+    )
+
+
+@app.command(
+    "verify",
+    **examples("eskit snapshot verify", "eskit snapshot verify --prefix Account-acc-001 --json"),
+)
+def verify(context: typer.Context, prefix: Prefix = "", tenant: AnyTenant = None) -> None:
+    """Fold the events again and compare: finds a fold_version that nobody raised.
+
+    Exits with 3 when a snapshot differs from its events. Stale ones, of another fold_version or
+    another schema of the state, are never used and no finding.
+    """
+    from eskit.store.snapshotting import check_snapshot
+
+    session = session_of(context)
+    loaded = session.load_app()
+    with session.open_store() as store:
+        checked = [
+            check_snapshot(
+                store, snapshot, loaded.aggregate(category_of(snapshot.stream)), loaded.upcasters
+            )
+            for snapshot in store.snapshots.read(prefix=prefix, tenant=tenant)
+        ]
+    wrong = [one for one in checked if one.standing not in {"ok", "stale"}]
+    session.output.result(
+        [{**snapshot_object(one.snapshot), "standing": one.standing} for one in checked],
+        format_checked(checked, wrong),
+        found=bool(wrong),
+    )
+    if wrong:
+        raise typer.Exit(FOUND)
+
+
+def snapshot_object(snapshot: Snapshot) -> dict[str, object]:
+    """A snapshot as --json shows it."""
+    return {
+        "stream": snapshot.stream,
+        "tenant": snapshot.tenant,
+        "version": snapshot.version,
+        "event_id": snapshot.event_id,
+        "schema": snapshot.schema,
+        "fold_version": snapshot.fold_version,
+        "created_at": timestamp(snapshot.created_at),
+        "bytes": len(snapshot.state),
+        "readable": snapshot.readable,
+    }
+
+
+def format_snapshots(snapshots: Sequence[Snapshot], now: datetime) -> Iterator[Line]:
+    """A snapshot a line."""
+    if not snapshots:
+        yield "No snapshots"
+        return
+    yield from columns(
+        [
+            (
+                (snapshot.stream, "name"),
+                f"version {snapshot.version:,}",
+                f"{len(snapshot.state):,} bytes",
+                (ago(snapshot.created_at, now), "dim") if snapshot.readable else _DAMAGED,
+                (snapshot.tenant, "dim"),
+            )
+            for snapshot in snapshots
+        ],
+        right=[1, 2],
+        whole=0,
+    )
+
+
+def format_checked(
+    checked: Sequence[CheckedSnapshot], wrong: Sequence[CheckedSnapshot]
+) -> Iterator[Line]:
+    """Every snapshot with how it stands, then the answer."""
+    yield from columns(
+        [
+            (
+                (one.snapshot.stream, "name"),
+                f"version {one.snapshot.version:,}",
+                (one.standing, _STYLES.get(one.standing, "error")),
+            )
+            for one in checked
+        ],
+        right=[1],
+        whole=0,
+    )
+    good = count(len(checked) - len(wrong), "snapshot")
+    if not wrong:
+        yield f"{good}, all match their events"
+        return
+    yield f"{good} as they should be, {len(wrong):,} not"
+    delete = ("eskit snapshot prune --keep 0", "command")
+    yield Hanging(["Raise fold_version on the aggregate, or delete them: ", delete], indent=2)

@@ -1,0 +1,442 @@
+"""``eskit store``: create and inspect the event store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eskit.cli.groups import examples, make_app
+from eskit.cli.interrupts import told_when_broken_off
+from eskit.cli.operator import DryRun, Yes
+from eskit.cli.session import Session, session_of
+from eskit.cli.terminal.errors import FOUND
+from eskit.cli.terminal.progress import ProgressReporter
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, ago, count, timestamp
+
+if TYPE_CHECKING:
+    from eskit.errors import Diagnostic
+    from eskit.operations.exporting import ExportReport
+    from eskit.operations.importing import ImportReport
+    from eskit.store.eventstore import StoreInfo
+    from eskit.store.maintenance import BackupReport, Migration, ReplacedStore, RestoreReport
+    from eskit.store.progress import Progress
+
+
+def _check_file(file: Path) -> Path:
+    if str(file) == "-":
+        raise typer.BadParameter(
+            "the backup or export needs a file name: standard output is not supported"
+        )
+    return file
+
+
+NewFile = Annotated[
+    Path, typer.Argument(metavar="FILE", help="Where to; must not exist.", callback=_check_file)
+]
+"""A file that a command makes."""
+
+app = make_app("Create, check, copy and move the event store.")
+
+
+@app.command("init", **examples("eskit store init", "eskit store init --store sqlite:///copy.db"))
+def init(context: typer.Context) -> None:
+    """Create the event store, or check the one that is there.
+
+    Nothing that is stored is touched. Other commands that write create the store by themselves.
+    """
+    session = session_of(context)
+    with session.open_store(create=True) as store:
+        info = store.info()
+    session.output.result(info_object(info), format_info(info, datetime.now(UTC)))
+
+
+@app.command("info", **examples("eskit store info", "eskit store info --json"))
+def info(context: typer.Context) -> None:
+    """Show what the store holds, its size, schema version and settings.
+
+    Warns of files with events or rows that other users of the machine can read.
+    """
+    session = session_of(context)
+    with session.open_store() as store:
+        found = store.info()
+    session.output.result(
+        info_object(found),
+        format_info(found, datetime.now(UTC)),
+        diagnostics=list(find_open_files(session)),
+    )
+
+
+@app.command("verify", **examples("eskit store verify", "eskit store verify --json"))
+def verify(context: typer.Context) -> None:
+    """Check that the store is whole: file, log, payloads, claims and checkpoints.
+
+    Exit 0 when it is, 3 when something is damaged, 1 when it cannot be told: a part could not be
+    read, or an event type has no message class here. Writers go on meanwhile.
+    """
+    from eskit.cli.commands.verification import (
+        format_verification,
+        run_verification,
+        verification_object,
+    )
+
+    session = session_of(context)
+    found = run_verification(session)
+    data, lines = verification_object(found, session.output.hints), format_verification(found)
+    if found.verdict == "unknown":
+        message = "The store could not be fully verified"
+        error = {"code": "VERDICT_UNKNOWN", "message": message, "hint": found.findings[0].hint}
+        session.output.failure(data, lines, error=error)
+        raise typer.Exit(1)
+    session.output.result(data, lines, found=found.verdict == "damaged")
+    if found.verdict == "damaged":
+        raise typer.Exit(FOUND)
+
+
+@app.command(
+    "export",
+    **examples(
+        "eskit store export bank.jsonl",
+        "eskit store export one.jsonl --stream Account-acc-001",
+    ),
+)
+def export(
+    context: typer.Context,
+    file: NewFile,
+    stream: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STREAM", help="Only this stream; may be repeated."),
+    ] = None,
+    tenant: Annotated[
+        str, typer.Option(metavar="NAME", help="The tenant of the streams.", show_default=False)
+    ] = "",
+) -> None:
+    """Write the log as JSON Lines, with counts and a checksum at its end.
+
+    The log is exported as it is when the export starts; one that was interrupted goes on where it
+    stopped. Remembered commands go along, checkpoints and snapshots do not.
+    A damaged log is refused.
+    """
+    from eskit.operations.exporting import export_log
+
+    if tenant and not stream:
+        raise typer.BadParameter("A tenant goes with --stream", param_hint="--tenant")
+    session = session_of(context)
+    with (
+        told_when_broken_off(lambda: _kept(file)),
+        session.open_store() as store,
+        session.output.progress() as report,
+    ):
+        done = export_log(
+            store,
+            file,
+            streams=stream or (),
+            tenant=tenant,
+            progress=drawn(report),
+            file_mode=session.file_mode,
+        )
+    session.output.result({**asdict(done), "path": str(done.path)}, format_export(done))
+
+
+@app.command(
+    "import",
+    **examples("eskit store import bank.jsonl --store sqlite:///copy.db"),
+)
+def import_(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="What store export wrote.", callback=_check_file),
+    ],
+) -> None:
+    """Make a store of an export: positions, versions, ids and times are kept.
+
+    The store must not exist, or hold nothing. It gets its name when everything is in it and the
+    checksum agrees; an import that was interrupted goes on where it stopped.
+    """
+    from eskit.operations.importing import import_log
+
+    session = session_of(context)
+    with (
+        told_when_broken_off(lambda: _kept(_store_file(session.store_url))),
+        session.output.progress() as report,
+    ):
+        done = import_log(file, session.store_url, progress=drawn(report))
+    session.output.result(asdict(done), format_import(done))
+
+
+@app.command("backup", **examples("eskit store backup bank-monday.db"))
+def backup(
+    context: typer.Context,
+    file: NewFile,
+) -> None:
+    """Copy the store into a new file while others write, and check the copy.
+
+    A damaged store gives none. The copy has a store id of its own: in the place of its original
+    projections and the relay notice that the log is another one. To put it there use eskit store
+    restore.
+    """
+    session = session_of(context)
+    with (
+        told_when_broken_off(lambda: f"There is no {file}: begin again"),
+        session.open_store() as store,
+        session.output.progress() as report,
+    ):
+        done = store.maintenance.backup(file, progress=drawn(report))
+    session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
+
+
+@app.command(
+    "restore",
+    **examples("eskit store restore monday.db --dry-run", "eskit store restore monday.db"),
+)
+def restore(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="A file made by store backup.", callback=_check_file),
+    ],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+) -> None:
+    """Replace the store with a backup, and keep the old store beside it.
+
+    Stop the processes that use the store first. eskit puts a checked copy of the backup in place,
+    with its own store id, so that projections and relay notice that the log may have lost events
+    they have seen. The files that SQLite left beside the old store move with it.
+    """
+    from eskit.operations.restoring import restore as restore_backup
+
+    session = session_of(context)
+    url = session.store_url
+    planned = restore_backup(file, url, dry_run=True)
+    if dry_run:
+        lines = [*format_restore(planned, file, dry_run=True), "A dry run: nothing was changed"]
+        session.output.result({**restore_object(planned), "changed": False}, lines)
+        return
+    if planned.replaced is not None and not yes:
+        session.output.confirm(f"{_lost_by(planned)}. Restore {file}?")
+    with (
+        told_when_broken_off(lambda: "Nothing was restored: run the command again"),
+        session.output.progress() as report,
+    ):
+        done = restore_backup(file, url, progress=drawn(report))
+    session.output.result(
+        {**restore_object(done), "changed": True},
+        [*format_restore(done, file, dry_run=False), *_next_after_restore(session)],
+    )
+
+
+@app.command("prune", **examples("eskit store prune --dry-run", "eskit store prune"))
+def prune(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be forgotten, change nothing.")
+    ] = False,
+) -> None:
+    """Forget commands older than their time to live; resent later, they run again.
+
+    Commands that a reaction may send again stay until it has passed the events it sent them for.
+    A long period without commands, such as a corrected clock leaves behind, counts as at most a
+    seventh of the time to live.
+    """
+    session = session_of(context)
+    with session.open_store() as store:
+        pruned = store.maintenance.prune_commands(dry_run=dry_run)
+    before = timestamp(pruned.before) if pruned.before else None
+    verb = "would be forgotten" if dry_run else "forgotten"
+    since = f", recorded before {before}" if before else ": none is old enough"
+    lines: list[Line] = [f"{count(pruned.commands, 'command')} {verb}{since}"]
+    for name, needed in sorted(pruned.needed.items()):
+        lines.append([(name, "name"), f"  still needs {count(needed, 'command')} of that age"])
+    data = {
+        "commands": pruned.commands,
+        "before": before,
+        "needed": dict(pruned.needed),
+        "dry_run": dry_run,
+    }
+    session.output.result(data, lines)
+
+
+@app.command("migrate", **examples("eskit store migrate --dry-run", "eskit store migrate"))
+def migrate(
+    context: typer.Context,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done, change nothing.")
+    ] = False,
+) -> None:
+    """Bring a store of an older eskit to this one's schema, with a backup beside it first."""
+    from eskit.operations.migrating import migrate as migrate_store
+
+    session = session_of(context)
+    with session.output.progress() as report:
+        done = migrate_store(
+            session.store_url,
+            dry_run=dry_run,
+            progress=drawn(report),
+        )
+    data = {**asdict(done), "backup": str(done.backup) if done.backup else None, "dry_run": dry_run}
+    session.output.result(data, format_migration(done, dry_run=dry_run))
+
+
+def _kept(file: Path | None) -> str:
+    """What is left of a file that was not finished; without a file nothing is."""
+    partial = file.with_name(f"{file.name}.partial") if file is not None else None
+    if partial is None or not partial.exists():
+        return "Nothing was written: begin again"
+    return f"{partial} is kept: the same command goes on from it"
+
+
+def _store_file(url: str) -> Path | None:
+    from eskit.store.open import sqlite_path
+
+    return sqlite_path(url) if url.startswith("sqlite:") else None
+
+
+def drawn(report: ProgressReporter) -> Callable[[Progress], None]:
+    """Hand the progress of an operation to what draws it."""
+    return lambda step: report(step.name, step.done, step.total)
+
+
+def format_export(report: ExportReport) -> Iterator[Line]:
+    """What was written, and from where it was gone on with."""
+    yield [(str(report.path), "name"), f"  {count(report.events, 'event')} up to {report.head:,}"]
+    if report.resumed_after:
+        yield f"  went on after  {report.resumed_after:,}"
+    yield f"  sha256  {report.sha256}"
+
+
+def format_import(report: ImportReport) -> Iterator[Line]:
+    """What was brought in, and the new identity of the log."""
+    yield [(report.url, "name"), f"  {count(report.events, 'event')} up to {report.head:,}"]
+    if report.resumed_after:
+        yield f"  went on after  {report.resumed_after:,}"
+    yield f"  store id       {report.store_id}"
+    yield f"  exported from  {report.origin}"
+
+
+def format_backup(report: BackupReport) -> Iterator[Line]:
+    """What was copied and checked, and the identity of the copy."""
+    yield [
+        (str(report.path), "name"),
+        f"  {count(report.events, 'event')} up to {report.head:,}, {report.bytes:,} bytes, checked",
+    ]
+    yield f"  store id  {report.store_id}"
+    yield f"  copy of   {report.origin}"
+
+
+def restore_object(report: RestoreReport) -> dict[str, object]:
+    """A restored store as --json shows it."""
+    replaced = report.replaced
+    return {
+        **asdict(report),
+        "replaced": None if replaced is None else {**asdict(replaced), "path": str(replaced.path)},
+    }
+
+
+def format_restore(report: RestoreReport, file: Path, *, dry_run: bool) -> Iterator[Line]:
+    """What is in the place of the store now, and where the store is that was there."""
+    verb = "would be restored" if dry_run else "restored"
+    found = f"{count(report.events, 'event')} up to {report.head:,}"
+    yield [(report.url, "name"), f"  {found}, {verb} from {file}"]
+    if not dry_run:
+        yield f"  store id  {report.store_id}"
+    yield f"  copy of   {report.origin}"
+    if report.replaced is not None:
+        yield f"  replaced  {report.replaced.path}  {_what_was_there(report.replaced)}"
+
+
+def _what_was_there(replaced: ReplacedStore) -> str:
+    if replaced.events is None or replaced.head is None:
+        return "cannot be read"
+    return f"{count(replaced.events, 'event')} up to {replaced.head:,}"
+
+
+def _lost_by(report: RestoreReport) -> str:
+    there = report.replaced
+    if there is None or there.head is None:
+        return f"The store cannot be read, the backup has {count(report.events, 'event')}"
+    lost = max((there.events or 0) - report.events, 0)
+    return (
+        f"The store ends at {there.head:,}, the backup at {report.head:,}: "
+        f"{count(lost, 'event')} fewer"
+    )
+
+
+def _next_after_restore(session: Session) -> Iterator[Line]:
+    """What follows the log is of another store now."""
+    if session.names_app():
+        yield "Next: eskit checkpoint repair"
+        yield "      eskit relay --republish, if events were published"
+
+
+def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:
+    """From which version to which, and where the backup is."""
+    if not migration.needed:
+        yield f"Nothing to migrate: the schema version is {migration.after}"
+        return
+    verb = "would be migrated" if dry_run else "migrated"
+    yield f"Schema {verb} from version {migration.before} to {migration.after}"
+    if migration.backup is not None:
+        yield f"  backup  {migration.backup}"
+
+
+def info_object(info: StoreInfo) -> dict[str, object]:
+    """A store at a glance as --json shows it."""
+    first, last = info.first_recorded_at, info.last_recorded_at
+    return {
+        **asdict(info),
+        "first_recorded_at": timestamp(first) if first else None,
+        "last_recorded_at": timestamp(last) if last else None,
+    }
+
+
+def find_open_files(session: Session) -> Iterator[Diagnostic]:
+    """Files that more people can read than `file_mode` lets, with what closes them."""
+    from eskit.errors import Diagnostic
+    from eskit.files.atomic import companions_of
+    from eskit.files.modes import mode_of
+
+    project = session.find_project()
+    urls = [session.store_url, *([project.read_models] if project else [])]
+    for path in filter(None, map(_store_file, urls)):
+        for file in (path, *companions_of(path)):
+            mode = mode_of(file, session.file_mode)
+            if mode & ~session.file_mode & 0o077:
+                yield Diagnostic(
+                    severity="warning",
+                    code="READABLE_BY_OTHERS",
+                    message=f"{file} can be read by others: its mode is {mode:04o}",
+                    hint=f"Close it: chmod {session.file_mode:o} {file}. If that is meant, set "
+                    f'file_mode = "{mode:04o}".',
+                )
+
+
+def format_info(info: StoreInfo, now: datetime) -> Iterator[Line]:
+    """One fact a line, the place first."""
+    yield [(info.url, "name")]
+    yield from columns(
+        [
+            ("  events", f"{info.events:,}"),
+            ("  streams", f"{info.streams:,}"),
+            ("  head", f"{info.head:,}"),
+            ("  claims", f"{info.claims:,}"),
+            ("  commands", f"{info.commands:,}"),
+            ("  snapshots", f"{info.snapshots:,}"),
+            ("  erasures", f"{info.erasures:,}"),
+            ("  bytes", f"{info.bytes:,}"),
+            ("  schema", str(info.schema_version)),
+        ],
+        right=[1],
+    )
+    if info.first_recorded_at and info.last_recorded_at:
+        yield f"  first event  {ago(info.first_recorded_at, now)}"
+        yield f"  last event   {ago(info.last_recorded_at, now)}"
+    yield f"  store id  {info.store_id}"
+    for name, value in info.settings.items():
+        yield f"  {name}={value:g}" if isinstance(value, float) else f"  {name}={value}"

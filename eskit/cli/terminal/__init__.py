@@ -1,0 +1,1 @@
+"""How anything looks on a terminal, in a pipe and as JSON."""

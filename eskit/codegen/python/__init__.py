@@ -1,0 +1,1 @@
+"""Typed Python, written from what the protos declare."""

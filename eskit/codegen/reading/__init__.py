@@ -1,0 +1,1 @@
+"""Proto files and what they declare, checked."""
