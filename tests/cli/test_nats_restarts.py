@@ -15,6 +15,10 @@ from urllib.parse import urlsplit
 from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
+NATS_IS_READY = "nats              ready"
+SERVICES_ARE_BACK = "NATS is back"
+"""What the connection says over which services answer: it comes after the server itself."""
+
 
 def announcement(bank):
     return json.loads((bank / ".eskit" / "nats.json").read_text())
@@ -50,18 +54,20 @@ def take(listener, port):
 
 
 def test_serve_starts_its_server_again_on_the_same_port(launch, bank):
-    process = launch("serve", cwd=bank)
-    read_until(process, "stop with Ctrl-C")
+    process = launch("serve", "--health", "0", cwd=bank)
+    lines = read_until(process, "stop with Ctrl-C")
     port = port_of(bank)
 
     os.kill(announcement(bank)["pid"], signal.SIGKILL)
     told = read_until(process, "nats              failed")
-    back = read_until(process, "nats              ready")
+    unwell = health(lines)
+    back = read_lines(process, NATS_IS_READY, SERVICES_ARE_BACK)
     called = deposit(bank)
     ended = interrupt(process)
 
     assert "The embedded NATS server has ended: signal 9" in told[-1]
-    assert back[-1].rstrip().endswith(f":{port}")
+    assert not unwell["healthy"]
+    assert next(line for line in back if NATS_IS_READY in line).rstrip().endswith(f":{port}")
     assert called.code == 0, called.err
     assert ended.code == 0, ended.err
 
@@ -108,12 +114,13 @@ def test_a_port_taken_meanwhile_makes_serve_unhealthy_until_it_is_free(launch, b
         read_until(process, "address already in use")
         unwell = health(lines)
         second = eskit("nats", "start", cwd=bank)
-    read_until(process, "nats              ready")
+    read_lines(process, NATS_IS_READY, SERVICES_ARE_BACK)
     called = deposit(bank)
     ended = interrupt(process)
 
-    (nats,) = (one for one in unwell["services"] if one["service"] == "nats")
-    assert not nats["healthy"]
+    healthy = {one["service"]: one["healthy"] for one in unwell["services"]}
+    assert not healthy["nats"]
+    assert not healthy["connection"]
     assert second.code == 1
     assert f"Process {process.pid} starts the NATS server of this project again" in second.err
     assert called.code == 0, called.err
@@ -128,7 +135,7 @@ def test_a_second_serve_takes_the_server_over_when_the_first_ends(launch, bank):
     read_until(second, "stop with Ctrl-C")
 
     ended = interrupt(first)
-    read_until(second, "nats              ready")
+    read_lines(second, NATS_IS_READY, SERVICES_ARE_BACK)
     called = deposit(bank)
 
     assert ended.code == 0, ended.err
