@@ -16,7 +16,8 @@ from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
 NATS_IS_READY = "nats              ready"
-SERVICES_ARE_BACK = "NATS is back"
+CONNECTION = "connection        "
+SERVICES_ARE_BACK = f"{CONNECTION}NATS is back"
 """What the connection says over which services answer: it comes after the server itself."""
 
 
@@ -81,9 +82,9 @@ def test_an_outage_is_told_of_once_and_so_is_its_end(launch, bank):
     url = announcement(bank)["url"]
 
     interrupt(nats)
-    away = read_lines(serve, "waiting for NATS", "NATS is away")
+    away = read_lines(serve, "waiting for NATS", f"{CONNECTION}NATS is away")
     with EmbeddedNats(bank / ".eskit" / "nats", port=port, token=token_of(url)):
-        back = read_lines(serve, "goes on", "NATS is back")
+        back = read_lines(serve, "goes on", SERVICES_ARE_BACK)
         ended = interrupt(serve)
 
     assert sorted(line.split()[0] for line in away) == ["connection", "relay"]
