@@ -107,7 +107,7 @@ def docs(session: nox.Session) -> None:
     """Run every command and snippet of README.md and docs/ and compare what they print."""
     _install(session, "-e", ".[test]")
     session.run("pytest", "-q", "tests/docs")
-    session.run("python", "-m", "tests.generated", "--check", "docs/cli.md")
+    session.run("python", "-m", "tests.generated", "--check", "docs/cli.md", "docs/evidence.md")
 
 
 @nox.session

@@ -18,6 +18,7 @@ import typer
 from eskit.cli.main import app
 from eskit.cli.main import main as run_eskit
 from eskit.codegen.regenerate import regenerate
+from tests.promises import evidence_page
 
 CHECKOUT = Path(__file__).parents[1]
 
@@ -90,19 +91,28 @@ def update_cli_page(*, check: bool) -> bool:
 
     Another typer lays out help differently, so only the one that wrote the page compares it.
     """
-    path, new = CHECKOUT / "docs" / "cli.md", cli_page()
-    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    path = CHECKOUT / "docs" / "cli.md"
+    if check and layout() not in path.read_text(encoding="utf-8"):
+        print(f"docs/cli.md was not made with {layout()}: not compared")
+        return True
+    return _update(path, cli_page(), check=check)
+
+
+def update_evidence_page(*, check: bool) -> bool:
+    """Write or compare docs/evidence.md; whether it is as it should be."""
+    return _update(CHECKOUT / "docs" / "evidence.md", evidence_page(), check=check)
+
+
+def _update(path: Path, new: str, *, check: bool) -> bool:
     if not check:
         path.write_text(new, encoding="utf-8")
-    elif layout() not in old:
-        print(f"docs/cli.md was not made with {layout()}: not compared")
-    elif new != old:
-        lines = difflib.unified_diff(
-            old.splitlines(), new.splitlines(), "docs/cli.md", "generated", lineterm=""
-        )
-        print("\n".join(lines))
-        return False
-    return True
+        return True
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    lines = difflib.unified_diff(
+        old.splitlines(), new.splitlines(), path.name, "generated", lineterm=""
+    )
+    print("\n".join(lines), end="\n" * (new != old))
+    return new == old
 
 
 def oldest_protoc() -> str:
@@ -129,6 +139,7 @@ def update_own_messages(*, check: bool) -> bool:
 
 TARGETS: dict[str, Callable[..., bool]] = {
     "docs/cli.md": update_cli_page,
+    "docs/evidence.md": update_evidence_page,
     "eskit/schema": update_own_messages,
 }
 

@@ -16,6 +16,7 @@ from eskit.operations.verifying import verify
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedView
 from eskit.store.records import LETTER, letter_key
+from eskit.testing.promises import promise
 from eskit.testing.store_contract import SettableClock, command, text, texts
 from eskit.testing.store_contract.samples import TEXT, pass_days
 
@@ -67,6 +68,7 @@ class MaintenanceContract:
 
     # --- claims ---
 
+    @promise("claims-can-be-rebuilt")
     def test_claims_that_were_lost_are_rebuilt_in_the_order_of_events(
         self, store: EventStore
     ) -> None:
@@ -101,6 +103,7 @@ class MaintenanceContract:
 
     # --- erasure ---
 
+    @promise("erased-is-erased")
     def test_an_erased_stream_keeps_its_place_and_loses_what_it_said(
         self, store: EventStore, clock: SettableClock
     ) -> None:
@@ -280,6 +283,7 @@ class MaintenanceContract:
         assert store.find_command("new") is not None
 
     @pytest.mark.parametrize("days", [8, 20_000])
+    @promise("commands-are-done-once")
     def test_a_jump_of_the_clock_makes_no_command_old(
         self, store: EventStore, clock: SettableClock, days: int
     ) -> None:
@@ -292,6 +296,7 @@ class MaintenanceContract:
         assert (pruned.commands, pruned.before) == (0, None)
         assert store.find_command("c1") is not None
 
+    @promise("reactions-act-once")
     def test_the_commands_of_a_reaction_stay_until_it_has_passed_their_events(
         self, store: EventStore, clock: SettableClock
     ) -> None:
@@ -312,6 +317,7 @@ class MaintenanceContract:
         assert [store.find_command(name) is not None for name in names] == [False, True]
 
     @pytest.mark.parametrize("place", ['{"low": "x"}', "{}", "[]", "half of"])
+    @promise("reactions-act-once")
     def test_the_commands_of_a_reaction_whose_place_cannot_be_read_stay(
         self, store: EventStore, clock: SettableClock, place: str
     ) -> None:
@@ -327,6 +333,7 @@ class MaintenanceContract:
         assert (done.commands, done.needed) == (1, {"welcome": 1})
         assert store.find_command(name) is not None
 
+    @promise("reactions-act-once")
     def test_the_commands_of_an_event_that_is_set_aside_stay_until_it_is_decided_about(
         self, store: EventStore, clock: SettableClock
     ) -> None:

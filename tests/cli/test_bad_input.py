@@ -334,6 +334,7 @@ def test_an_argument_with_nothing_in_it_is_wrong_usage(cli):
     assert cli("deadletter", "list", "").code == 2
 
 
+@pytest.mark.promise("empty-options-are-errors")
 def test_an_empty_store_does_not_stand_for_the_projects_own(bank):
     ran = eskit(
         *("stream", "erase", "Account-acc-001", "--reason", "request 17", "--yes", "--store", ""),
@@ -426,6 +427,7 @@ def test_what_is_not_there_is_a_failure_and_no_wrong_usage(bank, command):
         (["project", "status", "--watch", "none"], 1),
     ],
 )
+@pytest.mark.promise("json-is-one-answer")
 def test_what_prints_a_line_per_item_tells_of_its_failure_on_stderr(bank, words, code):
     ran = eskit(*words, "--json", cwd=bank)
 
@@ -442,6 +444,7 @@ def test_what_prints_a_line_per_item_tells_of_its_failure_on_stderr(bank, words,
         (["straem"], 2),
     ],
 )
+@pytest.mark.promise("json-is-one-answer")
 def test_what_prints_one_object_tells_of_its_failure_in_it(bank, words, code):
     ran = eskit(*words, "--json", cwd=bank)
 

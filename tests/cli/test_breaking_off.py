@@ -86,6 +86,7 @@ def test_an_import_that_is_broken_off_is_kept_and_gone_on_with(launch, long_log,
     assert again.json["data"]["events"] == EVENTS
 
 
+@pytest.mark.promise("interrupted-commands-report")
 def test_a_backup_that_is_broken_off_leaves_nothing(launch, long_log, tmp_path):
     process = launch("store", "backup", "log.db", "--store", long_log, cwd=tmp_path)
     wait_for(has_begun(tmp_path / "log.db.partial"))
@@ -97,6 +98,7 @@ def test_a_backup_that_is_broken_off_leaves_nothing(launch, long_log, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise("interrupted-commands-report")
 def test_an_erasure_that_is_broken_off_says_what_is_erased(launch, bank):
     command = ("stream", "erase", "Account-acc-001", "--reason", "request 17", "--yes")
     with read_by_somebody(bank / "bank.db"):

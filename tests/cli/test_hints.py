@@ -62,6 +62,7 @@ def lose_claims(url):
         database.execute("DELETE FROM claims")
 
 
+@pytest.mark.promise("hints-keep-their-target")
 def test_the_hint_of_a_finding_mends_the_store_it_was_found_in(bank):
     copy = "sqlite:///copy.db"
     assert eskit("store", "backup", "copy.db", cwd=bank).code == 0

@@ -12,6 +12,8 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+import pytest
+
 from eskit.nats.server import EmbeddedNats
 from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
@@ -54,6 +56,7 @@ def take(listener, port):
     listener.listen()
 
 
+@pytest.mark.promise("embedded-nats-restarts")
 def test_serve_starts_its_server_again_on_the_same_port(launch, bank):
     process = launch("serve", "--health", "0", cwd=bank)
     lines = read_until(process, "stop with Ctrl-C")
@@ -104,6 +107,7 @@ def token_of(url):
     return urlsplit(url).username
 
 
+@pytest.mark.promise("embedded-nats-is-private")
 def test_a_port_taken_meanwhile_makes_serve_unhealthy_until_it_is_free(launch, bank):
     process = launch("serve", "--health", "0", cwd=bank)
     lines = read_until(process, "stop with Ctrl-C")
@@ -128,6 +132,7 @@ def test_a_port_taken_meanwhile_makes_serve_unhealthy_until_it_is_free(launch, b
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.promise("embedded-nats-restarts")
 def test_a_second_serve_takes_the_server_over_when_the_first_ends(launch, bank):
     first = launch("serve", "--no-projections", "--no-reactions", cwd=bank)
     read_until(first, "stop with Ctrl-C")

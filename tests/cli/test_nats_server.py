@@ -347,6 +347,7 @@ def test_a_tail_waits_for_nats_from_its_start_on(launch, bank):
     assert interrupt(tail).code == 0
 
 
+@pytest.mark.promise("apps-share-a-server")
 def test_a_project_of_the_first_eskit_goes_on_with_its_stream(launch, bank):
     """Its store and its server's disk, as version 0.1 at schema 5 has left them."""
     fixture = Path(__file__).parents[1] / "fixtures" / "bank_published_as_events.tar.gz"

@@ -25,6 +25,7 @@ def change_deposits(bank, old: str, new: str) -> None:
     module.write_text(module.read_text().replace(old, new, 1))
 
 
+@pytest.mark.promise("projections-fail-over")
 def test_a_second_serve_stands_by_and_takes_over_when_the_first_is_killed(launch, bank):
     first = launch(*ONLY_PROJECTIONS, cwd=bank)
     read_until(first, "stop with Ctrl-C")

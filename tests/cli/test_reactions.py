@@ -66,6 +66,7 @@ def events_of(bank: Path, account: str) -> list[str]:
     return [event["event_type"].rpartition(".")[2] for event in read.records]
 
 
+@pytest.mark.promise("reactions-keep-their-position")
 def test_a_project_of_before_goes_on_where_its_reactions_were(earlier, launch):
     """From the bucket in NATS, once: afterwards its folder of data and caches may be lost."""
     before = statuses(earlier)
@@ -161,6 +162,7 @@ def test_what_a_reaction_waits_after_is_shown_in_full_where_it_is_named():
     ]
 
 
+@pytest.mark.promise("failures-are-visible")
 def test_a_failing_reaction_is_red_wherever_it_is_looked_at(bank, launch):
     change_reaction(bank, "if Decimal(", 'raise KeyError("eur")\n    if Decimal(')
     change_reaction(bank, 'start="first"', 'start="first", max_deliveries=1')

@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 
+import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import ANY, NewEvent, open_store
@@ -117,6 +118,7 @@ def test_a_relay_of_serve_that_takes_over_says_where_it_goes_on(launch, bank):
     assert ended.code == 0, ended.err
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 def test_an_event_that_no_message_can_carry_ends_neither_serve_nor_its_other_parts(launch, bank):
     position = append_large(bank, 9 * 2**20)
     serve = launch("serve", "--no-reactions", "--health", "0", cwd=bank)
@@ -171,6 +173,7 @@ def test_what_is_in_the_way_at_the_end_is_in_the_exit_code(launch, bank):
         assert "cannot be published" in ran.err
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 def test_only_what_cannot_be_published_is_skipped(launch, bank):
     read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
 
@@ -184,6 +187,7 @@ def test_only_what_cannot_be_published_is_skipped(launch, bank):
     assert "--reason" in unexplained.err
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 def test_a_foreign_message_ends_neither_serve_nor_its_next_start(launch, bank):
     nats = launch("nats", "start", cwd=bank)
     read_until(nats, "until Ctrl-C")

@@ -33,6 +33,7 @@ def edit(bank, old, new):
     ],
     ids=["stream read", "tail", "replay --no-state"],
 )
+@pytest.mark.promise("events-need-no-code")
 def test_stored_events_are_shown_without_generated_code(bank, tmp_path, command):
     with_code = eskit(*command, "--json", cwd=bank)
     (tmp_path / "alone").mkdir()

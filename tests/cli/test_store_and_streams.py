@@ -78,6 +78,7 @@ def test_migrating_a_store_that_is_up_to_date_changes_nothing(cli, store_url):
 @pytest.mark.parametrize(
     "command", [["store", "info"], ["stream", "list"], ["stream", "read", "A-1"]]
 )
+@pytest.mark.promise("reading-creates-nothing")
 def test_reading_never_creates_a_store(cli, tmp_path, command):
     ran = cli("--store", "sqlite:///none.db", *command)
 
@@ -220,6 +221,7 @@ def test_a_tail_that_finds_nothing_says_so(cli, store_url):
 EVIL = "\x1b[31mred\x1b[0m [bold]b[/bold] [link=x]y[/] \x9b2J\u202e\r\nnext"
 
 
+@pytest.mark.promise("payloads-cannot-control-the-terminal")
 def test_payloads_with_control_codes_and_markup_are_shown_harmlessly(cli, store_url):
     with open_store(store_url) as store:
         store.append("Thing-e", [NewEvent(AppError(message=EVIL))], expected_version=ANY)
@@ -303,6 +305,7 @@ def test_json_is_one_line_per_result(cli, store_url):
     assert list(json.loads(ran.out)) == ["version", "status", "data", "error", "diagnostics"]
 
 
+@pytest.mark.promise("cut-lists-say-so")
 def test_a_list_that_was_cut_says_so_in_json_as_well(cli, store_url):
     with open_store(store_url) as store:
         for name in ("b1", "b2"):

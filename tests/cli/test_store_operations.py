@@ -268,6 +268,7 @@ def test_an_erased_stream_says_so_everywhere(run):
     assert run("claim", "list").out == "No claims\n"
 
 
+@pytest.mark.promise("erasures-are-recorded")
 def test_erased_streams_are_listed_with_who_erased_them_when_and_why(run):
     before = run("stream", "list", "--erased")
     run("stream", "erase", "Thing-b2", "--reason", "request 17", "--by", "ann", "--yes")

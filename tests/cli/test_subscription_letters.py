@@ -82,6 +82,7 @@ def test_what_a_reaction_could_not_handle_is_listed_shown_and_skipped(broken):
     assert "does not wait for a decision" in again.err
 
 
+@pytest.mark.promise("dead-letters-wait")
 def test_a_retry_sends_the_commands_of_the_mended_reaction_once(broken):
     retry = ("deadletter", "retry", "welcome", "1", *WHY)
     too_early = eskit(*retry, "--yes", cwd=broken)

@@ -53,6 +53,7 @@ def test_the_examples_generate_without_a_warning(example, tmp_path):
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
+@pytest.mark.promise("generation-is-reproducible")
 def test_the_same_protos_generate_the_same_bytes_in_another_folder(example, tmp_path):
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()

@@ -160,6 +160,7 @@ def test_check_tells_an_edited_file_from_a_stale_one(package):
     assert names(package, result.stale) == ["thing/v1/thing_pb2.pyi"]
 
 
+@pytest.mark.promise("your-files-are-kept")
 def test_an_edited_file_stops_everything_unless_forced(package):
     generate_into(package, {"thing/v1/thing.proto": THING})
     edited = package / "gen/thing/v1/thing_es.py"
@@ -202,6 +203,7 @@ def test_line_ends_of_another_system_are_no_edit(package):
     assert result.missing == result.stale == result.edited == ()
 
 
+@pytest.mark.promise("generation-is-all-or-nothing")
 def test_nothing_is_written_when_a_proto_is_wrong(package):
     wrong = THING.replace('id_field: "id"', 'id_field: "idd"')
 

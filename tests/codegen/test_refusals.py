@@ -618,6 +618,7 @@ def test_columns_count_characters_behind_tabs_and_umlauts(tmp_path):
     assert line[found.column - 1 : found.column - 1 + found.width] == '"x"'
 
 
+@pytest.mark.promise("generation-is-all-or-nothing")
 def test_all_problems_are_reported_in_one_run_in_the_order_of_places(tmp_path):
     body = (
         STATE.replace('"thing_id"}', '"nothing"}')

@@ -115,6 +115,7 @@ def writer_held(running: RunningApp) -> Iterator[None]:
             go_on.set()
 
 
+@pytest.mark.promise("replies-follow-the-commit")
 def test_an_answer_comes_after_the_commit_and_says_what_handle_would(running: RunningApp) -> None:
     assert isinstance(running.store, AppendsThen)
     with writer_held(running):
@@ -128,6 +129,7 @@ def test_an_answer_comes_after_the_commit_and_says_what_handle_would(running: Ru
     assert [asked.ran for asked in many] == [0] * 20
 
 
+@pytest.mark.promise("replies-follow-the-commit")
 def test_the_next_command_to_a_stream_is_decided_on_what_the_last_one_did(
     running: RunningApp,
 ) -> None:

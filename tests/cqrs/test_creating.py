@@ -78,6 +78,7 @@ def test_a_command_that_creates_reads_nothing(
     assert running.store.stream_version(f"Note-{written.value}") == 1
 
 
+@pytest.mark.promise("commands-are-done-once")
 def test_sent_again_it_is_answered_as_the_first_time(running: RunningApp) -> None:
     first = write(running, command_id="first")
 
@@ -85,6 +86,7 @@ def test_sent_again_it_is_answered_as_the_first_time(running: RunningApp) -> Non
     assert running.store.stream_version(FIRST) == 1
 
 
+@pytest.mark.promise("commands-are-done-once")
 def test_sent_again_when_its_id_is_forgotten_it_meets_what_it_made() -> None:
     with App("notes", aggregates=[Note]).open("sqlite:///notes.db?command_ttl_days=0") as running:
         write(running, command_id="first")

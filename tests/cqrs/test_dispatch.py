@@ -112,6 +112,7 @@ def test_a_resent_open_is_answered_although_the_account_now_exists(
         pytest.param({"account_id": "acc-002", "amount": "50.00"}, id="another stream"),
     ],
 )
+@pytest.mark.promise("commands-are-done-once")
 def test_a_command_id_for_another_command_is_refused(
     running: RunningApp, bank: Any, other: dict[str, str]
 ) -> None:
@@ -125,6 +126,7 @@ def test_a_command_id_for_another_command_is_refused(
         running.execute(bank.pb.DepositCommand(**other), command_id="deposit-1")
 
 
+@pytest.mark.promise("commands-are-done-once")
 def test_a_rejection_is_not_remembered(running: RunningApp, bank: Any) -> None:
     deposit = bank.pb.DepositCommand(account_id="acc-001", amount="50.00")
     with pytest.raises(CommandRejected):
@@ -136,6 +138,7 @@ def test_a_rejection_is_not_remembered(running: RunningApp, bank: Any) -> None:
     assert response.new_balance == "1050.00"
 
 
+@pytest.mark.promise("events-say-who-and-why")
 def test_events_carry_who_and_why(running: RunningApp, bank: Any) -> None:
     """Command id, correlation and principal reach the event's metadata."""
     options = CallOptions(
@@ -161,6 +164,7 @@ def test_the_correlation_is_the_command_id_by_default(running: RunningApp, bank:
     assert event.metadata.correlation_id == "c-1"
 
 
+@pytest.mark.promise("conflicts-are-decided-again")
 def test_a_callers_own_expected_version_conflicts_instead_of_being_decided_again(
     running: RunningApp, bank: Any
 ) -> None:
@@ -174,6 +178,7 @@ def test_a_callers_own_expected_version_conflicts_instead_of_being_decided_again
     assert running.execute(deposit, options=CallOptions(expected_version=1)).version == 2
 
 
+@pytest.mark.promise("conflicts-are-decided-again")
 def test_a_lost_race_is_decided_again_on_fresh_state(running: RunningApp, bank: Any) -> None:
     open_account(running, bank)
     rival = _Rival(running.store, bank, times=2)
@@ -195,6 +200,7 @@ def test_a_race_is_run_again_as_long_as_the_call_may_take(running: RunningApp, b
     assert response.version == 14
 
 
+@pytest.mark.promise("conflicts-are-decided-again")
 def test_a_race_lost_every_time_ends_with_the_time_of_the_call(
     running: RunningApp, bank: Any
 ) -> None:
@@ -211,6 +217,7 @@ def test_a_race_lost_every_time_ends_with_the_time_of_the_call(
     assert amounts == {""}
 
 
+@pytest.mark.promise("conflicts-are-decided-again")
 def test_writers_of_many_processes_all_come_through(bank: Any) -> None:
     """Apps of their own know nothing of each other's locks, as processes do."""
     deposit = bank.pb.DepositCommand(account_id="acc-1", amount="1.00")

@@ -90,6 +90,7 @@ def test_a_middleware_can_change_the_call(bank: SimpleNamespace) -> None:
     assert event.metadata.principal_id == "alice"
 
 
+@pytest.mark.promise("middleware-sees-every-call")
 async def test_one_chain_serves_in_process_and_nats_alike(bank: SimpleNamespace) -> None:
     seen: list[tuple[str, str]] = []
 
@@ -134,6 +135,7 @@ def roles(**allow: Any) -> Roles:
         ("", "CloseAccount", UNAUTHENTICATED),
     ],
 )
+@pytest.mark.promise("middleware-sees-every-call")
 def test_what_no_role_allows_is_denied(
     bank: SimpleNamespace, principal: str, method: str, code: str
 ) -> None:

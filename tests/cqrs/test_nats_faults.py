@@ -53,6 +53,7 @@ async def test_a_subject_of_the_service_that_is_no_method_is_answered_by_nobody(
 
 
 @pytest.mark.slow
+@pytest.mark.promise("requests-are-answered")
 async def test_each_of_10000_requests_at_once_is_answered_and_memory_is_bounded() -> None:
     body = StringValue(value="x" * 1000).SerializeToString()
 

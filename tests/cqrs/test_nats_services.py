@@ -183,6 +183,7 @@ async def test_options_travel_in_headers(server: EmbeddedNats) -> None:
     assert 11 < received.timeout <= 12
 
 
+@pytest.mark.promise("principals-are-confirmed")
 async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
     server: EmbeddedNats,
 ) -> None:
@@ -197,6 +198,7 @@ async def test_a_claimed_principal_counts_only_when_somebody_vouches_for_it(
 
 
 @pytest.mark.parametrize("name", ["Tenant-ID", "tenant-id", "TENANT-ID"])
+@pytest.mark.promise("headers-are-not-ignored")
 async def test_the_names_of_headers_have_no_case(server: EmbeddedNats, name: str) -> None:
     app = FakeApp()
 
@@ -220,6 +222,7 @@ async def test_the_names_of_headers_have_no_case(server: EmbeddedNats, name: str
         ({"Tenant-Id": "acme", "Tenant-ID": "other"}, ""),
     ],
 )
+@pytest.mark.promise("headers-are-not-ignored")
 async def test_a_header_in_another_spelling_is_never_passed_over(
     server: EmbeddedNats, headers: dict[str, str], meant: str
 ) -> None:
@@ -249,6 +252,7 @@ async def test_a_header_that_is_nearly_one_of_eskit_leaves_a_word_in_the_log(
     )
 
 
+@pytest.mark.promise("commands-are-done-once")
 async def test_a_command_without_an_id_gets_one_that_a_retry_repeats(
     server: EmbeddedNats,
 ) -> None:
@@ -280,6 +284,7 @@ async def test_a_rejection_arrives_with_all_its_fields(server: EmbeddedNats) -> 
     assert headers["Nats-Service-Error-Code"] == "422"
 
 
+@pytest.mark.promise("faults-stay-internal")
 async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -413,6 +418,7 @@ async def test_an_answer_that_is_none_is_a_fault(server: EmbeddedNats, returned:
         (b"x" * 2_000_000, None, "REQUEST_TOO_LARGE"),
     ],
 )
+@pytest.mark.promise("bad-requests-are-isolated")
 async def test_a_bad_request_gets_an_error_and_the_server_lives(
     server: EmbeddedNats, data: bytes, headers: dict[str, str] | None, code: str
 ) -> None:
@@ -438,6 +444,7 @@ async def test_a_bad_request_gets_an_error_and_the_server_lives(
         ASK.full_name,
     ],
 )
+@pytest.mark.promise("replies-reach-only-callers")
 async def test_no_answer_goes_where_it_would_be_an_event_a_request_or_an_order(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture, reply: str
 ) -> None:

@@ -40,6 +40,7 @@ def stalled(running):
         lock.release()
 
 
+@pytest.mark.promise("queries-wait-for-their-position")
 def test_a_query_at_a_position_does_not_wait_for_what_came_after(bank, running, request):
     first = open_account(bank, running, "acc-1")
     running.catch_up()

@@ -66,6 +66,7 @@ def open_account(bank: SimpleNamespace, running: RunningApp, name: str = "acc-1"
     return list(running.store.read_all())[-1]
 
 
+@pytest.mark.promise("reactions-act-once")
 def test_a_reaction_sends_its_command_once_however_often_the_event_comes(
     bank: SimpleNamespace,
 ) -> None:
@@ -227,6 +228,7 @@ async def passed(running: RunningApp, name: str, position: int) -> None:
             await asyncio.sleep(0.01)
 
 
+@pytest.mark.promise("reactions-keep-their-position")
 async def test_reactions_need_no_broker_and_a_second_process_stands_by(
     bank: SimpleNamespace,
 ) -> None:
@@ -247,6 +249,7 @@ async def test_reactions_need_no_broker_and_a_second_process_stands_by(
     assert len(events) == 4
 
 
+@pytest.mark.promise("reactions-keep-their-position")
 async def test_a_reaction_keeps_its_place_with_the_log(
     bank: SimpleNamespace, tmp_path: Path
 ) -> None:
@@ -379,6 +382,7 @@ async def test_a_reaction_that_sets_events_aside_is_not_well(bank: SimpleNamespa
     assert (status.state, status.set_aside, status.lag) == ("failed", 1, 0)
 
 
+@pytest.mark.promise("backups-are-one-moment")
 async def test_a_backup_has_the_place_of_a_reaction(bank: SimpleNamespace, tmp_path: Path) -> None:
     """What came after it is lost with its commands: what comes then is reacted to, once."""
     reaction = bonus_on_opening(bank)
@@ -406,6 +410,7 @@ async def test_a_backup_has_the_place_of_a_reaction(bank: SimpleNamespace, tmp_p
         ({"position": 1, "store_id": "another"}, "it was the log of store another"),
     ],
 )
+@pytest.mark.promise("reactions-keep-their-position")
 async def test_a_reaction_does_not_go_on_in_another_log(
     bank: SimpleNamespace, place: dict[str, Any], problem: str
 ) -> None:
@@ -426,6 +431,7 @@ async def test_a_reaction_does_not_go_on_in_another_log(
     assert status.head == 1
 
 
+@pytest.mark.promise("reactions-act-once")
 async def test_no_request_can_name_the_id_that_a_reaction_gives_its_command(
     bank: SimpleNamespace,
 ) -> None:
@@ -507,6 +513,7 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
     assert (moved.position, moved.state) == (2, "idle")
 
 
+@pytest.mark.promise("reactions-keep-their-position")
 async def test_a_lost_place_asks_and_does_not_begin(bank: SimpleNamespace) -> None:
     """Garbage in place of its progress, and a log of before whose broker has nothing."""
     reaction = bonus_on_opening(bank)

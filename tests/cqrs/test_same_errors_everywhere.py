@@ -162,6 +162,7 @@ def queries(bank: SimpleNamespace) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
+@pytest.mark.promise("errors-are-the-same")
 async def test_what_is_raised_does_not_depend_on_the_way(
     queries: Any, server: EmbeddedNats, tmp_path: Any, situation: str
 ) -> None:
@@ -227,6 +228,7 @@ async def test_a_handler_that_hangs_keeps_no_client_in_process(queries: Any, tmp
     assert late.version == 2
 
 
+@pytest.mark.promise("errors-are-the-same")
 async def test_what_is_too_late_is_not_appended(queries: Any, tmp_path: Any) -> None:
     async with opened(queries, None, tmp_path, "the app") as calls:  # type: ignore[arg-type]
         error = await withdrawn("slow", timeout=0.1)(queries, calls)

@@ -31,6 +31,7 @@ def running(bank: Any, tmp_path: Path) -> Iterator[RunningApp]:
         yield running
 
 
+@pytest.mark.promise("old-events-are-upcast")
 def test_an_old_event_is_upcast_on_load_and_for_commands(running: RunningApp, bank: Any) -> None:
     """An upcaster sees the old type wherever an aggregate is loaded."""
     loaded = Repository(running.store, bank.Account, bank.app.upcasters).load("acc-old")
@@ -50,6 +51,7 @@ def test_an_old_event_is_upcast_in_replay_and_stays_as_it_is_stored(
     assert (first.state["owner_name"], first.state["balance"]) == ("Alice", "5.00")
 
 
+@pytest.mark.promise("old-events-are-upcast")
 def test_an_old_event_is_upcast_in_projections_and_their_rebuild(
     running: RunningApp, bank: Any
 ) -> None:
@@ -64,6 +66,7 @@ def test_an_old_event_is_upcast_in_projections_and_their_rebuild(
     assert followed == rebuilt
 
 
+@pytest.mark.promise("old-events-are-upcast")
 def test_an_app_without_the_upcaster_is_refused_at_start(bank: Any) -> None:
     with pytest.raises(UpcastingInvalid, match="AccountOpenedEventV1 is deprecated"):
         App("bank", aggregates=bank.app.aggregates)

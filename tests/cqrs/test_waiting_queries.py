@@ -60,6 +60,7 @@ def held(running: RunningApp) -> Iterator[None]:
             lock.release()
 
 
+@pytest.mark.promise("waiting-queries-block-nothing")
 async def test_queries_that_wait_hold_no_worker(
     running: RunningApp, bank: SimpleNamespace, server: EmbeddedNats
 ) -> None:

@@ -53,18 +53,6 @@ def test_every_test_that_a_document_names_exists(document):
     assert missing == []
 
 
-def test_every_guarantee_names_a_test():
-    page = (CHECKOUT / "docs" / "guarantees.md").read_text(encoding="utf-8")
-    promises = re.findall(r"^- \*\*.*?(?=^- |^#|\Z)", page, re.DOTALL | re.MULTILINE)
-
-    assert len(promises) > 10
-    assert [
-        promise
-        for promise in promises
-        if "eskit/testing/" not in promise and "tests/" not in promise
-    ] == []
-
-
 def test_every_command_on_a_store_is_run_by_some_document():
     reference = (CHECKOUT / "docs" / "cli.md").read_text(encoding="utf-8")
     commands = re.findall(

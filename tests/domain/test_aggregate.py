@@ -187,6 +187,7 @@ def test_the_fold_refuses_an_event_without_a_method():
         fold(Ledger("l-1"), rows(OpenedEventV1(name="ann")))
 
 
+@pytest.mark.promise("old-events-are-upcast")
 def test_an_event_whose_upcaster_raises_is_named():
     @upcast(OpenedEventV1, to=OpenedEvent)
     def broken(_event):

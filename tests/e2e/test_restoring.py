@@ -73,6 +73,7 @@ def test_a_restored_bank_says_what_to_do_before_it_serves(launch, restored):
         assert command in verified.out
 
 
+@pytest.mark.promise("backups-are-republished")
 def test_a_bank_serves_again_from_a_backup_and_its_reactions_miss_nothing(launch, restored):
     rebuilt = eskit("project", "rebuild", "account-balance", "activity-log", cwd=restored)
     republished = eskit("relay", "--republish", "--yes", "--json", cwd=restored)

@@ -64,6 +64,7 @@ NAMES = {
 }
 
 
+@pytest.mark.promise("files-are-private")
 def test_files_are_their_owners_alone_whatever_the_umask(umask):
     found = make_everything()
 
@@ -162,6 +163,7 @@ def shared(monkeypatch):
 
 
 @needs_root
+@pytest.mark.promise("files-are-private")
 def test_another_user_reads_nothing_and_holds_no_lock(shared):
     with open_store("sqlite:///log.db") as store:
         store.append("Account-1", texts("a"), expected_version=ANY)
@@ -179,6 +181,7 @@ def test_another_user_reads_nothing_and_holds_no_lock(shared):
 
 
 @needs_root
+@pytest.mark.promise("files-are-private")
 def test_a_user_of_the_group_reads_with_a_file_mode_and_writes_nothing(shared):
     with open_store("sqlite:///log.db?file_mode=0640") as store:
         store.append("Account-1", texts("a"), expected_version=ANY)

@@ -214,6 +214,7 @@ async def test_a_failing_event_holds_up_its_stream_and_no_other(
     assert seen.attempts.count(1) == 4
 
 
+@pytest.mark.promise("subscriptions-are-at-least-once")
 async def test_an_event_that_always_fails_becomes_a_dead_letter(
     open_bus: Made, store: EventStore
 ) -> None:
@@ -249,6 +250,7 @@ async def test_an_error_that_will_not_pass_is_not_tried_again(
     assert letter.deliveries == 1
 
 
+@pytest.mark.promise("dead-letters-wait")
 async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
     open_bus: Made, store: EventStore
 ) -> None:
@@ -297,6 +299,7 @@ async def test_a_skipped_dead_letter_is_kept_with_the_reason(
     assert settled.event == letter.event
 
 
+@pytest.mark.promise("dead-letters-wait")
 async def test_of_two_decisions_at_once_one_counts(open_bus: Made, store: EventStore) -> None:
     append(store, 1)
     seen = Seen(failing={1: 1000})
@@ -433,6 +436,7 @@ async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
     assert sorted(seen.positions) == list(range(1, 101))
 
 
+@pytest.mark.promise("failing-streams-delay-no-other")
 async def test_a_failing_stream_with_many_events_holds_up_no_other(
     open_bus: Made, store: EventStore
 ) -> None:
@@ -479,6 +483,7 @@ async def test_streams_that_wait_go_on_where_they_were_after_a_restart(
         assert mine == sorted(mine)
 
 
+@pytest.mark.promise("failing-streams-delay-no-other")
 async def test_many_failing_events_make_a_small_progress(store: EventStore) -> None:
     """What is kept grows with the failing streams, not with what was handled behind them."""
     append(store, 2000, streams=4)

@@ -96,6 +96,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 @pytest.mark.slow
+@pytest.mark.promise("nodes-may-fail")
 async def test_a_cluster_that_loses_its_leader_loses_and_doubles_no_event(
     file_store: EventStore, cluster: Cluster
 ) -> None:
@@ -159,6 +160,7 @@ async def test_the_progress_of_a_subscription_is_kept_on_as_many_nodes_as_the_ev
 
 @pytest.mark.slow
 @pytest.mark.parametrize("whose", ["client", "service"])
+@pytest.mark.promise("nodes-may-fail")
 async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_command(
     file_store: EventStore, cluster: Cluster, whose: str
 ) -> None:

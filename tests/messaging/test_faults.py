@@ -80,6 +80,7 @@ async def test_no_event_is_lost_or_doubled_when_the_server_stops_dies_and_loses_
     assert positions == list(range(1, EVENTS + 1))
 
 
+@pytest.mark.promise("subscriptions-are-at-least-once")
 async def test_a_killed_subscriber_handles_everything_and_each_stream_in_order(
     file_store: EventStore, server: EmbeddedNats, tmp_path: Path
 ) -> None:
@@ -144,6 +145,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.promise("crashing-events-are-parked")
 async def test_an_event_that_ends_the_process_is_set_aside_and_its_neighbours_are_not(
     file_store: EventStore, server: EmbeddedNats, tmp_path: Path
 ) -> None:
@@ -171,6 +173,7 @@ async def test_an_event_that_ends_the_process_is_set_aside_and_its_neighbours_ar
     assert letter.error.startswith("ProcessEnded: Begun 2 times")
 
 
+@pytest.mark.promise("subscriptions-are-at-least-once")
 async def test_a_subscription_goes_on_after_the_server_restarts(
     file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
@@ -251,6 +254,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.promise("published-once-in-order")
 async def test_a_relay_killed_between_publish_and_checkpoint_publishes_nothing_twice(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:

@@ -75,6 +75,7 @@ async def test_an_app_keeps_the_names_of_before_while_its_events_are_there(
         assert await settle(connection, chosen_stream=True, chosen_prefix=True) == WANTED
 
 
+@pytest.mark.promise("apps-share-a-server")
 async def test_the_events_of_another_app_change_nothing(
     store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -86,6 +87,7 @@ async def test_the_events_of_another_app_change_nothing(
         assert await relay_to(connection, store, WANTED) == 2
 
 
+@pytest.mark.promise("apps-share-a-server")
 async def test_a_stream_called_events_that_is_no_relays_is_left_alone(
     store: EventStore, server: EmbeddedNats
 ) -> None:

@@ -70,6 +70,7 @@ async def reconfigure(connection: Connection, **changes: Any) -> None:
     await api(connection, f"STREAM.UPDATE.{STREAM}", {**state.config, **changes})
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 async def test_what_no_message_can_carry_is_skipped_by_decision_and_the_rest_goes_on(
     file_store: EventStore,
 ) -> None:
@@ -142,6 +143,7 @@ async def test_headers_beyond_what_jetstream_takes_are_named(server: EmbeddedNat
         ("A" * 3900 + "-1", ""),
     ],
 )
+@pytest.mark.promise("unpublishable-events-wait")
 async def test_a_subject_that_nats_does_not_take_is_named(
     server: EmbeddedNats, stream: str, reason: str
 ) -> None:
@@ -171,6 +173,7 @@ async def test_metadata_that_is_no_text_stops_nobody(server: EmbeddedNats) -> No
         assert await outlet.publish([event], after_sequence=0) == 1
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 async def test_an_event_with_the_id_of_an_earlier_one_is_named_and_published(
     server: EmbeddedNats, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -219,6 +222,7 @@ async def test_an_event_that_another_relay_has_published_meanwhile_is_not_publis
         ({"max_msgs_per_subject": 1}, {"max_msgs_per_subject": -1}, "max_msgs_per_subject is 1"),
     ],
 )
+@pytest.mark.promise("unpublishable-events-wait")
 async def test_a_stream_that_is_changed_while_the_relay_runs_is_noticed(
     file_store: EventStore,
     server: EmbeddedNats,
@@ -239,6 +243,7 @@ async def test_a_stream_that_is_changed_while_the_relay_runs_is_noticed(
     assert told in problem
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 async def test_a_stream_that_takes_no_more_is_said_to_be_full(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -316,6 +321,7 @@ async def test_an_outage_is_told_of_once_and_so_is_its_end(
     assert [status.state for status in told] == ["away", "idle", "stopped"]
 
 
+@pytest.mark.promise("unpublishable-events-wait")
 def test_a_skip_is_decided_once_and_is_about_that_event(store: EventStore) -> None:
     append(store, 1)
     event = store.find_event(1)

@@ -151,6 +151,7 @@ async def test_a_second_run_publishes_only_what_is_new(
     assert positions(await published(server.url)) == log_of(store)
 
 
+@pytest.mark.promise("stored-events-are-usable")
 async def test_the_longest_names_and_metadata_that_a_store_takes_can_be_published(
     server: EmbeddedNats, store: EventStore
 ) -> None:
@@ -251,6 +252,7 @@ async def test_the_trace_context_of_a_command_goes_on_to_consumers(
     assert message.headers["traceparent"] == parent
 
 
+@pytest.mark.promise("streams-belong-to-one-store")
 async def test_the_stream_of_another_store_is_refused(
     store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -265,6 +267,7 @@ async def test_the_stream_of_another_store_is_refused(
     assert len(await published(server.url)) == 2
 
 
+@pytest.mark.promise("streams-belong-to-one-store")
 async def test_a_stream_that_somebody_else_writes_to_is_refused(
     store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -279,6 +282,7 @@ async def test_a_stream_that_somebody_else_writes_to_is_refused(
 
 
 @pytest.mark.parametrize("batches_before", [0, 1])
+@pytest.mark.promise("streams-belong-to-one-store")
 async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no_gap(
     store: EventStore,
     server: EmbeddedNats,
@@ -374,6 +378,7 @@ async def test_an_empty_stream_that_is_not_the_one_of_the_checkpoint_is_refused(
         await relay_once(store, server.url)
 
 
+@pytest.mark.promise("lost-streams-are-refilled")
 async def test_a_lost_stream_is_filled_again_from_the_log(store: EventStore) -> None:
     append(store, 4)
     with EmbeddedNats() as lost:
@@ -397,6 +402,7 @@ async def test_republish_replaces_what_the_stream_holds(
     assert positions(await published(server.url)) == log_of(store)
 
 
+@pytest.mark.promise("published-once-in-order")
 async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
     file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
@@ -419,6 +425,7 @@ async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
     assert "away" in states
 
 
+@pytest.mark.promise("published-once-in-order")
 async def test_a_killed_relay_goes_on_without_gap_or_duplicate(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -436,6 +443,7 @@ async def test_a_killed_relay_goes_on_without_gap_or_duplicate(
     assert positions(await published(server.url)) == log_of(file_store)
 
 
+@pytest.mark.promise("published-once-in-order")
 async def test_two_relays_at_once_publish_every_event_once(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -452,6 +460,7 @@ async def test_two_relays_at_once_publish_every_event_once(
     assert positions(messages) == log_of(file_store)
 
 
+@pytest.mark.promise("one-relay-is-active")
 async def test_one_relay_is_active_and_a_standby_takes_over(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -488,6 +497,7 @@ def test_a_store_has_one_lease_whatever_links_lead_to_it(tmp_path: Path) -> None
         lease.release()
 
 
+@pytest.mark.promise("one-relay-is-active")
 async def test_a_killed_relay_leaves_its_lease_to_the_next(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
@@ -506,6 +516,7 @@ async def test_a_killed_relay_leaves_its_lease_to_the_next(
     lease.release()
 
 
+@pytest.mark.promise("published-once-in-order")
 async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
     file_store: EventStore, server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:

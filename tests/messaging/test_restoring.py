@@ -52,6 +52,7 @@ async def handle_some(connection: Connection, count: int) -> list[int]:
     return sorted(handled)
 
 
+@pytest.mark.promise("backups-are-republished")
 async def test_a_restored_backup_takes_the_stream_over_when_told_to(
     file_store: EventStore, restored: EventStore, server: EmbeddedNats
 ) -> None:
@@ -83,6 +84,7 @@ async def test_the_relay_of_the_original_notices_that_its_stream_was_taken_over(
     assert positions(await published(server.url)) == log_of(restored)
 
 
+@pytest.mark.promise("backups-are-republished")
 async def test_a_subscription_goes_on_behind_the_last_event_that_both_logs_have(
     file_store: EventStore, restored: EventStore, server: EmbeddedNats
 ) -> None:
@@ -136,6 +138,7 @@ async def test_a_subscription_handles_all_of_a_store_that_was_made_anew(
     assert after == [1, 2]
 
 
+@pytest.mark.promise("backups-are-republished")
 async def test_a_stream_that_has_aged_out_is_not_gone_on_with_by_a_restored_backup(
     file_store: EventStore, tmp_path: Path, server: EmbeddedNats
 ) -> None:
@@ -159,6 +162,7 @@ async def test_a_stream_that_has_aged_out_is_not_gone_on_with_by_a_restored_back
     assert after == [5, 6]
 
 
+@pytest.mark.promise("backups-are-republished")
 async def test_the_stream_of_another_app_is_not_taken_over(
     file_store: EventStore, store: EventStore, server: EmbeddedNats
 ) -> None:

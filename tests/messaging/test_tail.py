@@ -76,6 +76,7 @@ def make_source(request: pytest.FixtureRequest, store: EventStore) -> Callable[[
     return lambda: Source(store, url)
 
 
+@pytest.mark.promise("tails-are-complete")
 async def test_a_bounded_tail_gives_what_the_store_holds(
     make_source: Callable[[], Source],
 ) -> None:
@@ -140,6 +141,7 @@ async def test_a_following_tail_ends_at_its_time_although_nothing_happens(
     assert filtered == []
 
 
+@pytest.mark.promise("tails-are-complete")
 async def test_what_is_published_while_a_tail_begins_is_not_left_out(
     store: EventStore, server: EmbeddedNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +248,7 @@ async def test_an_unknown_event_type_is_given_undecoded(
         assert seen.data == StringValue(value="x").SerializeToString()
 
 
+@pytest.mark.promise("tails-are-complete")
 async def test_a_restarted_server_leaves_neither_gap_nor_duplicate(
     file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:
@@ -269,6 +272,7 @@ async def test_a_restarted_server_leaves_neither_gap_nor_duplicate(
     assert seen == list(range(1, 301))
 
 
+@pytest.mark.promise("tails-are-complete")
 async def test_a_wiped_server_is_followed_on_from_the_position(
     file_store: EventStore, tmp_path: Path, start_server: StartServer
 ) -> None:

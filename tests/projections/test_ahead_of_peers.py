@@ -124,6 +124,7 @@ def test_status_is_not_ok_after_permanent_failures(engine_of, append, tmp_path):
     assert (status.state, status.lag) == ("failed", 12)
 
 
+@pytest.mark.promise("failures-are-visible")
 def test_status_with_the_store_gone_is_an_error_and_never_zeros(live, store):
     store.close()
 

@@ -60,6 +60,7 @@ def test_a_run_that_cannot_go_on_says_where_it_stands(restored, read_models, tmp
     engine.close()
 
 
+@pytest.mark.promise("other-logs-are-noticed")
 def test_a_restored_backup_is_noticed_when_new_events_have_passed_the_old_head(
     restored, read_models, tmp_path
 ):
@@ -120,6 +121,7 @@ def test_a_rebuild_puts_a_mismatch_right(restored, read_models, tmp_path):
     engine.close()
 
 
+@pytest.mark.promise("other-logs-are-noticed")
 def test_another_store_is_noticed(store, append, engine_of, counts, read_models, tmp_path):
     append(Counted(key="a"))
     engine_of(counts).run()

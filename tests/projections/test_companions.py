@@ -68,6 +68,7 @@ os.kill(os.getpid(), 9)
 """
 
 
+@pytest.mark.promise("logs-do-not-mix")
 def test_a_file_put_in_place_does_not_get_the_last_rows_of_what_was_there(
     engine_of, append, counts, read_models, beside
 ):

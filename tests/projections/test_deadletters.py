@@ -76,6 +76,7 @@ def test_one_event_is_set_aside_and_the_rest_handled(engine_of, keeping, log):
     assert "raise ValueError" in letter.traceback
 
 
+@pytest.mark.promise("dead-letters-are-durable")
 def test_a_whole_stream_is_set_aside_from_the_failing_event_on(engine_of, keeping, log, append):
     engine = engine_of(keeping("set_aside_stream"))
     engine.run()
@@ -90,6 +91,7 @@ def test_a_whole_stream_is_set_aside_from_the_failing_event_on(engine_of, keepin
 
 
 @pytest.mark.parametrize("then", ["set_aside_event", "set_aside_stream", "stop"])
+@pytest.mark.promise("dead-letters-are-durable")
 def test_status_is_never_ok_while_something_failed_or_waits(engine_of, keeping, log, then):
     engine = engine_of(keeping(then))
     try:
@@ -131,6 +133,7 @@ def test_a_runner_is_not_healthy_while_a_handler_is_tried_again(engine_of, keepi
         following.join(30)
 
 
+@pytest.mark.promise("dead-letters-are-durable")
 def test_failure_recorded_durably_before_the_cursor_advances(engine_of, keeping, log, monkeypatch):
     engine = engine_of(keeping("set_aside_event"))
     saved = []
@@ -234,6 +237,7 @@ def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
     assert engine.status()[0].state == "failed"
 
 
+@pytest.mark.promise("decisions-are-checked")
 def test_dead_letter_retry_re_reads_the_status_right_before_acting(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))
@@ -261,6 +265,7 @@ def test_skip_lets_a_stopped_projection_go_on_without_the_event(engine_of, keepi
     assert engine.status()[0].skipped == 1
 
 
+@pytest.mark.promise("decisions-are-checked")
 def test_skip_is_honoured_and_listed_by_rebuild_and_diff(engine_of, keeping, log, append):
     engine = engine_of(keeping())
     with pytest.raises(ProjectionFailed):

@@ -300,6 +300,7 @@ def found_in(engine):
         ),
     ],
 )
+@pytest.mark.promise("search-is-rebuilt")
 def test_what_was_altered_by_hand_is_seen_and_mended(kinds, tmp_path, alteration, found):
     assert found_in(kinds) == {}
 

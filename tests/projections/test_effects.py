@@ -94,6 +94,7 @@ def test_an_effect_happens_once_for_each_event(engine_of, append, mailing):
     assert len(rows(engine, "SELECT * FROM mailing")) == 4
 
 
+@pytest.mark.promise("effects-run-at-least-once")
 def test_rebuild_diff_and_dry_run_have_no_effects(engine_of, append, mailing):
     engine = engine_of(mailing)
     append(Counted(key="a"))
@@ -138,6 +139,7 @@ def test_an_effect_that_fails_is_shown_and_tried_again(engine_of, append, mailin
     assert engine.status()[0].error == ""
 
 
+@pytest.mark.promise("effects-run-at-least-once")
 def test_what_a_crash_left_is_done_by_the_next_runner(
     engine_of, store, read_models, append, mailing
 ):

@@ -30,6 +30,7 @@ def failing(folder, *, on: int, name: str = "fragile", times: int = 10**9) -> Pr
     return projection
 
 
+@pytest.mark.promise("projections-stop-at-a-failure")
 def test_everything_before_the_failing_event_is_kept(engine_of, append, tmp_path):
     append(*(Counted(key="a", amount=1) for _ in range(50)))
     engine = engine_of(failing(tmp_path, on=31))
@@ -44,6 +45,7 @@ def test_everything_before_the_failing_event_is_kept(engine_of, append, tmp_path
     assert rows(engine, "SELECT COUNT(*), MAX(position) FROM fragile_seen") == [(30, 30)]
 
 
+@pytest.mark.promise("projections-stop-at-a-failure")
 def test_a_failure_is_stored_with_event_error_and_traceback(engine_of, store, append, tmp_path):
     append(NoteAdded(), Counted(key="a"), Counted(key="a"))
     engine = engine_of(failing(tmp_path, on=3))
@@ -241,6 +243,7 @@ class _Unspeakable(Exception):
         (ValueError("x" * 2_000), f"ValueError: {'x' * 988}… (2,012 characters in all)"),
     ],
 )
+@pytest.mark.promise("projections-stop-at-a-failure")
 def test_whatever_a_handler_raises_is_stored_and_told(engine_of, append, tmp_path, raised, told):
     projection = counting(tmp_path)
 

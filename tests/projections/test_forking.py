@@ -49,6 +49,7 @@ def rehearse(live):
         live.connection.execute("DELETE FROM counts")
 
 
+@pytest.mark.promise("forks-are-refused")
 def test_a_forked_process_neither_opens_nor_goes_on_reading_a_read_model_that_was_open(models):
     assert read(models) == [("a",)]
 

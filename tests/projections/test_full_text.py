@@ -75,6 +75,7 @@ def change(folder, *statements):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.promise("search-is-rebuilt")
 def test_a_rebuilt_search_gives_the_same_answers(engine_for, append, kind):
     engine = engine_for(KINDS[kind])
     before = rows(engine, FOXES)
@@ -104,6 +105,7 @@ def test_events_that_come_during_the_rebuild_are_found_as_well(engine_for, appen
     assert engine.diff("search").equal
 
 
+@pytest.mark.promise("search-is-rebuilt")
 def test_settings_made_in_a_migration_outlast_a_rebuild(engine_for):
     settings = (
         "INSERT INTO notes (notes, rank) VALUES ('pgsz', 512);"
@@ -164,6 +166,7 @@ def test_a_table_that_shows_the_words_of_another_is_made_again(engine_for, sql):
         (STORED, "DROP TABLE notes", "is missing"),
     ],
 )
+@pytest.mark.promise("search-is-rebuilt")
 def test_an_index_that_lies_is_seen(engine_for, tmp_path, sql, lie, problem):
     engine = engine_for(sql)
     assert engine.diff("search").equal

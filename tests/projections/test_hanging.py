@@ -48,6 +48,8 @@ def following_a_hanging(engine, hanging: Hanging):
             assert engine.wait_for("mails", 1, timeout=30)
 
 
+@pytest.mark.promise("failures-are-visible")
+@pytest.mark.promise("hangs-are-visible")
 def test_a_handler_that_hangs_is_seen_by_another_process_with_its_event_and_stack(
     engine_of, append, hanging, caplog
 ):
@@ -111,6 +113,7 @@ def looking(store, read_models, hanging):
         engine.close()
 
 
+@pytest.mark.promise("hangs-are-visible")
 def test_a_holder_that_gives_no_sign_of_life_is_seen(engine_of, append, hanging, looking):
     """As after kill -STOP: it has its lock, and tells nothing any more."""
     engine = engine_of(hanging.projection)

@@ -212,6 +212,7 @@ def test_projections_at_different_places_meet(remote, relay, store, append, tmp_
     assert len(rows(engine, "SELECT * FROM one_seen")) == 20
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_messages_thrown_away_before_they_were_read_stop_it(
     remote, relay, store, append, counts, jetstream
 ):
@@ -232,6 +233,7 @@ def test_messages_thrown_away_before_they_were_read_stop_it(
     assert status.position == 3
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_a_message_deleted_in_the_middle_stops_it_right_before(
     remote, relay, store, append, counts, jetstream
 ):
@@ -293,6 +295,7 @@ def test_a_stream_that_was_made_anew_stops_it(remote, relay, store, append, coun
     assert engine.status()[0].state == "failed"
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_a_stream_made_anew_is_noticed_while_following(remote, relay, append, counts, jetstream):
     count(append, 3)
     relay()
@@ -324,6 +327,7 @@ def test_a_stream_of_another_store_stops_it(remote, relay, append, counts, jetst
         engine.run()
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_a_message_of_another_store_stops_it_before(
     server, remote, relay, store, append, counts, tmp_path
 ):
@@ -355,6 +359,7 @@ def test_a_message_that_is_no_event_stops_it_before(server, remote, relay, appen
         engine.run()
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_an_event_published_twice_is_handled_once(server, remote, relay, store, append, counts):
     count(append, 3)
     relay()
@@ -511,6 +516,7 @@ def test_without_a_stream_running_says_what_is_missing(remote, counts):
         remote(counts).run()
 
 
+@pytest.mark.promise("jetstream-is-exactly-once")
 def test_rows_survive_a_kill_at_any_moment(server, remote, relay, store, append, counts, tmp_path):
     chance = random.Random()
     count(append, 3_000)

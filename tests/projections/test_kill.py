@@ -77,6 +77,7 @@ def append_some(store, n: int, chance: random.Random) -> None:
 @pytest.mark.parametrize(
     ("verb", "more"), [("run", 200), ("rebuild", 20), ("rebuild in place", 20)]
 )
+@pytest.mark.promise("projections-are-exactly-once")
 def test_rows_survive_a_kill_at_any_moment(verb, more, store, engine_of, counts, children):
     chance = random.Random()
     append_some(store, 2_000, chance)

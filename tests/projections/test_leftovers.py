@@ -32,6 +32,7 @@ def renamed(engine_of, append, counts):
     return renamed
 
 
+@pytest.mark.promise("tables-belong-to-projections")
 def test_a_renamed_projection_is_told_whose_tables_it_stumbles_over(engine_of, renamed):
     engine = engine_of(renamed)
 
@@ -41,6 +42,7 @@ def test_a_renamed_projection_is_told_whose_tables_it_stumbles_over(engine_of, r
         assert "eskit project rename counts tallies" in raised.value.hint
 
 
+@pytest.mark.promise("tables-belong-to-projections")
 def test_a_renamed_projection_goes_on_where_it_was(engine_of, renamed, models, append):
     rename(models, "counts", "tallies", **WHY)
     append(Counted(key="a", amount=1))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +101,7 @@ def handled_by(engine: ProjectionEngine, name: str) -> list[int]:
     jumps=st.sampled_from([[0.0], [0.0, 0.0, 0.04], [0.0, 0.001, 1.0, 5.0]]),
     seed=st.integers(0, 2**16),
 )
+@pytest.mark.promise("no-event-is-missed")
 def test_every_event_up_to_a_checkpoint_is_in_the_rows_or_set_aside(
     log, planned, size, jumps, seed
 ):
@@ -162,6 +164,7 @@ def test_a_retry_that_falls_due_in_the_middle_of_a_batch_begins_with_the_event_t
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(600,)]
 
 
+@pytest.mark.promise("no-event-is-missed")
 def test_a_checkpoint_that_would_jump_stops_the_projection_and_moves_nothing(
     engine_of, append, counts, tmp_path, monkeypatch
 ):

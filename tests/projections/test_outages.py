@@ -76,6 +76,7 @@ def amount(engine) -> list[tuple]:
     return rows(engine, "SELECT amount FROM counts")
 
 
+@pytest.mark.promise("outages-are-waited-for")
 def test_a_read_model_moved_away_is_waited_for_and_not_made_anew(
     started, append, path, monkeypatch
 ):
@@ -132,6 +133,7 @@ def test_an_empty_file_in_its_place_stops_the_runner(started, append, path):
     assert "has no checkpoint for projection 'counts'" in error.message
 
 
+@pytest.mark.promise("outages-are-waited-for")
 def test_a_file_that_is_damaged_stops_the_runner(started, append, path):
     for file in path.parent.glob("read.db*"):
         if file.is_file():
@@ -201,6 +203,7 @@ def fill(hog: Path) -> None:
             file.write(b"x" * 65536)
 
 
+@pytest.mark.promise("outages-are-waited-for")
 def test_a_full_disk_is_waited_for(store, append, counts, small_disk):
     append(Counted(key="a", amount=1))
     engine = ProjectionEngine(store, [counts], f"sqlite:///{small_disk}/read.db")
@@ -227,6 +230,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.promise("outages-are-waited-for")
 def test_a_restarted_server_is_waited_for(store, append, counts, read_models, tmp_path):
     port = free_port()
     settings = {"port": port, "store_dir": tmp_path / "nats", "token": "of-the-test"}

@@ -44,6 +44,7 @@ def many(n: int) -> list:
     return [Counted(key=f"k{i % 5}", amount=i) for i in range(n)]
 
 
+@pytest.mark.promise("rebuilds-equal-following")
 def test_a_rebuild_makes_the_rows_that_following_made(engine_of, append, counts):
     append(*many(40), NoteAdded())
     engine = engine_of(counts)
@@ -88,6 +89,7 @@ def test_a_rebuild_leaves_nothing_beside_the_read_model(engine_of, append, count
     assert not list(tmp_path.glob("*rebuild*"))
 
 
+@pytest.mark.promise("rebuilds-are-invisible")
 def test_a_handler_error_leaves_the_live_rows_untouched(engine_of, append, counts, tmp_path):
     append(*many(10))
     engine_of(counts).run()
@@ -299,6 +301,7 @@ def test_full_text_search_survives_the_exchange(engine_of, append, tmp_path):
     assert rows(engine, "SELECT COUNT(*) FROM docs") == [(3,)]
 
 
+@pytest.mark.promise("rebuilds-are-invisible")
 def test_events_that_arrive_during_a_rebuild_are_in_it(engine_of, append, counts):
     append(*many(20))
     engine = engine_of(counts)
@@ -338,6 +341,7 @@ def test_the_live_rows_follow_while_a_rebuild_goes_on(engine_of, append, counts)
     ]
 
 
+@pytest.mark.promise("rebuilds-are-invisible")
 def test_rebuilds_during_steady_appends_show_readers_rows_of_one_moment(
     engine_of, append, counts, tmp_path
 ):
@@ -444,6 +448,7 @@ def interrupted(engine_of, counts, append):
     return engine
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_goes_on_where_it_was(engine_of, counts, append):
     engine = interrupted(engine_of, counts, append)
     (status,) = engine.status()
@@ -473,6 +478,7 @@ def test_a_rebuild_that_is_told_to_stop_leaves_the_live_rows(engine_of, counts, 
     assert engine.rebuild("counts").events == (12_000 if in_place else 2_000)
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of, counts, append):
     interrupted(engine_of, counts, append)
     renewed = counting(counts.migrations.parent, version=2)
@@ -484,6 +490,7 @@ def test_an_interrupted_rebuild_starts_over_when_the_code_has_changed(engine_of,
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(12_000,)]
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_starts_over_when_what_handlers_call_has_changed(
     engine_of, counts, append, tmp_path, monkeypatch
 ):
@@ -504,6 +511,7 @@ def test_an_interrupted_rebuild_starts_over_when_what_handlers_call_has_changed(
     assert engine.rebuild("counts").events == 12_000
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_starts_over_when_a_migration_has_changed(engine_of, counts, append):
     engine = interrupted(engine_of, counts, append)
     (file,) = counts.migrations.glob("*.sql")
@@ -512,6 +520,7 @@ def test_an_interrupted_rebuild_starts_over_when_a_migration_has_changed(engine_
     assert engine.rebuild("counts").events == 12_000
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_starts_over_on_another_log(
     engine_of, counts, append, read_models, tmp_path
 ):
@@ -548,6 +557,7 @@ def skip(read_models, event) -> None:
     models.close()
 
 
+@pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_starts_over_when_an_event_was_skipped_since(
     engine_of, counts, append, store, read_models
 ):
@@ -652,6 +662,7 @@ print(reads, sorted(odd))
 """
 
 
+@pytest.mark.promise("rebuilds-are-invisible")
 def test_readers_in_another_process_never_see_a_hole(engine_of, append, counts, tmp_path):
     """The live rows are exchanged, never emptied and refilled."""
     append(*many(1000))

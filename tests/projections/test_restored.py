@@ -46,6 +46,7 @@ def repair(engine, **options):
     ]
 
 
+@pytest.mark.promise("restores-keep-the-original")
 def test_a_projection_whose_last_event_was_restored_goes_on_with_its_rows(engine):
     with pytest.raises(CheckpointMismatch):
         engine.run(["early"])

@@ -198,6 +198,7 @@ def one_second(tmp_path):
 
 
 @pytest.mark.parametrize("how", ["run", "rebuild", "rebuild in place"])
+@pytest.mark.promise("rebuilds-equal-following")
 def test_more_than_a_thousand_events_of_one_second_are_each_handled_once(
     how, one_second, read_models, counts
 ):
@@ -237,6 +238,7 @@ def test_a_clock_that_is_set_back_changes_nothing(read_models, counts, tmp_path)
         engine.close()
 
 
+@pytest.mark.promise("projections-are-exactly-once")
 def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
     engine_of, append, counts, tmp_path
 ):
@@ -303,6 +305,7 @@ def test_a_checkpoint_is_a_global_position_and_names_its_event(engine_of, store,
     assert (checkpoint.name, checkpoint.store_id) == ("counts", store.store_id)
 
 
+@pytest.mark.promise("projections-are-exactly-once")
 def test_running_again_handles_nothing_again(engine_of, append, counts):
     append(*count(10))
     engine = engine_of(counts)
@@ -314,6 +317,7 @@ def test_running_again_handles_nothing_again(engine_of, append, counts):
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(10,)]
 
 
+@pytest.mark.promise("projections-are-exactly-once")
 def test_stopped_appended_restarted(read_models, store, append, counts):
     """What came while it was down is handled when it is back."""
     append(*count(4))
@@ -340,6 +344,7 @@ def test_events_of_no_interest_are_passed_once_and_for_all(engine_of, append, co
     assert (status.position, status.head, status.lag) == (51, 51, 0)
 
 
+@pytest.mark.promise("lag-is-exact")
 def test_lag_counts_only_events_the_projection_handles(engine_of, append, counts):
     append(*count(2), *(NoteAdded() for _ in range(50)), *count(3))
     engine = engine_of(counts)

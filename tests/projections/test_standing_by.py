@@ -79,6 +79,7 @@ def keys(engine) -> list[str]:
     return sorted(key for (key,) in rows(engine, "SELECT key FROM fragile"))
 
 
+@pytest.mark.promise("projections-fail-over")
 def test_a_second_follower_stands_by_and_takes_over_when_the_first_ends(engine_of, append, counts):
     first, second = engine_of(counts), engine_of(counts)
 
@@ -106,6 +107,7 @@ with open_store(sys.argv[1]) as store:
 """
 
 
+@pytest.mark.promise("projections-fail-over")
 def test_a_follower_takes_over_from_a_process_that_was_killed(
     engine_of, store, read_models, append, counts, tmp_path
 ):
@@ -130,6 +132,7 @@ def test_a_follower_takes_over_from_a_process_that_was_killed(
 
 
 @pytest.mark.parametrize("others", [False, True])
+@pytest.mark.promise("projections-fail-over")
 def test_a_follower_goes_on_when_the_event_before_which_it_stopped_is_skipped(
     engine_of, append, counts, fragile, others
 ):
@@ -180,6 +183,7 @@ def test_a_follower_goes_on_after_a_rebuild_that_it_needed(engine_of, append, tm
     assert keys(newer) == ["a", "b"]
 
 
+@pytest.mark.promise("projections-fail-over")
 def test_followers_of_old_and_new_code_hand_a_projection_over_at_its_rebuild(
     engine_of, append, tmp_path
 ):
@@ -239,6 +243,7 @@ def test_a_follower_that_is_not_to_stay_ends_when_all_have_stopped(engine_of, ap
     assert report.error is not None
 
 
+@pytest.mark.promise("failures-are-visible")
 def test_events_that_wait_while_nobody_runs_a_projection_are_seen(engine_of, append, counts):
     append(Counted(key="a"), NoteAdded())
     engine = engine_of(counts)

@@ -174,6 +174,7 @@ def test_credentials_are_in_the_url_and_nowhere_that_is_shown() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.promise("embedded-nats-ends")
 def test_nothing_is_left_when_the_parent_is_killed(number: signal.Signals) -> None:
     parent, server, supervisor, folder = start_parent()
 
@@ -184,6 +185,7 @@ def test_nothing_is_left_when_the_parent_is_killed(number: signal.Signals) -> No
     assert eventually(lambda: not folder.exists())
 
 
+@pytest.mark.promise("embedded-nats-ends")
 def test_nothing_is_left_when_the_whole_group_of_the_parent_is_killed() -> None:
     parent, server, supervisor, folder = start_parent()
 

@@ -70,6 +70,7 @@ def server(project: Path) -> Iterator[EmbeddedNats]:
 
 
 @as_another
+@pytest.mark.promise("embedded-nats-is-private")
 def test_another_user_is_not_let_in(project: Path, server: EmbeddedNats) -> None:
     ran = subprocess.run(
         [sys.executable, "-c", INTRUDER, server.address, str(project / ANNOUNCEMENT)],
@@ -86,6 +87,7 @@ def test_another_user_is_not_let_in(project: Path, server: EmbeddedNats) -> None
 
 
 @as_another
+@pytest.mark.promise("embedded-nats-is-private")
 def test_another_user_reads_nothing_of_what_the_server_keeps(
     project: Path, server: EmbeddedNats
 ) -> None:
@@ -104,6 +106,7 @@ def test_another_user_reads_nothing_of_what_the_server_keeps(
     assert list(project.rglob("*.blk"))
 
 
+@pytest.mark.promise("embedded-nats-is-private")
 def test_the_login_stands_in_no_command_line(server: EmbeddedNats) -> None:
     token = urlsplit(server.url).username or ""
     listed = subprocess.check_output(["/bin/ps", "axww", "-o", "args"], text=True)
@@ -151,6 +154,7 @@ async def test_a_connection_logs_in_again_after_the_server_was_restarted(project
     await asyncio.to_thread(server.stop)
 
 
+@pytest.mark.promise("embedded-nats-is-private")
 async def test_who_listens_where_the_server_was_before_is_not_told_the_login(
     project: Path,
 ) -> None:

@@ -56,6 +56,7 @@ def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
 
 
 @pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.promise("new-projects-pass")
 def test_a_new_project_passes(generated: Project, check: str) -> None:
     assert_passes(generated, check)
 

@@ -90,6 +90,7 @@ def test_next_steps_say_what_only_the_user_can_do(project: Project) -> None:
     assert "upcaster for parcel.v1.ParcelSentEventV1" in steps
 
 
+@pytest.mark.promise("your-files-are-kept")
 def test_what_is_there_is_left_alone(project: Project) -> None:
     plan(project).apply()
     (project.root / "post" / "domain" / "parcel.py").write_text("mine\n")

@@ -27,6 +27,7 @@ def simulate(*arguments: str, **environment: str) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.promise("faults-break-no-promise")
 def test_every_promise_is_kept_under_many_schedules():
     schedules = os.environ.get("ESKIT_TEST_SCHEDULES", "300")
 

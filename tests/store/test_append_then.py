@@ -104,6 +104,7 @@ def test_one_thread_can_have_many_under_way_that_share_a_commit(
     assert [len(told.outcomes) for told in (*many, stale)] == [1] * 51
 
 
+@pytest.mark.promise("asynchronous-appends-are-answered-once")
 def test_a_caller_that_led_goes_on_with_its_result(
     store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
@@ -155,6 +156,7 @@ def test_who_waits_is_given_the_lead_by_who_does_not(
     assert store.append("Account-4", texts("a"), expected_version=ANY).version == 1
 
 
+@pytest.mark.promise("asynchronous-appends-are-answered-once")
 def test_closing_waits_until_all_is_told_and_a_closed_store_takes_no_more(
     store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:

@@ -78,6 +78,7 @@ def test_renaming_a_field_is_a_warning_with_the_events_that_hold_it(store):
     assert (found.verdict, found.breaking) == ("FULL", False)
 
 
+@pytest.mark.promise("schema-breaks-are-found")
 def test_another_type_of_a_field_breaks_the_events_that_hold_it(store):
     changed = protos(SENT.replace("string weight", "int64 weight"))
 
@@ -130,6 +131,7 @@ def test_another_package_breaks_everything(store):
     ]
 
 
+@pytest.mark.promise("schema-breaks-are-found")
 def test_a_new_type_beside_the_old_one_with_an_upcaster_fits(store):
     body = (
         event("Sent", "option deprecated = true;" + SENT)
@@ -203,6 +205,7 @@ def test_without_a_store_the_baseline_alone_is_compared():
     assert [f.change.severity for f in broken.findings] == [Severity.BREAKING]
 
 
+@pytest.mark.promise("schema-breaks-are-found")
 def test_every_schema_an_event_type_ever_had_counts(store):
     removed = SENT.replace("string weight = 2;", "")
     later = message(event("Sent", removed) + WAY, "Sent", to="Rome")

@@ -44,6 +44,7 @@ def refusal_of(work):
 
 
 @pytest.mark.parametrize("descriptors", ["/dev/fd", "/no/such/folder"])
+@pytest.mark.promise("forks-are-refused")
 def test_a_forked_process_may_not_open_what_was_open_when_it_was_forked(
     store, monkeypatch, descriptors
 ):
@@ -85,6 +86,7 @@ def test_what_was_taken_from_a_store_before_the_fork_is_refused_after_it(store):
     assert "spawn" in refusal_of(store.head_position)[1]
 
 
+@pytest.mark.promise("forks-are-refused")
 def test_a_store_that_was_closed_before_the_fork_is_used_in_the_child(store):
     store.close()
 

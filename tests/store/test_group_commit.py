@@ -95,6 +95,7 @@ def test_appends_that_wait_together_share_one_commit(store, gate, pool):
     assert statements.count("COMMIT") == 2
 
 
+@pytest.mark.promise("errors-are-not-shared")
 def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool):
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
@@ -138,6 +139,7 @@ def test_who_comes_while_the_file_is_busy_has_a_wait_of_its_own(tmp_path, pool):
         elsewhere.close()
 
 
+@pytest.mark.promise("errors-are-not-shared")
 def test_an_error_is_only_its_callers(store, gate, pool):
     held = hold(store, gate, pool)
     good = [pool.submit(append, store, f"Account-{n}", expected=NO_STREAM) for n in range(5)]
@@ -188,6 +190,7 @@ def limited(connection):
     return connection
 
 
+@pytest.mark.promise("errors-are-not-shared")
 def test_an_error_that_ends_the_transaction_leaves_the_neighbours_alone(
     store, gate, pool, monkeypatch
 ):
@@ -230,6 +233,7 @@ class LosesTheAnswer:
 
 
 @pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.promise("errors-are-not-shared")
 def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(store, gate, committed):
     gate.opened.set()
     append(store, "Account-1")
@@ -272,6 +276,7 @@ def interrupt_main(when):
     return thread
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_a_caller_interrupted_while_it_waits_is_withdrawn(store, gate, pool):
     held = hold(store, gate, pool)
     interrupting = interrupt_main(lambda: waiting(store, 1))

@@ -73,6 +73,7 @@ def steps_of_appends():
     return counted
 
 
+@pytest.mark.promise("append-cost-is-constant")
 def test_the_cost_of_an_append_does_not_grow_with_the_log():
     with open_store(f"{URL}?synchronous=normal") as store:
         for stream in range(10):

@@ -82,6 +82,7 @@ def test_a_changed_schema_is_recorded_where_it_begins_and_where_it_ends(open_sto
     assert schemas[0].schema_id == schemas[2].schema_id != schemas[1].schema_id
 
 
+@pytest.mark.promise("events-need-no-code")
 def test_an_append_that_fails_records_nothing(open_store):
     with open_store() as store:
         with pytest.raises(VersionConflict):
@@ -123,6 +124,7 @@ def test_threads_that_are_first_together_record_one_schema(open_store):
         assert kept(store) == [("google.protobuf.StringValue", 1)]
 
 
+@pytest.mark.promise("events-need-no-code")
 def test_events_are_decoded_as_they_were_written_without_generated_code(open_store):
     for sent in (message(V1, "Sent", grams=5), message(V2, "Sent", weight="6 g")):
         with open_store() as store:

@@ -55,6 +55,7 @@ def test_every_step_shows_the_event_and_what_it_changed(store):
     assert changes(steps[3]) == [("balance", "5", "12"), ("notes.1", None, "7 at 4")]
 
 
+@pytest.mark.promise("state-is-the-fold")
 def test_the_last_step_is_what_the_application_loads(store):
     loaded = Repository(store, Ledger, upcasters=UPCASTERS).load("l-1")
 
@@ -95,6 +96,7 @@ def test_changes_have_dotted_paths():
 
 
 @pytest.mark.parametrize("bounds", [{}, {"to_version": 3}, {"to_version": 1}])
+@pytest.mark.promise("replay-runs-backward")
 def test_a_replay_backward_shows_the_same_steps_in_reverse(store, bounds):
     assert run(store, backward=True, **bounds) == run(store, **bounds)[::-1]
 

@@ -177,6 +177,7 @@ def test_load_at_a_time_without_zone_is_refused(ledgers):
 
 
 @pytest.mark.parametrize("lost", [1, 2, 70])
+@pytest.mark.promise("gaps-are-not-folded")
 def test_a_stream_that_lacks_an_event_is_not_loaded(lost):
     with open_store("sqlite:///log.db") as store:
         ledgers = Repository(store, Ledger, upcasters=UPCASTERS)

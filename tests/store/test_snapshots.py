@@ -106,6 +106,7 @@ def test_a_snapshot_is_taken_every_so_many_events_and_the_newest_stay(store):
     assert versions(store) == [30, 40]
 
 
+@pytest.mark.promise("snapshots-change-nothing")
 def test_a_load_goes_on_from_the_newest_snapshot(store):
     deposit(store, 23)
     store.rows = 0
@@ -168,6 +169,7 @@ def test_the_schema_of_a_state_covers_the_messages_inside_it():
         ({"state": b"\xff\xff"}, "is damaged"),
     ],
 )
+@pytest.mark.promise("snapshots-change-nothing")
 def test_a_damaged_snapshot_is_a_warning_and_the_stream_is_replayed(store, caplog, change, reason):
     deposit(store, 12)
     (snapshot,) = store.snapshots.read()
@@ -192,6 +194,7 @@ DAMAGED_ROWS = [
 
 
 @pytest.mark.parametrize("change", DAMAGED_ROWS)
+@pytest.mark.promise("snapshots-change-nothing")
 def test_a_row_that_cannot_be_a_snapshot_is_a_warning_and_the_stream_is_replayed(caplog, change):
     with open_store(URL) as store:
         deposit(store, 12)
@@ -204,6 +207,7 @@ def test_a_row_that_cannot_be_a_snapshot_is_a_warning_and_the_stream_is_replayed
     assert "is damaged; the stream is replayed instead" in caplog.text
 
 
+@pytest.mark.promise("snapshots-change-nothing")
 def test_a_damaged_page_of_snapshots_is_a_warning_and_the_stream_is_replayed(caplog):
     with open_store(URL) as store:
         deposit(store, 12)
@@ -235,6 +239,7 @@ def test_checking_finds_a_row_that_cannot_be_a_snapshot(change):
         ("UPDATE snapshots SET event_id = x'00112233445566778899aabbccddeeff'", "another history"),
     ],
 )
+@pytest.mark.promise("snapshots-change-nothing")
 def test_a_snapshot_that_the_log_does_not_confirm_is_a_warning(caplog, statement, reason):
     with open_store(URL) as store:
         deposit(store, 12)
@@ -275,6 +280,7 @@ class SlowSnapshots(MemorySnapshots):
         return super().save(snapshot, keep=keep)
 
 
+@pytest.mark.promise("snapshots-delay-no-append")
 def test_an_append_does_not_wait_for_the_snapshot(store, monkeypatch):
     deposit(store, 9)
     slow = SlowSnapshots(store._log, store._clock, store._check_open)
@@ -297,6 +303,7 @@ def test_a_policy_that_can_never_work_is_refused(policy):
         SnapshotPolicy(**policy)
 
 
+@pytest.mark.promise("snapshots-change-nothing")
 def test_checking_finds_a_fold_version_that_nobody_raised(store):
     deposit(store, 10)
     (snapshot,) = store.snapshots.read()

@@ -61,6 +61,7 @@ def append(store, *values):
 
 
 @pytest.mark.parametrize("deleted", [WAL, SHM])
+@pytest.mark.promise("missing-files-are-noticed")
 def test_a_writer_whose_files_are_deleted_stops_and_has_lost_nothing(appending, deleted):
     deleted.unlink()
 
@@ -75,6 +76,7 @@ def test_a_writer_whose_files_are_deleted_stops_and_has_lost_nothing(appending, 
 
 
 @pytest.mark.parametrize("deleted", [WAL, SHM])
+@pytest.mark.promise("missing-files-are-noticed")
 def test_no_second_process_makes_anew_what_the_first_still_uses(deleted):
     with open_store(URL) as store:
         append(store, *"abc")
@@ -103,6 +105,7 @@ def append_for_a_while(store):
 
 
 @pytest.mark.parametrize("deleted", [WAL, SHM])
+@pytest.mark.promise("missing-files-are-noticed")
 def test_who_only_waits_for_events_notices_too(deleted):
     with open_store(URL) as store:
         append(store, *"abc")
@@ -170,6 +173,7 @@ def killed(appending):
 
 
 @pytest.mark.parametrize("put", [shutil.copy, os.replace])
+@pytest.mark.promise("logs-do-not-mix")
 def test_a_backup_put_in_place_does_not_get_the_last_events_of_what_was_there(killed, put):
     before = Path("backup.db").read_bytes()
     put("backup.db", LOG)
@@ -192,6 +196,7 @@ def test_a_copy_of_the_file_itself_does_not_get_them_either(killed, tmp_path):
         open_store(URL)
 
 
+@pytest.mark.promise("logs-do-not-mix")
 def test_a_file_replaced_under_a_writer_that_dies_is_told_from_its_own(appending):
     with open_store(URL) as store:
         store.maintenance.backup(Path("backup.db"), progress=no_progress)
@@ -211,6 +216,7 @@ def test_a_store_whose_writer_was_killed_is_opened_as_ever(killed):
 
 
 @pytest.mark.parametrize("with_note", [True, False])
+@pytest.mark.promise("logs-do-not-mix")
 def test_files_that_were_copied_together_belong_together(killed, tmp_path, with_note):
     copied = tmp_path / "copied"
     copied.mkdir()
@@ -232,6 +238,7 @@ def test_no_new_store_is_made_beside_the_last_events_of_one_that_is_gone(killed)
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+@pytest.mark.promise("logs-do-not-mix")
 def test_nothing_is_put_beside_what_another_database_has_left(suffix):
     left = Path(f"copy.db{suffix}")
     left.write_bytes(b"left by a crash")

@@ -58,6 +58,7 @@ def test_a_file_that_is_not_sqlite_is_refused_and_untouched(tmp_path, create):
 
 
 @pytest.mark.parametrize("create", [True, False])
+@pytest.mark.promise("foreign-files-are-untouched")
 def test_the_database_of_something_else_is_refused_and_untouched(tmp_path, create):
     path = tmp_path / "log.db"
     connection = sqlite3.connect(path)
@@ -87,6 +88,7 @@ def test_a_folder_is_refused(tmp_path):
         open_store(URL)
 
 
+@pytest.mark.promise("foreign-files-are-untouched")
 def test_a_store_of_a_newer_eskit_is_refused(stored):
     set_pragma(stored, "user_version", schema.current_version() + 1)
 
@@ -227,6 +229,7 @@ def test_two_stores_have_different_ids():
 @pytest.mark.parametrize(
     ("options", "level"), [("", 2), ("?synchronous=full", 2), ("?synchronous=normal", 1)]
 )
+@pytest.mark.promise("appends-are-durable")
 def test_appends_are_flushed_to_the_disk_unless_told_otherwise(monkeypatch, options, level):
     writing = []
 
@@ -304,6 +307,7 @@ READS = {
 
 
 @pytest.mark.parametrize("name", [name for name in READS if "backward" not in name])
+@pytest.mark.promise("readers-block-no-writer")
 def test_no_transaction_stays_open_between_pages(stored, name):
     read, _ = READS[name]
     with open_store(URL) as store:
@@ -337,6 +341,7 @@ def test_reads_of_many_kinds_give_what_reads_of_few_give(stored, name, monkeypat
 
 
 @pytest.mark.parametrize("name", READS)
+@pytest.mark.promise("readers-block-no-writer")
 def test_reads_use_an_index_and_never_sort(stored, name):
     read, index = READS[name]
     statements = []
@@ -367,6 +372,7 @@ def append_for_a_while(store):
 
 
 @pytest.mark.parametrize("exchange", [Path.unlink, lambda path: shutil.copy(path, "new.db")])
+@pytest.mark.promise("replaced-files-are-refused")
 def test_a_file_that_was_deleted_or_replaced_soon_takes_no_more_events(stored, exchange):
     with open_store(URL) as store:
         store.append("Account-1", texts("c"), expected_version=2)
@@ -380,6 +386,7 @@ def test_a_file_that_was_deleted_or_replaced_soon_takes_no_more_events(stored, e
 
 
 @pytest.mark.parametrize("exchange", [Path.unlink, lambda path: shutil.copy(path, "new.db")])
+@pytest.mark.promise("replaced-files-are-refused")
 def test_a_file_that_was_deleted_or_replaced_is_soon_read_no_more(stored, exchange):
     with open_store(URL) as store:
         head = store.head_position()
@@ -447,6 +454,7 @@ def in_folder(stored, tmp_path):
 
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("change", [leave, become_a_file, lead_nowhere])
+@pytest.mark.promise("replaced-files-are-refused")
 def test_a_folder_that_goes_away_makes_its_store_unavailable(in_folder, use, change):
     store, folder = in_folder
     change(folder)
@@ -458,6 +466,7 @@ def test_a_folder_that_goes_away_makes_its_store_unavailable(in_folder, use, cha
 
 
 @pytest.mark.parametrize("use", USES)
+@pytest.mark.promise("replaced-files-are-refused")
 def test_a_folder_that_may_no_longer_be_entered_makes_its_store_unavailable(in_folder, use):
     store, folder = in_folder
     user = os.geteuid()

@@ -138,6 +138,7 @@ def wait_until_queued(store, number):
         queued.wait(0.001)
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_an_interrupt_anywhere_in_an_append_takes_no_lead_and_no_lock_with_it(
     store, pool, tmp_path
 ):
@@ -161,6 +162,7 @@ def test_an_interrupt_anywhere_in_an_append_takes_no_lead_and_no_lock_with_it(
     assert line > 30
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_a_second_interrupt_anywhere_after_the_first_takes_no_lead_with_it(store, pool):
     appended = 0
     for line in count(1):
@@ -179,6 +181,7 @@ def test_a_second_interrupt_anywhere_after_the_first_takes_no_lead_with_it(store
     assert appended > 3 * line
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_an_interrupt_anywhere_in_an_append_then_takes_no_lead_and_no_lock_with_it(
     store, pool, tmp_path, caplog
 ):
@@ -209,6 +212,7 @@ def test_an_interrupt_anywhere_in_an_append_then_takes_no_lead_and_no_lock_with_
 
 
 @pytest.mark.parametrize("start", [called, left])
+@pytest.mark.promise("interrupts-are-safe")
 def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_others(
     store, door, pool, start, caplog
 ):
@@ -250,6 +254,7 @@ def test_an_interrupt_anywhere_in_a_shared_commit_neither_loses_nor_repeats_the_
 
 
 @pytest.mark.parametrize("start", [called, left])
+@pytest.mark.promise("interrupts-are-safe")
 def test_an_interrupt_anywhere_in_a_commit_that_others_join_neither_loses_nor_repeats_them(
     store, pool, start, caplog, tmp_path
 ):
@@ -291,6 +296,7 @@ def test_an_interrupt_anywhere_in_a_commit_that_others_join_neither_loses_nor_re
     assert caplog.records == []  # as if something had been told twice
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_a_store_whose_closing_was_interrupted_is_closed_by_closing_it_again(tmp_path):
     for line in count(1):
         store = SqliteStore(tmp_path / "log.db", "sqlite:///log.db")

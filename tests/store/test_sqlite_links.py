@@ -116,6 +116,7 @@ def test_a_write_ahead_log_that_cannot_be_read_is_not_read_past():
     assert run.stdout.split() == ["STORE_UNAVAILABLE"]
 
 
+@pytest.mark.promise("replaced-files-are-refused")
 def test_a_link_that_leads_elsewhere_makes_the_store_unavailable(url):
     link, target, _ = LINKS["of the file" if url.endswith("///log.db") else "of its folder"]
     copy = shutil.copytree if Path(target).is_dir() else shutil.copy

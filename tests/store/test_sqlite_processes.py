@@ -37,6 +37,7 @@ def finish(writer):
     return {name: int(times) for name, times in map(str.split, output.splitlines())}
 
 
+@pytest.mark.promise("one-writer-wins")
 def test_two_processes_on_one_stream_get_conflicts_and_nothing_else():
     writers = [start("Account-1", 150) for _ in range(2)]
     go(writers)
@@ -52,6 +53,7 @@ def test_two_processes_on_one_stream_get_conflicts_and_nothing_else():
 
 
 @pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.promise("one-order")
 def test_a_reader_follows_several_processes_without_gap_or_reorder(count):
     writers = [start(f"Account-{writer}", 60) for writer in range(count)]
     go(writers)
@@ -81,6 +83,7 @@ def test_processes_that_create_one_store_together_agree_on_it():
 
 
 @pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.promise("one-order")
 def test_a_reader_follows_processes_on_one_stream_without_gap_or_reorder(count):
     writers = [start("Account-1", 80) for _ in range(count)]
     go(writers)

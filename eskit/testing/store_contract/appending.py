@@ -13,6 +13,7 @@ from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS, ExpectedVersion
 from eskit.errors import InvalidArgument, VersionConflict
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import (
     TEXT,
     SettableClock,
@@ -91,6 +92,7 @@ class AppendContract:
             (2, NO_STREAM),
         ],
     )
+    @promise("appends-are-atomic")
     def test_append_at_another_version_conflicts_and_changes_nothing(
         self, store: EventStore, existing: int, expected: int | ExpectedVersion
     ) -> None:
@@ -144,6 +146,7 @@ class AppendContract:
         with pytest.raises(InvalidArgument):
             store.append("Account-1", [text("a", metadata=long)], expected_version=0)
 
+    @promise("one-writer-wins")
     def test_threads_that_race_for_one_version_have_one_winner(self, store: EventStore) -> None:
         barrier = threading.Barrier(8)
 

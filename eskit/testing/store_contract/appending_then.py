@@ -18,6 +18,7 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.store.eventstore import AppendsThen, EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import command, text, texts, values
 
 _PATIENCE = 20.0  # seconds
@@ -55,6 +56,7 @@ class AppendsThenContract:
     def test_the_store_says_that_it_can(self, store: EventStore) -> None:
         assert isinstance(store, AppendsThen)
 
+    @promise("asynchronous-appends-are-answered-once")
     def test_told_is_what_append_would_return_or_raise(self, store: EventStore) -> None:
         assert isinstance(store, AppendsThen)
         done, repeated, conflict, taken, reused, invalid = (Told() for _ in range(6))
@@ -84,6 +86,7 @@ class AppendsThenContract:
             assert isinstance(told.wait(), error)
         assert store.count_events() == 2
 
+    @promise("asynchronous-appends-are-answered-once")
     def test_every_append_is_told_of_once_and_the_log_has_it_then(self, store: EventStore) -> None:
         assert isinstance(store, AppendsThen)
         seen = []

@@ -8,6 +8,7 @@ from eskit.domain.claims import claim, release
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import ClaimTaken
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import text
 
 
@@ -21,6 +22,7 @@ class ClaimContract:
         assert store.find_claim("email", "other") is None
         assert store.find_claim("name", "a@b") is None
 
+    @promise("claims-are-unique")
     def test_two_new_aggregates_cannot_hold_one_value(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("email", "a@b"))], expected_version=NO_STREAM)
 
@@ -62,6 +64,7 @@ class ClaimContract:
 
         assert store.find_claim("email", "a@b") == "Account-1"
 
+    @promise("claims-are-unique")
     def test_only_the_owner_releases(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("email", "a@b"))], expected_version=ANY)
 

@@ -9,6 +9,7 @@ from eskit.domain.commands import AppendResult
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import CommandIdReused, InvalidArgument
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import (
     COMMAND_TTL,
     SettableClock,
@@ -23,6 +24,7 @@ from eskit.testing.store_contract.samples import (
 class CommandContract:
     """A command is done once."""
 
+    @promise("commands-are-done-once")
     def test_a_repeated_command_is_answered_with_its_first_result(self, store: EventStore) -> None:
         first = store.append(
             "Account-1", texts("a", "b"), expected_version=0, command=command("c1")
@@ -109,6 +111,7 @@ class CommandContract:
 class TenantContract:
     """Tenants are apart."""
 
+    @promise("tenants-are-apart")
     def test_tenants_share_nothing(self, store: EventStore) -> None:
         for tenant in ("", "acme", "umbrella"):
             store.append(

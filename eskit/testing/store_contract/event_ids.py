@@ -13,6 +13,7 @@ from eskit.domain.events import Metadata, NewEvent
 from eskit.domain.streams import ANY
 from eskit.errors import EventIdReused, InvalidArgument
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import command, text, texts, values
 
 _ID = "0b5c2f0e-63a5-4d3c-9b40-6a3e6a1c9f10"
@@ -25,6 +26,7 @@ def _given(value: str, event_id: str = _ID, **arguments: object) -> NewEvent:
 class EventIdContract:
     """The same event again is answered, another one is refused."""
 
+    @promise("event-ids-are-unique")
     def test_events_that_are_stored_are_answered_with_their_first_result(
         self, store: EventStore
     ) -> None:
@@ -87,6 +89,7 @@ class EventIdContract:
         ],
         ids=["stream", "tenant", "payload", "type", "claims"],
     )
+    @promise("event-ids-are-unique")
     def test_an_event_id_is_for_one_event(
         self, store: EventStore, stream: str, tenant: str, event: NewEvent
     ) -> None:

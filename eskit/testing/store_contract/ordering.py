@@ -6,12 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 from eskit.domain.streams import ANY
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import SettableClock, number, texts, values
 
 
 class OrderContract:
     """Nobody sees the log out of order, whatever the clock does."""
 
+    @promise("clocks-do-not-matter")
     def test_a_thousand_events_of_one_second_keep_their_order(self, store: EventStore) -> None:
         for first in range(0, 1100, 11):
             stream = f"Account-{first % 7}"
@@ -27,6 +29,7 @@ class OrderContract:
             versions = [event.version for event in events if event.stream == stream]
             assert versions == list(range(1, len(versions) + 1))
 
+    @promise("clocks-do-not-matter")
     def test_time_never_goes_backwards(self, store: EventStore, clock: SettableClock) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY)
         first = clock.now
@@ -39,6 +42,7 @@ class OrderContract:
 
         assert times == [first, first, clock.now]
 
+    @promise("one-order")
     def test_a_reader_that_follows_while_others_append_misses_nothing(
         self, store: EventStore
     ) -> None:

@@ -17,6 +17,7 @@ from eskit.domain.messages import encode
 from eskit.domain.streams import ANY
 from eskit.errors import EskitError, InvalidArgument
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import text, values
 
 
@@ -121,6 +122,7 @@ class RefusalContract:
         assert store.count_events() == 0
 
     @pytest.mark.parametrize("depth", [10, 40, 49, 50, 60, 98, 99, 100, 101])
+    @promise("stored-events-are-usable")
     def test_what_is_appended_can_be_read(self, store: EventStore, depth: int) -> None:
         message = nested(depth)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from eskit.store.eventstore import EventStore
+from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import SettableClock, appended, snapshot
 
 
@@ -73,6 +74,7 @@ class SnapshotContract:
         assert list(store.snapshots.read(tenant="acme")) == []
         assert store.snapshots.prune(keep=0) == 5
 
+    @promise("snapshots-do-not-outlive-an-erasure")
     def test_a_snapshot_does_not_outlive_the_erasure_of_its_stream(self, store: EventStore) -> None:
         (first,) = appended(store, "Account-1", 1)
         store.snapshots.save(snapshot(first), keep=9)

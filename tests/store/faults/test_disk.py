@@ -18,6 +18,7 @@ from eskit.testing.store_contract import text, texts
 URL = "sqlite:///log.db"
 
 
+@pytest.mark.promise("appends-are-durable")
 def test_a_full_disk_is_named_and_every_acknowledged_append_is_there(small_disk):
     url = f"sqlite:///{small_disk / 'log.db'}"
     acknowledged = 0
@@ -52,6 +53,7 @@ def test_an_append_that_finds_no_room_leaves_room_for_the_next(small_disk):
 
 
 @pytest.mark.parametrize("kept", [1, 100, 4096, 0.3, 0.9])
+@pytest.mark.promise("foreign-files-are-untouched")
 def test_a_file_cut_short_is_a_named_error_and_nothing_is_written(kept):
     with open_store(URL) as store:
         for number in range(40):
@@ -98,6 +100,7 @@ def follow(store) -> None:
 
 
 @pytest.mark.parametrize("after", [0, 5, 25])
+@pytest.mark.promise("lost-wal-is-noticed")
 def test_a_deleted_wal_is_noticed_by_the_event_a_checkpoint_names(checkout, after):
     with open_store(URL) as store:
         store.append("Account-1", texts("kept"), expected_version=0)

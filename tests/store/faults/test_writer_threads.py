@@ -35,6 +35,7 @@ def deep(depth, call):
     return deep(depth - 1, call) if depth else call()
 
 
+@pytest.mark.promise("interrupts-are-safe")
 def test_a_caller_whose_stack_ends_takes_nobody_with_it(url):
     limit = sys.getrecursionlimit()
     stop = threading.Event()
@@ -71,6 +72,7 @@ def test_a_caller_whose_stack_ends_takes_nobody_with_it(url):
         assert verify(store).verdict == "ok"
 
 
+@pytest.mark.promise("errors-are-not-shared")
 def test_a_batch_that_runs_out_of_memory_is_told_so_and_changes_nothing(url):
     program = subprocess.run(
         [sys.executable, str(OUT_OF_MEMORY), url],

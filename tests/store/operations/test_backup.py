@@ -52,6 +52,7 @@ def test_a_backup_holds_what_the_store_held(store):
         assert verify(copy).verdict == "ok"
 
 
+@pytest.mark.promise("backups-are-one-moment")
 def test_a_restored_backup_is_told_from_its_original(store):
     store.save_checkpoint("relay", position=5_000, event_id=store.find_event(5_000).event_id)
 
@@ -71,6 +72,7 @@ def test_two_backups_are_told_from_each_other(store):
     assert first.store_id != second.store_id
 
 
+@pytest.mark.promise("backups-are-one-moment")
 def test_a_backup_is_one_moment_while_others_write(store):
     stop = threading.Event()
 
@@ -103,6 +105,7 @@ def test_nothing_is_overwritten(store):
     assert TARGET.read_text() == "mine"
 
 
+@pytest.mark.promise("finished-files-are-complete")
 def test_two_backups_at_once_under_one_name_are_refused(store):
     refused = []
 
@@ -120,6 +123,7 @@ def test_two_backups_at_once_under_one_name_are_refused(store):
 
 
 @pytest.mark.parametrize("after", [0, 1])
+@pytest.mark.promise("finished-files-are-complete")
 def test_a_backup_that_was_killed_is_no_backup_and_can_be_made_again(store, after):
     command = [sys.executable, INTERRUPTED, "backup", str(after), URL, TARGET]
 
@@ -201,6 +205,7 @@ def execute(path, statement):
         (overwrite_claims, ""),
     ],
 )
+@pytest.mark.promise("damage-is-not-copied")
 def test_a_store_that_is_damaged_is_named_and_gives_no_backup(store, damage, problem):
     store.close()
     damage(Path("log.db"))

@@ -76,6 +76,7 @@ def test_a_log_that_gives_a_value_to_two_streams_is_refused_and_left_alone(store
     ],
     ids=["in the middle", "at the end"],
 )
+@pytest.mark.promise("claims-can-be-rebuilt")
 def test_claims_are_not_made_from_a_log_that_lacks_events(store, lost, loss):
     command = Command(id="c1", fingerprint="Open")
     events = [text("c", claim("name", "lost")), text("d")]

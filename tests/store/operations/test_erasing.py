@@ -50,6 +50,7 @@ def files_that_hold(secret):
     return [path.name for path in Path().iterdir() if secret.encode() in path.read_bytes()]
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_nothing_of_an_erased_stream_is_left_in_the_files(careless):
     with open_store(URL) as store:
         for number in range(300):  # claims and commands move between pages
@@ -80,6 +81,7 @@ def test_nothing_of_an_erased_stream_is_left_in_the_files(careless):
         assert store.find_claim("no", "299") == "Other-299"
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_while_somebody_reads_the_rest_is_not_called_done():
     with open_store(f"{URL}?busy_timeout=0.2") as store:
         store.append("Person-1", texts(PERSON), expected_version=ANY)
@@ -149,6 +151,7 @@ def test_erased_events_count_as_versions_and_change_no_state():
     assert [bool(step.changes) for step in steps] == [False, False, True]
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_projections_pass_over_erased_events():
     handled = []
     projection = Projection("names")

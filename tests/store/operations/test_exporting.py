@@ -84,6 +84,7 @@ def run_interrupted(*arguments):
     return subprocess.run(command, timeout=60, check=False).returncode
 
 
+@pytest.mark.promise("imports-are-exact")
 def test_a_log_comes_back_as_it_was_under_a_new_store_id(store):
     fill(store)
 
@@ -133,6 +134,7 @@ def test_chosen_streams_keep_their_positions(store):
         assert verify(copy).verdict == "ok"
 
 
+@pytest.mark.promise("imports-are-exact")
 def test_a_command_that_was_done_before_an_export_is_not_done_again_after_an_import(store):
     first = Command(id="c1", fingerprint="Open", response=b"first")
     nothing = Command(id="c2", fingerprint="Check", response=b"fine")
@@ -221,6 +223,7 @@ def damage(store, statement):
 
 
 @pytest.mark.parametrize(("statement", "problem"), DAMAGE)
+@pytest.mark.promise("damage-is-not-copied")
 def test_a_damaged_log_is_not_exported(sqlite_store, statement, problem):
     damage(sqlite_store, statement)
 
@@ -250,6 +253,7 @@ def test_nothing_is_overwritten(store):
 
 
 @pytest.mark.parametrize("url", [COPY, "memory://filled"])
+@pytest.mark.promise("imports-are-exact")
 def test_import_does_not_mix_into_a_store_that_holds_something(sqlite_store, url):
     fill(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -330,6 +334,7 @@ def write_prose(_lines):
     ],
 )
 @pytest.mark.parametrize("exists", [False, True], ids=["new", "empty"])
+@pytest.mark.promise("imports-are-exact")
 def test_an_export_that_was_altered_leaves_nothing_behind(sqlite_store, change, exists):
     fill(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -349,6 +354,7 @@ def test_an_export_that_was_altered_leaves_nothing_behind(sqlite_store, change, 
             assert copy.head_position() == 0
 
 
+@pytest.mark.promise("finished-files-are-complete")
 def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
     fill(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -366,6 +372,7 @@ def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
         assert records(copy) == records(sqlite_store)
 
 
+@pytest.mark.promise("finished-files-are-complete")
 def test_two_exports_at_once_into_one_file_are_refused(sqlite_store):
     fill(sqlite_store)
     refused = []
@@ -386,6 +393,7 @@ def test_a_missing_export_is_named():
         import_log(EXPORT, COPY)
 
 
+@pytest.mark.promise("finished-files-are-complete")
 def test_an_export_goes_on_where_it_was_killed(sqlite_store):
     fill_much(sqlite_store)
 
@@ -429,6 +437,7 @@ def test_the_rest_of_another_export_is_not_gone_on_with(sqlite_store):
 
 
 @pytest.mark.parametrize("after", [0, 1, 3, 4, 5])
+@pytest.mark.promise("finished-files-are-complete")
 def test_an_import_goes_on_where_it_was_killed(sqlite_store, after):
     fill_much(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -460,6 +469,7 @@ def test_the_rest_of_another_import_is_not_gone_on_with(sqlite_store):
     assert report.resumed_after == 0
 
 
+@pytest.mark.promise("imports-are-exact")
 def test_an_import_writes_into_the_file_of_its_url_and_no_other(sqlite_store, tmp_path):
     fill(sqlite_store)
     export_log(sqlite_store, EXPORT)
@@ -485,6 +495,7 @@ def test_an_import_through_a_link_makes_the_file_that_it_leads_to(sqlite_store):
         assert records(copy) == records(sqlite_store)
 
 
+@pytest.mark.promise("imports-are-exact")
 def test_an_import_adds_to_nothing_that_it_did_not_begin(sqlite_store, monkeypatch):
     fill(sqlite_store)
     export_log(sqlite_store, EXPORT)

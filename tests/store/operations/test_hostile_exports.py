@@ -135,6 +135,7 @@ def altered(lines, number, key, value):
 
 
 @pytest.mark.parametrize("part", range(8))
+@pytest.mark.promise("bad-exports-are-refused")
 def test_an_altered_export_is_refused_by_the_line_or_as_good_as_any(lines, part):
     """Every value of every line in turn; memory takes what a file would, and is quicker."""
     told = []

@@ -58,6 +58,7 @@ def tables(path):
     return found
 
 
+@pytest.mark.promise("migrations-resume")
 def test_an_older_store_is_migrated_with_a_backup_beside_it(old_store):
     with pytest.raises(SchemaOutdated):
         open_store(URL)
@@ -108,6 +109,7 @@ def test_a_backup_that_is_there_is_kept(old_store):
     assert BACKUP.read_text() == "mine"
 
 
+@pytest.mark.promise("migrations-resume")
 def test_a_migration_that_fails_changes_nothing(old_store, monkeypatch):
     monkeypatch.setattr(
         "eskit.store.sqlite.migrating.migration_statements",
@@ -211,6 +213,7 @@ def codes(found):
     return [(finding.code, finding.position) for finding in found.findings]
 
 
+@pytest.mark.promise("event-ids-are-unique")
 def test_ids_that_an_older_eskit_took_twice_are_listed_and_never_taken_again(store_of_version_5):
     migrate(URL)
 
@@ -238,6 +241,7 @@ def test_ids_that_an_older_eskit_took_twice_are_listed_and_never_taken_again(sto
         "UPDATE commands SET recorded_at = 5 WHERE command_id = 'c4'",
     ],
 )
+@pytest.mark.promise("checksums-cover-records")
 def test_after_the_migration_every_part_of_a_record_is_covered(store_of_version_5, change):
     migrate(URL)
 
@@ -247,6 +251,7 @@ def test_after_the_migration_every_part_of_a_record_is_covered(store_of_version_
         assert verify(store).verdict == "damaged"
 
 
+@pytest.mark.promise("checksums-cover-records")
 def test_what_was_damaged_before_the_migration_keeps_its_mark(store_of_version_5):
     execute("UPDATE events SET data = x'0a0178' WHERE global_position = 9")
 
@@ -260,6 +265,7 @@ def test_what_was_damaged_before_the_migration_keeps_its_mark(store_of_version_5
 
 
 @pytest.mark.parametrize("after", range(6))
+@pytest.mark.promise("migrations-resume")
 def test_a_migration_that_was_broken_off_is_gone_on_with(store_of_version_5, monkeypatch, after):
     monkeypatch.setattr("eskit.store.sqlite.migrating._EVENTS_AT_ONCE", 10)
     monkeypatch.setattr("eskit.store.sqlite.migrating._COMMANDS_AT_ONCE", 3)
@@ -288,6 +294,7 @@ def test_a_migration_that_was_broken_off_is_gone_on_with(store_of_version_5, mon
         assert store.find_command("c7", "acme").response == b"answer"
 
 
+@pytest.mark.promise("migrations-resume")
 def test_an_older_eskit_that_has_the_file_open_appends_nothing_any_more(store_of_version_5):
     older = sqlite3.connect("log.db")
     migrate(URL)

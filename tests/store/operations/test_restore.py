@@ -51,6 +51,7 @@ def original():
         return store.store_id
 
 
+@pytest.mark.promise("restores-keep-the-original")
 def test_a_backup_takes_the_place_of_its_store_which_is_kept(original):
     report = restore(BACKUP, URL)
 
@@ -92,6 +93,7 @@ def appending(original):
     process.communicate()
 
 
+@pytest.mark.promise("restores-keep-the-original")
 def test_a_store_that_is_in_use_is_not_replaced(appending):
     for dry_run in (True, False):
         with pytest.raises(StoreUnavailable, match="is open in another process") as refused:
@@ -110,6 +112,7 @@ def test_a_store_that_this_process_has_open_is_not_replaced(original):
         assert append(store, "e").version == 5
 
 
+@pytest.mark.promise("restores-keep-the-original")
 def test_after_a_kill_nothing_of_the_old_log_gets_into_the_restored_one(appending):
     appending.send_signal(signal.SIGKILL)
     appending.wait(30)
@@ -168,6 +171,7 @@ def test_a_backup_that_is_not_there_is_said_to_be_missing(original):
     assert raised.value.hint == "Name a file that store backup has made."
 
 
+@pytest.mark.promise("restores-keep-the-original")
 def test_the_name_is_never_without_a_store(original, monkeypatch):
     """Whoever starts in the middle would make an empty one."""
 

@@ -97,6 +97,7 @@ def test_an_empty_store_is_ok():
         assert verify(store).verdict == "ok"
 
 
+@pytest.mark.promise("verify-finds-damage")
 def test_flipped_bytes_in_a_payload_are_found_where_they_are(store):
     raw = FILE.read_bytes() + Path("log.db-wal").read_bytes()
     assert raw.count(b"second") >= 1
@@ -122,6 +123,7 @@ def test_flipped_bytes_in_a_payload_are_found_where_they_are(store):
         """UPDATE events SET metadata = '{"principal_id":"eve"}' WHERE global_position = 2""",
     ],
 )
+@pytest.mark.promise("verify-finds-damage")
 def test_an_event_that_was_changed_into_another_valid_one_is_found(store, statement):
     execute(statement)
 
@@ -132,6 +134,7 @@ def test_an_event_that_was_changed_into_another_valid_one_is_found(store, statem
     assert found.decoded == 4
 
 
+@pytest.mark.promise("verify-finds-damage")
 def test_a_type_without_a_class_makes_the_verdict_unknown_and_is_listed_once(store):
     execute("UPDATE kinds SET event_type = 'gone.v1.Event' WHERE event_type LIKE '%StringValue'")
     seal(FILE)
@@ -213,6 +216,7 @@ def test_claims_that_are_not_what_the_log_says_are_damage(store, statement, mess
         ("INSERT INTO commands VALUES ('', 'c', 'f', 99, 0, 0, 0, x'', 0)", "STORAGE_DAMAGED"),
     ],
 )
+@pytest.mark.promise("verify-finds-damage")
 def test_a_log_that_was_tampered_with_is_damaged(store, statement, code):
     execute(statement)
 
@@ -276,6 +280,7 @@ def test_a_checkpoint_past_the_head_is_damage(store):
     assert (found.verdict, codes(found)) == ("damaged", ["CHECKPOINT_PAST_HEAD"])
 
 
+@pytest.mark.promise("lost-wal-is-noticed")
 def test_a_deleted_wal_is_found_by_the_checkpoint_of_a_read_model(store):
     store.close()
     with open_store(URL) as reopened:
@@ -405,6 +410,7 @@ def test_what_cannot_be_read_makes_the_verdict_unknown(store):
         ("claims SET value = x'00' WHERE value = 'a'", "claims.value of name"),
     ],
 )
+@pytest.mark.promise("verify-finds-damage")
 def test_a_value_that_cannot_have_been_recorded_is_damage(filled, change, where):
     execute(f"UPDATE {change}")
 
@@ -442,6 +448,7 @@ ANYTHING = ("'x'", "x'00'", "CAST(x'ff' AS TEXT)", "1 << 62", "-5", "1.5")
 @pytest.mark.parametrize(
     "table", sorted(set(re.findall(r"CREATE TABLE (\w+)", SCHEMA)) - {"store"})
 )
+@pytest.mark.promise("verify-finds-damage")
 def test_whatever_stands_in_a_row_verification_comes_to_a_verdict(filled, table):
     filled.close()
     whole = FILE.read_bytes()
@@ -462,6 +469,7 @@ def test_whatever_stands_in_a_row_verification_comes_to_a_verdict(filled, table)
 
 
 @pytest.mark.parametrize("index", ["events_by_stream", "events_by_kind", "erasures_by_stream"])
+@pytest.mark.promise("verify-finds-damage")
 def test_a_missing_index_is_damage(store, index):
     execute(f"DROP INDEX {index}")
 
@@ -481,6 +489,7 @@ def test_a_table_that_is_declared_otherwise_is_damage(store):
     assert "checkpoints is not declared as it was made" in found.findings[0].message
 
 
+@pytest.mark.promise("verify-finds-damage")
 def test_a_remembered_command_whose_event_is_gone_is_damage(filled):
     execute("DELETE FROM events WHERE global_position = 3")  # the last of its stream
 
