@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.asynchronous import pytest_pyfunc_call
+from tests.support.asynchronous import pytest_pyfunc_call
 
 __all__ = ["pytest_pyfunc_call"]
 

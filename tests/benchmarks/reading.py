@@ -16,7 +16,7 @@ from eskit.store.sqlite.queries import query
 from tests.benchmarks import peers
 from tests.benchmarks.appending import PAYLOAD
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
-from tests.ledger import DepositedEvent, Ledger, OpenedEvent
+from tests.support.ledger import DepositedEvent, Ledger, OpenedEvent
 
 EVENTS = 50_000
 PER_STREAM = 100

@@ -11,7 +11,7 @@ import pytest
 from eskit import NO_STREAM, Metadata, NewEvent, open_store
 from eskit.cli.main import main
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import DEPOSIT, WITHDRAW, Ran, eskit, launcher, move, open_account
+from tests.support.running import DEPOSIT, WITHDRAW, Ran, eskit, launcher, move, open_account
 
 launch = pytest.fixture(launcher)
 

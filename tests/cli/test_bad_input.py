@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import DEPOSIT, OPEN, eskit, start
+from tests.support.running import DEPOSIT, OPEN, eskit, start
 
 FULL = Path("/dev/full")
 

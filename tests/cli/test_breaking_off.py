@@ -14,7 +14,7 @@ from eskit import ANY, NewEvent, open_store
 from eskit.cli.interrupts import told_when_broken_off
 from eskit.errors import StoreUnavailable
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import Terminal, eskit, interrupt
+from tests.support.running import Terminal, eskit, interrupt
 
 EVENTS = 60_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eskit.projections.policy import FailurePolicy
-from tests.cli.running import break_deposits, eskit
+from tests.support.running import break_deposits, eskit
 
 WHY = ("--reason", "ticket 7")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import eskit
+from tests.support.running import eskit
 
 WARNING = """\
 syntax = "proto3";

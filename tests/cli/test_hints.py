@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from eskit.cli.terminal.hints import Hints
-from tests.cli.running import eskit, interrupt, read_until
+from tests.support.running import eskit, interrupt, read_until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, move, read_until
+from tests.support.running import DEPOSIT, break_deposits, eskit, interrupt, move, read_until
 
 
 def slow_down(bank, seconds):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from eskit.nats.server import EmbeddedNats
-from tests.cli.running import configure, eskit, interrupt, read_until
+from tests.support.running import configure, eskit, interrupt, read_until
 
 SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from eskit.nats.server import EmbeddedNats
-from tests.cli.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
+from tests.support.running import DEPOSIT, eskit, free_port, interrupt, kill, read_until
 
 NATS_IS_READY = "nats              ready"
 CONNECTION = "connection        "

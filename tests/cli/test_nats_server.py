@@ -14,8 +14,8 @@ import pytest
 
 from eskit.nats.connection import connected
 from eskit.nats.jetstream import api, find_stream
-from tests.certificates import make_authority, make_certificate, needs_openssl
-from tests.cli.running import DEPOSIT, configure, eskit, interrupt, move, read_until
+from tests.support.certificates import make_authority, make_certificate, needs_openssl
+from tests.support.running import DEPOSIT, configure, eskit, interrupt, move, read_until
 
 SECRET = "hush-hush/very secret"  # noqa: S105 - of a server of the test
 

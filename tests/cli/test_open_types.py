@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import eskit
+from tests.support.running import eskit
 
 MAKE = "box.v1.BoxCommandService/Fill"
 BOX = """\

@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from tests.cli.running import DEPOSIT, eskit, interrupt, move, read_until
+from tests.support.running import DEPOSIT, eskit, interrupt, move, read_until
 
 RUN = ("project", "run")
 SERVE = ("serve", "--no-services", "--no-relay")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 
-from tests.cli.running import DEPOSIT, eskit, move
+from tests.support.running import DEPOSIT, eskit, move
 
 GET = ("call", "account.v1.AccountQueryService/GetAccount", "--data", '{"account_id": "acc-001"}')
 

@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, move, read_until
+from tests.support.running import DEPOSIT, break_deposits, eskit, interrupt, move, read_until
 
 WHY = ("--reason", "wrong rates")
 

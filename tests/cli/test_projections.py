@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from tests.cli.running import DEPOSIT, break_deposits, eskit, move, open_account
+from tests.support.running import DEPOSIT, break_deposits, eskit, move, open_account
 
 BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
 

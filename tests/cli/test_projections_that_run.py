@@ -10,7 +10,15 @@ import urllib.request
 
 import pytest
 
-from tests.cli.running import DEPOSIT, break_deposits, configure, eskit, interrupt, move, read_until
+from tests.support.running import (
+    DEPOSIT,
+    break_deposits,
+    configure,
+    eskit,
+    interrupt,
+    move,
+    read_until,
+)
 
 ONLY_PROJECTIONS = ("serve", "--no-services", "--no-relay", "--no-reactions")
 

@@ -15,7 +15,7 @@ import pytest
 from eskit.cli.commands.reaction_text import format_statuses
 from eskit.cli.terminal.text import plain
 from eskit.messaging.followers import Attempt, FollowerStatus
-from tests.cli.running import eskit, interrupt, open_account, read_until
+from tests.support.running import eskit, interrupt, open_account, read_until
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "bank_with_places_in_nats.tar.gz"
 """A bank made and served by eskit at 2ef4afd: welcome has come to 4, with 3 set aside; then 5."""

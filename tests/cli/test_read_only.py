@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import OPEN, eskit, interrupt, open_account, read_until
+from tests.support.running import OPEN, eskit, interrupt, open_account, read_until
 
 BALANCE = ("call", "account.v1.AccountQueryService/GetAccountBalance")
 _DROP_FROM_BOUNDING_SET = 24

@@ -14,7 +14,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit import ANY, NewEvent, open_store
 from eskit.nats.connection import connected
 from eskit.nats.jetstream import api, find_stream, publish
-from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
+from tests.support.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
 
 
 def test_a_following_relay_tells_of_changes_and_not_of_each_event(launch, bank):

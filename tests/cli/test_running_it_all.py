@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from eskit.nats.server import EmbeddedNats
-from tests.cli.running import DEPOSIT, break_deposits, eskit, interrupt, read_until
+from tests.support.running import DEPOSIT, break_deposits, eskit, interrupt, read_until
 
 
 def deposit(bank, amount):

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from tests.cli.running import eskit
+from tests.support.running import eskit
 
 PROTO = "proto/account/v1/account.proto"
 

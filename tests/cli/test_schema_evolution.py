@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import DEPOSIT, eskit, move
+from tests.support.running import DEPOSIT, eskit, move
 
 DEPOSITED = "account.v1.MoneyDepositedEvent"
 PROTO = Path("proto/account/v1/account.proto")

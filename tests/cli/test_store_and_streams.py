@@ -13,7 +13,7 @@ from eskit import ANY, NO_STREAM, NewEvent, claim, open_store
 from eskit.cli.commands.replay import step_object
 from eskit.schema.response_pb2 import AppError
 from eskit.store.replay import ReplayStep
-from tests.cli.unknown import forget_schemas, make_message
+from tests.support.unknown_events import forget_schemas, make_message
 
 
 def test_store_info_shows_counts(cli, store_url):
@@ -240,7 +240,7 @@ def test_payloads_with_control_codes_and_markup_are_shown_harmlessly(cli, store_
 
 
 def test_a_closed_pipe_is_a_clean_end(store_url, tmp_path):
-    from tests.cli.running import start
+    from tests.support.running import start
 
     with open_store(store_url) as store:
         big = [NewEvent(AppError(message="x" * 500)) for _ in range(1000)]

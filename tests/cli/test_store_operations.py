@@ -10,8 +10,8 @@ import pytest
 
 from eskit import ANY, Command, NewEvent, claim, open_store
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import configure
 from tests.store.operations.damaging import seal
+from tests.support.running import configure
 
 FILE = Path("events.db")
 

@@ -11,7 +11,7 @@ import pytest
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.nats.connection import connected
-from tests.cli.running import configure, eskit, interrupt, read_until
+from tests.support.running import configure, eskit, interrupt, read_until
 
 WHY = ("--reason", "ticket 7")
 MENDED = "if Decimal(event.opening_amount) >= WELCOME_FROM:"

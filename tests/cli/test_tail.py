@@ -13,8 +13,8 @@ import pytest
 from eskit import NO_STREAM, NewEvent, open_store
 from eskit.cli.commands.conditions import parse_condition
 from eskit.errors import InvalidArgument
-from tests.cli.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
-from tests.cli.unknown import forget_schemas, make_message
+from tests.support.running import DEPOSIT, configure, eskit, free_port, interrupt, move, read_until
+from tests.support.unknown_events import forget_schemas, make_message
 
 EVERYTHING = ("tail", "--from", "first", "--no-follow", "--source", "store")
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from eskit import NewEvent, claim, open_store
 from eskit.cli.terminal.progress_bar import drawn_on, format_amount, format_speed
 from eskit.schema.response_pb2 import AppError
-from tests.cli.running import Terminal, break_deposits, eskit
+from tests.support.running import Terminal, break_deposits, eskit
 
 
 def run_in_terminal(launch, *args, cwd, env=None, size="80"):

@@ -8,7 +8,7 @@ from eskit.errors import InvalidArgument
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.paths import find_value
 from eskit.store.replay import find_state_changes
-from tests.schema.versions import message
+from tests.support.schema_versions import message
 
 BODY = """
 import "google/protobuf/duration.proto";

@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from tests.cli.running import DEPOSIT, break_deposits, eskit, kill, move, read_until
+from tests.support.running import DEPOSIT, break_deposits, eskit, kill, move, read_until
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 

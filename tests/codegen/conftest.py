@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.codegen.trees import generate_example, load
+from tests.support.trees import generate_example, load
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from hypothesis import strategies as st
 
 from eskit.codegen.python import names
-from tests.codegen.trees import HEAD
+from tests.support.trees import HEAD
 
 AGGREGATES = [
     *("Order", "Client", "Method", "Never", "None", "class", "list", "IBANAccount"),

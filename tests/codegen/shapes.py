@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.codegen.trees import proto
+from tests.support.trees import proto
 
 KINDS = """\
 syntax = "proto3";

@@ -20,7 +20,7 @@ from eskit.domain.aggregate import pending_events
 from eskit.schema import jsonmap
 from eskit.store.replay import replay
 from tests.codegen.random_protos import Protos, messages, protos
-from tests.codegen.trees import generate_into, importable, load
+from tests.support.trees import generate_into, importable, load
 
 _numbers = itertools.count()  # the pool of protobuf keeps every name, so each is used once
 

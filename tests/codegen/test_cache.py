@@ -11,7 +11,7 @@ import pytest
 
 from eskit.codegen.generate import GenResult, generate
 from eskit.codegen.reading import tree
-from tests.codegen.trees import proto, write_protos
+from tests.support.trees import proto, write_protos
 
 THING = proto(
     "thing.v1",

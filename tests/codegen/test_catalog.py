@@ -12,7 +12,7 @@ from eskit.catalog.description import make_catalog
 from eskit.catalog.markdown import render_catalog
 from eskit.codegen.reading.parsing import parse_protos
 from eskit.codegen.reading.tree import check_schema
-from tests.codegen.trees import proto, write_protos
+from tests.support.trees import proto, write_protos
 
 COMMENTED = """
 // {comment}

@@ -11,7 +11,7 @@ from eskit.codegen.generate import GenResult, generate
 from eskit.codegen.reading.parsing import parse_protos
 from eskit.errors import ProjectInvalid
 from tests.codegen.shapes import VENDORED
-from tests.codegen.trees import generate_into, importable, proto
+from tests.support.trees import generate_into, importable, proto
 
 OWN = proto(
     "shop.v1",

@@ -20,7 +20,7 @@ from eskit.codegen.python.names import (
 from eskit.codegen.reading import includes
 from eskit.cqrs.services import QueryHandler
 from eskit.domain.aggregate import Aggregate
-from tests.codegen.trees import generate_example, generate_into, proto, write_protos
+from tests.support.trees import generate_example, generate_into, proto, write_protos
 
 MONEY = 'syntax = "proto3";\npackage google.type;\nmessage Money { int64 units = 2; }\n'
 

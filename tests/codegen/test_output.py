@@ -10,7 +10,7 @@ import pytest
 
 from eskit.codegen.generate import generate
 from eskit.errors import ProjectError, ProjectInvalid, SchemaInvalid
-from tests.codegen.trees import generate_into, proto
+from tests.support.trees import generate_into, proto
 
 THING = proto(
     "thing.v1",

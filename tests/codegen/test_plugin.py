@@ -16,7 +16,7 @@ from eskit.codegen.generate import generate
 from eskit.codegen.plugin import respond
 from eskit.resources import proto_dir
 from tests.codegen.shapes import SHAPES
-from tests.codegen.trees import TEMPLATES, proto, write_protos
+from tests.support.trees import TEMPLATES, proto, write_protos
 
 BUF_YAML = """\
 version: v2

@@ -9,7 +9,7 @@ import pytest
 
 from eskit.codegen.generate import generate
 from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
-from tests.codegen.trees import findings, generate_into, load, proto, write_protos
+from tests.support.trees import findings, generate_into, load, proto, write_protos
 
 STATE = """
 message Thing {

@@ -22,7 +22,7 @@ from eskit.errors import UpcastingInvalid
 from eskit.resources import templates_dir
 from tests.codegen.random_protos import messages
 from tests.codegen.shapes import SHAPES, TWO_AGGREGATES
-from tests.codegen.trees import (
+from tests.support.trees import (
     findings,
     generate_example,
     generate_into,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.codegen.shapes import SHAPES
-from tests.codegen.trees import EXAMPLES, generate_example, generate_into
+from tests.support.trees import EXAMPLES, generate_example, generate_into
 
 USES = '''\
 """Code as a user writes it over the generated bank."""

@@ -13,7 +13,7 @@ from eskit.codegen.generate import generate
 from eskit.errors import SchemaInvalid
 from eskit.store.repository import Repository
 from tests.codegen.shapes import VERSIONS
-from tests.codegen.trees import generate_into, load
+from tests.support.trees import generate_into, load
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from eskit.errors import (
     UnknownEventType,
     UpcastingInvalid,
 )
-from tests.ledger import (
+from tests.support.ledger import (
     UPCASTERS,
     ClosedEvent,
     DepositedEvent,

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.running import launcher
+from tests.support.running import launcher
 
 launch = pytest.fixture(launcher)

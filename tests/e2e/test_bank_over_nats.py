@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.cli.running import eskit, interrupt, read_until
+from tests.support.running import eskit, interrupt, read_until
 
 COMMANDS = "account.v1.AccountCommandService"
 QUERIES = "account.v1.AccountQueryService"

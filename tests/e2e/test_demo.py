@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.cli.running import eskit, interrupt, read_until
+from tests.support.running import eskit, interrupt, read_until
 
 
 def test_the_demo_shows_every_command_with_its_output_and_leaves_nothing(tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.cli.running import (
+from tests.support.running import (
     DEPOSIT,
     WITHDRAW,
     eskit,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.running import DEPOSIT, eskit, interrupt, move, open_account, read_until
+from tests.support.running import DEPOSIT, eskit, interrupt, move, open_account, read_until
 
 BALANCE = "account.v1.AccountQueryService/GetAccountBalance"
 HISTORY = "account.v1.AccountQueryService/GetAccountHistory"

@@ -18,7 +18,7 @@ from eskit.nats.login import Token
 from eskit.nats.server import EmbeddedNats
 from eskit.runtime.assembly import EmbeddedServer
 from eskit.runtime.runner import Runner, RunnerEvent
-from tests.cli.running import eskit, interrupt, read_until
+from tests.support.running import eskit, interrupt, read_until
 
 CAROL = "acc-carol-001"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.cli.running import eskit, interrupt, read_until
+from tests.support.running import eskit, interrupt, read_until
 
 PROTO = """
 syntax = "proto3";

@@ -23,7 +23,7 @@ from eskit.nats.connection import connected
 from eskit.nats.credentials import Provider, Static
 from eskit.nats.login import Jwt, NKey, Tls, Token, UserPassword
 from eskit.nats.server import EmbeddedNats, ServerTls
-from tests.certificates import make_authority, make_certificate, needs_openssl
+from tests.support.certificates import make_authority, make_certificate, needs_openssl
 
 
 def address(server: EmbeddedNats, scheme: str = "nats") -> str:

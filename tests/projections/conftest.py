@@ -57,7 +57,7 @@ def counts(tmp_path: Path) -> Projection:
 
 def counting(folder: Path, name: str = "counts", *, version: int = 1) -> Projection:
     """How often each key was counted, and the order in which it happened."""
-    from tests.projections.ledger import Counted
+    from tests.support.account_events import Counted
 
     table = name.replace("-", "_")
     migrations = folder / f"migrations-{name}"

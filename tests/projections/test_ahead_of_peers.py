@@ -12,8 +12,8 @@ import pytest
 
 from eskit import ProjectionFailed, StoreUnavailable
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
 from tests.projections.test_failures import failing
+from tests.support.account_events import Counted, NoteAdded
 
 
 @pytest.fixture

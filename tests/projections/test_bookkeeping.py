@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from tests.projections.conftest import rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 ADDED_IN_2 = ("eskit_letters", "eskit_skips", "eskit_effects")
 

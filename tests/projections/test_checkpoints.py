@@ -11,7 +11,7 @@ from eskit import ANY, CheckpointMismatch, NewEvent, ReadModelUnavailable, open_
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.opening import beside, list_checkpoints, open_read_models
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 
 def fill(store, n: int) -> None:

@@ -10,7 +10,7 @@ import pytest
 from eskit.errors import ReadModelUnavailable
 from eskit.projections.opening import open_read_models
 from tests.projections.conftest import rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 OPENING = """
 import sys

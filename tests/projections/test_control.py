@@ -8,9 +8,9 @@ import pytest
 
 from eskit import InvalidArgument, ProjectionFailed, ProjectionPaused, ReadModelUnavailable
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
+from tests.support.account_events import Counted, NoteAdded
 
 WHY = {"reason": "repairing rates", "by": "ops@bank"}
 

@@ -14,8 +14,8 @@ from eskit.cli.terminal.output import Output
 from eskit.projections import deadletters
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import rows, until
-from tests.projections.ledger import Counted
 from tests.projections.test_following import following
+from tests.support.account_events import Counted
 
 WHY = {"reason": "ticket 7", "by": "ops@bank"}
 QUICK = {"retries": 1, "first_wait": 0.01}

@@ -16,7 +16,7 @@ from eskit import (
     RebuildNeeded,
 )
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 
 def change(tmp_path: Path, sql: str) -> None:

@@ -14,8 +14,8 @@ import pytest
 from eskit import InvalidArgument, Projection, ProjectionFailed
 from eskit.projections.sqlite.readmodel import SqliteReadModel
 from tests.projections.conftest import rows
-from tests.projections.ledger import Counted
 from tests.projections.test_following import following
+from tests.support.account_events import Counted
 
 SENT: list[str] = []
 FAILING: list[str] = []

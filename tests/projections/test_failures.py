@@ -11,7 +11,7 @@ import pytest
 
 from eskit import Projection, ProjectionFailed, ReadModelUnavailable
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
 
 
 def failing(folder, *, on: int, name: str = "fragile", times: int = 10**9) -> Projection:

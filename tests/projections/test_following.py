@@ -13,7 +13,7 @@ import pytest
 from eskit import EskitError, Projection, ProjectionBusy, ProjectionFailed
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import pytest
 
 from eskit.errors import ReadModelUnavailable
 from eskit.projections.opening import open_read_models
-from tests.forked import forked
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
+from tests.support.forked import forked
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from eskit import ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in place"])

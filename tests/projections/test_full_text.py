@@ -6,7 +6,7 @@ import pytest
 
 from eskit import MigrationInvalid, Projection
 from tests.projections.conftest import rows
-from tests.projections.ledger import NoteAdded
+from tests.support.account_events import NoteAdded
 
 STORED = "CREATE VIRTUAL TABLE notes USING fts5 (text);"
 CONTENTLESS = "CREATE VIRTUAL TABLE notes USING fts5 (text, content='');"

@@ -15,8 +15,8 @@ from eskit import Projection
 from eskit.clock import SystemClock
 from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import until
-from tests.projections.ledger import Counted
 from tests.projections.test_following import following
+from tests.support.account_events import Counted
 
 
 class Hanging:

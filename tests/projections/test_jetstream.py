@@ -31,8 +31,8 @@ from eskit.nats.jetstream import api, publish
 from eskit.nats.server import EmbeddedNats
 from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import counting, rows, until
-from tests.projections.jetstream import publish_all
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
+from tests.support.jetstream import publish_all
 
 ROUNDS = int(os.environ.get("PROJECTION_KILL_ROUNDS", "10"))
 
@@ -524,7 +524,7 @@ def test_rows_survive_a_kill_at_any_moment(server, remote, relay, store, append,
 
     for _ in range(ROUNDS):
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.projections.following_process", server.url, tmp_path],
+            [sys.executable, "-m", "tests.support.processes.following", server.url, tmp_path],
             cwd=Path(__file__).parents[2],
             stdout=subprocess.PIPE,
             text=True,

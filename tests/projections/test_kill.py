@@ -15,7 +15,7 @@ import pytest
 
 from eskit import ANY, NewEvent
 from tests.projections.conftest import rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 ROUNDS = int(os.environ.get("ESKIT_TEST_KILLS", "30"))
 CHECKOUT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).parents[2]
 def children(tmp_path):
     """Starts a child that runs or rebuilds; gives its process id."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.projections.counting_process", str(tmp_path)],
+        [sys.executable, "-m", "tests.support.processes.counting", str(tmp_path)],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -8,7 +8,7 @@ from eskit import InvalidArgument, MigrationInvalid, Projection, ProjectionBusy,
 from eskit.projections.leftovers import drop, rename
 from eskit.projections.opening import open_read_models
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 WHY = {"reason": "a better name", "by": "ann"}
 

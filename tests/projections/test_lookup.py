@@ -6,7 +6,7 @@ import pytest
 
 from eskit import Projection, StoreUnavailable
 from eskit.projections.opening import open_read_models
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
 
 
 def test_a_handler_sees_the_event_as_it_was_recorded(engine_of, append, store):

@@ -6,7 +6,7 @@ import pytest
 
 from eskit import MigrationInvalid, Projection, RebuildNeeded
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.readmodel import Mark
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
 
 FOR_EVER = 10**9
 COUNTED, NOTED = Counted.DESCRIPTOR.full_name, NoteAdded.DESCRIPTOR.full_name

@@ -17,8 +17,8 @@ from eskit.messaging.log_nats import JetStreamLog
 from eskit.nats.server import EmbeddedNats
 from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import rows, until
-from tests.projections.jetstream import publish_all
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
+from tests.support.jetstream import publish_all
 
 
 class Runner:

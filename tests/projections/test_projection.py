@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from eskit import InvalidArgument, Projection
-from tests.projections.ledger import Counted, MoneyDeposited, NoteAdded
+from tests.support.account_events import Counted, MoneyDeposited, NoteAdded
 
 
 def test_a_handler_stays_a_function_that_can_be_called():

@@ -28,9 +28,9 @@ from eskit.projections.letters import Skip
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted, NoteAdded
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
+from tests.support.account_events import Counted, NoteAdded
 
 
 def spoil(tmp_path: Path, sql: str = "DELETE FROM counts") -> None:

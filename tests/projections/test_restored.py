@@ -11,7 +11,7 @@ from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import Counted
+from tests.support.account_events import Counted
 
 
 def append(store, *keys):

@@ -22,7 +22,7 @@ from eskit.projections.engine import ProjectionEngine
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
 from tests.projections.conftest import counting, rows
-from tests.projections.ledger import (
+from tests.support.account_events import (
     AccountClosed,
     AccountOpened,
     CentsDeposited,

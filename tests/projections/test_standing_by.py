@@ -14,7 +14,7 @@ from eskit import EskitError, RebuildNeeded
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import counting, rows, until
-from tests.projections.ledger import Counted, NoteAdded
+from tests.support.account_events import Counted, NoteAdded
 
 CHECKOUT = Path(__file__).parents[2]
 COUNTED = Counted.DESCRIPTOR.full_name

@@ -11,7 +11,7 @@ from eskit.schema.comparison import compare_messages
 from eskit.schema.compatibility import compare_types
 from eskit.schema.services import compare_services
 from eskit.schema.wire import readable
-from tests.schema.versions import descriptor, event, message, parsed
+from tests.support.schema_versions import descriptor, event, message, parsed
 
 BREAKING, WARNING, ADDITION = Severity.BREAKING, Severity.WARNING, Severity.ADDITION
 

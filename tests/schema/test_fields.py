@@ -8,7 +8,7 @@ from eskit.codegen.reading.comments import comments_of
 from eskit.codegen.reading.parsing import parse_protos
 from eskit.schema.fields import FieldInfo, custom_options, describe_fields
 from eskit.schema.recorded import schema_pool
-from tests.codegen.trees import write_protos
+from tests.support.trees import write_protos
 
 OPTIONS = """\
 syntax = "proto3";

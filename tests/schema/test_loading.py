@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eskit.schema.loading import explain
-from tests.codegen.trees import generate_into, write_protos
+from tests.support.trees import generate_into, write_protos
 
 PLAIN = 'syntax = "proto3";\npackage {package};\nmessage {name} {{ string text = 1; }}\n'
 OWN_EXTENSION = """\

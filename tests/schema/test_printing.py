@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eskit.schema.jsonmap import to_dict
 from tests.codegen.random_protos import messages
 from tests.codegen.shapes import SHAPES
-from tests.codegen.trees import generate_into, load
+from tests.support.trees import generate_into, load
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from eskit.domain.messages import PayloadInvalid
 from eskit.errors import UnknownEventType
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.recorded import EventSchema, RecordedSchemaInvalid, RecordedSchemas, schema_of
-from tests.schema.versions import event, message
+from tests.support.schema_versions import event, message
 
 V1 = event("Sent", "string to = 1; int64 grams = 2;")
 V2 = event("Sent", "string to = 1; string weight = 2; string by = 3;")

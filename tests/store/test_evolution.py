@@ -11,7 +11,7 @@ from eskit.operations.evolution import check_evolution
 from eskit.schema.changes import Severity
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
-from tests.schema.versions import event, message, parsed
+from tests.support.schema_versions import event, message, parsed
 
 SENT = "string to = 1; string weight = 2; Way way = 3;"
 WAY = "enum Way { ROAD = 0; AIR = 1; SEA = 2; }"

@@ -9,7 +9,7 @@ from eskit.errors import StoreUnavailable
 from eskit.files import descriptors as descriptors_module
 from eskit.store.open import open_store
 from eskit.testing.store_contract import texts
-from tests.forked import forked
+from tests.support.forked import forked
 
 URL = "sqlite:///log.db"
 

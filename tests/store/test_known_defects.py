@@ -23,7 +23,7 @@ from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 from eskit.testing.store_contract.samples import pass_days
-from tests.ledger import Ledger
+from tests.support.ledger import Ledger
 
 URL = "sqlite:///log.db"
 

@@ -17,7 +17,7 @@ from eskit.store.decoding import EventDecoder
 from eskit.store.memory.log import MemoryLog
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
-from tests.schema.versions import event, message
+from tests.support.schema_versions import event, message
 
 V1 = event("Sent", "string to = 1; int64 grams = 2;")
 V2 = event("Sent", "string to = 1; string weight = 2;")

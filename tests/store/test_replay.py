@@ -10,7 +10,7 @@ from eskit.store.memory.store import MemoryStore
 from eskit.store.replay import Change, find_changes, replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
-from tests.ledger import UPCASTERS, DepositedEvent, Ledger, LimitedEvent, OpenedEventV1
+from tests.support.ledger import UPCASTERS, DepositedEvent, Ledger, LimitedEvent, OpenedEventV1
 
 
 @pytest.fixture

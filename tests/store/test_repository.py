@@ -20,7 +20,7 @@ from eskit.store.open import open_store
 from eskit.store.replay import replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
-from tests.ledger import UPCASTERS, DepositedEvent, Ledger, OpenedEventV1
+from tests.support.ledger import UPCASTERS, DepositedEvent, Ledger, OpenedEventV1
 
 
 @pytest.fixture

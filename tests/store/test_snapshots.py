@@ -21,8 +21,8 @@ from eskit.store.snapshotting import (
     state_schema,
     take,
 )
-from tests.ledger import UPCASTERS, Ledger, LedgerState, OpenedEvent
 from tests.store.operations.damaging import overwrite_root
+from tests.support.ledger import UPCASTERS, Ledger, LedgerState, OpenedEvent
 
 URL = "sqlite:///log.db"
 

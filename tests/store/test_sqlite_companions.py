@@ -18,7 +18,7 @@ from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
 
-APPENDING = Path(__file__).with_name("appending.py")
+APPENDING = Path(__file__).parents[1] / "support" / "processes" / "appending.py"
 URL = "sqlite:///log.db"
 LOG, WAL, SHM = Path("log.db"), Path("log.db-wal"), Path("log.db-shm")
 

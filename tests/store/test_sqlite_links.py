@@ -16,7 +16,7 @@ from eskit.sqlite.watching import FileWatch
 from eskit.store.open import open_store
 from eskit.store.sqlite import commits
 from eskit.testing.store_contract import texts
-from tests.forked import forked
+from tests.support.forked import forked
 
 FILE = Path("real/log.db")
 LINKS = {

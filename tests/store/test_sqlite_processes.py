@@ -9,7 +9,7 @@ import pytest
 from eskit.store.open import open_store
 
 URL = "sqlite:///log.db?synchronous=normal"
-PROGRAM = Path(__file__).with_name("writing.py")
+PROGRAM = Path(__file__).parents[1] / "support" / "processes" / "writing.py"
 
 
 def start(stream, count):

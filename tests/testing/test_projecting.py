@@ -7,7 +7,7 @@ import pytest
 from eskit import Projection, ProjectionFailed, upcast
 from eskit.testing.projecting import projecting
 from tests.projections.conftest import counting
-from tests.projections.ledger import CentsDeposited, Counted, MoneyDeposited, NoteAdded
+from tests.support.account_events import CentsDeposited, Counted, MoneyDeposited, NoteAdded
 
 
 def test_the_expected_rows_pass(tmp_path):

@@ -26,7 +26,7 @@ from eskit.store.progress import no_progress
 from eskit.store.replay import replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import text, texts
-from tests.ledger import DepositedEvent, Ledger, OpenedEvent
+from tests.support.ledger import DepositedEvent, Ledger, OpenedEvent
 
 URL = "sqlite:///log.db"
 PERSON = "Zaphod-Beeblebrox"

@@ -25,7 +25,7 @@ from eskit.testing.store_contract import texts
 
 URL = "sqlite:///log.db"
 LOG, BACKUP = Path("log.db"), Path("backup.db")
-APPENDING = Path(__file__).parents[1] / "appending.py"
+APPENDING = Path(__file__).parents[2] / "support" / "processes" / "appending.py"
 
 
 def append(store, *values):

@@ -1,4 +1,4 @@
-"""The message classes of ledger.proto, compiled on import."""
+"""The message classes of account_events.proto, compiled on import."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ from grpc_tools import protoc
 def _compile() -> dict[str, Any]:
     folder = Path(__file__).parent
     with tempfile.TemporaryDirectory() as scratch:
-        target = Path(scratch) / "ledger.binpb"
-        arguments = ["protoc", f"-I{folder}", f"--descriptor_set_out={target}", "ledger.proto"]
+        target = Path(scratch) / "account_events.binpb"
+        arguments = [
+            "protoc",
+            f"-I{folder}",
+            f"--descriptor_set_out={target}",
+            "account_events.proto",
+        ]
         assert protoc.main(arguments) == 0
         files = descriptor_pb2.FileDescriptorSet.FromString(target.read_bytes())
     (file,) = files.file
-    file.name = "eskit/tests/ledger.proto"
+    file.name = "eskit/tests/account_events.proto"
     descriptor = descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
     return {
         name: message_factory.GetMessageClass(message)

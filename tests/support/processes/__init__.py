@@ -1,0 +1,1 @@
+"""Processes that tests start and kill: each is run as a program."""
