@@ -574,7 +574,7 @@ class PlaceLost(MessagingError):
 
 
 class PublishInterrupted(MessagingError):
-    """Publishing broke off in the middle: ask the outlet how far it came."""
+    """Publishing broke off in the middle: ask the broker how far it came."""
 
     code = "PUBLISH_INTERRUPTED"
 

@@ -19,7 +19,7 @@ from eskit.errors import BrokerUnavailable, EskitError, ProjectNotFound
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
     from eskit.domain.subjects import StreamNames
-    from eskit.messaging.nats import StreamSettings
+    from eskit.messaging.stream_settings import StreamSettings
     from eskit.messaging.takeover import Place
     from eskit.nats.connection import Connection
     from eskit.nats.credentials import Provider
@@ -219,7 +219,7 @@ class Session:
             chosen_stream=bool(settings["nats_stream"].text),
             chosen_prefix=bool(settings["nats_prefix"].text),
             is_own=self._is_of_app,
-            known=self._known_outlet(),
+            known=self._known_relay_stream(),
         )
 
     def _is_of_app(self, source: str) -> bool:
@@ -232,20 +232,20 @@ class Session:
             name = self.project.package  # far from its code
         return source == app_of(source_of(name, ""))
 
-    def _known_outlet(self) -> str:
+    def _known_relay_stream(self) -> str:
         """When the stream was created that the store's relay has published to; empty if unknown."""
-        from eskit.store.records import OUTLET_CHECKPOINT
+        from eskit.store.records import RELAY_STREAM_CHECKPOINT
 
         try:
             with self.open_store() as store:
-                checkpoint = store.load_checkpoint(OUTLET_CHECKPOINT)
+                checkpoint = store.load_checkpoint(RELAY_STREAM_CHECKPOINT)
         except EskitError:
             return ""
         return checkpoint.event_id if checkpoint is not None else ""
 
     async def stream_settings(self, connection: Connection) -> StreamSettings:
         """How the project wants its JetStream stream to be."""
-        from eskit.messaging.nats import StreamSettings
+        from eskit.messaging.stream_settings import StreamSettings
 
         project = self.project
         names = await self.settle_names(connection)

@@ -1,8 +1,8 @@
 """The relay: publishes the log, in order, and is the only one that does.
 
-The log is the outbox. What has been published is asked of the outlet, not remembered: on start
-the relay goes on after the last event the outlet holds. The checkpoint kept with the log serves
-when the outlet has thrown its last event away because of its age.
+The log is the outbox. How far it has been published the relay asks the broker: on start it resumes
+behind the last event in the broker's stream. The checkpoint kept with the log serves when the
+stream has thrown that event away because of its age.
 
 What is in its way, such as an event that no message can carry, or a stream that somebody else
 writes to, ends nothing: the relay says so, and looks again until it is put right.
@@ -15,10 +15,10 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import (
@@ -31,10 +31,11 @@ from eskit.errors import (
     RequestTimeout,
 )
 from eskit.messaging.lease import Lease, NoLease
+from eskit.messaging.publisher import PublishedLog, Publisher
 from eskit.messaging.skips import find_relay_skip
 from eskit.nats.headers import app_of
 from eskit.store.eventstore import EventStore
-from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
+from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
 
 _OWN_STREAM = "give this project a stream and a prefix of its own: nats_stream, nats_prefix."
 _log = logging.getLogger("eskit.relay")
@@ -42,75 +43,11 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LastEvent:
-    """The last event that an outlet holds."""
-
-    source: str
-    position: int
-    event_id: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutletState:
-    """How far an outlet is. `sequence` counts what it ever took, also what has aged out.
-
-    `foreign` says what stands behind the last event, if that was not published by a relay.
-    """
-
-    name: str
-    created: str
-    sequence: int
-    last: LastEvent | None
-    foreign: str = ""
-
-
-class Outlet(Protocol):
-    """Where the log is published to."""
-
-    @property
-    def source(self) -> str:
-        """What marks the events of this store."""
-        ...
-
-    async def open(self) -> OutletState:
-        """Create or check the outlet. Raises BrokerMismatch, BrokerUnavailable."""
-        ...
-
-    async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
-        """Publish in order, expecting nothing else after `after_sequence`.
-
-        Returns the new sequence: it stops before an event that cannot be published, and raises
-        EventUnpublishable when that is the first. Raises PublishInterrupted or BrokerUnavailable;
-        what was published by then are the first of `events`, without a gap.
-        """
-        ...
-
-    async def check(self) -> None:
-        """Raise BrokerMismatch or PublishInterrupted if it is not what it was when opened."""
-        ...
-
-    async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:
-        """The last position up to which what it holds is in a log; 0 if nothing is.
-
-        `holds` tells whether the log has the event with an id at a position.
-        """
-        ...
-
-    async def rewind(self, position: int) -> None:
-        """Let no subscription have passed more than a position; those at work end."""
-        ...
-
-    async def discard(self) -> None:
-        """Throw away everything published so far."""
-        ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RelayReport:
     """How many events were published, and the position up to which all are.
 
     `skipped` of them were passed over by decision. `replaced` is the source of the other store's
-    log that the outlet held before, if it did.
+    log that the stream held before, if it did.
     """
 
     published: int
@@ -141,7 +78,7 @@ class RelayStatus:
 
 
 class Relay:
-    """Publishes one store's log to one outlet, while it holds the `lease`.
+    """Publishes one store's log through one publisher, while it holds the `lease`.
 
     `on_status` is called, on the event loop, whenever the state changes.
     """
@@ -159,14 +96,14 @@ class Relay:
     def __init__(
         self,
         store: EventStore,
-        outlet: Outlet,
+        publisher: Publisher,
         *,
         lease: Lease | None = None,
         on_status: Callable[[RelayStatus], None] | None = None,
     ) -> None:
         self._store = store
         self._lease = lease or NoLease()
-        self._outlet = outlet
+        self._publisher = publisher
         self._on_status = on_status
         self._sequence = 0
         self._last: tuple[int, str] = (0, "")
@@ -239,14 +176,14 @@ class Relay:
         return RelayReport(published=self._published, position=self._last[0], skipped=self._skipped)
 
     async def republish(self) -> RelayReport:
-        """Throw the outlet's content away and publish the whole log; RelayBusy.
+        """Throw the stream's content away and publish the whole log; RelayBusy.
 
         Also when another store of the app has published it, such as the one that this store is a
         backup of. Then its subscriptions go on behind the last event that both logs have. Raises
-        BrokerMismatch when the outlet belongs to another app.
+        BrokerMismatch when the stream belongs to another app.
         """
         with self._alone():
-            state = await self._outlet.open()
+            state = await self._publisher.open()
             self._check_app(state)
             if state.foreign and state.last is None:
                 raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
@@ -254,24 +191,24 @@ class Relay:
                 if taken_over := await work(self._is_of_another, state):
                     await self._discard_another(state, work)
                 else:
-                    await self._outlet.discard()
+                    await self._publisher.discard()
         report = await self.run_once()
         return replace(report, replaced=state.last.source if taken_over and state.last else "")
 
-    async def _discard_another(self, state: OutletState, work: _Work) -> None:
+    async def _discard_another(self, state: PublishedLog, work: _Work) -> None:
         """Throw away another store's log, and let its subscriptions go on in this one."""
 
         async def holds(position: int, event_id: str) -> bool:
             return await work(self._has, position, event_id)
 
         shared = max(
-            await self._outlet.find_shared(holds), await work(self._known_published, state)
+            await self._publisher.find_shared(holds), await work(self._known_published, state)
         )
         # Before, so that one who ends in between can do it once more; and after, because until
         # then a subscription may have read on.
-        await self._outlet.rewind(shared)
-        await self._outlet.discard()
-        await self._outlet.rewind(shared)
+        await self._publisher.rewind(shared)
+        await self._publisher.discard()
+        await self._publisher.rewind(shared)
 
     async def _stand_by(self, work: _Work, stop: asyncio.Event) -> bool:
         """Wait until the lease is ours; False when asked to stop before."""
@@ -309,21 +246,21 @@ class Relay:
                 self._set_status("idle")
                 await work(self._store.wait, self._last[0], self.POLL)
             if asyncio.get_running_loop().time() - self._watched_at > self.WATCH_EVERY:
-                await self._outlet.check()
+                await self._publisher.check()
                 self._watched_at = asyncio.get_running_loop().time()
 
     async def _resume(self, work: _Work) -> None:
-        """Find out where to go on, and make the checkpoint speak of this outlet."""
+        """Find out where to go on, and make the checkpoint speak of this stream."""
         if self.status.problem is None:  # else that is the case until it is over
             self._set_status("connecting")
-        state = await self._outlet.open()
+        state = await self._publisher.open()
         self._check_source(state)
         self._last = await work(self._where_to_go_on, state)
         self._sequence = state.sequence
         self._saved = self._last[0]
         self._saved_at = self._watched_at = asyncio.get_running_loop().time()
 
-    def _check_source(self, state: OutletState) -> None:
+    def _check_source(self, state: PublishedLog) -> None:
         """Raise BrokerMismatch, with what to do, if another store has published, or nobody."""
         if state.foreign and state.last is None:
             raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
@@ -333,7 +270,7 @@ class Relay:
                 hint="Stop the program that publishes there, then publish the log again: eskit "
                 f"relay --republish\nOr {_OWN_STREAM}",
             )
-        if state.last is None or state.last.source == self._outlet.source:
+        if state.last is None or state.last.source == self._publisher.source:
             return
         self._check_app(state)
         raise self._fed_by_another(
@@ -342,42 +279,42 @@ class Relay:
             f"its log instead: eskit relay --republish\nIf not, {_OWN_STREAM}",
         )
 
-    def _is_of_another(self, state: OutletState) -> bool:
-        """Whether another store has published to the outlet, also if nothing of it is left."""
+    def _is_of_another(self, state: PublishedLog) -> bool:
+        """Whether another store has published to the stream, also if nothing of it is left."""
         if state.last is not None:
-            return state.last.source != self._outlet.source
+            return state.last.source != self._publisher.source
         return state.sequence > 0 and not (self._knows(state) and self._own_checkpoint())
 
-    def _check_app(self, state: OutletState) -> None:
+    def _check_app(self, state: PublishedLog) -> None:
         """Raise BrokerMismatch if it was another app that has published."""
-        if state.last is not None and app_of(state.last.source) != app_of(self._outlet.source):
+        if state.last is not None and app_of(state.last.source) != app_of(self._publisher.source):
             raise self._fed_by_another(state, hint=f"G{_OWN_STREAM[1:]}")
 
-    def _fed_by_another(self, state: OutletState, *, hint: str) -> BrokerMismatch:
+    def _fed_by_another(self, state: PublishedLog, *, hint: str) -> BrokerMismatch:
         source = state.last.source if state.last is not None else "nobody"
         return BrokerMismatch(
-            f"Stream {state.name} is fed by {source}, not by {self._outlet.source}", hint=hint
+            f"Stream {state.name} is fed by {source}, not by {self._publisher.source}", hint=hint
         )
 
-    def _where_to_go_on(self, state: OutletState) -> tuple[int, str]:
-        same_outlet = self._knows(state)
+    def _where_to_go_on(self, state: PublishedLog) -> tuple[int, str]:
+        same_stream = self._knows(state)
         checkpoint = self._own_checkpoint()
         if state.last is not None:
             place = self._check_in_log(state.last.position, state.last.event_id, state.name)
         elif state.sequence == 0:
             place = (0, "")
-        elif same_outlet and checkpoint is not None:
+        elif same_stream and checkpoint is not None:
             place = self._check_in_log(checkpoint.position, checkpoint.event_id, state.name)
         else:
             raise BrokerMismatch(
                 f"Stream {state.name} is empty but was used before, and no checkpoint says how far",
                 hint="Publish the log again from its start: eskit relay --republish",
             )
-        if not same_outlet or checkpoint is None:
-            # In this order: a crash in between leaves an old outlet with a position too small.
+        if not same_stream or checkpoint is None:
+            # In this order: a crash in between leaves an old stream with a position too small.
             self._store.save_checkpoint(RELAY_CHECKPOINT, position=place[0], event_id=place[1])
             self._store.save_checkpoint(
-                OUTLET_CHECKPOINT, position=state.sequence, event_id=state.created
+                RELAY_STREAM_CHECKPOINT, position=state.sequence, event_id=state.created
             )
         return place
 
@@ -387,13 +324,13 @@ class Relay:
         own = checkpoint is not None and checkpoint.store_id == self._store.store_id
         return checkpoint if own else None
 
-    def _knows(self, state: OutletState) -> bool:
-        """Whether the checkpoint was taken from this outlet."""
-        known = self._store.load_checkpoint(OUTLET_CHECKPOINT)
+    def _knows(self, state: PublishedLog) -> bool:
+        """Whether the checkpoint was taken from this stream."""
+        known = self._store.load_checkpoint(RELAY_STREAM_CHECKPOINT)
         return known is not None and known.event_id == state.created
 
-    def _known_published(self, state: OutletState) -> int:
-        """How much of this log is known to have been published to the outlet, by any store."""
+    def _known_published(self, state: PublishedLog) -> int:
+        """How much of this log is known to have been published to the stream, by any store."""
         checkpoint = self._store.load_checkpoint(RELAY_CHECKPOINT)
         if checkpoint is None or not self._knows(state):
             return 0
@@ -421,7 +358,7 @@ class Relay:
         if not events:
             return False
         try:
-            sequence = await self._outlet.publish(events, after_sequence=self._sequence)
+            sequence = await self._publisher.publish(events, after_sequence=self._sequence)
         except EventUnpublishable as error:
             if await work(find_relay_skip, self._store, events[0]) is None:
                 raise

@@ -34,7 +34,7 @@ from eskit.store.maintenance import (
     VersionGap,
 )
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.records import OUTLET_CHECKPOINT, RELAY_CHECKPOINT, Checkpoint
+from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.claim_ledger import ClaimLedger
 
@@ -311,7 +311,7 @@ class _Check:
         """Checkpoints against the events they name."""
         with self.findings.reading("the checkpoints"):
             for checkpoint in self._view.list_checkpoints():
-                if checkpoint.name != OUTLET_CHECKPOINT:
+                if checkpoint.name != RELAY_STREAM_CHECKPOINT:
                     self._check_checkpoint(checkpoint, renewed_by=_renewal(checkpoint.name))
             for checkpoint in others:
                 self._check_checkpoint(

@@ -33,8 +33,9 @@ from eskit.errors import (
     SubscriptionTaken,
 )
 from eskit.messaging.followers import load_status
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.relay import Relay, RelayReport, RelayStatus
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.messaging.takeover import FindPlace, take_over

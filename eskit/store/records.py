@@ -11,8 +11,8 @@ from eskit.domain.commands import first_reaction_id
 
 RELAY_CHECKPOINT = "relay"
 """The name under which the relay keeps how far it has published."""
-OUTLET_CHECKPOINT = "relay-stream"
-"""Where that went: `event_id` holds when the outlet was created. No place in the log."""
+RELAY_STREAM_CHECKPOINT = "relay-stream"
+"""Where that went: `event_id` holds when that stream was created. No place in the log."""
 FOLLOWER = "follower"
 """The kind of the records that say how far followers are: `low` is up to where each has passed."""
 LETTER = "dead letter"

@@ -23,7 +23,8 @@ from eskit import ANY, CallOptions, EventStore, NewEvent, open_store
 from eskit.app import RunningApp
 from eskit.cli.main import main as run_eskit
 from eskit.cqrs.nats import NatsTransport
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.nats.connection import connected
 from eskit.nats.headers import encode_headers, subject_of
 from eskit.nats.server import EmbeddedNats

@@ -19,7 +19,7 @@ from eskit.domain.streams import ANY
 from eskit.errors import DeliveryFailed, InvalidArgument, NotFound, SubscriptionTaken
 from eskit.messaging import subscriber as subscriber_module
 from eskit.messaging.bus import EventBus, memory_bus
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.subscription import DeadLetter, Handler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.subscriptions_store import store_bus

@@ -22,7 +22,8 @@ from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.streams import ANY
 from eskit.errors import MessagingError
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import BUCKET, nats_bus
 from eskit.messaging.tail import TailRequest

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from eskit.domain.events import RecordedEvent
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
@@ -231,7 +231,7 @@ async def test_a_subscription_begun_while_the_server_is_away_waits_for_it(
 KILLED_BETWEEN = """
 import asyncio, os, signal, sys
 from eskit.nats.connection import open_nats
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.store.open import open_store
 
 async def relay_until_it_would_save(batches):

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from eskit.errors import LogBroken, PlaceLost
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import BUCKET, nats_bus
 from eskit.nats.connection import connected

@@ -7,7 +7,8 @@ import pytest
 from eskit.domain.subjects import StreamNames, names_of
 from eskit.errors import InvalidArgument
 from eskit.messaging.names import find_only_names, settle_names
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.nats.connection import Connection, connected
 from eskit.nats.headers import stream_subjects
 from eskit.nats.jetstream import api, find_stream

@@ -25,9 +25,10 @@ from eskit.errors import (
     PublishInterrupted,
     RelayBusy,
 )
-from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import JetStreamPublisher, nats_relay
 from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.skips import find_relay_skip, list_relay_skips, skip_in_relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.nats.connection import Connection, connected
 from eskit.nats.jetstream import api, find_stream, publish
 from eskit.nats.server import EmbeddedNats
@@ -124,11 +125,11 @@ async def test_headers_beyond_what_jetstream_takes_are_named(server: EmbeddedNat
         b"",
     )
     async with connected(server.url) as connection:
-        outlet = JetStreamOutlet(connection, StreamSettings(), source="/bank/1")
-        await outlet.open()
+        publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
+        await publisher.open()
 
         with pytest.raises(EventUnpublishable, match="its headers take") as refused:
-            await outlet.publish([event], after_sequence=0)
+            await publisher.publish([event], after_sequence=0)
 
     assert "eskit relay --skip 7 --reason" in refused.value.hint
 
@@ -148,13 +149,13 @@ async def test_a_subject_that_nats_does_not_take_is_named(
     server: EmbeddedNats, stream: str, reason: str
 ) -> None:
     async with connected(server.url) as connection:
-        outlet = JetStreamOutlet(connection, StreamSettings(), source="/bank/1")
-        await outlet.open()
+        publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
+        await publisher.open()
         event = recorded(1, "id", stream)
 
-        obstacle = outlet.find_obstacle(event)
+        obstacle = publisher.find_obstacle(event)
         if not reason:
-            assert await outlet.publish([event], after_sequence=0) == 1
+            assert await publisher.publish([event], after_sequence=0) == 1
 
     assert obstacle.endswith(reason)
     assert bool(obstacle) == bool(reason)
@@ -167,10 +168,10 @@ async def test_metadata_that_is_no_text_stops_nobody(server: EmbeddedNats) -> No
         b"",
     )
     async with connected(server.url) as connection:
-        outlet = JetStreamOutlet(connection, StreamSettings(), source="/bank/1")
-        await outlet.open()
+        publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
+        await publisher.open()
 
-        assert await outlet.publish([event], after_sequence=0) == 1
+        assert await publisher.publish([event], after_sequence=0) == 1
 
 
 @pytest.mark.promise("unpublishable-events-wait")
@@ -179,13 +180,13 @@ async def test_an_event_with_the_id_of_an_earlier_one_is_named_and_published(
 ) -> None:
     events = [recorded(1, "one"), recorded(2, "one"), recorded(3, "three"), recorded(4, "one")]
     async with connected(server.url) as connection:
-        outlet = JetStreamOutlet(connection, StreamSettings(), source="/bank/1")
-        await outlet.open()
+        publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
+        await publisher.open()
         sequence = 0
 
         with caplog.at_level(logging.WARNING, "eskit.relay"):
             while sequence < 4:
-                sequence = await outlet.publish(events[sequence:], after_sequence=sequence)
+                sequence = await publisher.publish(events[sequence:], after_sequence=sequence)
         messages = await published(server.url, STREAM)
 
     assert positions(messages) == [1, 2, 3, 4]
@@ -203,8 +204,8 @@ async def test_an_event_that_another_relay_has_published_meanwhile_is_not_publis
     server: EmbeddedNats,
 ) -> None:
     async with connected(server.url) as connection, connected(server.url) as other:
-        ours = JetStreamOutlet(connection, StreamSettings(), source="/bank/1")
-        theirs = JetStreamOutlet(other, StreamSettings(), source="/bank/1")
+        ours = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
+        theirs = JetStreamPublisher(other, StreamSettings(), source="/bank/1")
         await ours.open()
         await theirs.open()
         await theirs.publish([recorded(1, "one")], after_sequence=0)

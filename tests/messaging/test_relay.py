@@ -28,8 +28,9 @@ from eskit.errors import (
     RelayBusy,
 )
 from eskit.messaging.lease import NoLease, lease_of
-from eskit.messaging.nats import JetStreamOutlet, StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import JetStreamPublisher, nats_relay
 from eskit.messaging.relay import Relay
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
@@ -45,7 +46,7 @@ from tests.messaging.conftest import StartServer, append, until
 CHILD = """
 import asyncio, sys
 from eskit.nats.connection import open_nats
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT
 async def main():
@@ -291,16 +292,16 @@ async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no
 ) -> None:
     append(store, 200)
     batches = 0
-    publish = JetStreamOutlet.publish
+    publish = JetStreamPublisher.publish
 
-    async def publish_after_another(outlet: Any, events: Any, **options: Any) -> int:
+    async def publish_after_another(publisher: Any, events: Any, **options: Any) -> int:
         nonlocal batches
         if batches == batches_before:
             await other.jetstream().publish("eskit.events.Account.foreign", b"")
         batches += 1
-        return await publish(outlet, events, **options)
+        return await publish(publisher, events, **options)
 
-    monkeypatch.setattr(JetStreamOutlet, "publish", publish_after_another)
+    monkeypatch.setattr(JetStreamPublisher, "publish", publish_after_another)
     monkeypatch.setattr(Relay, "BATCH", 50)
 
     async with connected(server.url) as connection, connected(server.url) as other:
@@ -532,7 +533,7 @@ async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
             append(file_store, 20)
         return await last_message(*arguments)
 
-    monkeypatch.setattr("eskit.messaging.nats.last_message", look_late)
+    monkeypatch.setattr("eskit.messaging.publisher_nats.last_message", look_late)
 
     async with running_relay(file_store, server.url), asyncio.timeout(20):
         while file_store.head_position() < 35:  # noqa: ASYNC110 - waits for what a relay does

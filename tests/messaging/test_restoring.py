@@ -10,8 +10,9 @@ import pytest
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import BrokerMismatch, SubscriptionTaken
-from eskit.messaging.nats import StreamSettings, nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.relay import RelayReport
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions, nats_bus
 from eskit.nats.connection import Connection, connected

@@ -19,7 +19,7 @@ from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerUnavailable, InvalidArgument
 from eskit.messaging import tail_nats as tail_nats_module
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.tail import TailRequest, tail_store
 from eskit.messaging.tail_nats import tail_nats
 from eskit.nats.connection import connected

@@ -12,7 +12,7 @@ from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.events import NewEvent
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.streams import ANY
-from eskit.messaging.nats import StreamSettings
+from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
 from eskit.nats.connection import connected

@@ -1,4 +1,4 @@
-"""A broker that loses and doubles acknowledgements, and the outlet by which a relay reaches it."""
+"""A broker that loses and doubles acknowledgements, and the publisher that reaches it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from eskit import RecordedEvent
 from eskit.errors import BrokerUnavailable, PublishInterrupted
-from eskit.messaging.relay import LastEvent, OutletState
+from eskit.messaging.publisher import LastEvent, PublishedLog
 from tests.simulation.ports import Process
 from tests.simulation.wrong import Wrong
 
@@ -70,8 +70,8 @@ class Broker:
             seen = max(seen, position)
 
 
-class SimOutlet:
-    """See `eskit.messaging.relay.Outlet`."""
+class SimPublisher:
+    """See `eskit.messaging.publisher.Publisher`."""
 
     source = SOURCE
 
@@ -79,7 +79,7 @@ class SimOutlet:
         self._broker = broker
         self._process = process
 
-    async def open(self) -> OutletState:
+    async def open(self) -> PublishedLog:
         """What the broker has."""
         self._process.touch("broker")
         broker = self._broker
@@ -87,7 +87,7 @@ class SimOutlet:
         if broker.kept:
             position, event_id = broker.kept[-1]
             last = LastEvent(source=SOURCE, position=position, event_id=event_id)
-        return OutletState(name="SIMULATED", created="once", sequence=broker.sequence, last=last)
+        return PublishedLog(name="SIMULATED", created="once", sequence=broker.sequence, last=last)
 
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Store the events, or as many as the mishap of this time lets through."""

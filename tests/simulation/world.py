@@ -42,7 +42,7 @@ from eskit.store.signal import Signal
 from eskit.store.sqlite.store import SqliteStore
 from tests.simulation import bank, reacting
 from tests.simulation.bank import PROJECTIONS
-from tests.simulation.broker import Broker, SimOutlet
+from tests.simulation.broker import Broker, SimPublisher
 from tests.simulation.clock import SimClock, SimLoop, Stuck
 from tests.simulation.oracle import Oracle
 from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
@@ -458,7 +458,7 @@ class World:
         return self._await(process, publish()).position
 
     def _relay(self, process: Process, running: RunningApp, batch: int) -> Relay:
-        relay = Relay(running.store, SimOutlet(self.broker, process))
+        relay = Relay(running.store, SimPublisher(self.broker, process))
         relay.BATCH = batch
         return relay
 

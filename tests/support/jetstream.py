@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from eskit import EventStore
-from eskit.messaging.nats import nats_relay
+from eskit.messaging.publisher_nats import nats_relay
 from eskit.nats.connection import connected
 
 

@@ -224,7 +224,7 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     """Who has come how far, of the read models and of the store, by name; and in which log."""
     from eskit.messaging.followers import list_places
     from eskit.projections.opening import beside, list_checkpoints
-    from eskit.store.records import OUTLET_CHECKPOINT
+    from eskit.store.records import RELAY_STREAM_CHECKPOINT
 
     if not reads_store(session):
         with open_engine(session) as engine:
@@ -233,7 +233,7 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     project = session.find_project()
     with session.open_store() as store:
         read_models = project.read_models if project else beside(store.url)
-        kept = [c for c in store.list_checkpoints() if c.name != OUTLET_CHECKPOINT]
+        kept = [c for c in store.list_checkpoints() if c.name != RELAY_STREAM_CHECKPOINT]
         found = [*list_checkpoints(read_models), *kept, *list_places(store)]
         log = Log(store_id=store.store_id, head=store.head_position())
         return sorted(found, key=lambda c: c.name), log

@@ -23,9 +23,9 @@ from eskit.errors import InvalidArgument, NotFound
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
     from eskit.domain.events import RecordedEvent
-    from eskit.messaging.nats import StreamSettings
     from eskit.messaging.relay import Relay, RelayReport, RelayStatus
     from eskit.messaging.skips import RelaySkip
+    from eskit.messaging.stream_settings import StreamSettings
     from eskit.nats.connection import Connection
     from eskit.store.eventstore import EventStore
 
@@ -152,7 +152,7 @@ async def _follow(session: Session, store: EventStore, health: str | None) -> Re
 def _make_relay(
     session: Session, store: EventStore, connection: Connection, settings: StreamSettings
 ) -> Relay:
-    from eskit.messaging.nats import nats_relay
+    from eskit.messaging.publisher_nats import nats_relay
 
     _tell_of_events()
     return nats_relay(
@@ -209,15 +209,15 @@ def _skip(session: Session, position: int, *, reason: str, by: str, yes: bool) -
 
 async def _find_obstacle(session: Session, store: EventStore, event: RecordedEvent) -> str:
     """Why an event cannot be published where the relay publishes to; empty if it can."""
-    from eskit.messaging.nats import JetStreamOutlet
+    from eskit.messaging.publisher_nats import JetStreamPublisher
     from eskit.nats.headers import source_of
 
     source = source_of(session.load_app().name, store.store_id)
     async with session.connect_nats(_CLIENT) as connection:
         settings = await session.stream_settings(connection)
-        outlet = JetStreamOutlet(connection, settings, source=source)
-        await outlet.look()
-        return outlet.find_obstacle(event)
+        publisher = JetStreamPublisher(connection, settings, source=source)
+        await publisher.look()
+        return publisher.find_obstacle(event)
 
 
 def _skip_data(skip: RelaySkip) -> dict[str, object]:
