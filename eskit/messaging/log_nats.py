@@ -26,7 +26,7 @@ from eskit.nats.jetstream import (
 )
 from eskit.nats.login import Tls
 from eskit.nats.loop import LoopThread
-from eskit.nats.prefetch import Entry, Place, Window, find_gap, find_stranger, store_of
+from eskit.nats.prefetch import Entry, Place, Prefetch, find_gap, find_stranger, store_of
 
 Result = TypeVar("Result")
 _COUNTED_WITHIN = 5.0
@@ -59,7 +59,7 @@ class JetStreamLog:
         self._reading = threading.Lock()
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
-        self._window: Window | None = None
+        self._prefetch: Prefetch | None = None
         self._places: dict[int, Place] = {}
         self._store_id = ""
 
@@ -168,7 +168,7 @@ class JetStreamLog:
         return self._connection
 
     async def _disconnect(self) -> None:
-        await self._close_window()
+        await self._close_prefetch()
         if self._connection is not None:
             await close_nats(self._connection)
 
@@ -208,16 +208,16 @@ class JetStreamLog:
         end = await self._head() + 1
         if before is not None:
             end = min(end, before)
-        window = await self._open_window(after)
+        prefetch = await self._open_prefetch(after)
         rows: list[EventRow] = []
         for index in count():
             if len(rows) == limit:
                 break
-            while index == len(window.entries) and window.end < end - 1:
-                await self._fetch(window)
-            if index == len(window.entries):
+            while index == len(prefetch.entries) and prefetch.end < end - 1:
+                await self._fetch(prefetch)
+            if index == len(prefetch.entries):
                 break
-            _, row = window.entries[index]
+            _, row = prefetch.entries[index]
             if row[0] >= end:
                 break
             if not wanted or row[4] in wanted:
@@ -225,39 +225,39 @@ class JetStreamLog:
         return rows
 
     async def _wait(self, after: int, *, within: float) -> bool:
-        window = await self._open_window(after)
+        prefetch = await self._open_prefetch(after)
         with suppress(TimeoutError):
             async with asyncio.timeout(within):
-                while window.end <= after:
-                    await self._fetch(window)
-        return window.end > after
+                while prefetch.end <= after:
+                    await self._fetch(prefetch)
+        return prefetch.end > after
 
-    async def _open_window(self, after: int) -> Window:
+    async def _open_prefetch(self, after: int) -> Prefetch:
         """What comes behind a position: the reader that is there if it can tell, else a new one."""
-        if self._window is None or not self._window.covers(after):
-            await self._close_window()
+        if self._prefetch is None or not self._prefetch.covers(after):
+            await self._close_prefetch()
             if not self._store_id:
                 await self._learn_store()
-            self._window = Window(
+            self._prefetch = Prefetch(
                 await self._connect(),
                 await self._place(after),
                 position=after,
                 store_id=self._store_id,
             )
-        self._window.drop_up_to(after)
-        return self._window
+        self._prefetch.drop_up_to(after)
+        return self._prefetch
 
-    async def _fetch(self, window: Window) -> None:
+    async def _fetch(self, prefetch: Prefetch) -> None:
         try:
-            await window.fetch()
+            await prefetch.fetch()
         except LogBroken:  # the next one looks again: what is wrong may have been put right
-            await self._close_window()
+            await self._close_prefetch()
             raise
 
-    async def _close_window(self) -> None:
-        window, self._window = self._window, None
-        if window is not None:
-            await window.close()
+    async def _close_prefetch(self) -> None:
+        prefetch, self._prefetch = self._prefetch, None
+        if prefetch is not None:
+            await prefetch.close()
 
     async def _count(self, after: int, before: int | None, event_types: Sequence[str]) -> int:
         found = await self._pending(after, event_types)
@@ -281,10 +281,10 @@ class JetStreamLog:
         self, after: int, before: int, event_types: Sequence[str]
     ) -> list[RecordedEvent] | None:
         """The events between two positions if all of them were just read."""
-        window = self._window
-        if window is None or not (window.covers(after) and window.covers(before - 1)):
+        prefetch = self._prefetch
+        if prefetch is None or not (prefetch.covers(after) and prefetch.covers(before - 1)):
             return None
-        return [RecordedEvent(*row) for row in window.between(after, before, event_types)]
+        return [RecordedEvent(*row) for row in prefetch.between(after, before, event_types)]
 
     async def _after(self, position: int, event_types: Sequence[str]) -> RecordedEvent | None:
         connection, sequence = await self._connect(), await self._sequence_behind(position)
@@ -296,7 +296,7 @@ class JetStreamLog:
         return RecordedEvent(*_row(first)) if first is not None else None
 
     async def _before(self, position: int) -> RecordedEvent | None:
-        known = self._window.find_last(position) if self._window is not None else None
+        known = self._prefetch.find_last(position) if self._prefetch is not None else None
         if known is not None:
             return RecordedEvent(*known[1])
         state = await self._state()
@@ -308,7 +308,7 @@ class JetStreamLog:
         return None
 
     async def _find(self, position: int) -> Entry | None:
-        known = self._window.find(position) if self._window is not None else None
+        known = self._prefetch.find(position) if self._prefetch is not None else None
         if known is not None:
             return known
         sequence = await self._sequence_behind(position - 1)
@@ -318,11 +318,11 @@ class JetStreamLog:
         return message.sequence, row
 
     async def _place(self, position: int) -> Place:
-        window = self._window
+        prefetch = self._prefetch
         if position in self._places:
             return self._places[position]
-        if window is not None and window.position == position:
-            return window.place
+        if prefetch is not None and prefetch.position == position:
+            return prefetch.place
         state = await self._state()
         if not position:
             return Place(state.name, state.created, 0)

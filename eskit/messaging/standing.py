@@ -41,7 +41,7 @@ class Standing:
         self._done: frozenset[int] = frozenset()
         self._deliveries: dict[int, int] = {}
         self._undecided = False
-        self._beat = 0
+        self._heartbeat = 0
         self._lock = asyncio.Lock()
 
     @property
@@ -125,7 +125,7 @@ class Standing:
         self.revision, self._undecided = revision, False
 
     def _progress(self, owner: str) -> Progress:
-        self._beat += 1
+        self._heartbeat += 1
         return Progress(
             position=self.read,
             store_id=self.store_id,
@@ -134,7 +134,7 @@ class Standing:
             done=self._done,
             deliveries=dict(self._deliveries),
             owner=owner,
-            beat=self._beat,
+            heartbeat=self._heartbeat,
             running=dict(self.running) if owner else {},
             trouble=self.trouble,
         )

@@ -29,11 +29,11 @@ from eskit.slow import SlowCalls
 
 _log = logging.getLogger("eskit.bus")
 
-BEAT = 1.0
+HEARTBEAT = 1.0
 """How often a running subscription saves, in seconds."""
 LEASE = 5.0
 """How long an owner may be silent before somebody else takes over."""
-CAREFUL = 1000
+QUARANTINE = 1000
 """How many events are handled one by one after an owner went silent: one of them may be why."""
 MAX_LANES = 1000
 """How many streams may have an event that waits; above it, the log is not read on."""
@@ -131,7 +131,7 @@ class Subscriber:
         self._workers = asyncio.Semaphore(subscription.max_concurrent)
         self._limit = max(1, subscription.max_waiting // subscription.max_concurrent)
         self._batch = max(self._limit, min(_READ_AGAIN, subscription.max_waiting // 2))
-        self._careful = 0
+        self._quarantine = 0
         self._alone = asyncio.Lock()
 
     @property
@@ -180,18 +180,18 @@ class Subscriber:
     async def _work(self) -> None:
         self.state = "running"
         following = asyncio.create_task(self._follow())
-        beating = asyncio.create_task(self._keep_saving())
+        saving = asyncio.create_task(self._keep_saving())
         asked = asyncio.create_task(self._stopping.wait())
         try:
-            ends: set[asyncio.Future[Any]] = {following, beating, asked, self._broken}
+            ends: set[asyncio.Future[Any]] = {following, saving, asked, self._broken}
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
-            for task in (following, beating, asked):
+            for task in (following, saving, asked):
                 task.cancel()
-            await asyncio.wait({following, beating})
+            await asyncio.wait({following, saving})
             all_ended = await self._let_handlers_end()
-        for ended in (following, beating, self._broken):
+        for ended in (following, saving, self._broken):
             if ended.done() and not ended.cancelled() and (error := ended.exception()):
                 raise error
         # Another process that takes it at once must not meet an event that is still being handled.
@@ -221,7 +221,7 @@ class Subscriber:
                 level = logging.DEBUG if waited else logging.WARNING
                 _log.log(level, "Subscription %s waits: %s", self.name, error)
                 waited = True
-                await _pause(self._stopping, BEAT)
+                await _pause(self._stopping, HEARTBEAT)
         return False
 
     async def _take(self) -> bool:
@@ -235,7 +235,7 @@ class Subscriber:
                     await self._until_free()
             progress = await standing.load()
             if standing.revision == before:
-                self._careful = CAREFUL
+                self._quarantine = QUARANTINE
                 break
         if self._stopping.is_set():
             return False
@@ -356,7 +356,7 @@ class Subscriber:
         except AWAY as error:
             _log.warning("Subscription %s waits: %s", self.name, error)
             lane.behind = lane.first
-            await self._sleep(BEAT)
+            await self._sleep(HEARTBEAT)
             return
         finally:
             lane.reading = False
@@ -413,13 +413,13 @@ class Subscriber:
         """
         await self._acquire(self._workers)
         try:
-            if not self._careful:
+            if not self._quarantine:
                 await self._call(event)
                 return
             async with self._alone:
                 self._standing.unhandled[event.global_position] = deliveries
                 await self._save_patiently()
-                self._careful = max(0, self._careful - 1)
+                self._quarantine = max(0, self._quarantine - 1)
                 await self._call(event)
         finally:
             self._workers.release()
@@ -428,8 +428,8 @@ class Subscriber:
         """Save, waiting for a store that is away."""
         try:
             while not await self._standing.save():
-                await self._sleep(BEAT)
-        except SubscriptionTaken:  # the next beat ends it all
+                await self._sleep(HEARTBEAT)
+        except SubscriptionTaken:  # the next heartbeat ends it all
             raise _Stopped from None
 
     async def _call(self, event: RecordedEvent) -> None:
@@ -453,7 +453,7 @@ class Subscriber:
                 await self._subscriptions.add_dead_letter(letter)
             except AWAY as away:
                 _log.warning("Subscription %s cannot save a dead letter: %s", self.name, away)
-                await self._sleep(BEAT)
+                await self._sleep(HEARTBEAT)
             else:
                 _log.warning(
                     "Subscription %s: event %d is set aside after %d deliveries",
@@ -462,7 +462,7 @@ class Subscriber:
                 return
 
     async def _keep_saving(self) -> None:
-        while not await _pause(self._stopping, BEAT):
+        while not await _pause(self._stopping, HEARTBEAT):
             await self._look_for_pause()
             await self._advance()
             await self._standing.save()

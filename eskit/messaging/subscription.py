@@ -95,8 +95,8 @@ class Progress:
     `done` and `deliveries` are of events behind `position`: those that are handled all the same,
     and those that were tried. Only earlier versions of eskit have left such.
 
-    `owner` is empty when nobody runs the subscription, else it ends with a process id, and `beat`
-    changes as long as somebody does.
+    `owner` is empty when nobody runs the subscription, else it ends with a process id, and
+    `heartbeat` changes as long as somebody does.
     `running` says since when which event is being handled, `trouble` what was raised last.
     """
 
@@ -107,7 +107,7 @@ class Progress:
     done: frozenset[int] = frozenset()
     deliveries: Mapping[int, int] = field(default_factory=dict)
     owner: str = ""
-    beat: int = 0
+    heartbeat: int = 0
     running: Mapping[int, datetime] = field(default_factory=dict)
     trouble: Trouble | None = None
 
@@ -129,7 +129,7 @@ class Progress:
             unhandled={at: n for at, n in self.unhandled.items() if at <= position},
             done=frozenset(done for done in self.done if done <= position),
             deliveries={at: n for at, n in self.deliveries.items() if at <= position},
-            beat=self.beat + 1,
+            heartbeat=self.heartbeat + 1,
         )
 
 

@@ -21,7 +21,7 @@ def encode_progress(progress: Progress) -> dict[str, Any]:
         "done": sorted(progress.done),
         "deliveries": _with_text_keys(progress.deliveries),
         "owner": progress.owner,
-        "beat": progress.beat,
+        "beat": progress.heartbeat,
         "running": {str(at): since.isoformat() for at, since in progress.running.items()},
         "trouble": _encode_trouble(progress.trouble),
     }
@@ -38,7 +38,7 @@ def decode_progress(name: str, pairs: Any, *, revision: int) -> Progress:
             done=frozenset(map(int, pairs["done"])),
             deliveries=_with_number_keys(pairs["deliveries"]),
             owner=str(pairs["owner"]),
-            beat=int(pairs["beat"]),
+            heartbeat=int(pairs["beat"]),
             running={
                 int(at): datetime.fromisoformat(since)
                 for at, since in pairs.get("running", {}).items()

@@ -45,7 +45,7 @@ class Place:
         return f"{self.stream} {self.created} {self.sequence}"
 
 
-class Window:
+class Prefetch:
     """The events behind a place, read ahead.
 
     `position` is that of the event at the place, `end` that of the last event read.

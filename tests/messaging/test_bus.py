@@ -404,7 +404,7 @@ async def test_a_silent_owner_is_replaced_and_told_so(
     open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber_module, "LEASE", 0.3)
-    monkeypatch.setattr(subscriber_module, "BEAT", 1.0)
+    monkeypatch.setattr(subscriber_module, "HEARTBEAT", 1.0)
     append(store, 1)
     first, second = Seen(), Seen()
 

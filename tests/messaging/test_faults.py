@@ -33,7 +33,7 @@ from eskit.nats.connection import open_nats
 from eskit.messaging import subscriber
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
-subscriber.BEAT, subscriber.LEASE = 0.1, 0.5
+subscriber.HEARTBEAT, subscriber.LEASE = 0.1, 0.5
 async def handle(event):
     with open(sys.argv[2], "a") as file:
         file.write(f"{event.global_position}\\n")
@@ -126,7 +126,7 @@ from eskit.messaging import subscriber
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 
-subscriber.LEASE, subscriber.BEAT = 0.5, 0.1
+subscriber.LEASE, subscriber.HEARTBEAT = 0.5, 0.1
 
 async def main():
     async def handle(event):
