@@ -74,7 +74,7 @@ def test_a_service_serves_and_is_called_looked_at_and_operated(launch, bank, sma
 @pytest.mark.parametrize(
     ("command", "package"),
     [
-        (["gen", "--check"], "grpcio-tools"),
+        (["gen", "--check"], "jinja2"),
         (["schema", "list"], "grpcio-tools"),
         (["schema", "check"], "grpcio-tools"),
         (["new", "aggregate", "proto/account/v1/account.proto"], "grpcio-tools"),

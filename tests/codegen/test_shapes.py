@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from eskit.codegen import generate as generator
 from eskit.codegen.generate import generate
-from eskit.codegen.reading import analyse
 from eskit.domain.events import NewEvent
 from eskit.domain.messages import decode, message_type
 from eskit.errors import UpcastingInvalid
@@ -448,14 +448,14 @@ def test_generated_code_names_nothing_of_another_project(name, shapes):
 
 def test_every_function_of_the_generator_is_used():
     """No helper that nobody calls."""
-    package = Path(analyse.__file__).parent
+    package = Path(generator.__file__).parent
     sources = [*package.parent.rglob("*.py"), *templates_dir().rglob("*.jinja")]
     words = Counter(word for path in sources for word in re.findall(r"\w+", path.read_text()))
     entry_points = {"run", "regenerate"}  # of pyproject.toml and of tests/generated.py
 
     unused = [
         f"{path.name}: {node.name}"
-        for path in package.glob("*.py")
+        for path in package.rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.FunctionDef | ast.ClassDef)
         if words[node.name] < 2 and not node.name.startswith("__")
