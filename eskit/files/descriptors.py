@@ -33,6 +33,6 @@ def is_open_here(path: Path) -> bool:
 def list_descriptors() -> Iterable[int]:
     """The descriptors that this process may have."""
     try:
-        return [int(entry.name) for entry in Path(_DESCRIPTORS).iterdir()]
+        return [int(name) for name in os.listdir(_DESCRIPTORS)]  # noqa: PTH208 - a third of the time
     except OSError:  # where no /proc is mounted; the lowest free number is always taken next
         return range(min(os.sysconf("SC_OPEN_MAX"), _MOST_PROBED))

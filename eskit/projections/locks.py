@@ -180,9 +180,11 @@ def acquire_lock(
     Its file is made if missing, with its folder. Raises ReadModelUnavailable if it cannot be.
     """
     try:
-        if not lock.is_open:
+        try:
+            return lock.acquire(patience=patience, stop=stop)
+        except FileNotFoundError:
             make_folder(lock.path.parent, mode=mode)
-        return lock.acquire(patience=patience, stop=stop)
+            return lock.acquire(patience=patience, stop=stop)
     except OSError as error:
         raise _not_writable(lock.path, error) from error
 

@@ -16,10 +16,10 @@ FileId: TypeAlias = tuple[int, int]
 _COMPANIONS = ("-wal", "-shm")
 
 
-def identify(path: Path) -> FileId | None:
+def identify(path: Path | str) -> FileId | None:
     """Which file bears the name now, if any does; raises OSError where that cannot be told."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116 - with a string it takes a third of the time
     except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
@@ -34,10 +34,11 @@ class DatabaseFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._name = str(path)
         # Beside the file itself, whatever links lead there.
         real = os.path.realpath(path)
-        self._companions = {Path(f"{real}{suffix}"): None for suffix in _COMPANIONS}
-        self._known: dict[Path, FileId | None] = dict(self._companions)
+        self._companions = dict.fromkeys(f"{real}{suffix}" for suffix in _COMPANIONS)
+        self._known: dict[str, FileId | None] = dict(self._companions)
         self._file = identify(path)
         self._connections = 0
 
@@ -55,7 +56,7 @@ class DatabaseFiles:
     @property
     def is_in_place(self) -> bool:
         """Whether the database itself still bears its name."""
-        return identify(self._path) == self._file
+        return identify(self._name) == self._file
 
     def find_lost(self) -> Path | None:
         """The first file whose name is gone, or belongs to another file."""
@@ -76,5 +77,5 @@ class DatabaseFiles:
             if known is None:
                 self._known[path] = found
             elif found != known:
-                return path
+                return Path(path)
         return None

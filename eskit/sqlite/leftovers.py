@@ -61,10 +61,11 @@ def find_foreign_wal(
         owner, file, its_wal = note["owner"], note["file"], note["wal"]
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    if is_open_here(path):  # so it was compared then
-        return None
     # Files that were copied together, with the note, have both got other numbers.
-    if file != _number(path) and its_wal == _number(wal):
+    replaced = file != _number(path) and its_wal == _number(wal)
+    if (not replaced and find_owner is None) or is_open_here(path):  # so it was compared then
+        return None
+    if replaced:
         return wal
     return wal if find_owner is not None and find_owner(path) not in {None, owner} else None
 

@@ -52,6 +52,8 @@ class Oracle:
         }
         self._events: list[RecordedEvent] = []
         self._connection: sqlite3.Connection | None = None
+        self._observed: object = None
+        self._checked: object = None
 
     def close(self) -> None:
         """Let go of everything."""
@@ -93,6 +95,10 @@ class Oracle:
 
     def observe(self) -> None:
         """Take note of every decision since the last look."""
+        version = self._version()
+        if version == self._observed:
+            return
+        self._observed = version
         for name, account in self._accounts.items():
             decisions = self._models.list_decisions(name)
             for decision in decisions[account.decisions :]:
@@ -124,8 +130,12 @@ class Oracle:
     def check_projections(self) -> None:
         """The rows are a fold of exactly the events that were passed and not set aside."""
         events = self.log()
+        state = self._version(), len(events)
+        if state == self._checked:
+            return
         for name, account in self._accounts.items():
             self._check_rows(name, account.passage, events)
+        self._checked = state
 
     def _check_rows(self, name: str, passage: Passage, events: Sequence[RecordedEvent]) -> None:
         position = self.position(name)
@@ -235,14 +245,26 @@ class Oracle:
         return self._query(f"SELECT position, stream FROM {name}_handled ORDER BY id")
 
     def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        path = Path(self._models.path)
-        if self._connection is None:
-            if not path.exists():
-                return []
-            self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        connection = self._connect()
+        if connection is None:
+            return []
         try:
-            return self._connection.execute(statement).fetchall()
+            return connection.execute(statement).fetchall()
         except sqlite3.OperationalError as error:
             if "no such table" in str(error):
                 return []
             raise
+
+    def _version(self) -> int:
+        """Another one whenever anybody has written to the read model; 0 while there is none."""
+        connection = self._connect()
+        if connection is None:
+            return 0
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def _connect(self) -> sqlite3.Connection | None:
+        path = self._models.path
+        if self._connection is None and Path(path).exists():
+            self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        return self._connection

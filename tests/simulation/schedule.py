@@ -154,6 +154,7 @@ class _Maker:
                 policy["then"] = draw.choice(("stop", "set_aside_event", "set_aside_stream"))
         return {
             "reaction": self._reacts,
+            "keep": draw.random() < 0.8,
             "store": "sqlite" if draw.random() < 0.15 else "memory",
             "tick": draw.choice((0.0, 1e-6, 1e-4)),
             "pace": draw.choice((0.0, 0.001, 0.01, 0.03, 0.06)),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from tests.simulation.schedule import Schedule, Step, generate
 from tests.simulation.world import World, world_of
 
-_COLLECT_EVERY = 10
+_COLLECT_EVERY = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,4 +126,5 @@ def fails(seed: int) -> tuple[int, bool]:
     gc.disable()
     if seed % _COLLECT_EVERY == 0:
         gc.collect()
+        gc.freeze()
     return seed, run_seed(seed).failure is not None

@@ -138,7 +138,8 @@ class World:
             process.on_exchanged = self.oracle.exchanged
             store = self.open_store()
             stack.callback(store.close)
-            models = SimReadModels(self._open_models(), process)
+            keep = self.config.get("keep", False)
+            models = SimReadModels(self._open_models(), process, keep=keep)
             opened = self.app(process).open(
                 SimStore(store, process), read_models=models, clock=self.clock
             )

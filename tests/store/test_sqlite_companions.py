@@ -185,7 +185,7 @@ def test_a_backup_put_in_place_does_not_get_the_last_events_of_what_was_there(ki
     assert LOG.read_bytes() == before
     subprocess.run(refused.value.hint.partition("without them: ")[2].split(), check=True)
     with open_store(URL) as store:
-        assert append(store, "b").version < killed
+        assert append(store, "b").version <= killed  # with those events it would be one more
 
 
 def test_a_copy_of_the_file_itself_does_not_get_them_either(killed, tmp_path):

@@ -245,15 +245,18 @@ class SqliteReadModel(LetterRows):
 
 def find_schema_version(connection: sqlite3.Connection) -> int | None:
     """The version of eskit's own tables; None where there are none yet."""
-    known = connection.execute(
-        "SELECT 1 FROM main.sqlite_master WHERE name = 'eskit_read_model'"
-    ).fetchone()
-    if not known:
+    try:
+        found = connection.execute(
+            "SELECT value FROM main.eskit_read_model WHERE key = 'schema_version'"
+        ).fetchone()
+    except sqlite3.OperationalError:
+        known = connection.execute(
+            "SELECT 1 FROM main.sqlite_master WHERE name = 'eskit_read_model'"
+        ).fetchone()
+        if known:
+            raise
         return None
-    (version,) = connection.execute(
-        "SELECT value FROM main.eskit_read_model WHERE key = 'schema_version'"
-    ).fetchone()
-    return int(version)
+    return int(found[0])
 
 
 def check_schema_version(path: Path, version: int) -> None:
