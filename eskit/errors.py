@@ -2,6 +2,7 @@
 
 EskitError
 ├── InvalidArgument            a name, id, version or option that can never work
+│   └── Unsupported            what this kind of store cannot do
 ├── NotFound                   what a name, a path or a position stands for is not there
 ├── ProjectError
 │   ├── ProjectNotFound        no [tool.eskit] here or above
@@ -138,6 +139,7 @@ __all__ = [
     "SubscriptionTaken",
     "TargetExists",
     "UnknownEventType",
+    "Unsupported",
     "UpcastingInvalid",
     "VersionConflict",
 ]
@@ -158,6 +160,12 @@ class InvalidArgument(EskitError, ValueError):
     """A value that can never work, whatever the state of the store."""
 
     code = "INVALID_ARGUMENT"
+
+
+class Unsupported(InvalidArgument):
+    """This kind of store cannot do that; the message says why."""
+
+    code = "UNSUPPORTED"
 
 
 class NotFound(EskitError):

@@ -70,7 +70,7 @@ def open_engine(
 
 
 def _has_read_models(session: Session) -> bool:
-    from eskit.store.open import sqlite_path
+    from eskit.sqlite.url import find_path
 
-    url = session.project.read_models
-    return not url.startswith("sqlite:") or sqlite_path(url).exists()
+    path = find_path(session.project.read_models)
+    return path is None or path.exists()

@@ -105,10 +105,9 @@ class Session:
 
     def store_exists(self) -> bool:
         """Whether there is a store to open without creating one."""
-        from eskit.store.open import sqlite_path
+        from eskit.store.open import locate
 
-        url = self.store_url
-        return not url.startswith("sqlite:") or sqlite_path(url).exists()
+        return locate(self.store_url).exists()
 
     def open_store(self, *, create: bool = False) -> EventStore:
         """The project's event store; a command that only reads never creates one."""
@@ -281,7 +280,7 @@ class Session:
         """A SQLite path in --store is relative to the chosen folder, as typed."""
         if not self.store_option:
             return ""
-        from eskit.store.open import absolute_url
+        from eskit.sqlite.url import absolute_url
 
         return absolute_url(self.store_option, self.directory.resolve())
 

@@ -19,7 +19,6 @@ from eskit.files.lock import FileLock, is_alive
 from eskit.files.modes import PRIVATE, mode_of
 from eskit.store.eventstore import EventStore
 
-_SQLITE = "sqlite:///"
 _PID_LENGTH = 20
 
 
@@ -146,9 +145,10 @@ class FileLease:
 
 def lease_of(store: EventStore) -> Lease:
     """The lease on relaying a store."""
-    from eskit.store.open import sqlite_path
+    from eskit.store.open import locate
 
-    if not store.url.startswith(_SQLITE):
+    file = locate(store.url).file
+    if file is None:
         return NoLease()
-    path = Path(os.path.realpath(sqlite_path(store.url)))  # one lease, whatever links lead there
+    path = Path(os.path.realpath(file))  # one lease, whatever links lead there
     return FileLease(path.with_name(f"{path.name}.relay"), mode=mode_of(path))

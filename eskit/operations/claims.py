@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from eskit.errors import InvalidArgument, StoreDamaged, StoreUnavailable
+from eskit.operations.claim_ledger import ClaimLedger
 from eskit.store.damage import find_loss
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import HeldClaim, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.sqlite.claim_ledger import ClaimLedger
 
 _REPORT_EVERY = 1000
 _MOST_LISTED = 1000

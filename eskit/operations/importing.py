@@ -38,8 +38,9 @@ from eskit.operations.findings import Findings
 from eskit.operations.payloads import Payloads
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
+from eskit.store.location import Location
 from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
-from eskit.store.open import file_mode, open_store, sqlite_path, sqlite_url
+from eskit.store.open import locate, open_store
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.records import EARLIER, REACTIONS
 
@@ -76,8 +77,9 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
     """
     try:
         with open_regular(source) as file:
-            if url.startswith("sqlite:") and not sqlite_path(url).exists():
-                return _into_new_file(_Export(file, progress), url)
+            location = locate(url)
+            if location.file is not None and not location.exists():
+                return _into_new_file(_Export(file, progress), location, location.file)
             return _into_empty_store(_Export(file, progress), url)
     except ExportInvalid as error:
         raise ExportInvalid(f"{source}: {error.message}", hint=error.hint) from error
@@ -123,11 +125,11 @@ def _holds_nothing(view: StoreView) -> bool:
     return not view.head_position() and not view.list_checkpoints() and commands is None
 
 
-def _into_new_file(export: _Export, url: str) -> ImportReport:
-    target = Path(os.path.realpath(sqlite_path(url)))  # a link is filled, not replaced
+def _into_new_file(export: _Export, location: Location, file: Path) -> ImportReport:
+    target = Path(os.path.realpath(file))  # a link is filled, not replaced
     with unfinished(target) as partial:
         try:
-            report = _into_file(export, partial, url)
+            report = _into_file(export, partial, location)
         except ExportInvalid:
             remove_database(partial)
             raise
@@ -135,8 +137,8 @@ def _into_new_file(export: _Export, url: str) -> ImportReport:
     return report
 
 
-def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
-    partial_url = f"{sqlite_url(partial)}?file_mode={file_mode(url):04o}"
+def _into_file(export: _Export, partial: Path, location: Location) -> ImportReport:
+    partial_url = location.at(partial)
     resumed_after = _resume(export, partial, partial_url)
     with open_store(partial_url) as store:
         _check_is_unfinished(store, partial, resumed=resumed_after is not None)
@@ -150,7 +152,7 @@ def _into_file(export: _Export, partial: Path, url: str) -> ImportReport:
                 _add_erasures(locked, export.erasures)
         with store.maintenance.view() as view:
             export.check_ids(view)
-            return export.report(store, view, url, resumed_after=resumed_after or 0)
+            return export.report(store, view, location.url, resumed_after=resumed_after or 0)
 
 
 def _resume(export: _Export, partial: Path, url: str) -> int | None:

@@ -12,6 +12,7 @@ from eskit.domain.events import Metadata, is_erased
 from eskit.domain.messages import check_event_type
 from eskit.domain.streams import check_stream, check_tenant
 from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
+from eskit.operations.claim_ledger import ClaimLedger
 from eskit.operations.claims import find_differences
 from eskit.operations.findings import (
     RESTORE,
@@ -36,7 +37,6 @@ from eskit.store.maintenance import (
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
 from eskit.store.snapshots import Snapshot
-from eskit.store.sqlite.claim_ledger import ClaimLedger
 
 _REPORT_EVERY = 1000
 _ID_BYTES = 16

@@ -85,7 +85,7 @@ class Project:
     @property
     def store(self) -> str:
         """The URL of the event store; a SQLite path in it is absolute."""
-        from eskit.store.open import absolute_url, with_file_mode
+        from eskit.sqlite.url import absolute_url, with_file_mode
 
         url = absolute_url(self._text("store"), self.root)
         return with_file_mode(url, self._text("file_mode"))
@@ -94,7 +94,7 @@ class Project:
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
         from eskit.projections.opening import beside
-        from eskit.store.open import absolute_url, with_file_mode
+        from eskit.sqlite.url import absolute_url, with_file_mode
 
         configured = self._text("read_models")
         url = absolute_url(configured, self.root) if configured else beside(self.store)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
 from eskit.projections.readmodel import ReadModels, Standing
-from eskit.store.open import sqlite_path, sqlite_url
+from eskit.sqlite.url import is_sqlite
+from eskit.store.open import find_location
 from eskit.store.records import Checkpoint
 
 
 def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels:
     """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
-    if url.startswith(("sqlite:", "memory:")):
+    if is_sqlite(url) or url.startswith("memory:"):
         from eskit.projections.sqlite.live import SqliteReadModels
 
         return SqliteReadModels(url, clock=clock)
@@ -22,11 +23,9 @@ def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels:
 
 
 def beside(store_url: str) -> str:
-    """Where read models lie by default: ``bank_read.db`` beside ``bank.db``."""
-    if not store_url.startswith("sqlite:///"):
-        return "memory:"
-    path = sqlite_path(store_url)
-    return sqlite_url(path.with_name(f"{path.stem}_read{path.suffix}"))
+    """Where read models lie by default: ``bank_read.db`` beside ``bank.db``, or in memory."""
+    location = find_location(store_url)
+    return location.read_models if location else "memory:"
 
 
 def list_checkpoints(url: str) -> list[Checkpoint]:

@@ -6,7 +6,7 @@ import pytest
 
 from eskit import ANY, NewEvent
 from eskit.errors import CheckpointMismatch
-from eskit.operations.restoring import restore
+from eskit.operations.files import restore
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress

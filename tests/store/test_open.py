@@ -7,7 +7,8 @@ import pytest
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument, StoreUnavailable
-from eskit.store.open import absolute_url, open_store, sqlite_path, sqlite_url
+from eskit.sqlite.url import absolute_url, sqlite_path, sqlite_url
+from eskit.store.open import open_store
 from eskit.testing.store_contract import texts
 
 

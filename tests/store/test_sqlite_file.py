@@ -20,7 +20,7 @@ from eskit.errors import (
     StoreNotRecognised,
     StoreUnavailable,
 )
-from eskit.operations.migrating import migrate
+from eskit.operations.files import migrate
 from eskit.sqlite.connections import connect
 from eskit.store.open import open_store
 from eskit.store.sqlite import commits, schema

@@ -160,10 +160,11 @@ def import_(
     checksum agrees; an import that was interrupted goes on where it stopped.
     """
     from eskit.operations.importing import import_log
+    from eskit.store.open import locate
 
     session = session_of(context)
     with (
-        told_when_broken_off(lambda: _kept(_store_file(session.store_url))),
+        told_when_broken_off(lambda: _kept(locate(session.store_url).file)),
         session.output.progress() as report,
     ):
         done = import_log(file, session.store_url, progress=drawn(report))
@@ -210,7 +211,7 @@ def restore(
     with its own store id, so that projections and relay notice that the log may have lost events
     they have seen. The files that SQLite left beside the old store move with it.
     """
-    from eskit.operations.restoring import restore as restore_backup
+    from eskit.operations.files import restore as restore_backup
 
     session = session_of(context)
     url = session.store_url
@@ -271,7 +272,7 @@ def migrate(
     ] = False,
 ) -> None:
     """Bring a store of an older eskit to this one's schema, with a backup beside it first."""
-    from eskit.operations.migrating import migrate as migrate_store
+    from eskit.operations.files import migrate as migrate_store
 
     session = session_of(context)
     with session.output.progress() as report:
@@ -290,12 +291,6 @@ def _kept(file: Path | None) -> str:
     if partial is None or not partial.exists():
         return "Nothing was written: begin again"
     return f"{partial} is kept: the same command goes on from it"
-
-
-def _store_file(url: str) -> Path | None:
-    from eskit.store.open import sqlite_path
-
-    return sqlite_path(url) if url.startswith("sqlite:") else None
 
 
 def drawn(report: ProgressReporter) -> Callable[[Progress], None]:
@@ -401,10 +396,11 @@ def find_open_files(session: Session) -> Iterator[Diagnostic]:
     from eskit.errors import Diagnostic
     from eskit.files.atomic import companions_of
     from eskit.files.modes import mode_of
+    from eskit.sqlite.url import find_path
 
     project = session.find_project()
     urls = [session.store_url, *([project.read_models] if project else [])]
-    for path in filter(None, map(_store_file, urls)):
+    for path in filter(None, map(find_path, urls)):
         for file in (path, *companions_of(path)):
             mode = mode_of(file, session.file_mode)
             if mode & ~session.file_mode & 0o077:

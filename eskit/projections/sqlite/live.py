@@ -44,7 +44,7 @@ from eskit.projections.sqlite.readmodel import (
     list_standings,
 )
 from eskit.sqlite.identity import DatabaseFiles
-from eskit.store.open import file_mode, sqlite_path
+from eskit.sqlite.url import file_mode, sqlite_path
 
 Found = TypeVar("Found")
 

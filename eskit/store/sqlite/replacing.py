@@ -15,9 +15,9 @@ from eskit.sqlite.connections import connect
 from eskit.sqlite.errors import translated
 from eskit.sqlite.leftovers import move_note
 from eskit.sqlite.place import find_status, may_not_be_read
+from eskit.sqlite.url import sqlite_url
 from eskit.sqlite.usage import is_in_use, is_locked
 from eskit.store.maintenance import ReplacedStore, RestoreReport
-from eskit.store.open import sqlite_url
 from eskit.store.progress import ReportProgress
 from eskit.store.sqlite.backup import copy_checked
 from eskit.store.sqlite.leftovers import check_beside
@@ -30,7 +30,7 @@ _TIMEOUT = 5.0
 def replace_file(
     backup: Path, path: Path, url: str, *, dry_run: bool, file_mode: int, progress: ReportProgress
 ) -> RestoreReport:
-    """See `eskit.operations.restoring.restore`."""
+    """See `eskit.operations.files.restore`."""
     target = Path(os.path.realpath(path))  # a link goes on leading there
     _refuse_itself(backup, target)
     origin, events, head = _look_into(backup)

@@ -11,7 +11,7 @@ import threading
 
 from eskit.clock import SystemClock
 from eskit.domain.streams import ANY
-from eskit.store.open import sqlite_path
+from eskit.sqlite.url import sqlite_path
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import Told, texts
 

@@ -22,13 +22,13 @@ from eskit.errors import (
     StreamNotFound,
     TargetExists,
 )
-from eskit.operations import importing
 from eskit.operations.claims import check_claims
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
+from eskit.store.sqlite.location import SqliteLocation
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
 
@@ -502,7 +502,7 @@ def test_an_import_adds_to_nothing_that_it_did_not_begin(sqlite_store, monkeypat
     with open_store("sqlite:///sales.db") as sales:
         command = Command(id="c1", fingerprint="Open")
         sales.append("Sale-1", [], expected_version=ANY, command=command)
-        monkeypatch.setattr(importing, "sqlite_url", lambda _path: sales.url)
+        monkeypatch.setattr(SqliteLocation, "at", lambda *_: sales.url)
 
         with pytest.raises(TargetExists):
             import_log(EXPORT, COPY)

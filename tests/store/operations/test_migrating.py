@@ -17,7 +17,7 @@ from eskit.errors import (
     StoreNotRecognised,
     StoreUnavailable,
 )
-from eskit.operations.migrating import migrate
+from eskit.operations.files import migrate
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.sqlite import migrating, schema

@@ -17,7 +17,7 @@ from eskit.errors import (
     StoreUnavailable,
 )
 from eskit.files import atomic
-from eskit.operations.restoring import restore
+from eskit.operations.files import restore
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress

@@ -1,0 +1,34 @@
+"""Operations on what a store is kept in: bringing it to this eskit's schema, restoring it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eskit.store.maintenance import Migration, RestoreReport
+from eskit.store.open import locate
+from eskit.store.progress import ReportProgress, no_progress
+
+
+def migrate(
+    url: str, *, dry_run: bool = False, progress: ReportProgress = no_progress
+) -> Migration:
+    """Bring the store at `url` to the current schema, with a backup beside it first.
+
+    All steps or none are made. Raises SchemaTooNew for a store of a newer eskit,
+    StoreNotRecognised, StoreUnavailable for a missing or locked file, and Unsupported for a store
+    that has no schema.
+    """
+    return locate(url).migrate(dry_run=dry_run, progress=progress)
+
+
+def restore(
+    backup: Path, url: str, *, dry_run: bool = False, progress: ReportProgress = no_progress
+) -> RestoreReport:
+    """Put a copy of `backup` in the place of the store at `url`, which is kept beside it.
+
+    The copy is checked, and has a store id of its own, so that whoever follows the log notices.
+    With `dry_run` nothing is changed, and the store id is that of the backup. Raises
+    StoreUnavailable for a store that somebody has open, StoreDamaged and SchemaOutdated for a
+    backup that cannot be used, and Unsupported for a store that no backup can replace.
+    """
+    return locate(url).restore(backup, dry_run=dry_run, progress=progress)
