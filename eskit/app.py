@@ -40,7 +40,7 @@ from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.readmodel import ReadModels
+    from eskit.projections.port import ReadModels
 
 
 _log = logging.getLogger("eskit.app")

@@ -14,20 +14,21 @@ from dataclasses import dataclass
 from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionError, ReadModelUnavailable, RebuildNeeded
-from eskit.projections.checkpoints import mark_of_row
+from eskit.projections.checkpoints import position_of_row
 from eskit.projections.failures import Work, describe, phase_of, refuse_outage, stopped_before
 from eskit.projections.handling import (
     Dispatch,
     HandlerRaised,
     build_dispatch,
     handle_all,
-    handle_guarded,
+    handle_filtered,
 )
-from eskit.projections.letters import failed_letter, load_guard
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
 from eskit.projections.member import Member
-from eskit.projections.readmodel import Failure, Mark, Phase, ReadModel
+from eskit.projections.port import ReadModel
+from eskit.projections.records import EventPosition, Failure, Phase
+from eskit.projections.skips import failed_letter, load_skip_filter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,15 +46,15 @@ class Stretch:
     Whoever passes it passes all of them: a checkpoint moves from `start` to `end` and no other way.
     """
 
-    start: Mark
+    start: EventPosition
     events: Sequence[LogRow]
-    end: Mark
+    end: EventPosition
 
     def first(self, count: int, log: EventLog) -> Stretch:
         """The part with so many of the events."""
         if count == len(self.events):
             return self
-        end = mark_of_row(self.events[count - 1], log) if count else self.start
+        end = position_of_row(self.events[count - 1], log) if count else self.start
         return Stretch(start=self.start, events=self.events[:count], end=end)
 
     def before(self, position: int, log: EventLog) -> Stretch:
@@ -77,7 +78,7 @@ class CheckpointJumped(ProjectionError):
 
     code = "CHECKPOINT_JUMPED"
 
-    def __init__(self, projection: str, stands: Mark, stretch: Stretch) -> None:
+    def __init__(self, projection: str, stands: EventPosition, stretch: Stretch) -> None:
         super().__init__(
             f"Projection {projection!r} stands at {stands.position:,} and would have passed "
             f"{stretch.start.position:,} to {stretch.end.position:,}: that is a fault of eskit",
@@ -139,27 +140,29 @@ class Batches:
         """
         moved = False
         for member in group:
-            standing = self._model.find_standing(member.name)
-            if standing is None:
+            state = self._model.find_state(member.name)
+            if state is None:
                 raise ReadModelUnavailable(
                     f"The read model has no checkpoint for projection {member.name!r}",
                     hint="Start again: its file was replaced.",
                 )
             version = member.subscription.projection.version
-            if standing.version != version:
+            if state.version != version:
                 newer = RebuildNeeded(
-                    f"Projection {member.name!r} was rebuilt as version {standing.version}, this "
+                    f"Projection {member.name!r} was rebuilt as version {state.version}, this "
                     f"process has version {version}",
                     hint="Start it again with the new code.",
                 )
-                member.stop(newer, standing)
+                member.stop(newer, state)
                 moved = True
                 continue
-            member.guarded = standing.guarded
-            if standing.mark != member.mark:  # what was to be tried again is passed, or not reached
+            member.has_exceptions = state.has_exceptions
+            if (
+                state.checkpoint != member.checkpoint
+            ):  # what was to be tried again is passed, or not reached
                 member.attempts, member.retry_at = 0, 0.0
-            if standing.mark != member.mark or (standing.pause is not None) != member.paused:
-                member.mark, member.paused = standing.mark, standing.pause is not None
+            if state.checkpoint != member.checkpoint or (state.pause is not None) != member.paused:
+                member.checkpoint, member.paused = state.checkpoint, state.pause is not None
                 moved = True
         return moved
 
@@ -176,7 +179,7 @@ class Batches:
         with self._model.transaction():
             if self.find_moved(group):
                 return False
-            handle = handle_guarded if self._set_guards(group) else handle_all
+            handle = handle_filtered if self._set_filters(group) else handle_all
             try:
                 done = handle(
                     dispatch,
@@ -194,8 +197,8 @@ class Batches:
         types = Counter(row[2] for row in passed.events) if len(group) > 1 else {}
         for member in group:
             wanted = done if len(group) == 1 else member.count_wanted(types)
-            guard = member.context.guard
-            self._settle(member, wanted - (guard.kept if guard else 0), passed)
+            skip_filter = member.context.skip_filter
+            self._settle(member, wanted - (skip_filter.kept if skip_filter else 0), passed)
         return passed is stretch
 
     def _handle_alone(self, member: Member, stretch: Stretch, deadline: float) -> None:
@@ -241,14 +244,14 @@ class Batches:
                 return False
             self._forget_failure(member)
             self._model.save_failure(failure)
-            standing = self._model.find_standing(member.name)
+            state = self._model.find_state(member.name)
         member.failed_before = True
         member.attempts += 1
         if again:
             member.retry_at = clock.monotonic() + policy.wait_after(member.attempts)
         else:
             error = stopped_before(member.name, self._work, raised.event, raised.error)
-            member.stop(error, standing)
+            member.stop(error, state)
         return False
 
     def _set_aside(
@@ -265,7 +268,7 @@ class Batches:
         with self._model.transaction():
             if self.find_moved([member]) or self._is_skipped(member, raised.event):
                 return False
-            self._model.save_letter(letter)
+            self._model.save_dead_letter(letter)
             self._advance(member, failing)
         self._settle(member, 0, failing)
         member.set_aside += 1
@@ -273,7 +276,7 @@ class Batches:
 
     def _is_skipped(self, member: Member, event: RecordedEvent) -> bool:
         """Whether somebody has decided, while the handler was at an event, to skip it."""
-        return member.guarded and any(
+        return member.has_exceptions and any(
             skip.event_id == event.event_id for skip in self._model.find_skips(member.name)
         )
 
@@ -282,7 +285,7 @@ class Batches:
     ) -> None:
         """Stop the projection whose checkpoint would have jumped, and let its status say so."""
         (member,) = (member for member in group if member.name == fault.projection)
-        member.stop(fault, self._model.find_standing(member.name))
+        member.stop(fault, self._model.find_state(member.name))
         for event in stretch.events[:1]:
             failure = describe(
                 member.name,
@@ -294,16 +297,18 @@ class Batches:
             with self._model.transaction():
                 self._model.save_failure(failure)
 
-    def _set_guards(self, group: Sequence[Member]) -> bool:
+    def _set_filters(self, group: Sequence[Member]) -> bool:
         """Look up what is set aside and skipped; whether anything is."""
         for member in group:
-            member.context.guard = load_guard(self._model, member.name) if member.guarded else None
-        return any(member.guarded for member in group)
+            member.context.skip_filter = (
+                load_skip_filter(self._model, member.name) if member.has_exceptions else None
+            )
+        return any(member.has_exceptions for member in group)
 
     def _advance(self, member: Member, passed: Stretch) -> None:
         """Move the checkpoint over events that were handled, kept back or set aside: no others."""
-        if member.mark != passed.start or passed.end.position < passed.start.position:
-            raise CheckpointJumped(member.name, member.mark, passed)
+        if member.checkpoint != passed.start or passed.end.position < passed.start.position:
+            raise CheckpointJumped(member.name, member.checkpoint, passed)
         self._model.advance(member.name, seen=passed.start, passed=passed.end)
         self._forget_failure(member)
 
@@ -314,7 +319,7 @@ class Batches:
 
     def _settle(self, member: Member, handled: int, passed: Stretch) -> None:
         """Note what a committed transaction has done, and call what it wanted called."""
-        member.mark = passed.end
+        member.checkpoint = passed.end
         member.failed_before = False
         member.attempts, member.retry_at = 0, 0.0
         if member.effects is not None:

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from eskit.errors import InvalidArgument, ReadModelUnavailable
-from eskit.projections.checkpoints import find_event_mismatch, last_mark
+from eskit.projections.checkpoints import find_event_mismatch, last_position
 from eskit.projections.log import EventLog
-from eskit.projections.readmodel import START, Decision, LiveReadModel, ReadModels, Standing
+from eskit.projections.port import LiveReadModel, ReadModels
+from eskit.projections.records import START, Decision, ProjectionState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,20 +35,20 @@ class CheckpointRepair:
 
 def pause(models: ReadModels, name: str, *, reason: str, by: str) -> None:
     """Pause a projection; once more changes only the reason."""
-    with deciding(models, name, reason) as (model, standing):
+    with deciding(models, name, reason) as (model, state):
         model.pause(name, reason=reason)
-        record(model, name, "pause", f"at {standing.mark.position}", reason=reason, by=by)
+        record(model, name, "pause", f"at {state.checkpoint.position}", reason=reason, by=by)
 
 
 def resume(models: ReadModels, name: str, *, reason: str, by: str) -> None:
     """Resume a projection; InvalidArgument if it is not paused."""
-    with deciding(models, name, reason) as (model, standing):
-        if standing.pause is None:
+    with deciding(models, name, reason) as (model, state):
+        if state.pause is None:
             raise InvalidArgument(
                 f"Projection {name!r} is not paused", hint="eskit project status shows what is."
             )
         model.resume(name)
-        record(model, name, "resume", f"at {standing.mark.position}", reason=reason, by=by)
+        record(model, name, "resume", f"at {state.checkpoint.position}", reason=reason, by=by)
 
 
 def set_checkpoint(
@@ -68,14 +69,14 @@ def set_checkpoint(
             f"Position {position:,} is outside the log, which ends at {head:,}",
             hint="A checkpoint past the head would jump over events that do not exist yet.",
         )
-    mark = last_mark(log, after=START, until=position)
+    checkpoint = last_position(log, after=START, until=position)
     if dry_run:
-        return _change(log, _load_standing(models, name), mark.position, event_types)
-    with deciding(models, name, reason) as (model, standing):
-        model.move_checkpoint(name, store_id=log.store_id, mark=mark)
-        moved = f"{standing.mark.position} to {mark.position}"
+        return _change(log, _load_state(models, name), checkpoint.position, event_types)
+    with deciding(models, name, reason) as (model, state):
+        model.move_checkpoint(name, store_id=log.store_id, checkpoint=checkpoint)
+        moved = f"{state.checkpoint.position} to {checkpoint.position}"
         record(model, name, "set checkpoint", moved, reason=reason, by=by)
-    return _change(log, standing, mark.position, event_types)
+    return _change(log, state, checkpoint.position, event_types)
 
 
 def repair_checkpoints(
@@ -87,20 +88,20 @@ def repair_checkpoints(
     """
     repairs = []
     for name in names:
-        standing = models.find_standing(name)
-        if standing is None or standing.store_id == log.store_id:
+        state = models.find_state(name)
+        if state is None or state.store_id == log.store_id:
             continue
-        problem = find_event_mismatch(standing.mark, log)
+        problem = find_event_mismatch(state.checkpoint, log)
         if not problem and not dry_run:
-            reason = f"it followed store {standing.store_id}"
+            reason = f"it followed store {state.store_id}"
             with deciding(models, name, reason) as (model, now):
-                problem = find_event_mismatch(now.mark, log)
+                problem = find_event_mismatch(now.checkpoint, log)
                 if not problem:
-                    model.move_checkpoint(name, store_id=log.store_id, mark=now.mark)
-                    detail = f"at {now.mark.position}"
+                    model.move_checkpoint(name, store_id=log.store_id, checkpoint=now.checkpoint)
+                    detail = f"at {now.checkpoint.position}"
                     record(model, name, "repair checkpoint", detail, reason=reason, by=by)
         repairs.append(
-            CheckpointRepair(name=name, position=standing.mark.position, problem=problem)
+            CheckpointRepair(name=name, position=state.checkpoint.position, problem=problem)
         )
     return repairs
 
@@ -108,29 +109,29 @@ def repair_checkpoints(
 @contextmanager
 def deciding(
     models: ReadModels, name: str, reason: str
-) -> Iterator[tuple[LiveReadModel, Standing]]:
+) -> Iterator[tuple[LiveReadModel, ProjectionState]]:
     """A transaction around one decision, with where the projection stands right before it."""
     if not reason.strip():
         raise InvalidArgument(
             "A decision needs a reason", hint="Say why, for those who read it later: --reason."
         )
-    _load_standing(models, name)
+    _load_state(models, name)
     model = models.open()
     try:
         with model.transaction():
-            standing = model.find_standing(name)
-            if standing is None:
+            state = model.find_state(name)
+            if state is None:
                 raise _never_ran(name)
-            yield model, standing
+            yield model, state
     finally:
         model.close()
 
 
-def _load_standing(models: ReadModels, name: str) -> Standing:
-    standing = models.find_standing(name)
-    if standing is None:
+def _load_state(models: ReadModels, name: str) -> ProjectionState:
+    state = models.find_state(name)
+    if state is None:
         raise _never_ran(name)
-    return standing
+    return state
 
 
 def _never_ran(name: str) -> ReadModelUnavailable:
@@ -157,15 +158,15 @@ def record(
 
 
 def _change(
-    log: EventLog, standing: Standing, after: int, event_types: Sequence[str]
+    log: EventLog, state: ProjectionState, after: int, event_types: Sequence[str]
 ) -> CheckpointChange:
-    before = standing.mark.position
+    before = state.checkpoint.position
     low, high = sorted((before, after))
     between = (
         log.count_events(after=low, before=high + 1, event_types=event_types) if event_types else 0
     )
     return CheckpointChange(
-        name=standing.name,
+        name=state.name,
         before=before,
         after=after,
         again=between if after < before else 0,

@@ -9,18 +9,19 @@ from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
 from eskit.projections.batches import BatchLimits
-from eskit.projections.checkpoints import check_standing, check_version
+from eskit.projections.checkpoints import check_checkpoint, check_version
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.failures import refuse_outage, stopped_before
 from eskit.projections.follower import Follower
-from eskit.projections.handling import HandlerRaised, build_dispatch, handle_guarded, subscribe
-from eskit.projections.letters import Skip, load_guard, skip_all
+from eskit.projections.handling import HandlerRaised, build_dispatch, handle_filtered, subscribe
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
 from eskit.projections.member import Member
+from eskit.projections.port import ReadModels, ShadowReadModel
 from eskit.projections.progress import ReportProgress
 from eskit.projections.projection import EventContext, Projection
-from eskit.projections.readmodel import AsideReadModel, ReadModels, Standing
+from eskit.projections.records import ProjectionState, Skip
+from eskit.projections.skips import load_skip_filter, skip_all
 from eskit.slow import SlowCalls
 
 
@@ -35,14 +36,14 @@ def compare_with_live(
     slow: SlowCalls | None = None,
 ) -> ProjectionDifference:
     """Build aside up to where the live rows stand, then compare; the caller holds the lock."""
-    standing = _load_standing(models.find_standing(projection.name), projection)
-    check_standing(standing, log)
+    state = _load_state(models.find_state(projection.name), projection)
+    check_checkpoint(state, log)
     passed = _find_passed(models, projection.name)
-    with _open_aside(models, log, projection) as aside:
-        skip_all(aside, passed)
+    with _open_shadow(models, log, projection) as shadow:
+        skip_all(shadow, passed)
         follower = Follower(
             log,
-            aside,
+            shadow,
             [projection],
             upcasters=upcasters,
             work="diff",
@@ -50,17 +51,22 @@ def compare_with_live(
             progress=progress,
             slow=slow,
         )
-        built = _build(follower, until=standing.mark.position)
-        with aside.transaction():
+        built = _build(follower, until=state.checkpoint.position)
+        with shadow.transaction():
             _refuse_changed(projection.name, passed, _find_passed(models, projection.name))
-            now = _load_standing(aside.find_live_standing(projection.name), projection)
+            now = _load_state(shadow.find_live_state(projection.name), projection)
             late = _handle_late(
-                log, aside, projection, upcasters, built.mark.position, now.mark.position
+                log,
+                shadow,
+                projection,
+                upcasters,
+                built.checkpoint.position,
+                now.checkpoint.position,
             )
-            tables = aside.compare(projection.name, examples=examples)
+            tables = shadow.compare(projection.name, examples=examples)
     return ProjectionDifference(
         name=projection.name,
-        position=now.mark.position,
+        position=now.checkpoint.position,
         events=built.events + late,
         tables=tuple(tables),
         passed_over=tuple(skip.position for skip in passed),
@@ -80,7 +86,7 @@ def _find_passed(models: ReadModels, name: str) -> list[Skip]:
             decided_by="",
             decided_at=letter.since,
         )
-        for letter in models.find_letters(name)
+        for letter in models.find_dead_letters(name)
     ]
     return sorted([*models.find_skips(name), *letters], key=lambda skip: skip.position)
 
@@ -94,18 +100,18 @@ def _refuse_changed(name: str, before: list[Skip], now: list[Skip]) -> None:
 
 
 @contextmanager
-def _open_aside(
+def _open_shadow(
     models: ReadModels, log: EventLog, projection: Projection
-) -> Iterator[AsideReadModel]:
+) -> Iterator[ShadowReadModel]:
     """An empty read model beside the live one, deleted in the end."""
     live = models.open()
     try:
-        aside = live.open_aside(projection, "diff", fingerprint=new_id(), store_id=log.store_id)
+        shadow = live.open_shadow(projection, "diff", fingerprint=new_id(), store_id=log.store_id)
         try:
-            yield aside
+            yield shadow
         finally:
-            aside.close()
-            live.discard_aside(projection.name, "diff")
+            shadow.close()
+            live.discard_shadow(projection.name, "diff")
     finally:
         live.close()
 
@@ -122,7 +128,7 @@ def _build(follower: Follower, *, until: int) -> Member:
 
 def _handle_late(
     log: EventLog,
-    aside: AsideReadModel,
+    shadow: ShadowReadModel,
     projection: Projection,
     upcasters: Upcasters,
     after: int,
@@ -136,21 +142,21 @@ def _handle_late(
         log.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
     )
     lookup = EventLookup(log, subscription.event_types)
-    context = EventContext(aside.db, lookup.find)
-    context.guard = load_guard(aside, projection.name)
+    context = EventContext(shadow.db, lookup.find)
+    context.skip_filter = load_skip_filter(shadow, projection.name)
     dispatch = build_dispatch([(subscription, context)], upcasters)
     try:
-        return handle_guarded(dispatch, events, lookup, seconds=float("inf"))
+        return handle_filtered(dispatch, events, lookup, seconds=float("inf"))
     except HandlerRaised as raised:
-        refuse_outage(aside, raised)
+        refuse_outage(shadow, raised)
         raise stopped_before(projection.name, "diff", raised.event, raised.error) from raised.error
 
 
-def _load_standing(standing: Standing | None, projection: Projection) -> Standing:
-    if standing is None:
+def _load_state(state: ProjectionState | None, projection: Projection) -> ProjectionState:
+    if state is None:
         raise ReadModelUnavailable(
             f"Projection {projection.name!r} has no rows to compare yet",
             hint=f"Make them: eskit project run {projection.name}",
         )
-    check_version(standing, projection)
-    return standing
+    check_version(state, projection)
+    return state

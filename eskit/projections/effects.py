@@ -9,32 +9,18 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from eskit.errors import InvalidArgument, ProjectInvalid
+from eskit.projections.records import Effect
 from eskit.raised import error_line, is_ctrl_c
 
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
-    from eskit.projections.readmodel import ReadModel
+    from eskit.projections.port import ReadModel
 
 _LONGEST_WAIT = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Effect:
-    """A call that is to be made once: which function, with what, for which event."""
-
-    projection: str
-    event_id: str
-    name: str
-    position: int
-    function: str
-    arguments: str
-    attempts: int = 0
-    error: str = ""
 
 
 class Effects:

@@ -15,23 +15,23 @@ from eskit.errors import (
     ProjectionPaused,
     RebuildNeeded,
 )
-from eskit.projections import control, deadletters
+from eskit.projections import control, dead_letters
 from eskit.projections.batches import BatchLimits
 from eskit.projections.control import CheckpointChange, CheckpointRepair
 from eskit.projections.database import Database
-from eskit.projections.deadletters import RetryReport
+from eskit.projections.dead_letters import RetryReport
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.handling import subscribe
-from eskit.projections.letters import Letter, Skip
 from eskit.projections.log import EventLog
 from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.outages import ReportOutage
 from eskit.projections.parking import Parking
+from eskit.projections.port import ReadModels
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Decision, ReadModels
 from eskit.projections.rebuild import Rebuild
+from eskit.projections.records import DeadLetter, Decision, Skip
 from eskit.projections.running import STOP_LATENCY, Run
 from eskit.projections.status import ProjectionStatus, find_problem, load_status
 from eskit.projections.waiting import Waiting
@@ -332,17 +332,17 @@ class ProjectionEngine:
             self._log, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
         )
 
-    def dead_letters(self, name: str) -> list[Letter]:
+    def dead_letters(self, name: str) -> list[DeadLetter]:
         """What waits for a decision, by position: set aside, or before which it stopped."""
         self._select([name])
-        return deadletters.list_letters(self._models, name)
+        return dead_letters.list_dead_letters(self._models, name)
 
-    def find_letter(self, name: str, event: str) -> Letter:
+    def find_dead_letter(self, name: str, event: str) -> DeadLetter:
         """The letter of an event, by position or id; NotFound if it does not wait."""
         self._select([name])
-        return deadletters.find_letter(self._models, name, event)
+        return dead_letters.find_dead_letter(self._models, name, event)
 
-    def retry_letter(self, letter: Letter, *, reason: str, by: str) -> RetryReport:
+    def retry_dead_letter(self, letter: DeadLetter, *, reason: str, by: str) -> RetryReport:
         """Handle an event that was set aside, and what waits behind it in its stream.
 
         Raises ProjectionFailed when the handler does again, and ProjectionBusy when the letter is
@@ -350,7 +350,7 @@ class ProjectionEngine:
         """
         (projection,) = self._select([letter.projection])
         with self._slow.watching(lambda: f"The handler of {projection.name} for {letter.text}"):
-            return deadletters.retry(
+            return dead_letters.retry(
                 self._log,
                 self._models,
                 projection,
@@ -360,13 +360,13 @@ class ProjectionEngine:
                 by=by,
             )
 
-    def skip_event(self, letter: Letter, *, reason: str, by: str) -> Skip:
+    def skip_event(self, letter: DeadLetter, *, reason: str, by: str) -> Skip:
         """Never handle an event in its projection, also not in a rebuild; ProjectionBusy as above.
 
         It may be one that was set aside, or the one before which the projection stopped.
         """
         self._select([letter.projection])
-        return deadletters.skip(self._models, letter, reason=reason, by=by)
+        return dead_letters.skip(self._models, letter, reason=reason, by=by)
 
     def skips(self, name: str) -> list[Skip]:
         """The events that a projection skips by decision, by position."""
@@ -389,7 +389,7 @@ class ProjectionEngine:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
-        return list(map(to_checkpoint, self._models.list_standings()))
+        return list(map(to_checkpoint, self._models.list_states()))
 
     def prepare(self) -> None:
         """Make the read model, without rows, unless there is one."""
@@ -461,9 +461,9 @@ class ProjectionEngine:
         return [self._projections[name] for name in dict.fromkeys(names)]
 
     def _refuse_paused(self, name: str) -> None:
-        standing = self._models.find_standing(name)
-        if standing is not None and standing.pause is not None:
+        state = self._models.find_state(name)
+        if state is not None and state.pause is not None:
             raise ProjectionPaused(
-                f"Projection {name!r} is paused: {standing.pause}",
+                f"Projection {name!r} is paused: {state.pause}",
                 hint=f"Let it go on: eskit project resume {name}",
             )

@@ -9,9 +9,9 @@ from typing import Literal, TypeAlias
 from eskit.domain.events import RecordedEvent
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from eskit.projections import handling
-from eskit.projections.effects import Effect
 from eskit.projections.handling import HandlerRaised
-from eskit.projections.readmodel import Failure, Phase, ReadModel
+from eskit.projections.port import ReadModel
+from eskit.projections.records import Effect, Failure, Phase
 from eskit.raised import error_line, error_traceback
 
 

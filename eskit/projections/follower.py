@@ -16,7 +16,7 @@ from eskit.errors import (
     ReadModelUnavailable,
 )
 from eskit.projections.batches import Batches, BatchLimits, Stretch
-from eskit.projections.checkpoints import check_standing, last_mark, mark_of_row
+from eskit.projections.checkpoints import check_checkpoint, last_position, position_of_row
 from eskit.projections.effects import Effects
 from eskit.projections.failures import Work, describe_event, effect_failed, phase_of
 from eskit.projections.handling import handler_packages, subscribe
@@ -24,9 +24,10 @@ from eskit.projections.log import EventLog, Placed
 from eskit.projections.lookup import EventLookup
 from eskit.projections.member import Member
 from eskit.projections.outages import may_pass
+from eskit.projections.port import ReadModel
 from eskit.projections.progress import Progress, ReportProgress
 from eskit.projections.projection import EventContext, Projection
-from eskit.projections.readmodel import START, Mark, ReadModel
+from eskit.projections.records import START, EventPosition
 from eskit.slow import InHand, SlowCall, SlowCalls
 
 
@@ -121,24 +122,24 @@ class Follower:
 
     def report(self, member: Member, *, holder: int | None = None) -> None:
         """Tell where a projection is now, whether it has stopped, and who runs it instead."""
-        self._report([member], member.mark.position, holder=holder)
+        self._report([member], member.checkpoint.position, holder=holder)
 
     def _begin(self, member: Member) -> None:
         projection = member.subscription.projection
         member.stopped = member.stopped_at = None
         member.attempts, member.retry_at = 0, 0.0
-        found = self._model.find_standing(member.name)
+        found = self._model.find_state(member.name)
         try:
-            standing = self._model.prepare(projection, store_id=self._log.store_id)
-            check_standing(standing, self._log)
+            state = self._model.prepare(projection, store_id=self._log.store_id)
+            check_checkpoint(state, self._log)
         except EskitError as error:
             if isinstance(error, ReadModelUnavailable) or may_pass(error):
                 raise
             member.stop(error, found)
-            member.mark = found.mark if found is not None else START
+            member.checkpoint = found.checkpoint if found is not None else START
             return
-        member.mark, member.paused = standing.mark, standing.pause is not None
-        member.guarded = standing.guarded
+        member.checkpoint, member.paused = state.checkpoint, state.pause is not None
+        member.has_exceptions = state.has_exceptions
         if member.effects is not None:
             member.effects.load()
             member.effects.call_due()
@@ -147,10 +148,10 @@ class Follower:
 
     def may_go_on(self, member: Member) -> bool:
         """Whether what stopped a projection may be over: somebody decided, ran or rebuilt it."""
-        standing, before = self._model.find_standing(member.name), member.stopped_at
-        if standing is not None and before is not None:
-            standing = replace(standing, pause=before.pause, guarded=before.guarded)
-        if standing != before:
+        state, before = self._model.find_state(member.name), member.stopped_at
+        if state is not None and before is not None:
+            state = replace(state, pause=before.pause, has_exceptions=before.has_exceptions)
+        if state != before:
             return True
         failures = self._model.find_failures(member.name)
         kept = any(failure.phase == self._phase for failure in failures)
@@ -194,7 +195,7 @@ class Follower:
     def _describe_call(self) -> str:
         calling = self._lookup.calling
         if calling is None:
-            at = max(member.mark.position for member in self.members)
+            at = max(member.checkpoint.position for member in self.members)
             names = ", ".join(member.name for member in self.members if member.held)
             return f"The run of {names} after {at:,}"
         (name,) = (member.name for member in self.members if member.context is calling)
@@ -211,17 +212,19 @@ class Follower:
         group, ceiling = self._next_group(until)
         if not group:
             return False
-        seen = group[0].mark
+        seen = group[0].checkpoint
         try:
             events = self._read(group, seen, ceiling.position)
         except LogBroken as broken:
             if broken.position <= seen.position:
                 self._stop_broken(group, broken)
                 return True
-            ceiling = Mark(broken.position, "")  # what comes before is handled all the same
+            ceiling = EventPosition(
+                broken.position, ""
+            )  # what comes before is handled all the same
             events = self._read(group, seen, ceiling.position)
         if len(events) == self._limits.events:
-            end = mark_of_row(events[-1], self._log)
+            end = position_of_row(events[-1], self._log)
         else:
             end = self._passed_all(ceiling, events, seen)
         if end == seen:
@@ -230,31 +233,32 @@ class Follower:
         self._report(group, until)
         return True
 
-    def _next_group(self, until: int) -> tuple[list[Member], Mark]:
+    def _next_group(self, until: int) -> tuple[list[Member], EventPosition]:
         """The projections furthest behind, and the place where they meet others or end."""
-        behind = [m for m in self.members if m.going and m.mark.position < until]
-        lowest = min((member.mark.position for member in behind), default=0)
-        group = [member for member in behind if member.mark.position == lowest]
-        ahead = [member.mark for member in behind if member.mark.position > lowest]
+        behind = [m for m in self.members if m.going and m.checkpoint.position < until]
+        lowest = min((member.checkpoint.position for member in behind), default=0)
+        group = [member for member in behind if member.checkpoint.position == lowest]
+        ahead = [member.checkpoint for member in behind if member.checkpoint.position > lowest]
         if isinstance(self._log, Placed):
             until = min(until, lowest + self._log.stretch)
         return group, min(
-            [*ahead, Mark(until, "")], key=lambda mark: (mark.position, not mark.event_id)
+            [*ahead, EventPosition(until, "")],
+            key=lambda checkpoint: (checkpoint.position, not checkpoint.event_id),
         )
 
     def _stop_broken(self, group: Sequence[Member], broken: LogBroken) -> None:
         """Stop who would miss events: the reason is that of their own checkpoint, if it has one."""
         for member in group:
-            standing = self._model.find_standing(member.name)
-            member.stop(broken, standing)
-            if standing is not None:
+            state = self._model.find_state(member.name)
+            member.stop(broken, state)
+            if state is not None:
                 try:
-                    check_standing(standing, self._log)
+                    check_checkpoint(state, self._log)
                 except CheckpointMismatch as mismatch:
-                    member.stop(mismatch, standing)
-        self._report(group, group[0].mark.position)
+                    member.stop(mismatch, state)
+        self._report(group, group[0].checkpoint.position)
 
-    def _read(self, group: Sequence[Member], seen: Mark, ceiling: int) -> list[LogRow]:
+    def _read(self, group: Sequence[Member], seen: EventPosition, ceiling: int) -> list[LogRow]:
         types = {name for member in group for name in member.subscription.handlers}
         if not types:
             return []
@@ -267,13 +271,15 @@ class Follower:
             )
         )
 
-    def _passed_all(self, ceiling: Mark, events: Sequence[LogRow], seen: Mark) -> Mark:
+    def _passed_all(
+        self, ceiling: EventPosition, events: Sequence[LogRow], seen: EventPosition
+    ) -> EventPosition:
         """The last event of whatever type up to the ceiling, once all wanted ones are handled."""
         if ceiling.event_id:
             return ceiling
         if events and events[-1][0] == ceiling.position:
-            return mark_of_row(events[-1], self._log)
-        return last_mark(self._log, after=seen, until=ceiling.position)
+            return position_of_row(events[-1], self._log)
+        return last_position(self._log, after=seen, until=ceiling.position)
 
     def _report(self, group: Sequence[Member], until: int, *, holder: int | None = None) -> None:
         if self._progress is None:
@@ -283,7 +289,7 @@ class Follower:
                 Progress(
                     name=member.name,
                     events=member.events,
-                    position=member.mark.position,
+                    position=member.checkpoint.position,
                     head=until,
                     seconds=self.seconds,
                     total=self.total,

@@ -131,7 +131,7 @@ def handle_all(
     return len(rows)
 
 
-def handle_guarded(
+def handle_filtered(
     dispatch: Dispatch,
     rows: Sequence[LogRow],
     lookup: EventLookup,
@@ -139,12 +139,12 @@ def handle_guarded(
     seconds: float,
     clock: Clock = SYSTEM_CLOCK,
 ) -> int:
-    """What `handle_all` does, where a context has a guard, which may keep events from handlers."""
+    """What `handle_all` does, where a context has a filter, which may keep events away."""
     deadline = clock.monotonic() + seconds
     lookup.until = rows[-1][0] if rows else 0
     for done, row in enumerate(rows, start=1):
         try:
-            _handle_guarded(dispatch, row, lookup)
+            _handle_filtered(dispatch, row, lookup)
         except BaseException as error:
             if error is lookup.outage or is_ctrl_c(error):
                 raise
@@ -156,7 +156,7 @@ def handle_guarded(
     return len(rows)
 
 
-def _handle_guarded(dispatch: Dispatch, row: LogRow, lookup: EventLookup) -> None:
+def _handle_filtered(dispatch: Dispatch, row: LogRow, lookup: EventLookup) -> None:
     position, _, event_type, data = row
     if data is None:
         return
@@ -164,9 +164,9 @@ def _handle_guarded(dispatch: Dispatch, row: LogRow, lookup: EventLookup) -> Non
     calls = []
     for handler, context in every:
         context.position = position
-        if context.guard is None or context.guard.lets_through(context.event):
+        if context.skip_filter is None or context.skip_filter.lets_through(context.event):
             calls.append((handler, context))
-    # What a guard keeps back may not even be decodable.
+    # What a skip_filter keeps back may not even be decodable.
     message = decode(data) if calls else None
     for handler, context in calls:
         lookup.calling = context

@@ -11,7 +11,7 @@ from eskit.errors import EskitError
 from eskit.projections.effects import Effects
 from eskit.projections.handling import Subscription
 from eskit.projections.projection import EventContext
-from eskit.projections.readmodel import START, Mark, Standing
+from eskit.projections.records import START, EventPosition, ProjectionState
 
 
 @dataclass(slots=True, eq=False)
@@ -24,17 +24,17 @@ class Member:
 
     subscription: Subscription
     clock: Clock = SYSTEM_CLOCK
-    mark: Mark = START
+    checkpoint: EventPosition = START
     events: int = 0
     failed_before: bool = False
     paused: bool = False
-    guarded: bool = False
+    has_exceptions: bool = False
     set_aside: int = 0
     attempts: int = 0
     retry_at: float = 0.0
     held: bool = True
     stopped: EskitError | None = None
-    stopped_at: Standing | None = None
+    stopped_at: ProjectionState | None = None
     name: str = field(init=False)
     context: EventContext = field(init=False)
     effects: Effects | None = None
@@ -48,9 +48,9 @@ class Member:
         waits = not self.held or self.paused or self.retry_at > self.clock.monotonic()
         return self.stopped is None and not waits
 
-    def stop(self, error: EskitError, standing: Standing | None) -> None:
+    def stop(self, error: EskitError, state: ProjectionState | None) -> None:
         """Go on no more, unless what it stands at there changes."""
-        self.stopped, self.stopped_at = error, standing
+        self.stopped, self.stopped_at = error, state
 
     def wants(self, row: LogRow) -> bool:
         """Whether it has a handler for the event."""

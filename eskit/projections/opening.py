@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
-from eskit.projections.readmodel import ReadModels, Standing
+from eskit.projections.port import ReadModels
+from eskit.projections.records import ProjectionState
 from eskit.sqlite.url import is_sqlite
 from eskit.store.open import find_location
 from eskit.store.records import Checkpoint
@@ -32,17 +33,17 @@ def list_checkpoints(url: str) -> list[Checkpoint]:
     """The checkpoints kept at a read-model URL, by name; needs neither app nor store."""
     models = open_read_models(url)
     try:
-        return list(map(to_checkpoint, models.list_standings()))
+        return list(map(to_checkpoint, models.list_states()))
     finally:
         models.close()
 
 
-def to_checkpoint(standing: Standing) -> Checkpoint:
+def to_checkpoint(state: ProjectionState) -> Checkpoint:
     """The checkpoint of a projection."""
     return Checkpoint(
-        name=standing.name,
-        store_id=standing.store_id,
-        position=standing.mark.position,
-        event_id=standing.mark.event_id,
-        updated_at=standing.updated_at,
+        name=state.name,
+        store_id=state.store_id,
+        position=state.checkpoint.position,
+        event_id=state.checkpoint.event_id,
+        updated_at=state.updated_at,
     )

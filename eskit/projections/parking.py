@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from eskit.clock import Clock
 from eskit.errors import EskitError
-from eskit.projections.readmodel import ReadModels
+from eskit.projections.port import ReadModels
 
 _log = logging.getLogger("eskit.projections")
 _POLL = 0.01
@@ -89,14 +89,14 @@ class Parking:
 
     def _reached(self, name: str) -> float:
         """How far a projection is; infinitely far when it has stopped or is paused."""
-        standing = self._models.find_standing(name)
-        if standing is None:
+        state = self._models.find_state(name)
+        if state is None:
             return -1.0
-        if standing.pause is not None or any(
+        if state.pause is not None or any(
             failure.phase == "run" for failure in self._models.find_failures(name)
         ):
             return float("inf")
-        return standing.mark.position
+        return state.checkpoint.position
 
     def _call(self, one: _Parked) -> None:
         try:

@@ -21,7 +21,7 @@ from eskit.projections.policy import FailurePolicy
 if TYPE_CHECKING:
     from eskit.projections.database import Database
     from eskit.projections.effects import Effects
-    from eskit.projections.letters import Guard
+    from eskit.projections.skips import SkipFilter
 
 AnEvent = TypeVar("AnEvent", bound=Message)
 A = TypeVar("A", bound=Message)
@@ -43,19 +43,19 @@ class EventContext:
     are free. `event` is the event as recorded: position, stream, version, time, metadata.
     """
 
-    __slots__ = ("_effects", "_find", "db", "guard", "position")
+    __slots__ = ("_effects", "_find", "db", "position", "skip_filter")
 
     db: Database
     position: int
     """The engine's: which event is being handled."""
-    guard: Guard | None
+    skip_filter: SkipFilter | None
     """The engine's: which events are kept from the handlers. None lets everything through."""
 
     def __init__(
         self, db: Database, find: Callable[[int], RecordedEvent], effects: Effects | None = None
     ) -> None:
         self.db = db
-        self.guard = None
+        self.skip_filter = None
         self._find = find
         self._effects = effects
 

@@ -1,4 +1,4 @@
-"""Building a read model anew beside the live one, then exchanging the two at once.
+"""Building a read model anew beside the live one, then swapping the two at once.
 
 A rebuild that is killed goes on where it was; one that fails leaves the live rows untouched.
 """
@@ -20,22 +20,23 @@ from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped
 from eskit.projections.batches import BatchLimits
-from eskit.projections.checkpoints import check_standing, last_mark
+from eskit.projections.checkpoints import check_checkpoint, last_position
 from eskit.projections.failures import Work, describe, refuse_outage, stopped_before
 from eskit.projections.follower import Follower
 from eskit.projections.handling import (
     HandlerRaised,
     build_dispatch,
-    handle_guarded,
+    handle_filtered,
     handler_packages,
     subscribe,
 )
-from eskit.projections.letters import Skip, load_guard, skip_all
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
+from eskit.projections.port import LiveReadModel, ReadModel
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import EventContext, Handler, Projection
-from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel
+from eskit.projections.records import Failure, Skip
+from eskit.projections.skips import load_skip_filter, skip_all
 from eskit.slow import SlowCalls
 
 # How often to look whether events have arrived meanwhile before the rest is left to the exchange.
@@ -74,20 +75,20 @@ class Rebuild:
         """
         started = self._live.clock.monotonic()
         skips = self._live.find_skips(self._projection.name)
-        aside = self._live.open_aside(
+        shadow = self._live.open_shadow(
             self._projection,
             "rebuild",
             fingerprint=code_fingerprint(self._projection, skips),
             store_id=self._log.store_id,
         )
         try:
-            skip_all(aside, skips)
-            handled = self._build(aside)
-            aside.check_rows(self._projection.name)
+            skip_all(shadow, skips)
+            handled = self._build(shadow)
+            shadow.check_rows(self._projection.name)
         finally:
-            aside.close()
-        late, position = self._exchange(skips)
-        self._live.discard_aside(self._projection.name, "rebuild")
+            shadow.close()
+        late, position = self._swap(skips)
+        self._live.discard_shadow(self._projection.name, "rebuild")
         return RunReport(
             name=self._projection.name,
             events=handled + late,
@@ -108,7 +109,7 @@ class Rebuild:
         try:
             with self._live.emptied(self._projection):
                 handled = self._build(self._live, failures)
-                standing = self._live.find_standing(name)
+                state = self._live.find_state(name)
         except ProjectionFailed:
             with self._live.transaction():
                 for failure in failures:
@@ -117,7 +118,7 @@ class Rebuild:
         return RunReport(
             name=name,
             events=handled,
-            position=standing.mark.position if standing else 0,
+            position=state.checkpoint.position if state else 0,
             seconds=self._live.clock.monotonic() - started,
             skipped=len(self._live.find_skips(name)),
         )
@@ -128,14 +129,14 @@ class Rebuild:
         Raises ProjectionFailed if a handler does so soon.
         """
         name = self._projection.name
-        aside = self._live.open_aside(
+        shadow = self._live.open_shadow(
             self._projection, "estimate", fingerprint=new_id(), store_id=self._log.store_id
         )
         try:
-            skip_all(aside, self._live.find_skips(name))
+            skip_all(shadow, self._live.find_skips(name))
             head = self._log.head_position()
             follower = self._follow(
-                aside, BatchLimits(events=1_000, seconds=seconds), work="estimate"
+                shadow, BatchLimits(events=1_000, seconds=seconds), work="estimate"
             )
             (member,) = follower.members
             while follower.step(head) and follower.seconds < seconds:
@@ -143,8 +144,8 @@ class Rebuild:
             if member.stopped is not None:
                 raise member.stopped
         finally:
-            aside.close()
-            self._live.discard_aside(name, "estimate")
+            shadow.close()
+            self._live.discard_shadow(name, "estimate")
         return RebuildEstimate(
             name=name,
             events=self._count(0, head),
@@ -152,10 +153,12 @@ class Rebuild:
             measured=member.events,
         )
 
-    def _follow(self, aside: ReadModel, limits: BatchLimits, *, work: Work = "rebuild") -> Follower:
+    def _follow(
+        self, shadow: ReadModel, limits: BatchLimits, *, work: Work = "rebuild"
+    ) -> Follower:
         follower = Follower(
             self._log,
-            aside,
+            shadow,
             [self._projection],
             upcasters=self._upcasters,
             work=work,
@@ -166,17 +169,17 @@ class Rebuild:
         follower.start()
         return follower
 
-    def _build(self, aside: ReadModel, failures: list[Failure] | None = None) -> int:
+    def _build(self, shadow: ReadModel, failures: list[Failure] | None = None) -> int:
         """Follow the log into the rows aside; how many events that took this time."""
         head = self._log.head_position()
-        follower = self._follow(aside, self._limits)
+        follower = self._follow(shadow, self._limits)
         (member,) = follower.members
-        follower.total = self._count(member.mark.position, head)
+        follower.total = self._count(member.checkpoint.position, head)
         for _ in range(_ROUNDS):
             while follower.step(head):
-                self._refuse_stopped(member.mark.position)
+                self._refuse_stopped(member.checkpoint.position)
             if member.stopped is not None:
-                found = aside.find_failures(member.name)
+                found = shadow.find_failures(member.name)
                 if failures is None:
                     self._fail(member.stopped, next(iter(found), None))
                 failures += found
@@ -194,23 +197,23 @@ class Rebuild:
                 hint=f"It goes on there: eskit project rebuild {name}",
             )
 
-    def _exchange(self, skips: Sequence[Skip]) -> tuple[int, int]:
+    def _swap(self, skips: Sequence[Skip]) -> tuple[int, int]:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""
         name = self._projection.name
         lookup = EventLookup(self._log, self._subscription.event_types)
         context = EventContext(self._live.db, lookup.find)
         dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
         try:
-            with self._live.exchanging(self._projection) as standing:
-                check_standing(standing, self._log)
+            with self._live.swapping(self._projection) as state:
+                check_checkpoint(state, self._log)
                 self._refuse_other_skips(skips)
-                context.guard = load_guard(self._live, name)
+                context.skip_filter = load_skip_filter(self._live, name)
                 head = self._log.head_position()
-                end = last_mark(self._log, after=standing.mark, until=head)
-                late = self._read_late(standing.mark.position, head)
-                handle_guarded(dispatch, late, lookup, seconds=float("inf"))
-                if end != standing.mark:
-                    self._live.advance(name, seen=standing.mark, passed=end)
+                end = last_position(self._log, after=state.checkpoint, until=head)
+                late = self._read_late(state.checkpoint.position, head)
+                handle_filtered(dispatch, late, lookup, seconds=float("inf"))
+                if end != state.checkpoint:
+                    self._live.advance(name, seen=state.checkpoint, passed=end)
         except HandlerRaised as raised:
             refuse_outage(self._live, raised)
             self._fail(
@@ -244,7 +247,7 @@ class Rebuild:
         if failure is not None:
             with self._live.transaction():
                 self._live.save_failure(failure)
-            self._live.discard_aside(self._projection.name, "rebuild")
+            self._live.discard_shadow(self._projection.name, "rebuild")
         raise error
 
 

@@ -15,9 +15,9 @@ from eskit.projections.locks import ProjectionLock
 from eskit.projections.log import EventLog
 from eskit.projections.member import Member
 from eskit.projections.outages import ReportOutage, may_pass
+from eskit.projections.port import LiveReadModel, ReadModels
 from eskit.projections.progress import ReportProgress, RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import LiveReadModel, ReadModels
 from eskit.projections.tally import Tally
 from eskit.slow import SlowCalls
 
@@ -114,7 +114,7 @@ class Run:
             with self._models.reader():
                 pass
             with self._opened() as model:
-                self._refuse_exchanged(model)
+                self._refuse_replaced(model)
                 with self._following(model) as follower:
                     return self._go_on(follower)
         except EskitError as error:
@@ -190,9 +190,9 @@ class Run:
     def _is_over(self, follower: Follower) -> bool:
         return self._stop.is_set() or (follower.ended and not self._stay)
 
-    def _refuse_exchanged(self, model: LiveReadModel) -> None:
+    def _refuse_replaced(self, model: LiveReadModel) -> None:
         for projection in self._tally.going:
-            if model.find_standing(projection.name) is None:
+            if model.find_state(projection.name) is None:
                 raise CheckpointMismatch(
                     f"The read model has no checkpoint for projection {projection.name!r}: its "
                     "file was replaced",

@@ -10,14 +10,13 @@ from typing import Literal, TypeAlias
 from eskit.clock import Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, MigrationInvalid, RebuildNeeded
-from eskit.projections.checkpoints import check_standing
-from eskit.projections.effects import Effect
+from eskit.projections.checkpoints import check_checkpoint
 from eskit.projections.handling import subscribe
-from eskit.projections.letters import Letter
 from eskit.projections.locks import Holder
 from eskit.projections.log import EventLog
+from eskit.projections.port import ReadModels
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Failure, Phase, ReadModels, Standing
+from eskit.projections.records import DeadLetter, Effect, Failure, Phase, ProjectionState
 
 State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
 
@@ -83,45 +82,45 @@ def load_status(
     log: EventLog, models: ReadModels, projection: Projection, upcasters: Upcasters
 ) -> ProjectionStatus:
     """Look a projection up; creates nothing and waits for nothing."""
-    standing = models.find_standing(projection.name)
+    state = models.find_state(projection.name)
     failures = tuple(models.find_failures(projection.name))
-    letters = models.find_letters(projection.name)
-    aside = models.find_aside(projection.name)
+    letters = models.find_dead_letters(projection.name)
+    shadow = models.find_shadow(projection.name)
     running = models.lock(projection.name, "run").find_holder()
     rebuilding = models.lock(projection.name, "rebuild").find_holder()
-    position = standing.mark.position if standing else 0
+    position = state.checkpoint.position if state else 0
     types = subscribe(projection, upcasters).event_types
     problem = (
         _find_hung(projection.name, running, models.clock)
         or _find_failure(failures, running)
-        or _find_mismatch(log, models, projection, standing)
+        or _find_mismatch(log, models, projection, state)
         or _find_waiting(projection.name, letters, models.find_effects(projection.name), running)
     )
-    state: State = "idle"
+    doing: State = "idle"
     if rebuilding:
-        state = "rebuilding"
+        doing = "rebuilding"
     elif problem and problem.failed:
-        state = "failed"
-    elif standing and standing.pause is not None:
-        state = "paused"
+        doing = "failed"
+    elif state and state.pause is not None:
+        doing = "paused"
     elif running:
-        state = "running"
+        doing = "running"
     holder = rebuilding or running
     return ProjectionStatus(
         name=projection.name,
-        state=state,
+        state=doing,
         position=position,
         head=log.head_position(),
         lag=log.count_events(after=position, event_types=types) if types else 0,
         error=problem.error if problem else "",
         version=projection.version,
         behind_seconds=_age_of_next(log, types, position, models.clock.now),
-        updated_at=standing.updated_at if standing else None,
+        updated_at=state.updated_at if state else None,
         failures=failures,
         set_aside=len(letters),
         skipped=len(models.find_skips(projection.name)),
-        rebuild_position=aside.mark.position if aside else None,
-        pause=(standing.pause or "") if standing else "",
+        rebuild_position=shadow.checkpoint.position if shadow else None,
+        pause=(state.pause or "") if state else "",
         holder=holder.pid if holder else None,
         rate=running.rate if running else 0.0,
         outage=running.outage if running else "",
@@ -138,8 +137,8 @@ def find_problem(log: EventLog, models: ReadModels, projection: Projection) -> s
     running = models.lock(name, "run").find_holder()
     problem = (
         _find_failure(models.find_failures(name), running)
-        or _find_mismatch(log, models, projection, models.find_standing(name))
-        or _find_waiting(name, models.find_letters(name), models.find_effects(name), running)
+        or _find_mismatch(log, models, projection, models.find_state(name))
+        or _find_waiting(name, models.find_dead_letters(name), models.find_effects(name), running)
     )
     return problem.error if problem else ""
 
@@ -181,17 +180,17 @@ def _find_failure(failures: Sequence[Failure], running: Holder | None) -> _Probl
 
 
 def _find_mismatch(
-    log: EventLog, models: ReadModels, projection: Projection, standing: Standing | None
+    log: EventLog, models: ReadModels, projection: Projection, state: ProjectionState | None
 ) -> _Problem | None:
     """Why its rows cannot be gone on with."""
-    if standing is None:
+    if state is None:
         return None
     rebuild = f"Rebuild it: eskit project rebuild {projection.name}"
     try:
-        check_standing(standing, log)
-        if standing.mark.position and standing.version != projection.version:
+        check_checkpoint(state, log)
+        if state.checkpoint.position and state.version != projection.version:
             return _Problem(
-                f"needs a rebuild: its rows are of version {standing.version}, "
+                f"needs a rebuild: its rows are of version {state.version}, "
                 f"the code is version {projection.version}",
                 rebuild,
             )
@@ -204,7 +203,7 @@ def _find_mismatch(
 
 
 def _find_waiting(
-    name: str, letters: Sequence[Letter], effects: Sequence[Effect], running: Holder | None
+    name: str, letters: Sequence[DeadLetter], effects: Sequence[Effect], running: Holder | None
 ) -> _Problem | None:
     """What waits for a decision, or to be called."""
     if letters:

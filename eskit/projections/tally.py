@@ -12,7 +12,7 @@ from eskit.projections.locks import PATIENCE, ProjectionLock
 from eskit.projections.member import Member
 from eskit.projections.progress import RunReport
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import START, Standing
+from eskit.projections.records import START, ProjectionState
 from eskit.slow import SlowCall
 
 # Between two looks at how fast it goes.
@@ -29,7 +29,7 @@ class _Line:
     set_aside: int = 0
     position: int = 0
     error: EskitError | None = None
-    stopped_at: Standing | None = None
+    stopped_at: ProjectionState | None = None
     waits_for: int | None = None
     looked_at: int = 0
     rate: float = 0.0
@@ -77,8 +77,8 @@ class Tally:
             line = self._lines[member.name]
             line.events += member.events
             line.set_aside += member.set_aside
-            if member.mark != START:
-                line.position = member.mark.position
+            if member.checkpoint != START:
+                line.position = member.checkpoint.position
             line.error, line.stopped_at = member.stopped, member.stopped_at
 
     def take_all(self) -> None:

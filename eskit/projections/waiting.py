@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 from eskit.errors import ProjectionFailed
-from eskit.projections.checkpoints import check_standing
+from eskit.projections.checkpoints import check_checkpoint
 from eskit.projections.log import EventLog
+from eskit.projections.port import ReadModels
 from eskit.projections.progress import Progress, ReportProgress
-from eskit.projections.readmodel import ReadModels
 
 # Between two looks at a checkpoint that another process moves.
 _POLL = 0.01
@@ -29,10 +29,10 @@ class Waiting:
 
     def has_passed(self, name: str, position: int) -> bool:
         """Whether a projection is there already, and in this log: CheckpointMismatch if not."""
-        standing = self._models.find_standing(name)
-        if standing is None or standing.mark.position < position:
+        state = self._models.find_state(name)
+        if state is None or state.checkpoint.position < position:
             return False
-        check_standing(standing, self._log)
+        check_checkpoint(state, self._log)
         return True
 
     def wait_for(self, name: str, position: int, timeout: float) -> bool:

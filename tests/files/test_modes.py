@@ -133,7 +133,7 @@ tell(count)
 for name in sorted(os.listdir()):
     tell(lambda: len(open(name, "rb").read()) > 0)
 models = open_read_models("sqlite:///read.db")
-tell(models.list_standings)
+tell(models.list_states)
 tell(models.lock("counts", "run").find_holder)
 tell(models.lock("counts", "run").acquire)
 """

@@ -488,7 +488,7 @@ def test_failed_events_are_set_aside_and_retried_from_the_stream(remote, relay, 
     letters = engine.dead_letters("fragile")
     broken.clear()
     broken.append(False)
-    done = engine.retry_letter(letters[0], reason="mended", by="ann")
+    done = engine.retry_dead_letter(letters[0], reason="mended", by="ann")
 
     assert (report.position, report.set_aside) == (3, 1)
     assert [(letter.position, letter.state) for letter in letters] == [

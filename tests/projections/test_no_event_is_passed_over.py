@@ -17,7 +17,7 @@ from eskit.clock import SystemClock
 from eskit.projections.batches import Batches, BatchLimits, CheckpointJumped, Stretch
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
-from eskit.projections.readmodel import Mark
+from eskit.projections.records import EventPosition
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded
 
@@ -175,7 +175,7 @@ def test_a_checkpoint_that_would_jump_stops_the_projection_and_moves_nothing(
     def mistaken(batches, group, stretch) -> None:
         (second, *left), [member, *others] = stretch.events[1:], group
         handle(batches, others, stretch)
-        start = Mark(second[0], "of the second")
+        start = EventPosition(second[0], "of the second")
         handle(batches, [member], Stretch(start=start, events=left, end=stretch.end))
 
     monkeypatch.setattr(Batches, "handle", mistaken)

@@ -24,9 +24,9 @@ from eskit import (
     open_store,
 )
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.letters import Skip
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
+from eskit.projections.records import Skip
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following

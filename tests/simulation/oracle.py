@@ -64,8 +64,8 @@ class Oracle:
 
     def position(self, name: str) -> int:
         """Where the checkpoint of a projection is."""
-        standing = self._models.find_standing(name)
-        return standing.mark.position if standing is not None else 0
+        state = self._models.find_state(name)
+        return state.checkpoint.position if state is not None else 0
 
     def is_paused(self, name: str) -> bool:
         """Whether somebody has paused a projection."""
@@ -139,7 +139,7 @@ class Oracle:
 
     def _check_rows(self, name: str, passage: Passage, events: Sequence[RecordedEvent]) -> None:
         position = self.position(name)
-        letters = self._models.find_letters(name)
+        letters = self._models.find_dead_letters(name)
         aside = {letter.position for letter in letters}
         expected = passage.base + [
             event.global_position
@@ -194,7 +194,7 @@ class Oracle:
             for event in events[position:]
             if event.event_type in self._types[name]
         ]
-        letters = self._models.find_letters(name)
+        letters = self._models.find_dead_letters(name)
         said = (status.position, status.head, status.lag, status.set_aside, status.skipped)
         true = (position, len(events), len(wanted), len(letters), len(account.skips))
         if said != true:

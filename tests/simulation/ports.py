@@ -27,7 +27,7 @@ class Process:
     """A process of this world.
 
     `on_point` is called wherever another process may do something in between; it is told whether
-    that may be a write to the read model. `on_exchanged` is called when the rows of a projection
+    that may be a write to the read model. `on_swapped` is called when the rows of a projection
     were made anew. The process dies before or after its `crash_at`-th commit from now.
     """
 
@@ -35,7 +35,7 @@ class Process:
         self.name = name
         self.dead = False
         self.on_point: Callable[[bool], None] = lambda _free: None
-        self.on_exchanged: Callable[[str], None] = lambda _name: None
+        self.on_swapped: Callable[[str], None] = lambda _name: None
         self.away: dict[str, int] = {}
         self.crash_at: tuple[int, When] | None = None
         self.commits = 0
@@ -193,9 +193,9 @@ class SimReadModel:
 
         return call
 
-    def open_aside(self, *args: Any, **kwargs: Any) -> SimReadModel:
+    def open_shadow(self, *args: Any, **kwargs: Any) -> SimReadModel:
         self._process.touch("read model")
-        return SimReadModel(self._inner.open_aside(*args, **kwargs), self._process)
+        return SimReadModel(self._inner.open_shadow(*args, **kwargs), self._process)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -208,9 +208,9 @@ class SimReadModel:
             yield
 
     @contextmanager
-    def exchanging(self, projection: Projection) -> Iterator[Any]:
-        with self._changing(self._inner.exchanging(projection), anew=projection.name) as standing:
-            yield standing
+    def swapping(self, projection: Projection) -> Iterator[Any]:
+        with self._changing(self._inner.swapping(projection), anew=projection.name) as state:
+            yield state
 
     @contextmanager
     def _changing(self, inner: Any, *, anew: str = "") -> Iterator[Any]:
@@ -232,7 +232,7 @@ class SimReadModel:
             finally:
                 process.in_transaction -= 1
         if anew:
-            process.on_exchanged(anew)
+            process.on_swapped(anew)
         if die_after:
             process.die()
         process.touch("read model after commit")

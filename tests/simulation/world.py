@@ -32,9 +32,9 @@ from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.letters import Letter
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
+from eskit.projections.records import DeadLetter
 from eskit.projections.sqlite.live import SqliteReadModels
 from eskit.store.memory.log import MemoryLog
 from eskit.store.memory.store import MemoryStore
@@ -135,7 +135,7 @@ class World:
         if name not in self.processes:
             process, stack = Process(name), ExitStack()
             process.on_point = self._come_in
-            process.on_exchanged = self.oracle.exchanged
+            process.on_swapped = self.oracle.exchanged
             store = self.open_store()
             stack.callback(store.close)
             keep = self.config.get("keep", False)
@@ -385,7 +385,7 @@ class World:
 
     # What operators do.
 
-    def _choose_letter(self, running: RunningApp, name: str, which: int) -> Letter | None:
+    def _choose_letter(self, running: RunningApp, name: str, which: int) -> DeadLetter | None:
         """One that waits in the projection of that name or, if none does, in another."""
         for each in (name, *PROJECTIONS):
             letters = running.engine.dead_letters(each)
@@ -406,7 +406,7 @@ class World:
         letter = self._choose_letter(running, name, which)
         if letter is None:
             return "none"
-        return running.engine.retry_letter(letter, **_BY).handled
+        return running.engine.retry_dead_letter(letter, **_BY).handled
 
     def _step_pause(self, process: Process, running: RunningApp, name: str) -> object:
         """A projection is paused."""
@@ -610,7 +610,7 @@ class World:
             aside = [letter for letter in letters if letter.state in {"failed", "waiting"}]
             if not aside:
                 return
-            running.engine.retry_letter(aside[0], **_BY)
+            running.engine.retry_dead_letter(aside[0], **_BY)
         raise Wrong(f"The dead letters of {name} never come to an end")
 
     def _rebuild_last(self, running: RunningApp) -> None:

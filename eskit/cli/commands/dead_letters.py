@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from eskit.messaging.deadletters import DeadLetters
     from eskit.messaging.subscription import DeadLetter, Handler
     from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.letters import Letter
+    from eskit.projections.records import DeadLetter as ProjectionDeadLetter
     from eskit.store.eventstore import EventStore
 
 Result = TypeVar("Result")
@@ -70,7 +70,7 @@ def waiting_letter(
     app = session.load_app()
     if name in _projections(app):
         with open_engine(session) as engine:
-            yield ProjectionLetter(engine, engine.find_letter(name, event))
+            yield ProjectionLetter(engine, engine.find_dead_letter(name, event))
         return
     reaction = next((found for found in app.reactions if found.name == name), None)
     if reaction is None:
@@ -132,13 +132,13 @@ def _in_order(entries: Sequence[Entry], letters: Sequence[DeadLetter]) -> list[E
 class ProjectionLetter:
     """See Waiting."""
 
-    def __init__(self, engine: ProjectionEngine, letter: Letter) -> None:
+    def __init__(self, engine: ProjectionEngine, letter: ProjectionDeadLetter) -> None:
         self.entry = letter_entry(letter)
         self._engine, self._letter = engine, letter
 
     def retry(self, *, reason: str, by: str) -> Outcome:
         """See Waiting; then those of its stream that wait behind it."""
-        done = self._engine.retry_letter(self._letter, reason=reason, by=by)
+        done = self._engine.retry_dead_letter(self._letter, reason=reason, by=by)
         return Outcome(data=asdict(done), lines=[_handled(done.name, done.handled, done.left)])
 
     def skip(self, *, reason: str, by: str) -> Outcome:

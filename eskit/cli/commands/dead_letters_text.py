@@ -12,7 +12,8 @@ from eskit.cli.terminal.text import Line, Span, ago, failure_lines, timestamp
 
 if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, Decision
-    from eskit.projections.letters import Letter, Skip
+    from eskit.projections.records import DeadLetter as ProjectionDeadLetter
+    from eskit.projections.records import Skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +55,7 @@ _AGAIN = {
 """The commands that try again, by the state of an event that was not set aside."""
 
 
-def letter_entry(letter: Letter) -> Entry:
+def letter_entry(letter: ProjectionDeadLetter) -> Entry:
     """An event that waits for a decision about a projection."""
     data = {**asdict(letter), "since": timestamp(letter.since)}
     del data["traceback"]

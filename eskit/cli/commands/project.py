@@ -38,8 +38,8 @@ from eskit.cli.terminal.text import count
 from eskit.errors import InvalidArgument, ProjectionFailed
 
 if TYPE_CHECKING:
+    from eskit.projections.port import ReadModels
     from eskit.projections.progress import RunReport
-    from eskit.projections.readmodel import ReadModels
     from eskit.projections.status import ProjectionStatus
 
 app = make_app("Run, watch, compare and rebuild projections.")
@@ -310,16 +310,16 @@ def rename(
 
     Nothing is handled again, and readers notice nothing.
     """
-    from eskit.projections import leftovers
+    from eskit.projections import orphans
 
     session = session_of(context)
     _refuse_present(session, old)
     check_names(session, [new])
     with _read_models(session) as models:
-        standing = leftovers.rename(models, old, new, reason=reason, by=decider(by))
-    told = f"  goes on at {standing.mark.position:,} as "
+        state = orphans.rename(models, old, new, reason=reason, by=decider(by))
+    told = f"  goes on at {state.checkpoint.position:,} as "
     session.output.result(
-        {"old": old, "new": new, "position": standing.mark.position},
+        {"old": old, "new": new, "position": state.checkpoint.position},
         [[(old, "name"), told, (new, "name")]],
     )
 
@@ -346,17 +346,17 @@ def drop(
     The log keeps every event: a projection can make the rows again. What was decided about it
     stays on record.
     """
-    from eskit.projections import leftovers
+    from eskit.projections import orphans
 
     session = session_of(context)
     _refuse_present(session, name)
     with _read_models(session) as models:
-        standing = leftovers.find(models, name)
+        state = orphans.find(models, name)
         if not (dry_run or yes):
             session.output.confirm(f"Delete the tables and the checkpoint of {name}?")
         if not dry_run:
-            leftovers.drop(models, name, reason=reason, by=decider(by))
-    position = standing.mark.position
+            orphans.drop(models, name, reason=reason, by=decider(by))
+    position = state.checkpoint.position
     told = "would be dropped" if dry_run else "dropped"
     session.output.result(
         {"name": name, "position": position, "dropped": not dry_run},

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from eskit.errors import EskitError
     from eskit.projections.differences import ProjectionDifference, Row, TableDifference
     from eskit.projections.progress import RebuildEstimate, RunReport
-    from eskit.projections.readmodel import Failure
+    from eskit.projections.records import Failure
     from eskit.projections.status import ProjectionStatus
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eskit.projections.differences import Row, RowDifference, TableDifference
-from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.sql import query
 from eskit.projections.sqlite.virtual import (
     find_index_problem,
     has_no_rows,

@@ -16,12 +16,10 @@ from eskit.errors import ReadModelUnavailable
 from eskit.files.modes import mode_of
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
-from eskit.projections.effects import Effect
-from eskit.projections.letters import Letter, Skip
 from eskit.projections.locks import Activity, ProjectionLock
+from eskit.projections.port import Purpose
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Decision, Failure, Purpose, Standing
-from eskit.projections.sqlite.aside import SqliteAsideReadModel, aside_path, can_go_on
+from eskit.projections.records import DeadLetter, Decision, Effect, Failure, ProjectionState, Skip
 from eskit.projections.sqlite.connection import (
     LoneReader,
     WriteLock,
@@ -30,8 +28,6 @@ from eskit.projections.sqlite.connection import (
     file_uri,
     translated,
 )
-from eskit.projections.sqlite.exchange import ASIDE, drop_tables, exchange_tables
-from eskit.projections.sqlite.letters import find_effects, find_letters, find_skips
 from eskit.projections.sqlite.migrations import find_pending, load_migrations
 from eskit.projections.sqlite.readmodel import (
     SCHEMA_VERSION,
@@ -39,10 +35,13 @@ from eskit.projections.sqlite.readmodel import (
     check_schema_version,
     find_failures,
     find_schema_version,
-    find_standing,
+    find_state,
     list_decisions,
-    list_standings,
+    list_states,
 )
+from eskit.projections.sqlite.records import find_dead_letters, find_effects, find_skips
+from eskit.projections.sqlite.shadow import SqliteShadowReadModel, can_go_on, shadow_path
+from eskit.projections.sqlite.swap import SHADOW, drop_tables, swap_tables
 from eskit.sqlite.identity import DatabaseFiles
 from eskit.sqlite.url import file_mode, sqlite_path
 
@@ -50,7 +49,7 @@ Found = TypeVar("Found")
 
 
 class SqliteReadModels:
-    """See `eskit.projections.readmodel.ReadModels`.
+    """See `eskit.projections.port.ReadModels`.
 
     Beside ``bank_read.db`` lie ``bank_read.db-locks/`` and, during a rebuild,
     ``bank_read.db-rebuild-<projection>``.
@@ -100,21 +99,21 @@ class SqliteReadModels:
             connection.rollback()
             self._give_back(connection)
 
-    def list_standings(self) -> list[Standing]:
+    def list_states(self) -> list[ProjectionState]:
         """Every projection the file remembers; none if there is no file."""
-        return self._look(self.path, list_standings) or []
+        return self._look(self.path, list_states) or []
 
-    def find_standing(self, name: str) -> Standing | None:
+    def find_state(self, name: str) -> ProjectionState | None:
         """The row of a projection, if there is one."""
-        return self._look(self.path, lambda connection: find_standing(connection, name))
+        return self._look(self.path, lambda connection: find_state(connection, name))
 
     def find_failures(self, name: str) -> list[Failure]:
         """The failures of a projection, if any."""
         return self._look(self.path, lambda connection: find_failures(connection, name)) or []
 
-    def find_letters(self, name: str) -> list[Letter]:
+    def find_dead_letters(self, name: str) -> list[DeadLetter]:
         """The dead letters of a projection, by position."""
-        return self._look(self.path, lambda connection: find_letters(connection, name)) or []
+        return self._look(self.path, lambda connection: find_dead_letters(connection, name)) or []
 
     def find_skips(self, name: str) -> list[Skip]:
         """The events a projection skips, by position."""
@@ -128,10 +127,10 @@ class SqliteReadModels:
         """Compare version and migrations with those that made the rows."""
 
         def look(connection: sqlite3.Connection) -> None:
-            standing = find_standing(connection, projection.name)
-            if standing is not None:
-                check_version(standing, projection)
-                find_pending(connection, projection, load_migrations(projection), standing)
+            state = find_state(connection, projection.name)
+            if state is not None:
+                check_version(state, projection)
+                find_pending(connection, projection, load_migrations(projection), state)
 
         self._look(self.path, look)
 
@@ -139,16 +138,16 @@ class SqliteReadModels:
         """The audit record of a projection; empty if there is none."""
         return self._look(self.path, lambda connection: list_decisions(connection, name)) or []
 
-    def find_aside(self, name: str) -> Standing | None:
+    def find_shadow(self, name: str) -> ProjectionState | None:
         """How far the file of an unfinished rebuild has come."""
-        path = aside_path(self.path, name, "rebuild")
+        path = shadow_path(self.path, name, "rebuild")
         if not path.exists():
             return None
         connection = connect(path, mode="ro")
         try:
             with translated(path):
                 known = find_schema_version(connection)
-                return find_standing(connection, name) if known == SCHEMA_VERSION else None
+                return find_state(connection, name) if known == SCHEMA_VERSION else None
         finally:
             connection.close()
 
@@ -225,16 +224,16 @@ class SqliteReadModels:
 
 
 class SqliteLiveReadModel(SqliteReadModel):
-    """The file that queries read; see `eskit.projections.readmodel.LiveReadModel`."""
+    """The file that queries read; see `eskit.projections.port.LiveReadModel`."""
 
-    def open_aside(
+    def open_shadow(
         self, projection: Projection, purpose: Purpose, *, fingerprint: str, store_id: str
-    ) -> SqliteAsideReadModel:
+    ) -> SqliteShadowReadModel:
         """A second file with the same table names; the live one is attached read-only."""
-        path = aside_path(self.path, projection.name, purpose)
+        path = shadow_path(self.path, projection.name, purpose)
         if not can_go_on(path, fingerprint=fingerprint, store_id=store_id):
-            self.discard_aside(projection.name, purpose)
-        return SqliteAsideReadModel(
+            self.discard_shadow(projection.name, purpose)
+        return SqliteShadowReadModel(
             path,
             live=self.path,
             file_mode=mode_of(self.path),
@@ -256,29 +255,29 @@ class SqliteLiveReadModel(SqliteReadModel):
             yield
 
     @contextmanager
-    def exchanging(self, projection: Projection) -> Iterator[Standing]:
+    def swapping(self, projection: Projection) -> Iterator[ProjectionState]:
         """Attach the rebuilt file and copy its tables inside one transaction."""
-        path = aside_path(self.path, projection.name, "rebuild")
+        path = shadow_path(self.path, projection.name, "rebuild")
         with translated(self.path):
             # Read-only: writable, it would have to be locked as well.
-            self.connection.execute(f"ATTACH ? AS {ASIDE}", (file_uri(path, mode="ro"),))
+            self.connection.execute(f"ATTACH ? AS {SHADOW}", (file_uri(path, mode="ro"),))
         try:
             with self.transaction():
                 with translated(self.path):
-                    exchange_tables(self.connection, projection.name)
-                standing = self.find_standing(projection.name)
-                if standing is None:
+                    swap_tables(self.connection, projection.name)
+                state = self.find_state(projection.name)
+                if state is None:
                     raise ReadModelUnavailable(
                         f"{path} holds no rows of {projection.name!r}",
                         hint=f"Begin anew: eskit project rebuild {projection.name}",
                     )
-                yield standing
+                yield state
         finally:
             with translated(self.path):
-                self.connection.execute(f"DETACH {ASIDE}")
+                self.connection.execute(f"DETACH {SHADOW}")
 
-    def discard_aside(self, name: str, purpose: Purpose) -> None:
+    def discard_shadow(self, name: str, purpose: Purpose) -> None:
         """Delete the second file."""
-        path = aside_path(self.path, name, purpose)
+        path = shadow_path(self.path, name, purpose)
         for suffix in ("", "-wal", "-shm", "-lock", ".writing"):
             Path(f"{path}{suffix}").unlink(missing_ok=True)

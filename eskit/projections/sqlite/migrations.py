@@ -15,8 +15,8 @@ from pathlib import Path
 
 from eskit.errors import MigrationInvalid, RebuildNeeded
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import START, Standing
-from eskit.projections.sqlite.queries import query
+from eskit.projections.records import START, ProjectionState
+from eskit.projections.sqlite.sql import query
 from eskit.projections.sqlite.virtual import can_be_rebuilt, module_of
 
 _NEEDS_HISTORY = re.compile(r"^--\s*eskit:\s*rebuild\s*$", re.MULTILINE)
@@ -75,7 +75,7 @@ def find_pending(
     connection: sqlite3.Connection,
     projection: Projection,
     migrations: Sequence[Migration],
-    standing: Standing | None,
+    state: ProjectionState | None,
 ) -> Sequence[Migration]:
     """What is still to be applied; MigrationInvalid if an applied one was edited or is gone.
 
@@ -98,7 +98,7 @@ def find_pending(
             )
     pending = migrations[len(applied) :]
     for migration in pending:
-        if migration.needs_history and standing is not None and standing.mark != START:
+        if migration.needs_history and state is not None and state.checkpoint != START:
             raise RebuildNeeded(
                 f"Migration {migration.name} of projection {projection.name!r} needs the events "
                 "that its rows were made from",

@@ -15,13 +15,13 @@ from eskit.files.modes import PRIVATE
 from eskit.projections.checkpoints import check_version
 from eskit.projections.database import Database
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import (
+from eskit.projections.records import (
     START,
     Decision,
+    EventPosition,
     Failure,
-    Mark,
     Phase,
-    Standing,
+    ProjectionState,
 )
 from eskit.projections.sqlite.connection import (
     Transactions,
@@ -30,15 +30,15 @@ from eskit.projections.sqlite.connection import (
     is_outage,
     translated,
 )
-from eskit.projections.sqlite.exchange import drop_tables
-from eskit.projections.sqlite.letters import LetterRows
 from eskit.projections.sqlite.migrations import (
     Migration,
     apply_migrations,
     find_pending,
     load_migrations,
 )
-from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.records import RecordRows
+from eskit.projections.sqlite.sql import query
+from eskit.projections.sqlite.swap import drop_tables
 from eskit.sqlite.leftovers import forget_files
 
 SCHEMA_VERSION = 3
@@ -46,8 +46,8 @@ _WITHOUT_PLACES = 2
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class SqliteReadModel(LetterRows):
-    """See `eskit.projections.readmodel.ReadModel`; opened for writing, one thread at a time."""
+class SqliteReadModel(RecordRows):
+    """See `eskit.projections.port.ReadModel`; opened for writing, one thread at a time."""
 
     def __init__(self, path: Path, *, lock: WriteLock, file_mode: int = PRIVATE) -> None:
         self.path = path
@@ -72,16 +72,16 @@ class SqliteReadModel(LetterRows):
         """The connection behind `db`, for the parts of this adapter."""
         return self._connection
 
-    def prepare(self, projection: Projection, *, store_id: str) -> Standing:
+    def prepare(self, projection: Projection, *, store_id: str) -> ProjectionState:
         """Apply pending migrations and remember the projection."""
         migrations = load_migrations(projection)
-        standing = self.find_standing(projection.name)
-        if standing is not None:
-            check_version(standing, projection)
+        state = self.find_state(projection.name)
+        if state is not None:
+            check_version(state, projection)
             with translated(self.path):
-                pending = find_pending(self._connection, projection, migrations, standing)
-            if not pending and standing.version == projection.version:
-                return standing
+                pending = find_pending(self._connection, projection, migrations, state)
+            if not pending and state.version == projection.version:
+                return state
         with self.transaction(), translated(self.path):
             return self._prepare(projection, migrations, store_id=store_id)
 
@@ -93,12 +93,12 @@ class SqliteReadModel(LetterRows):
         """Whether SQLite reports a condition of disk, file or memory."""
         return is_outage(error)
 
-    def find_standing(self, name: str) -> Standing | None:
+    def find_state(self, name: str) -> ProjectionState | None:
         """The row of eskit_projections, if there is one."""
         with translated(self.path):
-            return find_standing(self._connection, name)
+            return find_state(self._connection, name)
 
-    def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
+    def advance(self, name: str, *, seen: EventPosition, passed: EventPosition) -> None:
         """Move the checkpoint; ReadModelUnavailable if it is not where it was seen."""
         with translated(self.path):
             moved = self._connection.execute(
@@ -157,13 +157,22 @@ class SqliteReadModel(LetterRows):
         with translated(self.path):
             self._connection.execute(query("delete_pause"), (name,))
 
-    def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
+    def move_checkpoint(self, name: str, *, store_id: str, checkpoint: EventPosition) -> None:
         """Set position, event and store, and clear the failure of the run."""
-        row = (store_id, mark.position, mark.event_id, mark.place, self.clock.microseconds(), name)
+        row = (
+            store_id,
+            checkpoint.position,
+            checkpoint.event_id,
+            checkpoint.place,
+            self.clock.microseconds(),
+            name,
+        )
         with translated(self.path):
             self._connection.execute(query("move_checkpoint"), row)
             # What is handled again is no longer set aside.
-            self._connection.execute(query("delete_letters_after"), (name, mark.position))
+            self._connection.execute(
+                query("delete_dead_letters_after"), (name, checkpoint.position)
+            )
         self.clear_failure(name, "run")
         self.clear_failure(name, "retry")
 
@@ -201,14 +210,14 @@ class SqliteReadModel(LetterRows):
 
     def _prepare(
         self, projection: Projection, migrations: Sequence[Migration], *, store_id: str
-    ) -> Standing:
-        standing = self.find_standing(projection.name)
-        if standing is not None:
-            check_version(standing, projection)
-        pending = find_pending(self._connection, projection, migrations, standing)
+    ) -> ProjectionState:
+        state = self.find_state(projection.name)
+        if state is not None:
+            check_version(state, projection)
+        pending = find_pending(self._connection, projection, migrations, state)
         apply_migrations(self._connection, projection, pending, now=self.clock.microseconds())
-        if standing is not None and standing.mark != START:
-            return standing
+        if state is not None and state.checkpoint != START:
+            return state
         now = self.clock.microseconds()
         row = (
             projection.name,
@@ -219,8 +228,8 @@ class SqliteReadModel(LetterRows):
             "",
             now,
         )
-        self._connection.execute(query("save_standing"), row)
-        return to_standing((*row, standing.pause if standing else None, False))
+        self._connection.execute(query("save_state"), row)
+        return to_state((*row, state.pause if state else None, False))
 
     def _create_bookkeeping(self) -> None:
         with translated(self.path):
@@ -268,15 +277,15 @@ def check_schema_version(path: Path, version: int) -> None:
         )
 
 
-def find_standing(connection: sqlite3.Connection, name: str) -> Standing | None:
+def find_state(connection: sqlite3.Connection, name: str) -> ProjectionState | None:
     """What the file remembers of a projection."""
-    row = connection.execute(query("find_standing"), (name,)).fetchone()
-    return None if row is None else to_standing(row)
+    row = connection.execute(query("find_state"), (name,)).fetchone()
+    return None if row is None else to_state(row)
 
 
-def list_standings(connection: sqlite3.Connection) -> list[Standing]:
+def list_states(connection: sqlite3.Connection) -> list[ProjectionState]:
     """Every projection the file remembers, by name."""
-    return [to_standing(row) for row in connection.execute(query("list_standings"))]
+    return [to_state(row) for row in connection.execute(query("list_states"))]
 
 
 def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
@@ -297,17 +306,17 @@ def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
     ]
 
 
-def to_standing(row: tuple[Any, ...]) -> Standing:
+def to_state(row: tuple[Any, ...]) -> ProjectionState:
     """A row of eskit_projections as an object."""
-    name, version, store_id, position, event_id, place, updated_at, pause, guarded = row
-    return Standing(
+    name, version, store_id, position, event_id, place, updated_at, pause, has_exceptions = row
+    return ProjectionState(
         name=name,
         version=version,
         store_id=store_id,
-        mark=Mark(position, event_id, place),
+        checkpoint=EventPosition(position, event_id, place),
         updated_at=_EPOCH + timedelta(microseconds=updated_at),
         pause=pause,
-        guarded=bool(guarded),
+        has_exceptions=bool(has_exceptions),
     )
 
 

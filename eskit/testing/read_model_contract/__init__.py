@@ -20,13 +20,13 @@ from pathlib import Path
 
 import pytest
 
-from eskit.projections.readmodel import LiveReadModel, ReadModels
-from eskit.testing.read_model_contract.exchanging import ExchangeContract
+from eskit.projections.port import LiveReadModel, ReadModels
 from eskit.testing.read_model_contract.keeping import BookkeepingContract, RowContract
 from eskit.testing.read_model_contract.samples import Projections
+from eskit.testing.read_model_contract.swapping import SwapContract
 
 
-class ReadModelContract(RowContract, BookkeepingContract, ExchangeContract):
+class ReadModelContract(RowContract, BookkeepingContract, SwapContract):
     """What every read model promises. Its tests are the specification."""
 
     @pytest.fixture

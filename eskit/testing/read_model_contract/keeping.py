@@ -5,16 +5,17 @@ from __future__ import annotations
 import pytest
 
 from eskit.errors import MigrationInvalid, ProjectionBusy, ReadModelUnavailable, RebuildNeeded
-from eskit.projections.readmodel import START, LiveReadModel, Mark, ReadModels
+from eskit.projections.port import LiveReadModel, ReadModels
+from eskit.projections.records import START, EventPosition
 from eskit.testing.read_model_contract.samples import (
     STORE,
     Projections,
     decision,
     effect,
+    event_at,
     failure,
     handle,
     letter,
-    mark,
     prepared,
     put,
     rows,
@@ -22,10 +23,10 @@ from eskit.testing.read_model_contract.samples import (
 )
 
 
-def _break_off(live: LiveReadModel, *, seen: Mark) -> None:
+def _break_off(live: LiveReadModel, *, seen: EventPosition) -> None:
     with live.transaction():
         put(live, "row 2", 2)
-        live.advance("counts", seen=seen, passed=mark(2))
+        live.advance("counts", seen=seen, passed=event_at(2))
         raise ZeroDivisionError
 
 
@@ -39,22 +40,22 @@ class RowContract:
     """Tables, transactions, checkpoints and readers."""
 
     def test_nothing_is_known_before_the_first_run(self, models: ReadModels) -> None:
-        assert models.list_standings() == []
-        assert models.find_standing("counts") is None
+        assert models.list_states() == []
+        assert models.find_state("counts") is None
         assert models.find_failures("counts") == []
-        assert models.find_letters("counts") == []
-        assert models.find_aside("counts") is None
+        assert models.find_dead_letters("counts") == []
+        assert models.find_shadow("counts") is None
         with pytest.raises(ReadModelUnavailable), models.reader():
             pass
 
     def test_a_prepared_projection_has_its_tables_and_stands_at_the_start(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
     ) -> None:
-        standing = live.prepare(projections.make(), store_id=STORE)
+        state = live.prepare(projections.make(), store_id=STORE)
 
-        assert (standing.name, standing.version, standing.store_id) == ("counts", 1, STORE)
-        assert (standing.mark, standing.pause, standing.guarded) == (START, None, False)
-        assert models.find_standing("counts") == standing
+        assert (state.name, state.version, state.store_id) == ("counts", 1, STORE)
+        assert (state.checkpoint, state.pause, state.has_exceptions) == (START, None, False)
+        assert models.find_state("counts") == state
         with models.reader() as db:
             assert rows(db) == []
 
@@ -65,9 +66,9 @@ class RowContract:
 
         with models.reader() as db:
             assert rows(db) == [("row 1", 1), ("row 2", 2)]
-        standing = models.find_standing("counts")
-        assert standing is not None
-        assert standing.mark == mark(2)
+        state = models.find_state("counts")
+        assert state is not None
+        assert state.checkpoint == event_at(2)
 
     def test_rows_and_checkpoint_are_undone_together(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -79,9 +80,9 @@ class RowContract:
 
         with models.reader() as db:
             assert rows(db) == [("row 1", 1)]
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert standing.mark == mark(1)
+        state = live.find_state("counts")
+        assert state is not None
+        assert state.checkpoint == event_at(1)
 
     def test_a_checkpoint_that_is_not_where_it_was_seen_is_not_moved(
         self, live: LiveReadModel, projections: Projections
@@ -109,7 +110,7 @@ class RowContract:
     ) -> None:
         at = prepared(live, projections.make(), 1)
 
-        assert live.prepare(projections.make(), store_id=STORE).mark == at
+        assert live.prepare(projections.make(), store_id=STORE).checkpoint == at
         assert rows(live.db) == [("row 1", 1)]
 
     def test_a_new_migration_is_applied_to_the_rows_there_are(
@@ -155,7 +156,7 @@ class RowContract:
         with pytest.raises(MigrationInvalid):
             live.prepare(broken, store_id=STORE)
 
-        assert models.find_standing("counts") is None
+        assert models.find_state("counts") is None
 
     def test_a_reader_sees_one_moment(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -178,7 +179,7 @@ class RowContract:
         for name in ("zebras", "ants", "counts"):
             prepared(live, projections.make(name))
 
-        assert [standing.name for standing in models.list_standings()] == [
+        assert [state.name for state in models.list_states()] == [
             "ants",
             "counts",
             "zebras",
@@ -219,18 +220,18 @@ class BookkeepingContract:
         prepared(live, projections.make())
         with live.transaction():
             for kept in (letter(5), letter(3), letter(5, error="again")):
-                live.save_letter(kept)
+                live.save_dead_letter(kept)
 
-        assert models.find_letters("counts") == [letter(3), letter(5, error="again")]
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert standing.guarded
+        assert models.find_dead_letters("counts") == [letter(3), letter(5, error="again")]
+        state = live.find_state("counts")
+        assert state is not None
+        assert state.has_exceptions
         with live.transaction():
-            live.delete_letter("counts", 3)
-            live.delete_letter("counts", 5)
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert not standing.guarded
+            live.delete_dead_letter("counts", 3)
+            live.delete_dead_letter("counts", 5)
+        state = live.find_state("counts")
+        assert state is not None
+        assert not state.has_exceptions
 
     def test_a_skip_is_kept_and_guards(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -241,9 +242,9 @@ class BookkeepingContract:
             live.save_skip(skip(2))
 
         assert live.find_skips("counts") == models.find_skips("counts") == [skip(2), skip(4)]
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert standing.guarded
+        state = live.find_state("counts")
+        assert state is not None
+        assert state.has_exceptions
 
     def test_an_effect_is_recorded_once_and_due_until_it_was_called(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -271,13 +272,13 @@ class BookkeepingContract:
         prepared(live, projections.make(), 1)
         with live.transaction():
             live.pause("counts", reason="rates are wrong")
-        paused = live.find_standing("counts")
+        paused = live.find_state("counts")
         with live.transaction():
             live.resume("counts")
-        resumed = live.find_standing("counts")
+        resumed = live.find_state("counts")
 
         assert paused is not None
-        assert (paused.pause, paused.mark) == ("rates are wrong", mark(1))
+        assert (paused.pause, paused.checkpoint) == ("rates are wrong", event_at(1))
         assert resumed is not None
         assert resumed.pause is None
 
@@ -288,16 +289,16 @@ class BookkeepingContract:
         with live.transaction():
             for kept in (failure(4), failure(4, "retry"), failure(4, "rebuild")):
                 live.save_failure(kept)
-            live.save_letter(letter(2))
-            live.save_letter(letter(3))
+            live.save_dead_letter(letter(2))
+            live.save_dead_letter(letter(3))
         with live.transaction():
-            live.move_checkpoint("counts", store_id="another", mark=mark(2))
+            live.move_checkpoint("counts", store_id="another", checkpoint=event_at(2))
 
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert (standing.mark, standing.store_id) == (mark(2), "another")
+        state = live.find_state("counts")
+        assert state is not None
+        assert (state.checkpoint, state.store_id) == (event_at(2), "another")
         assert live.find_failures("counts") == [failure(4, "rebuild")]
-        assert live.find_letters("counts") == [letter(2)]
+        assert live.find_dead_letters("counts") == [letter(2)]
         assert rows(live.db) == [("row 1", 1), ("row 2", 2), ("row 3", 3)]
 
     def test_a_projection_goes_on_by_another_name(
@@ -305,15 +306,15 @@ class BookkeepingContract:
     ) -> None:
         at = prepared(live, projections.make(), 1)
         with live.transaction():
-            live.save_letter(letter(1))
+            live.save_dead_letter(letter(1))
             live.save_decision(decision("pause"))
             live.rename("counts", "tallies")
 
-        standing = models.find_standing("tallies")
-        assert standing is not None
-        assert (standing.mark, standing.guarded) == (at, True)
-        assert models.find_standing("counts") is None
-        assert models.find_letters("counts") == []
+        state = models.find_state("tallies")
+        assert state is not None
+        assert (state.checkpoint, state.has_exceptions) == (at, True)
+        assert models.find_state("counts") is None
+        assert models.find_dead_letters("counts") == []
         assert models.list_decisions("counts") == []
         assert rows(live.db) == [("row 1", 1)]
 
@@ -324,21 +325,21 @@ class BookkeepingContract:
         prepared(live, projection, 1)
         prepared(live, projections.make("other"), 1)
         with live.transaction():
-            live.save_letter(letter(1))
+            live.save_dead_letter(letter(1))
             live.save_skip(skip(2))
             live.save_effect(effect(1))
             live.save_failure(failure(3))
             live.save_decision(decision("drop"))
             live.drop("counts")
 
-        assert models.find_standing("counts") is None
-        assert models.find_letters("counts") == []
+        assert models.find_state("counts") is None
+        assert models.find_dead_letters("counts") == []
         assert models.find_skips("counts") == []
         assert models.find_effects("counts") == []
         assert models.find_failures("counts") == []
         assert models.list_decisions("counts") == [decision("drop")]
         assert rows(live.db, "other") == [("row 1", 1)]
-        assert live.prepare(projection, store_id=STORE).mark == START
+        assert live.prepare(projection, store_id=STORE).checkpoint == START
         assert rows(live.db) == []
 
     def test_decisions_are_listed_as_they_were_made(

@@ -1,4 +1,4 @@
-"""Projections, marks and what is kept of events, for the contract of read models."""
+"""Projections, checkpoints and what is kept of events, for the contract of read models."""
 
 from __future__ import annotations
 
@@ -6,10 +6,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from eskit.projections.database import Database
-from eskit.projections.effects import Effect
-from eskit.projections.letters import Letter, Skip
+from eskit.projections.port import LiveReadModel, ReadModel
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import Decision, Failure, LiveReadModel, Mark, Phase, ReadModel
+from eskit.projections.records import (
+    DeadLetter,
+    Decision,
+    Effect,
+    EventPosition,
+    Failure,
+    Phase,
+    Skip,
+)
 
 STORE = "0f5a5c1e-8a77-4d1e-9d53-6f1c2d1e5f0a"
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
@@ -38,9 +45,9 @@ class Projections:
         file.write_text(f"{_TABLE.format(name)}-- edited\n", encoding="utf-8")
 
 
-def mark(position: int) -> Mark:
+def event_at(position: int) -> EventPosition:
     """The place of an event whose id follows from its position."""
-    return Mark(position, f"event-{position}")
+    return EventPosition(position, f"event-{position}")
 
 
 def put(model: ReadModel, name: str, amount: int, *, table: str = "counts") -> None:
@@ -48,17 +55,19 @@ def put(model: ReadModel, name: str, amount: int, *, table: str = "counts") -> N
     model.db.execute(f"INSERT INTO {table} VALUES ('{name}', {amount})")  # noqa: S608
 
 
-def handle(model: ReadModel, projection: Projection, position: int, *, seen: Mark) -> Mark:
+def handle(
+    model: ReadModel, projection: Projection, position: int, *, seen: EventPosition
+) -> EventPosition:
     """What handling one event does: a row and the checkpoint, in one transaction."""
     with model.transaction():
         put(model, f"row {position}", position, table=projection.name)
-        model.advance(projection.name, seen=seen, passed=mark(position))
-    return mark(position)
+        model.advance(projection.name, seen=seen, passed=event_at(position))
+    return event_at(position)
 
 
-def prepared(model: LiveReadModel, projection: Projection, *positions: int) -> Mark:
+def prepared(model: LiveReadModel, projection: Projection, *positions: int) -> EventPosition:
     """Make the tables of a projection and handle events in them."""
-    at = model.prepare(projection, store_id=STORE).mark
+    at = model.prepare(projection, store_id=STORE).checkpoint
     for position in positions:
         at = handle(model, projection, position, seen=at)
     return at
@@ -84,9 +93,9 @@ def failure(position: int, phase: Phase = "run") -> Failure:
     )
 
 
-def letter(position: int, *, error: str = "KeyError: 'eur'") -> Letter:
+def letter(position: int, *, error: str = "KeyError: 'eur'") -> DeadLetter:
     """A dead letter."""
-    return Letter(
+    return DeadLetter(
         projection="counts",
         state="failed",
         position=position,

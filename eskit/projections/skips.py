@@ -5,66 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from eskit.domain.events import RecordedEvent
+from eskit.projections.records import DeadLetter, Failure, Skip
 
 if TYPE_CHECKING:
-    from eskit.projections.readmodel import Failure, ReadModel
-
-LetterState: TypeAlias = Literal["stopped", "rebuild stopped", "failed", "waiting"]
-"""The projection, or its rebuild, stands before it; set aside; behind one that was set aside."""
+    from eskit.projections.port import ReadModel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Letter:
-    """An event that waits for somebody to decide: a dead letter, or what stopped a projection.
-
-    `holds_stream` says that later events of its stream wait behind it. `attempts` is how often it
-    was tried before it was set aside; 0 for one that was not.
-    """
-
-    projection: str
-    state: LetterState
-    position: int
-    event_id: str
-    event_type: str
-    stream: str
-    tenant: str
-    holds_stream: bool
-    attempts: int
-    error: str
-    traceback: str
-    since: datetime
-
-    @property
-    def text(self) -> str:
-        """The event in a few words."""
-        return f"{self.position:,} {self.event_type} of {self.stream}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
-    """The decision that a projection never handles an event, also in a rebuild."""
-
-    projection: str
-    position: int
-    event_id: str
-    event_type: str
-    stream: str
-    reason: str
-    decided_by: str
-    decided_at: datetime
-
-    @property
-    def text(self) -> str:
-        """The event in a few words."""
-        return f"{self.position:,} {self.event_type} of {self.stream}"
-
-
-def failed_letter(failure: Failure, *, tenant: str, holds_stream: bool, attempts: int) -> Letter:
+def failed_letter(
+    failure: Failure, *, tenant: str, holds_stream: bool, attempts: int
+) -> DeadLetter:
     """A dead letter for an event whose handler raised."""
-    return Letter(
+    return DeadLetter(
         projection=failure.projection,
         state="failed",
         position=failure.position,
@@ -80,9 +34,9 @@ def failed_letter(failure: Failure, *, tenant: str, holds_stream: bool, attempts
     )
 
 
-def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> Letter:
+def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> DeadLetter:
     """A dead letter for an event behind one of its stream."""
-    return Letter(
+    return DeadLetter(
         projection=projection,
         state="waiting",
         position=event.global_position,
@@ -99,7 +53,7 @@ def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> Le
 
 
 @dataclass(slots=True, kw_only=True)
-class Guard:
+class SkipFilter:
     """Keeps events from a projection that it must not handle now, and counts them."""
 
     projection: str
@@ -114,16 +68,18 @@ class Guard:
             self.kept += 1
             return False
         if (event.tenant, event.stream) in self.held:
-            self.model.save_letter(waiting_letter(self.projection, event, at=self.model.clock.now))
+            self.model.save_dead_letter(
+                waiting_letter(self.projection, event, at=self.model.clock.now)
+            )
             self.kept += 1
             return False
         return True
 
 
-def load_guard(model: ReadModel, name: str) -> Guard:
+def load_skip_filter(model: ReadModel, name: str) -> SkipFilter:
     """What was decided and set aside for a projection, as it is now."""
-    letters = model.find_letters(name)
-    return Guard(
+    letters = model.find_dead_letters(name)
+    return SkipFilter(
         projection=name,
         model=model,
         skipped={skip.position: skip.event_id for skip in model.find_skips(name)},

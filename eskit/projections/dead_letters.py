@@ -24,11 +24,12 @@ from eskit.projections.handling import (
     handler_packages,
     subscribe,
 )
-from eskit.projections.letters import Letter, LetterState, Skip, failed_letter
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
+from eskit.projections.port import LiveReadModel, ReadModel, ReadModels
 from eskit.projections.projection import EventContext, Projection
-from eskit.projections.readmodel import Failure, LiveReadModel, ReadModel, ReadModels
+from eskit.projections.records import DeadLetter, DeadLetterState, Failure, Skip
+from eskit.projections.skips import failed_letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +41,17 @@ class RetryReport:
     left: int
 
 
-def list_letters(models: ReadModels, name: str) -> list[Letter]:
+def list_dead_letters(models: ReadModels, name: str) -> list[DeadLetter]:
     """What waits for a decision, by position: dead letters, and the events that stopped it."""
     # An event that was set aside, or stopped a run, may have stopped a rebuild as well.
     stopped = map(_stopped_letter, reversed(models.find_failures(name)))
-    each = {letter.event_id: letter for letter in (*stopped, *models.find_letters(name))}
+    each = {letter.event_id: letter for letter in (*stopped, *models.find_dead_letters(name))}
     return sorted(each.values(), key=lambda letter: letter.position)
 
 
-def find_letter(models: ReadModels, name: str, event: str) -> Letter:
+def find_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
     """The letter of an event, by its position or id; NotFound if it does not wait."""
-    for letter in list_letters(models, name):
+    for letter in list_dead_letters(models, name):
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
             return letter
     raise NotFound(
@@ -63,7 +64,7 @@ def retry(
     log: EventLog,
     models: ReadModels,
     projection: Projection,
-    letter: Letter,
+    letter: DeadLetter,
     *,
     upcasters: Upcasters,
     reason: str,
@@ -88,16 +89,16 @@ def retry(
     _retry_one(log, models, projection, letter, upcasters, reason=reason, by=by)
     handled = 1
     while letter.holds_stream:
-        following = _next_of_stream(models.find_letters(name), letter)
+        following = _next_of_stream(models.find_dead_letters(name), letter)
         if following is None:
             break
         _retry_one(log, models, projection, following, upcasters, reason=reason, by=by)
         handled += 1
     _call_effects(models, projection)
-    return RetryReport(name=name, handled=handled, left=len(models.find_letters(name)))
+    return RetryReport(name=name, handled=handled, left=len(models.find_dead_letters(name)))
 
 
-def skip(models: ReadModels, letter: Letter, *, reason: str, by: str) -> Skip:
+def skip(models: ReadModels, letter: DeadLetter, *, reason: str, by: str) -> Skip:
     """Never handle an event in its projection, also not in a rebuild.
 
     What waits behind it goes on waiting until it is retried.
@@ -116,7 +117,7 @@ def skip(models: ReadModels, letter: Letter, *, reason: str, by: str) -> Skip:
     with deciding(models, name, reason) as (model, _):
         _check_unchanged(model, letter)
         model.save_skip(decided)
-        model.delete_letter(name, letter.position)
+        model.delete_dead_letter(name, letter.position)
         for failure in model.find_failures(name):
             if failure.position == letter.position:
                 model.clear_failure(name, failure.phase)
@@ -128,7 +129,7 @@ def _retry_one(
     log: EventLog,
     models: ReadModels,
     projection: Projection,
-    letter: Letter,
+    letter: DeadLetter,
     upcasters: Upcasters,
     *,
     reason: str,
@@ -139,8 +140,8 @@ def _retry_one(
     event = _load_event(log, letter)
     subscription = subscribe(projection, upcasters)
     try:
-        with deciding(models, name, reason) as (model, standing):
-            check_version(standing, projection)
+        with deciding(models, name, reason) as (model, state):
+            check_version(state, projection)
             _check_unchanged(model, letter)
             _refuse_overtaking(model, letter)
             effects = Effects(model, name, handler_packages(subscription.handlers.values()))
@@ -150,7 +151,7 @@ def _retry_one(
                 dispatch = build_dispatch([(subscription, context)], upcasters)
                 with _named_outage(model):
                     handle_all(dispatch, [log_row(event.row)], lookup, seconds=float("inf"))
-            model.delete_letter(name, letter.position)
+            model.delete_dead_letter(name, letter.position)
             record(model, name, "retry", letter.text, reason=reason, by=by)
     except HandlerRaised as raised:
         failure = describe(name, "run", event, raised.error, at=models.clock.now)
@@ -179,7 +180,7 @@ def _named_outage(model: ReadModel) -> Iterator[None]:
 
 
 def _keep_failed(
-    models: ReadModels, letter: Letter, failure: Failure, *, reason: str, by: str
+    models: ReadModels, letter: DeadLetter, failure: Failure, *, reason: str, by: str
 ) -> None:
     kept = failed_letter(
         failure,
@@ -189,9 +190,9 @@ def _keep_failed(
     )
     with deciding(models, letter.projection, reason) as (model, _):
         record(model, kept.projection, "retry failed", letter.text, reason=reason, by=by)
-        for now in model.find_letters(kept.projection):
+        for now in model.find_dead_letters(kept.projection):
             if now.event_id == letter.event_id:
-                model.save_letter(replace(kept, attempts=now.attempts + 1))
+                model.save_dead_letter(replace(kept, attempts=now.attempts + 1))
                 return
         decided = [
             f"{decision.decided_by} has decided so: {decision.action}"
@@ -205,18 +206,18 @@ def _keep_failed(
     )
 
 
-def _check_unchanged(model: LiveReadModel, letter: Letter) -> None:
+def _check_unchanged(model: LiveReadModel, letter: DeadLetter) -> None:
     """Refuse to act on something that is no longer as it was shown."""
     failures = [_stopped_letter(failure) for failure in model.find_failures(letter.projection)]
-    if letter not in [*failures, *model.find_letters(letter.projection)]:
+    if letter not in [*failures, *model.find_dead_letters(letter.projection)]:
         raise ProjectionBusy(
             f"{letter.text} in {letter.projection!r} has changed since it was looked at",
             hint=f"Look again: eskit deadletter list {letter.projection}",
         )
 
 
-def _refuse_overtaking(model: LiveReadModel, letter: Letter) -> None:
-    for found in model.find_letters(letter.projection):
+def _refuse_overtaking(model: LiveReadModel, letter: DeadLetter) -> None:
+    for found in model.find_dead_letters(letter.projection):
         if _same_stream(found, letter) and found.position < letter.position:
             raise InvalidArgument(
                 f"{letter.text} is blocked by {found.position:,} of the same stream",
@@ -225,7 +226,7 @@ def _refuse_overtaking(model: LiveReadModel, letter: Letter) -> None:
             )
 
 
-def _next_of_stream(letters: list[Letter], letter: Letter) -> Letter | None:
+def _next_of_stream(letters: list[DeadLetter], letter: DeadLetter) -> DeadLetter | None:
     behind = [
         found
         for found in letters
@@ -234,11 +235,11 @@ def _next_of_stream(letters: list[Letter], letter: Letter) -> Letter | None:
     return min(behind, key=lambda found: found.position, default=None)
 
 
-def _same_stream(one: Letter, other: Letter) -> bool:
+def _same_stream(one: DeadLetter, other: DeadLetter) -> bool:
     return (one.tenant, one.stream) == (other.tenant, other.stream)
 
 
-def _load_event(log: EventLog, letter: Letter) -> RecordedEvent:
+def _load_event(log: EventLog, letter: DeadLetter) -> RecordedEvent:
     event = log.find_event(letter.position)
     if event is None or event.event_id != letter.event_id:
         raise StoreUnavailable(
@@ -248,6 +249,6 @@ def _load_event(log: EventLog, letter: Letter) -> RecordedEvent:
     return event
 
 
-def _stopped_letter(failure: Failure) -> Letter:
-    state: LetterState = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
+def _stopped_letter(failure: Failure) -> DeadLetter:
+    state: DeadLetterState = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
     return replace(failed_letter(failure, tenant="", holds_stream=False, attempts=0), state=state)

@@ -4,82 +4,26 @@ from __future__ import annotations
 
 import threading
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 from eskit.clock import Clock
 from eskit.projections.database import Database
 from eskit.projections.differences import TableDifference
-from eskit.projections.effects import Effect
-from eskit.projections.letters import Letter, Skip
 from eskit.projections.locks import Activity, ProjectionLock
 from eskit.projections.projection import Projection
+from eskit.projections.records import (
+    DeadLetter,
+    Decision,
+    Effect,
+    EventPosition,
+    Failure,
+    Phase,
+    ProjectionState,
+    Skip,
+)
 
-Phase: TypeAlias = Literal["run", "retry", "rebuild"]
-"""In what a projection failed; `retry`: it is about to try again by itself."""
 Purpose: TypeAlias = Literal["rebuild", "diff", "estimate"]
 """What rows are built aside for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Where an event stands in a log: its position and its id; 0 and "" before the first.
-
-    `place` is where else it stands, in the words of a log that is not read by position, such as a
-    JetStream stream; empty in a store.
-    """
-
-    position: int
-    event_id: str
-    place: str = field(default="", compare=False)
-
-
-START = Mark(0, "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """What a read model remembers of one projection: its checkpoint and who made its rows.
-
-    `pause` is the reason for which it was paused; None while it is not. `guarded` says that
-    events were set aside or skipped.
-    """
-
-    name: str
-    version: int
-    store_id: str
-    mark: Mark
-    updated_at: datetime
-    pause: str | None = None
-    guarded: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """What somebody has decided about a projection: the audit record."""
-
-    projection: str
-    action: str
-    detail: str
-    reason: str
-    decided_by: str
-    decided_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """An event that a handler raised on; the rows stand before it."""
-
-    projection: str
-    phase: Phase
-    position: int
-    event_id: str
-    event_type: str
-    stream: str
-    error: str
-    traceback: str
-    failed_at: datetime
 
 
 class ReadModel(Protocol):
@@ -98,7 +42,7 @@ class ReadModel(Protocol):
         """What handlers are given; writes belong inside `transaction`."""
         ...
 
-    def prepare(self, projection: Projection, *, store_id: str) -> Standing:
+    def prepare(self, projection: Projection, *, store_id: str) -> ProjectionState:
         """Make the projection's tables as its migrations say, and remember it.
 
         Raises MigrationInvalid, and RebuildNeeded when the rows are another version's.
@@ -116,11 +60,11 @@ class ReadModel(Protocol):
         """Whether an error that a handler raised is the database's condition, not the handler's."""
         ...
 
-    def find_standing(self, name: str) -> Standing | None:
+    def find_state(self, name: str) -> ProjectionState | None:
         """What is remembered of a projection, if it was ever prepared."""
         ...
 
-    def advance(self, name: str, *, seen: Mark, passed: Mark) -> None:
+    def advance(self, name: str, *, seen: EventPosition, passed: EventPosition) -> None:
         """Move a checkpoint that is still at `seen`; part of the transaction."""
         ...
 
@@ -144,7 +88,7 @@ class ReadModel(Protocol):
         """Undo a pause; part of the transaction."""
         ...
 
-    def move_checkpoint(self, name: str, *, store_id: str, mark: Mark) -> None:
+    def move_checkpoint(self, name: str, *, store_id: str, checkpoint: EventPosition) -> None:
         """Set a checkpoint wherever it was, and forget what stopped it; part of the transaction."""
         ...
 
@@ -160,15 +104,15 @@ class ReadModel(Protocol):
         """Add to the audit record; part of the transaction."""
         ...
 
-    def find_letters(self, name: str) -> list[Letter]:
+    def find_dead_letters(self, name: str) -> list[DeadLetter]:
         """The dead letters of a projection, by position."""
         ...
 
-    def save_letter(self, letter: Letter) -> None:
+    def save_dead_letter(self, letter: DeadLetter) -> None:
         """Keep a dead letter, instead of an earlier one for the event; part of the transaction."""
         ...
 
-    def delete_letter(self, name: str, position: int) -> None:
+    def delete_dead_letter(self, name: str, position: int) -> None:
         """Forget a dead letter that was handled or skipped; part of the transaction."""
         ...
 
@@ -201,10 +145,10 @@ class ReadModel(Protocol):
         ...
 
 
-class AsideReadModel(ReadModel, Protocol):
+class ShadowReadModel(ReadModel, Protocol):
     """Rows built beside the live ones, under the same table names."""
 
-    def find_live_standing(self, name: str) -> Standing | None:
+    def find_live_state(self, name: str) -> ProjectionState | None:
         """Where the live rows stand; inside a transaction they stand still."""
         ...
 
@@ -220,9 +164,9 @@ class AsideReadModel(ReadModel, Protocol):
 class LiveReadModel(ReadModel, Protocol):
     """A read model in which a projection can be built aside and then exchanged at once."""
 
-    def open_aside(
+    def open_shadow(
         self, projection: Projection, purpose: Purpose, *, fingerprint: str, store_id: str
-    ) -> AsideReadModel:
+    ) -> ShadowReadModel:
         """A read model with the same table names, without rows: for building anew.
 
         Goes on with an unfinished one where the same code (`fingerprint`) began it on the same
@@ -238,7 +182,7 @@ class LiveReadModel(ReadModel, Protocol):
         """One transaction around everything, in which the projection has nothing at first."""
         ...
 
-    def exchanging(self, projection: Projection) -> AbstractContextManager[Standing]:
+    def swapping(self, projection: Projection) -> AbstractContextManager[ProjectionState]:
         """A transaction in which the rows built aside, and closed, have replaced the live ones.
 
         The checkpoint is that of the rows built aside, the failures are gone. Undone as a whole
@@ -246,7 +190,7 @@ class LiveReadModel(ReadModel, Protocol):
         """
         ...
 
-    def discard_aside(self, name: str, purpose: Purpose) -> None:
+    def discard_shadow(self, name: str, purpose: Purpose) -> None:
         """Delete what was built aside."""
         ...
 
@@ -272,11 +216,11 @@ class ReadModels(Protocol):
         """Read one moment of it; ReadModelUnavailable if there is nothing yet. Thread-safe."""
         ...
 
-    def list_standings(self) -> list[Standing]:
+    def list_states(self) -> list[ProjectionState]:
         """Every projection remembered, by name; none if nothing was written yet."""
         ...
 
-    def find_standing(self, name: str) -> Standing | None:
+    def find_state(self, name: str) -> ProjectionState | None:
         """What is remembered of a projection, if anything."""
         ...
 
@@ -284,7 +228,7 @@ class ReadModels(Protocol):
         """The event that stopped the projection and the one that stopped its rebuild, if any."""
         ...
 
-    def find_letters(self, name: str) -> list[Letter]:
+    def find_dead_letters(self, name: str) -> list[DeadLetter]:
         """The dead letters of a projection, by position."""
         ...
 
@@ -304,7 +248,7 @@ class ReadModels(Protocol):
         """The audit record of a projection, oldest first."""
         ...
 
-    def find_aside(self, name: str) -> Standing | None:
+    def find_shadow(self, name: str) -> ProjectionState | None:
         """How far an unfinished rebuild has come, if there is one."""
         ...
 

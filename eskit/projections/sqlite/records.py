@@ -7,27 +7,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.clock import Clock
-from eskit.projections.effects import Effect
-from eskit.projections.letters import Letter, Skip
+from eskit.projections.records import DeadLetter, Effect, Skip
 from eskit.projections.sqlite.connection import translated
-from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.sql import query
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class LetterRows:
+class RecordRows:
     """The part of a read model that keeps what was set aside, skipped or is to be called."""
 
     path: Path
     clock: Clock
     _connection: sqlite3.Connection
 
-    def find_letters(self, name: str) -> list[Letter]:
+    def find_dead_letters(self, name: str) -> list[DeadLetter]:
         """The dead letters of a projection, by position."""
         with translated(self.path):
-            return find_letters(self._connection, name)
+            return find_dead_letters(self._connection, name)
 
-    def save_letter(self, letter: Letter) -> None:
+    def save_dead_letter(self, letter: DeadLetter) -> None:
         """Keep a dead letter, instead of an earlier one for the same event."""
         row = (
             letter.projection,
@@ -44,12 +43,12 @@ class LetterRows:
             _microseconds(letter.since),
         )
         with translated(self.path):
-            self._connection.execute(query("save_letter"), row)
+            self._connection.execute(query("save_dead_letter"), row)
 
-    def delete_letter(self, name: str, position: int) -> None:
+    def delete_dead_letter(self, name: str, position: int) -> None:
         """Forget a dead letter that was handled or skipped."""
         with translated(self.path):
-            self._connection.execute(query("delete_letter"), (name, position))
+            self._connection.execute(query("delete_dead_letter"), (name, position))
 
     def find_skips(self, name: str) -> list[Skip]:
         """The events that a projection skips, by position."""
@@ -102,10 +101,10 @@ class LetterRows:
             self._connection.execute(query("finish_effect"), row)
 
 
-def find_letters(connection: sqlite3.Connection, name: str) -> list[Letter]:
+def find_dead_letters(connection: sqlite3.Connection, name: str) -> list[DeadLetter]:
     """The dead letters of a projection, by position."""
     return [
-        Letter(
+        DeadLetter(
             projection=row[0],
             position=row[1],
             event_id=row[2],
@@ -119,7 +118,7 @@ def find_letters(connection: sqlite3.Connection, name: str) -> list[Letter]:
             traceback=row[10],
             since=_EPOCH + timedelta(microseconds=row[11]),
         )
-        for row in connection.execute(query("find_letters"), (name,))
+        for row in connection.execute(query("find_dead_letters"), (name,))
     ]
 
 

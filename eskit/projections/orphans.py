@@ -6,23 +6,24 @@ from contextlib import ExitStack
 
 from eskit.errors import InvalidArgument, ProjectionNotFound
 from eskit.projections.control import deciding, record
-from eskit.projections.readmodel import ReadModels, Standing
+from eskit.projections.port import ReadModels
+from eskit.projections.records import ProjectionState
 from eskit.text.suggestions import suggestion
 
 
-def find(models: ReadModels, name: str) -> Standing:
+def find(models: ReadModels, name: str) -> ProjectionState:
     """Where a projection stood; ProjectionNotFound if nothing is kept of it."""
-    kept = models.list_standings()
-    for standing in kept:
-        if standing.name == name:
-            return standing
+    kept = models.list_states()
+    for state in kept:
+        if state.name == name:
+            return state
     raise ProjectionNotFound(
         f"The read model keeps nothing of a projection {name!r}",
-        hint=suggestion(name, [standing.name for standing in kept], "It keeps"),
+        hint=suggestion(name, [state.name for state in kept], "It keeps"),
     )
 
 
-def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> Standing:
+def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> ProjectionState:
     """Give rows, checkpoint and decisions of a projection to one of another name.
 
     Raises ProjectionNotFound if nothing is kept of `old`, InvalidArgument if something is of
@@ -31,8 +32,8 @@ def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> S
     find(models, old)
     with ExitStack() as stack:
         _lock(stack, models, old, new)
-        model, standing = stack.enter_context(deciding(models, old, reason))
-        if model.find_standing(new) is not None:
+        model, state = stack.enter_context(deciding(models, old, reason))
+        if model.find_state(new) is not None:
             raise InvalidArgument(
                 f"The read model already has rows of {new!r}",
                 hint=f"Rebuild that one instead, and remove the other: eskit project drop {old}",
@@ -40,11 +41,11 @@ def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> S
         model.rename(old, new)
         record(model, new, "rename", f"from {old}", reason=reason, by=by)
         for name in (old, new):
-            model.discard_aside(name, "rebuild")
-    return standing
+            model.discard_shadow(name, "rebuild")
+    return state
 
 
-def drop(models: ReadModels, name: str, *, reason: str, by: str) -> Standing:
+def drop(models: ReadModels, name: str, *, reason: str, by: str) -> ProjectionState:
     """Delete the tables of a projection and what is kept of it; only the audit record stays.
 
     Raises ProjectionNotFound if nothing is kept of it, and ProjectionBusy like `rename`.
@@ -52,11 +53,11 @@ def drop(models: ReadModels, name: str, *, reason: str, by: str) -> Standing:
     find(models, name)
     with ExitStack() as stack:
         _lock(stack, models, name)
-        model, standing = stack.enter_context(deciding(models, name, reason))
+        model, state = stack.enter_context(deciding(models, name, reason))
         model.drop(name)
-        record(model, name, "drop", f"at {standing.mark.position}", reason=reason, by=by)
-        model.discard_aside(name, "rebuild")
-    return standing
+        record(model, name, "drop", f"at {state.checkpoint.position}", reason=reason, by=by)
+        model.discard_shadow(name, "rebuild")
+    return state
 
 
 def _lock(stack: ExitStack, models: ReadModels, *names: str) -> None:

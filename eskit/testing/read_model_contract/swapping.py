@@ -6,16 +6,17 @@ import pytest
 
 from eskit.errors import MigrationInvalid
 from eskit.projections.differences import TableDifference
+from eskit.projections.port import LiveReadModel, ReadModels, ShadowReadModel
 from eskit.projections.projection import Projection
-from eskit.projections.readmodel import START, AsideReadModel, LiveReadModel, Mark, ReadModels
+from eskit.projections.records import START, EventPosition
 from eskit.testing.read_model_contract.samples import (
     STORE,
     Projections,
     decision,
+    event_at,
     failure,
     handle,
     letter,
-    mark,
     prepared,
     put,
     rows,
@@ -23,15 +24,17 @@ from eskit.testing.read_model_contract.samples import (
 )
 
 
-def build(live: LiveReadModel, projection: Projection, *positions: int, code: str = "x") -> Mark:
+def build(
+    live: LiveReadModel, projection: Projection, *positions: int, code: str = "x"
+) -> EventPosition:
     """Open what is built aside, handle events in it, and let go of it."""
-    aside = live.open_aside(projection, "rebuild", fingerprint=code, store_id=STORE)
+    shadow = live.open_shadow(projection, "rebuild", fingerprint=code, store_id=STORE)
     try:
-        at = aside.prepare(projection, store_id=STORE).mark
+        at = shadow.prepare(projection, store_id=STORE).checkpoint
         for position in positions:
-            at = handle(aside, projection, position, seen=at)
+            at = handle(shadow, projection, position, seen=at)
     finally:
-        aside.close()
+        shadow.close()
     return at
 
 
@@ -41,8 +44,8 @@ def _break_off_in_place(live: LiveReadModel, projection: Projection) -> None:
         raise ZeroDivisionError
 
 
-class ExchangeContract:
-    """Building aside, going on with it, exchanging, comparing; and what is undone as a whole."""
+class SwapContract:
+    """Building shadow, going on with it, swapping, comparing; and what is undone as a whole."""
 
     def test_what_is_built_aside_has_the_same_names_and_leaves_the_live_rows(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -53,9 +56,9 @@ class ExchangeContract:
         build(live, projection, 1)
 
         assert rows(live.db) == [("row 1", 1), ("row 2", 2)]
-        aside = models.find_aside("counts")
-        assert aside is not None
-        assert aside.mark == mark(1)
+        shadow = models.find_shadow("counts")
+        assert shadow is not None
+        assert shadow.checkpoint == event_at(1)
 
     def test_the_rows_of_other_projections_are_read_but_not_written_from_aside(
         self, live: LiveReadModel, projections: Projections
@@ -63,18 +66,18 @@ class ExchangeContract:
         projection = projections.make()
         prepared(live, projection)
         prepared(live, projections.make("other"), 1)
-        aside = live.open_aside(projection, "rebuild", fingerprint="x", store_id=STORE)
+        shadow = live.open_shadow(projection, "rebuild", fingerprint="x", store_id=STORE)
 
         try:
-            aside.prepare(projection, store_id=STORE)
-            assert rows(aside.db, "other") == [("row 1", 1)]
+            shadow.prepare(projection, store_id=STORE)
+            assert rows(shadow.db, "other") == [("row 1", 1)]
             with (
                 pytest.raises(Exception),  # noqa: B017, PT011 - the database's own
-                aside.transaction(),
+                shadow.transaction(),
             ):
-                put(aside, "row 2", 2, table="other")
+                put(shadow, "row 2", 2, table="other")
         finally:
-            aside.close()
+            shadow.close()
 
         assert rows(live.db, "other") == [("row 1", 1)]
 
@@ -88,7 +91,7 @@ class ExchangeContract:
         went_on = build(live, projection, code="x")
         began_anew = build(live, projection, code="y")
 
-        assert (went_on, began_anew) == (mark(1), START)
+        assert (went_on, began_anew) == (event_at(1), START)
 
     def test_an_exchange_brings_rows_and_checkpoint_and_ends_failures(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -98,45 +101,45 @@ class ExchangeContract:
         prepared(live, projections.make("other"), 1)
         with live.transaction():
             live.save_failure(failure(2))
-            live.save_letter(letter(2))
+            live.save_dead_letter(letter(2))
             live.save_skip(skip(2))
             live.pause("counts", reason="rates are wrong")
             live.save_decision(decision("pause"))
         build(live, projection, 1, 3)
 
-        with live.exchanging(projection) as standing:
-            inside = standing.mark
-            live.advance("counts", seen=standing.mark, passed=mark(4))
+        with live.swapping(projection) as state:
+            inside = state.checkpoint
+            live.advance("counts", seen=state.checkpoint, passed=event_at(4))
             with models.reader() as db:
                 meanwhile = rows(db)
-        live.discard_aside("counts", "rebuild")
+        live.discard_shadow("counts", "rebuild")
 
-        assert (inside, meanwhile) == (mark(3), [("row 1", 1)])
+        assert (inside, meanwhile) == (event_at(3), [("row 1", 1)])
         assert rows(live.db) == [("row 1", 1), ("row 3", 3)]
         assert rows(live.db, "other") == [("row 1", 1)]
-        exchanged = live.find_standing("counts")
+        exchanged = live.find_state("counts")
         assert exchanged is not None
-        assert (exchanged.mark, exchanged.pause) == (mark(4), "rates are wrong")
+        assert (exchanged.checkpoint, exchanged.pause) == (event_at(4), "rates are wrong")
         assert live.find_failures("counts") == []
-        assert live.find_letters("counts") == []
+        assert live.find_dead_letters("counts") == []
         assert live.find_skips("counts") == [skip(2)]
         assert models.list_decisions("counts") == [decision("pause")]
-        assert models.find_aside("counts") is None
+        assert models.find_shadow("counts") is None
 
     def test_an_exchange_that_breaks_off_changes_nothing(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
     ) -> None:
         projection = projections.make()
         prepared(live, projection, 1)
-        before = models.find_standing("counts")
+        before = models.find_state("counts")
         build(live, projection, 1, 3)
 
-        with pytest.raises(ZeroDivisionError), live.exchanging(projection):
+        with pytest.raises(ZeroDivisionError), live.swapping(projection):
             raise ZeroDivisionError
 
         assert rows(live.db) == [("row 1", 1)]
-        assert models.find_standing("counts") == before
-        with live.exchanging(projection):
+        assert models.find_state("counts") == before
+        with live.swapping(projection):
             pass
         assert rows(live.db) == [("row 1", 1), ("row 3", 3)]
 
@@ -147,20 +150,20 @@ class ExchangeContract:
         changed = projections.make(
             version=2, then="-- eskit: rebuild\nALTER TABLE counts ADD COLUMN note TEXT;"
         )
-        aside = live.open_aside(changed, "rebuild", fingerprint="x", store_id=STORE)
+        shadow = live.open_shadow(changed, "rebuild", fingerprint="x", store_id=STORE)
         try:
-            standing = aside.prepare(changed, store_id=STORE)
-            with aside.transaction():
-                aside.db.execute("INSERT INTO counts VALUES ('row 1', 1, 'new')")
-                aside.advance("counts", seen=standing.mark, passed=mark(1))
+            state = shadow.prepare(changed, store_id=STORE)
+            with shadow.transaction():
+                shadow.db.execute("INSERT INTO counts VALUES ('row 1', 1, 'new')")
+                shadow.advance("counts", seen=state.checkpoint, passed=event_at(1))
         finally:
-            aside.close()
+            shadow.close()
 
-        with live.exchanging(changed):
+        with live.swapping(changed):
             pass
 
         exchanged = live.prepare(changed, store_id=STORE)
-        assert (exchanged.version, exchanged.mark) == (2, mark(1))
+        assert (exchanged.version, exchanged.checkpoint) == (2, event_at(1))
         assert live.db.execute("SELECT note FROM counts").fetchone()[0] == "new"
 
     def test_tables_of_another_projection_are_not_exchanged(
@@ -170,7 +173,7 @@ class ExchangeContract:
         thief = projections.make(then="CREATE TABLE other (name TEXT, amount INTEGER);")
         build(live, thief)
 
-        with pytest.raises(MigrationInvalid), live.exchanging(thief):
+        with pytest.raises(MigrationInvalid), live.swapping(thief):
             pass
 
         assert rows(live.db, "other") == [("row 1", 1)]
@@ -180,17 +183,17 @@ class ExchangeContract:
     ) -> None:
         projection = projections.make()
         prepared(live, projection, 1, 2)
-        aside = live.open_aside(projection, "diff", fingerprint="x", store_id=STORE)
+        shadow = live.open_shadow(projection, "diff", fingerprint="x", store_id=STORE)
         try:
-            at = aside.prepare(projection, store_id=STORE).mark
-            equal = [found.differing for found in self._compare(aside)]
+            at = shadow.prepare(projection, store_id=STORE).checkpoint
+            equal = [found.differing for found in self._compare(shadow)]
             for position in (1, 3):
-                at = handle(aside, projection, position, seen=at)
-            (different,) = self._compare(aside)
-            standing = aside.find_live_standing("counts")
+                at = handle(shadow, projection, position, seen=at)
+            (different,) = self._compare(shadow)
+            state = shadow.find_live_state("counts")
         finally:
-            aside.close()
-            live.discard_aside("counts", "diff")
+            shadow.close()
+            live.discard_shadow("counts", "diff")
 
         assert equal == [2]
         assert (different.table, different.live_rows, different.rebuilt_rows) == ("counts", 2, 2)
@@ -199,8 +202,8 @@ class ExchangeContract:
             (None, {"name": "row 3", "amount": 3}),
             ({"name": "row 2", "amount": 2}, None),
         ]
-        assert standing is not None
-        assert standing.mark == mark(2)
+        assert state is not None
+        assert state.checkpoint == event_at(2)
 
     def test_a_rehearsal_is_undone_as_a_whole(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -216,9 +219,9 @@ class ExchangeContract:
 
         assert inside == [("row 1", 1), ("row 2", 2)]
         assert outside == rows(live.db) == [("row 1", 1)]
-        standing = live.find_standing("counts")
-        assert standing is not None
-        assert standing.mark == mark(1)
+        state = live.find_state("counts")
+        assert state is not None
+        assert state.checkpoint == event_at(1)
 
     def test_rows_made_again_in_place_replace_the_others_at_the_end(
         self, live: LiveReadModel, models: ReadModels, projections: Projections
@@ -239,14 +242,14 @@ class ExchangeContract:
     ) -> None:
         projection = projections.make()
         prepared(live, projection, 1, 2)
-        before = models.find_standing("counts")
+        before = models.find_state("counts")
 
         with pytest.raises(ZeroDivisionError):
             _break_off_in_place(live, projection)
 
         assert rows(live.db) == [("row 1", 1), ("row 2", 2)]
-        assert models.find_standing("counts") == before
+        assert models.find_state("counts") == before
 
-    def _compare(self, aside: AsideReadModel) -> list[TableDifference]:
-        with aside.transaction():
-            return aside.compare("counts", examples=5)
+    def _compare(self, shadow: ShadowReadModel) -> list[TableDifference]:
+        with shadow.transaction():
+            return shadow.compare("counts", examples=5)

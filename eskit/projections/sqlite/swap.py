@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from eskit.errors import MigrationInvalid, ReadModelUnavailable
-from eskit.projections.sqlite.queries import query
+from eskit.projections.sqlite.sql import query
 from eskit.projections.sqlite.virtual import (
     copy_own_tables,
     has_no_rows,
@@ -21,7 +21,7 @@ from eskit.projections.sqlite.virtual import (
     quoted,
 )
 
-ASIDE = "aside"
+SHADOW = "shadow"
 _DROP_ORDER = ("trigger", "view", "index", "table")
 _LAST = ("index", "trigger", "view")
 
@@ -44,12 +44,12 @@ class _Object:
         return bool(self.module)
 
 
-def exchange_tables(connection: sqlite3.Connection, projection: str) -> None:
-    """Make the projection's tables in ``main`` equal to those attached as ``aside``.
+def swap_tables(connection: sqlite3.Connection, projection: str) -> None:
+    """Make the projection's tables in ``main`` equal to those attached as ``shadow``.
 
     MigrationInvalid if one of their names belongs to another projection.
     """
-    fresh = _objects(connection, ASIDE)
+    fresh = _objects(connection, SHADOW)
     _refuse_foreign(connection, projection, {found.name for found in fresh})
     names = {found.name for found in fresh} | _owned(connection, projection)
     live = [found for found in _objects(connection, "main") if found.name in names]
@@ -59,7 +59,7 @@ def exchange_tables(connection: sqlite3.Connection, projection: str) -> None:
     else:
         _replace(connection, live, fresh)
     _copy_autoincrement(connection, fresh)
-    for statement in query("exchange_bookkeeping").split(";\n"):
+    for statement in query("swap_bookkeeping").split(";\n"):
         connection.execute(statement, {"projection": projection})
     connection.executemany(
         "INSERT OR REPLACE INTO main.eskit_objects (name, projection) VALUES (?, ?)",
@@ -144,7 +144,7 @@ def _copied_after(table: _Object) -> int:
 
 def _fill(connection: sqlite3.Connection, table: _Object) -> None:
     if is_full_text(table.module):
-        copy_own_tables(connection, table.name, table.module, source=ASIDE, target="main")
+        copy_own_tables(connection, table.name, table.module, source=SHADOW, target="main")
     elif not has_no_rows(table.module):
         _copy_rows(connection, table)
 
@@ -155,7 +155,7 @@ def _tables(objects: list[_Object]) -> list[_Object]:
 
 def _copy_rows(connection: sqlite3.Connection, table: _Object) -> None:
     """Copy all rows with their rowids; generated columns make themselves."""
-    target, source = f"main.{quoted(table.name)}", f"{ASIDE}.{quoted(table.name)}"
+    target, source = f"main.{quoted(table.name)}", f"{SHADOW}.{quoted(table.name)}"
     shape = _shape(connection, table)
     if shape.copied_whole:
         connection.execute(f"INSERT INTO {target} SELECT * FROM {source}")
@@ -189,12 +189,12 @@ class _Shape:
 
 
 def _shape(connection: sqlite3.Connection, table: _Object) -> _Shape:
-    info = connection.execute(f"PRAGMA {ASIDE}.table_xinfo({quoted(table.name)})").fetchall()
+    info = connection.execute(f"PRAGMA {SHADOW}.table_xinfo({quoted(table.name)})").fetchall()
     columns = tuple(row[1] for row in info if row[6] == 0)
     (without_rowid,) = (
         row[4]
-        for row in connection.execute(f"PRAGMA {ASIDE}.table_list({quoted(table.name)})")
-        if row[0] == ASIDE
+        for row in connection.execute(f"PRAGMA {SHADOW}.table_list({quoted(table.name)})")
+        if row[0] == SHADOW
     )
     key = [row for row in info if row[5]]
     named = len(key) == 1 and key[0][2].upper() == "INTEGER"
@@ -218,6 +218,6 @@ def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) ->
         connection.execute("DELETE FROM main.sqlite_sequence WHERE name = ?", (table.name,))
         connection.execute(
             "INSERT INTO main.sqlite_sequence (name, seq) "
-            "SELECT name, seq FROM aside.sqlite_sequence WHERE name = ?",
+            "SELECT name, seq FROM shadow.sqlite_sequence WHERE name = ?",
             (table.name,),
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eskit import InvalidArgument, MigrationInvalid, Projection, ProjectionBusy, ProjectionNotFound
-from eskit.projections.leftovers import drop, rename
 from eskit.projections.opening import open_read_models
+from eskit.projections.orphans import drop, rename
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 

@@ -12,20 +12,21 @@ from pathlib import Path
 from eskit.clock import Clock
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from eskit.projections.differences import TableDifference
-from eskit.projections.readmodel import Purpose, Standing
+from eskit.projections.port import Purpose
+from eskit.projections.records import ProjectionState
 from eskit.projections.sqlite.comparison import compare_tables
 from eskit.projections.sqlite.connection import WriteLock, connect, file_uri, translated
-from eskit.projections.sqlite.queries import query
 from eskit.projections.sqlite.readmodel import (
     SCHEMA_VERSION,
     SqliteReadModel,
     find_schema_version,
-    to_standing,
+    to_state,
 )
+from eskit.projections.sqlite.sql import query
 
 
-class SqliteAsideReadModel(SqliteReadModel):
-    """See `eskit.projections.readmodel.AsideReadModel`."""
+class SqliteShadowReadModel(SqliteReadModel):
+    """See `eskit.projections.port.ShadowReadModel`."""
 
     def __init__(
         self,
@@ -51,11 +52,11 @@ class SqliteAsideReadModel(SqliteReadModel):
             self.close()
             raise
 
-    def find_live_standing(self, name: str) -> Standing | None:
+    def find_live_state(self, name: str) -> ProjectionState | None:
         """The row of the live eskit_projections, if there is one."""
         with translated(self.path):
-            row = self.connection.execute(query("find_live_standing"), (name,)).fetchone()
-        return None if row is None else to_standing(row)
+            row = self.connection.execute(query("find_live_state"), (name,)).fetchone()
+        return None if row is None else to_state(row)
 
     def check_rows(self, name: str) -> None:
         """Let SQLite check the foreign keys, declared ones also where they are not enforced."""
@@ -75,7 +76,7 @@ class SqliteAsideReadModel(SqliteReadModel):
             return compare_tables(self.connection, name, examples=examples)
 
 
-def aside_path(live: Path, name: str, purpose: Purpose) -> Path:
+def shadow_path(live: Path, name: str, purpose: Purpose) -> Path:
     """Where rows of a projection are built aside."""
     return Path(f"{live}-{purpose}-{name}")
 

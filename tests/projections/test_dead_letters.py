@@ -11,7 +11,7 @@ import pytest
 from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed, ServiceError
 from eskit.cli.commands.project_run import ProjectionWatch
 from eskit.cli.terminal.output import Output
-from eskit.projections import deadletters
+from eskit.projections import dead_letters
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import rows, until
 from tests.projections.test_following import following
@@ -142,7 +142,7 @@ def test_failure_recorded_durably_before_the_cursor_advances(engine_of, keeping,
     advance = SqliteReadModel.advance
 
     def watched(model, name, *, seen, passed):
-        if passed.position >= 3 and not model.find_letters(name):
+        if passed.position >= 3 and not model.find_dead_letters(name):
             saved.append("passed without a letter")
         advance(model, name, seen=seen, passed=passed)
 
@@ -195,7 +195,7 @@ def test_retry_handles_the_event_after_later_ones(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))
 
-    report = mended.retry_letter(mended.find_letter("kept", "3"), **WHY)
+    report = mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), **WHY)
 
     assert (report.handled, report.left) == (1, 0)
     assert handled(mended) == [1, 2, 4, 5, 3]
@@ -206,7 +206,7 @@ def test_retry_handles_what_waits_behind_in_order(engine_of, keeping, log, appen
     engine_of(keeping("set_aside_stream")).run()
     mended = engine_of(keeping("set_aside_stream", bad=()))
 
-    report = mended.retry_letter(mended.find_letter("kept", "3"), **WHY)
+    report = mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), **WHY)
     append(Counted(key="a4"), stream="A-1")
     mended.run()
 
@@ -219,7 +219,7 @@ def test_retry_of_an_event_behind_another_is_refused(engine_of, keeping, log):
     engine.run()
 
     with pytest.raises(InvalidArgument, match="is blocked by 3"):
-        engine.retry_letter(engine.find_letter("kept", "5"), **WHY)
+        engine.retry_dead_letter(engine.find_dead_letter("kept", "5"), **WHY)
 
     assert handled(engine) == [1, 2, 4]
 
@@ -229,7 +229,7 @@ def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
     engine.run()
 
     with pytest.raises(ProjectionFailed, match="failed again on 3"):
-        engine.retry_letter(engine.find_letter("kept", "3"), **WHY)
+        engine.retry_dead_letter(engine.find_dead_letter("kept", "3"), **WHY)
 
     (letter,) = engine.dead_letters("kept")
     assert letter.attempts == 3
@@ -241,10 +241,10 @@ def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
 def test_dead_letter_retry_re_reads_the_status_right_before_acting(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))
-    shown = mended.find_letter("kept", "3")
-    mended.retry_letter(shown, **WHY)
+    shown = mended.find_dead_letter("kept", "3")
+    mended.retry_dead_letter(shown, **WHY)
 
-    for act in (mended.retry_letter, mended.skip_event):
+    for act in (mended.retry_dead_letter, mended.skip_event):
         with pytest.raises(ProjectionBusy, match="has changed since it was looked at"):
             act(shown, **WHY)
 
@@ -257,7 +257,7 @@ def test_skip_lets_a_stopped_projection_go_on_without_the_event(engine_of, keepi
     with pytest.raises(ProjectionFailed):
         engine.run()
 
-    engine.skip_event(engine.find_letter("kept", "3"), **WHY)
+    engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
     engine.run()
 
     assert handled(engine) == [1, 2, 4, 5]
@@ -272,7 +272,7 @@ def test_skip_is_honoured_and_listed_by_rebuild_and_diff(engine_of, keeping, log
         engine.run()
     with pytest.raises(ProjectionFailed):
         engine.rebuild("kept")
-    engine.skip_event(engine.find_letter("kept", "3"), **WHY)
+    engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
     engine.run()
 
     report = engine.rebuild("kept")
@@ -318,7 +318,7 @@ def test_an_event_that_also_stopped_a_rebuild_waits_once_and_is_retried(engine_o
     mended = engine_of(keeping("set_aside_event", bad=()))
 
     listed = mended.dead_letters("kept")
-    mended.retry_letter(mended.find_letter("kept", "3"), reason="mended", by="ann")
+    mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), reason="mended", by="ann")
 
     assert [(letter.position, letter.state) for letter in listed] == [(3, "failed")]
     assert sorted(handled(mended)) == [1, 2, 3, 4, 5]
@@ -348,7 +348,7 @@ def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, stor
     with pytest.raises(ProjectionFailed, match="stopped before 6"):
         engine.run()
 
-    engine.skip_event(engine.find_letter("kept", "6"), **WHY)
+    engine.skip_event(engine.find_dead_letter("kept", "6"), **WHY)
     engine.run()
 
     assert handled(engine) == [1, 2, 3, 4, 5, 7]
@@ -357,8 +357,8 @@ def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, stor
 def test_who_decided_what_when_and_why_is_kept(engine_of, keeping, log):
     engine_of(keeping("set_aside_stream")).run()
     mended = engine_of(keeping("set_aside_stream", bad=()))
-    mended.skip_event(mended.find_letter("kept", "3"), **WHY)
-    mended.retry_letter(mended.find_letter("kept", "5"), **WHY)
+    mended.skip_event(mended.find_dead_letter("kept", "3"), **WHY)
+    mended.retry_dead_letter(mended.find_dead_letter("kept", "5"), **WHY)
 
     told = [(d.action, d.detail, d.reason, d.decided_by) for d in mended.decisions("kept")]
 
@@ -374,8 +374,8 @@ def test_a_runner_that_goes_on_honours_what_is_decided_meanwhile(engine_of, keep
 
     with following(engine):
         assert engine.wait_for("kept", 5, timeout=5)
-        engine.skip_event(engine.find_letter("kept", "3"), **WHY)
-        engine.retry_letter(engine.find_letter("kept", "5"), **WHY)
+        engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
+        engine.retry_dead_letter(engine.find_dead_letter("kept", "5"), **WHY)
         append(Counted(key="a4"), stream="A-1")
         assert engine.wait_for("kept", 6, timeout=5)
 
@@ -428,7 +428,7 @@ def test_an_event_that_only_stopped_a_rebuild_is_decided_about_as_such(engine_of
 
     (letter,) = engine.dead_letters("kept")
     with pytest.raises(InvalidArgument) as refused:
-        engine.retry_letter(letter, reason="again", by="ops")
+        engine.retry_dead_letter(letter, reason="again", by="ops")
     (before,) = engine.status()
     engine.skip_event(letter, reason="never", by="ops")
 
@@ -456,15 +456,15 @@ def test_a_skip_while_a_retry_runs_and_fails_stays_on_record(engine_of, keeping,
     projection = keeping("set_aside_event", bad=())
     projection.handlers["eskit.tests.ledger.v1.Counted"] = slow
     retrying = engine_of(projection)
-    keep_failed = deadletters._keep_failed
+    keep_failed = dead_letters._keep_failed
 
     def keep_after_the_skip(*args, **options) -> None:
         skipping[0].join(30)
         keep_failed(*args, **options)
 
-    monkeypatch.setattr(deadletters, "_keep_failed", keep_after_the_skip)
+    monkeypatch.setattr(dead_letters, "_keep_failed", keep_after_the_skip)
     with pytest.raises(ProjectionBusy) as raised:
-        retrying.retry_letter(letter, reason="again", by="bob")
+        retrying.retry_dead_letter(letter, reason="again", by="bob")
 
     assert "ValueError: still not" in raised.value.message
     assert "ann has decided so: skip" in raised.value.message

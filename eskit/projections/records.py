@@ -1,0 +1,134 @@
+"""What a read model remembers of its projections, beside their rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+Phase: TypeAlias = Literal["run", "retry", "rebuild"]
+"""In what a projection failed; `retry`: it is about to try again by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class EventPosition:
+    """Where an event stands in a log: its position and its id; 0 and "" before the first.
+
+    `place` is where else it stands, in the words of a log that is not read by position, such as a
+    JetStream stream; empty in a store.
+    """
+
+    position: int
+    event_id: str
+    place: str = field(default="", compare=False)
+
+
+START = EventPosition(0, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectionState:
+    """What a read model remembers of one projection: its checkpoint and who made its rows.
+
+    `pause` is the reason for which it was paused; None while it is not. `has_exceptions` says that
+    events were set aside or skipped.
+    """
+
+    name: str
+    version: int
+    store_id: str
+    checkpoint: EventPosition
+    updated_at: datetime
+    pause: str | None = None
+    has_exceptions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What somebody has decided about a projection: the audit record."""
+
+    projection: str
+    action: str
+    detail: str
+    reason: str
+    decided_by: str
+    decided_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An event that a handler raised on; the rows stand before it."""
+
+    projection: str
+    phase: Phase
+    position: int
+    event_id: str
+    event_type: str
+    stream: str
+    error: str
+    traceback: str
+    failed_at: datetime
+
+
+DeadLetterState: TypeAlias = Literal["stopped", "rebuild stopped", "failed", "waiting"]
+"""The projection, or its rebuild, stands before it; set aside; behind one that was set aside."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """An event that waits for somebody to decide: a dead letter, or what stopped a projection.
+
+    `holds_stream` says that later events of its stream wait behind it. `attempts` is how often it
+    was tried before it was set aside; 0 for one that was not.
+    """
+
+    projection: str
+    state: DeadLetterState
+    position: int
+    event_id: str
+    event_type: str
+    stream: str
+    tenant: str
+    holds_stream: bool
+    attempts: int
+    error: str
+    traceback: str
+    since: datetime
+
+    @property
+    def text(self) -> str:
+        """The event in a few words."""
+        return f"{self.position:,} {self.event_type} of {self.stream}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """The decision that a projection never handles an event, also in a rebuild."""
+
+    projection: str
+    position: int
+    event_id: str
+    event_type: str
+    stream: str
+    reason: str
+    decided_by: str
+    decided_at: datetime
+
+    @property
+    def text(self) -> str:
+        """The event in a few words."""
+        return f"{self.position:,} {self.event_type} of {self.stream}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A call that is to be made once: which function, with what, for which event."""
+
+    projection: str
+    event_id: str
+    name: str
+    position: int
+    function: str
+    arguments: str
+    attempts: int = 0
+    error: str = ""
