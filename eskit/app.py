@@ -31,7 +31,13 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
-from eskit.errors import EskitError, InvalidArgument, ProjectInvalid, ProjectionNotFound
+from eskit.errors import (
+    EskitError,
+    InvalidArgument,
+    ProjectInvalid,
+    ProjectionNotFound,
+    UpcastingInvalid,
+)
 from eskit.projections.projection import Projection
 from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import ChecksWriting, EventStore, earlier_position
@@ -200,6 +206,9 @@ class App:
             current = {message_type(event.event) for event in events if not event.deprecated}
             for event in events:
                 self._check_chain(message_type(event.event), current, kind.__aggregate__.name)
+        for follower in (*self.projections, *self.reactions):
+            for event_type in follower.handlers:
+                self._check_handled(event_type, follower)
 
     def _check_chain(self, event_type: str, current: set[str], aggregate: str) -> None:
         end = self.upcasters.current_type(event_type)
@@ -215,6 +224,14 @@ class App:
             "applies, and add it to App(upcasters=[…]).",
             upcasters=self.upcasters,
         )
+
+    def _check_handled(self, event_type: str, follower: Projection | Reaction) -> None:
+        # The event would arrive as the upcaster's target, so the handler would never be called.
+        if (current := self.upcasters.current_type(event_type)) != event_type:
+            raise UpcastingInvalid(
+                f"{follower!r} handles {event_type}, which an upcaster turns into {current}",
+                hint=f"Handle {current.rpartition('.')[2]} there: old events arrive as it.",
+            )
 
 
 class RunningApp:

@@ -15,7 +15,7 @@ EskitError
 ├── UnknownEventType           no message class for a stored event type
 ├── PayloadInvalid             bytes that are not what their type says (eskit.domain.messages)
 ├── RecordedSchemaInvalid      a schema in the store is damaged (eskit.schema.recorded)
-├── UpcastingInvalid           a chain of upcasters with a gap or a cycle
+├── UpcastingInvalid           upcasters with a gap, a cycle, or a handler they never reach
 │   └── UpcasterMissing        a deprecated event without one (eskit.domain.upcasting)
 ├── FoldFailed                 a stored event could not be applied to its aggregate
 ├── CommandRejected            the rules said no: code, message, solution, details

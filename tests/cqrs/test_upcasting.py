@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from eskit.app import App, RunningApp
+from eskit.cqrs.reactions import Reaction
 from eskit.domain.events import NewEvent
 from eskit.errors import UpcastingInvalid
+from eskit.projections.projection import Projection
 from eskit.store.replay import replay
 from eskit.store.repository import Repository
 
@@ -70,3 +72,14 @@ def test_an_old_event_is_upcast_in_projections_and_their_rebuild(
 def test_an_app_without_the_upcaster_is_refused_at_start(bank: Any) -> None:
     with pytest.raises(UpcastingInvalid, match="AccountOpenedEventV1 is deprecated"):
         App("bank", aggregates=bank.app.aggregates)
+
+
+def test_a_handler_that_an_upcaster_leaves_without_events_is_refused_at_start(bank: Any) -> None:
+    """Every old event arrives as the new one, so the handler would never be called."""
+    accounts, welcome = Projection("accounts"), Reaction("welcome", start="new")
+    for follower in (accounts, welcome):
+        follower.on(bank.pb.AccountOpenedEventV1)(print)
+
+    for followers in ({"projections": [accounts]}, {"reactions": [welcome]}):
+        with pytest.raises(UpcastingInvalid, match="AccountOpenedEventV1, which an upcaster"):
+            App("bank", upcasters=bank.upcasters, **followers)
