@@ -31,5 +31,10 @@ def find_method(
     for service in unanswered:
         if name in {declared.full_name for declared in service.methods}:
             raise NotFound(no_handler(service).removesuffix("."), hint=HANDLER_HINT)
+    if not methods:
+        raise NotFound(
+            f"No method {text!r}: there are none yet",
+            hint="Declare it in a proto, and add aggregates=[…] or queries=[…] to App(…).",
+        )
     known = [method.path for method in methods.values()]
     raise NotFound(f"No method {text!r}", hint=suggestion(text, known, "Methods"))

@@ -123,7 +123,10 @@ def _next_steps(project: Project, aggregates: Sequence[Aggregate]) -> Iterator[s
                 yield f"Write an upcaster for {event.message.full_name}, which is deprecated"
         for service in aggregate.services:
             if service.kind == "query":
-                yield f"Answer {service.name}: derive a class from {service.handler}"
+                yield (
+                    f"Answer {service.name}: derive a class from {service.handler}, "
+                    "and add it to App(queries=[…])"
+                )
 
 
 def _module_file(aggregate: Aggregate) -> str:

@@ -60,7 +60,7 @@ def _next_steps(target: Path, template: str) -> tuple[str, ...]:
     if template == "blank":
         return (
             enter,
-            "eskit new aggregate proto/…  # once you have written or copied a proto file",
+            "eskit new aggregate NAME --field NAME:TYPE  # or write a proto file below proto/",
             "eskit gen",
         )
     tools = () if find_spec("pytest") else ("pip install -e '.[dev]'",)

@@ -279,9 +279,15 @@ def test_an_app_without_methods_says_where_they_are_added(tmp_path):
 
     listed = eskit("call", "--list", cwd=tmp_path / "blank")
     as_json = eskit("call", "--list", "--json", cwd=tmp_path / "blank")
+    called = eskit("call", DEPOSIT, cwd=tmp_path / "blank")
 
     assert listed.out == (
         "No methods in the app blank.app:app\n"
         "Add aggregates=[…] or queries=[…] to App(…) in blank/app.py\n"
     )
     assert as_json.json["data"] == []
+    assert called.code == 1
+    assert called.err == (
+        f"error  No method '{DEPOSIT}': there are none yet\n"
+        "       Declare it in a proto, and add aggregates=[…] or queries=[…] to App(…).\n"
+    )

@@ -64,8 +64,8 @@ def new_aggregate(
 ) -> None:
     """Create a module and a test for each aggregate of a proto file that has none yet.
 
-    For a module that is there, the methods that it lacks are shown, ready to paste; nothing in it
-    is changed. With a NAME instead of a file, a first proto is written.
+    An existing module stays as it is: eskit shows the methods that it lacks, ready to paste. Given
+    a NAME instead of a file, eskit writes a first proto.
     """
     session = session_of(context)
     if proto.endswith(".proto"):
