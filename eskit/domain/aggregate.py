@@ -6,13 +6,13 @@ from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
 from eskit.domain.events import (
     TRACEPARENT,
-    EventRow,
+    FoldRow,
     Metadata,
     NewEvent,
     RecordedEvent,
@@ -30,12 +30,6 @@ if TYPE_CHECKING:
 
 State = TypeVar("State", bound=Message)
 Event = TypeVar("Event", bound=Message)
-FoldRow: TypeAlias = tuple[int, str, int, str, bytes]
-"""All that folding needs of an event: version, type, microseconds since 1970, metadata, payload.
-
-Reading less is reading faster: every column of a row costs a tenth of a microsecond.
-"""
-
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -94,7 +88,7 @@ class Aggregate(ABC, Generic[State, Event]):
     @property
     def context(self) -> MessageContext:
         """The command being decided, or the one behind the event being applied."""
-        if isinstance(self._context, tuple):
+        if isinstance(self._context, FoldRow):
             self._context = _context_of_row(self._context, self._tenant)
         if self._context is None:
             raise InvalidArgument(
@@ -204,12 +198,7 @@ def fold_event(
     aggregate: AnyAggregate, event: RecordedEvent, upcasters: Upcasters | None = None
 ) -> None:
     """Apply one recorded event."""
-    fold(aggregate, (fold_row(event.row),), upcasters, tenant=event.tenant)
-
-
-def fold_row(row: EventRow) -> FoldRow:
-    """What folding needs of an event."""
-    return row[2], row[4], row[5], row[7], row[8]
+    fold(aggregate, (FoldRow.of(event.row),), upcasters, tenant=event.tenant)
 
 
 class _Appliers(dict[str, tuple[Callable[[bytes], Message], Callable[[Message], None]]]):
@@ -249,14 +238,13 @@ def _context_of_row(row: FoldRow, tenant: str) -> MessageContext:
     # Generated modules import this one, and few of them need the context of a stored event.
     from eskit.domain.context import MessageContext
 
-    _, _, recorded_at, metadata_json, _ = row
-    metadata = Metadata.from_json(metadata_json)
+    metadata = Metadata.from_json(row.metadata)
     return MessageContext(
         command_id=metadata.command_id,
         correlation_id=metadata.correlation_id,
         causation_id=metadata.causation_id,
         principal_id=metadata.principal_id,
         tenant=tenant,
-        now=_EPOCH + timedelta(microseconds=recorded_at),
+        now=_EPOCH + timedelta(microseconds=row.recorded_at),
         traceparent=metadata.custom.get(TRACEPARENT, ""),
     )

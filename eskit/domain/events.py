@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
@@ -29,6 +29,8 @@ MAX_TRACEPARENT = 512
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_CLAIMS = 9
+"""Behind what readers see of a row: only the store knows the claims."""
 ERASED = '{"erased":true'
 """How the metadata of an erased event begins, and that of no other event."""
 
@@ -199,85 +201,108 @@ def _id_bytes(event_id: str) -> bytes:
         ) from None
 
 
-EventRow: TypeAlias = tuple[int, str, int, str | bytes, str, int, str, str, bytes]
-"""What a store reads for one event, in the order of RecordedEvent's arguments."""
+class EventRow(NamedTuple):
+    """An event exactly as a store keeps it; made by the million.
 
-LogRow: TypeAlias = tuple[int, str | bytes, str, bytes | None]
-"""What a projection needs of an event: position, id, type and payload; of an erased one None."""
+    `event_id` is 16 bytes, `recorded_at` microseconds since 1970 UTC, `metadata` the JSON of
+    `Metadata.to_json`, `claims` JSON as well, None for an event without.
+    """
+
+    global_position: int
+    stream: str
+    version: int
+    event_id: bytes
+    event_type: str
+    recorded_at: int
+    tenant: str
+    metadata: str
+    data: bytes
+    claims: str | None = None
+
+    @classmethod
+    def of(cls, row: EventRow) -> EventRow:
+        """The row itself."""
+        return row
+
+    def erased(self) -> EventRow:
+        """What is left of the event when it is erased."""
+        if is_erased(self.metadata):
+            return self
+        return self._replace(metadata=erased_metadata(self.metadata), data=b"", claims=None)
 
 
-def log_row(row: EventRow) -> LogRow:
-    """The part of an event that a projection needs."""
-    data = None if not row[8] and is_erased(row[7]) else row[8]
-    return row[0], row[3], row[4], data
+class FoldRow(NamedTuple):
+    """All that folding needs of an event.
+
+    Reading less is reading faster: with every column loads take half as long again.
+    """
+
+    version: int
+    event_type: str
+    recorded_at: int
+    metadata: str
+    data: bytes
+
+    @classmethod
+    def of(cls, row: EventRow) -> FoldRow:
+        """The part of an event that folding needs."""
+        return cls(row.version, row.event_type, row.recorded_at, row.metadata, row.data)
+
+
+class LogRow(NamedTuple):
+    """All that a projection needs of an event; an erased one has no data."""
+
+    global_position: int
+    event_id: bytes
+    event_type: str
+    data: bytes | None
+
+    @classmethod
+    def of(cls, row: EventRow) -> LogRow:
+        """The part of an event that a projection needs."""
+        data = None if not row.data and is_erased(row.metadata) else row.data
+        return cls(row.global_position, row.event_id, row.event_type, data)
 
 
 class RecordedEvent:
     """An event as the store holds it.
 
-    `event_id` is passed as text or as its 16 bytes, `recorded_at` as whole microseconds since
-    1970 UTC and `metadata` as the JSON text of `Metadata.to_json`; they are turned into what
-    the properties return only when asked for, as is `message`. Events are made by the million:
-    one keeps its row as it is.
+    What its properties return is made of the row only when it is asked for, as is `message`.
     """
 
-    __slots__ = ("_message", "_row")
+    __slots__ = ("_message", "row")
 
-    def __init__(
-        self,
-        global_position: int,
-        stream: str,
-        version: int,
-        event_id: str | bytes,
-        event_type: str,
-        recorded_at: int,
-        tenant: str,
-        metadata: str,
-        data: bytes,
-    ) -> None:
-        self._row = (
-            global_position,
-            stream,
-            version,
-            event_id,
-            event_type,
-            recorded_at,
-            tenant,
-            metadata,
-            data,
-        )
-        self._message: Message | None = None
-
-    @property
-    def row(self) -> EventRow:
+    def __init__(self, row: EventRow) -> None:
+        self.row: Final = row
         """The event as a store reads it."""
-        return self._row
+        self._message: Message | None = None
 
     @property
     def global_position(self) -> int:
         """Its place in the whole log."""
-        return self._row[0]
+        return self.row.global_position
 
     @property
     def stream(self) -> str:
         """The stream it belongs to."""
-        return self._row[1]
+        return self.row.stream
 
     @property
     def version(self) -> int:
         """Its place in the stream, from 1."""
-        return self._row[2]
+        return self.row.version
 
     @property
     def event_id(self) -> str:
         """A UUID as text."""
-        event_id = self._row[3]
-        return uuid_text(event_id) if isinstance(event_id, bytes) else event_id
+        event_id: object = self.row.event_id
+        # A damaged row may hold anything; `eskit store verify` tells of it, not whoever reads.
+        return uuid_text(event_id) if isinstance(event_id, bytes) else str(event_id)
 
     @property
     def event_type(self) -> str:
         """The full name of its message."""
-        return self._row[4]
+        return self.row.event_type
 
     @property
     def recorded_at(self) -> datetime:
@@ -286,32 +311,33 @@ class RecordedEvent:
         Raises StoreDamaged where something stands that is no time.
         """
         try:
-            return _EPOCH + timedelta(microseconds=self._row[5])
+            return _EPOCH + timedelta(microseconds=self.row.recorded_at)
         except (OverflowError, TypeError) as error:
             raise StoreDamaged(
-                f"{self._row[5]!r:.100} is kept as the time of the event at {self._row[0]:,}",
+                f"{self.row.recorded_at!r:.100} is kept as the time of the event at "
+                f"{self.row.global_position:,}",
                 hint="Check the store: eskit store verify",
             ) from error
 
     @property
     def tenant(self) -> str:
         """The tenant of its stream; empty for none."""
-        return self._row[6]
+        return self.row.tenant
 
     @property
     def metadata(self) -> Metadata:
         """Who and what caused it."""
-        return Metadata.from_json(self._row[7])
+        return Metadata.from_json(self.row.metadata)
 
     @property
     def data(self) -> bytes:
         """The payload as it was stored."""
-        return self._row[8]
+        return self.row.data
 
     @property
     def erased(self) -> bool:
         """Whether its payload was erased for good; stream, version, type and time are left."""
-        return is_erased(self._row[7])
+        return is_erased(self.row.metadata)
 
     @property
     def message(self) -> Message:
@@ -321,10 +347,10 @@ class RecordedEvent:
         payload was erased.
         """
         if self._message is None:
-            row = self._row
-            if is_erased(row[7]):
-                raise EventErased(row[1], row[2])
-            self._message = decode(row[4], row[8])
+            row = self.row
+            if is_erased(row.metadata):
+                raise EventErased(row.stream, row.version)
+            self._message = decode(row.event_type, row.data)
         return self._message
 
     def __repr__(self) -> str:
@@ -336,9 +362,7 @@ class RecordedEvent:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):
             return NotImplemented
-        mine, others = self._row, other._row
-        same = mine[:3] == others[:3] and mine[4:] == others[4:]
-        return same and self.event_id == other.event_id
+        return self.row[:_CLAIMS] == other.row[:_CLAIMS]
 
     def __hash__(self) -> int:
-        return hash(self.event_id)
+        return hash(self.row.event_id)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Any, Self, TypeVar
 
-from eskit.domain.events import EventRow, LogRow, RecordedEvent, log_row
+from eskit.domain.events import EventRow, LogRow, RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
 from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
 from eskit.messaging.tail_nats import first_sequence
@@ -84,7 +84,8 @@ class JetStreamLog:
     ) -> Iterator[LogRow]:
         """The log forward, from a reader that stays open and goes on where it was."""
         with self._reading:
-            return map(log_row, self._run(self._read(after, before, limit, frozenset(event_types))))
+            rows = self._run(self._read(after, before, limit, frozenset(event_types)))
+            return map(LogRow.of, rows)
 
     def read_all(
         self,
@@ -112,7 +113,7 @@ class JetStreamLog:
     def find_event(self, global_position: int) -> RecordedEvent | None:
         """The event at a position, if the stream still has it."""
         found = self._run(self._find(global_position))
-        return RecordedEvent(*found[1]) if found is not None else None
+        return RecordedEvent(found[1]) if found is not None else None
 
     def count_events(
         self, *, after: int = 0, before: int | None = None, event_types: Sequence[str] = ()
@@ -218,9 +219,9 @@ class JetStreamLog:
             if index == len(prefetch.entries):
                 break
             _, row = prefetch.entries[index]
-            if row[0] >= end:
+            if row.global_position >= end:
                 break
-            if not wanted or row[4] in wanted:
+            if not wanted or row.event_type in wanted:
                 rows.append(row)
         return rows
 
@@ -284,7 +285,7 @@ class JetStreamLog:
         prefetch = self._prefetch
         if prefetch is None or not (prefetch.covers(after) and prefetch.covers(before - 1)):
             return None
-        return [RecordedEvent(*row) for row in prefetch.between(after, before, event_types)]
+        return [RecordedEvent(row) for row in prefetch.between(after, before, event_types)]
 
     async def _after(self, position: int, event_types: Sequence[str]) -> RecordedEvent | None:
         connection, sequence = await self._connect(), await self._sequence_behind(position)
@@ -293,18 +294,18 @@ class JetStreamLog:
             for subject in (self._subjects(event_types) if event_types else [">"])
         ]
         first = min((m for m in found if m), key=lambda m: m.sequence, default=None)
-        return RecordedEvent(*_row(first)) if first is not None else None
+        return RecordedEvent(_row(first)) if first is not None else None
 
     async def _before(self, position: int) -> RecordedEvent | None:
         known = self._prefetch.find_last(position) if self._prefetch is not None else None
         if known is not None:
-            return RecordedEvent(*known[1])
+            return RecordedEvent(known[1])
         state = await self._state()
         sequence = await self._sequence_behind(position - 1)
         while (sequence := sequence - 1) >= max(state.first_sequence, 1):
             message = await message_from(await self._connect(), self._stream, sequence)
             if message is not None and message.sequence == sequence:
-                return RecordedEvent(*_row(message))
+                return RecordedEvent(_row(message))
         return None
 
     async def _find(self, position: int) -> Entry | None:
@@ -363,7 +364,7 @@ class JetStreamLog:
         if not position:
             return Place(state.name, state.created, 0)
         found = await self._find(position)
-        if found is None or RecordedEvent(*found[1]).event_id != event_id:
+        if found is None or RecordedEvent(found[1]).event_id != event_id:
             return None
         return Place(state.name, state.created, found[0])
 

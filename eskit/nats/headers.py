@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
-from eskit.domain.events import TRACEPARENT, Metadata, RecordedEvent, erased_metadata
+from eskit.domain.events import TRACEPARENT, EventRow, Metadata, RecordedEvent, erased_metadata
+from eskit.domain.ids import uuid_bytes
 from eskit.domain.streams import category_of
 from eskit.errors import NotAnEvent
 
@@ -114,15 +115,17 @@ def decode_event(headers: Mapping[str, str] | None, data: bytes) -> RecordedEven
     headers = headers or {}
     try:
         return RecordedEvent(
-            int(headers["ce-globalposition"]),
-            unquote(headers["ce-subject"]),
-            int(headers["ce-streamversion"]),
-            headers["ce-id"],
-            headers["ce-type"],
-            _microseconds(headers["ce-time"]),
-            headers.get("ce-tenant", ""),
-            _metadata_text(headers),
-            data,
+            EventRow(
+                int(headers["ce-globalposition"]),
+                unquote(headers["ce-subject"]),
+                int(headers["ce-streamversion"]),
+                uuid_bytes(headers["ce-id"]),
+                headers["ce-type"],
+                _microseconds(headers["ce-time"]),
+                headers.get("ce-tenant", ""),
+                _metadata_text(headers),
+                data,
+            )
         )
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise NotAnEvent(

@@ -73,7 +73,7 @@ class Prefetch:
         if passed:
             sequence, row = self.entries[passed - 1]
             self.place = Place(self.place.stream, self.place.created, sequence)
-            self.position = row[0]
+            self.position = row.global_position
             del self.entries[:passed]
 
     def find(self, position: int) -> Entry | None:
@@ -88,7 +88,9 @@ class Prefetch:
         first = bisect_right(self.entries, after, key=_position)
         last = bisect_left(self.entries, before, key=_position)
         return [
-            row for _, row in self.entries[first:last] if not event_types or row[4] in event_types
+            row
+            for _, row in self.entries[first:last]
+            if not event_types or row.event_type in event_types
         ]
 
     def find_last(self, before: int) -> Entry | None:

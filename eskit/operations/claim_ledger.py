@@ -8,7 +8,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
-from eskit.store.maintenance import EventRecord, HeldClaim
+from eskit.domain.events import EventRow
+from eskit.store.maintenance import HeldClaim
 from eskit.store.restoring import changed_claims
 
 _TABLES = """
@@ -36,7 +37,7 @@ class ClaimLedger:
         self._database.executescript(_TABLES)
         self._database.execute("BEGIN")
 
-    def add(self, record: EventRecord) -> None:
+    def add(self, record: EventRow) -> None:
         """Run the claims of one event; raises ClaimTaken and ValueError for what cannot be."""
         if record.claims is None:
             return

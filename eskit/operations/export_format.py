@@ -20,6 +20,7 @@ from eskit.domain.commands import check_command_id
 from eskit.domain.events import (
     ERASED,
     MAX_METADATA,
+    EventRow,
     Metadata,
     check_metadata,
     check_metadata_size,
@@ -30,7 +31,7 @@ from eskit.domain.streams import check_stream, check_tenant
 from eskit.errors import ExportInvalid, InvalidArgument
 from eskit.schema.recorded import EventSchema, check_schema
 from eskit.store.appending import MAX_POSITION
-from eskit.store.maintenance import CommandRow, Erasure, EventRecord
+from eskit.store.maintenance import CommandRow, Erasure
 from eskit.text.unicode import check_text
 
 FORMAT = 1
@@ -61,7 +62,7 @@ class Footer:
 
 StreamKey: TypeAlias = tuple[str, str]
 """Stream name and tenant."""
-Line: TypeAlias = Header | Erasure | EventSchema | EventRecord | CommandRow | Footer
+Line: TypeAlias = Header | Erasure | EventSchema | EventRow | CommandRow | Footer
 
 
 def encode_header(header: Header) -> bytes:
@@ -101,7 +102,7 @@ def encode_schema(schema: EventSchema) -> bytes:
     )
 
 
-def encode_event(record: EventRecord) -> bytes:
+def encode_event(record: EventRow) -> bytes:
     """The line of an event; an erased one says so in a key of its own as well."""
     return _line(
         "event",
@@ -227,13 +228,13 @@ def _schema(pairs: Mapping[str, Any]) -> EventSchema:
     return schema
 
 
-def _event(pairs: Mapping[str, Any]) -> EventRecord:
+def _event(pairs: Mapping[str, Any]) -> EventRow:
     stream, tenant = _stream(pairs)
     metadata, claims = _metadata(pairs), _claims(pairs)
     data = base64.b64decode(pairs["data_base64"], validate=True)
     if pairs["erased"] is not is_erased(metadata) or (is_erased(metadata) and (data or claims)):
         raise InvalidArgument("it is erased in part only")
-    return EventRecord(
+    return EventRow(
         global_position=_number(pairs, "global_position", least=1),
         stream=stream,
         version=_number(pairs, "version", least=1),

@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
+from eskit.domain.events import EventRow
 from eskit.errors import ExportInvalid, StoreDamaged, StoreUnavailable, StreamNotFound
 from eskit.files.atomic import put_in_place, unfinished
 from eskit.files.modes import PRIVATE, open_or_make
@@ -26,7 +27,7 @@ from eskit.operations.export_format import (
 )
 from eskit.store.damage import check_log, readable
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Erasure, EventRecord, StoreView
+from eskit.store.maintenance import Erasure, StoreView
 from eskit.store.progress import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
@@ -193,10 +194,10 @@ class _Export:
         for line in prelude:
             self._hash.update(line)
         size = sum(map(len, prelude))
-        last: EventRecord | None = None
+        last: EventRow | None = None
         for number, line in enumerate(lines, start=len(prelude) + 1):
             record = decode_line(line, number)
-            if not isinstance(record, EventRecord):
+            if not isinstance(record, EventRow):
                 break  # commands and footer are written anew
             self._hash.update(line)
             self._events += 1
@@ -208,7 +209,7 @@ class _Export:
             return 0
         return last.global_position
 
-    def _stored(self, position: int) -> EventRecord | None:
+    def _stored(self, position: int) -> EventRow | None:
         return next(self._view.read_records(after=position - 1), None)
 
     def _wants(self, erasure: Erasure) -> bool:
@@ -222,7 +223,7 @@ class _Export:
         self._progress(Progress(name="export", done=position, total=self._header.head))
 
 
-def _encode(record: EventRecord) -> bytes:
+def _encode(record: EventRow) -> bytes:
     try:
         return encode_event(record)
     except (AttributeError, TypeError, ValueError) as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from eskit.domain.events import is_erased
+from eskit.domain.events import EventRow, is_erased
 from eskit.errors import (
     ClaimTaken,
     ExportInvalid,
@@ -39,7 +39,7 @@ from eskit.operations.payloads import Payloads
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.location import Location
-from eskit.store.maintenance import CommandRow, Erasure, EventRecord, LockedView, StoreView
+from eskit.store.maintenance import CommandRow, Erasure, LockedView, StoreView
 from eskit.store.open import locate, open_store
 from eskit.store.progress import Progress, ReportProgress, no_progress
 from eskit.store.records import EARLIER, REACTIONS
@@ -211,11 +211,11 @@ class _Export:
             raise no_export()
         self.header = header
 
-    def next_record(self) -> EventRecord | CommandRow | None:
+    def next_record(self) -> EventRow | CommandRow | None:
         """The next event, then the next command; None at the footer, which must agree with all."""
         while self._footer is None:
             line = self._next_line()
-            if isinstance(line, EventRecord) and not self._commands:
+            if isinstance(line, EventRow) and not self._commands:
                 self._check_event(line)
                 self._events += 1
                 return line
@@ -262,7 +262,7 @@ class _Export:
                 "store backup and store migrate.",
             )
 
-    def _check_event(self, event: EventRecord) -> None:
+    def _check_event(self, event: EventRow) -> None:
         """Raise ExportInvalid for what a store would call damaged afterwards."""
         if self._payloads is None:
             self._payloads = Payloads(self.schemas, self._findings)
@@ -331,16 +331,16 @@ class _Export:
 class _Batch:
     """Records that are added in one transaction, and the lines they stand in."""
 
-    events: list[EventRecord] = field(default_factory=list)
+    events: list[EventRow] = field(default_factory=list)
     commands: list[CommandRow] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     size: int = 0
     added: int = 0
 
-    def add(self, record: EventRecord | CommandRow, line: int) -> None:
+    def add(self, record: EventRow | CommandRow, line: int) -> None:
         """One more."""
         self.lines.append(line)
-        if isinstance(record, EventRecord):
+        if isinstance(record, EventRow):
             self.events.append(record)
             self.size += len(record.data)
         else:

@@ -8,18 +8,18 @@ from hashlib import sha256
 
 from google.protobuf.message import DecodeError, Message
 
+from eskit.domain.events import EventRow
 from eskit.domain.messages import PayloadInvalid, message_class
 from eskit.errors import UnknownEventType
 from eskit.operations.findings import Finding, Findings, Severity
 from eskit.schema.recorded import EventSchema, RecordedSchemaInvalid, RecordedSchemas
-from eskit.store.maintenance import EventRecord
 
 
 @dataclass(slots=True)
 class _UnknownType:
     """The events of a type that nothing at hand defines."""
 
-    first: EventRecord
+    first: EventRow
     count: int = 0
 
 
@@ -38,7 +38,7 @@ class Payloads:
         for schema in schemas:
             self._check_schema(schema)
 
-    def check(self, record: EventRecord) -> None:
+    def check(self, record: EventRow) -> None:
         """Decode one payload; what is wrong with it becomes a finding."""
         parse = self._parser(record.event_type)
         try:
@@ -98,7 +98,7 @@ class Payloads:
             )
 
     def _found(
-        self, record: EventRecord, severity: Severity, code: str, message: str, *, hint: str = ""
+        self, record: EventRow, severity: Severity, code: str, message: str, *, hint: str = ""
     ) -> None:
         self._findings.add(
             Finding(

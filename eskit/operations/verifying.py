@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from eskit.clock import SYSTEM_CLOCK, Clock
-from eskit.domain.events import Metadata, is_erased
+from eskit.domain.events import EventRow, Metadata, is_erased
 from eskit.domain.messages import check_event_type
 from eskit.domain.streams import check_stream, check_tenant
 from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
@@ -27,7 +27,6 @@ from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import (
     ChangedCommand,
     ChangedEvent,
-    EventRecord,
     LostCommand,
     Misfit,
     RepeatedId,
@@ -354,7 +353,7 @@ class _Check:
             return str(UUID(bytes=record.event_id)) if record.global_position == position else ""
         return ""
 
-    def _check_order(self, record: EventRecord, position: int, recorded_at: int) -> None:
+    def _check_order(self, record: EventRow, position: int, recorded_at: int) -> None:
         if record.global_position <= position:
             message = f"Position {record.global_position:,} comes after {position:,}"
             self._at(record, "error", "POSITIONS_NOT_IN_ORDER", message)
@@ -362,7 +361,7 @@ class _Check:
             message = f"The event at {record.global_position:,} is older than the one before it"
             self._at(record, "error", "TIME_GOES_BACKWARDS", message)
 
-    def _check_record(self, record: EventRecord) -> None:
+    def _check_record(self, record: EventRow) -> None:
         self._check_names(record)
         self._check_metadata(record)
         if is_erased(record.metadata):
@@ -380,7 +379,7 @@ class _Check:
                 )
         self._check_claims(record)
 
-    def _check_names(self, record: EventRecord) -> None:
+    def _check_names(self, record: EventRow) -> None:
         """Whether an append would take its stream and its type: each is checked once."""
         try:
             if record.event_type not in self.types:
@@ -392,7 +391,7 @@ class _Check:
         except InvalidArgument as error:
             self._at(record, "error", "NAME_INVALID", error.message, hint=_UNNAMEABLE)
 
-    def _check_metadata(self, record: EventRecord) -> None:
+    def _check_metadata(self, record: EventRow) -> None:
         try:
             valid = len(record.event_id) == _ID_BYTES
             Metadata.from_json(record.metadata)
@@ -402,7 +401,7 @@ class _Check:
             message = f"Id or metadata of the event at {record.global_position:,} cannot be read"
             self._at(record, "error", "METADATA_DAMAGED", message)
 
-    def _check_erased(self, record: EventRecord) -> None:
+    def _check_erased(self, record: EventRow) -> None:
         self.erased += 1
         if record.data or record.claims is not None:
             message = f"Version {record.version} of {record.stream} is erased in part only"
@@ -412,7 +411,7 @@ class _Check:
             message = f"Nobody recorded that version {record.version} of {record.stream} was erased"
             self._at(record, "error", "ERASURE_UNRECORDED", message)
 
-    def _check_claims(self, record: EventRecord) -> None:
+    def _check_claims(self, record: EventRow) -> None:
         try:
             self._ledger.add(record)
         except ClaimTaken as error:
@@ -460,7 +459,7 @@ class _Check:
 
     def _at(
         self,
-        record: EventRecord,
+        record: EventRow,
         severity: Severity,
         code: str,
         message: str,

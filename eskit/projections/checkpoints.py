@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eskit.domain.events import LogRow, RecordedEvent, log_row
+from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.ids import uuid_text
 from eskit.errors import CheckpointMismatch, RebuildNeeded
 from eskit.projections.log import EventLog, Placed
@@ -12,14 +12,14 @@ from eskit.projections.records import START, EventPosition, ProjectionState
 
 def position_of(event: RecordedEvent, log: EventLog) -> EventPosition:
     """The place of an event."""
-    return position_of_row(log_row(event.row), log)
+    return position_of_row(LogRow.of(event.row), log)
 
 
 def position_of_row(row: LogRow, log: EventLog) -> EventPosition:
     """The place of an event by its row."""
     position, event_id, _, _ = row
-    text = uuid_text(event_id) if isinstance(event_id, bytes) else event_id
-    return EventPosition(position, text, log.place_of(position) if isinstance(log, Placed) else "")
+    place = log.place_of(position) if isinstance(log, Placed) else ""
+    return EventPosition(position, uuid_text(event_id), place)
 
 
 def last_position(log: EventLog, *, after: EventPosition, until: int) -> EventPosition:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from eskit.domain.events import RecordedEvent, log_row
+from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, NotFound, ProjectionBusy, StoreUnavailable
 from eskit.projections.checkpoints import check_version
@@ -150,7 +150,7 @@ def _retry_one(
             if event.event_type in subscription.handlers:
                 dispatch = build_dispatch([(subscription, context)], upcasters)
                 with _named_outage(model):
-                    handle_all(dispatch, [log_row(event.row)], lookup, seconds=float("inf"))
+                    handle_all(dispatch, [LogRow.of(event.row)], lookup, seconds=float("inf"))
             model.delete_dead_letter(name, letter.position)
             record(model, name, "retry", letter.text, reason=reason, by=by)
     except HandlerRaised as raised:

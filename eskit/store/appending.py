@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 from eskit.domain.claims import Claim
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import NewEvent, is_erased
+from eskit.domain.events import EventRow, NewEvent, is_erased
 from eskit.domain.ids import uuid_text
 from eskit.domain.streams import (
     ExpectedVersion,
@@ -176,21 +176,8 @@ def first_result(append: Append, command: Command, record: CommandRecord) -> App
     )
 
 
-class StoredEvent(NamedTuple):
-    """What a store has under an event id; `claims` are JSON, or None for an event without."""
-
-    global_position: int
-    stream: str
-    tenant: str
-    version: int
-    event_type: str
-    metadata: str
-    claims: str | None
-    data: bytes
-
-
 def first_append(
-    append: Append, find_event: Callable[[bytes], StoredEvent | None]
+    append: Append, find_event: Callable[[bytes], EventRow | None]
 ) -> AppendResult | None:
     """What an append is answered with whose events are stored already; None for a new one.
 
@@ -220,7 +207,7 @@ def first_append(
     )
 
 
-def _is(stored: StoredEvent, new: PreparedEvent, append: Append) -> bool:
+def _is(stored: EventRow, new: PreparedEvent, append: Append) -> bool:
     _, event_type, _, claims, data = new
     if (stored.stream, stored.tenant, stored.event_type) != (
         append.stream,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from eskit.domain.events import EventRow
 from eskit.errors import InvalidArgument, StoreDamaged
-from eskit.store.maintenance import EventRecord, StoreView
+from eskit.store.maintenance import StoreView
 from eskit.store.restoring import read_claims
 
 
@@ -27,7 +28,7 @@ def check_log(view: StoreView, *, streams: Sequence[tuple[str, str]] = ()) -> No
             raise StoreDamaged(problem)
 
 
-def readable(records: Iterable[EventRecord]) -> Iterator[EventRecord]:
+def readable(records: Iterable[EventRow]) -> Iterator[EventRow]:
     """The records; StoreDamaged for claims that cannot be read, or an event out of its place."""
     position = recorded_at = 0
     for record in records:
@@ -48,7 +49,7 @@ def find_loss(view: StoreView) -> str:
     return next((problem for _, _, problem in _losses(view)), "")
 
 
-def _check_claims(record: EventRecord) -> None:
+def _check_claims(record: EventRow) -> None:
     try:
         read_claims(record)
     except InvalidArgument as error:

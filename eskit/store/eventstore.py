@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
 
-from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import LogRow, NewEvent, RecordedEvent
+from eskit.domain.events import FoldRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion
 from eskit.schema.recorded import EventSchema
 from eskit.store.maintenance import Maintenance

@@ -9,29 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from eskit.domain.events import EventRow
 from eskit.domain.ids import uuid_text
 from eskit.schema.recorded import EventSchema
 from eskit.store.progress import ReportProgress
 from eskit.store.records import Checkpoint
-
-
-class EventRecord(NamedTuple):
-    """An event exactly as it is stored, with its claims; made by the million.
-
-    `event_id` is 16 bytes, `recorded_at` microseconds since 1970 UTC, `metadata` and `claims`
-    are JSON; an event without claims has None.
-    """
-
-    global_position: int
-    stream: str
-    version: int
-    event_id: bytes
-    event_type: str
-    recorded_at: int
-    tenant: str
-    metadata: str
-    data: bytes
-    claims: str | None
 
 
 class CommandRow(NamedTuple):
@@ -249,7 +231,7 @@ class StoreView(Protocol):
 
     def read_records(
         self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
-    ) -> Iterator[EventRecord]:
+    ) -> Iterator[EventRow]:
         """The log in order of positions; only some streams when they are named (and tenants)."""
         ...
 
@@ -320,7 +302,7 @@ class LockedView(StoreView, Protocol):
         """Free the value."""
         ...
 
-    def add_events(self, records: Iterable[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRow]) -> None:
         """Add recorded events as they are, after all that the log has.
 
         Their claims are run like those of an append. Raises InvalidArgument for a position, a

@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from eskit.domain.events import EventRow
 from eskit.domain.ids import uuid_text
 from eskit.errors import ClaimTaken, InvalidArgument
-from eskit.store.maintenance import CommandRow, EventRecord
+from eskit.store.maintenance import CommandRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +21,7 @@ class ClaimChange:
     taken: bool
 
 
-def check_follows(record: EventRecord, *, position: int, recorded_at: int, version: int) -> None:
+def check_follows(record: EventRow, *, position: int, recorded_at: int, version: int) -> None:
     """Raise InvalidArgument unless the event comes after the log and after its stream."""
     if record.global_position <= position:
         problem = f"position {record.global_position} does not come after {position}"
@@ -35,7 +36,7 @@ def check_follows(record: EventRecord, *, position: int, recorded_at: int, versi
     )
 
 
-def id_is_taken(record: EventRecord) -> InvalidArgument:
+def id_is_taken(record: EventRow) -> InvalidArgument:
     """The error for an event whose id an earlier one has."""
     return InvalidArgument(
         f"The event cannot be added: an earlier one has its id, {uuid_text(record.event_id)}",
@@ -62,7 +63,7 @@ def check_has_happened(command: CommandRow, *, version: int, position: int) -> N
         )
 
 
-def read_claims(record: EventRecord) -> list[tuple[str, str, str]]:
+def read_claims(record: EventRow) -> list[tuple[str, str, str]]:
     """Operation, index and value of each claim of an event; InvalidArgument for anything else."""
     try:
         found = [(kind, index, value) for kind, index, value in json.loads(record.claims or "[]")]
@@ -78,7 +79,7 @@ def read_claims(record: EventRecord) -> list[tuple[str, str, str]]:
 
 
 def changed_claims(
-    record: EventRecord, find_owner: Callable[[str, str], str | None]
+    record: EventRow, find_owner: Callable[[str, str], str | None]
 ) -> Iterator[ClaimChange]:
     """What the claims of an event change, one after another.
 

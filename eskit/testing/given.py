@@ -20,10 +20,10 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from eskit.cqrs.dispatch import aggregate_id_of, decide
-from eskit.domain.aggregate import AnyAggregate, FoldRow, fold, pending_events
+from eskit.domain.aggregate import AnyAggregate, fold, pending_events
 from eskit.domain.claims import Claim
 from eskit.domain.context import MessageContext
-from eskit.domain.events import NewEvent, erased_metadata
+from eskit.domain.events import FoldRow, NewEvent, erased_metadata
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method
 from eskit.domain.upcasting import Upcaster, Upcasters
@@ -130,7 +130,7 @@ class Given:
         metadata, data = event.metadata.to_json(), event.data
         if version <= self.erased_up_to:
             metadata, data = erased_metadata(metadata), b""
-        return version, event.event_type, recorded_at, metadata, data
+        return FoldRow(version, event.event_type, recorded_at, metadata, data)
 
     def _check_replay(
         self, method: Method, aggregate: AnyAggregate, emitted: Sequence[NewEvent]

@@ -8,13 +8,13 @@ import pytest
 
 from eskit.domain.claims import claim, release
 from eskit.domain.commands import reaction_command_id
-from eskit.domain.events import Metadata
+from eskit.domain.events import EventRow, Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
 from eskit.operations.claims import check_claims, rebuild_claims
 from eskit.operations.verifying import verify
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import CommandRow, EventRecord, HeldClaim, LockedView
+from eskit.store.maintenance import CommandRow, HeldClaim, LockedView
 from eskit.store.records import LETTER, letter_key
 from eskit.testing.promises import promise
 from eskit.testing.store_contract import SettableClock, command, text, texts
@@ -23,7 +23,7 @@ from eskit.testing.store_contract.samples import TEXT, pass_days
 _WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.1"})
 
 
-def records(store: EventStore) -> list[EventRecord]:
+def records(store: EventStore) -> list[EventRow]:
     """The whole log as it is stored."""
     with store.maintenance.view() as view:
         return list(view.read_records())
@@ -170,11 +170,9 @@ class MaintenanceContract:
 
     def test_recorded_events_are_added_as_they_are(self, store: EventStore) -> None:
         wanted = [
-            EventRecord(3, "Account-1", 1, b"1" * 16, "a.B", 5, "t", "", b"x", None),
-            EventRecord(
-                9, "Account-2", 1, b"2" * 16, "a.B", 5, "", '{"command_id":"c"}', b"", None
-            ),
-            EventRecord(10, "Account-1", 2, b"3" * 16, "a.B", 7, "t", "", b"z", None),
+            EventRow(3, "Account-1", 1, b"1" * 16, "a.B", 5, "t", "", b"x", None),
+            EventRow(9, "Account-2", 1, b"2" * 16, "a.B", 5, "", '{"command_id":"c"}', b"", None),
+            EventRow(10, "Account-1", 2, b"3" * 16, "a.B", 7, "t", "", b"z", None),
         ]
 
         with store.maintenance.lock() as locked:
@@ -190,14 +188,14 @@ class MaintenanceContract:
     @pytest.mark.parametrize(
         "wrong",
         [
-            EventRecord(1, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", None),
-            EventRecord(2, "Account-1", 3, b"2" * 16, "a.B", 5, "", "", b"", None),
-            EventRecord(2, "Account-1", 2, b"2" * 16, "a.B", 4, "", "", b"", None),
+            EventRow(1, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", None),
+            EventRow(2, "Account-1", 3, b"2" * 16, "a.B", 5, "", "", b"", None),
+            EventRow(2, "Account-1", 2, b"2" * 16, "a.B", 4, "", "", b"", None),
         ],
         ids=["position", "version", "time"],
     )
-    def test_recorded_events_must_follow(self, store: EventStore, wrong: EventRecord) -> None:
-        first = EventRecord(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", None)
+    def test_recorded_events_must_follow(self, store: EventStore, wrong: EventRow) -> None:
+        first = EventRow(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", None)
 
         with pytest.raises(InvalidArgument), store.maintenance.lock() as locked:
             locked.add_events([first, wrong])
@@ -207,8 +205,8 @@ class MaintenanceContract:
     def test_recorded_events_cannot_hold_one_value_twice(self, store: EventStore) -> None:
         taken = '[["claim","name","x"]]'
         events = [
-            EventRecord(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", taken),
-            EventRecord(2, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", taken),
+            EventRow(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", taken),
+            EventRow(2, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", taken),
         ]
 
         with pytest.raises(ClaimTaken), store.maintenance.lock() as locked:

@@ -9,14 +9,13 @@ from eskit.domain.aggregate import (
     enter_context,
     fold,
     fold_event,
-    fold_row,
     pending_events,
     restore,
     stream_of,
 )
 from eskit.domain.claims import claim, release
 from eskit.domain.context import MessageContext
-from eskit.domain.events import NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, FoldRow, NewEvent, RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.domain.upcasting import Upcasters, upcast
 from eskit.errors import (
@@ -48,14 +47,13 @@ CONTEXT = MessageContext(
 
 def recorded(message, version):
     event = NewEvent(message)
-    return RecordedEvent(
-        version, "Ledger-l-1", version, event.event_id, event.event_type, 0, "", "", event.data
-    )
+    row = version, "Ledger-l-1", version, event.id_bytes, event.event_type, 0, "", "", event.data
+    return RecordedEvent(EventRow(*row))
 
 
 def rows(*messages):
     events = (recorded(message, number) for number, message in enumerate(messages, start=1))
-    return [fold_row(event.row) for event in events]
+    return [FoldRow.of(event.row) for event in events]
 
 
 def test_a_new_aggregate_knows_its_id_before_the_first_event():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from eskit.domain.claims import claim, release
 from eskit.domain.commands import Command, fingerprint
-from eskit.domain.events import Metadata, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent
 from eskit.domain.messages import PayloadInvalid, decode, message_class
 from eskit.errors import InvalidArgument, StoreDamaged, UnknownEventType
 
@@ -55,14 +55,14 @@ def recorded(**changes):
         "global_position": 7,
         "stream": "Account-1",
         "version": 2,
-        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057",
+        "event_id": UUID("01890a5d-ac96-774b-bcce-b302099a8057").bytes,
         "event_type": "google.protobuf.StringValue",
         "recorded_at": 1_700_000_000_123_456,
         "tenant": "acme",
         "metadata": '{"command_id":"c"}',
         "data": StringValue(value="a").SerializeToString(),
     }
-    return RecordedEvent(**row | changes)
+    return RecordedEvent(EventRow(**row | changes))
 
 
 @pytest.mark.parametrize("event_id", ["nonsense", "0192", "-"])
@@ -144,7 +144,7 @@ def test_a_command_id_that_cannot_work_is_refused(command_id):
 
 @pytest.mark.parametrize("recorded_at", [2**63 - 1, -(2**63), "x", None])
 def test_a_time_that_is_none_is_named(recorded_at):
-    event = RecordedEvent(7, "Account-1", 1, bytes(16), "a.B", recorded_at, "", "", b"")
+    event = RecordedEvent(EventRow(7, "Account-1", 1, bytes(16), "a.B", recorded_at, "", "", b""))
 
     with pytest.raises(StoreDamaged, match="is kept as the time of the event at 7"):
         _ = event.recorded_at

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eskit.domain.events import Metadata, RecordedEvent
+from eskit.domain.events import EventRow, Metadata, RecordedEvent
 from eskit.nats.headers import (
     NotAnEvent,
     decode_event,
@@ -20,9 +20,9 @@ TEXT = st.text(max_size=30)
 
 
 def recorded(stream: str = "Account-a", tenant: str = "", metadata: str = "") -> RecordedEvent:
-    return RecordedEvent(
-        7, stream, 3, "id-7", "bank.v1.Opened", 1_700_000_000_123_456, tenant, metadata, b"\x00\xff"
-    )
+    place = 7, stream, 3, b"7" * 16
+    time = 1_700_000_000_123_456
+    return RecordedEvent(EventRow(*place, "bank.v1.Opened", time, tenant, metadata, b"\x00\xff"))
 
 
 @given(
@@ -55,9 +55,9 @@ def test_headers_are_those_of_the_cloudevents_binding() -> None:
     headers = encode_headers(recorded("Account-ü 1", "acme", metadata.to_json()), "/bank/s1")
 
     assert headers == {
-        "Nats-Msg-Id": "id-7",
+        "Nats-Msg-Id": "37373737-3737-3737-3737-373737373737",
         "ce-specversion": "1.0",
-        "ce-id": "id-7",
+        "ce-id": "37373737-3737-3737-3737-373737373737",
         "ce-source": "/bank/s1",
         "ce-type": "bank.v1.Opened",
         "ce-subject": "Account-%C3%BC%201",

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit.domain.events import Metadata, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import (
     BrokerMismatch,
@@ -45,9 +45,9 @@ def append_one(store: EventStore, *, size: int = 0, **custom: Any) -> None:
 
 
 def recorded(position: int, event_id: str, stream: str = "Account-1") -> RecordedEvent:
-    return RecordedEvent(
-        position, stream, position, event_id, "google.protobuf.StringValue", position, "", "", b""
-    )
+    """An event whose id is made of a word."""
+    row = position, stream, position, f"{event_id:16.16}".encode(), "google.protobuf.StringValue"
+    return RecordedEvent(EventRow(*row, position, "", "", b""))
 
 
 @asynccontextmanager
@@ -119,11 +119,8 @@ async def test_an_event_is_published_after_all_where_the_server_takes_it(
 
 async def test_headers_beyond_what_jetstream_takes_are_named(server: EmbeddedNats) -> None:
     """Appends are checked; an import of before may have kept more."""
-    event = RecordedEvent(
-        *(7, "Account-1", 1, "id", "a.v1.B", 1, ""),
-        json.dumps({"custom": {"note": "x" * 70_000}}),
-        b"",
-    )
+    metadata = json.dumps({"custom": {"note": "x" * 70_000}})
+    event = RecordedEvent(EventRow(7, "Account-1", 1, bytes(16), "a.v1.B", 1, "", metadata, b""))
     async with connected(server.url) as connection:
         publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
         await publisher.open()
@@ -162,11 +159,8 @@ async def test_a_subject_that_nats_does_not_take_is_named(
 
 
 async def test_metadata_that_is_no_text_stops_nobody(server: EmbeddedNats) -> None:
-    event = RecordedEvent(
-        *(1, "Account-1", 1, "id", "a.v1.B", 1, ""),
-        json.dumps({"custom": {"traceparent": 5}}),
-        b"",
-    )
+    metadata = json.dumps({"custom": {"traceparent": 5}})
+    event = RecordedEvent(EventRow(1, "Account-1", 1, bytes(16), "a.v1.B", 1, "", metadata, b""))
     async with connected(server.url) as connection:
         publisher = JetStreamPublisher(connection, StreamSettings(), source="/bank/1")
         await publisher.open()
@@ -190,9 +184,10 @@ async def test_an_event_with_the_id_of_an_earlier_one_is_named_and_published(
         messages = await published(server.url, STREAM)
 
     assert positions(messages) == [1, 2, 3, 4]
-    assert [message.headers["ce-id"] for message in messages] == ["one", "one", "three", "one"]
+    one, _, three, _ = (event.event_id for event in events)
+    assert [message.headers["ce-id"] for message in messages] == [one, one, three, one]
     assert [message.headers["Nats-Msg-Id"] for message in messages] == [
-        *("one", "one@2", "three", "one@4")
+        *(one, f"{one}@2", three, f"{one}@4")
     ]
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "The event at position 2 has the id of the event at position 1",

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
-from eskit.store.appending import StoredEvent
 from eskit.store.maintenance import Erasure
 from eskit.store.recording import is_news
 from eskit.store.records import Checkpoint, CommandRecord, Record
@@ -30,8 +29,6 @@ class MemoryLog:
     signal: Signal = field(default_factory=Signal)
     rows: list[EventRow] = field(default_factory=list)
     streams: dict[StreamKey, list[EventRow]] = field(default_factory=dict)
-    changes: dict[int, str] = field(default_factory=dict)
-    """The claims of events as JSON, by position; only of events that have some."""
     claims: dict[tuple[str, str, str], str] = field(default_factory=dict)
     ids: dict[bytes, int] = field(default_factory=dict)
     """The positions of events by their ids."""
@@ -49,31 +46,18 @@ class MemoryLog:
         """The position of the last event; 0 for an empty log."""
         return self.rows[-1][0] if self.rows else 0
 
-    def add(self, row: EventRow, claims: str | None) -> None:
+    def add(self, row: EventRow) -> None:
         """Put an event at the end."""
         self.rows.append(row)
-        if isinstance(row[3], bytes):
-            self.ids[row[3]] = row[0]
+        self.ids[row.event_id] = row.global_position
         self.streams.setdefault((row[1], row[6]), []).append(row)
-        if claims is not None:
-            self.changes[row[0]] = claims
 
-    def find_by_id(self, event_id: bytes) -> StoredEvent | None:
+    def find_by_id(self, event_id: bytes) -> EventRow | None:
         """The event that has an id."""
         position = self.ids.get(event_id)
         if position is None:
             return None
-        row = self.rows[bisect_left(self.rows, position, key=position_of)]
-        return StoredEvent(
-            global_position=position,
-            stream=row[1],
-            tenant=row[6],
-            version=row[2],
-            event_type=row[4],
-            metadata=row[7],
-            claims=self.changes.get(position),
-            data=row[8],
-        )
+        return self.rows[bisect_left(self.rows, position, key=position_of)]
 
     def add_schemas(self, schemas: Sequence[EventSchema]) -> None:
         """Keep each schema that differs from what its type had before that position."""
@@ -88,7 +72,6 @@ class MemoryLog:
             store_id=self.store_id,
             rows=list(self.rows),
             streams={key: list(rows) for key, rows in self.streams.items()},
-            changes=dict(self.changes),
             ids=dict(self.ids),
             claims=dict(self.claims),
             commands=dict(self.commands),
@@ -101,7 +84,7 @@ class MemoryLog:
     def restore(self, copy: MemoryLog) -> None:
         """Go back to a copy, in the containers that readers hold."""
         self.rows[:] = copy.rows
-        self.streams, self.changes = copy.streams, copy.changes
+        self.streams = copy.streams
         self.claims, self.commands, self.ids = copy.claims, copy.commands, copy.ids
         self.erasures = copy.erasures
         self.schemas = copy.schemas

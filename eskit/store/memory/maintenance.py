@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
-from uuid import UUID
 
 from eskit.clock import Clock
-from eskit.domain.events import EventRow, erased_metadata, is_erased
+from eskit.domain.events import EventRow, is_erased
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.aging import forgotten_before
@@ -21,7 +20,6 @@ from eskit.store.maintenance import (
     ChangedEvent,
     CommandRow,
     Erasure,
-    EventRecord,
     HeldClaim,
     LostCommand,
     Misfit,
@@ -65,11 +63,11 @@ class MemoryView:
 
     def read_records(
         self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
-    ) -> Iterator[EventRecord]:
+    ) -> Iterator[EventRow]:
         """The log in order of positions."""
         wanted = set(streams)
         return (
-            _record(row, self._log.changes.get(row[0]))
+            row
             for row in self._log.rows
             if row[0] > after and (not wanted or (row[1], row[6]) in wanted)
         )
@@ -164,7 +162,7 @@ class LockedMemoryView(MemoryView):
         """Free the value."""
         self._log.claims.pop(claim[:3], None)
 
-    def add_events(self, records: Iterable[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRow]) -> None:
         """Add recorded events as they are, after all that the log has."""
         log = self._log
         for record in records:
@@ -177,7 +175,7 @@ class LockedMemoryView(MemoryView):
             if log.find_by_id(record.event_id) is not None:
                 raise id_is_taken(record)
             _run_claims(log.claims, record)
-            log.add(record[:9], record.claims)
+            log.add(record)
 
     def add_commands(self, commands: Iterable[CommandRow]) -> None:
         """Remember processed commands as they are."""
@@ -263,11 +261,9 @@ class MemoryMaintenance:
     def _blank(self, key: tuple[str, str]) -> None:
         log, (stream, tenant) = self.log, key
         log.snapshots.pop(key, None)
-        blanked = {row[0]: _blanked(row) for row in log.streams[key]}
+        blanked = {row[0]: row.erased() for row in log.streams[key]}
         log.streams[key] = list(blanked.values())
         log.rows[:] = [blanked.get(row[0], row) for row in log.rows]
-        for position in blanked:
-            log.changes.pop(position, None)
         for claim in [c for c, owner in log.claims.items() if (owner, c[0]) == (stream, tenant)]:
             del log.claims[claim]
         for command, (made, record) in log.commands.items():
@@ -309,18 +305,7 @@ class MemoryMaintenance:
         )
 
 
-def _record(row: EventRow, claims: str | None) -> EventRecord:
-    event_id = row[3] if isinstance(row[3], bytes) else UUID(row[3]).bytes
-    return EventRecord(row[0], row[1], row[2], event_id, *row[4:], claims)
-
-
-def _blanked(row: EventRow) -> EventRow:
-    if is_erased(row[7]):
-        return row
-    return (*row[:7], erased_metadata(row[7]), b"")
-
-
-def _run_claims(claims: dict[tuple[str, str, str], str], record: EventRecord) -> None:
+def _run_claims(claims: dict[tuple[str, str, str], str], record: EventRow) -> None:
     tenant = record.tenant
     for change in changed_claims(record, lambda index, value: claims.get((tenant, index, value))):
         key = tenant, change.index, change.value

@@ -9,9 +9,8 @@ from itertools import islice
 from typing import Self
 
 from eskit.clock import SYSTEM_CLOCK, Clock
-from eskit.domain.aggregate import FoldRow, fold_row
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent, log_row
+from eskit.domain.events import EventRow, FoldRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
@@ -172,7 +171,7 @@ class MemoryStore:
         recorded_at = max(now, log.rows[-1][5]) if log.rows else now
         for event_id, event_type, metadata, claims, data in request.events:
             position = log.head_position() + 1
-            row: EventRow = (
+            row = EventRow(
                 position,
                 request.stream,
                 len(stored) + 1,
@@ -182,8 +181,9 @@ class MemoryStore:
                 request.tenant,
                 metadata,
                 data,
+                claims_to_json(claims),
             )
-            log.add(row, claims_to_json(claims))
+            log.add(row)
 
     def read_stream(
         self,
@@ -197,13 +197,13 @@ class MemoryStore:
     ) -> Iterator[RecordedEvent]:
         """The events of a stream between two versions."""
         rows = self._stream_rows(stream, after, before, limit, tenant, backward=backward)
-        return (RecordedEvent(*row) for row in rows)
+        return (RecordedEvent(row) for row in rows)
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
     ) -> Iterator[FoldRow]:
         """The same forward, with only what folding needs."""
-        return map(fold_row, self._stream_rows(stream, after, before, None, tenant))
+        return map(FoldRow.of, self._stream_rows(stream, after, before, None, tenant))
 
     def _stream_rows(
         self,
@@ -245,7 +245,7 @@ class MemoryStore:
             and (not event_types or row[4] in event_types)
             and (not tenants or row[6] in tenants)
         )
-        return (RecordedEvent(*row) for _, row in zip(range(most), matching, strict=False))
+        return (RecordedEvent(row) for _, row in zip(range(most), matching, strict=False))
 
     def read_log_rows(
         self,
@@ -259,7 +259,7 @@ class MemoryStore:
         self._check_open()
         after, upper, most = check_bounds(after, before, limit)
         rows = self._log_rows(after, upper, backward=False)
-        wanted = (log_row(row) for row in rows if not event_types or row[4] in event_types)
+        wanted = (LogRow.of(row) for row in rows if not event_types or row[4] in event_types)
         return islice(wanted, most)
 
     def _log_rows(self, after: int, before: int, *, backward: bool) -> Iterator[EventRow]:
@@ -339,7 +339,7 @@ class MemoryStore:
         with self._log.lock:
             at = bisect_left(self._log.rows, global_position, key=position_of)
             rows = self._log.rows[at : at + 1]
-        return RecordedEvent(*rows[0]) if rows and rows[0][0] == global_position else None
+        return RecordedEvent(rows[0]) if rows and rows[0][0] == global_position else None
 
     def load_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 
+from eskit.domain.events import EventRow
 from eskit.sqlite.connections import Runs
-from eskit.store.appending import StoredEvent
 from eskit.store.sqlite.queries import query
 
 NEAR = 8
@@ -33,7 +33,7 @@ def keep_id(database: Runs, event_id: bytes, position: int) -> None:
     database.execute(query("save_event_id"), (event_id, position))
 
 
-def find_event(database: Runs, event_id: bytes, head: tuple[int, int]) -> StoredEvent | None:
+def find_event(database: Runs, event_id: bytes, head: tuple[int, int]) -> EventRow | None:
     """The event with an id; `head` is position and time of the last event of the log."""
     row = database.execute(query("find_event_id"), (event_id,)).fetchone()
     if row is not None:
@@ -59,9 +59,9 @@ def _tells_time(event_id: bytes, recorded_at: int) -> int:
     return 0
 
 
-def _load(database: Runs, event_id: bytes, first: int, last: int) -> StoredEvent | None:
+def _load(database: Runs, event_id: bytes, first: int, last: int) -> EventRow | None:
     row = database.execute(query("find_by_id"), (event_id, first, last)).fetchone()
-    return None if row is None else StoredEvent(*row)
+    return None if row is None else EventRow(*row)
 
 
 def _first_since(database: Runs, time: int, head: tuple[int, int]) -> int:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
-from eskit.domain.aggregate import FoldRow
-from eskit.domain.events import EventRow, LogRow
+from eskit.domain.events import EventRow, FoldRow, LogRow
 from eskit.sqlite.connections import ReaderPool
 from eskit.sqlite.errors import translated
 from eskit.store.appending import MAX_POSITION
@@ -18,6 +19,12 @@ _FIRST_PAGE, _LARGEST_PAGE = 64, 1024
 _MOST_MERGED = 100
 
 
+# Four times as fast as `_make`, which is written in Python; rows are read by the million.
+event_row = partial(tuple.__new__, EventRow)
+_fold_row = partial(tuple.__new__, FoldRow)
+_log_row = partial(tuple.__new__, LogRow)
+
+
 def page_sizes(limit: int) -> Iterator[int]:
     """How many rows to ask for next, until `limit`: few at first, for small streams."""
     size = _FIRST_PAGE
@@ -25,6 +32,11 @@ def page_sizes(limit: int) -> Iterator[int]:
         yield min(size, limit)
         limit -= size
         size = min(size * 4, _LARGEST_PAGE)
+
+
+def event_rows(rows: Iterable[tuple[Any, ...]]) -> list[EventRow]:
+    """Rows of a query that has the columns of EventRow."""
+    return list(map(event_row, rows))
 
 
 def read_stream(
@@ -48,15 +60,15 @@ def read_stream(
                 if stream_id is None:
                     return
             parameters = (stream_id, after, before, size, stream, tenant)
-            page: list[EventRow] = connection.execute(statement, parameters).fetchall()
+            page = event_rows(connection.execute(statement, parameters))
         if page:
             yield page
         if len(page) < size:
             return
         if backward:
-            before = page[-1][2]
+            before = page[-1].version
         else:
-            after = page[-1][2]
+            after = page[-1].version
 
 
 def read_fold_rows(
@@ -73,11 +85,11 @@ def read_fold_rows(
             if stream_id is None:
                 return
             parameters = (stream_id, after, before, size)
-            page: list[FoldRow] = connection.execute(query("read_fold_rows"), parameters).fetchall()
+            page = list(map(_fold_row, connection.execute(query("read_fold_rows"), parameters)))
         # Versions only grow, so the last one tells whether all before it are there.
-        if page and page[-1][0] != after + len(page):
+        if page and page[-1].version != after + len(page):
             expected = enumerate(page, start=after + 1)
-            raise missing_version(stream, next(v for v, row in expected if row[0] != v))
+            raise missing_version(stream, next(v for v, row in expected if row.version != v))
         yield page
         if len(page) < size:
             return
@@ -110,13 +122,15 @@ def read_log(
                 )
             else:
                 statement = query("read_log_backward" if backward else "read_log")
-                page = connection.execute(statement, (after, before, size, tenants_json)).fetchall()
+                page = event_rows(
+                    connection.execute(statement, (after, before, size, tenants_json))
+                )
         if page:
             yield page
         if len(page) < size:
             return
         if backward:
-            before = page[-1][0]
+            before = page[-1].global_position
         else:
             after = page[-1][0]
 
@@ -154,9 +168,9 @@ def _page_of_kinds(
         return []
     if len(kinds) > _MOST_MERGED:
         statement = query("read_kinds_backward" if backward else "read_kinds")
-        return connection.execute(statement, (*bounds, json.dumps(kinds))).fetchall()
+        return event_rows(connection.execute(statement, (*bounds, json.dumps(kinds))))
     statement = merged("read_kind", len(kinds), first=5, backward=backward)
-    return connection.execute(statement, (*bounds, *kinds)).fetchall()
+    return event_rows(connection.execute(statement, (*bounds, *kinds)))
 
 
 def _page_of_rows(
@@ -167,9 +181,9 @@ def _page_of_rows(
         return []
     if len(kinds) > _MOST_MERGED:
         parameters = (*bounds, json.dumps(kinds))
-        return connection.execute(query("read_rows_of_kinds"), parameters).fetchall()
+        return list(map(_log_row, connection.execute(query("read_rows_of_kinds"), parameters)))
     statement = merged("read_row_of_kind", len(kinds), first=4)
-    return connection.execute(statement, (*bounds, *kinds)).fetchall()
+    return list(map(_log_row, connection.execute(statement, (*bounds, *kinds))))
 
 
 def _begin_with_kinds(

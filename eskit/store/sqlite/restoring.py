@@ -6,9 +6,10 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 
+from eskit.domain.events import EventRow
 from eskit.domain.streams import category_of
 from eskit.errors import StreamNotFound
-from eskit.store.maintenance import CommandRow, Erasure, EventRecord
+from eskit.store.maintenance import CommandRow, Erasure
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
 from eskit.store.sqlite.appender import find_claim
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
@@ -19,7 +20,7 @@ from eskit.store.sqlite.queries import query
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def add_events(connection: sqlite3.Connection, records: Iterable[EventRecord]) -> None:
+def add_events(connection: sqlite3.Connection, records: Iterable[EventRow]) -> None:
     """Add events after the head, inside an open write transaction."""
     head = connection.execute(query("find_head")).fetchone()
     position, recorded_at = head or (0, 0)
@@ -106,7 +107,7 @@ def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) ->
         connection.execute(query("save_erasure"), row)
 
 
-def _checksum(record: EventRecord) -> int:
+def _checksum(record: EventRow) -> int:
     kind = kind_checksum(record.tenant, record.stream, record.event_type)
     return event_checksum(
         kind,
@@ -126,7 +127,7 @@ def _stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[i
     return add_stream(connection, stream, tenant, category_of(stream)), 0
 
 
-def _run_claims(connection: sqlite3.Connection, record: EventRecord, stream_id: int) -> None:
+def _run_claims(connection: sqlite3.Connection, record: EventRow, stream_id: int) -> None:
     def find_owner(index: str, value: str) -> str | None:
         return find_claim(connection, record.tenant, index, value)
 

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeAlias, TypeVar
 
 from eskit.clock import SYSTEM_CLOCK, Clock
-from eskit.domain.aggregate import FoldRow
 from eskit.domain.commands import AppendResult, Command
-from eskit.domain.events import EventRow, LogRow, NewEvent, RecordedEvent
+from eskit.domain.events import EventRow, FoldRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.files.modes import PRIVATE
@@ -227,7 +226,7 @@ class SqliteStore:
     ) -> Iterator[RecordedEvent]:
         """The events of a stream between two versions."""
         pages = self._stream_pages(stream, after, before, limit, tenant, backward=backward)
-        return (RecordedEvent(*row) for page in pages for row in page)
+        return (RecordedEvent(row) for page in pages for row in page)
 
     def read_rows(
         self, stream: str, *, after: int = 0, before: int | None = None, tenant: str = ""
@@ -266,7 +265,7 @@ class SqliteStore:
             event_types=event_types,
             tenants=tenants,
         )
-        return (RecordedEvent(*row) for page in pages for row in page)
+        return (RecordedEvent(row) for page in pages for row in page)
 
     def read_log_rows(
         self,
@@ -334,7 +333,7 @@ class SqliteStore:
         if not 0 < global_position <= MAX_POSITION:
             return None
         rows = self._read_rows("find_event", (global_position,))
-        return RecordedEvent(*rows[0]) if rows else None
+        return RecordedEvent(EventRow(*rows[0])) if rows else None
 
     def load_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""

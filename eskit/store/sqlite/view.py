@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from eskit.domain.events import EventRow
 from eskit.schema.recorded import EventSchema
 from eskit.sqlite.errors import translated
 from eskit.store.maintenance import (
@@ -14,7 +15,6 @@ from eskit.store.maintenance import (
     ChangedEvent,
     CommandRow,
     Erasure,
-    EventRecord,
     HeldClaim,
     LostCommand,
     Misfit,
@@ -24,6 +24,7 @@ from eskit.store.maintenance import (
 from eskit.store.records import Checkpoint
 from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.queries import query
+from eskit.store.sqlite.reader import event_row
 from eskit.store.sqlite.recording import save_schemas
 from eskit.store.sqlite.restoring import add_commands, add_erasures, add_events
 from eskit.store.sqlite.schema import find_missing_parts
@@ -56,13 +57,13 @@ class SqliteView:
 
     def read_records(
         self, *, after: int = 0, streams: Sequence[tuple[str, str]] = ()
-    ) -> Iterator[EventRecord]:
+    ) -> Iterator[EventRow]:
         """The log in order of positions."""
         if streams:
             rows = self._rows("read_records_of_streams", after, json.dumps(list(streams)))
         else:
             rows = self._rows("read_records", after)
-        return map(EventRecord._make, rows)
+        return map(event_row, rows)
 
     def find_gaps(self) -> Iterator[VersionGap]:
         """Every place where versions are not contiguous."""
@@ -185,7 +186,7 @@ class LockedSqliteView(SqliteView):
             parameters = (claim.tenant, claim.index_name, claim.value)
             self._connection.execute(query("delete_claim"), parameters)
 
-    def add_events(self, records: Iterable[EventRecord]) -> None:
+    def add_events(self, records: Iterable[EventRow]) -> None:
         """Add recorded events as they are, after all that the log has."""
         with translated(self._url):
             add_events(self._connection, records)

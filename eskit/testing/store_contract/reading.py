@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit.domain.aggregate import fold_row
-from eskit.domain.events import log_row
+from eskit.domain.events import FoldRow, LogRow
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import InvalidArgument
 from eskit.store.eventstore import EventStore
@@ -127,7 +126,7 @@ class ReadContract:
         rows = list(store.read_rows("Account-1", after=1, tenant="acme"))
 
         events = list(store.read_stream("Account-1", after=1, tenant="acme"))
-        assert rows == [fold_row(event.row) for event in events]
+        assert rows == [FoldRow.of(event.row) for event in events]
         assert [version for version, *_ in rows] == [2, 3]
 
     def test_rows_of_the_log_have_what_handling_needs(self, store: EventStore) -> None:
@@ -137,7 +136,7 @@ class ReadContract:
 
         rows = list(store.read_log_rows(after=1, before=9, limit=6, event_types=[kind]))
 
-        assert rows == [log_row(e.row) for e in store.read_all(after=1, before=9, limit=6)]
+        assert rows == [LogRow.of(e.row) for e in store.read_all(after=1, before=9, limit=6)]
         assert [event_type for _, _, event_type, _ in rows] == [kind] * 6
         assert list(store.read_log_rows(event_types=["no.such.Type"])) == []
 
