@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from eskit.cli.coercion import coerce_lazily
+from eskit.cli.options import coerce_lazily
 from eskit.cli.session import Session
 
 if TYPE_CHECKING:

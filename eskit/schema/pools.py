@@ -30,6 +30,11 @@ def no_type(_: str) -> type[Message] | None:
     return None
 
 
+def descriptor_of(kind: type[Message]) -> Descriptor:
+    """The descriptor of a message class, as the type its stubs should have."""
+    return cast("Descriptor", kind.DESCRIPTOR)
+
+
 def find_file(pool: DescriptorPool, name: str) -> FileDescriptor:
     """The file called `name`, which need not be ASCII; KeyError if the pool has none."""
     # As text, upb (as of protobuf 7.36) finds no name that has other characters than ASCII.

@@ -58,3 +58,8 @@ def format_size(number: int) -> str:
         if number and number % _BYTES[unit] == 0:
             return f"{number // _BYTES[unit]}{unit}"
     return f"{number}B"
+
+
+def count(number: int, noun: str, plural: str = "") -> str:
+    """``1 event``, ``2,310 events``."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from eskit.cli.commands.reaction_text import format_statuses
+from eskit.cli.commands.reaction import format_statuses
 from eskit.cli.terminal.text import plain
 from eskit.messaging.followers import Attempt, FollowerStatus
 from tests.support.running import eskit, interrupt, open_account, read_until

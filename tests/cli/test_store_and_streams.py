@@ -10,7 +10,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from eskit import ANY, NO_STREAM, NewEvent, claim, open_store
-from eskit.cli.commands.replay import step_object
+from eskit.reports.events import step_object
 from eskit.schema.response_pb2 import AppError
 from eskit.store.replay import ReplayStep
 from tests.support.unknown_events import forget_schemas, make_message

@@ -3,10 +3,11 @@
 import pytest
 
 from eskit.cli.commands.conditions import parse_condition
-from eskit.cli.terminal.values import descriptor_of, leaves
+from eskit.cli.terminal.values import leaves
 from eskit.errors import InvalidArgument
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.paths import find_value
+from eskit.schema.pools import descriptor_of
 from eskit.store.replay import find_state_changes
 from tests.support.schema_versions import message
 

@@ -16,8 +16,9 @@ from eskit.cli.commands.stream import load_open_types
 from eskit.cli.completion import complete_methods
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.text import Line, seen_from_here
+from eskit.cli.terminal.text import Line
 from eskit.errors import VersionConflict
+from eskit.reports.envelope import seen_from_here
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -101,14 +102,14 @@ def call(
     Methods and their fields are known from the app; without one from the protos of the project,
     or from what the store has recorded. Then the request goes over NATS.
     """
-    from eskit.cli.commands.method_text import (
+    from eskit.cli.commands.methods import (
         format_method,
         format_methods,
         format_response,
-        method_object,
+        proto_comments,
     )
-    from eskit.cli.commands.methods import proto_comments
     from eskit.cqrs.options import CallOptions
+    from eskit.reports.schema import method_object
     from eskit.schema.jsonmap import parse, to_dict
 
     session = session_of(context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
@@ -12,12 +11,20 @@ import typer
 
 from eskit.cli.engines import From, Source, open_engine, reads_store
 from eskit.cli.groups import examples, make_app
-from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FOUND
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, ago, count, timestamp
+from eskit.cli.terminal.text import Line, ago
 from eskit.errors import ProjectionNotFound
+from eskit.reports.checkpoints import (
+    Log,
+    change_object,
+    checkpoint_object,
+    list_checkpoints,
+    repairs_object,
+)
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.projections.control import CheckpointChange, CheckpointRepair
@@ -140,15 +147,10 @@ def repair(context: typer.Context, by: By = "", dry_run: DryRun = False) -> None
     """
     session = session_of(context)
     with open_engine(session, Source.STORE) as engine:
-        repairs = engine.repair_checkpoints(by=decider(by), dry_run=dry_run)
+        repairs = engine.repair_checkpoints(by=operator(by), dry_run=dry_run)
     lost = [repair for repair in repairs if repair.problem]
     lines = list(format_repairs(repairs, dry_run=dry_run))
-    data = [
-        {"name": r.name, "position": r.position, "repaired": not r.problem, "problem": r.problem}
-        for r in repairs
-    ]
-    changed = not dry_run and len(lost) < len(repairs)
-    session.output.result({"checkpoints": data, "changed": changed}, lines, found=bool(lost))
+    session.output.result(repairs_object(repairs, dry_run=dry_run), lines, found=bool(lost))
     if lost:
         raise typer.Exit(FOUND)
 
@@ -187,7 +189,7 @@ def _move(
 ) -> None:
     checked = session.load_app().projection(name).name
     with open_engine(session, source) as engine:
-        who = decider(by)
+        who = operator(by)
         change = engine.set_checkpoint(checked, position, reason=reason, by=who, dry_run=True)
         if not dry_run:
             if not yes:
@@ -196,7 +198,7 @@ def _move(
     lines: list[Line] = [_told(change)]
     if dry_run:
         lines.append("A dry run: nothing was changed")
-    session.output.result({**asdict(change), "changed": not dry_run}, lines)
+    session.output.result(change_object(change, done=not dry_run), lines)
 
 
 def _told(change: CheckpointChange) -> str:
@@ -208,23 +210,9 @@ def _told(change: CheckpointChange) -> str:
     return f"{change.name} from {change.before:,} to {change.after:,}: {effect}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Log:
-    """The log that checkpoints are compared with."""
-
-    store_id: str
-    head: int
-
-    def is_strange_to(self, checkpoint: Checkpoint) -> bool:
-        """Whether the checkpoint was taken from the log of another store."""
-        return checkpoint.store_id not in {"", self.store_id}
-
-
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     """Who has come how far, of the read models and of the store, by name; and in which log."""
-    from eskit.messaging.followers import list_places
-    from eskit.projections.opening import beside, list_checkpoints
-    from eskit.store.records import RELAY_STREAM_CHECKPOINT
+    from eskit.projections.opening import beside
 
     if not reads_store(session):
         with open_engine(session) as engine:
@@ -232,23 +220,7 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
             return engine.checkpoints(), log
     project = session.find_project()
     with session.open_store() as store:
-        read_models = project.read_models if project else beside(store.url)
-        kept = [c for c in store.list_checkpoints() if c.name != RELAY_STREAM_CHECKPOINT]
-        found = [*list_checkpoints(read_models), *kept, *list_places(store)]
-        log = Log(store_id=store.store_id, head=store.head_position())
-        return sorted(found, key=lambda c: c.name), log
-
-
-def checkpoint_object(checkpoint: Checkpoint, log: Log) -> dict[str, object]:
-    """A checkpoint as --json shows it."""
-    return {
-        "name": checkpoint.name,
-        "position": checkpoint.position,
-        "updated_at": timestamp(checkpoint.updated_at),
-        "event_id": checkpoint.event_id,
-        "store_id": checkpoint.store_id,
-        "other_store": log.is_strange_to(checkpoint),
-    }
+        return list_checkpoints(store, project.read_models if project else beside(store.url))
 
 
 def format_checkpoints(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.groups import examples, make_app
-from eskit.cli.limits import Limit, limited
+from eskit.cli.options import Limit
 from eskit.cli.session import session_of
 from eskit.cli.terminal.errors import FOUND
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.text import Line
+from eskit.reports.envelope import limited
+from eskit.reports.streams import claim_object, comparison_object
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.operations.claims import ClaimsReport
@@ -70,26 +72,11 @@ def rebuild(
     with session.open_store() as store, session.output.progress() as report:
         found = work(store, progress=lambda step: report(step.name, step.done, step.total))
     differs = check and found.count > 0
-    data = {
-        "claims": found.claims,
-        "count": found.count,
-        "differences": [asdict(difference) for difference in found.differences],
-        "changed": not check and found.count > 0,
-        "loss": found.loss,
-    }
-    session.output.result(data, format_report(found, check=check), found=differs)
+    session.output.result(
+        comparison_object(found, check=check), format_report(found, check=check), found=differs
+    )
     if differs:
         raise typer.Exit(FOUND)
-
-
-def claim_object(held: HeldClaim) -> dict[str, object]:
-    """A claim as --json shows it."""
-    return {
-        "index": held.index_name,
-        "value": held.value,
-        "stream": held.stream,
-        "tenant": held.tenant,
-    }
 
 
 def format_claims(claims: Sequence[HeldClaim]) -> Iterator[Line]:

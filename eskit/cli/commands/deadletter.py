@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
-from eskit.cli.commands.dead_letters import Waiting, list_entries, waiting_letter
-from eskit.cli.commands.dead_letters_text import format_entries, format_entry
+from eskit.cli.dead_letters import Waiting, list_entries, waiting_letter
 from eskit.cli.groups import examples, make_app
-from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, Span, ago, failure_lines
+from eskit.reports.deadletters import Entry
 
 app = make_app("Events that were not handled, and what to do about them.")
 
@@ -74,7 +77,7 @@ def retry(
         question = f"Handle {letter.entry.text} in {name}"
         if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
             return
-        outcome = letter.retry(reason=reason, by=decider(by))
+        outcome = letter.retry(reason=reason, by=operator(by))
     session.output.result(outcome.data, outcome.lines)
 
 
@@ -100,7 +103,7 @@ def skip(
         question = f"Never handle {letter.entry.text} in {name}"
         if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
             return
-        outcome = letter.skip(reason=reason, by=decider(by))
+        outcome = letter.skip(reason=reason, by=operator(by))
     session.output.result(outcome.data, outcome.lines)
 
 
@@ -115,3 +118,40 @@ def _is_wanted(
     if not yes:
         session.output.confirm(f"{question}?")
     return True
+
+
+_STYLES = {"waiting": "warning", "skipped": "dim"}
+
+
+def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> Iterator[Line]:
+    """An event a line, what may be cut off last; `partly`: not everything could be looked at."""
+    if not entries:
+        yield "No dead letters of projections" if partly else "No dead letters"
+        return
+    rows: list[tuple[Span, ...]] = [
+        (
+            (entry.follower, "name"),
+            (entry.state, _STYLES.get(entry.state, "error")),
+            f"{entry.position:,}",
+            entry.stream,
+            (ago(entry.at, now), "dim"),
+            entry.note if entry.state == "skipped" else (entry.note, "error"),
+            (entry.event_type, "dim"),
+        )
+        for entry in entries
+    ]
+    yield from columns(rows, right=[2])
+
+
+def format_entry(entry: Entry) -> Iterator[Line]:
+    """One event with its traceback, and the commands to run next."""
+    yield [(entry.follower, "name"), f"  {entry.state}  {entry.text}"]
+    yield f"  event id  {entry.event_id}"
+    if entry.attempts:
+        yield f"  attempts  {entry.attempts:,}"
+    yield from failure_lines(entry.traceback, entry.note)
+    yield ["  see it     ", (f"eskit stream read {entry.stream}", "command")]
+    if entry.again:
+        yield ["  try again  ", (f"eskit {entry.again}", "command")]
+    give_up = f"eskit deadletter skip {entry.follower} {entry.position} --reason '…'"
+    yield ["  give up    ", (give_up, "command")]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from eskit.cli.session import Session
-from eskit.cli.terminal.text import Line, Span, count
+from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.wrapping import labelled
 from eskit.domain.upcasting import UpcasterMissing
 from eskit.errors import Diagnostic, EskitError
+from eskit.reports.schema import find_unused_acceptances
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.domain.upcasting import Upcasters
     from eskit.operations.evolution import Evolution, Finding
-    from eskit.schema.changes import Change
     from eskit.store.eventstore import EventStore
 
 _LABEL = 8
@@ -26,31 +27,6 @@ _MEANING = {
     "BREAKING": "stored events would be misread, and old code would misread new ones",
     "UNKNOWN": "some stored events have no schema to compare",
 }
-_BUF_RULES = {
-    "FIELD_REMOVED": "FIELD_NO_DELETE_UNLESS_NUMBER_RESERVED",
-    "FIELD_RENAMED": "FIELD_SAME_NAME",
-    "FIELD_JSON_NAME_CHANGED": "FIELD_SAME_JSON_NAME",
-    "FIELD_NUMBER_CHANGED": "FIELD_NO_DELETE",
-    "FIELD_NUMBER_REUSED": "FIELD_SAME_NAME",
-    "FIELD_TYPE_CHANGED": "FIELD_WIRE_COMPATIBLE_TYPE",
-    "FIELD_TYPE_RENAMED": "FIELD_SAME_TYPE",
-    "FIELD_DEFAULT_CHANGED": "FIELD_SAME_DEFAULT",
-    "FIELD_ONEOF_CHANGED": "FIELD_SAME_ONEOF",
-    "FIELD_REQUIRED": "MESSAGE_SAME_REQUIRED_FIELDS",
-    "FIELD_NO_LONGER_REQUIRED": "MESSAGE_SAME_REQUIRED_FIELDS",
-    "RESERVED_REMOVED": "RESERVED_MESSAGE_NO_DELETE",
-    "ENUM_VALUE_REMOVED": "ENUM_VALUE_NO_DELETE_UNLESS_NUMBER_RESERVED",
-    "ENUM_VALUE_RENAMED": "ENUM_VALUE_SAME_NAME",
-    "ENUM_VALUE_NUMBER_CHANGED": "ENUM_VALUE_SAME_NAME",
-    "ENUM_CLOSED": "ENUM_SAME_TYPE",
-    "EVENT_TYPE_REMOVED": "MESSAGE_NO_DELETE",
-    "EVENT_TYPE_RENAMED": "MESSAGE_NO_DELETE",
-    "PACKAGE_CHANGED": "FILE_SAME_PACKAGE",
-    "METHOD_REMOVED": "RPC_NO_DELETE",
-    "METHOD_REQUEST_CHANGED": "RPC_SAME_REQUEST_TYPE",
-    "METHOD_RESPONSE_CHANGED": "RPC_SAME_RESPONSE_TYPE",
-}
-"""The rule of `buf breaking` that looks at the same thing, where there is one."""
 
 
 def run_check(
@@ -83,21 +59,8 @@ def run_check(
             accepted=project.accepted_changes,
             progress=lambda step: report(step.name, step.done, step.total),
         )
-    diagnostics += _find_unused_acceptances(found, project.accepted_changes)
+    diagnostics += find_unused_acceptances(found, project.accepted_changes)
     return found, diagnostics
-
-
-def _find_unused_acceptances(found: Evolution, keys: Sequence[str]) -> Iterator[Diagnostic]:
-    """A warning for every key in the settings that accepts nothing."""
-    used = {finding.change.key for finding in found.accepted}
-    for key in keys:
-        if key not in used:
-            yield Diagnostic(
-                severity="warning",
-                code="ACCEPTED_CHANGE_UNUSED",
-                message=f"No change has the key {key!r} of schema_accept",
-                hint="Remove it, or correct it: eskit schema check --json shows all keys.",
-            )
 
 
 def _open_store(
@@ -136,47 +99,6 @@ def _find_upcasters(session: Session, diagnostics: list[Diagnostic]) -> Upcaster
             )
         )
         return known
-
-
-def evolution_object(found: Evolution) -> dict[str, object]:
-    """What was found, as --json shows it."""
-    return {
-        "verdict": found.verdict.value,
-        "breaking": found.breaking,
-        "compared": found.compared,
-        "findings": [finding_object(finding) for finding in found.findings],
-        "accepted": [finding_object(finding) for finding in found.accepted],
-        "additions": [_change_object(change) for change in found.additions],
-    }
-
-
-def finding_object(finding: Finding) -> dict[str, object]:
-    """One finding: what changed, what it touches, what to do."""
-    change = finding.change
-    return {
-        "severity": change.severity.value,
-        **_change_object(change),
-        "buf_rule": _BUF_RULES.get(change.rule),
-        "key": change.key,
-        "used_by": change.used_by or None,
-        "fix": change.fix,
-        "backward": None if change.undecided else change.backward,
-        "forward": None if change.undecided else change.forward,
-        "events": finding.events,
-        "first": {"global_position": finding.position, "stream": finding.stream}
-        if finding.events
-        else None,
-    }
-
-
-def _change_object(change: Change) -> dict[str, object]:
-    return {
-        "rule": change.rule,
-        "event_type": change.event_type,
-        "field": change.path,
-        "number": change.number,
-        "message": change.message,
-    }
 
 
 def format_evolution(found: Evolution, *, against: str) -> Iterator[Line]:

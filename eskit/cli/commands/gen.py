@@ -13,7 +13,9 @@ import typer
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import session_of
 from eskit.cli.terminal.errors import FOUND
-from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.text import Line
+from eskit.reports.generated import checked_object, written_object
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.codegen.generate import GenResult
@@ -84,24 +86,6 @@ def relative(result: GenResult, root: Path) -> GenResult:
         stale=shown(result.stale),
         edited=shown(result.edited),
     )
-
-
-def written_object(result: GenResult) -> dict[str, object]:
-    """What was done, as --json shows it."""
-    return {
-        "written": [str(path) for path in result.written],
-        "removed": [str(path) for path in result.removed],
-        "unchanged": [str(path) for path in result.unchanged],
-    }
-
-
-def checked_object(result: GenResult) -> dict[str, object]:
-    """What is not up to date, as --json shows it."""
-    return {
-        "missing": [str(path) for path in result.missing],
-        "stale": [str(path) for path in result.stale],
-        "edited": [str(path) for path in result.edited],
-    }
 
 
 def format_written(result: GenResult, folder: str) -> Iterator[Line]:

@@ -1,12 +1,16 @@
-"""The methods that can be called, and where their types are known from."""
+"""The methods that can be called, where their types are known from, and how they are shown."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from eskit.cli.session import Session
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, Span
+from eskit.cli.terminal.values import leaves
 from eskit.cqrs.methods import find_method
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
@@ -16,8 +20,14 @@ from eskit.errors import (
     SchemaInvalid,
     StoreUnavailable,
 )
+from eskit.reports.schema import options_of
+from eskit.schema.fields import NO_COMMENTS, FieldInfo, describe_fields, option_value
 from eskit.schema.methods import declared_methods, recorded_methods
+from eskit.schema.pools import descriptor_of
 from eskit.schema.recorded import read_descriptor_set
+
+if TYPE_CHECKING:
+    from eskit.cqrs.options import Reply
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,3 +129,45 @@ def _recorded(session: Session) -> Methods | None:
     except StoreUnavailable:
         return None  # it has not been created yet
     return Methods(by_name=methods, origin=f"the schemas in {store.url}") if methods else None
+
+
+def format_methods(methods: Iterable[Method]) -> Iterator[Line]:
+    """A method with the fields of its request below it."""
+    for method in methods:
+        yield [(f"{method.kind:7}  ", "dim"), method.path]
+        fields = describe_fields(descriptor_of(method.request))
+        told = ", ".join(f"{field.name} {field.type}" for field in fields)
+        yield [(f"         {told or 'no fields'}", "dim")]
+
+
+def format_method(method: Method, comments: Mapping[str, str] = NO_COMMENTS) -> Iterator[Line]:
+    """One method with everything that its protos say of it and of its request and response."""
+    yield [(f"{method.kind:7}  ", "dim"), (method.path, "name")]
+    if doc := comments.get(method.full_name):
+        yield ["         ", doc]
+    for name, value in options_of(method).items():
+        yield ["         ", (f"({name}) = {option_value(value)}", "dim")]
+    for role, kind in (("request", method.request), ("response", method.response)):
+        descriptor = descriptor_of(kind)
+        yield [(f"{role:8} ", "dim"), descriptor.full_name]
+        rows = list(_rows(describe_fields(descriptor, comments), "  "))
+        yield from columns(rows or [(("         ", ""), ("no fields", "dim"))], wrapped=True)
+
+
+def _rows(fields: Sequence[FieldInfo], indent: str) -> Iterator[tuple[Span, ...]]:
+    """Name, type and what else there is to say; fields of messages below their own."""
+    for field in fields:
+        yield ((f"       {indent}{field.name}", "key"), (field.type, ""), (field.said, "dim"))
+        yield from _rows(field.fields, f"{indent}  ")
+
+
+def format_response(reply: Reply, answer: Mapping[str, Any]) -> Iterator[Line]:
+    """The response's fields, one a line."""
+    fields = list(leaves(answer, descriptor_of(type(reply.message)), unset=True))
+    longest = max((len(name) for name, _ in fields), default=0)
+    for name, value in fields:
+        yield [(name.ljust(longest), "key"), "  ", value]
+    if not fields:
+        yield "Nothing in the response"
+    if reply.already_processed:
+        yield [("This command was carried out before; this is its first response.", "dim")]

@@ -11,7 +11,9 @@ import typer
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.text import Line
+from eskit.reports.generated import plan_object
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.scaffold.missing import MissingMethods
@@ -106,25 +108,6 @@ def carry_out(session: Session, plan: Plan, *, dry_run: bool) -> None:
     if not dry_run:
         plan.apply()
     session.output.result(plan_object(plan, dry_run=dry_run), format_plan(plan, dry_run=dry_run))
-
-
-def plan_object(plan: Plan, *, dry_run: bool) -> dict[str, object]:
-    """The plan as --json shows it."""
-    return {
-        "root": str(plan.root),
-        "files": [str(file.path) for file in plan.files],
-        "created": not dry_run,
-        "missing": [
-            {
-                "file": str(missing.path.relative_to(plan.root)),
-                "methods": list(missing.methods),
-                "imports": list(missing.imports),
-                "code": missing.code,
-            }
-            for missing in plan.missing
-        ],
-        "next_steps": list(plan.next_steps),
-    }
 
 
 def _format_missing(missing: MissingMethods, root: Path) -> Iterator[Line]:

@@ -15,27 +15,31 @@ from eskit.cli.commands.project_run import (
     run_projections,
 )
 from eskit.cli.commands.project_text import (
-    difference_object,
-    estimate_object,
-    find_abandoned,
     format_difference,
     format_estimates,
     format_problems,
     format_reports,
     format_statuses,
     format_watched,
-    report_object,
-    status_object,
 )
 from eskit.cli.engines import From, Source, open_engine
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import stop_on_signal
-from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.service_runner import Health
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.errors import FAILED, FOUND, error_object, format_error
-from eskit.cli.terminal.text import count
-from eskit.errors import InvalidArgument, ProjectionFailed
+from eskit.cli.terminal.errors import FAILED, FOUND, format_error
+from eskit.errors import InvalidArgument
+from eskit.reports.projections import (
+    difference_object,
+    estimate_object,
+    failed_error,
+    find_abandoned,
+    run_object,
+    status_object,
+    stopped_error,
+)
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.projections.port import ReadModels
@@ -104,17 +108,7 @@ def status(
         if not session.output.as_json:
             session.output.show(problems)
         return
-    stopped = all(s.state == "failed" for s in failed)
-    session.output.failure(
-        data,
-        [*table, *problems],
-        error={
-            "code": ProjectionFailed.code,
-            "message": f"{count(len(failed), 'projection')} {'failed' if stopped else 'not well'}: "
-            + ", ".join(s.name for s in failed),
-            "hint": f"eskit project status {failed[0].name}",
-        },
-    )
+    session.output.failure(data, [*table, *problems], error=failed_error(failed))
     raise typer.Exit(FAILED)
 
 
@@ -178,20 +172,17 @@ def _show_reports(
     session: Session, reports: Sequence[RunReport], *, undone: bool = False, told: bool = False
 ) -> None:
     """What was done; exit 1, each reason named unless it was told, when a projection stopped."""
-    data = [report_object(r) for r in reports]
+    data = [run_object(report) for report in reports]
     lines = format_reports(reports, undone=undone)
-    errors = [r.error for r in reports if r.error is not None]
-    if not errors:
+    stopped = stopped_error(reports)
+    if stopped is None:
         session.output.result(data, lines)
         return
-    first = error_object(errors[0])
-    if len(errors) > 1:
-        names = ", ".join(r.name for r in reports if r.error is not None)
-        first |= {"message": f"{count(len(errors), 'projection')} stopped: {names}"}
-    session.output.failure(data, lines, error=first)
+    session.output.failure(data, lines, error=stopped)
     if not session.output.as_json and not told:
-        for error in errors:
-            session.output.note(*format_error(error))
+        for report in reports:
+            if report.error is not None:
+                session.output.note(*format_error(report.error))
     raise typer.Exit(FAILED)
 
 
@@ -276,7 +267,7 @@ def pause(
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
     with open_engine(session, source) as engine:
-        engine.pause(checked, reason=reason, by=decider(by))
+        engine.pause(checked, reason=reason, by=operator(by))
         (now,) = engine.status([checked])
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {now.position:,}"]])
 
@@ -289,7 +280,7 @@ def resume(
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
     with open_engine(session, source) as engine:
-        engine.resume(checked, reason=reason, by=decider(by))
+        engine.resume(checked, reason=reason, by=operator(by))
         (now,) = engine.status([checked])
     told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
     session.output.result(status_object(now), [[(name, "name"), told]])
@@ -316,7 +307,7 @@ def rename(
     _refuse_present(session, old)
     check_names(session, [new])
     with _read_models(session) as models:
-        state = orphans.rename(models, old, new, reason=reason, by=decider(by))
+        state = orphans.rename(models, old, new, reason=reason, by=operator(by))
     told = f"  goes on at {state.checkpoint.position:,} as "
     session.output.result(
         {"old": old, "new": new, "position": state.checkpoint.position},
@@ -355,7 +346,7 @@ def drop(
         if not (dry_run or yes):
             session.output.confirm(f"Delete the tables and the checkpoint of {name}?")
         if not dry_run:
-            orphans.drop(models, name, reason=reason, by=decider(by))
+            orphans.drop(models, name, reason=reason, by=operator(by))
     position = state.checkpoint.position
     told = "would be dropped" if dry_run else "dropped"
     session.output.result(

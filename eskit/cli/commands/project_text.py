@@ -6,9 +6,9 @@ from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, Span, count, duration, failure_lines, timestamp
+from eskit.cli.terminal.text import Line, Span, duration, failure_lines
 from eskit.cli.terminal.wrapping import Hanging, labelled
-from eskit.errors import Diagnostic
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.errors import EskitError
@@ -16,103 +16,6 @@ if TYPE_CHECKING:
     from eskit.projections.progress import RebuildEstimate, RunReport
     from eskit.projections.records import Failure
     from eskit.projections.status import ProjectionStatus
-
-
-def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[str, object]:
-    """A projection's status as --json shows it; `detailed` with tracebacks."""
-    return {
-        "name": status.name,
-        "state": status.state,
-        "position": status.position,
-        "head": status.head,
-        "lag": status.lag,
-        "error": status.error or None,
-        "behind_seconds": status.behind_seconds,
-        "version": status.version,
-        "updated_at": timestamp(status.updated_at) if status.updated_at else None,
-        "running": status.running,
-        "holder": status.holder,
-        "rate": status.rate,
-        "pause": status.pause or None,
-        "rebuild_position": status.rebuild_position,
-        "set_aside": status.set_aside,
-        "skipped": status.skipped,
-        "slow": _slow_object(status),
-        "failures": [_failure_object(f, detailed=detailed) for f in status.failures],
-    }
-
-
-def _slow_object(status: ProjectionStatus) -> dict[str, str] | None:
-    return {"call": status.slow, "stack": status.stack} if status.slow else None
-
-
-def _failure_object(failure: Failure, *, detailed: bool) -> dict[str, object]:
-    found: dict[str, object] = {
-        "phase": failure.phase,
-        "position": failure.position,
-        "event_id": failure.event_id,
-        "event_type": failure.event_type,
-        "stream": failure.stream,
-        "error": failure.error,
-        "failed_at": timestamp(failure.failed_at),
-    }
-    return {**found, "traceback": failure.traceback} if detailed else found
-
-
-def report_object(report: RunReport) -> dict[str, object]:
-    """What was done to a projection as --json shows it."""
-    return {
-        "name": report.name,
-        "events": report.events,
-        "position": report.position,
-        "seconds": report.seconds,
-        "set_aside": report.set_aside,
-        "skipped": report.skipped,
-        "error": report.error.message if report.error else None,
-    }
-
-
-def estimate_object(estimate: RebuildEstimate) -> dict[str, object]:
-    """What a rebuild would take as --json shows it."""
-    return {
-        "name": estimate.name,
-        "events": estimate.events,
-        "seconds": estimate.seconds,
-        "rate": estimate.rate,
-        "measured": estimate.measured,
-    }
-
-
-def difference_object(difference: ProjectionDifference) -> dict[str, object]:
-    """What a comparison found as --json shows it."""
-    return {
-        "name": difference.name,
-        "position": difference.position,
-        "events": difference.events,
-        "equal": difference.equal,
-        "passed_over": list(difference.passed_over),
-        "tables": [
-            {
-                "table": table.table,
-                "live_rows": table.live_rows,
-                "rebuilt_rows": table.rebuilt_rows,
-                "differing": table.differing,
-                "problem": table.problem or None,
-                "examples": [
-                    {"live": _values(example.live), "rebuilt": _values(example.rebuilt)}
-                    for example in table.examples
-                ],
-            }
-            for table in difference.tables
-        ],
-    }
-
-
-def _values(row: Row | None) -> dict[str, object] | None:
-    """A row for JSON; bytes as hexadecimal text."""
-    if row is None:
-        return None
-    return {name: value.hex() if isinstance(value, bytes) else value for name, value in row.items()}
 
 
 _STATE_STYLES = {"failed": "error", "rebuilding": "warning", "paused": "warning", "running": "ok"}
@@ -214,24 +117,6 @@ def _format_stopped(
         return
     again = "rebuild" if failure.phase == "rebuild" else "run --once"
     yield ["  try again  ", (f"eskit project {again} {status.name}", "command")]
-
-
-def find_abandoned(statuses: Sequence[ProjectionStatus]) -> list[Diagnostic]:
-    """A warning about those that are behind while nobody runs them."""
-    abandoned = [status for status in statuses if status.abandoned]
-    if not abandoned:
-        return []
-    names = [status.name for status in abandoned]
-    behind = count(sum(status.lag for status in abandoned), "event")
-    told = f"{', '.join(names)}: {behind} behind, and nobody runs"
-    return [
-        Diagnostic(
-            severity="warning",
-            code="PROJECTION_NOT_RUN",
-            message=f"{told} {'it' if len(names) == 1 else 'them'}",
-            hint=f"Handle what waits: eskit project run {' '.join(names)}",
-        )
-    ]
 
 
 def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:

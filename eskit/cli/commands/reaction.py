@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eskit.cli.commands.reaction_text import (
-    describe_reset,
-    format_failed,
-    format_reset,
-    format_statuses,
-    reset_object,
-    status_object,
-)
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import stop_on_signal
-from eskit.cli.operator import By, DryRun, Reason, Yes, decider
+from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FAILED
-from eskit.cli.terminal.text import count
+from eskit.cli.terminal.tables import columns
+from eskit.cli.terminal.text import Line, Span, duration
+from eskit.cli.terminal.wrapping import labelled
 from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import NotFound
+from eskit.reports.envelope import timestamp
+from eskit.reports.reactions import failed_error, most_attempts, reset_object, status_object
+from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:
-    from eskit.messaging.followers import FollowerStatus
+    from eskit.messaging.followers import FollowerStatus, Reset
     from eskit.messaging.subscription import Subscription
 
 app = make_app("Show, pause and reset reactions.")
@@ -83,12 +80,7 @@ def status(
     session.output.failure(
         data,
         [*format_statuses(statuses, detailed=bool(names)), *format_failed(failed)],
-        error={
-            "code": "REACTION_FAILED",
-            "message": f"{count(len(failed), 'reaction')} failed: "
-            + ", ".join(each.name for each in failed),
-            "hint": f"eskit reaction status {failed[0].name}",
-        },
+        error=failed_error(failed),
     )
     raise typer.Exit(FAILED)
 
@@ -113,7 +105,7 @@ def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> No
     session = session_of(context)
     subscription = _find(session, name)
     with session.open_store() as store:
-        followers.pause(store, name, reason=reason, by=decider(by), clock=SYSTEM_CLOCK)
+        followers.pause(store, name, reason=reason, by=operator(by), clock=SYSTEM_CLOCK)
         now = followers.load_status(store, subscription)
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {_at(now)}"]])
 
@@ -209,3 +201,102 @@ def _position(text: str) -> int:
 
 def _at(status: FollowerStatus) -> str:
     return f"{status.position:,}" if status.position is not None else "its start"
+
+
+_STATE_STYLES = {"failed": "error", "paused": "warning", "running": "ok"}
+_HEADING = (
+    *("", "state", "position", "head", "lag", "oldest", "in flight", "waiting"),
+    *("attempts", "set aside", "holder", "last error"),
+)
+_NUMBERS = {*_HEADING[2:-1]}
+
+
+def format_statuses(
+    statuses: Sequence[FollowerStatus], *, detailed: bool = False
+) -> Iterator[Line]:
+    """A reaction a line, below a heading; without the columns that have nothing to say."""
+    if not statuses:
+        yield "No reactions in this app"
+        return
+    rows: list[tuple[Span, ...]] = [
+        (
+            (status.name, "name"),
+            (status.state, _STATE_STYLES.get(status.state, "")),
+            f"{status.position:,}" if status.position is not None else "",
+            f"{status.head:,}",
+            f"{status.lag:,}",
+            duration(status.oldest_seconds) if status.lag else "",
+            _number(len(status.in_flight)),
+            _number(len(status.waiting)),
+            _number(most_attempts(status)),
+            _number(status.set_aside),
+            str(status.holder or ""),
+            _remark(status),
+        )
+        for status in statuses
+    ]
+    shown = [column for column in zip(_HEADING, *rows, strict=True) if any(map(_says, column[1:]))]
+    right = [number for number, (name, *_) in enumerate(shown) if name in _NUMBERS]
+    heading, *lines = zip(*shown, strict=True)
+    last = len(heading) - 1 if heading[-1] == _HEADING[-1] else None
+    yield from columns([[(name, "dim") for name in heading], *lines], right=right, cut=last)
+    for status in statuses:
+        if status.needed:
+            told = f"  {count(status.needed, 'command')} kept beyond their time to live for it"
+            yield [(status.name, "name"), told]
+        if detailed:
+            for attempt in (*status.in_flight, *status.waiting):
+                doing = "in flight since " + timestamp(attempt.since) if attempt.since else "waits"
+                tried = f", tried {count(attempt.attempts, 'time')}" if attempt.attempts else ""
+                yield f"  {attempt.position:,}  {doing}{tried}"
+            if status.trouble and not status.error:  # in the table it may be cut off
+                yield from labelled("last error", status.trouble)
+
+
+def _number(number: int) -> str:
+    return f"{number:,}" if number else ""
+
+
+def _says(cell: Span) -> bool:
+    return bool(cell if isinstance(cell, str) else cell[0])
+
+
+def _remark(status: FollowerStatus) -> Span:
+    if status.error:
+        return status.error.partition("\n")[0], "error"
+    if status.pause:
+        return f"paused: {status.pause}"
+    return status.trouble.partition("\n")[0], "warning"
+
+
+def format_failed(failed: Sequence[FollowerStatus]) -> Iterator[Line]:
+    """For each reaction that failed what happened, and the commands to run next."""
+    for status in failed:
+        yield ""
+        yield from labelled((status.name, "name"), status.error)
+        if status.set_aside:
+            yield ["  see which  ", (f"eskit deadletter list {status.name}", "command")]
+        elif not status.in_flight:
+            reset = f"eskit reaction reset {status.name} --after POSITION|now --dry-run"
+            yield ["  go on      ", (reset, "command")]
+
+
+def describe_reset(reset: Reset) -> str:
+    """What a reset does, in a line."""
+    before = f"{reset.before:,}" if reset.before is not None else "an unknown place"
+    effect = "no event is reacted to again or skipped"
+    if reset.again:
+        effect = f"{count(reset.again, 'event')} reacted to again"
+    elif reset.skipped:
+        effect = f"{count(reset.skipped, 'event')} never reacted to"
+    line = f"{reset.name} from {before} to {reset.after:,}: {effect}"
+    if reset.forgotten:
+        line += f"; {count(reset.forgotten, 'command')} forgotten, and carried out twice"
+    return line
+
+
+def format_reset(reset: Reset, *, done: bool) -> Iterator[Line]:
+    """The same, and whether it was done."""
+    yield describe_reset(reset)
+    if not done:
+        yield "A dry run: nothing was changed"

@@ -5,26 +5,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eskit.cli.groups import examples, make_app
-from eskit.cli.operator import By, decider
+from eskit.cli.options import By, operator
 from eskit.cli.service_runner import Health, run_services
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.errors import format_error
+from eskit.cli.terminal.errors import FAILED, format_error
 from eskit.cli.terminal.output import LogToStderr
-from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.text import Line
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import InvalidArgument, NotFound
+from eskit.reports.relay import (
+    RelayOverview,
+    load_relay,
+    published_object,
+    relay_object,
+    skip_object,
+)
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
     from eskit.domain.events import RecordedEvent
     from eskit.messaging.relay import Relay, RelayReport, RelayStatus
-    from eskit.messaging.skips import RelaySkip
     from eskit.messaging.stream_settings import StreamSettings
     from eskit.nats.connection import Connection
     from eskit.store.eventstore import EventStore
@@ -89,10 +95,10 @@ def relay(
     session = session_of(context)
     _check_choice(once=once, republish=republish, status=status, skip=skip, reason=reason)
     if status:
-        _show_standing(session)
+        _show_status(session)
         return
     if skip is not None:
-        _skip(session, skip, reason=reason, by=decider(by), yes=yes)
+        _skip(session, skip, reason=reason, by=operator(by), yes=yes)
         return
     if republish and not yes:
         session.output.confirm(
@@ -108,12 +114,7 @@ def relay(
         else:
             report = asyncio.run(_follow(session, store, health))
     session.output.result(
-        {
-            "published": report.published,
-            "position": report.position,
-            "skipped": report.skipped,
-            "replaced": report.replaced or None,
-        },
+        published_object(report),
         [
             f"Published {count(report.published, 'event')}, up to position {report.position:,}",
             *([f"without {count(report.skipped, 'event')}, by decision"] if report.skipped else []),
@@ -204,7 +205,7 @@ def _skip(session: Session, position: int, *, reason: str, by: str, yes: bool) -
         if not yes and decided is None:
             session.output.confirm(f"Publish the log without {what}?")
         skip = skip_in_relay(store, event, error=error, reason=reason, by=by)
-    session.output.result(_skip_data(skip), [f"The relay will skip {what}"])
+    session.output.result(skip_object(skip), [f"The relay will skip {what}"])
 
 
 async def _find_obstacle(session: Session, store: EventStore, event: RecordedEvent) -> str:
@@ -220,62 +221,38 @@ async def _find_obstacle(session: Session, store: EventStore, event: RecordedEve
         return publisher.find_obstacle(event)
 
 
-def _skip_data(skip: RelaySkip) -> dict[str, object]:
-    return {**asdict(skip), "decided_at": skip.decided_at.isoformat()}
-
-
-def _show_standing(session: Session) -> None:
+def _show_status(session: Session) -> None:
     """What the store knows about its relay: what it did, not what it was meant to do."""
-    from eskit.messaging.lease import lease_of
-    from eskit.messaging.skips import list_relay_skips
-    from eskit.store.records import RELAY_CHECKPOINT
-
     with session.open_store() as store:
-        lease = lease_of(store)
-        holder, report = lease.find_holder(), lease.find_report()
-        checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
-        position, head = checkpoint.position if checkpoint else 0, store.head_position()
-        other = checkpoint is not None and checkpoint.store_id != store.store_id
-        skips = list_relay_skips(store)
-    wrong = report.state in _WRONG and (holder is not None or report.state == "blocked")
-    state = report.state if wrong else "stopped" if holder is None else "running"
-    of = f" in process {holder}" if holder else ""
-    lines: list[Line] = [f"{_STATES.get(state, state)}{of}"]
-    if wrong:
-        lines += labelled(("error", "error"), report.error)
-        lines += labelled(" " * len("error"), (report.hint, "hint")) if report.hint else ()
-    if other:
-        lines += [
-            f"position {position:,} of another store's log",
-            f"Publish this one, up to {head:,}, in its place: eskit relay --republish",
-        ]
-    else:
-        lines.append(f"position {position:,} of {head:,}")
-    waiting = holder is None and not other and position < head
-    if waiting and not wrong:
-        lines.append([("Events wait, and no relay runs: eskit relay", "hint")])
-    lines += [
-        f"skipped {skip.position:,} {skip.event_type} of {skip.stream}: {skip.reason} "
-        f"({skip.decided_by}); {skip.error}"
-        for skip in skips
-    ]
-    session.output.result(
-        {
-            "state": state,
-            "pid": holder,
-            "position": position,
-            "head": head,
-            "other_store": other,
-            "error": report.error if wrong else "",
-            "skipped": [_skip_data(skip) for skip in skips],
-        },
-        lines,
-    )
-    if wrong or other or waiting:
-        raise typer.Exit(1)
+        found = load_relay(store)
+    session.output.result(relay_object(found), format_overview(found))
+    if not found.is_well:
+        raise typer.Exit(FAILED)
 
 
 _STATES = {"away": "waiting for NATS", "blocked": "cannot go on"}
+
+
+def format_overview(relay: RelayOverview) -> Iterator[Line]:
+    """The relay's state, what is in its way, how far it is, and which events it skips."""
+    of = f" in process {relay.holder}" if relay.holder else ""
+    yield f"{_STATES.get(relay.state, relay.state)}{of}"
+    if relay.error:
+        yield from labelled(("error", "error"), relay.error)
+        if relay.hint:
+            yield from labelled(" " * len("error"), (relay.hint, "hint"))
+    if relay.other_store:
+        yield f"position {relay.position:,} of another store's log"
+        yield f"Publish this one, up to {relay.head:,}, in its place: eskit relay --republish"
+    else:
+        yield f"position {relay.position:,} of {relay.head:,}"
+    if relay.events_wait and not relay.error:
+        yield [("Events wait, and no relay runs: eskit relay", "hint")]
+    for skip in relay.skips:
+        yield (
+            f"skipped {skip.position:,} {skip.event_type} of {skip.stream}: {skip.reason} "
+            f"({skip.decided_by}); {skip.error}"
+        )
 
 
 class Narrator:

@@ -18,17 +18,19 @@ from eskit.cli.commands.stream import (
 )
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.events import Payload, event_object, format_heading
+from eskit.cli.terminal.events import format_heading
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, Span, count, timestamp, width
+from eskit.cli.terminal.text import Line, Span, width
 from eskit.cli.terminal.times import Clock, ClockOption, Times, parse_moment
-from eskit.cli.terminal.values import descriptor_of, format_value, is_unset, leaves
+from eskit.cli.terminal.values import format_value, is_unset, leaves
 from eskit.domain.streams import category_of, check_stream
+from eskit.reports.events import stateless_object, step_object
+from eskit.schema.pools import descriptor_of
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
-    from eskit.domain.events import RecordedEvent
     from eskit.store.replay import Change, ReplayStep
 
 app = make_app()
@@ -162,41 +164,6 @@ def show_events(
                 session.output.record(stateless_object(event, payload_of(event)), ())
         else:
             session.output.show(format_stream(stream, version, events, payload_of, times))
-
-
-def stateless_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
-    """An event as a step whose state is not known."""
-    shown = event_object(event, payload)
-    names = (*_STEP, "data_base64", "diagnostics")
-    return {
-        **{name: shown[name] for name in names if name in shown},
-        "state": None,
-        "changes": [],
-    }
-
-
-_STEP = ("version", "global_position", "event_type", "recorded_at", "data")
-
-
-def step_object(step: ReplayStep) -> dict[str, object]:
-    """A step as --json shows it."""
-    return {
-        "version": step.version,
-        "global_position": step.event.global_position,
-        "event_type": step.event.event_type,
-        "recorded_at": timestamp(step.event.recorded_at),
-        "data": _data_of(step),
-        "state": step.state,
-        "changes": [
-            {"path": change.path, "old": change.old, "new": change.new} for change in step.changes
-        ],
-    }
-
-
-def _data_of(step: ReplayStep) -> object:
-    from eskit.schema.jsonmap import to_dict
-
-    return None if step.event.erased else to_dict(step.event.message)
 
 
 def format_replay(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,8 +10,14 @@ import typer
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FOUND
-from eskit.cli.terminal.text import Line, count
-from eskit.errors import Diagnostic
+from eskit.cli.terminal.text import Line
+from eskit.reports.schema import (
+    Stored,
+    aggregate_object,
+    evolution_object,
+    find_undeclared,
+    load_stored,
+)
 
 if TYPE_CHECKING:
     from eskit.codegen.reading.model import Aggregate
@@ -49,7 +54,7 @@ def check(
     (new code reads what is stored), FORWARD (old code reads what is new), BREAKING (neither) or
     UNKNOWN. With --against the services are compared, too: what their callers send and get.
     """
-    from eskit.cli.commands.evolution import evolution_object, format_evolution, run_check
+    from eskit.cli.commands.evolution import format_evolution, run_check
 
     session = session_of(context)
     found, diagnostics = run_check(session, against=against, decode=decode)
@@ -84,64 +89,12 @@ def list_schema(context: typer.Context) -> None:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """How many events of a type the store has, and how many schemas they were written with."""
-
-    events: int
-    schemas: int
-
-
 def read_stored(session: Session) -> Mapping[str, Stored] | None:
     """What the store has of every event type in it; None where there is no store yet."""
-    from eskit.schema.recorded import RecordedSchemas
-
     if not session.store_exists():
         return None
     with session.open_store() as store:
-        schemas = RecordedSchemas(store.load_schemas())
-        return {
-            event_type: Stored(
-                events=store.count_events(event_types=[event_type]),
-                schemas=len(schemas.versions(event_type)),
-            )
-            for event_type in store.list_event_types()
-        }
-
-
-_NOTHING = Stored(events=0, schemas=0)
-
-
-def aggregate_object(
-    aggregate: Aggregate, stored: Mapping[str, Stored] | None
-) -> dict[str, object]:
-    """An aggregate as --json shows it; what is stored is null where there is no store."""
-    return {
-        "aggregate": aggregate.name,
-        "state": aggregate.state.full_name,
-        "id_field": aggregate.id_field,
-        "file": aggregate.state.file,
-        "methods": [
-            {"kind": service.kind, "method": f"{service.full_name}/{rpc.name}"}
-            for service in aggregate.services
-            for rpc in service.rpcs
-        ],
-        "events": [
-            {
-                "event_type": event.message.full_name,
-                "deprecated": event.deprecated,
-                **_stored_object(event.message.full_name, stored),
-            }
-            for event in aggregate.events
-        ],
-    }
-
-
-def _stored_object(event_type: str, stored: Mapping[str, Stored] | None) -> dict[str, int | None]:
-    if stored is None:
-        return {"stored": None, "schemas": None}
-    found = stored.get(event_type, _NOTHING)
-    return {"stored": found.events, "schemas": found.schemas}
+        return load_stored(store)
 
 
 def format_aggregates(
@@ -167,20 +120,3 @@ def _format_stored(event_type: str, stored: Mapping[str, Stored] | None) -> str:
     found = stored[event_type]
     schemas = f", {found.schemas} schemas" if found.schemas > 1 else ""
     return f"  {found.events:,} stored{schemas}"
-
-
-def find_undeclared(
-    aggregates: Sequence[Aggregate], stored: Mapping[str, Stored] | None
-) -> list[Diagnostic]:
-    """The event types that are stored and that no proto declares as an event."""
-    declared = {event.message.full_name for a in aggregates for event in a.events}
-    return [
-        Diagnostic(
-            severity="warning",
-            code="EVENT_TYPE_NOT_DECLARED",
-            message=f"{count(found.events, 'event')} of {event_type}, which no proto declares",
-            hint="See what that means: eskit schema check",
-        )
-        for event_type, found in (stored or {}).items()
-        if event_type not in declared
-    ]

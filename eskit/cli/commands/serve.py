@@ -16,17 +16,16 @@ import typer
 
 from eskit.cli.commands.nats import embedded_server
 from eskit.cli.commands.project_run import ProjectionWatch
-from eskit.cli.commands.tail import stored_schemas
 from eskit.cli.commands.tail_lines import Layout, Seen
 from eskit.cli.groups import examples, make_app
 from eskit.cli.service_runner import LABEL, Health, run_services
 from eskit.cli.session import EMBEDDED, Session, session_of
-from eskit.cli.terminal.events import GeneratedTypes, PayloadReader
 from eskit.cli.terminal.output import LogToStderr
 from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.times import Clock
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import EskitError
+from eskit.reports.payloads import GeneratedTypes, PayloadReader, stored_schemas
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message

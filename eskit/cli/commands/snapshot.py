@@ -10,13 +10,16 @@ import typer
 
 from eskit.cli.commands.stream import Tenant, refuse_unknown
 from eskit.cli.groups import examples, make_app
-from eskit.cli.limits import Limit, limited
+from eskit.cli.options import Limit
 from eskit.cli.session import session_of
 from eskit.cli.terminal.errors import FOUND
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, ago, count, timestamp
+from eskit.cli.terminal.text import Line, ago
 from eskit.cli.terminal.wrapping import Hanging
 from eskit.domain.streams import category_of, check_stream, id_of
+from eskit.reports.envelope import limited
+from eskit.reports.streams import checked_object, snapshot_object
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.store.snapshots import Snapshot
@@ -137,27 +140,12 @@ def verify(context: typer.Context, prefix: Prefix = "", tenant: AnyTenant = None
         ]
     wrong = [one for one in checked if one.standing not in {"ok", "stale"}]
     session.output.result(
-        [{**snapshot_object(one.snapshot), "standing": one.standing} for one in checked],
+        [checked_object(one) for one in checked],
         format_checked(checked, wrong),
         found=bool(wrong),
     )
     if wrong:
         raise typer.Exit(FOUND)
-
-
-def snapshot_object(snapshot: Snapshot) -> dict[str, object]:
-    """A snapshot as --json shows it."""
-    return {
-        "stream": snapshot.stream,
-        "tenant": snapshot.tenant,
-        "version": snapshot.version,
-        "event_id": snapshot.event_id,
-        "schema": snapshot.schema,
-        "fold_version": snapshot.fold_version,
-        "created_at": timestamp(snapshot.created_at),
-        "bytes": len(snapshot.state),
-        "readable": snapshot.readable,
-    }
 
 
 def format_snapshots(snapshots: Sequence[Snapshot], now: datetime) -> Iterator[Line]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,15 +11,27 @@ import typer
 
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import told_when_broken_off
-from eskit.cli.operator import DryRun, Yes
+from eskit.cli.options import DryRun, Yes
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.errors import FOUND
+from eskit.cli.terminal.errors import FAILED, FOUND
 from eskit.cli.terminal.progress import ProgressReporter
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, ago, count, timestamp
+from eskit.cli.terminal.text import Line, ago
+from eskit.reports.envelope import timestamp_or_none
+from eskit.reports.store import (
+    copy_object,
+    find_open_files,
+    import_object,
+    info_object,
+    migration_object,
+    pruned_object,
+    restore_object,
+    verification_error,
+    verification_object,
+)
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
-    from eskit.errors import Diagnostic
     from eskit.operations.exporting import ExportReport
     from eskit.operations.importing import ImportReport
     from eskit.store.eventstore import StoreInfo
@@ -68,7 +79,7 @@ def info(context: typer.Context) -> None:
     session.output.result(
         info_object(found),
         format_info(found, datetime.now(UTC)),
-        diagnostics=list(find_open_files(session)),
+        diagnostics=list(find_open_files(_files(session), file_mode=session.file_mode)),
     )
 
 
@@ -79,20 +90,15 @@ def verify(context: typer.Context) -> None:
     Exit 0 when it is, 3 when something is damaged, 1 when it cannot be told: a part could not be
     read, or an event type has no message class here. Writers go on meanwhile.
     """
-    from eskit.cli.commands.verification import (
-        format_verification,
-        run_verification,
-        verification_object,
-    )
+    from eskit.cli.commands.verification import format_verification, run_verification
 
     session = session_of(context)
     found = run_verification(session)
-    data, lines = verification_object(found, session.output.hints), format_verification(found)
-    if found.verdict == "unknown":
-        message = "The store could not be fully verified"
-        error = {"code": "VERDICT_UNKNOWN", "message": message, "hint": found.findings[0].hint}
+    data = verification_object(found, session.output.hints.complete)
+    lines = format_verification(found)
+    if error := verification_error(found):
         session.output.failure(data, lines, error=error)
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)
     session.output.result(data, lines, found=found.verdict == "damaged")
     if found.verdict == "damaged":
         raise typer.Exit(FOUND)
@@ -140,7 +146,7 @@ def export(
             progress=drawn(report),
             file_mode=session.file_mode,
         )
-    session.output.result({**asdict(done), "path": str(done.path)}, format_export(done))
+    session.output.result(copy_object(done), format_export(done))
 
 
 @app.command(
@@ -168,7 +174,7 @@ def import_(
         session.output.progress() as report,
     ):
         done = import_log(file, session.store_url, progress=drawn(report))
-    session.output.result(asdict(done), format_import(done))
+    session.output.result(import_object(done), format_import(done))
 
 
 @app.command("backup", **examples("eskit store backup bank-monday.db"))
@@ -189,7 +195,7 @@ def backup(
         session.output.progress() as report,
     ):
         done = store.maintenance.backup(file, progress=drawn(report))
-    session.output.result({**asdict(done), "path": str(done.path)}, format_backup(done))
+    session.output.result(copy_object(done), format_backup(done))
 
 
 @app.command(
@@ -218,7 +224,7 @@ def restore(
     planned = restore_backup(file, url, dry_run=True)
     if dry_run:
         lines = [*format_restore(planned, file, dry_run=True), "A dry run: nothing was changed"]
-        session.output.result({**restore_object(planned), "changed": False}, lines)
+        session.output.result(restore_object(planned, done=False), lines)
         return
     if planned.replaced is not None and not yes:
         session.output.confirm(f"{_lost_by(planned)}. Restore {file}?")
@@ -228,7 +234,7 @@ def restore(
     ):
         done = restore_backup(file, url, progress=drawn(report))
     session.output.result(
-        {**restore_object(done), "changed": True},
+        restore_object(done, done=True),
         [*format_restore(done, file, dry_run=False), *_next_after_restore(session)],
     )
 
@@ -249,19 +255,13 @@ def prune(
     session = session_of(context)
     with session.open_store() as store:
         pruned = store.maintenance.prune_commands(dry_run=dry_run)
-    before = timestamp(pruned.before) if pruned.before else None
+    before = timestamp_or_none(pruned.before)
     verb = "would be forgotten" if dry_run else "forgotten"
     since = f", recorded before {before}" if before else ": none is old enough"
     lines: list[Line] = [f"{count(pruned.commands, 'command')} {verb}{since}"]
     for name, needed in sorted(pruned.needed.items()):
         lines.append([(name, "name"), f"  still needs {count(needed, 'command')} of that age"])
-    data = {
-        "commands": pruned.commands,
-        "before": before,
-        "needed": dict(pruned.needed),
-        "dry_run": dry_run,
-    }
-    session.output.result(data, lines)
+    session.output.result(pruned_object(pruned, dry_run=dry_run), lines)
 
 
 @app.command("migrate", **examples("eskit store migrate --dry-run", "eskit store migrate"))
@@ -281,8 +281,9 @@ def migrate(
             dry_run=dry_run,
             progress=drawn(report),
         )
-    data = {**asdict(done), "backup": str(done.backup) if done.backup else None, "dry_run": dry_run}
-    session.output.result(data, format_migration(done, dry_run=dry_run))
+    session.output.result(
+        migration_object(done, dry_run=dry_run), format_migration(done, dry_run=dry_run)
+    )
 
 
 def _kept(file: Path | None) -> str:
@@ -291,6 +292,15 @@ def _kept(file: Path | None) -> str:
     if partial is None or not partial.exists():
         return "Nothing was written: begin again"
     return f"{partial} is kept: the same command goes on from it"
+
+
+def _files(session: Session) -> list[Path]:
+    """The files that hold events or rows of the session's project."""
+    from eskit.sqlite.url import find_path
+
+    project = session.find_project()
+    urls = [session.store_url, *([project.read_models] if project else [])]
+    return [path for path in map(find_path, urls) if path is not None]
 
 
 def drawn(report: ProgressReporter) -> Callable[[Progress], None]:
@@ -323,15 +333,6 @@ def format_backup(report: BackupReport) -> Iterator[Line]:
     ]
     yield f"  store id  {report.store_id}"
     yield f"  copy of   {report.origin}"
-
-
-def restore_object(report: RestoreReport) -> dict[str, object]:
-    """A restored store as --json shows it."""
-    replaced = report.replaced
-    return {
-        **asdict(report),
-        "replaced": None if replaced is None else {**asdict(replaced), "path": str(replaced.path)},
-    }
 
 
 def format_restore(report: RestoreReport, file: Path, *, dry_run: bool) -> Iterator[Line]:
@@ -379,38 +380,6 @@ def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:
     yield f"Schema {verb} from version {migration.before} to {migration.after}"
     if migration.backup is not None:
         yield f"  backup  {migration.backup}"
-
-
-def info_object(info: StoreInfo) -> dict[str, object]:
-    """A store at a glance as --json shows it."""
-    first, last = info.first_recorded_at, info.last_recorded_at
-    return {
-        **asdict(info),
-        "first_recorded_at": timestamp(first) if first else None,
-        "last_recorded_at": timestamp(last) if last else None,
-    }
-
-
-def find_open_files(session: Session) -> Iterator[Diagnostic]:
-    """Files that more people can read than `file_mode` lets, with what closes them."""
-    from eskit.errors import Diagnostic
-    from eskit.files.atomic import companions_of
-    from eskit.files.modes import mode_of
-    from eskit.sqlite.url import find_path
-
-    project = session.find_project()
-    urls = [session.store_url, *([project.read_models] if project else [])]
-    for path in filter(None, map(find_path, urls)):
-        for file in (path, *companions_of(path)):
-            mode = mode_of(file, session.file_mode)
-            if mode & ~session.file_mode & 0o077:
-                yield Diagnostic(
-                    severity="warning",
-                    code="READABLE_BY_OTHERS",
-                    message=f"{file} can be read by others: its mode is {mode:04o}",
-                    hint=f"Close it: chmod {session.file_mode:o} {file}. If that is meant, set "
-                    f'file_mode = "{mode:04o}".',
-                )
 
 
 def format_info(info: StoreInfo, now: datetime) -> Iterator[Line]:

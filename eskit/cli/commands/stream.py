@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import told_when_broken_off
-from eskit.cli.limits import Limit, limited
+from eskit.cli.options import Limit
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.events import (
-    GeneratedTypes,
-    PayloadReader,
-    event_object,
-    format_fields,
-    format_heading,
-    load_event_types,
-)
+from eskit.cli.terminal.events import format_fields, format_heading
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, ago, count, timestamp
+from eskit.cli.terminal.text import Line, ago
 from eskit.cli.terminal.times import Clock, ClockOption, Times
-from eskit.cli.terminal.values import descriptor_of
 from eskit.errors import StreamNotFound
+from eskit.reports.envelope import limited
+from eskit.reports.events import event_object
+from eskit.reports.payloads import GeneratedTypes, PayloadReader, load_event_types
+from eskit.reports.streams import Erasures, erasure_object, key_of, load_erasures, stream_object
+from eskit.schema.pools import descriptor_of
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -34,9 +32,6 @@ if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
     from eskit.store.eventstore import EventStore, StreamInfo
     from eskit.store.maintenance import Erasure
-
-    Erasures: TypeAlias = Mapping[tuple[str, str], Sequence[Erasure]]
-    """Audit records by stream and tenant."""
 
 app = make_app("List, read and erase event streams.")
 
@@ -76,7 +71,7 @@ def list_streams(
         streams = store.list_streams(
             prefix=prefix, limit=None if erased else limit + 1, tenant=tenant
         )
-        chosen = (stream for stream in streams if not erased or _key(stream) in erasures)
+        chosen = (stream for stream in streams if not erased or key_of(stream) in erasures)
         shown, more = limited(chosen, limit, narrower="give a --prefix")
     format_found = format_erased if erased else format_streams
     session.output.result(
@@ -288,37 +283,6 @@ def _tenants_hint(store: EventStore, tenant: str) -> str:
     return f"{nobody}. Tenants with streams: {others}{', …' if len(tenants) > _NAMED else ''}"
 
 
-def load_erasures(store: EventStore) -> Erasures:
-    """The audit records of erasures by stream and tenant, oldest first."""
-    found: dict[tuple[str, str], list[Erasure]] = {}
-    with store.maintenance.view() as view:
-        for erasure in view.list_erasures():
-            found.setdefault((erasure.stream, erasure.tenant), []).append(erasure)
-    return found
-
-
-def _key(stream: StreamInfo) -> tuple[str, str]:
-    return stream.stream, stream.tenant
-
-
-def erasure_object(erasure: Erasure) -> dict[str, object]:
-    """An erasure as --json shows it."""
-    return {**asdict(erasure), "erased_at": timestamp(erasure.erased_at)}
-
-
-def stream_object(stream: StreamInfo, erasures: Erasures) -> dict[str, object]:
-    """A stream as --json shows it."""
-    return {
-        "stream": stream.stream,
-        "category": stream.category,
-        "version": stream.version,
-        "first_recorded_at": timestamp(stream.first_recorded_at),
-        "last_recorded_at": timestamp(stream.last_recorded_at),
-        "tenant": stream.tenant,
-        "erasures": [erasure_object(erasure) for erasure in erasures.get(_key(stream), ())],
-    }
-
-
 def format_erased(
     streams: Sequence[StreamInfo], erasures: Erasures, now: datetime
 ) -> Iterator[Line]:
@@ -328,7 +292,7 @@ def format_erased(
     for stream in streams:
         in_tenant = f"  {stream.tenant}" if stream.tenant else ""
         yield [(stream.stream, "name"), f"  {count(stream.version, 'event')}{in_tenant}"]
-        for erasure in erasures[_key(stream)]:
+        for erasure in erasures[key_of(stream)]:
             yield [
                 f"  {count(erasure.events, 'event')} erased, up to version {erasure.version:,}  ",
                 (ago(erasure.erased_at, now), "dim"),
@@ -351,7 +315,7 @@ def format_streams(
                 count(stream.version, "event"),
                 (ago(stream.last_recorded_at, now), "dim"),
                 *((stream.tenant,) if with_tenant else ()),
-                (_erased_up_to(stream, erasures.get(_key(stream), ())), "dim"),
+                (_erased_up_to(stream, erasures.get(key_of(stream), ())), "dim"),
             )
             for stream in streams
         ],

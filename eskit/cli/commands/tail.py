@@ -17,7 +17,6 @@ from eskit.cli.commands.tail_lines import Layout, Seen, format_end
 from eskit.cli.engines import Source
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
-from eskit.cli.terminal.events import Decoder, Payload, PayloadReader
 from eskit.cli.terminal.pipe import while_read
 from eskit.cli.terminal.printing import end_line_of_ctrl_c
 from eskit.cli.terminal.times import Clock, ClockOption, parse_moment
@@ -29,6 +28,7 @@ from eskit.errors import (
     InvalidArgument,
     RequestTimeout,
 )
+from eskit.reports.payloads import Decoder, Payload, PayloadReader, descriptor_set, stored_schemas
 
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent
@@ -270,17 +270,3 @@ class Follower:
         from eskit.cli.commands.tail_hints import hints
 
         self.session.output.note(*hints(store, self.request))
-
-
-def stored_schemas(store: EventStore) -> Decoder:
-    """Decodes events as they were written, by the schemas of a store."""
-    from eskit.store.decoding import EventDecoder
-
-    return EventDecoder(store)
-
-
-def descriptor_set(path: Path) -> Decoder:
-    """Decodes events by a serialised FileDescriptorSet; InvalidArgument for what is none."""
-    from eskit.schema.recorded import MessageSet, read_descriptor_set
-
-    return MessageSet(read_descriptor_set(path))

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from eskit.cli.commands.conditions import pick
-from eskit.cli.terminal.events import Payload, event_object, format_fields, short_type
-from eskit.cli.terminal.text import Line, Span, count, padded, width
+from eskit.cli.terminal.events import format_fields, short_type
+from eskit.cli.terminal.text import Line, Span, padded, width
 from eskit.cli.terminal.times import Clock, format_clock
 from eskit.cli.terminal.values import format_value, leaves
 from eskit.cli.terminal.wrapping import Narrowing
 from eskit.codegen.python.names import snake_case
 from eskit.domain.streams import category_of, id_of
+from eskit.reports.events import event_object
+from eskit.reports.payloads import Payload
 from eskit.schema.paths import find_value
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.domain.events import RecordedEvent

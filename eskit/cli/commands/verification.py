@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from eskit.cli.commands.stream import load_types
 from eskit.cli.session import Session
-from eskit.cli.terminal.hints import Hints
 from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, count, duration
+from eskit.cli.terminal.text import Line, duration
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import StoreNotRecognised
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.operations.findings import Finding
@@ -58,12 +57,6 @@ def read_model_checkpoints(session: Session, store: EventStore) -> list[Checkpoi
         return list(engine.checkpoints())
     finally:
         engine.close()
-
-
-def verification_object(found: Verification, hints: Hints) -> dict[str, object]:
-    """The verification as --json shows it."""
-    findings = [{**asdict(one), "hint": hints.complete(one.hint)} for one in found.findings]
-    return {**asdict(found), "findings": findings}
 
 
 def format_verification(found: Verification) -> Iterator[Line]:

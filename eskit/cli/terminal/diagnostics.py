@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from eskit.cli.terminal.text import Line, Span, seen_from_here, width
+from eskit.cli.terminal.text import Line, Span, width
 from eskit.cli.terminal.wrapping import Hanging, labelled
+from eskit.reports.envelope import seen_from_here
 
 if TYPE_CHECKING:
     from eskit.errors import Diagnostic

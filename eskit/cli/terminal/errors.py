@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from eskit.cli.terminal.diagnostics import format_diagnostics
-from eskit.cli.terminal.envelope import envelope, to_json
 from eskit.cli.terminal.printing import end_line_of_ctrl_c
-from eskit.cli.terminal.text import Line, count, width
+from eskit.cli.terminal.text import Line, to_json, width
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import CommandRejected, EskitError, InvalidArgument, SchemaInvalid
 from eskit.raised import error_line, error_traceback
+from eskit.reports import envelope as reports
+from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
@@ -72,14 +73,9 @@ def exit_code(error: BaseException) -> int:
 
 
 def error_object(error: BaseException) -> dict[str, object]:
-    """The `error` of the envelope."""
-    if isinstance(error, CommandRejected):
-        return {
-            "code": error.rejection,
-            "message": error.message,
-            "solution": error.solution,
-            "details": dict(error.details),
-        }
+    """The `error` of the envelope, also for what is no error of eskit."""
+    if isinstance(error, EskitError):
+        return reports.error_object(error)
     code, message, hint = _describe(error)
     return {"code": code, "message": message, "hint": hint}
 
@@ -151,7 +147,7 @@ def _show_json(error: BaseException, output: Output) -> None:
     if "hint" in told:
         told["hint"] = output.hints.complete(str(told["hint"]))
     completed = [d._replace(hint=output.hints.complete(d.hint)) for d in diagnostics]
-    found: Mapping[str, object] = envelope(status, error=told, diagnostics=completed)
+    found: Mapping[str, object] = reports.envelope(status, error=told, diagnostics=completed)
     stream = sys.stderr if output.streaming else sys.stdout
     stream.write(to_json(found) + "\n")
     stream.flush()

@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from eskit.cli.terminal.diagnostics import format_diagnostics
-from eskit.cli.terminal.envelope import envelope, to_json
 from eskit.cli.terminal.hints import Hints
 from eskit.cli.terminal.printing import console_on, fitted, print_lines, styled
 from eskit.cli.terminal.progress import JsonProgress, NoProgress, ProgressReporter
-from eskit.cli.terminal.text import Line
+from eskit.cli.terminal.text import Line, to_json
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import InvalidArgument
+from eskit.reports.envelope import envelope
 
 if TYPE_CHECKING:
     from eskit.errors import Diagnostic

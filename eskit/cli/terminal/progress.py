@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Protocol
 
-from eskit.cli.terminal.envelope import to_json
+from eskit.cli.terminal.text import to_json
 
 _EVERY = 0.1
 

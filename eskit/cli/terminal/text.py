@@ -7,16 +7,16 @@ is.
 
 from __future__ import annotations
 
-import os
+import json
 import unicodedata
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime, timedelta
 from typing import TypeAlias
 
 Span: TypeAlias = str | tuple[str, str]
 Line: TypeAlias = str | Sequence[Span]
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 _JOINERS = "\u200c\u200d"
 """They join or part letters of Persian and pictures of an emoji; they take no room."""
 _UNITS = (("day", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
@@ -51,6 +51,11 @@ def _joins(text: str, at: int) -> bool:
 
 
 _BOTH = 2
+
+
+def to_json(data: object) -> str:
+    """One line of JSON that cannot disturb a terminal."""
+    return escape_json(_encode(data))
 
 
 def escape_json(text: str) -> str:
@@ -114,11 +119,6 @@ def shorten(span: Span, limit: int) -> Span:
     return f"{text}…" if isinstance(span, str) else (f"{text}…", span[1])
 
 
-def count(number: int, noun: str, plural: str = "") -> str:
-    """``1 event``, ``2,310 events``."""
-    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
-
-
 def duration(seconds: float) -> str:
     """The largest fitting unit: ``0.40 s``, ``12 s``, ``3 h``, ``2 days``."""
     if 0 < seconds < 1:
@@ -134,16 +134,6 @@ def ago(moment: datetime, now: datetime) -> str:
     """``2 days ago``; ``just now`` within a second, and for a time that is still to come."""
     seconds = (now - moment) / timedelta(seconds=1)
     return f"{duration(seconds)} ago" if seconds >= 1 else "just now"
-
-
-def timestamp(moment: datetime) -> str:
-    """RFC 3339 in UTC with microseconds, as ``--json`` shows times."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def seen_from_here(file: str) -> str:
-    """A path as somebody in the current folder writes it, if that is shorter."""
-    return min(os.path.relpath(file), file, key=len) if Path(file).is_absolute() else file
 
 
 def failure_lines(traceback: str, error: str) -> Iterator[Line]:

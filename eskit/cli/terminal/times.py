@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from eskit.cli.terminal.text import ago, duration, timestamp
+from eskit.cli.terminal.text import ago, duration
 from eskit.errors import InvalidArgument
+from eskit.reports.envelope import timestamp
 from eskit.text.quantities import is_duration, parse_duration
 
 _WITHIN = timedelta(minutes=1)

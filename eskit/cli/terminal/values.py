@@ -9,10 +9,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from typing import Any
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 
 from eskit.schema.paths import Shape, is_map, join_path, shape_below
 
@@ -27,11 +26,6 @@ _WIDE = frozenset(
 )
 
 _WIDE_WRAPPERS = frozenset({"google.protobuf.Int64Value", "google.protobuf.UInt64Value"})
-
-
-def descriptor_of(kind: type[Message]) -> Descriptor:
-    """The descriptor of a message class, as the type its stubs should have."""
-    return cast("Descriptor", kind.DESCRIPTOR)
 
 
 def leaves(

@@ -1,16 +1,34 @@
-"""Values of options without pydantic, which typer 0.29 imports (75 ms) to check any of them.
-
-Text, and a default that already has its type, need no checking; whatever else is typed goes to
-typer as usual, a number without the separators that eskit shows it with. Earlier typers do not have
-`get_runtime_param` and are left alone.
-"""
+"""Options that several commands share, and reading the values of any of them."""
 
 from __future__ import annotations
 
+import getpass
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
+
+import typer
+
+Limit = Annotated[int, typer.Option(metavar="N", min=1, help="Maximum number of rows.")]
+"""How many entries a list has at most."""
+Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; kept as the audit record.")]
+By = Annotated[
+    str, typer.Option(metavar="NAME", help="Who decides; the user of this machine by default.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would happen, change nothing.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+def operator(by: str) -> str:
+    """Who decides: as given with --by, else the user of this machine."""
+    return by or getpass.getuser()
+
+
+# Without what follows, typer 0.29 imports pydantic (75 ms) to check the value of any option. Text,
+# and a default that already has its type, need no checking; whatever else is typed goes to typer as
+# usual, a number without the separators that eskit shows it with. Earlier typers do not have
+# `get_runtime_param` and are left alone.
 
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+")
 """A number as it is shown."""

@@ -9,16 +9,17 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
-from eskit.cli.commands.dead_letters_text import Entry, letter_entry, skip_entry, subscription_entry
 from eskit.cli.engines import open_engine
 from eskit.cli.session import Session
-from eskit.cli.terminal.text import Line, count
+from eskit.cli.terminal.text import Line
 from eskit.errors import (
     Diagnostic,
     InvalidArgument,
     MessagingError,
     ProjectionNotFound,
 )
+from eskit.reports.deadletters import Entry, letter_entry, skip_entry, subscription_entry
+from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:

@@ -1,14 +1,13 @@
-"""Dead letters on screen and as JSON objects, of projections and of subscriptions alike."""
+"""Dead letters of projections and of subscriptions alike."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from eskit.cli.terminal.tables import columns
-from eskit.cli.terminal.text import Line, Span, ago, failure_lines, timestamp
+from eskit.reports.envelope import timestamp
 
 if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, Decision
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 class Entry:
     """One event that waits for a decision, or is skipped by one, as every follower shows it.
 
-    `data` is what --json shows; `note` the error, or who decided and why; `again` the command
+    `data` is the report; `note` the error, or who decided and why; `again` the command
     that tries again, if there is one.
     """
 
@@ -44,7 +43,7 @@ class Entry:
 
     @property
     def detail(self) -> dict[str, object]:
-        """What --json shows of it alone."""
+        """The report of it alone."""
         return {**self.data, "traceback": self.traceback}
 
 
@@ -132,40 +131,3 @@ def _decision_object(decision: Decision) -> dict[str, object]:
         "decided_by": decision.decided_by,
         "decided_at": timestamp(decision.decided_at),
     }
-
-
-_STYLES = {"waiting": "warning", "skipped": "dim"}
-
-
-def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> Iterator[Line]:
-    """An event a line, what may be cut off last; `partly`: not everything could be looked at."""
-    if not entries:
-        yield "No dead letters of projections" if partly else "No dead letters"
-        return
-    rows: list[tuple[Span, ...]] = [
-        (
-            (entry.follower, "name"),
-            (entry.state, _STYLES.get(entry.state, "error")),
-            f"{entry.position:,}",
-            entry.stream,
-            (ago(entry.at, now), "dim"),
-            entry.note if entry.state == "skipped" else (entry.note, "error"),
-            (entry.event_type, "dim"),
-        )
-        for entry in entries
-    ]
-    yield from columns(rows, right=[2])
-
-
-def format_entry(entry: Entry) -> Iterator[Line]:
-    """One event with its traceback, and the commands to run next."""
-    yield [(entry.follower, "name"), f"  {entry.state}  {entry.text}"]
-    yield f"  event id  {entry.event_id}"
-    if entry.attempts:
-        yield f"  attempts  {entry.attempts:,}"
-    yield from failure_lines(entry.traceback, entry.note)
-    yield ["  see it     ", (f"eskit stream read {entry.stream}", "command")]
-    if entry.again:
-        yield ["  try again  ", (f"eskit {entry.again}", "command")]
-    give_up = f"eskit deadletter skip {entry.follower} {entry.position} --reason '…'"
-    yield ["  give up    ", (give_up, "command")]

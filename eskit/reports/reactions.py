@@ -1,0 +1,64 @@
+"""Reactions: where they are, and what a reset means."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+from eskit.reports.envelope import timestamp_or_none
+from eskit.text.quantities import count
+
+if TYPE_CHECKING:
+    from eskit.messaging.followers import Attempt, FollowerStatus, Reset
+
+
+def status_object(status: FollowerStatus) -> dict[str, object]:
+    """A reaction's state, position, lag and what it is handling."""
+    return {
+        "name": status.name,
+        "state": status.state,
+        "position": status.position,
+        "head": status.head,
+        "lag": status.lag,
+        "error": status.error or None,
+        "trouble": status.trouble or None,
+        "updated_at": timestamp_or_none(status.updated_at),
+        "oldest_seconds": status.oldest_seconds,
+        "attempts": most_attempts(status),
+        "in_flight": [_attempt_object(attempt) for attempt in status.in_flight],
+        "waiting": [_attempt_object(attempt) for attempt in status.waiting],
+        "set_aside": status.set_aside,
+        "skipped": status.skipped,
+        "pause": status.pause or None,
+        "needed_commands": status.needed,
+        "holder": status.holder,
+    }
+
+
+def _attempt_object(attempt: Attempt) -> dict[str, object]:
+    return {
+        "position": attempt.position,
+        "attempts": attempt.attempts,
+        "since": timestamp_or_none(attempt.since),
+    }
+
+
+def most_attempts(status: FollowerStatus) -> int:
+    """How often the event was tried that was tried most often."""
+    return max((each.attempts for each in (*status.waiting, *status.in_flight)), default=0)
+
+
+def failed_error(failed: Sequence[FollowerStatus]) -> dict[str, object]:
+    """The error of an envelope: which reactions failed."""
+    return {
+        "code": "REACTION_FAILED",
+        "message": f"{count(len(failed), 'reaction')} failed: "
+        + ", ".join(each.name for each in failed),
+        "hint": f"eskit reaction status {failed[0].name}",
+    }
+
+
+def reset_object(reset: Reset, *, done: bool) -> dict[str, object]:
+    """What a reset means, and whether it was done."""
+    return {**asdict(reset), "changed": done}
