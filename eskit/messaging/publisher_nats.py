@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import (
@@ -32,25 +33,23 @@ from eskit.nats.jetstream import (
     message_from,
 )
 from eskit.nats.publishing import (
-    EXPECTED_LAST_ID,
-    EXPECTED_LAST_SEQUENCE,
     OrderedPublisher,
     OutgoingMessage,
     PublishRefused,
+    expect_last,
 )
 from eskit.store.eventstore import EventStore
 from eskit.text.quantities import format_size
 
 _log = logging.getLogger("eskit.relay")
-_CONTROL_LINE = 4096
-"""The longest line that a server takes by default; it does not tell clients of another limit."""
-_NUMBERS_IN_LINE = 32
+_INBOX_AND_NUMBERS = 96
+_LONGEST_SUBJECT = 4096 - _INBOX_AND_NUMBERS
+"""Of the longest line that a server takes by default; it does not tell clients another limit."""
 _HEADERS_AT_MOST = 65_535
 _FULL = frozenset({10023, 10028, 10047, 10077})
 """JetStream's numbers for having no room, or a stream that takes no more."""
 _TOO_LARGE = frozenset({10054, 10097})
 """JetStream's numbers for a message, or headers, beyond its limits."""
-_INBOX_LENGTH = 64
 _SUBJECT = re.compile(r"[^\s.*>\x00]+(\.[^\s.*>\x00]+)*")
 _LOOK_BACK = 100
 _NO_LIMIT = -1
@@ -81,6 +80,7 @@ class JetStreamPublisher:
         self._ordered = OrderedPublisher(connection)
         self._created = ""
         self._largest = _NO_LIMIT
+        self._end = 0
         self._doubled: set[int] = set()
 
     @property
@@ -92,7 +92,7 @@ class JetStreamPublisher:
         """Create the stream, or check the one there is, and say how far it is."""
         state = await self._open_stream()
         self._created = state.created
-        self._largest = int(state.config.get("max_msg_size", _NO_LIMIT))
+        self._learn(state)
         message = await last_message(self._connection, state.name) if state.messages else None
         # Another relay may have published between the two looks: the message is the later one.
         sequence = max(state.last_sequence, message.sequence if message is not None else 0)
@@ -111,8 +111,8 @@ class JetStreamPublisher:
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
         """Publish all without waiting for each, then wait for the acknowledgement of all."""
         while events:
-            messages = self._messages(events)
             try:
+                messages = self._messages(events, after_sequence)
                 return await self._ordered.publish(messages, after_sequence=after_sequence)
             except PublishRefused as refused:
                 done = refused.expected - 1
@@ -122,30 +122,38 @@ class JetStreamPublisher:
         return after_sequence
 
     async def look(self) -> None:
-        """Learn the stream's limits, if it is there, and change nothing."""
+        """Learn the stream's limits and end, if it is there, and change nothing."""
         state = await find_stream(self._connection, self._settings.name)
         if state is not None:
-            self._largest = int(state.config.get("max_msg_size", _NO_LIMIT))
+            self._learn(state)
 
     def find_obstacle(self, event: RecordedEvent) -> str:
         """Why no message can carry an event, in a clause; empty if one can."""
-        message = self._encode(event)
+        message = self._encode(event, after_sequence=self._end)
         return message if isinstance(message, str) else ""
 
-    def _messages(self, events: Sequence[RecordedEvent]) -> list[OutgoingMessage]:
-        """Those of the events before the first that none can carry; EventUnpublishable at once."""
-        messages: list[OutgoingMessage] = []
-        for event in events:
-            message = self._encode(event)
-            if isinstance(message, str):
-                if not messages:
-                    raise EventUnpublishable(event.global_position, event.stream, message)
-                break
-            messages.append(message)
-        return messages
+    def _messages(
+        self, events: Sequence[RecordedEvent], after_sequence: int
+    ) -> Iterator[OutgoingMessage]:
+        """Those of the events before the first that none can carry; EventUnpublishable at once.
 
-    def _encode(self, event: RecordedEvent) -> OutgoingMessage | str:
-        """The message of an event, or why there is none."""
+        The first of a batch needs one header less: an event that is too large for another place
+        begins the next.
+        """
+        behind = ""
+        for sequence, event in enumerate(events, start=after_sequence):
+            message = self._encode(event, after_sequence=sequence, behind=behind)
+            if isinstance(message, str):
+                if not behind:
+                    raise EventUnpublishable(event.global_position, event.stream, message)
+                return
+            behind = message.headers[MESSAGE_ID]
+            yield message
+
+    def _encode(
+        self, event: RecordedEvent, *, after_sequence: int, behind: str = ""
+    ) -> OutgoingMessage | str:
+        """The message of an event, or why there is none; `behind` is the id of the one before."""
         try:
             headers = encode_headers(event, self._source)
             subject = subject_of(event, self._settings.prefix)
@@ -153,11 +161,11 @@ class JetStreamPublisher:
             return f"its headers cannot be written: {error}"
         if event.global_position in self._doubled:
             headers[MESSAGE_ID] = f"{event.event_id}@{event.global_position}"
-        if not _SUBJECT.fullmatch(subject):
+        if not _is_subject(subject):
             return f"{subject[:80]!r} is no NATS subject"
-        return self._check_size(event, subject, headers) or OutgoingMessage(
-            subject, headers, event.data
-        )
+        expect_last(headers, after_sequence, behind)
+        message = OutgoingMessage(subject, headers, event.data)
+        return self._check_size(message) or message
 
     async def _remove_obstacle(self, event: RecordedEvent, refused: PublishRefused) -> None:
         """See to it that an event which was refused can be published; or raise why it cannot."""
@@ -232,25 +240,25 @@ class JetStreamPublisher:
         """Delete the stream; `open` creates it anew."""
         await delete_stream(self._connection, self._settings.name)
 
-    def _check_size(self, event: RecordedEvent, subject: str, headers: Mapping[str, str]) -> str:
+    def _check_size(self, message: OutgoingMessage) -> str:
         """Which limit a message is beyond: of a large one the server cuts the connection."""
-        expected = (EXPECTED_LAST_SEQUENCE, "0" * 20, EXPECTED_LAST_ID, headers[MESSAGE_ID])
-        pairs = [len(name) + len(value) + len(": \r\n") for name, value in headers.items()]
-        head = sum(pairs) + sum(map(len, expected)) + 2 * len(": \r\n") + len("NATS/1.0\r\n\r\n")
-        size = head + len(event.data)
-        line = len(subject) + _INBOX_LENGTH + _NUMBERS_IN_LINE
-        largest = self._connection.max_payload
-        if line > _CONTROL_LINE:
-            return f"its subject has {len(subject):,} characters, too many for NATS"
+        head = message.header_size
+        size = head + len(message.data)
+        if len(message.subject) > _LONGEST_SUBJECT:
+            return f"its subject has {len(message.subject):,} characters, too many for NATS"
         if head > _HEADERS_AT_MOST:
             return f"its headers take {format_size(head)}, JetStream takes 64KB"
-        if size > largest:
+        if size > (largest := self._connection.max_payload):
             return (
                 f"its message takes {size:,} bytes, the NATS server takes {largest:,} (max_payload)"
             )
         if 0 <= self._largest < size:
             return f"its message takes {size:,} bytes, the stream takes {self._largest:,}"
         return ""
+
+    def _learn(self, state: StreamState) -> None:
+        self._largest = int(state.config.get("max_msg_size", _NO_LIMIT))
+        self._end = state.last_sequence
 
     async def _open_stream(self) -> StreamState:
         state = await find_stream(self._connection, self._settings.name)
@@ -264,6 +272,11 @@ class JetStreamPublisher:
                 ) from error
         self._settings.check(state.config)
         return state
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_subject(text: str) -> bool:
+    return _SUBJECT.fullmatch(text) is not None
 
 
 def _hint_for_creation(error: JetStreamError, settings: StreamSettings) -> str:

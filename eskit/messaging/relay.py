@@ -15,7 +15,7 @@ import contextlib
 import functools
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -83,7 +83,7 @@ class Relay:
     `on_status` is called, on the event loop, whenever the state changes.
     """
 
-    BATCH = 1000
+    BATCH = 4000
     BATCH_BYTES = 4 * 1024 * 1024
     POLL = 0.25
     SAVE_EVERY = 1.0
@@ -107,6 +107,7 @@ class Relay:
         self._on_status = on_status
         self._sequence = 0
         self._last: tuple[int, str] = (0, "")
+        self._ahead: tuple[int, asyncio.Future[list[RecordedEvent]]] | None = None
         self._published = self._skipped = 0
         self._failures = self._refusals = self._refused_at = 0
         self._saved = 0
@@ -255,6 +256,7 @@ class Relay:
             self._set_status("connecting")
         state = await self._publisher.open()
         self._check_source(state)
+        self._ahead = None  # what failed may have taken long: what was read is read again
         self._last = await work(self._where_to_go_on, state)
         self._sequence = state.sequence
         self._saved = self._last[0]
@@ -354,7 +356,7 @@ class Relay:
 
     async def _publish_batch(self, work: _Work) -> bool:
         """Publish what comes next, or pass it over by decision; False if there was nothing."""
-        events = await work(self._read_batch)
+        events = await self._next_batch(work)
         if not events:
             return False
         try:
@@ -373,15 +375,32 @@ class Relay:
         self._last = (passed.global_position, passed.event_id)
         return True
 
-    def _read_batch(self) -> list[RecordedEvent]:
+    async def _next_batch(self, work: _Work) -> list[RecordedEvent]:
+        """The events behind the last one published; those that follow are read meanwhile."""
+        after, ahead = self._last[0], self._ahead
+        self._ahead = None
+        reading = ahead[1] if ahead is not None and ahead[0] == after else None
+        events = await (reading or work(self._read_batch, after))
+        if self._is_full(events):
+            end = events[-1].global_position
+            self._ahead = end, work(self._read_batch, end)
+            self._ahead[1].add_done_callback(_look_at)
+        return events
+
+    def _read_batch(self, after: int) -> list[RecordedEvent]:
         events: list[RecordedEvent] = []
         size = 0
-        for event in self._store.read_all(after=self._last[0], limit=self.BATCH):
+        for event in self._store.read_all(after=after, limit=self.BATCH):
             events.append(event)
             size += len(event.data)
             if size >= self.BATCH_BYTES:
                 break
         return events
+
+    def _is_full(self, events: Sequence[RecordedEvent]) -> bool:
+        """Whether a batch ended because of its size: only then the log may go on behind it."""
+        size = sum(len(event.data) for event in events)
+        return len(events) == self.BATCH or size >= self.BATCH_BYTES
 
     async def _save(self, work: _Work) -> None:
         position, event_id = self._last
@@ -441,10 +460,16 @@ class _Work:
     def __init__(self, executor: ThreadPoolExecutor) -> None:
         self._executor = executor
 
-    async def __call__(self, function: Callable[..., _T], *arguments: object) -> _T:
-        return await asyncio.get_running_loop().run_in_executor(
+    def __call__(self, function: Callable[..., _T], *arguments: object) -> asyncio.Future[_T]:
+        return asyncio.get_running_loop().run_in_executor(
             self._executor, functools.partial(function, *arguments)
         )
+
+
+def _look_at(reading: asyncio.Future[list[RecordedEvent]]) -> None:
+    """What was read ahead and is not wanted may have failed: nobody need be told."""
+    if not reading.cancelled():
+        reading.exception()
 
 
 async def _sleep(stop: asyncio.Event, seconds: float) -> None:

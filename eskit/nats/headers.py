@@ -25,6 +25,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
 """Printable ASCII without space, double quote and percent: what needs no encoding."""
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
+_ESCAPES = {code: f"%{code:02X}" for code in range(0x80) if chr(code) not in _SAFE}
 
 
 def source_of(app_name: str, store_id: str) -> str:
@@ -78,15 +79,15 @@ def filter_subjects(
 
 def encode_headers(event: RecordedEvent, source: str) -> dict[str, str]:
     """The headers of the message that publishes `event`; those with no value are left out."""
-    metadata = event.metadata
+    metadata, event_id = event.metadata, event.event_id
     headers = {
-        MESSAGE_ID: event.event_id,
+        MESSAGE_ID: event_id,
         "ce-specversion": _SPEC_VERSION,
-        "ce-id": event.event_id,
+        "ce-id": event_id,
         "ce-source": source,
         "ce-type": event.event_type,
         "ce-subject": encode_value(event.stream),
-        "ce-time": f"{event.recorded_at:%Y-%m-%dT%H:%M:%S.%f}Z",
+        "ce-time": event.recorded_at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "ce-datacontenttype": CONTENT_TYPE,
         "ce-streamversion": str(event.version),
         "ce-globalposition": str(event.global_position),
@@ -144,7 +145,9 @@ def header_lines(text: str) -> Iterator[tuple[str, str]]:
 
 def encode_value(value: str) -> str:
     """A header value that is safe on the wire; plain ASCII text stays as it is."""
-    return value if _PLAIN.match(value) else quote(value, safe=_SAFE)
+    if _PLAIN.match(value):
+        return value
+    return value.translate(_ESCAPES) if value.isascii() else quote(value, safe=_SAFE)
 
 
 def _own_pairs(metadata: Metadata) -> str:

@@ -5,28 +5,48 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eskit.errors import BrokerUnavailable, PublishInterrupted
 from eskit.nats.connection import Connection, broker_errors
-from eskit.nats.headers import MESSAGE_ID
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
-EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
-EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id"
+_EXPECTED_LAST_SEQUENCE = "Nats-Expected-Last-Sequence"
+_EXPECTED_LAST_ID = "Nats-Expected-Last-Msg-Id"
+_USUAL_END = b',"seq":%d}'
+_UNKNOWN = -1
+_YIELD_EVERY = 1000
 _ACK_TIMEOUT = 5.0
 _LOOK_EVERY = 0.25
 
 
 class OutgoingMessage(NamedTuple):
-    """A message as it is published; its headers have a message id."""
+    """A message as it is published."""
 
     subject: str
     headers: dict[str, str]
     data: bytes
+
+    @property
+    def header_size(self) -> int:
+        """The bytes of its headers on their way, of which each character is one."""
+        names, values = sum(map(len, self.headers)), sum(map(len, self.headers.values()))
+        return names + values + len(": \r\n") * len(self.headers) + len("NATS/1.0\r\n\r\n")
+
+
+def expect_last(headers: dict[str, str], sequence: int, message_id: str = "") -> None:
+    """Let a message be taken only behind a sequence, and behind the message with an id.
+
+    The id is what a batch needs: when one of its messages is lost, everything behind it fails. By
+    the sequence alone it would be taken again as soon as somebody else has published, and what was
+    lost would be missing.
+    """
+    headers[_EXPECTED_LAST_SEQUENCE] = str(sequence)
+    if message_id:
+        headers[_EXPECTED_LAST_ID] = message_id
 
 
 class PublishRefused(Exception):
@@ -52,10 +72,8 @@ class PublishRefused(Exception):
 class OrderedPublisher:
     """Publishes batches, one at a time, and collects their acknowledgements in an inbox of its own.
 
-    Each publish names the sequence that must be the stream's last, and within a batch also the
-    message id. When one is lost, or somebody else publishes, everything behind it fails. By the
-    sequence alone it would be taken again as soon as the sequence fits, and what failed would be
-    missing.
+    JetStream acknowledges what one connection publishes in order. So one number stands for all
+    that is under way, where nats-py's ``publish_async`` keeps a future for every message.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -66,29 +84,31 @@ class OrderedPublisher:
         self._done: asyncio.Future[int] | None = None
         self._reconnects = 0
         self._next = 0
-        self._target = 0
+        self._target = _UNKNOWN
 
-    async def publish(self, messages: Sequence[OutgoingMessage], *, after_sequence: int) -> int:
+    async def publish(self, messages: Iterable[OutgoingMessage], *, after_sequence: int) -> int:
         """Publish without waiting for each; the sequence of the last once all are acknowledged.
 
-        Adds the headers that it needs. Raises PublishRefused for the first that is not taken, and
-        PublishInterrupted or BrokerUnavailable when what became of some is not known.
+        Each is to expect the one before it: `expect_last`. Raises PublishRefused for the first
+        that is not taken, and PublishInterrupted or BrokerUnavailable when it is not known what
+        became of some.
         """
-        done = await self._expect(after_sequence, len(messages))
+        done = await self._expect(after_sequence)
+        publish, inbox, sequence = self._connection.publish, self._inbox, after_sequence
         with self._collecting(), broker_errors("Publishing"):
-            before = ""
-            for sequence, (subject, headers, data) in enumerate(messages, start=after_sequence):
-                headers[EXPECTED_LAST_SEQUENCE] = str(sequence)
-                if before:
-                    headers[EXPECTED_LAST_ID] = before
-                before = headers[MESSAGE_ID]
-                await self._connection.publish(subject, data, reply=self._inbox, headers=headers)
+            for sequence, message in enumerate(messages, start=after_sequence + 1):
+                subject, headers, data = message
+                await publish(subject, data, reply=inbox, headers=headers)
                 if done.done():
                     break
+                if not sequence % _YIELD_EVERY:
+                    # nats-py writes when somebody waits: so the server works while we encode.
+                    await asyncio.sleep(0)
+            self._end_at(sequence)
             return await self._wait(done)
 
-    async def _expect(self, after_sequence: int, count: int) -> asyncio.Future[int]:
-        """Get ready for `count` acknowledgements after a sequence."""
+    async def _expect(self, after_sequence: int) -> asyncio.Future[int]:
+        """Get ready for acknowledgements after a sequence."""
         if not self._prefix:
             prefix = self._connection.new_inbox()
             with broker_errors("Publishing"):
@@ -97,9 +117,15 @@ class OrderedPublisher:
         self._batch += 1
         self._reconnects = self._connection.stats["reconnects"]
         self._inbox = f"{self._prefix}.{self._batch}"
-        self._next, self._target = after_sequence + 1, after_sequence + count
+        self._next, self._target = after_sequence + 1, _UNKNOWN
         self._done = asyncio.get_running_loop().create_future()
         return self._done
+
+    def _end_at(self, sequence: int) -> None:
+        """Expect no acknowledgement behind a sequence."""
+        self._target = sequence
+        if self._done is not None and not self._done.done() and self._next > sequence:
+            self._done.set_result(sequence)
 
     async def _wait(self, done: asyncio.Future[int]) -> int:
         """The last sequence, when every acknowledgement is there.
@@ -139,18 +165,24 @@ class OrderedPublisher:
         if message.headers is not None:
             done.set_exception(BrokerUnavailable("No JetStream stream takes the events"))
             return
-        answer = json.loads(message.data)
-        if "error" in answer or answer.get("seq") != self._next or answer.get("duplicate"):
-            error = answer.get("error", {})
-            done.set_exception(
-                PublishRefused(
-                    error.get("description", "an unexpected sequence"),
-                    expected=self._next,
-                    number=error.get("err_code", 0),
-                    duplicate_of=answer.get("seq", 0) if answer.get("duplicate") else 0,
-                )
-            )
+        # Nearly every one ends like this: an error says sequence 0, a duplicate says so behind it.
+        taken = message.data.endswith(_USUAL_END % self._next)
+        if not taken and (refused := self._find_refusal(json.loads(message.data))):
+            done.set_exception(refused)
             return
         if self._next == self._target:
             done.set_result(self._target)
         self._next += 1
+
+    def _find_refusal(self, answer: Mapping[str, Any]) -> PublishRefused | None:
+        """Why an acknowledgement is not the next one; None if it is, however it is written."""
+        taken = answer.get("seq") == self._next and not answer.get("duplicate")
+        if taken and "error" not in answer:
+            return None
+        error = answer.get("error", {})
+        return PublishRefused(
+            error.get("description", "an unexpected sequence"),
+            expected=self._next,
+            number=error.get("err_code", 0),
+            duplicate_of=answer.get("seq", 0) if answer.get("duplicate") else 0,
+        )

@@ -30,7 +30,9 @@ from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.skips import find_relay_skip, list_relay_skips, skip_in_relay
 from eskit.messaging.stream_settings import StreamSettings
 from eskit.nats.connection import Connection, connected
+from eskit.nats.headers import encode_headers, source_of
 from eskit.nats.jetstream import api, find_stream, publish
+from eskit.nats.publishing import OutgoingMessage, expect_last
 from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from tests.messaging.conftest import StartServer, append, until
@@ -115,6 +117,39 @@ async def test_an_event_is_published_after_all_where_the_server_takes_it(
         await until(lambda: (relay.status.state, relay.status.position) == ("idle", 2))
 
     assert positions(await published(server.url, STREAM)) == [1, 2]
+
+
+async def test_an_event_is_published_to_the_last_byte_that_the_server_takes(
+    file_store: EventStore,
+) -> None:
+    """In the middle of a batch it needs one header more; at the start of the next it fits."""
+    largest = 4096
+    for size in (
+        0,
+        largest - _around_payload(file_store),
+        0,
+        largest - _around_payload(file_store) + 1,
+    ):
+        append_one(file_store, size=size)
+
+    with EmbeddedNats(max_payload=largest) as server:
+        async with relaying(file_store, server.url) as (relay, _):
+            await until(lambda: relay.status.state == "blocked")
+            problem = relay.status.error
+        messages = await published(server.url, STREAM)
+
+    assert positions(messages) == [1, 2, 3]
+    assert f"its message takes {largest + 1:,} bytes" in problem
+
+
+def _around_payload(store: EventStore) -> int:
+    """The bytes around the text of an event with a short position that begins a batch."""
+    source = source_of("bank", store.store_id)
+    event = EventRow(2, "Account-1", 2, bytes(16), "google.protobuf.StringValue", 1, "", "", b"")
+    headers = encode_headers(RecordedEvent(event), source)
+    expect_last(headers, 1)
+    field = len(StringValue(value="x" * 1000).SerializeToString()) - 1000
+    return OutgoingMessage("", headers, b"").header_size + field
 
 
 async def test_headers_beyond_what_jetstream_takes_are_named(server: EmbeddedNats) -> None:
