@@ -34,8 +34,8 @@ from eskit.domain.upcasting import Upcaster, UpcasterMissing, Upcasters
 from eskit.errors import (
     EskitError,
     InvalidArgument,
-    ProjectInvalid,
-    ProjectionNotFound,
+    ProjectError,
+    ProjectionError,
     UpcastingInvalid,
 )
 from eskit.projections.projection import Projection
@@ -124,24 +124,26 @@ class App:
         return [found[name] for name in sorted(found)]
 
     def aggregate(self, type_name: str) -> type[AnyAggregate]:
-        """The aggregate of a type; ProjectInvalid if the app has none of that name."""
+        """The aggregate of a type; ProjectError if the app has none of that name."""
         for kind in self.aggregates:
             if kind.__aggregate__.name == type_name:
                 return kind
         known = [kind.__aggregate__.name for kind in self.aggregates]
-        raise ProjectInvalid(
+        raise ProjectError(
             f"App {self.name!r} has no aggregate {type_name!r}",
             hint=suggestion(type_name, known, "Aggregates"),
         )
 
     def projection(self, name: str) -> Projection:
-        """The projection of that name; ProjectionNotFound if there is none."""
+        """The projection of that name; PROJECTION_NOT_FOUND if there is none."""
         for projection in self.projections:
             if projection.name == name:
                 return projection
         known = [projection.name for projection in self.projections]
-        raise ProjectionNotFound(
-            f"No projection {name!r}", hint=suggestion(name, known, "Projections")
+        raise ProjectionError(
+            f"No projection {name!r}",
+            code="PROJECTION_NOT_FOUND",
+            hint=suggestion(name, known, "Projections"),
         )
 
     def find_method(self, text: str) -> Method:
@@ -206,7 +208,8 @@ class App:
             current = {message_type(event.event) for event in events if not event.deprecated}
             for event in events:
                 self._check_chain(message_type(event.event), current, kind.__aggregate__.name)
-        for follower in (*self.projections, *self.reactions):
+        followers: tuple[Projection | Reaction, ...] = (*self.projections, *self.reactions)
+        for follower in followers:
             for event_type in follower.handlers:
                 self._check_handled(event_type, follower)
 
@@ -432,7 +435,7 @@ def _refuse_unwritten(classes: Sequence[type[Any]]) -> None:
     for kind in classes:
         missing = sorted(getattr(kind, "__abstractmethods__", ()))
         if missing:
-            raise ProjectInvalid(
+            raise ProjectError(
                 f"{kind.__name__} does not implement {', '.join(missing)}",
                 hint="Write what the generated base class declares; for an aggregate, "
                 "eskit new aggregate with its proto file shows it, ready to paste.",
@@ -442,4 +445,4 @@ def _refuse_unwritten(classes: Sequence[type[Any]]) -> None:
 def _refuse_twins(what: str, names: Sequence[str]) -> None:
     twins = sorted({name for name in names if names.count(name) > 1})
     if twins:
-        raise ProjectInvalid(f"More than one {what} {twins[0]!r}", hint="Make the names unique.")
+        raise ProjectError(f"More than one {what} {twins[0]!r}", hint="Make the names unique.")

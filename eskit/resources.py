@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from eskit.errors import ProjectInvalid
+from eskit.errors import ProjectError
 
 _PACKAGE = Path(__file__).resolve().parent
 
@@ -30,7 +30,7 @@ def _resource(name: str) -> Path:
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
         return checkout / name
-    raise ProjectInvalid(
+    raise ProjectError(
         f"eskit's own {name} are missing from {_PACKAGE}",
         hint="The installation is incomplete: pip install --force-reinstall eskit",
     )

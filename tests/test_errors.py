@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import pkgutil
 import re
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import eskit
 from eskit import errors
-from eskit.errors import EskitError
+from eskit.errors import EskitError, MissingPackage
 
-_BRANCH = re.compile(r"^(?P<indent>[│ ]*)(?:[├└]── )(?P<name>\w+)")
+_LINE = re.compile(r"^(?P<indent>[│ ]*)(?:[├└]── )?(?P<name>[A-Z][a-z]\w+)? *(?P<told>.*)$")
+_CODE = re.compile(r"\b[A-Z][A-Z_]+[A-Z]\b")
 
 
-def drawn_tree() -> dict[str, str]:
-    """Child to parent, as the docstring draws it."""
-    parents = ["EskitError"]
-    tree = {}
-    for line in (errors.__doc__ or "").splitlines():
-        if match := _BRANCH.match(line):
-            depth = len(match["indent"]) // 4 + 1
-            del parents[depth:]
-            tree[match["name"]] = parents[-1]
-            parents.append(match["name"])
-    return tree
+def drawn() -> Iterator[tuple[str, str, set[str]]]:
+    """Name, parent and codes of each class, as the docstring draws them."""
+    tree = (errors.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    lines = [match for match in map(_LINE.match, tree.splitlines()) if match]
+    parents: list[str] = []
+    for number, line in enumerate(lines):
+        if line["name"] is None:
+            continue
+        del parents[len(line["indent"]) // 4 + (line["name"] != "EskitError") :]
+        told = line["told"]
+        for more in lines[number + 1 :]:
+            if more["name"] is not None:
+                break
+            told += more["told"]
+        yield line["name"], parents[-1] if parents else "Exception", set(_CODE.findall(told))
+        parents.append(line["name"])
+
+
+def raised_codes() -> Iterator[tuple[str, str]]:
+    """Each class that eskit makes with a code of its own, and that code."""
+    for path in Path(eskit.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+                for keyword in node.keywords:
+                    if keyword.arg == "code" and isinstance(keyword.value, ast.Constant):
+                        yield node.func.id, keyword.value.value
 
 
 def all_errors() -> dict[str, type[EskitError]]:
@@ -43,12 +62,38 @@ def all_errors() -> dict[str, type[EskitError]]:
     return found
 
 
+BASE: dict[str, type[EskitError]] = {"EskitError": EskitError}
 ERRORS = all_errors()
 EXPORTED = {name for name, error in ERRORS.items() if error.__module__ == errors.__name__}
 
 
 def test_the_drawn_tree_is_the_tree_of_the_classes():
-    assert drawn_tree() == {name: error.__bases__[0].__name__ for name, error in ERRORS.items()}
+    tree = {name: parent for name, parent, _ in drawn() if name != "EskitError"}
+
+    assert tree == {name: error.__bases__[0].__name__ for name, error in ERRORS.items()}
+
+
+def test_the_code_of_every_class_is_drawn_beside_it():
+    codes = {name: codes for name, _, codes in drawn()}
+
+    assert [name for name, error in ERRORS.items() if error.code not in codes[name]] == []
+
+
+def test_every_other_code_is_drawn_beside_the_class_that_is_raised_with_it():
+    codes = {name: codes - {(ERRORS | BASE)[name].code} for name, _, codes in drawn()}
+    raised: dict[str, set[str]] = {name: set() for name in codes}
+    for name, code in raised_codes():
+        if name in codes:
+            raised[name].add(code)
+    raised["MissingPackage"].add(MissingPackage("This", "nkeys", extra="nkeys").code)
+
+    assert raised == codes
+
+
+def test_no_code_is_drawn_twice():
+    codes = [code for _, _, codes in drawn() for code in codes]
+
+    assert sorted(codes) == sorted(set(codes))
 
 
 def test_every_error_of_the_module_is_exported():
@@ -79,6 +124,12 @@ def test_every_error_says_what_it_means(name):
 
     assert documentation
     assert documentation.splitlines()[0].rstrip().endswith((".", ":"))
+
+
+def test_a_code_that_is_given_stands_for_that_of_the_class():
+    error = errors.ProjectError("shop exists", code="TARGET_EXISTS")
+
+    assert (error.code, errors.ProjectError.code) == ("TARGET_EXISTS", "PROJECT_INVALID")
 
 
 def test_an_error_keeps_its_sentence_and_its_hint():

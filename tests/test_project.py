@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import ProjectInvalid, ProjectNotFound
+from eskit.errors import ProjectError
 from eskit.project.layout import Project, find_project, load_app, load_project
+from tests.coded import coded
 
 SETTINGS = """
 [tool.eskit]
@@ -36,7 +37,7 @@ def test_the_nearest_folder_with_settings_is_the_project(root: Path) -> None:
 
 
 def test_without_a_project_the_hint_says_how_to_start_one(tmp_path: Path) -> None:
-    with pytest.raises(ProjectNotFound) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_NOT_FOUND")) as caught:
         find_project(tmp_path)
 
     assert str(tmp_path) in caught.value.message
@@ -55,7 +56,9 @@ def test_eskit_toml_holds_the_same_keys_at_top_level(tmp_path: Path) -> None:
 def test_settings_in_two_files_of_one_folder_are_refused(root: Path) -> None:
     (root / "eskit.toml").write_text('store = "memory://"\n')
 
-    with pytest.raises(ProjectInvalid, match=r"eskit.toml and in pyproject.toml"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match=r"eskit.toml and in pyproject.toml"
+    ):
         find_project(root)
 
 
@@ -135,7 +138,7 @@ def test_a_wrong_setting_is_named_with_its_file(
     file = tmp_path / "pyproject.toml"
     file.write_text(f"[tool.eskit]\n{line}\n")
 
-    with pytest.raises(ProjectInvalid) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
         find_project(tmp_path)
 
     assert str(file) in caught.value.message
@@ -163,7 +166,9 @@ def test_what_is_left_out_may_be_nothing_one_or_several(
 def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("[tool.eskit\n")
 
-    with pytest.raises(ProjectInvalid, match=r"pyproject\.toml is not valid TOML") as caught:
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match=r"pyproject\.toml is not valid TOML"
+    ) as caught:
         find_project(tmp_path)
 
     assert caught.value.hint == "Correct pyproject.toml at that place."
@@ -213,7 +218,7 @@ def test_an_app_that_does_not_load_says_why(
 ) -> None:
     write_app(importable, text)
 
-    with pytest.raises(ProjectInvalid) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
         load_app(importable)
 
     assert message in caught.value.message
@@ -221,7 +226,7 @@ def test_an_app_that_does_not_load_says_why(
 
 
 def test_a_module_that_is_not_there_points_at_the_setting(importable: Project) -> None:
-    with pytest.raises(ProjectInvalid) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
         load_app(importable)
 
     assert "No module named 'shop_under_test.app'" in caught.value.message
@@ -232,12 +237,14 @@ def test_a_module_that_is_not_there_points_at_the_setting(importable: Project) -
 def test_an_app_setting_of_another_form_is_refused(root: Path, app: str) -> None:
     project = load_project(root, environ={}, overrides={"app": app})
 
-    with pytest.raises(ProjectInvalid, match=r"not of the form 'module:attribute'"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match=r"not of the form 'module:attribute'"
+    ):
         load_app(project)
 
 
 def test_a_project_without_an_app_says_so(tmp_path: Path) -> None:
     (tmp_path / "eskit.toml").write_text("")
 
-    with pytest.raises(ProjectInvalid, match="names no app"):
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID"), match="names no app"):
         load_app(find_project(tmp_path))

@@ -13,7 +13,7 @@ from eskit.app import App
 from eskit.codegen.python.emissions import emitted_events, sent_commands
 from eskit.codegen.reading.comments import comments_of, summary_of
 from eskit.codegen.reading.model import Aggregate, Event, Rpc, Schema, Service
-from eskit.errors import ProjectInvalid
+from eskit.errors import ProjectError
 from eskit.schema.fields import FieldInfo, custom_options, describe_fields
 from eskit.schema.recorded import schema_pool
 
@@ -190,7 +190,7 @@ def _emissions(aggregate: Aggregate, app: App) -> Mapping[str, tuple[str, ...]]:
     """By method, what the app's class emits; nothing for an aggregate the app does not have."""
     try:
         kind = app.aggregate(aggregate.name)
-    except ProjectInvalid:
+    except ProjectError:
         return {}
     return {
         rpc.python_name: emitted_events(kind, rpc.python_name)

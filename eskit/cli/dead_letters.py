@@ -16,7 +16,7 @@ from eskit.errors import (
     Diagnostic,
     InvalidArgument,
     MessagingError,
-    ProjectionNotFound,
+    ProjectionError,
 )
 from eskit.reports.deadletters import Entry, letter_entry, skip_entry, subscription_entry
 from eskit.text.quantities import count
@@ -65,7 +65,7 @@ def waiting_letter(
 ) -> Iterator[Waiting]:
     """What waits in a projection or subscription, by the event's position or id.
 
-    Raises ProjectionNotFound for an unknown name, NotFound for an event that does not wait, and
+    Raises PROJECTION_NOT_FOUND for an unknown name, NotFound for an event that does not wait, and
     with `retry` InvalidArgument for a subscription whose handler is not here.
     """
     app = session.load_app()
@@ -203,13 +203,15 @@ def _projections(app: App) -> list[str]:
 
 
 def _check_subscription(session: Session, app: App, name: str) -> None:
-    """Raise ProjectionNotFound unless there is a subscription of that name."""
+    """Raise PROJECTION_NOT_FOUND unless there is a subscription of that name."""
     known = [*_projections(app), *(reaction.name for reaction in app.reactions)]
     if session.find_nats() is not None:
         known += _in_nats(session, lambda letters: letters.names())
     if name not in known:
-        raise ProjectionNotFound(
-            f"No projection or subscription {name!r}", hint=suggestion(name, known, "They are")
+        raise ProjectionError(
+            f"No projection or subscription {name!r}",
+            code="PROJECTION_NOT_FOUND",
+            hint=suggestion(name, known, "They are"),
         )
 
 

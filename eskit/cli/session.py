@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from eskit.cli.terminal.output import Output
-from eskit.errors import BrokerUnavailable, EskitError, ProjectNotFound
+from eskit.errors import BrokerUnavailable, EskitError, ProjectError
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
@@ -47,13 +47,15 @@ class Session:
     def __post_init__(self) -> None:
         """A folder that is not there is said to be so; its parents' project is not meant."""
         if not self.directory.is_dir():
-            raise ProjectNotFound(
-                f"There is no folder {self.directory}", hint="-C DIR names the project's folder."
+            raise ProjectError(
+                f"There is no folder {self.directory}",
+                code="PROJECT_NOT_FOUND",
+                hint="-C DIR names the project's folder.",
             )
 
     @cached_property
     def project(self) -> Project:
-        """The project of the folder; ProjectNotFound outside of one."""
+        """The project of the folder; PROJECT_NOT_FOUND outside of one."""
         from eskit.project.layout import load_project
 
         project = load_project(
@@ -72,7 +74,9 @@ class Session:
         """The project of the folder, if it is in one."""
         try:
             return self.project
-        except ProjectNotFound:
+        except ProjectError as error:
+            if error.code != "PROJECT_NOT_FOUND":
+                raise
             return None
 
     @property

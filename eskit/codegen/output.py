@@ -73,6 +73,7 @@ def update(output: Path, files: Mapping[str, str], *, check: bool, force: bool) 
     except OSError as error:
         raise ProjectError(
             f"Cannot write generated code: {error.strerror or error} ({error.filename})",
+            code="PROJECT_ERROR",
             hint="Check that the folder exists and may be written.",
         ) from error
 
@@ -195,5 +196,6 @@ def _edited(paths: tuple[Path, ...]) -> ProjectError:
     more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
     return ProjectError(
         f"Generated files were edited: {shown}{more}",
+        code="PROJECT_ERROR",
         hint="Move the changes into your own modules, or drop them with: eskit gen --force",
     )

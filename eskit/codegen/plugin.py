@@ -43,10 +43,10 @@ def respond(request: bytes) -> CodeGeneratorResponse:
     )
     try:
         files = _generate(CodeGeneratorRequest.FromString(request))
-    except SchemaInvalid as error:
-        response.error = "\n".join(map(_line, error.diagnostics)) or error.message
     except EskitError as error:
-        response.error = f"{error.message}\n{error.hint}".strip()
+        diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
+        told = "\n".join(map(_line, diagnostics)) or f"{error.message}\n{error.hint}"
+        response.error = told.strip()
     else:
         for name, text in files.items():
             response.file.add(name=name, content=text)

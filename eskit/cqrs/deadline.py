@@ -6,15 +6,9 @@ import threading
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.services import Method
-from eskit.errors import RequestTimeout
+from eskit.errors import OutOfTime, RequestTimeout
 
 _FOR_THE_ANSWER = 0.1, 0.25
-
-
-class OutOfTime(RequestTimeout):
-    """The time of a call was over before it could be answered; a command has done nothing."""
-
-    code = "OUT_OF_TIME"
 
 
 def unanswered(method: Method, seconds: float | None) -> RequestTimeout:

@@ -13,11 +13,11 @@ from typing import TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
-from eskit.cqrs.deadline import OutOfTime, unanswered
+from eskit.cqrs.deadline import unanswered
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.workers import Job, Workers
 from eskit.domain.services import Method
-from eskit.errors import RequestTimeout, ServiceError
+from eskit.errors import OutOfTime, RequestTimeout, ServiceError
 from eskit.slow import SlowCalls
 
 _REMEMBERED = 10.0

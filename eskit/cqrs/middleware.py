@@ -22,12 +22,11 @@ from typing import Any, TypeAlias
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
-from eskit.cqrs.deadline import OutOfTime
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import INTERNAL_ERROR, VERDICTS, as_rejection, as_unavailable
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
-from eskit.errors import CallFailed, CommandRejected, EskitError, InvalidArgument
+from eskit.errors import CallFailed, CommandRejected, EskitError, InvalidArgument, OutOfTime
 from eskit.raised import error_traceback
 
 _log = logging.getLogger("eskit.calls")

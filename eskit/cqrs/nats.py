@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.cqrs import wire
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
-from eskit.cqrs.deadline import OutOfTime, unanswered, with_time_to_answer
+from eskit.cqrs.deadline import unanswered, with_time_to_answer
 from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
 from eskit.cqrs.middleware import as_told, internal_error
 from eskit.cqrs.options import CallOptions, Pending, Reply
@@ -43,7 +43,8 @@ from eskit.errors import (
     CommandRejected,
     EskitError,
     InvalidArgument,
-    ProjectInvalid,
+    OutOfTime,
+    ProjectError,
     RequestTimeout,
 )
 from eskit.nats.connection import Connection, broker_errors
@@ -189,7 +190,7 @@ class NatsServices:
         of_events = tuple(dict.fromkeys((prefix, *RESERVED)))
         for reserved in of_events:
             if f"{service.name}.".startswith(f"{reserved}."):
-                raise ProjectInvalid(
+                raise ProjectError(
                     f"Service {service.name} would answer on subjects that belong to events",
                     hint=f"Choose a proto package that does not start with {reserved!r}, "
                     "or another nats_prefix.",

@@ -19,15 +19,13 @@ from eskit.errors import (
     InvalidArgument,
     MigrationInvalid,
     ProjectionBusy,
+    ProjectionError,
     ProjectionFailed,
-    ProjectionPaused,
-    ReadModelDamaged,
     ReadModelUnavailable,
     RebuildNeeded,
     RequestTimeout,
     StoreDamaged,
     StoreError,
-    StoreNotRecognised,
     StoreUnavailable,
     VersionConflict,
 )
@@ -45,25 +43,23 @@ OVERLOADED = "OVERLOADED"
 HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
 INTERNAL_ERROR = "INTERNAL_ERROR"
 
-_UNAVAILABLE: Mapping[type[EskitError], str] = MappingProxyType(
-    {
-        StoreUnavailable: "The event store cannot be used now; nothing was changed",
-        StoreDamaged: "The event store is damaged",
-        StoreNotRecognised: "The event store cannot be read",
-        ProjectionFailed: "A projection that answers this has failed",
-        ProjectionPaused: "A projection that answers this is paused",
-        ProjectionBusy: "A projection that answers this is still catching up",
-        CheckpointMismatch: "The rows that answer this were made from another log",
-        RebuildNeeded: "The read model that answers this must be rebuilt first",
-        MigrationInvalid: "The migrations of a projection that answers this do not fit",
-        ReadModelUnavailable: "The read model that answers this cannot be used",
-        ReadModelDamaged: "The read model that answers this is damaged",
-    }
+_UNAVAILABLE: tuple[tuple[type[EskitError], str, str], ...] = (
+    (StoreUnavailable, "", "The event store cannot be used now; nothing was changed"),
+    (StoreDamaged, "", "The event store is damaged"),
+    (StoreDamaged, "STORE_NOT_RECOGNISED", "The event store cannot be read"),
+    (ProjectionFailed, "", "A projection that answers this has failed"),
+    (ProjectionError, "PROJECTION_PAUSED", "A projection that answers this is paused"),
+    (ProjectionBusy, "", "A projection that answers this is still catching up"),
+    (CheckpointMismatch, "", "The rows that answer this were made from another log"),
+    (RebuildNeeded, "", "The read model that answers this must be rebuilt first"),
+    (MigrationInvalid, "", "The migrations of a projection that answers this do not fit"),
+    (ReadModelUnavailable, "", "The read model that answers this cannot be used"),
+    (ReadModelUnavailable, "READ_MODEL_DAMAGED", "The read model that answers this is damaged"),
 )
-UNAVAILABLE: Mapping[str, type[EskitError]] = MappingProxyType(
-    {error.code: error for error in _UNAVAILABLE}
+UNAVAILABLE: Mapping[str, tuple[type[EskitError], str]] = MappingProxyType(
+    {code or error.code: (error, told) for error, code, told in _UNAVAILABLE}
 )
-"""By code: conditions that whoever runs the service can mend."""
+"""By code: conditions that whoever runs the service can fix, and what callers are told."""
 
 FAILURES = UNAVAILABLE.keys() | {
     INVALID_REQUEST,
@@ -142,14 +138,16 @@ def as_rejection(error: Exception) -> CommandRejected | None:
 def as_unavailable(error: Exception) -> EskitError | None:
     """What a caller may know of a store or read model that is away; None for other errors.
 
-    It is of the same class. Its own sentence stays with the service: it can quote what a handler
-    raised, ids and paths.
+    It has the same class and code. Its own sentence stays with the service: it can quote what a
+    handler raised, ids and paths.
     """
-    if not isinstance(error, EskitError) or type(error) not in _UNAVAILABLE:
+    if not isinstance(error, EskitError) or error.code not in UNAVAILABLE:
         return None
+    kind, told = UNAVAILABLE[error.code]
     of_the_store = isinstance(error, StoreError)
-    return UNAVAILABLE[error.code](
-        _UNAVAILABLE[type(error)],
+    return kind(
+        told,
+        code=error.code,
         hint="Try again later, or tell whoever runs the service: its log says why."
         if of_the_store
         else "Tell whoever runs the service: eskit project status says more.",
@@ -187,7 +185,7 @@ def _raised_there(error: AppError) -> EskitError:
     if code == HANDLER_TIMEOUT:
         return RequestTimeout(message, hint=hint)
     if code in UNAVAILABLE:
-        return UNAVAILABLE[code](message, hint=hint)
+        return UNAVAILABLE[code][0](message, code=code, hint=hint)
     if code in FAILURES or not error.code:
         return CallFailed(code, message, hint=hint)
     rejection = CommandRejected(code, message, solution=hint, details=error.details)

@@ -67,16 +67,11 @@ def run_users(handler: Callable[..., Any], *arguments: Any) -> Any:
         raise RuntimeError(f"{name} raised {type(error).__name__}") from error
 
 
-class ResponseInvalid(EskitError):
-    """A method returned something other than its rpc's response."""
-
-    code = "RESPONSE_INVALID"
-
-
 def check_response(method: Method, response: object, answering: str) -> None:
-    """Raise ResponseInvalid unless a response is what the rpc declares."""
+    """Raise RESPONSE_INVALID unless a response is what the rpc declares."""
     if not isinstance(response, method.response):
-        raise ResponseInvalid(
+        raise EskitError(
             f"{answering} returned {type(response).__name__}, not {method.response.__name__}",
+            code="RESPONSE_INVALID",
             hint="Return the response message of the rpc.",
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from eskit.errors import StoreUnavailable, TargetExists
+from eskit.errors import ProjectError, StoreUnavailable
 from eskit.files.lock import FileLock
 
 LEFTOVERS = ("-wal", "-shm", "-journal")
@@ -18,7 +18,7 @@ LEFTOVERS = ("-wal", "-shm", "-journal")
 def unfinished(target: Path) -> Iterator[Path]:
     """The name of a file until it is complete, for one at a time who makes it.
 
-    Raises TargetExists if there is a `target`, what SQLite left of one, or somebody else who is
+    Raises TARGET_EXISTS if there is a `target`, what SQLite left of one, or somebody else who is
     making it, and StoreUnavailable where no file can be made.
     """
     check_free(target)
@@ -41,8 +41,10 @@ def making(target: Path) -> Iterator[Path]:
         ) from error
     if not acquired:
         lock.close()
-        raise TargetExists(
-            f"Another process is writing {target}", hint="Wait for it to finish, then retry."
+        raise ProjectError(
+            f"Another process is writing {target}",
+            code="TARGET_EXISTS",
+            hint="Wait for it to finish, then retry.",
         )
     partial = target.with_name(f"{target.name}.partial")
     try:
@@ -55,15 +57,20 @@ def making(target: Path) -> Iterator[Path]:
 
 
 def check_free(target: Path) -> None:
-    """Raise TargetExists if something bears the name, or SQLite left something beside it."""
+    """Raise TARGET_EXISTS if something bears the name, or SQLite left something beside it."""
     _refuse_folder(target)
     if os.path.lexists(target):
-        raise TargetExists(f"{target} exists", hint="Choose another file; nothing is overwritten.")
+        raise ProjectError(
+            f"{target} exists",
+            code="TARGET_EXISTS",
+            hint="Choose another file; nothing is overwritten.",
+        )
     if left := find_leftovers(target):
         names = " ".join(str(path) for path in left)
-        raise TargetExists(
+        raise ProjectError(
             f"{left[0]} remains from an earlier database {target.name}: SQLite would "
             "read it as part of the new one",
+            code="TARGET_EXISTS",
             hint=f"Choose another file, or if that database is not needed: rm {names}",
         )
 
@@ -81,7 +88,7 @@ def companions_of(path: Path) -> list[Path]:
 def put_in_place(partial: Path, target: Path, *, aside: Path | None = None) -> None:
     """Give a finished file its name for good, also if the power goes.
 
-    Without `aside` the name must be free: TargetExists, also for what SQLite left beside a file
+    Without `aside` the name must be free: TARGET_EXISTS, also for what SQLite left beside a file
     that is gone. With it, the file of that name and what SQLite keeps beside it are kept as
     `aside`, which must be free.
     """
@@ -102,7 +109,7 @@ def remove_database(path: Path) -> None:
 
 def _refuse_folder(target: Path) -> None:
     if target.is_dir():
-        raise TargetExists(f"{target} is a folder", hint="Name a file in it.")
+        raise ProjectError(f"{target} is a folder", code="TARGET_EXISTS", hint="Name a file in it.")
 
 
 def _move_aside(target: Path, aside: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import DeliveryFailed, InvalidArgument, MessagingError, NotFound
+from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
 from eskit.messaging.subscription import (
     DeadLetter,
     Decision,
@@ -117,12 +117,6 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
     )
 
 
-class HandlerEnded(MessagingError):
-    """A handler raised what ends a thread, a task or a process, and not an error."""
-
-    code = "HANDLER_ENDED"
-
-
 async def call_handler(
     handler: Handler,
     event: RecordedEvent,
@@ -182,7 +176,9 @@ async def _in_thread(
     return result
 
 
-def _ended(error: BaseException) -> HandlerEnded:
-    return HandlerEnded(
-        f"The handler raised {error_line(error)}", hint="A handler raises errors only."
+def _ended(error: BaseException) -> DeliveryFailed:
+    return DeliveryFailed(
+        f"The handler raised {error_line(error)}",
+        code="HANDLER_ENDED",
+        hint="A handler raises errors only.",
     )

@@ -11,11 +11,11 @@ from typing import Any, Self, TypeVar
 
 from eskit.domain.events import EventRow, LogRow, RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames
-from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
+from eskit.errors import BrokerUnavailable, LogBroken
 from eskit.messaging.tail_nats import first_sequence
 from eskit.nats.connection import Connection, close_nats, open_nats
 from eskit.nats.credentials import Provider
-from eskit.nats.headers import decode_event
+from eskit.nats.headers import NotAnEvent, decode_event
 from eskit.nats.jetstream import (
     StoredMessage,
     StreamState,

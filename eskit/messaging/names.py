@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from eskit.domain.subjects import StreamNames
-from eskit.errors import InvalidArgument, JetStreamError
+from eskit.errors import InvalidArgument
 from eskit.nats.connection import Connection
 from eskit.nats.headers import app_of, stream_subjects
-from eskit.nats.jetstream import StreamState, api, find_stream, message_from
+from eskit.nats.jetstream import JetStreamError, StreamState, api, find_stream, message_from
 
 FORMER_STREAM = "EVENTS"
 FORMER_PREFIX = "events"

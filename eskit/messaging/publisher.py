@@ -7,6 +7,23 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from eskit.domain.events import RecordedEvent
+from eskit.errors import MessagingError
+
+
+class EventUnpublishable(MessagingError):
+    """No message to this NATS server can carry an event, as it stands; `reason` says why."""
+
+    code = "EVENT_UNPUBLISHABLE"
+
+    def __init__(self, position: int, stream: str, reason: str) -> None:
+        super().__init__(
+            f"The event at position {position} of the log, in {stream}, cannot be published: "
+            f"{reason}",
+            hint="Raise the server's limits, or publish the log without the event: "
+            f"eskit relay --skip {position} --reason TEXT",
+        )
+        self.position = position
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +60,7 @@ class Publisher(Protocol):
         ...
 
     async def open(self) -> PublishedLog:
-        """Create or check the stream. Raises BrokerMismatch, BrokerUnavailable."""
+        """Create or check the stream. Raises BROKER_MISMATCH, BrokerUnavailable."""
         ...
 
     async def publish(self, events: Sequence[RecordedEvent], *, after_sequence: int) -> int:
@@ -56,7 +73,7 @@ class Publisher(Protocol):
         ...
 
     async def check(self) -> None:
-        """Raise BrokerMismatch or PublishInterrupted if it is not what it was when opened."""
+        """Raise BROKER_MISMATCH or PublishInterrupted if it is not what it was when opened."""
         ...
 
     async def find_shared(self, holds: Callable[[int, str], Awaitable[bool]]) -> int:

@@ -8,15 +8,9 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import (
-    BrokerMismatch,
-    EskitError,
-    EventUnpublishable,
-    JetStreamError,
-    PublishInterrupted,
-)
+from eskit.errors import EskitError, MessagingError
 from eskit.messaging.lease import lease_of
-from eskit.messaging.publisher import LastEvent, PublishedLog
+from eskit.messaging.publisher import EventUnpublishable, LastEvent, PublishedLog
 from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
@@ -24,6 +18,7 @@ from eskit.nats.connection import Connection
 from eskit.nats.headers import MESSAGE_ID, encode_headers, source_of, subject_of
 from eskit.nats.jetstream import (
     SUBJECTS_OVERLAP,
+    JetStreamError,
     StoredMessage,
     StreamState,
     create_stream,
@@ -35,6 +30,7 @@ from eskit.nats.jetstream import (
 from eskit.nats.publishing import (
     OrderedPublisher,
     OutgoingMessage,
+    PublishInterrupted,
     PublishRefused,
     expect_last,
 )
@@ -177,8 +173,9 @@ class JetStreamPublisher:
             raise EventUnpublishable(event.global_position, event.stream, refused.reason)
         if refused.number in _FULL:
             name = self._settings.name
-            raise BrokerMismatch(
+            raise MessagingError(
                 f"Stream {name} takes no more events: {refused.reason}",
+                code="BROKER_MISMATCH",
                 hint=f"Make room for it, or change its limits: nats stream edit {name}",
             )
         raise refused.interruption() from refused
@@ -210,7 +207,7 @@ class JetStreamPublisher:
                 break
             try:
                 return _published(state.name, message), foreign
-            except BrokerMismatch as error:
+            except MessagingError as error:
                 foreign = foreign or error.message
             before = message.sequence - 1
             if before < state.first_sequence:
@@ -266,8 +263,9 @@ class JetStreamPublisher:
             try:
                 return await create_stream(self._connection, self._settings.config())
             except JetStreamError as error:
-                raise BrokerMismatch(
+                raise MessagingError(
                     f"Stream {self._settings.name} cannot be created: {error.message}",
+                    code="BROKER_MISMATCH",
                     hint=_hint_for_creation(error, self._settings),
                 ) from error
         self._settings.check(state.config)
@@ -296,7 +294,8 @@ def _published(stream: str, message: StoredMessage) -> LastEvent:
             event_id=message.headers["ce-id"],
         )
     except (KeyError, ValueError) as error:
-        raise BrokerMismatch(
+        raise MessagingError(
             f"Message {message.sequence} of stream {stream} was not published by a relay",
+            code="BROKER_MISMATCH",
             hint="Give this project a stream and a prefix of its own: nats_stream, nats_prefix.",
         ) from error

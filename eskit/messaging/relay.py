@@ -21,19 +21,12 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import (
-    BrokerMismatch,
-    BrokerUnavailable,
-    EskitError,
-    EventUnpublishable,
-    PublishInterrupted,
-    RelayBusy,
-    RequestTimeout,
-)
+from eskit.errors import BrokerUnavailable, EskitError, MessagingError, RequestTimeout
 from eskit.messaging.lease import Lease, NoLease
-from eskit.messaging.publisher import PublishedLog, Publisher
+from eskit.messaging.publisher import EventUnpublishable, PublishedLog, Publisher
 from eskit.messaging.skips import find_relay_skip
 from eskit.nats.headers import app_of
+from eskit.nats.publishing import PublishInterrupted
 from eskit.store.eventstore import EventStore
 from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
 
@@ -117,7 +110,7 @@ class Relay:
     async def run_once(self) -> RelayReport:
         """Publish everything up to the present head, and return.
 
-        Raises RelayBusy, BrokerMismatch, BrokerUnavailable, EventUnpublishable or
+        Raises RELAY_BUSY, BROKER_MISMATCH, BrokerUnavailable, EventUnpublishable or
         PublishInterrupted.
         """
         self._published = self._skipped = 0
@@ -177,17 +170,19 @@ class Relay:
         return RelayReport(published=self._published, position=self._last[0], skipped=self._skipped)
 
     async def republish(self) -> RelayReport:
-        """Throw the stream's content away and publish the whole log; RelayBusy.
+        """Throw the stream's content away and publish the whole log; RELAY_BUSY.
 
         Also when another store of the app has published it, such as the one that this store is a
         backup of. Then its subscriptions go on behind the last event that both logs have. Raises
-        BrokerMismatch when the stream belongs to another app.
+        BROKER_MISMATCH when the stream belongs to another app.
         """
         with self._alone():
             state = await self._publisher.open()
             self._check_app(state)
             if state.foreign and state.last is None:
-                raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
+                raise MessagingError(
+                    state.foreign, code="BROKER_MISMATCH", hint=f"G{_OWN_STREAM[1:]}"
+                )
             with self._worker() as work:
                 if taken_over := await work(self._is_of_another, state):
                     await self._discard_another(state, work)
@@ -223,10 +218,11 @@ class Relay:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """With the lease; RelayBusy when another relay has it."""
+        """With the lease; RELAY_BUSY when another relay has it."""
         if not self._lease.try_acquire():
-            raise RelayBusy(
+            raise MessagingError(
                 f"Another relay of this store is running (process {self._lease.find_holder()})",
+                code="RELAY_BUSY",
                 hint="It publishes all there is. To take its place, stop it first.",
             )
         try:
@@ -263,12 +259,13 @@ class Relay:
         self._saved_at = self._watched_at = asyncio.get_running_loop().time()
 
     def _check_source(self, state: PublishedLog) -> None:
-        """Raise BrokerMismatch, with what to do, if another store has published, or nobody."""
+        """Raise BROKER_MISMATCH, with what to do, if another store has published, or nobody."""
         if state.foreign and state.last is None:
-            raise BrokerMismatch(state.foreign, hint=f"G{_OWN_STREAM[1:]}")
+            raise MessagingError(state.foreign, code="BROKER_MISMATCH", hint=f"G{_OWN_STREAM[1:]}")
         if state.foreign:
-            raise BrokerMismatch(
+            raise MessagingError(
                 state.foreign,
+                code="BROKER_MISMATCH",
                 hint="Stop the program that publishes there, then publish the log again: eskit "
                 f"relay --republish\nOr {_OWN_STREAM}",
             )
@@ -288,14 +285,16 @@ class Relay:
         return state.sequence > 0 and not (self._knows(state) and self._own_checkpoint())
 
     def _check_app(self, state: PublishedLog) -> None:
-        """Raise BrokerMismatch if it was another app that has published."""
+        """Raise BROKER_MISMATCH if it was another app that has published."""
         if state.last is not None and app_of(state.last.source) != app_of(self._publisher.source):
             raise self._fed_by_another(state, hint=f"G{_OWN_STREAM[1:]}")
 
-    def _fed_by_another(self, state: PublishedLog, *, hint: str) -> BrokerMismatch:
+    def _fed_by_another(self, state: PublishedLog, *, hint: str) -> MessagingError:
         source = state.last.source if state.last is not None else "nobody"
-        return BrokerMismatch(
-            f"Stream {state.name} is fed by {source}, not by {self._publisher.source}", hint=hint
+        return MessagingError(
+            f"Stream {state.name} is fed by {source}, not by {self._publisher.source}",
+            code="BROKER_MISMATCH",
+            hint=hint,
         )
 
     def _where_to_go_on(self, state: PublishedLog) -> tuple[int, str]:
@@ -308,8 +307,9 @@ class Relay:
         elif same_stream and checkpoint is not None:
             place = self._check_in_log(checkpoint.position, checkpoint.event_id, state.name)
         else:
-            raise BrokerMismatch(
+            raise MessagingError(
                 f"Stream {state.name} is empty but was used before, and no checkpoint says how far",
+                code="BROKER_MISMATCH",
                 hint="Publish the log again from its start: eskit relay --republish",
             )
         if not same_stream or checkpoint is None:
@@ -347,9 +347,10 @@ class Relay:
             return 0, ""
         event = self._store.find_event(position)
         if event is None or event.event_id != event_id:
-            raise BrokerMismatch(
+            raise MessagingError(
                 f"Stream {name} has event {event_id} at position {position}, the log has "
                 f"{event.event_id if event else 'nothing'} there",
+                code="BROKER_MISMATCH",
                 hint="The log was restored or replaced. Publish it again: eskit relay --republish",
             )
         return position, event_id

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eskit.domain.subjects import DEFAULT_NAMES
-from eskit.errors import BrokerMismatch
+from eskit.errors import MessagingError
 from eskit.nats.headers import stream_subjects
 from eskit.text.quantities import format_duration, format_size
 
@@ -48,7 +48,7 @@ class StreamSettings:
         return {**config, **self._limits()}
 
     def check(self, config: Mapping[str, Any]) -> None:
-        """Raise BrokerMismatch, naming every difference, if an existing stream does not fit."""
+        """Raise BROKER_MISMATCH, naming every difference, if an existing stream does not fit."""
         wanted: dict[str, Any] = {"retention": "limits", "storage": "file", **self._limits()}
         if self.replicas is not None:
             wanted["num_replicas"] = self.replicas
@@ -63,8 +63,9 @@ class StreamSettings:
         missing = set(stream_subjects(self.prefix)) - set(config.get("subjects") or ())
         differences += [f"it does not listen to {subject}" for subject in sorted(missing)]
         if differences:
-            raise BrokerMismatch(
+            raise MessagingError(
                 f"Stream {self.name} is configured differently: {'; '.join(differences)}",
+                code="BROKER_MISMATCH",
                 hint=f"Change the settings, or the stream: nats stream edit {self.name}. "
                 "eskit does not change a stream by itself.",
             )

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import LogBroken, MessagingError, SubscriptionTaken
+from eskit.errors import DeliveryFailed, LogBroken, SubscriptionTaken
 from eskit.messaging.deadletters import call_handler, make_letter
 from eskit.messaging.lane import Lane
 from eskit.messaging.standing import AWAY, Standing
@@ -45,12 +45,6 @@ _TROUBLE = 500
 """How much of an error is kept with the progress."""
 
 State: TypeAlias = Literal["standby", "running", "paused", "stopped"]
-
-
-class ProcessEnded(MessagingError):
-    """A handler was begun as often as allowed and never came to an end, nor raised."""
-
-    code = "PROCESS_ENDED"
 
 
 class Source(Protocol):
@@ -510,9 +504,10 @@ class _Stopped(Exception):
     """The subscription is to stop, before what was to be done."""
 
 
-def _ended(deliveries: int) -> ProcessEnded:
-    return ProcessEnded(
+def _ended(deliveries: int) -> DeliveryFailed:
+    return DeliveryFailed(
         f"Begun {deliveries} times and never brought to an end: it seems to end the process",
+        code="PROCESS_ENDED",
         hint="Look at what its handler does, then retry or skip it.",
     )
 

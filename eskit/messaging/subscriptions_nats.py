@@ -17,13 +17,7 @@ from typing import Any, Literal
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES
-from eskit.errors import (
-    BrokerUnavailable,
-    JetStreamError,
-    LogBroken,
-    PlaceLost,
-    SubscriptionTaken,
-)
+from eskit.errors import BrokerUnavailable, LogBroken, PlaceLost, SubscriptionTaken
 from eskit.messaging.bus import EventBus
 from eskit.messaging.subscription import DeadLetter, Progress, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
@@ -39,6 +33,7 @@ from eskit.nats.connection import Connection
 from eskit.nats.headers import decode_event, encode_headers, filter_subjects
 from eskit.nats.jetstream import (
     WRONG_LAST_SEQUENCE,
+    JetStreamError,
     StoredMessage,
     create_stream,
     find_stream,

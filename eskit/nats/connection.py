@@ -17,12 +17,11 @@ import nats.errors
 from nats.aio.client import Client
 
 from eskit.errors import (
-    BrokerRefused,
     BrokerUnavailable,
     EskitError,
     InvalidArgument,
     MessagingError,
-    MissingExtra,
+    MissingPackage,
     RequestTimeout,
 )
 from eskit.nats.credentials import Provider, Static
@@ -209,11 +208,11 @@ def _login_options(login: Login | None) -> dict[str, Any]:
 
 
 def _key_options(login: Login | None, provider: Provider | None) -> dict[str, Any]:
-    """A key pair as nats-py's arguments. Raises MissingExtra without the package nkeys."""
+    """A key pair as nats-py's arguments. Raises MISSING_EXTRA without the package nkeys."""
     if not isinstance(login, NKey | Jwt) or provider is None:
         return {}
     if importlib.util.find_spec("nkeys") is None:
-        raise MissingExtra("Logging in to NATS with a key pair", "nkeys")
+        raise MissingPackage("Logging in to NATS with a key pair", "nkeys", extra="nkeys")
     if isinstance(login, NKey):
         return {"nkeys_seed_str": login.seed}
     return {"user_credentials": _CredsText(provider, login)}
@@ -247,15 +246,17 @@ def _split(url: str) -> tuple[list[str], Login | None]:
 def _unavailable(servers: str, error: BaseException, *, over_tls: bool) -> MessagingError:
     text = str(error) or type(error).__name__
     if any(word in text.lower() for word in _REFUSALS):
-        return BrokerRefused(
+        return BrokerUnavailable(
             f"NATS at {servers} refused the credentials",
+            code="BROKER_REFUSED",
             hint="Check the token, the user and password, or the key.",
         )
     hung_up = over_tls and isinstance(error, ConnectionResetError | BrokenPipeError)
     if hung_up or isinstance(error, ssl.SSLError):
         why = getattr(error, "reason", None) or "it ended the handshake"
-        return BrokerRefused(
+        return BrokerUnavailable(
             f"NATS at {servers} does not agree on TLS: {why}",
+            code="BROKER_REFUSED",
             hint="Check the authority, and whether the server demands a client certificate.",
         )
     reason = text

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from eskit.errors import CredentialsUnavailable, InvalidArgument
+from eskit.errors import InvalidArgument, MessagingError
 from eskit.nats.login import Jwt, Login, NKey, Token, UserPassword
 
 
@@ -15,7 +15,7 @@ class Provider(Protocol):
     """Finds a login. May be asked often, and answers from whatever is true now."""
 
     def find(self) -> Login | None:
-        """The login, or None if this provider has none. Raises CredentialsUnavailable."""
+        """The login, or None if this provider has none. Raises CREDENTIALS_UNAVAILABLE."""
         ...
 
 
@@ -74,16 +74,18 @@ class File:
         except FileNotFoundError:
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise CredentialsUnavailable(
+            raise MessagingError(
                 f"Cannot read credentials in {self._path}: {type(error).__name__}",
+                code="CREDENTIALS_UNAVAILABLE",
                 hint="The file must be readable for this user.",
             ) from None
         try:
             return Jwt(text) if text.lstrip().startswith("---") else _login_of(json.loads(text))
         except (ValueError, TypeError, KeyError):
             # Not the cause: it may quote the secret.
-            raise CredentialsUnavailable(
+            raise MessagingError(
                 f"{self._path} holds no NATS credentials",
+                code="CREDENTIALS_UNAVAILABLE",
                 hint='Write {"token": …}, {"user": …, "password": …}, {"nkey_seed": …}, '
                 "or a .creds file.",
             ) from None

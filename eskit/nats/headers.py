@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 from eskit.domain.events import TRACEPARENT, EventRow, Metadata, RecordedEvent, erased_metadata
 from eskit.domain.ids import uuid_bytes
 from eskit.domain.streams import category_of
-from eskit.errors import NotAnEvent
+from eskit.errors import MessagingError
 
 CONTENT_TYPE = "application/protobuf"
 MESSAGE_ID = "Nats-Msg-Id"
@@ -26,6 +26,12 @@ _PLAIN = re.compile(r"[!#$&-~]*\Z")
 """Printable ASCII without space, double quote and percent: what needs no encoding."""
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x80) if chr(code) not in _SAFE}
+
+
+class NotAnEvent(MessagingError):
+    """A message that does not carry the headers of an eskit event."""
+
+    code = "NOT_AN_EVENT"
 
 
 def source_of(app_name: str, store_id: str) -> str:

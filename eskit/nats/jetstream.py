@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eskit.errors import BrokerUnavailable, JetStreamError
+from eskit.errors import BrokerUnavailable, MessagingError
 from eskit.nats.connection import Connection, broker_errors
 from eskit.nats.headers import header_lines
 
@@ -23,6 +23,16 @@ _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014
 _UNAVAILABLE = 503
 _TIMEOUT = 5.0
+
+
+class JetStreamError(MessagingError):
+    """JetStream answered a request with an error, told apart by its number."""
+
+    code = "JETSTREAM_ERROR"
+
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from eskit.domain.events import EventRow
-from eskit.errors import BrokerUnavailable, LogBroken, NotAnEvent
+from eskit.errors import BrokerUnavailable, LogBroken
 from eskit.nats.connection import Connection
-from eskit.nats.headers import decode_event
+from eskit.nats.headers import NotAnEvent, decode_event
 from eskit.nats.jetstream import find_stream
 from eskit.nats.reader import StreamReader
 

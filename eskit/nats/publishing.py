@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eskit.errors import BrokerUnavailable, PublishInterrupted
+from eskit.errors import BrokerUnavailable, MessagingError
 from eskit.nats.connection import Connection, broker_errors
 
 if TYPE_CHECKING:
@@ -21,6 +21,12 @@ _UNKNOWN = -1
 _YIELD_EVERY = 1000
 _ACK_TIMEOUT = 5.0
 _LOOK_EVERY = 0.25
+
+
+class PublishInterrupted(MessagingError):
+    """Publishing broke off in the middle: ask the broker how far it came."""
+
+    code = "PUBLISH_INTERRUPTED"
 
 
 class OutgoingMessage(NamedTuple):

@@ -28,7 +28,7 @@ from eskit.domain.events import (
 )
 from eskit.domain.messages import check_event_type
 from eskit.domain.streams import check_stream, check_tenant
-from eskit.errors import ExportInvalid, InvalidArgument
+from eskit.errors import InvalidArgument, StoreError
 from eskit.schema.recorded import EventSchema, check_schema
 from eskit.store.appending import MAX_POSITION
 from eskit.store.maintenance import CommandRow, Erasure
@@ -39,6 +39,12 @@ EXPORT_AGAIN = "Export the log again with store export, from the store that it i
 """The hint of an export that is of no use; no command, for the store at hand is another one."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class ExportInvalid(StoreError):
+    """An export that is cut short, altered, or of a format that this eskit does not know."""
+
+    code = "EXPORT_INVALID"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

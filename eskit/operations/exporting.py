@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eskit.domain.events import EventRow
-from eskit.errors import ExportInvalid, StoreDamaged, StoreUnavailable, StreamNotFound
+from eskit.errors import StoreDamaged, StoreUnavailable, StreamNotFound
 from eskit.files.atomic import put_in_place, unfinished
 from eskit.files.modes import PRIVATE, open_or_make
 from eskit.operations.export_format import (
+    ExportInvalid,
     Footer,
     Header,
     decode_line,
@@ -60,7 +61,7 @@ def export_log(
 
     What is called `target` is complete: until then the file is called ``<target>.partial``, and
     an export of the same store and streams that was interrupted goes on from it. Raises
-    TargetExists, StreamNotFound, StoreDamaged for events that are missing or were changed, and
+    TARGET_EXISTS, StreamNotFound, StoreDamaged for events that are missing or were changed, and
     StoreUnavailable when the file cannot be written.
     """
     for stream in streams:

@@ -14,8 +14,8 @@ def migrate(
 ) -> Migration:
     """Bring the store at `url` to the current schema, with a backup beside it first.
 
-    All steps or none are made. Raises SchemaTooNew for a store of a newer eskit,
-    StoreNotRecognised, StoreUnavailable for a missing or locked file, and Unsupported for a store
+    All steps or none are made. Raises SCHEMA_TOO_NEW for a store of a newer eskit,
+    STORE_NOT_RECOGNISED, StoreUnavailable for a missing or locked file, and Unsupported for a store
     that has no schema.
     """
     return locate(url).migrate(dry_run=dry_run, progress=progress)
@@ -28,7 +28,7 @@ def restore(
 
     The copy is checked, and has a store id of its own, so that whoever follows the log notices.
     With `dry_run` nothing is changed, and the store id is that of the backup. Raises
-    StoreUnavailable for a store that somebody has open, StoreDamaged and SchemaOutdated for a
+    StoreUnavailable for a store that somebody has open, StoreDamaged and SCHEMA_OUTDATED for a
     backup that cannot be used, and Unsupported for a store that no backup can replace.
     """
     return locate(url).restore(backup, dry_run=dry_run, progress=progress)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import Literal, TypeAlias
 
-from eskit.errors import StoreDamaged, StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreDamaged, StoreUnavailable
 from eskit.raised import error_line
 
 Verdict: TypeAlias = Literal["ok", "damaged", "unknown"]
@@ -61,7 +61,7 @@ class Findings:
         """Turn a store that cannot be read within the block into a finding; `what` is plural."""
         try:
             yield
-        except StoreNotRecognised as error:
+        except StoreDamaged as error:
             self.unreadable(error, what)
         except StoreUnavailable as error:
             self._add_unread("unknown", error.message, error.hint, what)
@@ -69,9 +69,9 @@ class Findings:
             message = error_line(error)
             self._add_unread("unknown", message, "See the other findings first.", what)
 
-    def unreadable(self, error: StoreNotRecognised, what: str) -> None:
+    def unreadable(self, error: StoreDamaged, what: str) -> None:
         """Count a part of the store that is too damaged to read."""
-        damaged = isinstance(error, StoreDamaged)  # whose hint may be to verify
+        damaged = error.code == "STORE_DAMAGED"  # whose hint may be to verify
         self._add_unread("error", error.message, RESTORE if damaged else error.hint, what)
 
     @property

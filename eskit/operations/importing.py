@@ -13,19 +13,18 @@ from typing import BinaryIO, TypeVar
 from eskit.domain.events import EventRow, is_erased
 from eskit.errors import (
     ClaimTaken,
-    ExportInvalid,
     InvalidArgument,
-    SchemaOutdated,
-    SchemaTooNew,
-    StoreNotRecognised,
+    ProjectError,
+    StoreDamaged,
+    StoreError,
     StoreUnavailable,
     StreamNotFound,
-    TargetExists,
 )
 from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.files.regular import open_regular
 from eskit.operations.export_format import (
     EXPORT_AGAIN,
+    ExportInvalid,
     Footer,
     Header,
     Line,
@@ -49,6 +48,7 @@ _BATCH = 1000
 _BATCH_BYTES = 8 * 1024 * 1024
 _LONGEST_HEADER = 64 * 1024 * 1024
 _LONGEST_LINE = 1_500_000_000
+_OTHER_SCHEMAS = {"SCHEMA_OUTDATED", "SCHEMA_TOO_NEW"}
 """Bytes; SQLite keeps payloads of up to a thousand million, which are written in base64."""
 
 
@@ -73,7 +73,7 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
     the checksum of the export; one that was interrupted is gone on with. A store that exists must
     hold nothing, and is filled in one transaction. The store has an id of its own, so that a
     checkpoint of the original is not taken for one of the copy. Raises ExportInvalid,
-    TargetExists, StoreUnavailable.
+    TARGET_EXISTS, StoreUnavailable.
     """
     try:
         with open_regular(source) as file:
@@ -107,8 +107,9 @@ def _into_empty_store(export: _Export, url: str) -> ImportReport:
 
 def _check_holds_nothing(view: StoreView, url: str) -> None:
     if not _holds_nothing(view):
-        raise TargetExists(
+        raise ProjectError(
             f"{url} is not empty: it has {view.count_events():,} events",
+            code="TARGET_EXISTS",
             hint="Import into a new store: eskit --store URL store import FILE",
         )
 
@@ -167,7 +168,9 @@ def _resume(export: _Export, partial: Path, url: str) -> int | None:
         with open_store(url) as store, store.maintenance.view() as view:
             position = view.head_position()
             same = all(record == export.next_record() for record in view.read_records())
-    except (SchemaOutdated, SchemaTooNew, StoreNotRecognised):
+    except StoreError as error:
+        if not isinstance(error, StoreDamaged) and error.code not in _OTHER_SCHEMAS:
+            raise
         same = False
     if not same:
         remove_database(partial)
@@ -180,8 +183,9 @@ def _check_is_unfinished(store: EventStore, partial: Path, *, resumed: bool) -> 
     """Refuse to add to a store that is anything but an import that has only begun."""
     with store.maintenance.view() as view:
         if view.list_checkpoints() or not (resumed or _holds_nothing(view)):
-            raise TargetExists(
+            raise ProjectError(
                 f"{partial} is a store in use, not an unfinished import",
+                code="TARGET_EXISTS",
                 hint="Move it away, then import again.",
             )
 
@@ -281,10 +285,11 @@ class _Export:
     def report(
         self, store: EventStore, view: StoreView, url: str, *, resumed_after: int = 0
     ) -> ImportReport:
-        """What was imported; StoreNotRecognised if the store does not hold just that."""
+        """What was imported; STORE_NOT_RECOGNISED if the store does not hold just that."""
         if view.count_events() != self._events:
-            raise StoreNotRecognised(
+            raise StoreDamaged(
                 f"{view.count_events():,} events were stored of {self._events:,}",
+                code="STORE_NOT_RECOGNISED",
                 hint="Check the disk, remove what was imported, and import again.",
             )
         return ImportReport(

@@ -11,7 +11,7 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import EventRow, Metadata, is_erased
 from eskit.domain.messages import check_event_type
 from eskit.domain.streams import check_stream, check_tenant
-from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged, StoreNotRecognised
+from eskit.errors import ClaimTaken, InvalidArgument, StoreDamaged
 from eskit.operations.claim_ledger import ClaimLedger
 from eskit.operations.claims import find_differences
 from eskit.operations.findings import (
@@ -123,9 +123,9 @@ def verify(
         )
 
 
-def find_beyond_opening(error: StoreNotRecognised) -> Verification | None:
+def find_beyond_opening(error: StoreDamaged) -> Verification | None:
     """The verification of a store that is too damaged to open; None if it is no store at all."""
-    if not isinstance(error, StoreDamaged):
+    if error.code == "STORE_NOT_RECOGNISED":
         return None
     findings = Findings()
     findings.unreadable(error, "the store")

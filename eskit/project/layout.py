@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames, names_of
-from eskit.errors import EskitError, ProjectInvalid
+from eskit.errors import EskitError, ProjectError
 from eskit.project.settings import Setting, find_settings, read_settings
 from eskit.raised import error_line
 from eskit.text.quantities import parse_duration, parse_number, parse_size
@@ -42,9 +42,9 @@ class Project:
 
     @property
     def package_path(self) -> Path:
-        """The folder of the package; ProjectInvalid without an app."""
+        """The folder of the package; ProjectError without an app."""
         if not self.package:
-            raise ProjectInvalid(
+            raise ProjectError(
                 f"{self.file} names no app, so there is no package to put code in",
                 hint='Set app = "package.app:app" first.',
             )
@@ -52,10 +52,10 @@ class Project:
 
     @property
     def gen_package(self) -> str:
-        """The package that generated code is imported from; ProjectInvalid if there is none."""
+        """The package that generated code is imported from; ProjectError if there is none."""
         base = self._base()
         if not self.gen_path.is_relative_to(base):
-            raise ProjectInvalid(
+            raise ProjectError(
                 f"{self.file}: gen is {self.gen_path}, which nothing can import",
                 hint=f"Choose a folder below {base}.",
             )
@@ -221,7 +221,7 @@ class Project:
 def find_project(start: Path) -> Project:
     """The project that `start` is in, with the settings its files give.
 
-    Raises ProjectNotFound and ProjectInvalid, as `load_project` does.
+    Raises PROJECT_NOT_FOUND and ProjectError, as `load_project` does.
     """
     return load_project(start, environ={}, overrides={})
 
@@ -232,7 +232,7 @@ def load_project(
     """The project that `start` is in: the nearest folder, upwards, that has settings.
 
     `overrides` are options by setting name; empty ones count as not given, in `environ` too.
-    Raises ProjectNotFound, and ProjectInvalid naming the file and the key.
+    Raises PROJECT_NOT_FOUND, and ProjectError naming the file and the key.
     """
     file, table = find_settings(start)
     settings = read_settings(table, file=file, environ=environ, overrides=overrides)
@@ -242,30 +242,30 @@ def load_project(
 def load_app(project: Project) -> App:
     """Import the project's application object.
 
-    The caller has put `Project.import_paths` on ``sys.path``. Raises ProjectInvalid when there is
+    The caller has put `Project.import_paths` on ``sys.path``. Raises ProjectError when there is
     none, its module does not import, or it is not an App.
     """
     from eskit.app import App
 
     module_name, _, attribute = project.app.partition(":")
     if not project.app:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{project.file} names no app",
             hint='Set app = "package.app:app" to the App object of the project.',
         )
     if not attribute or not module_name:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{project.file}: app = {project.app!r} is not of the form 'module:attribute'",
             hint='For example app = "bank.app:app".',
         )
     found = getattr(_import_module(project, module_name), attribute, None)
     if found is None:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{module_name} has no attribute {attribute!r}, which {project.file.name} names",
             hint=f"Define {attribute} = App(…) there, or correct app in {project.file.name}.",
         )
     if not isinstance(found, App):
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{project.app} is of type {type(found).__name__}, not an eskit App",
             hint=f'Make it one: {attribute} = App("{project.package}", aggregates=[…])',
         )
@@ -278,7 +278,7 @@ def _import_module(project: Project, name: str) -> object:
     except EskitError:
         raise
     except ImportError as error:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"Cannot import {name}: {error}", hint=_import_hint(project, error.name or name)
         ) from error
     except Exception as error:
@@ -286,7 +286,7 @@ def _import_module(project: Project, name: str) -> object:
 
         if explained := explain(error):
             raise explained from error
-        raise ProjectInvalid(
+        raise ProjectError(
             f"Cannot import {name}: {error_line(error)}",
             hint="Mend the error in the project's code; --debug shows the traceback.",
         ) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eskit.errors import InvalidArgument, ProjectInvalid, ProjectNotFound
+from eskit.errors import InvalidArgument, ProjectError
 from eskit.files.modes import parse_mode
 from eskit.text.quantities import parse_duration, parse_number, parse_size
 
@@ -153,7 +153,7 @@ def read_settings(
 ) -> dict[str, Setting]:
     """Every setting by name; empty values in `environ` and `overrides` count as not given.
 
-    Raises ProjectInvalid naming the file and the key.
+    Raises ProjectError naming the file and the key.
     """
     settings = {
         name: Setting(name=name, values=values, origin="default")
@@ -175,7 +175,7 @@ def read_settings(
 def find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
     """The file with settings that is nearest, upwards, and what it says, not checked yet.
 
-    Raises ProjectNotFound, and ProjectInvalid for files that cannot be read or contradict.
+    Raises PROJECT_NOT_FOUND, and ProjectError for files that cannot be read or contradict.
     """
     start = start.resolve()
     for folder in (start, *start.parents):
@@ -184,7 +184,7 @@ def find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
         tool = (pyproject or {}).get("tool")
         section = tool.get("eskit") if isinstance(tool, dict) else None
         if own is not None and section is not None:
-            raise ProjectInvalid(
+            raise ProjectError(
                 f"{folder} has settings in eskit.toml and in pyproject.toml",
                 hint="Keep one: move [tool.eskit] into eskit.toml, or the other way round.",
             )
@@ -192,10 +192,12 @@ def find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
             return folder / "eskit.toml", own
         if section is not None:
             if not isinstance(section, dict):
-                raise ProjectInvalid(f"{folder / 'pyproject.toml'}: tool.eskit is not a table")
+                raise ProjectError(f"{folder / 'pyproject.toml'}: tool.eskit is not a table")
             return folder / "pyproject.toml", section
-    raise ProjectNotFound(
-        f"No eskit project in {start} or above it", hint="Start one: eskit new project NAME"
+    raise ProjectError(
+        f"No eskit project in {start} or above it",
+        code="PROJECT_NOT_FOUND",
+        hint="Start one: eskit new project NAME",
     )
 
 
@@ -205,11 +207,11 @@ def _read_toml(file: Path) -> dict[str, object] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file} is not valid TOML: {error}", hint=f"Correct {file.name} at that place."
         ) from error
     except OSError as error:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file} cannot be read: {error.strerror}", hint="Check its permissions."
         ) from error
 
@@ -217,7 +219,7 @@ def _read_toml(file: Path) -> dict[str, object] | None:
 def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
     if name not in DEFAULTS:
         nearest = difflib.get_close_matches(name, DEFAULTS, n=1)
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file}: eskit has no setting {name!r}",
             hint=f"Did you mean {nearest[0]!r}?"
             if nearest
@@ -229,7 +231,7 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
     texts = tuple(text for text in values if isinstance(text, str) and text)
     if not (texts or not DEFAULTS[name]) or len(texts) != len(values):
         wanted = _LISTS.get(name, "a text")
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file}: {name} = {value!r} is not {wanted}", hint=f"For example {_EXAMPLES[name]}"
         )
     if name in _NAMES:
@@ -240,7 +242,7 @@ def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
 def _checked_name(name: str, text: str, *, file: Path) -> str:
     is_possible, what = _NAMES.get(name, (bool, ""))
     if not is_possible(text):
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file}: {name} = {text!r} cannot be used",
             hint=f"{what.rstrip('.')}. For example {_EXAMPLES[name]}",
         )
@@ -252,7 +254,7 @@ def _checked_quantity(name: str, value: object, *, file: Path) -> str:
     try:
         _QUANTITIES[name](text)
     except InvalidArgument as error:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{file}: {name} = {value!r} cannot be used: {error.message}",
             hint=f"For example {_EXAMPLES[name]}",
         ) from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from eskit.errors import InvalidArgument, ProjectInvalid
+from eskit.errors import InvalidArgument, ProjectError
 from eskit.projections.records import Effect
 from eskit.raised import error_line, is_ctrl_c
 
@@ -136,13 +136,13 @@ def _resolve(path: str, packages: frozenset[str]) -> Callable[..., object]:
     """The function at a recorded path, only ever from the packages of the handlers."""
     module, _, name = path.partition(":")
     if module.partition(".")[0] not in packages:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{path} is not in a package of the projection's handlers",
             hint="Was the code moved since the effect was recorded? Put the function back.",
         )
     found = getattr(import_module(module), name, None)
     if not callable(found):
-        raise ProjectInvalid(
+        raise ProjectError(
             f"There is no function {path} any more",
             hint="An effect that was recorded still needs it: put it back.",
         )

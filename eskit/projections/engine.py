@@ -11,8 +11,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     InvalidArgument,
     ProjectionBusy,
-    ProjectionNotFound,
-    ProjectionPaused,
+    ProjectionError,
     RebuildNeeded,
 )
 from eskit.projections import control, dead_letters
@@ -86,7 +85,7 @@ class ProjectionEngine:
         A projection whose handler raises stops before that event, the others go on; `progress`
         is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
         MigrationInvalid, for the first that stopped. A paused projection stays where it is; naming
-        it raises ProjectionPaused.
+        it raises PROJECTION_PAUSED.
 
         With `once` raises ProjectionBusy if somebody else runs one of them. Without, it stands by
         for that one and takes it over when it can; it lets go of one that has stopped, and takes
@@ -150,7 +149,7 @@ class ProjectionEngine:
         """Bring projections to a position, waiting for who runs them already.
 
         By default to the head as it is now. Raises what `run` raises, also where nothing is left
-        to do: CheckpointMismatch when the rows are of another log. Raises ProjectionPaused,
+        to do: CheckpointMismatch when the rows are of another log. Raises PROJECTION_PAUSED,
         ProjectionBusy when the runner takes longer than `timeout`, and InvalidArgument for a
         position past the head.
         """
@@ -208,7 +207,7 @@ class ProjectionEngine:
         """Build the rows of a projection anew, and exchange them for the live ones at once.
 
         Goes on where an interrupted rebuild was. Raises ProjectionFailed, with the live rows
-        untouched, on the first handler error, RebuildStopped once `stop` is set, and
+        untouched, on the first handler error, REBUILD_STOPPED once `stop` is set, and
         ProjectionBusy during another rebuild. `in_place` needs no second file: it makes the rows
         anew in one long transaction, during which no projection of the file can go on.
         """
@@ -454,8 +453,9 @@ class ProjectionEngine:
             return list(self._projections.values())
         for name in names:
             if name not in self._projections:
-                raise ProjectionNotFound(
+                raise ProjectionError(
                     f"No projection {name!r}",
+                    code="PROJECTION_NOT_FOUND",
                     hint=f"Projections here: {', '.join(sorted(self._projections)) or 'none'}.",
                 )
         return [self._projections[name] for name in dict.fromkeys(names)]
@@ -463,7 +463,8 @@ class ProjectionEngine:
     def _refuse_paused(self, name: str) -> None:
         state = self._models.find_state(name)
         if state is not None and state.pause is not None:
-            raise ProjectionPaused(
+            raise ProjectionError(
                 f"Projection {name!r} is paused: {state.pause}",
+                code="PROJECTION_PAUSED",
                 hint=f"Let it go on: eskit project resume {name}",
             )

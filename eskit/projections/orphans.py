@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from eskit.errors import InvalidArgument, ProjectionNotFound
+from eskit.errors import InvalidArgument, ProjectionError
 from eskit.projections.control import deciding, record
 from eskit.projections.port import ReadModels
 from eskit.projections.records import ProjectionState
@@ -12,13 +12,14 @@ from eskit.text.suggestions import suggestion
 
 
 def find(models: ReadModels, name: str) -> ProjectionState:
-    """Where a projection stood; ProjectionNotFound if nothing is kept of it."""
+    """Where a projection stood; PROJECTION_NOT_FOUND if nothing is kept of it."""
     kept = models.list_states()
     for state in kept:
         if state.name == name:
             return state
-    raise ProjectionNotFound(
+    raise ProjectionError(
         f"The read model keeps nothing of a projection {name!r}",
+        code="PROJECTION_NOT_FOUND",
         hint=suggestion(name, [state.name for state in kept], "It keeps"),
     )
 
@@ -26,7 +27,7 @@ def find(models: ReadModels, name: str) -> ProjectionState:
 def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> ProjectionState:
     """Give rows, checkpoint and decisions of a projection to one of another name.
 
-    Raises ProjectionNotFound if nothing is kept of `old`, InvalidArgument if something is of
+    Raises PROJECTION_NOT_FOUND if nothing is kept of `old`, InvalidArgument if something is of
     `new`, and ProjectionBusy while somebody runs or rebuilds one of them.
     """
     find(models, old)
@@ -48,7 +49,7 @@ def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> P
 def drop(models: ReadModels, name: str, *, reason: str, by: str) -> ProjectionState:
     """Delete the tables of a projection and what is kept of it; only the audit record stays.
 
-    Raises ProjectionNotFound if nothing is kept of it, and ProjectionBusy like `rename`.
+    Raises PROJECTION_NOT_FOUND if nothing is kept of it, and ProjectionBusy like `rename`.
     """
     find(models, name)
     with ExitStack() as stack:

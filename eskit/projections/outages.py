@@ -9,7 +9,6 @@ from eskit.errors import (
     BrokerUnavailable,
     EskitError,
     LogBroken,
-    ReadModelDamaged,
     ReadModelUnavailable,
     RequestTimeout,
     StoreUnavailable,
@@ -24,4 +23,4 @@ _OUTAGES = (StoreUnavailable, ReadModelUnavailable, BrokerUnavailable, RequestTi
 
 def may_pass(error: EskitError) -> bool:
     """Whether to wait for the store, the read model or NATS to be back; not so for damage."""
-    return isinstance(error, _OUTAGES) and not isinstance(error, ReadModelDamaged)
+    return isinstance(error, _OUTAGES) and error.code != "READ_MODEL_DAMAGED"

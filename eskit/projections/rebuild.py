@@ -18,7 +18,7 @@ import eskit
 from eskit.domain.events import LogRow
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, RebuildStopped
+from eskit.errors import EskitError, ProjectionBusy, ProjectionError, ProjectionFailed
 from eskit.projections.batches import BatchLimits
 from eskit.projections.checkpoints import check_checkpoint, last_position
 from eskit.projections.failures import Work, describe, refuse_outage, stopped_before
@@ -71,7 +71,7 @@ class Rebuild:
     def run(self) -> RunReport:
         """Build aside up to the head, exchange, and clear away what was built aside.
 
-        Raises ProjectionFailed or, told to stop, RebuildStopped with the live rows as they were.
+        Raises ProjectionFailed or, told to stop, REBUILD_STOPPED with the live rows as they were.
         """
         started = self._live.clock.monotonic()
         skips = self._live.find_skips(self._projection.name)
@@ -192,8 +192,9 @@ class Rebuild:
     def _refuse_stopped(self, position: int) -> None:
         if self._stop.is_set():
             name = self._projection.name
-            raise RebuildStopped(
+            raise ProjectionError(
                 f"The rebuild of {name!r} was stopped at {position:,}",
+                code="REBUILD_STOPPED",
                 hint=f"It goes on there: eskit project rebuild {name}",
             )
 

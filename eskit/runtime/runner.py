@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from eskit.errors import (
-    BrokerRefused,
     BrokerUnavailable,
     EskitError,
     InvalidArgument,
@@ -317,7 +316,7 @@ def _as_told(service: Service, error: BaseException) -> EskitError:
 def _may_come(error: EskitError) -> bool:
     """Whether a service waits for what may come by itself: NATS, or its turn."""
     away = isinstance(error, BrokerUnavailable | RequestTimeout | ProjectionBusy)
-    return away and not isinstance(error, BrokerRefused)
+    return away and error.code != "BROKER_REFUSED"
 
 
 async def _end_of(service: Service) -> BaseException:

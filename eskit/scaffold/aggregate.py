@@ -17,7 +17,7 @@ from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.render import render
 from eskit.scaffold.skeleton import Skeleton, class_name, module_name, skeleton_of
 
-_ESKIT = Import("eskit", "CommandRejected")
+_ESKIT = Import("eskit.errors", "CommandRejected")
 _GIVEN = Import("eskit.testing", "given")
 
 
@@ -28,7 +28,7 @@ def new_aggregate(project: Project, proto: Path) -> Plan:
 
     `proto` is a file below the project's proto folders. Raises NotFound for a file
     that is not there, InvalidArgument for one that is elsewhere or declares no aggregate,
-    SchemaInvalid for protos that cannot work, and ProjectInvalid for a project without an app.
+    SchemaInvalid for protos that cannot work, and ProjectError for a project without an app.
     """
     package_path = project.package_path
     name = _name_below(project.proto_paths, proto)

@@ -11,17 +11,17 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from eskit.errors import ProjectInvalid
+from eskit.errors import ProjectError
 
 _Place = tuple[str, str]  # a module, and what is imported from it; empty for the module itself
 
 
 def parse(path: Path, source: str) -> ast.Module:
-    """The syntax tree of a file; ProjectInvalid if it is not Python."""
+    """The syntax tree of a file; ProjectError if it is not Python."""
     try:
         return ast.parse(source)
     except SyntaxError as error:
-        raise ProjectInvalid(
+        raise ProjectError(
             f"{path}:{error.lineno} is not Python: {error.msg}", hint="Correct it first."
         ) from error
 
@@ -41,7 +41,7 @@ class Sources:
         self._tree = cache(lambda path: parse(path, path.read_text(encoding="utf-8")))
 
     def classes(self, path: Path) -> list[ast.ClassDef]:
-        """Every class in the file at `path`. Raises ProjectInvalid if it is not Python."""
+        """Every class in the file at `path`. Raises ProjectError if it is not Python."""
         return [node for node in ast.walk(self._tree(path)) if isinstance(node, ast.ClassDef)]
 
     def methods(self, path: Path, owner: ast.ClassDef, *, beside: str) -> set[str]:

@@ -27,7 +27,7 @@ def missing_in(path: Path, skeleton: Skeleton, *, root: Path) -> Skeleton:
     """`skeleton` with only those methods that the class in `path` neither has nor inherits.
 
     `root` is the folder that holds the package. A file without the class lacks nothing: the rules
-    are somewhere else then. Raises ProjectInvalid when the file is not Python.
+    are somewhere else then. Raises ProjectError when the file is not Python.
     """
     sources = Sources(root)
     owners = [owner for owner in sources.classes(path) if _is_of(owner, skeleton)]
@@ -61,7 +61,7 @@ def cut_methods(path: Path, skeleton: Skeleton, rendered: str) -> MissingMethods
             for node in tree.body
             if isinstance(node, ast.ImportFrom)
             for line in ["\n".join(lines[node.lineno - 1 : node.end_lineno])]
-            if line not in there and not line.startswith("from eskit import")
+            if line not in there and not line.startswith("from eskit")
         ),
         code="\n".join(lines[first:]).rstrip("\n"),
     )

@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from eskit.errors import ProjectError, TargetExists
+from eskit.errors import ProjectError
 from eskit.scaffold.missing import MissingMethods
 
 
@@ -40,18 +40,21 @@ class Plan:
     def apply(self) -> list[Path]:
         """Create the files and return their paths.
 
-        Raises TargetExists when something is in the way, and ProjectError when the disk refuses;
+        Raises TARGET_EXISTS when something is in the way, and ProjectError when the disk refuses;
         then nothing was created. No file that exists is ever changed.
         """
         try:
             return self._create_root() if self.creates_root else self._add_files()
         except FileExistsError as error:
-            raise TargetExists(
-                f"{error.filename} exists already", hint="Move it away, or choose another name."
+            raise ProjectError(
+                f"{error.filename} exists already",
+                code="TARGET_EXISTS",
+                hint="Move it away, or choose another name.",
             ) from error
         except OSError as error:
             raise ProjectError(
                 f"Cannot write {error.filename or self.root}: {error.strerror}",
+                code="PROJECT_ERROR",
                 hint="Nothing was created. Check the folder's permissions and the free space.",
             ) from error
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import eskit
 from eskit.codegen.reading.protos import protobuf_version
-from eskit.errors import InvalidArgument, NotFound, TargetExists
+from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.resources import templates_dir
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
@@ -28,12 +28,16 @@ def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
     """Plan a project called `name` in the new folder `target`.
 
     Raises InvalidArgument for a name that cannot be, NotFound for a template that is not there,
-    and TargetExists when the folder is.
+    and TARGET_EXISTS when the folder is.
     """
     package = package_name(name)
     _check_template(template)
     if target.exists() or target.is_symlink():
-        raise TargetExists(f"{target} exists already", hint="Choose another name, or move it away.")
+        raise ProjectError(
+            f"{target} exists already",
+            code="TARGET_EXISTS",
+            hint="Choose another name, or move it away.",
+        )
     if not target.parent.is_dir():
         raise InvalidArgument(
             f"{target.parent} is not a folder", hint="Create it first, or go to another one."

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from eskit.codegen.python.imports import Import
 from eskit.codegen.reading.model import Event, Schema
 from eskit.codegen.reading.protos import read_protos
-from eskit.errors import InvalidArgument, NotFound, TargetExists
+from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.imports import MessageModules, sections
@@ -35,7 +35,7 @@ def new_projection(project: Project, name: str, *, events: Sequence[str]) -> Pla
 
     An event is named in full (``account.v1.AccountOpenedEvent``) or by its last part, with or
     without ``Event``. Raises InvalidArgument for a name or event that cannot be, NotFound for
-    an event that the protos lack, TargetExists when the module is there, and SchemaInvalid for
+    an event that the protos lack, TARGET_EXISTS when the module is there, and SchemaInvalid for
     protos that cannot work.
     """
     module = module_of_projection(name)
@@ -49,7 +49,9 @@ def new_projection(project: Project, name: str, *, events: Sequence[str]) -> Pla
     folder = project.package_path.relative_to(project.root).as_posix()
     path = project.root / folder / "projections" / f"{module}.py"
     if path.exists():
-        raise TargetExists(f"{path} exists already", hint="Choose another name.")
+        raise ProjectError(
+            f"{path} exists already", code="TARGET_EXISTS", hint="Choose another name."
+        )
     data = {"name": name, "module": module, "folder": folder}
     code = _code(project, protos.schema, module, found)
     files = render(templates_dir() / "projection", {**data, **code})

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eskit.codegen.python import names
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, ProjectError
 from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.plan import Plan
@@ -36,7 +36,7 @@ def new_proto(project: Project, name: str, *, fields: Sequence[str] = ()) -> Pla
     """Plan a proto for an aggregate called `name` with `fields`, each as ``owner:string``.
 
     It declares the state, a command that creates it and the event of that. Raises
-    InvalidArgument for a name or a field that cannot be, TargetExists when the proto is there.
+    InvalidArgument for a name or a field that cannot be, TARGET_EXISTS when the proto is there.
     """
     if not _AGGREGATE.fullmatch(name):
         raise InvalidArgument(
@@ -52,8 +52,10 @@ def new_proto(project: Project, name: str, *, fields: Sequence[str] = ()) -> Pla
     folder = project.proto_paths[0] / module / "v1"
     file = folder / f"{module}.proto"
     if file.exists():
-        raise TargetExists(
-            f"{file} exists already", hint=f"Use it: eskit new aggregate {_shown(project, file)}"
+        raise ProjectError(
+            f"{file} exists already",
+            code="TARGET_EXISTS",
+            hint=f"Use it: eskit new aggregate {_shown(project, file)}",
         )
     data: dict[str, object] = {
         "folder": folder.relative_to(project.root).as_posix(),

@@ -9,7 +9,7 @@ from google.protobuf.descriptor import FileDescriptor
 def add_file(serialized: bytes, module: str) -> FileDescriptor:
     """The descriptor of a generated module, in the pool; every pb2 module calls this once.
 
-    Raises SchemaClash, which names the two modules, when a loaded one declares something else
+    Raises SCHEMA_CLASH, which names the two modules, when a loaded one declares something else
     under the same name.
     """
     pool: descriptor_pool.DescriptorPool = descriptor_pool.Default()

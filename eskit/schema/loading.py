@@ -25,22 +25,10 @@ from google.protobuf.descriptor_pb2 import (
 from google.protobuf.message import DecodeError
 from google.protobuf.runtime_version import VersionError
 
-from eskit.errors import EskitError
+from eskit.errors import EskitError, SchemaInvalid
 from eskit.schema.pools import find_file
 
 _GENCODE = re.compile(r"^# Protobuf Python Version: (?P<version>\S+)$", re.MULTILINE)
-
-
-class SchemaClash(EskitError):
-    """A generated module declares what another one that is loaded declares differently."""
-
-    code = "SCHEMA_CLASH"
-
-
-class ProtobufTooOld(EskitError):
-    """The installed protobuf is older than the one that code was generated for."""
-
-    code = "PROTOBUF_TOO_OLD"
 
 
 def explain(error: BaseException) -> EskitError | None:
@@ -63,7 +51,7 @@ def explain(error: BaseException) -> EskitError | None:
     return _clash(file, str(module)) if file else None
 
 
-def clash_of(serialized: bytes, module: str) -> SchemaClash | None:
+def clash_of(serialized: bytes, module: str) -> SchemaInvalid | None:
     """What the file that `module` holds has in common with something that is loaded."""
     try:
         return _clash(FileDescriptorProto.FromString(serialized), module)
@@ -88,13 +76,14 @@ def _failing_module(traceback: TracebackType | None) -> Path | None:
     return found
 
 
-def _too_old(module: Path, source: str) -> ProtobufTooOld | None:
+def _too_old(module: Path, source: str) -> SchemaInvalid | None:
     needed = needed_protobuf(source)
     if not needed:
         return None
-    return ProtobufTooOld(
+    return SchemaInvalid(
         f"{module.name} was generated for protobuf {needed}, and "
         f"{google.protobuf.__version__} is installed",
+        code="PROTOBUF_TOO_OLD",
         hint=f"pip install 'protobuf>={needed}'",
     )
 
@@ -116,7 +105,7 @@ def _descriptor_in(source: str) -> FileDescriptorProto | None:
     return None
 
 
-def _clash(file: FileDescriptorProto, module: str) -> SchemaClash | None:
+def _clash(file: FileDescriptorProto, module: str) -> SchemaInvalid | None:
     """What `file` has in common with something that is loaded."""
     pool = descriptor_pool.Default()
     try:
@@ -124,8 +113,9 @@ def _clash(file: FileDescriptorProto, module: str) -> SchemaClash | None:
     except KeyError:
         pass
     else:
-        return SchemaClash(
+        return SchemaInvalid(
             f"{module} and {_home(other)} hold different versions of {file.name}",
+            code="SCHEMA_CLASH",
             hint="One process can load one of them: generate both from the same protos, or give "
             "one file another path below its proto root.",
         )
@@ -134,8 +124,9 @@ def _clash(file: FileDescriptorProto, module: str) -> SchemaClash | None:
             other = pool.FindFileContainingSymbol(name)
         except KeyError:
             continue
-        return SchemaClash(
+        return SchemaInvalid(
             f"{name} is declared by {file.name} and by {other.name}, which {_home(other)} loaded",
+            code="SCHEMA_CLASH",
             hint="Give one of the two files another package, or generate it once and share it.",
         )
     for extension in _extensions(file):
@@ -145,9 +136,10 @@ def _clash(file: FileDescriptorProto, module: str) -> SchemaClash | None:
         except KeyError:
             continue
         other = pool.FindFileContainingSymbol(taken.full_name)
-        return SchemaClash(
+        return SchemaInvalid(
             f"Extension {extension.number} of {extended.full_name} is {extension.name} in "
             f"{file.name} and {taken.full_name} in {other.name}, which {_home(other)} loaded",
+            code="SCHEMA_CLASH",
             hint=f"Give {extension.name} another number; eskit's own are 50002 to 50004.",
         )
     return None

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreDamaged, StoreError, StoreUnavailable
 from eskit.sqlite.interrupting import was_interrupted
 
 _ANOTHER_SCHEMA = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_SCHEMA}
@@ -41,13 +41,19 @@ def store_error(error: sqlite3.Error | MemoryError, url: str) -> StoreError:
     """The eskit error for what SQLite reported about the store at `url`."""
     code = primary_code(error)
     if code == sqlite3.SQLITE_NOTADB:
-        return StoreNotRecognised(
-            f"{url} is not a SQLite database", hint="Check the path of the store."
+        return StoreDamaged(
+            f"{url} is not a SQLite database",
+            code="STORE_NOT_RECOGNISED",
+            hint="Check the path of the store.",
         )
     if code == sqlite3.SQLITE_CORRUPT or _is_about_text(error):
         return StoreDamaged(f"{url} is damaged: {error}", hint=_RESTORE)
     if code in _ANOTHER_SCHEMA:
-        return StoreNotRecognised(f"{url} is damaged or not an eskit store: {error}", hint=_RESTORE)
+        return StoreDamaged(
+            f"{url} is damaged or not an eskit store: {error}",
+            code="STORE_NOT_RECOGNISED",
+            hint=_RESTORE,
+        )
     what, hint = _UNAVAILABLE.get(code, (f"cannot be used: {error}", ""))
     return StoreUnavailable(f"{url} {what}", hint=hint)
 

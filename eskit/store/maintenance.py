@@ -377,7 +377,7 @@ class Maintenance(Protocol):
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:
         """Copy the store as it is at one moment into a new file, and check the copy.
 
-        Writers are not held up. The copy has a store id of its own. Raises TargetExists,
+        Writers are not held up. The copy has a store id of its own. Raises TARGET_EXISTS,
         StoreUnavailable, and InvalidArgument for a store that has no files.
         """
         ...

@@ -28,7 +28,7 @@ from eskit.domain.aggregate import (
 from eskit.domain.messages import encode
 from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, InvalidArgument, StoreNotRecognised, StreamNotFound
+from eskit.errors import EskitError, InvalidArgument, StoreDamaged, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -100,7 +100,7 @@ class Snapshotter:
                 before=before,
                 tenant=tenant,
             )
-        except StoreNotRecognised as error:
+        except StoreDamaged as error:
             # The pages of snapshots may be damaged where those of the log are not.
             _log.warning(
                 "No snapshot of %s can be read: %s; the stream is replayed instead", stream, error

@@ -9,7 +9,8 @@ import pytest
 
 from eskit.codegen.generate import GenResult, generate
 from eskit.codegen.reading.parsing import parse_protos
-from eskit.errors import ProjectInvalid
+from eskit.errors import ProjectError
+from tests.coded import coded
 from tests.codegen.shapes import VENDORED
 from tests.support.trees import generate_into, importable, proto
 
@@ -99,7 +100,9 @@ def test_an_entry_that_leaves_nothing_out_is_warned_of(tmp_path):
 
 
 def test_leaving_everything_out_is_refused(tmp_path):
-    with pytest.raises(ProjectInvalid, match="exclude leaves out every"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match="exclude leaves out every"
+    ):
         generate_into(tmp_path / "app", {"a.proto": MONEY}, exclude=["vendor"])
 
 
@@ -156,5 +159,9 @@ def test_another_exclusion_is_not_taken_for_the_remembered_one(tmp_path):
 
 
 def test_a_copy_of_protobufs_own_protos_alone_is_told_apart_from_no_proto(tmp_path):
-    with pytest.raises(ProjectInvalid, match=r"No \.proto file but copies of protobuf's"):
+    with pytest.raises(
+        ProjectError,
+        check=coded("PROJECT_INVALID"),
+        match=r"No \.proto file but copies of protobuf's",
+    ):
         generate_into(tmp_path / "app", {"google/protobuf/any.proto": 'syntax = "proto3";'})

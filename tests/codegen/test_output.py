@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.errors import ProjectError, ProjectInvalid, SchemaInvalid
+from eskit.errors import ProjectError, SchemaInvalid
+from tests.coded import coded
 from tests.support.trees import generate_into, proto
 
 THING = proto(
@@ -233,7 +234,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(package):
 
 
 def test_a_missing_proto_root_is_a_sentence(tmp_path):
-    with pytest.raises(ProjectInvalid) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
         generate(proto_roots=[tmp_path / "proto"], output=tmp_path / "gen", app_name="app")
 
     assert caught.value.message == f"No folder {tmp_path / 'proto'} to find protos in"
@@ -242,7 +243,7 @@ def test_a_missing_proto_root_is_a_sentence(tmp_path):
 def test_a_root_without_protos_is_a_sentence(tmp_path):
     (tmp_path / "proto").mkdir()
 
-    with pytest.raises(ProjectInvalid) as caught:
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
         generate(proto_roots=[tmp_path / "proto"], output=tmp_path / "gen", app_name="app")
 
     assert caught.value.message == f"No .proto file in {tmp_path / 'proto'}"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
+from eskit.errors import Diagnostic, ProjectError, SchemaInvalid
+from tests.coded import coded
 from tests.support.trees import findings, generate_into, load, proto, write_protos
 
 STATE = """
@@ -605,7 +606,11 @@ def test_a_file_whose_name_is_not_utf8(tmp_path):
     root = write_protos(tmp_path / "proto", {"a.proto": 'syntax = "proto3";\n'})
     (root / "a.proto").rename(os.fsdecode(os.fsencode(root) + b"/\xff.proto"))
 
-    with pytest.raises(ProjectInvalid, match=r"The file name \\xff\.proto is not UTF-8"):
+    with pytest.raises(
+        ProjectError,
+        check=coded("PROJECT_INVALID"),
+        match=r"The file name \\xff\.proto is not UTF-8",
+    ):
         generate(proto_roots=[root], output=tmp_path / "gen", app_name="thing")
 
 

@@ -18,11 +18,12 @@ from eskit.errors import (
     CommandIdReused,
     CommandRejected,
     InvalidArgument,
-    ProjectInvalid,
+    ProjectError,
     RequestTimeout,
     VersionConflict,
 )
 from eskit.store.eventstore import EventStore
+from tests.coded import coded
 
 
 @pytest.fixture
@@ -329,7 +330,9 @@ def test_an_app_with_rules_that_are_not_all_written_is_refused_at_start(bank: An
     class Hasty(bank.Account):  # type: ignore[misc]
         withdraw = bank.es.AccountAggregate.withdraw
 
-    with pytest.raises(ProjectInvalid, match="Hasty does not implement withdraw"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match="Hasty does not implement withdraw"
+    ):
         App("bank", aggregates=[Hasty], upcasters=bank.upcasters)
 
 
@@ -338,6 +341,8 @@ def test_an_app_with_queries_that_are_not_all_written_is_refused_at_start(bank: 
         pass
 
     with pytest.raises(
-        ProjectInvalid, match="Mute does not implement get_account, get_account_balance"
+        ProjectError,
+        check=coded("PROJECT_INVALID"),
+        match="Mute does not implement get_account, get_account_balance",
     ):
         App("bank", queries=[Mute])

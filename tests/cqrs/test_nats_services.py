@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
@@ -35,9 +36,9 @@ from eskit.errors import (
     CommandRejected,
     EskitError,
     InvalidArgument,
-    ProjectInvalid,
+    ProjectError,
+    ProjectionError,
     ProjectionFailed,
-    ProjectionPaused,
     ReadModelUnavailable,
     RequestTimeout,
     StoreUnavailable,
@@ -46,6 +47,7 @@ from eskit.errors import (
 from eskit.nats.connection import Connection, connected
 from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
+from tests.coded import coded
 
 TOKEN = "of-the-test"  # noqa: S105 - of servers of the test
 
@@ -305,7 +307,7 @@ async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
     ("raised", "told"),
     [
         (ProjectionFailed, "has failed"),
-        (ProjectionPaused, "is paused"),
+        (partial(ProjectionError, code="PROJECTION_PAUSED"), "is paused"),
         (CheckpointMismatch, "made from another log"),
         (ReadModelUnavailable, "cannot be used"),
         (StoreUnavailable, "cannot be used now; nothing was changed"),
@@ -315,7 +317,7 @@ async def test_a_fault_shows_an_id_to_the_caller_and_the_rest_to_the_log(
 async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
     server: EmbeddedNats,
     caplog: pytest.LogCaptureFixture,
-    raised: type[EskitError],
+    raised: Callable[..., EskitError],
     told: str,
     layers: tuple[Middleware, ...],
 ) -> None:
@@ -334,7 +336,7 @@ async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
             return chain(layers, ask)(Call(method=method, request=request, options=options))
 
     async with Served(Layered(), server.url) as served:
-        with pytest.raises(raised, match=told) as caught:
+        with pytest.raises(EskitError, match=told) as caught:
             await served.call()
         _, headers = await served.raw(b"")
         fails[0] = False
@@ -342,7 +344,9 @@ async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
 
     error = caught.value
     assert re.search("eskit project status|its log says why", error.hint)
-    assert headers["Nats-Service-Error"] == raised.code
+    original = raised("")
+    assert (type(error), error.code) == (type(original), original.code)
+    assert headers["Nats-Service-Error"] == original.code
     assert headers["Nats-Service-Error-Code"] == "503"
     assert not any(internal in f"{error} {error.hint}" for internal in ("secret", "/srv", "\n"))
     first, last = (record for record in caplog.records if record.levelno >= logging.WARNING)
@@ -692,7 +696,9 @@ async def test_a_package_on_the_subjects_of_events_is_refused(
     server: EmbeddedNats, name: str
 ) -> None:
     async with connected(server.url) as connection:
-        with pytest.raises(ProjectInvalid, match="subjects that belong to events"):
+        with pytest.raises(
+            ProjectError, check=coded("PROJECT_INVALID"), match="subjects that belong to events"
+        ):
             await serve_nats(FakeApp(), connection, [ServiceType(name=name, methods=(ECHO,))])
 
 

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from eskit import CallOptions, InvalidArgument, ProjectionBusy
+from eskit import CallOptions
 from eskit.cqrs.clients import InProcessTransport, ReadYourWrites
+from eskit.errors import InvalidArgument, ProjectionBusy
 
 
 @pytest.fixture

@@ -13,21 +13,19 @@ from typing import Any
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit import (
-    CallOptions,
+from eskit import CallOptions, Projection, Reaction
+from eskit.app import App, RunningApp
+from eskit.clock import SYSTEM_CLOCK
+from eskit.domain.ids import derived_id
+from eskit.errors import (
     CheckpointMismatch,
     CommandRejected,
     InvalidArgument,
     NotFound,
     PlaceLost,
-    ProjectInvalid,
-    Projection,
-    Reaction,
+    ProjectError,
     ServiceError,
 )
-from eskit.app import App, RunningApp
-from eskit.clock import SYSTEM_CLOCK
-from eskit.domain.ids import derived_id
 from eskit.messaging import followers, subscriber
 from eskit.messaging.bus import memory_bus
 from eskit.messaging.subscription import Progress
@@ -37,6 +35,7 @@ from eskit.store.memory.store import MemoryStore
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import SettableClock
 from eskit.testing.store_contract.samples import pass_days
+from tests.coded import coded
 
 
 def bonus_on_opening(bank: SimpleNamespace, **options: Any) -> Reaction:
@@ -548,9 +547,15 @@ def test_what_cannot_work_is_refused(bank: SimpleNamespace) -> None:
 
     async def wrong(event: Any, context: Any) -> None: ...
 
-    with pytest.raises(ProjectInvalid, match="More than one reaction 'bonus'"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match="More than one reaction 'bonus'"
+    ):
         app_with(bank, reaction, reaction)
-    with pytest.raises(ProjectInvalid, match="More than one projection or reaction 'bonus'"):
+    with pytest.raises(
+        ProjectError,
+        check=coded("PROJECT_INVALID"),
+        match="More than one projection or reaction 'bonus'",
+    ):
         App("bank", projections=[Projection("bonus")], reactions=[reaction])
     with pytest.raises(InvalidArgument, match="two handlers"):
         reaction.on(bank.pb.AccountOpenedEvent)(lambda _event, _context: None)

@@ -48,7 +48,7 @@ message WriteNoteResponse {
 RULES = '''
 """The rules of Note."""
 
-from eskit import CommandRejected
+from eskit.errors import CommandRejected
 
 from shop.gen.note.v1 import note_es as es
 from shop.gen.note.v1 import note_pb2 as pb

@@ -112,7 +112,8 @@ def test_what_is_no_mode_is_refused(text):
 
 AS_ANOTHER = """
 import os, sys
-from eskit import EskitError, open_store
+from eskit import open_store
+from eskit.errors import EskitError
 from eskit.messaging.lease import lease_of
 from eskit.projections.opening import open_read_models
 import eskit.store.sqlite.store, eskit.projections.sqlite.live

@@ -170,7 +170,7 @@ async def test_an_event_that_ends_the_process_is_set_aside_and_its_neighbours_ar
     assert set(positions) == set(range(1, 9))
     assert letter.event.global_position == 5
     assert letter.deliveries == 2
-    assert letter.error.startswith("ProcessEnded: Begun 2 times")
+    assert letter.error.startswith("DeliveryFailed: Begun 2 times")
 
 
 @pytest.mark.promise("subscriptions-are-at-least-once")

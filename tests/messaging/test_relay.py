@@ -20,14 +20,9 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import (
-    BrokerMismatch,
-    BrokerUnavailable,
-    EventUnpublishable,
-    PublishInterrupted,
-    RelayBusy,
-)
+from eskit.errors import BrokerUnavailable, MessagingError
 from eskit.messaging.lease import NoLease, lease_of
+from eskit.messaging.publisher import EventUnpublishable
 from eskit.messaging.publisher_nats import JetStreamPublisher, nats_relay
 from eskit.messaging.relay import Relay
 from eskit.messaging.stream_settings import StreamSettings
@@ -37,10 +32,12 @@ from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
 from eskit.nats.connection import connected
 from eskit.nats.jetstream import last_message
+from eskit.nats.publishing import PublishInterrupted
 from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT
+from tests.coded import coded
 from tests.messaging.conftest import StartServer, append, until
 
 CHILD = """
@@ -262,7 +259,9 @@ async def test_the_stream_of_another_store_is_refused(
 
     with open_store("memory://") as other:
         append(other, 5)
-        with pytest.raises(BrokerMismatch, match="is fed by /bank/"):
+        with pytest.raises(
+            MessagingError, check=coded("BROKER_MISMATCH"), match="is fed by /bank/"
+        ):
             await relay_once(other, server.url)
 
     assert len(await published(server.url)) == 2
@@ -278,7 +277,9 @@ async def test_a_stream_that_somebody_else_writes_to_is_refused(
     await connection.jetstream().publish("eskit.events.Account.made.up", b"?")
     await connection.close()
 
-    with pytest.raises(BrokerMismatch, match="was not published by a relay"):
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match="was not published by a relay"
+    ):
         await relay_once(store, server.url)
 
 
@@ -308,7 +309,9 @@ async def test_somebody_else_who_writes_in_between_stops_the_relay_and_leaves_no
         relay = nats_relay(store, connection, app_name="bank")
         with pytest.raises(PublishInterrupted):
             await relay.run_once()
-        with pytest.raises(BrokerMismatch, match="was not published by a relay"):
+        with pytest.raises(
+            MessagingError, check=coded("BROKER_MISMATCH"), match="was not published by a relay"
+        ):
             await relay.run_once()
         messages = await published(server.url)
 
@@ -326,7 +329,9 @@ async def test_a_stream_with_work_queue_retention_is_refused_with_what_differs(
     )
     await connection.close()
 
-    with pytest.raises(BrokerMismatch, match="retention is workqueue, not limits") as caught:
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match="retention is workqueue, not limits"
+    ) as caught:
         await relay_once(store, server.url)
 
     assert "does not listen to tenants.*.eskit.events.>" in str(caught.value)
@@ -345,7 +350,11 @@ async def test_a_log_restored_to_an_earlier_state_is_noticed(
 
     with (
         open_store(f"sqlite:///{tmp_path}/log.db") as store,
-        pytest.raises(BrokerMismatch, match="at position 4, the log has nothing there") as caught,
+        pytest.raises(
+            MessagingError,
+            check=coded("BROKER_MISMATCH"),
+            match="at position 4, the log has nothing there",
+        ) as caught,
     ):
         await relay_once(store, server.url)
 
@@ -375,7 +384,9 @@ async def test_an_empty_stream_that_is_not_the_one_of_the_checkpoint_is_refused(
         await relay_once(store, another.url)
     await purge(server.url)
 
-    with pytest.raises(BrokerMismatch, match="empty but was used before"):
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match="empty but was used before"
+    ):
         await relay_once(store, server.url)
 
 
@@ -472,7 +483,9 @@ async def test_one_relay_is_active_and_a_standby_takes_over(
         await until_published(server.url, file_store)
         async with running_relay(file_store, server.url) as second:
             await until(lambda: second.status.state == "standby")
-            with pytest.raises(RelayBusy, match=f"process {os.getpid()}"):
+            with pytest.raises(
+                MessagingError, check=coded("RELAY_BUSY"), match=f"process {os.getpid()}"
+            ):
                 await relay_once(file_store, server.url)
             await stack.aclose()
             append(file_store, 10)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerMismatch, SubscriptionTaken
+from eskit.errors import MessagingError, SubscriptionTaken
 from eskit.messaging.publisher_nats import nats_relay
 from eskit.messaging.relay import RelayReport
 from eskit.messaging.stream_settings import StreamSettings
@@ -21,6 +21,7 @@ from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
+from tests.coded import coded
 from tests.messaging.conftest import append, until
 from tests.messaging.test_relay import log_of, positions, published, purge, relay_once
 
@@ -60,7 +61,9 @@ async def test_a_restored_backup_takes_the_stream_over_when_told_to(
     await relay_once(file_store, server.url)
     append(restored, 2)
 
-    with pytest.raises(BrokerMismatch, match="is fed by /bank/") as refused:
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match="is fed by /bank/"
+    ) as refused:
         await relay_once(restored, server.url)
     report = await republish(restored, server.url)
     again = await relay_once(restored, server.url)
@@ -79,7 +82,9 @@ async def test_the_relay_of_the_original_notices_that_its_stream_was_taken_over(
     await relay_once(file_store, server.url)
     await republish(restored, server.url)
 
-    with pytest.raises(BrokerMismatch, match=f"is fed by /bank/{restored.store_id}"):
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match=f"is fed by /bank/{restored.store_id}"
+    ):
         await relay_once(file_store, server.url)
 
     assert positions(await published(server.url)) == log_of(restored)
@@ -154,7 +159,9 @@ async def test_a_stream_that_has_aged_out_is_not_gone_on_with_by_a_restored_back
         with open_store(f"sqlite:///{tmp_path}/backup.db") as restored:
             append(restored, 2)
 
-            with pytest.raises(BrokerMismatch, match="empty but was used before"):
+            with pytest.raises(
+                MessagingError, check=coded("BROKER_MISMATCH"), match="empty but was used before"
+            ):
                 await relay_once(restored, server.url)
             report = await republish(restored, server.url)
             after = await handle_some(connection, 2)
@@ -171,7 +178,9 @@ async def test_the_stream_of_another_app_is_not_taken_over(
     append(store, 2)
     await relay_once(file_store, server.url)
 
-    with pytest.raises(BrokerMismatch, match="is fed by /bank/") as refused:
+    with pytest.raises(
+        MessagingError, check=coded("BROKER_MISMATCH"), match="is fed by /bank/"
+    ) as refused:
         await republish(store, server.url, app="shop")
 
     assert "nats_stream, nats_prefix" in refused.value.hint
@@ -206,7 +215,9 @@ async def test_a_second_stream_of_the_same_subjects_is_told_to_take_another_pref
     async with connected(server.url) as connection:
         settings = StreamSettings(name="EVENTS2")
         relay = nats_relay(file_store, connection, app_name="bank", settings=settings)
-        with pytest.raises(BrokerMismatch, match="EVENTS2 cannot be created") as refused:
+        with pytest.raises(
+            MessagingError, check=coded("BROKER_MISMATCH"), match="EVENTS2 cannot be created"
+        ) as refused:
             await relay.run_once()
 
     assert "choose another nats_prefix" in refused.value.hint

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import CredentialsUnavailable, InvalidArgument
+from eskit.errors import InvalidArgument, MessagingError
 from eskit.nats.credentials import Chain, Environment, File, Static
 from eskit.nats.login import Jwt, Login, NKey, Tls, Token, UserPassword
+from tests.coded import coded
 
 CREDS = "-----BEGIN NATS USER JWT-----\nhidden\n-----BEGIN USER NKEY SEED-----\nhidden\n"
 
@@ -63,7 +64,9 @@ def test_a_file_without_a_login_is_an_error_that_does_not_quote_it(
 ) -> None:
     (tmp_path / "login").write_text(text)
 
-    with pytest.raises(CredentialsUnavailable, match="holds no NATS credentials") as caught:
+    with pytest.raises(
+        MessagingError, check=coded("CREDENTIALS_UNAVAILABLE"), match="holds no NATS credentials"
+    ) as caught:
         File(tmp_path / "login").find()
 
     assert "hidden" not in f"{caught.value} {caught.value.hint}"

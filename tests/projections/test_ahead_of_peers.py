@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from eskit import ProjectionFailed, StoreUnavailable
+from eskit.errors import ProjectionFailed, StoreUnavailable
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.support.account_events import Counted, NoteAdded

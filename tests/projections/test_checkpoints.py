@@ -7,7 +7,8 @@ import sqlite3
 
 import pytest
 
-from eskit import ANY, CheckpointMismatch, NewEvent, ReadModelUnavailable, open_store
+from eskit import ANY, NewEvent, open_store
+from eskit.errors import CheckpointMismatch, ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.opening import beside, list_checkpoints, open_read_models
 from tests.projections.conftest import counting, rows

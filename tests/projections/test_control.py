@@ -6,7 +6,8 @@ import threading
 
 import pytest
 
-from eskit import InvalidArgument, ProjectionFailed, ProjectionPaused, ReadModelUnavailable
+from eskit.errors import InvalidArgument, ProjectionError, ProjectionFailed, ReadModelUnavailable
+from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
@@ -43,9 +44,11 @@ def test_naming_a_paused_projection_is_told_so(engine, append):
     engine.pause("counts", **WHY)
     append(Counted(key="a"))
 
-    with pytest.raises(ProjectionPaused, match="is paused: repairing rates"):
+    with pytest.raises(
+        ProjectionError, check=coded("PROJECTION_PAUSED"), match="is paused: repairing rates"
+    ):
         engine.run(["counts"])
-    with pytest.raises(ProjectionPaused):
+    with pytest.raises(ProjectionError, check=coded("PROJECTION_PAUSED")):
         engine.catch_up(["counts"])
 
 

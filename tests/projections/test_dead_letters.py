@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from eskit import InvalidArgument, Projection, ProjectionBusy, ProjectionFailed, ServiceError
+from eskit import Projection
 from eskit.cli.commands.project_run import ProjectionWatch
 from eskit.cli.terminal.output import Output
+from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ServiceError
 from eskit.projections import dead_letters
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import rows, until

@@ -8,13 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit import (
-    MigrationInvalid,
-    Projection,
-    ProjectionFailed,
-    ReadModelUnavailable,
-    RebuildNeeded,
-)
+from eskit import Projection
+from eskit.errors import MigrationInvalid, ProjectionFailed, ReadModelUnavailable, RebuildNeeded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit import InvalidArgument, Projection, ProjectionFailed
+from eskit import Projection
+from eskit.errors import InvalidArgument, ProjectionFailed
 from eskit.projections.sqlite.readmodel import SqliteReadModel
 from tests.projections.conftest import rows
 from tests.projections.test_following import following

@@ -9,7 +9,8 @@ import threading
 
 import pytest
 
-from eskit import Projection, ProjectionFailed, ReadModelUnavailable
+from eskit import Projection
+from eskit.errors import ProjectionFailed, ReadModelUnavailable
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded
 

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from eskit import EskitError, Projection, ProjectionBusy, ProjectionFailed
+from eskit import Projection
+from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
 from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded

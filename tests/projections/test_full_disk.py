@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from eskit import ReadModelUnavailable
+from eskit.errors import ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import rows
 from tests.support.account_events import Counted

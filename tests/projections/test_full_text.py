@@ -4,7 +4,8 @@ import sqlite3
 
 import pytest
 
-from eskit import MigrationInvalid, Projection
+from eskit import Projection
+from eskit.errors import MigrationInvalid
 from tests.projections.conftest import rows
 from tests.support.account_events import NoteAdded
 

@@ -14,17 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit import (
-    ANY,
-    BrokerUnavailable,
-    CheckpointMismatch,
-    FailurePolicy,
-    Metadata,
-    NewEvent,
-    Projection,
-    ProjectionFailed,
-    open_store,
-)
+from eskit import ANY, FailurePolicy, Metadata, NewEvent, Projection, open_store
+from eskit.errors import BrokerUnavailable, CheckpointMismatch, ProjectionFailed
 from eskit.messaging.log_nats import JetStreamLog
 from eskit.nats.connection import connected
 from eskit.nats.jetstream import api, publish

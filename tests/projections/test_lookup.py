@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eskit import Projection, StoreUnavailable
+from eskit import Projection
+from eskit.errors import StoreUnavailable
 from eskit.projections.opening import open_read_models
 from tests.support.account_events import Counted, NoteAdded
 

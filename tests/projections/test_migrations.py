@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eskit import MigrationInvalid, Projection, RebuildNeeded
+from eskit import Projection
+from eskit.errors import MigrationInvalid, RebuildNeeded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 

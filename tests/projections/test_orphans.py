@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from eskit import InvalidArgument, MigrationInvalid, Projection, ProjectionBusy, ProjectionNotFound
+from eskit import Projection
+from eskit.errors import InvalidArgument, MigrationInvalid, ProjectionBusy, ProjectionError
 from eskit.projections.opening import open_read_models
 from eskit.projections.orphans import drop, rename
+from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 
@@ -67,7 +69,11 @@ def test_a_name_that_has_rows_of_its_own_is_not_taken(engine_of, append, tmp_pat
 
     with pytest.raises(InvalidArgument, match="already has rows of 'other'"):
         rename(models, "one", "other", **WHY)
-    with pytest.raises(ProjectionNotFound, match="keeps nothing of a projection 'none'"):
+    with pytest.raises(
+        ProjectionError,
+        check=coded("PROJECTION_NOT_FOUND"),
+        match="keeps nothing of a projection 'none'",
+    ):
         rename(models, "none", "new", **WHY)
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from eskit import InvalidArgument, Projection
+from eskit import Projection
+from eskit.errors import InvalidArgument
 from tests.support.account_events import Counted, MoneyDeposited, NoteAdded
 
 

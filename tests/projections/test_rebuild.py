@@ -12,21 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from eskit import (
-    ANY,
+from eskit import ANY, NewEvent, Projection, open_store
+from eskit.errors import (
     CheckpointMismatch,
-    NewEvent,
-    Projection,
     ProjectionBusy,
+    ProjectionError,
     ProjectionFailed,
     RebuildNeeded,
-    RebuildStopped,
-    open_store,
 )
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
 from eskit.projections.records import Skip
+from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
@@ -469,7 +467,7 @@ def test_a_rebuild_that_is_told_to_stop_leaves_the_live_rows(engine_of, counts, 
     engine.run()
     stop = threading.Event()
 
-    with pytest.raises(RebuildStopped, match="stopped at 10,000"):
+    with pytest.raises(ProjectionError, check=coded("REBUILD_STOPPED"), match="stopped at 10,000"):
         engine.rebuild("counts", in_place=in_place, progress=lambda _: stop.set(), stop=stop)
 
     (status,) = engine.status()

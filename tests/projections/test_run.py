@@ -7,20 +7,14 @@ import time
 
 import pytest
 
-from eskit import (
-    ANY,
-    EventStore,
-    NewEvent,
-    Projection,
-    ProjectionNotFound,
-    ReadModelUnavailable,
-    upcast,
-)
+from eskit import ANY, EventStore, NewEvent, Projection, upcast
 from eskit.domain.upcasting import Upcasters
+from eskit.errors import ProjectionError, ReadModelUnavailable
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
+from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import (
     AccountClosed,
@@ -401,7 +395,7 @@ def test_only_the_named_projections_run(engine_of, append, tmp_path):
 
 
 def test_an_unknown_projection_is_refused_and_the_others_are_named(engine_of, counts):
-    with pytest.raises(ProjectionNotFound) as raised:
+    with pytest.raises(ProjectionError, check=coded("PROJECTION_NOT_FOUND")) as raised:
         engine_of(counts).run(["balances"])
 
     assert raised.value.hint == "Projections here: counts."

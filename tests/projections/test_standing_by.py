@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit import EskitError, RebuildNeeded
+from eskit.errors import EskitError, RebuildNeeded
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
 from tests.projections.conftest import counting, rows, until

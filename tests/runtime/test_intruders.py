@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from eskit.errors import BrokerRefused
+from eskit.errors import BrokerUnavailable
 from eskit.nats.connection import connected, open_nats
 from eskit.nats.login import Token
 from eskit.nats.server import (
@@ -23,6 +23,7 @@ from eskit.nats.server import (
     find_announced,
     without_login,
 )
+from tests.coded import coded
 
 as_another = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 
@@ -127,7 +128,7 @@ async def test_the_login_is_another_after_every_start() -> None:
         server.stop()
         server.start()
 
-        with pytest.raises(BrokerRefused):
+        with pytest.raises(BrokerUnavailable, check=coded("BROKER_REFUSED")):
             async with connected(before):
                 pass
         async with connected(server.url) as connection:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from eskit.errors import (
-    BrokerMismatch,
-    BrokerRefused,
     BrokerUnavailable,
     InvalidArgument,
+    MessagingError,
     ServiceError,
 )
 from eskit.runtime.runner import Runner, RunnerEvent
 from eskit.runtime.service import Loop, Resource, Worker
+from tests.coded import coded
 
 
 class Recorder:
@@ -87,10 +87,10 @@ async def test_services_start_in_order_and_stop_in_reverse() -> None:
 
 async def test_a_service_that_does_not_start_stops_those_before_it_and_itself() -> None:
     log: list[str] = []
-    failing = Recorder("b", log, start=BrokerMismatch("not my stream"))
+    failing = Recorder("b", log, start=MessagingError("not my stream", code="BROKER_MISMATCH"))
     runner = Runner([Recorder("a", log), failing, Recorder("c", log)])
 
-    with pytest.raises(BrokerMismatch, match="not my stream"):
+    with pytest.raises(MessagingError, check=coded("BROKER_MISMATCH"), match="not my stream"):
         await runner.run()
 
     assert log == ["start a", "ready a", "start b", "stop b", "stop a"]
@@ -358,9 +358,11 @@ async def test_with_keep_going_a_service_that_waits_for_nats_keeps_nobody_waitin
 
 async def test_with_keep_going_a_service_that_can_never_start_still_ends_the_run() -> None:
     log: list[str] = []
-    refused = Recorder("b", log, start=BrokerRefused("refused the credentials"))
+    refused = Recorder(
+        "b", log, start=BrokerUnavailable("refused the credentials", code="BROKER_REFUSED")
+    )
 
-    with pytest.raises(BrokerRefused):
+    with pytest.raises(BrokerUnavailable, check=coded("BROKER_REFUSED")):
         await Runner([Recorder("a", log), refused], keep_going=True).run()
 
     assert log[-2:] == ["stop b", "stop a"]

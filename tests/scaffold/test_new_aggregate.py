@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, NotFound, ProjectInvalid, SchemaInvalid
+from eskit.errors import InvalidArgument, NotFound, ProjectError, SchemaInvalid
 from eskit.project.layout import Project, find_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
+from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
 
 
@@ -162,7 +163,7 @@ def test_protos_that_cannot_work_are_refused_with_their_findings(project: Projec
 def test_a_project_without_an_app_has_no_place_for_rules(project: Project) -> None:
     (project.root / "eskit.toml").write_text("")
 
-    with pytest.raises(ProjectInvalid, match="names no app"):
+    with pytest.raises(ProjectError, check=coded("PROJECT_INVALID"), match="names no app"):
         plan(find_project(project.root))
 
 
@@ -272,5 +273,7 @@ def test_a_module_that_is_not_python_is_told(project: Project) -> None:
     plan(project).apply()
     (project.root / "post/domain/parcel.py").write_text("class Parcel(:\n")
 
-    with pytest.raises(ProjectInvalid, match=r"parcel\.py:1 is not Python"):
+    with pytest.raises(
+        ProjectError, check=coded("PROJECT_INVALID"), match=r"parcel\.py:1 is not Python"
+    ):
         plan(project)

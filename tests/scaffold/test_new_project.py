@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, NotFound, TargetExists
+from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import find_project
 from eskit.scaffold.project import new_project, project_templates
+from tests.coded import coded
 
 
 def test_the_next_step_enters_the_folder_wherever_it_is(tmp_path: Path) -> None:
@@ -139,7 +140,7 @@ def test_a_target_that_exists_is_refused(tmp_path: Path) -> None:
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
 
     for name in ("folder", "dangling"):
-        with pytest.raises(TargetExists, match="exists already"):
+        with pytest.raises(ProjectError, check=coded("TARGET_EXISTS"), match="exists already"):
             new_project("shop", target=tmp_path / name)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import InvalidArgument, NotFound, TargetExists
+from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import Project
 from eskit.scaffold.projection import new_projection
+from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
 
 
@@ -64,5 +65,7 @@ def test_a_name_that_makes_no_module_is_refused(project: Project, name: str) -> 
 def test_a_projection_that_is_there_is_not_touched(project: Project) -> None:
     new_projection(project, "sent-parcels", events=["ParcelSentEvent"]).apply()
 
-    with pytest.raises(TargetExists, match=r"sent_parcels\.py exists already"):
+    with pytest.raises(
+        ProjectError, check=coded("TARGET_EXISTS"), match=r"sent_parcels\.py exists already"
+    ):
         new_projection(project, "sent-parcels", events=["ParcelSentEvent"])

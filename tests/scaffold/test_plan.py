@@ -6,8 +6,9 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from eskit.errors import ProjectError, TargetExists
+from eskit.errors import ProjectError
 from eskit.scaffold.plan import Plan, PlannedFile
+from tests.coded import coded
 
 
 def plan(root: Path, *paths: str, creates_root: bool = False) -> Plan:
@@ -59,7 +60,7 @@ def test_a_file_in_the_way_stays_and_nothing_else_is_left(tmp_path: Path) -> Non
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.txt").write_text("mine")
 
-    with pytest.raises(TargetExists, match=r"b\.txt exists already"):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS"), match=r"b\.txt exists already"):
         plan(tmp_path, "a.txt", "new/c.txt", "sub/b.txt").apply()
 
     assert tree(tmp_path) == ["sub", "sub/b.txt"]
@@ -79,7 +80,7 @@ def test_a_root_that_appeared_meanwhile_is_left_alone(tmp_path: Path, kind: str)
     waiting = plan(root, "a.txt", creates_root=True)
     root.mkdir() if kind == "folder" else root.touch()
 
-    with pytest.raises(TargetExists, match="shop exists already"):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS"), match="shop exists already"):
         waiting.apply()
 
     assert tree(tmp_path) == ["shop"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.errors import InvalidArgument, TargetExists
+from eskit.errors import InvalidArgument, ProjectError
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.starter import new_proto
+from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
 
 
@@ -41,7 +42,7 @@ def test_what_was_written_generates_and_gets_its_module(project):
 def test_a_proto_that_is_there_is_not_touched(project):
     new_proto(project, "Invoice").apply()
 
-    with pytest.raises(TargetExists, match="exists already"):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS"), match="exists already"):
         new_proto(project, "Invoice")
 
 

@@ -9,9 +9,10 @@ from typing import Any, ClassVar
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from eskit import CommandRejected, Projection, Reaction, ReactionContext
+from eskit import Projection, Reaction, ReactionContext
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method
+from eskit.errors import CommandRejected
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
 

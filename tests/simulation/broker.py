@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from eskit import RecordedEvent
-from eskit.errors import BrokerUnavailable, PublishInterrupted
+from eskit.errors import BrokerUnavailable
 from eskit.messaging.publisher import LastEvent, PublishedLog
+from eskit.nats.publishing import PublishInterrupted
 from tests.simulation.ports import Process
 from tests.simulation.wrong import Wrong
 

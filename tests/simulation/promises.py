@@ -9,10 +9,10 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from eskit import CommandRejected, NewEvent, RecordedEvent
+from eskit import NewEvent, RecordedEvent
 from eskit.domain.commands import AppendResult
 from eskit.domain.messages import message_type
-from eskit.errors import ClaimTaken, CommandIdReused, VersionConflict
+from eskit.errors import ClaimTaken, CommandIdReused, CommandRejected, VersionConflict
 from tests.simulation.wrong import Wrong
 
 _REFUSED = (CommandRejected, VersionConflict, CommandIdReused, ClaimTaken)

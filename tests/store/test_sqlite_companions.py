@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.errors import StoreUnavailable, TargetExists
+from eskit.errors import ProjectError, StoreUnavailable
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
+from tests.coded import coded
 
 APPENDING = Path(__file__).parents[1] / "support" / "processes" / "appending.py"
 URL = "sqlite:///log.db"
@@ -246,9 +247,13 @@ def test_nothing_is_put_beside_what_another_database_has_left(suffix):
         append(store, "a")
         export_log(store, Path("log.jsonl"))
 
-        with pytest.raises(TargetExists, match=f"copy.db{suffix} remains from") as refused:
+        with pytest.raises(
+            ProjectError, check=coded("TARGET_EXISTS"), match=f"copy.db{suffix} remains from"
+        ) as refused:
             store.maintenance.backup(Path("copy.db"), progress=no_progress)
-        with pytest.raises(TargetExists, match=f"copy.db{suffix} remains from"):
+        with pytest.raises(
+            ProjectError, check=coded("TARGET_EXISTS"), match=f"copy.db{suffix} remains from"
+        ):
             import_log(Path("log.jsonl"), "sqlite:///copy.db")
 
         assert list(Path().glob("copy.db*")) == [left]

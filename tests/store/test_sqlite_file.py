@@ -15,9 +15,8 @@ import pytest
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import (
-    SchemaOutdated,
-    SchemaTooNew,
-    StoreNotRecognised,
+    StoreDamaged,
+    StoreError,
     StoreUnavailable,
 )
 from eskit.operations.files import migrate
@@ -26,6 +25,7 @@ from eskit.store.open import open_store
 from eskit.store.sqlite import commits, schema
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
+from tests.coded import coded
 
 URL = "sqlite:///log.db"
 
@@ -50,7 +50,9 @@ def test_a_file_that_is_not_sqlite_is_refused_and_untouched(tmp_path, create):
     path.write_text("not a database " * 100)
     before = path.read_bytes()
 
-    with pytest.raises(StoreNotRecognised, match="not a SQLite database"):
+    with pytest.raises(
+        StoreDamaged, check=coded("STORE_NOT_RECOGNISED"), match="not a SQLite database"
+    ):
         open_store(URL, create=create)
 
     assert path.read_bytes() == before
@@ -66,7 +68,9 @@ def test_the_database_of_something_else_is_refused_and_untouched(tmp_path, creat
     connection.close()
     before = path.read_bytes()
 
-    with pytest.raises(StoreNotRecognised, match="not an eskit store"):
+    with pytest.raises(
+        StoreDamaged, check=coded("STORE_NOT_RECOGNISED"), match="not an eskit store"
+    ):
         open_store(URL, create=create)
 
     assert path.read_bytes() == before
@@ -75,7 +79,7 @@ def test_the_database_of_something_else_is_refused_and_untouched(tmp_path, creat
 def test_an_empty_file_becomes_a_store_only_when_creating(tmp_path):
     (tmp_path / "log.db").touch()
 
-    with pytest.raises(StoreNotRecognised, match="empty"):
+    with pytest.raises(StoreDamaged, check=coded("STORE_NOT_RECOGNISED"), match="empty"):
         open_store(URL, create=False)
     with open_store(URL) as store:
         store.append("Account-1", texts("a"), expected_version=ANY)
@@ -84,7 +88,7 @@ def test_an_empty_file_becomes_a_store_only_when_creating(tmp_path):
 def test_a_folder_is_refused(tmp_path):
     (tmp_path / "log.db").mkdir()
 
-    with pytest.raises(StoreNotRecognised):
+    with pytest.raises(StoreDamaged, check=coded("STORE_NOT_RECOGNISED")):
         open_store(URL)
 
 
@@ -92,14 +96,14 @@ def test_a_folder_is_refused(tmp_path):
 def test_a_store_of_a_newer_eskit_is_refused(stored):
     set_pragma(stored, "user_version", schema.current_version() + 1)
 
-    with pytest.raises(SchemaTooNew, match="schema version"):
+    with pytest.raises(StoreError, check=coded("SCHEMA_TOO_NEW"), match="schema version"):
         open_store(URL)
 
 
 def test_a_store_of_an_older_eskit_is_refused_until_it_is_migrated(stored):
     set_pragma(stored, "user_version", schema.current_version() - 1)
 
-    with pytest.raises(SchemaOutdated) as outdated:
+    with pytest.raises(StoreError, check=coded("SCHEMA_OUTDATED")) as outdated:
         open_store(URL)
 
     assert "eskit store migrate" in outdated.value.hint
@@ -108,7 +112,7 @@ def test_a_store_of_an_older_eskit_is_refused_until_it_is_migrated(stored):
 def test_a_truncated_store_is_refused(stored):
     stored.write_bytes(stored.read_bytes()[:5000])
 
-    with pytest.raises(StoreNotRecognised), open_store(URL) as store:
+    with pytest.raises(StoreDamaged), open_store(URL) as store:
         list(store.read_all())
 
 
@@ -157,7 +161,8 @@ def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
 READ_ONLY = """
 import os, sys
 from google.protobuf.wrappers_pb2 import StringValue
-from eskit import ANY, NewEvent, StoreUnavailable, open_store
+from eskit import ANY, NewEvent, open_store
+from eskit.errors import StoreUnavailable
 import eskit.store.sqlite.store
 if os.getuid() == 0:  # root may write everything: become nobody
     os.setgid(65534); os.setuid(65534)

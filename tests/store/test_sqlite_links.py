@@ -77,7 +77,8 @@ def test_its_size_is_that_of_the_file_and_its_write_ahead_log(url):
 
 READ = """
 import os, sys
-from eskit import EskitError, open_store
+from eskit import open_store
+from eskit.errors import EskitError
 import eskit.store.sqlite.store
 if os.getuid() == 0:  # root may write everything: become nobody
     os.setgid(65534); os.setuid(65534)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eskit import Projection, ProjectionFailed, upcast
+from eskit import Projection, upcast
+from eskit.errors import ProjectionFailed
 from eskit.testing.projecting import projecting
 from tests.projections.conftest import counting
 from tests.support.account_events import CentsDeposited, Counted, MoneyDeposited, NoteAdded

@@ -10,17 +10,16 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit import (
     ANY,
     AppendResult,
-    CommandRejected,
     EventContext,
     EventStore,
     Metadata,
     NewEvent,
     Projection,
     RecordedEvent,
-    VersionConflict,
     claim,
     open_store,
 )
+from eskit.errors import CommandRejected, VersionConflict
 
 names = Projection("names", migrations="migrations/names")
 

@@ -16,7 +16,7 @@ from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FOUND
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, ago
-from eskit.errors import ProjectionNotFound
+from eskit.errors import ProjectionError
 from eskit.reports.checkpoints import (
     Log,
     change_object,
@@ -57,8 +57,9 @@ def show(
     found = next((c for c in checkpoints if c.name == name), None)
     if found is None:
         near = get_close_matches(name, [c.name for c in checkpoints], n=1)
-        raise ProjectionNotFound(
+        raise ProjectionError(
             f"No checkpoint {name!r}",
+            code="PROJECTION_NOT_FOUND",
             hint=f"Did you mean {near[0]}?" if near else "See: eskit checkpoint list",
         )
     session.output.result(

@@ -22,7 +22,7 @@ from eskit.cli.session import session_of
 from eskit.cli.terminal.output import Output
 from eskit.cli.terminal.text import Line
 from eskit.cli.terminal.wrapping import Hanging
-from eskit.errors import EskitError, TargetExists
+from eskit.errors import EskitError, ProjectError
 
 app = make_app()
 
@@ -30,12 +30,6 @@ _COMMANDS = "account.v1.AccountCommandService"
 _QUERIES = "account.v1.AccountQueryService"
 _PATIENCE = 20.0
 _WIDTH = 78
-
-
-class DemoFailed(EskitError):
-    """One of the demo's commands did not do what it should."""
-
-    code = "DEMO_FAILED"
 
 
 @app.command(**examples("eskit demo", "eskit demo --keep bank"))
@@ -69,7 +63,9 @@ def project_folder(directory: Path, keep: Path | None) -> Iterator[Path]:
         return
     target = (directory / keep).resolve()
     if target.exists():
-        raise TargetExists(f"{keep} exists already", hint="Choose another folder.")
+        raise ProjectError(
+            f"{keep} exists already", code="TARGET_EXISTS", hint="Choose another folder."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     yield target
 
@@ -88,7 +84,7 @@ class Stage:
             self.output.show(["", [(f"# {text}", "dim")]])
 
     def run(self, *args: str) -> None:
-        """Run one command and show it; DemoFailed when it fails."""
+        """Run one command and show it; DEMO_FAILED when it fails."""
         self._announce(args)
         captured = subprocess.PIPE if self.output.as_json else None
         ran = subprocess.run(
@@ -100,8 +96,9 @@ class Stage:
             check=False,
         )
         if ran.returncode:
-            raise DemoFailed(
+            raise EskitError(
                 f"{typed(args)} ended with exit code {ran.returncode}",
+                code="DEMO_FAILED",
                 hint="Look at its output above; eskit demo --keep DIR keeps the project.",
             )
         self.steps.append({"command": typed(args), "output": ran.stdout or ""})
@@ -149,7 +146,7 @@ class Stage:
             if ran.returncode == 0 and json.loads(ran.stdout)["data"]["position"] >= events:
                 return
             time.sleep(0.1)
-        raise DemoFailed("The relay has not published the events in time")
+        raise EskitError("The relay has not published the events in time", code="DEMO_FAILED")
 
     def _wait_for_line(self, process: subprocess.Popen[str], until: str) -> None:
         for line in process.stdout or ():
@@ -157,7 +154,9 @@ class Stage:
                 self.output.show([Hanging([line.rstrip("\n")], indent=LABEL + 2)])
             if until in line:
                 return
-        raise DemoFailed(f"eskit ended with exit code {process.wait()} before it was up")
+        raise EskitError(
+            f"eskit ended with exit code {process.wait()} before it was up", code="DEMO_FAILED"
+        )
 
     def _announce(self, args: Sequence[str], *, after: str = "") -> None:
         if not self.output.as_json:

@@ -16,7 +16,7 @@ from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
     InvalidArgument,
     MissingPackage,
-    ProjectInvalid,
+    ProjectError,
     SchemaInvalid,
     StoreUnavailable,
 )
@@ -45,7 +45,7 @@ class Methods:
 
 
 def methods_of_app(session: Session) -> Methods:
-    """What the project's app answers; ProjectInvalid if it has none or does not import."""
+    """What the project's app answers; ProjectError if it has none or does not import."""
     app = session.load_app()
     return Methods(
         by_name=app.methods,
@@ -61,7 +61,7 @@ def methods_at_hand(session: Session) -> Methods:
         return methods_of_schemas(session)
     try:
         return methods_of_app(session)
-    except ProjectInvalid as error:
+    except ProjectError as error:
         if session.debug:
             session.output.note(f"methods  not from the app: {error.message}")
         return methods_of_schemas(session)
@@ -70,7 +70,7 @@ def methods_at_hand(session: Session) -> Methods:
 def methods_of_schemas(session: Session) -> Methods:
     """What the protos of the project declare, else what the store has recorded.
 
-    Raises ProjectNotFound, or InvalidArgument where neither is there.
+    Raises PROJECT_NOT_FOUND, or InvalidArgument where neither is there.
     """
     found = _declared(session) or _recorded(session)
     if found is None:
@@ -102,7 +102,7 @@ def proto_comments(session: Session) -> Mapping[str, str]:
         from eskit.codegen.reading.parsing import parse_protos
 
         return comments_of(parse_protos(project.proto_paths, exclude=project.exclude).files)
-    except (MissingPackage, ProjectInvalid, SchemaInvalid):
+    except (MissingPackage, ProjectError, SchemaInvalid):
         return {}
 
 
@@ -114,7 +114,7 @@ def _declared(session: Session) -> Methods | None:
         return None
     try:
         files = parse_protos(project.proto_paths, exclude=project.exclude).files
-    except ProjectInvalid:
+    except ProjectError:
         return None  # there are none
     methods = declared_methods(files)
     return Methods(by_name=methods, origin="the protos of the project") if methods else None

@@ -17,7 +17,6 @@ from eskit.errors import (
     ProjectionBusy,
     ProjectionError,
     ProjectionFailed,
-    RebuildStopped,
     ServiceError,
 )
 
@@ -130,7 +129,9 @@ def run_projections(
         for name in names or [projection.name for projection in session.load_app().projections]:
             try:
                 _rebuild_first(session, engine, name, forward, stop, wait=not once)
-            except RebuildStopped as stopped:
+            except ProjectionError as stopped:
+                if stopped.code != "REBUILD_STOPPED":
+                    raise
                 session.output.note(stopped.message)
                 return []
 

@@ -22,7 +22,6 @@ from eskit.cli.terminal.printing import end_line_of_ctrl_c
 from eskit.cli.terminal.times import Clock, ClockOption, parse_moment
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import (
-    BrokerRefused,
     BrokerUnavailable,
     EskitError,
     InvalidArgument,
@@ -219,7 +218,7 @@ class Follower:
                 )
                 names = await self.session.settle_names(connection)
             except (BrokerUnavailable, RequestTimeout) as error:
-                if not self.request.follow or isinstance(error, BrokerRefused):
+                if not self.request.follow or error.code == "BROKER_REFUSED":
                     raise
                 if not waits:
                     self._tell_wait(error)

@@ -10,7 +10,7 @@ from eskit.cli.session import Session
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, duration
 from eskit.cli.terminal.wrapping import labelled
-from eskit.errors import StoreNotRecognised
+from eskit.errors import StoreDamaged
 from eskit.text.quantities import count
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def run_verification(session: Session) -> Verification:
                 checkpoints=read_model_checkpoints(session, store),
                 progress=lambda step: report(step.name, step.done, step.total),
             )
-    except StoreNotRecognised as error:
+    except StoreDamaged as error:
         beyond = find_beyond_opening(error)
         if beyond is None:
             raise

@@ -20,7 +20,7 @@ from google.protobuf.descriptor_pb2 import (
 )
 
 from eskit.codegen.python import names
-from eskit.errors import EskitError
+from eskit.errors import SchemaInvalid
 
 _ENCODING = "# -*- coding: utf-8 -*-\n"
 _MODULE_NAME = re.compile(r"(_builder\.BuildTopDescriptorsAndMessages\(DESCRIPTOR, )'[^']*'")
@@ -41,19 +41,13 @@ _ALIAS = re.compile(
 )
 
 
-class GencodeUnknown(EskitError):
-    """protoc wrote something that this version of eskit does not know how to rewrite."""
-
-    code = "GENCODE_UNKNOWN"
-
-
 def relocate(
     file: FileDescriptorProto, text: str, module_of: Callable[[str], tuple[str, str] | None]
 ) -> str:
     """The text of a pb2 module with its imports and its own name put right.
 
     `module_of` gives, for an imported proto, the package to import from (relative or absolute)
-    and the module in it; None leaves the import as protoc wrote it. Raises GencodeUnknown when
+    and the module in it; None leaves the import as protoc wrote it. Raises GENCODE_UNKNOWN when
     an import or the name is not where this protoc is known to put it.
     """
     for dependency in file.dependency:
@@ -133,8 +127,9 @@ def _alias(match: re.Match[str]) -> str:
     return f"{alias} = {module}.{alias}"
 
 
-def _unknown(file: str, what: str) -> GencodeUnknown:
-    return GencodeUnknown(
+def _unknown(file: str, what: str) -> SchemaInvalid:
+    return SchemaInvalid(
         f"In what protoc generated from {file}, {what} is not where it is expected",
+        code="GENCODE_UNKNOWN",
         hint="Install the version of grpcio-tools that this eskit was tested with.",
     )

@@ -24,7 +24,7 @@ class Parsed:
 def parse_protos(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Parsed:
     """Parse every proto below `roots` that is not left out.
 
-    Raises SchemaInvalid with every error of protoc, ProjectInvalid when there is no proto.
+    Raises SchemaInvalid with every error of protoc, ProjectError when there is no proto.
     """
     sources = find_sources(roots, exclude=exclude)
     compiled = compile_protos(sources.roots, sources.files)

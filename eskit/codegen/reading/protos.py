@@ -44,7 +44,7 @@ def protobuf_version() -> str:
 def read_protos(project: Project) -> Protos:
     """Parse every proto of a project.
 
-    Raises SchemaInvalid with every finding when they cannot work, ProjectInvalid when there is
+    Raises SchemaInvalid with every finding when they cannot work, ProjectError when there is
     none.
     """
     parsed = parse_protos(project.proto_paths, exclude=project.exclude)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eskit.codegen.reading.exclusion import Exclusion
-from eskit.errors import Diagnostic, ProjectInvalid, SchemaInvalid
+from eskit.errors import Diagnostic, ProjectError, SchemaInvalid
 
 _OWN = frozenset({"eventsourcing/options.proto", "eventsourcing/response.proto"})
 _WELL_KNOWN = "google/protobuf/"
@@ -57,12 +57,12 @@ def find_sources(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Sourc
     Folders that start with a dot are passed over: environments and version control have protos
     of others.
 
-    Raises ProjectInvalid when a root is missing, a name is not UTF-8 or there is nothing to
+    Raises ProjectError when a root is missing, a name is not UTF-8 or there is nothing to
     generate, and SchemaInvalid when two roots have a file of one name.
     """
     for root in roots:
         if not root.is_dir():
-            raise ProjectInvalid(
+            raise ProjectError(
                 f"No folder {root} to find protos in",
                 hint="Create it, or correct proto in [tool.eskit].",
             )
@@ -96,14 +96,14 @@ def find_sources(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Sourc
     )
 
 
-def _nothing(where: str, exclusion: Exclusion | None, *, copies: bool) -> ProjectInvalid:
+def _nothing(where: str, exclusion: Exclusion | None, *, copies: bool) -> ProjectError:
     if exclusion:
-        return ProjectInvalid(
+        return ProjectError(
             f"exclude leaves out every .proto file in {where}",
             hint="Take an entry out of exclude in the settings.",
         )
     what = "No .proto file but copies of protobuf's or eskit's own" if copies else "No .proto file"
-    return ProjectInvalid(
+    return ProjectError(
         f"{what} in {where}", hint="Write one, such as proto/account/v1/account.proto."
     )
 
@@ -125,7 +125,7 @@ def _check_readable(name: str) -> None:
     """Descriptors hold the names of files as text."""
     readable = os.fsencode(name).decode("utf-8", "backslashreplace")
     if readable != name:
-        raise ProjectInvalid(f"The file name {readable} is not UTF-8", hint="Rename the file.")
+        raise ProjectError(f"The file name {readable} is not UTF-8", hint="Rename the file.")
 
 
 def _depth(item: tuple[Path, Path]) -> tuple[int, Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from eskit.clock import Clock
-from eskit.errors import ReadModelDamaged, ReadModelUnavailable
+from eskit.errors import ReadModelUnavailable
 from eskit.files.lock import FileLock
 from eskit.files.modes import PRIVATE, make_if_missing
 from eskit.projections.locks import acquire_lock
@@ -156,8 +156,9 @@ def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
     """What to say when the file cannot be used."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _DAMAGED:
-        return ReadModelDamaged(
+        return ReadModelUnavailable(
             f"Read model {path} is damaged or not a SQLite file: {error}",
+            code="READ_MODEL_DAMAGED",
             hint="Move it away and start again: the rows are made from the log.",
         )
     if code == sqlite3.SQLITE_READONLY:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
-from eskit.errors import StoreDamaged, StoreError, StoreNotRecognised
+from eskit.errors import StoreDamaged, StoreError
 from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.files.modes import make_if_missing
 from eskit.sqlite.connections import begin_reading, connect
@@ -120,7 +120,7 @@ def _check(copy: SqliteView, original: SqliteView, url: str, *, damaged: bool) -
     head = original.head_position()
     if copy.head_position() != head:
         message = f"The copy ends at {copy.head_position():,}, its original at {head:,}"
-        raise StoreNotRecognised(message, hint=_TRY_AGAIN)
+        raise StoreDamaged(message, code="STORE_NOT_RECOGNISED", hint=_TRY_AGAIN)
     return head
 
 

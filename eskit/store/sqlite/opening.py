@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eskit.clock import Clock
-from eskit.errors import StoreNotRecognised, StoreUnavailable
+from eskit.errors import StoreDamaged, StoreUnavailable
 from eskit.files.modes import make_if_missing
 from eskit.sqlite.connections import check_not_forked, connect, wait_while_busy
 from eskit.sqlite.errors import primary_code
@@ -48,7 +48,9 @@ def open_file(
             hint="It is created by the first command that writes, or by: eskit store init",
         )
     if found is not None and stat.S_ISDIR(found.st_mode):
-        raise StoreNotRecognised(f"{url} is a folder", hint="Name a file in it.")
+        raise StoreDamaged(
+            f"{url} is a folder", code="STORE_NOT_RECOGNISED", hint="Name a file in it."
+        )
     # SQLite only says that it cannot open a file, be it missing or not allowed.
     if found is not None and not os.access(path, os.R_OK):
         raise may_not_be_read(url)
@@ -102,12 +104,15 @@ def _open(
             found = find_status(path, url)
             if found is not None and 0 < found.st_size < _SMALLEST_DATABASE:
                 # SQLite takes what is left of a file that was cut short for a new one.
-                raise StoreNotRecognised(
-                    f"{url} is too short to be a database", hint="Restore it from a backup."
+                raise StoreDamaged(
+                    f"{url} is too short to be a database",
+                    code="STORE_NOT_RECOGNISED",
+                    hint="Restore it from a backup.",
                 )
             if not create:
-                raise StoreNotRecognised(
+                raise StoreDamaged(
                     f"{url} is an empty file, not an eskit store",
+                    code="STORE_NOT_RECOGNISED",
                     hint="Remove it, or create the store: eskit store init",
                 )
             connection.execute(f"PRAGMA page_size = {_PAGE_SIZE}")

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from eskit.clock import SYSTEM_CLOCK
-from eskit.errors import InvalidArgument, SchemaOutdated, StoreError, StoreUnavailable
+from eskit.errors import InvalidArgument, StoreError, StoreUnavailable
 from eskit.files.atomic import making, put_in_place
 from eskit.files.modes import mode_of
 from eskit.sqlite.connections import connect
@@ -92,9 +92,13 @@ def _look_into(backup: Path) -> tuple[str, int, int]:
             with closing(connect(backup, mode=opened.read_mode)) as connection:
                 view = SqliteView(connection, str(backup))
                 return opened.store_id, view.count_events(), view.head_position()
-    except SchemaOutdated as error:
-        raise SchemaOutdated(
-            error.message, hint=f"Run: eskit store migrate --store {sqlite_url(backup)}"
+    except StoreError as error:
+        if error.code != "SCHEMA_OUTDATED":
+            raise
+        raise StoreError(
+            error.message,
+            code="SCHEMA_OUTDATED",
+            hint=f"Run: eskit store migrate --store {sqlite_url(backup)}",
         ) from error
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 from eskit.clock import Clock
-from eskit.errors import SchemaOutdated, SchemaTooNew, StoreDamaged, StoreNotRecognised
+from eskit.errors import StoreDamaged, StoreError
 from eskit.sqlite.connections import begin_immediate, roll_back
 
 APPLICATION_ID = 0x65736B74
@@ -50,25 +50,29 @@ def create_schema(connection: sqlite3.Connection, url: str, timeout: float, cloc
 
 
 def check_schema(connection: sqlite3.Connection, url: str) -> None:
-    """Raise StoreNotRecognised, SchemaOutdated or SchemaTooNew unless the file fits this code."""
+    """Raise STORE_NOT_RECOGNISED, SCHEMA_OUTDATED or SCHEMA_TOO_NEW if the file does not fit."""
     version = read_version(connection, url)
     if version < current_version():
-        raise SchemaOutdated(
+        raise StoreError(
             f"{url} has schema version {version}, this eskit needs {current_version()}",
+            code="SCHEMA_OUTDATED",
             hint="Run: eskit store migrate",
         )
 
 
 def read_version(connection: sqlite3.Connection, url: str) -> int:
-    """The schema version of a store; raises StoreNotRecognised or SchemaTooNew."""
+    """The schema version of a store; raises STORE_NOT_RECOGNISED or SCHEMA_TOO_NEW."""
     if _pragma(connection, "application_id") != APPLICATION_ID:
-        raise StoreNotRecognised(
-            f"{url} is not an eskit store", hint="Check the path of the store."
+        raise StoreDamaged(
+            f"{url} is not an eskit store",
+            code="STORE_NOT_RECOGNISED",
+            hint="Check the path of the store.",
         )
     version = _pragma(connection, "user_version")
     if version > current_version():
-        raise SchemaTooNew(
+        raise StoreError(
             f"{url} has schema version {version}, this eskit knows {current_version()}",
+            code="SCHEMA_TOO_NEW",
             hint="Upgrade eskit: pip install --upgrade eskit",
         )
     return version

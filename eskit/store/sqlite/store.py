@@ -75,7 +75,7 @@ class SqliteStore:
     ) -> None:
         """Open the file, creating it if it is missing and `create` allows it.
 
-        Raises StoreUnavailable, StoreNotRecognised, SchemaOutdated or SchemaTooNew.
+        Raises StoreUnavailable, STORE_NOT_RECOGNISED, SCHEMA_OUTDATED or SCHEMA_TOO_NEW.
         """
         name = path.absolute()
         # Beside the file itself SQLite puts its own, whatever links lead there.

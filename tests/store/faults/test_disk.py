@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit import EventContext, Projection
-from eskit.errors import CheckpointMismatch, StoreNotRecognised, StoreUnavailable
+from eskit.errors import CheckpointMismatch, StoreDamaged, StoreUnavailable
 from eskit.operations.verifying import verify
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
@@ -62,7 +62,7 @@ def test_a_file_cut_short_is_a_named_error_and_nothing_is_written(kept):
     cut = whole[: kept if isinstance(kept, int) else int(len(whole) * kept)]
     Path("log.db").write_bytes(cut)
 
-    with pytest.raises(StoreNotRecognised), open_store(URL) as store:
+    with pytest.raises(StoreDamaged), open_store(URL) as store:
         store.append("Account-new", texts("a"), expected_version=0)
 
     assert Path("log.db").read_bytes()[: len(cut)] == cut

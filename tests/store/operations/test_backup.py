@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.errors import StoreDamaged, StoreError, StoreUnavailable, TargetExists
+from eskit.errors import ProjectError, StoreDamaged, StoreError, StoreUnavailable
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts
+from tests.coded import coded
 from tests.store.operations.damaging import empty_an_index, overwrite_root
 
 URL = "sqlite:///log.db"
@@ -99,7 +100,7 @@ def test_a_backup_is_one_moment_while_others_write(store):
 def test_nothing_is_overwritten(store):
     TARGET.write_text("mine")
 
-    with pytest.raises(TargetExists):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS")):
         back_up(store)
 
     assert TARGET.read_text() == "mine"
@@ -110,7 +111,11 @@ def test_two_backups_at_once_under_one_name_are_refused(store):
     refused = []
 
     def back_up_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is writing backup\.db"):
+        with pytest.raises(
+            ProjectError,
+            check=coded("TARGET_EXISTS"),
+            match=r"Another process is writing backup\.db",
+        ):
             back_up(store)
         refused.append(True)
 

@@ -15,14 +15,14 @@ from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import (
     CommandIdReused,
-    ExportInvalid,
     InvalidArgument,
+    ProjectError,
     StoreDamaged,
     StoreUnavailable,
     StreamNotFound,
-    TargetExists,
 )
 from eskit.operations.claims import check_claims
+from eskit.operations.export_format import ExportInvalid
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
 from eskit.operations.verifying import verify
@@ -31,6 +31,7 @@ from eskit.store.progress import no_progress
 from eskit.store.sqlite.location import SqliteLocation
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
+from tests.coded import coded
 
 URL, COPY = "sqlite:///log.db", "sqlite:///copy.db"
 EXPORT = Path("log.jsonl")
@@ -246,7 +247,7 @@ def test_a_stream_is_exported_although_another_one_is_damaged(sqlite_store):
 def test_nothing_is_overwritten(store):
     EXPORT.write_text("mine")
 
-    with pytest.raises(TargetExists):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS")):
         export_log(store, EXPORT)
 
     assert EXPORT.read_text() == "mine"
@@ -260,7 +261,7 @@ def test_import_does_not_mix_into_a_store_that_holds_something(sqlite_store, url
     with open_store(url) as other:
         other.append("Account-7", texts("mine"), expected_version=ANY)
 
-    with pytest.raises(TargetExists, match="is not empty"):
+    with pytest.raises(ProjectError, check=coded("TARGET_EXISTS"), match="is not empty"):
         import_log(EXPORT, url)
 
     with open_store(url) as other:
@@ -361,7 +362,11 @@ def test_two_imports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def import_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is writing .*/copy\.db"):
+        with pytest.raises(
+            ProjectError,
+            check=coded("TARGET_EXISTS"),
+            match=r"Another process is writing .*/copy\.db",
+        ):
             import_log(EXPORT, COPY)
         refused.append(True)
 
@@ -378,7 +383,11 @@ def test_two_exports_at_once_into_one_file_are_refused(sqlite_store):
     refused = []
 
     def export_as_well(_progress):
-        with pytest.raises(TargetExists, match=r"Another process is writing log\.jsonl"):
+        with pytest.raises(
+            ProjectError,
+            check=coded("TARGET_EXISTS"),
+            match=r"Another process is writing log\.jsonl",
+        ):
             export_log(sqlite_store, EXPORT)
         refused.append(True)
 
@@ -504,7 +513,7 @@ def test_an_import_adds_to_nothing_that_it_did_not_begin(sqlite_store, monkeypat
         sales.append("Sale-1", [], expected_version=ANY, command=command)
         monkeypatch.setattr(SqliteLocation, "at", lambda *_: sales.url)
 
-        with pytest.raises(TargetExists):
+        with pytest.raises(ProjectError, check=coded("TARGET_EXISTS")):
             import_log(EXPORT, COPY)
 
         assert sales.head_position() == 0
@@ -519,7 +528,9 @@ def test_an_unfinished_import_that_somebody_uses_is_left_alone(sqlite_store):
         head = used.head_position()
         used.save_checkpoint("relay", position=1, event_id="e")
 
-        with pytest.raises(TargetExists, match="not an unfinished import"):
+        with pytest.raises(
+            ProjectError, check=coded("TARGET_EXISTS"), match="not an unfinished import"
+        ):
             import_log(EXPORT, COPY)
 
         assert used.head_position() == head
@@ -528,7 +539,8 @@ def test_an_unfinished_import_that_somebody_uses_is_left_alone(sqlite_store):
 def test_a_full_disk_during_an_export_is_named_and_it_goes_on_later(sqlite_store):
     fill_much(sqlite_store)
     code = (
-        "import sys; from pathlib import Path; from eskit import open_store, StoreUnavailable\n"
+        "import sys; from pathlib import Path; from eskit import open_store\n"
+        "from eskit.errors import StoreUnavailable\n"
         "from eskit.operations.exporting import export_log\n"
         "with open_store(sys.argv[1]) as store:\n"
         "    try: export_log(store, Path(sys.argv[2]))\n"

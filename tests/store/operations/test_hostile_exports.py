@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from eskit import ANY, Command, Metadata, NewEvent, claim, open_store
-from eskit.errors import ExportInvalid, InvalidArgument
+from eskit.errors import InvalidArgument
+from eskit.operations.export_format import ExportInvalid
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
 from eskit.operations.verifying import verify

@@ -12,9 +12,8 @@ from eskit import ANY, NewEvent
 from eskit.errors import (
     EventIdReused,
     InvalidArgument,
-    SchemaOutdated,
-    SchemaTooNew,
-    StoreNotRecognised,
+    StoreDamaged,
+    StoreError,
     StoreUnavailable,
 )
 from eskit.operations.files import migrate
@@ -22,6 +21,7 @@ from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.sqlite import migrating, schema
 from eskit.testing.store_contract import texts, values
+from tests.coded import coded
 
 URL = "sqlite:///log.db"
 BACKUP = Path("log.db.v1.backup")
@@ -60,7 +60,7 @@ def tables(path):
 
 @pytest.mark.promise("migrations-resume")
 def test_an_older_store_is_migrated_with_a_backup_beside_it(old_store):
-    with pytest.raises(SchemaOutdated):
+    with pytest.raises(StoreError, check=coded("SCHEMA_OUTDATED")):
         open_store(URL)
 
     done = migrate(URL)
@@ -116,11 +116,11 @@ def test_a_migration_that_fails_changes_nothing(old_store, monkeypatch):
         lambda version: ["CREATE TABLE half (x)", "CREATE TABLE half (x)"],
     )
 
-    with pytest.raises(StoreNotRecognised):
+    with pytest.raises(StoreDamaged, check=coded("STORE_NOT_RECOGNISED")):
         migrate(URL)
 
     assert "half" not in tables("log.db")
-    with pytest.raises(SchemaOutdated):
+    with pytest.raises(StoreError, check=coded("SCHEMA_OUTDATED")):
         open_store(URL)
 
 
@@ -130,14 +130,14 @@ def test_a_newer_store_is_refused():
     connection.execute(f"PRAGMA user_version = {schema.current_version() + 1}")
     connection.close()
 
-    with pytest.raises(SchemaTooNew):
+    with pytest.raises(StoreError, check=coded("SCHEMA_TOO_NEW")):
         migrate(URL)
 
 
 def test_what_is_no_store_is_refused():
     sqlite3.connect("log.db").close()
 
-    with pytest.raises(StoreNotRecognised):
+    with pytest.raises(StoreDamaged, check=coded("STORE_NOT_RECOGNISED")):
         migrate(URL)
     with pytest.raises(StoreUnavailable):
         migrate("sqlite:///missing.db")
@@ -282,7 +282,7 @@ def test_a_migration_that_was_broken_off_is_gone_on_with(store_of_version_5, mon
         interrupting.setattr(migrating._Steps, "_renew_some", renew_until_killed)
         with pytest.raises(KeyboardInterrupt):
             migrate(URL)
-    with pytest.raises(SchemaOutdated):
+    with pytest.raises(StoreError, check=coded("SCHEMA_OUTDATED")):
         open_store(URL)
 
     done = migrate(URL)

@@ -9,19 +9,14 @@ from pathlib import Path
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.errors import (
-    InvalidArgument,
-    SchemaOutdated,
-    StoreDamaged,
-    StoreNotRecognised,
-    StoreUnavailable,
-)
+from eskit.errors import EskitError, InvalidArgument, StoreUnavailable
 from eskit.files import atomic
 from eskit.operations.files import restore
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
+from tests.coded import coded
 
 URL = "sqlite:///log.db"
 LOG, BACKUP = Path("log.db"), Path("backup.db")
@@ -220,14 +215,14 @@ def test_what_is_no_backup_is_refused_and_the_store_stays(original):
     connection.execute("PRAGMA user_version = 1")
     connection.close()
 
-    for file, error in [
-        ("text", StoreNotRecognised),
-        ("damaged.db", StoreDamaged),
-        ("nothing.db", StoreUnavailable),
-        ("old.db", SchemaOutdated),
-        ("log.db", InvalidArgument),
+    for file, code in [
+        ("text", "STORE_NOT_RECOGNISED"),
+        ("damaged.db", "STORE_DAMAGED"),
+        ("nothing.db", "STORE_UNAVAILABLE"),
+        ("old.db", "SCHEMA_OUTDATED"),
+        ("log.db", "INVALID_ARGUMENT"),
     ]:
-        with pytest.raises(error) as refused:
+        with pytest.raises(EskitError, check=coded(code)) as refused:
             restore(Path(file), URL)
         assert refused.value.hint
     with pytest.raises(InvalidArgument):

@@ -7,7 +7,8 @@ import sys
 
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit import ANY, NewEvent, StoreUnavailable, open_store
+from eskit import ANY, NewEvent, open_store
+from eskit.errors import StoreUnavailable
 
 
 def main(url: str) -> None:

@@ -8,7 +8,8 @@ from collections import Counter
 
 from google.protobuf.wrappers_pb2 import StringValue
 
-from eskit import NewEvent, VersionConflict, open_store
+from eskit import NewEvent, open_store
+from eskit.errors import VersionConflict
 
 
 def main(url: str, stream: str, count: int) -> None:
