@@ -194,6 +194,9 @@ class Batches:
             passed = stretch.first(done, self._log)
             for member in group:
                 self._advance(member, passed)
+        for member in group:
+            if member.effects is not None:  # of no other transaction: it may have been undone
+                member.effects.settle()
         types = Counter(row[2] for row in passed.events) if len(group) > 1 else {}
         for member in group:
             wanted = done if len(group) == 1 else member.count_wanted(types)
@@ -323,7 +326,6 @@ class Batches:
         member.failed_before = False
         member.attempts, member.retry_at = 0, 0.0
         if member.effects is not None:
-            member.effects.settle()
             member.effects.call_due()
         member.events += handled
 

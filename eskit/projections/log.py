@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from eskit.domain.events import LogRow, RecordedEvent
+
+if TYPE_CHECKING:
+    from eskit.store.maintenance import Maintenance
 
 
 class EventLog(Protocol):
@@ -75,3 +78,12 @@ class Placed(Protocol):
     def find_mismatch(self, store_id: str, position: int, event_id: str, place: str) -> str:
         """Why nobody can go on behind an event, in a clause; empty if all that follows is there."""
         ...
+
+
+def count_erasures(log: EventLog) -> int:
+    """How often streams of a log were erased; 0 for a log that keeps no account of that."""
+    maintenance: Maintenance | None = getattr(log, "maintenance", None)
+    if maintenance is None:
+        return 0
+    with maintenance.view() as view:
+        return len(view.list_erasures())

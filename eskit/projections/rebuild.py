@@ -30,7 +30,7 @@ from eskit.projections.handling import (
     handler_packages,
     subscribe,
 )
-from eskit.projections.log import EventLog
+from eskit.projections.log import EventLog, count_erasures
 from eskit.projections.lookup import EventLookup
 from eskit.projections.port import LiveReadModel, ReadModel
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
@@ -75,10 +75,11 @@ class Rebuild:
         """
         started = self._live.clock.monotonic()
         skips = self._live.find_skips(self._projection.name)
+        erasures = count_erasures(self._log)
         shadow = self._live.open_shadow(
             self._projection,
             "rebuild",
-            fingerprint=code_fingerprint(self._projection, skips),
+            fingerprint=f"{code_fingerprint(self._projection, skips)} {erasures}",
             store_id=self._log.store_id,
         )
         try:
@@ -87,7 +88,7 @@ class Rebuild:
             shadow.check_rows(self._projection.name)
         finally:
             shadow.close()
-        late, position = self._swap(skips)
+        late, position = self._swap(skips, erasures)
         self._live.discard_shadow(self._projection.name, "rebuild")
         return RunReport(
             name=self._projection.name,
@@ -106,9 +107,11 @@ class Rebuild:
         started = self._live.clock.monotonic()
         name = self._projection.name
         failures: list[Failure] = []
+        erasures = count_erasures(self._log)
         try:
             with self._live.emptied(self._projection):
                 handled = self._build(self._live, failures)
+                self._refuse_other_erasures(erasures)
                 state = self._live.find_state(name)
         except ProjectionFailed:
             with self._live.transaction():
@@ -198,7 +201,7 @@ class Rebuild:
                 hint=f"It goes on there: eskit project rebuild {name}",
             )
 
-    def _swap(self, skips: Sequence[Skip]) -> tuple[int, int]:
+    def _swap(self, skips: Sequence[Skip], erasures: int) -> tuple[int, int]:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""
         name = self._projection.name
         lookup = EventLookup(self._log, self._subscription.event_types)
@@ -208,6 +211,7 @@ class Rebuild:
             with self._live.swapping(self._projection) as state:
                 check_checkpoint(state, self._log)
                 self._refuse_other_skips(skips)
+                self._refuse_other_erasures(erasures)
                 context.skip_filter = load_skip_filter(self._live, name)
                 head = self._log.head_position()
                 end = last_position(self._log, after=state.checkpoint, until=head)
@@ -228,6 +232,14 @@ class Rebuild:
         if self._live.find_skips(self._projection.name) != skips:
             raise ProjectionBusy(
                 f"Dead letters of {self._projection.name!r} changed during the rebuild",
+                hint=f"Start it again: eskit project rebuild {self._projection.name}",
+            )
+
+    def _refuse_other_erasures(self, erasures: int) -> None:
+        """What was built must have nothing of what was erased meanwhile."""
+        if count_erasures(self._log) != erasures:
+            raise ProjectionBusy(
+                f"Streams were erased during the rebuild of {self._projection.name!r}",
                 hint=f"Start it again: eskit project rebuild {self._projection.name}",
             )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,7 +28,7 @@ from eskit.domain.aggregate import (
 from eskit.domain.messages import encode
 from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, InvalidArgument, StoreDamaged, StreamNotFound
+from eskit.errors import InvalidArgument, StoreDamaged, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
@@ -68,7 +68,7 @@ class Snapshotter:
         self._store = store
         self._policy = policy
         self._lock = threading.Lock()
-        self._waiting: queue.Queue[_Due | None] = queue.Queue(_MOST_WAITING)
+        self._waiting: deque[_Due] = deque()
         self._saver: Thread | None = None
         self._closed = False
 
@@ -122,26 +122,33 @@ class Snapshotter:
         with self._lock:
             self._closed, saver = True, self._saver
         if saver is not None and saver.is_alive():
-            self._waiting.put(None)
             saver.join()
 
     def _enqueue(self, due: _Due) -> None:
         with self._lock:
             if self._closed:
                 return
+            if len(self._waiting) >= _MOST_WAITING:
+                _log.warning("No snapshot of %s: too many are waiting to be saved", due.stream)
+                return
+            self._waiting.append(due)
             if self._saver is None:
                 self._saver = self._clock.start(self._save_all, name="eskit-snapshots", daemon=True)
-        try:
-            self._waiting.put_nowait(due)
-        except queue.Full:
-            _log.warning("No snapshot of %s: too many are waiting to be saved", due.stream)
 
     def _save_all(self) -> None:
-        while (due := self._waiting.get()) is not None:
+        """Save what waits, then end: the next snapshot starts a new thread."""
+        while (due := self._next()) is not None:
             try:
                 self._save(due)
-            except EskitError as error:
+            except Exception as error:  # noqa: BLE001 - such as that of users' code, which folds
                 _log.warning("No snapshot of %s: %s", due.stream, error)
+
+    def _next(self) -> _Due | None:
+        with self._lock:
+            if self._waiting:
+                return self._waiting.popleft()
+            self._saver = None
+            return None
 
     def _save(self, due: _Due) -> None:
         """Fold the log up to what is due, from the snapshot before it, and keep the state."""

@@ -13,6 +13,7 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import InvalidArgument, ProjectionFailed
+from eskit.projections.policy import FailurePolicy
 from eskit.projections.sqlite.readmodel import SqliteReadModel
 from tests.projections.conftest import rows
 from tests.projections.test_following import following
@@ -57,8 +58,8 @@ def mailing(tmp_path) -> Projection:
     return declare(folder)
 
 
-def declare(folder) -> Projection:
-    projection = Projection("mailing", migrations=folder)
+def declare(folder, on_failure: FailurePolicy | None = None) -> Projection:
+    projection = Projection("mailing", migrations=folder, on_failure=on_failure)
 
     @projection.on(Counted)
     def counted(event, context):
@@ -119,6 +120,18 @@ def test_an_event_that_fails_has_no_effect(engine_of, append, mailing):
         engine.run()
 
     assert SENT == ["a"]
+
+
+@pytest.mark.parametrize("then", ["set_aside_event", "set_aside_stream"])
+def test_an_event_that_is_set_aside_has_no_effect(engine_of, append, mailing, then):
+    policy = FailurePolicy(then=then, retries=0)
+    engine = engine_of(declare(mailing.migrations, policy))
+    append(Counted(key="b", amount=13), Counted(key="a"), Counted(key="c", amount=13))
+
+    engine.run()
+
+    assert {letter.position for letter in engine.dead_letters("mailing")} >= {1, 3}
+    assert (["a"] if then == "set_aside_event" else []) == SENT
 
 
 def test_an_effect_that_fails_is_shown_and_tried_again(engine_of, append, mailing):

@@ -20,6 +20,7 @@ from eskit.errors import (
     ProjectionFailed,
     RebuildNeeded,
 )
+from eskit.operations.erasing import erase
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
@@ -580,6 +581,39 @@ def test_a_rebuild_during_which_an_event_is_skipped_is_not_exchanged(
 
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5,)]
     assert engine.rebuild("counts").events == 4
+
+
+def erase_stream(store) -> None:
+    erase(store, ["Account-erased"], reason="asked for", erased_by="ann")
+
+
+@pytest.mark.promise("rebuilds-resume-safely")
+def test_an_interrupted_rebuild_starts_over_when_a_stream_was_erased_since(
+    engine_of, counts, append, store
+):
+    append(Counted(key="secret"), stream="Account-erased")
+    engine = interrupted(engine_of, counts, append)
+    erase_stream(store)
+
+    engine.rebuild("counts")
+
+    assert rows(engine, "SELECT COUNT(*), MIN(position) FROM counts_seen") == [(12_000, 2)]
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_rebuild_during_which_a_stream_is_erased_is_not_exchanged(
+    engine_of, counts, append, store, in_place
+):
+    append(Counted(key="secret"), stream="Account-erased")
+    append(*many(5))
+    engine = engine_of(counts)
+    engine.run()
+
+    with pytest.raises(ProjectionBusy, match="erased during the rebuild"):
+        engine.rebuild("counts", in_place=in_place, progress=lambda _: erase_stream(store))
+    engine.rebuild("counts", in_place=in_place)
+
+    assert rows(engine, "SELECT COUNT(*), MIN(position) FROM counts_seen") == [(5, 2)]
 
 
 def test_an_interrupted_rebuild_starts_over_when_a_handler_has_no_source(engine_of, counts, append):

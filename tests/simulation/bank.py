@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
 
-from eskit import Projection, Reaction, ReactionContext
+from eskit import Projection, Reaction, ReactionContext, upcast
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method
+from eskit.domain.upcasting import Upcasters
 from eskit.errors import CommandRejected
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
@@ -35,6 +37,7 @@ def _define() -> dict[str, type[Message]]:
         ("DepositedEvent", "amount"),
         ("WithdrawnEvent", "amount"),
         ("RewardedEvent", "amount"),
+        ("PaidInEvent", "coins"),
     ):
         message = file.message_type.add(name=name)
         message.field.add(name="account_id", number=1, type=9, label=1)
@@ -53,10 +56,14 @@ Balance: Any = _messages["Balance"]
 Deposited: Any = _messages["DepositedEvent"]
 Withdrawn: Any = _messages["WithdrawnEvent"]
 Rewarded: Any = _messages["RewardedEvent"]
-SIGNS = {
-    f"{PACKAGE}.DepositedEvent": 1,
-    f"{PACKAGE}.WithdrawnEvent": -1,
-    f"{PACKAGE}.RewardedEvent": 1,
+PaidIn: Any = _messages["PaidInEvent"]
+"""What deposits were called once, and what they counted."""
+_COIN = 5
+_WORTH = {
+    f"{PACKAGE}.DepositedEvent": ("amount", 1),
+    f"{PACKAGE}.WithdrawnEvent": ("amount", -1),
+    f"{PACKAGE}.RewardedEvent": ("amount", 1),
+    f"{PACKAGE}.PaidInEvent": ("coins", 5),
 }
 COMMANDS = {"deposit": Deposit, "withdraw": Withdraw, "reward": Reward}
 WANTED = {
@@ -65,6 +72,43 @@ WANTED = {
     "held": (Deposited, Rewarded),
 }
 """What each projection handles: they skip different events, and meet at different places."""
+_TOLD_OF = 2
+answering: list[Callable[[str, int], None]] = []
+"""Who is told of the effects of "held"."""
+
+
+def worth(event_type: str, message: Any) -> int:
+    """What a stored event does to the balance."""
+    field, sign = _WORTH[event_type]
+    return sign * int(getattr(message, field))
+
+
+@upcast(PaidIn, to=Deposited)
+def paid_in(old: Any) -> Any:
+    """A coin was worth five."""
+    return Deposited(account_id=old.account_id, amount=_COIN * old.coins)
+
+
+UPCASTERS = [paid_in]
+STORED = {
+    name: frozenset(
+        stored
+        for event in events
+        for stored in Upcasters(UPCASTERS).stored_types(event.DESCRIPTOR.full_name)
+    )
+    for name, events in WANTED.items()
+}
+
+
+def tell(name: str, position: int) -> None:
+    """The effect of one event in a projection."""
+    for answer in answering:
+        answer(name, position)
+
+
+def is_told_of(name: str, position: int) -> bool:
+    """Whether handling an event is to have an effect."""
+    return name == "held" and position % _TOLD_OF == 0
 
 
 def _method(name: str, command: type[Message]) -> Method:
@@ -90,6 +134,7 @@ class Account(Aggregate[Any, Any]):
             EventMethod(event=Deposited, python_name="on_deposited"),
             EventMethod(event=Withdrawn, python_name="on_withdrawn"),
             EventMethod(event=Rewarded, python_name="on_rewarded"),
+            EventMethod(event=PaidIn, python_name="on_paid_in", deprecated=True),
         ),
     )
 
@@ -153,7 +198,7 @@ def _write(name: str, event: Any, context: EventContext) -> None:
     stream = f"Account-{event.account_id}"
     if context.position % 3 == 0:  # a look at the whole event now and then
         assert (context.event.global_position, context.event.stream) == (context.position, stream)
-    amount = SIGNS[event.DESCRIPTOR.full_name] * event.amount
+    amount = worth(event.DESCRIPTOR.full_name, event)
     row = context.db.execute(
         f"SELECT events, total, digest FROM {name}_totals WHERE stream = ?", (stream,)
     ).fetchone()
@@ -161,6 +206,8 @@ def _write(name: str, event: Any, context: EventContext) -> None:
     context.db.execute(
         f"INSERT INTO {name}_handled (position, stream) VALUES (?, ?)", (context.position, stream)
     )
+    if answering and is_told_of(name, context.position):
+        context.once("told", partial(tell, name, context.position))
     context.db.execute(
         f"INSERT OR REPLACE INTO {name}_totals (stream, events, total, digest) VALUES (?, ?, ?, ?)",
         (stream, events + 1, total + amount, next_digest(digest, context.position, amount)),

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from eskit import RecordedEvent
 from eskit.errors import BrokerUnavailable
-from eskit.messaging.publisher import LastEvent, PublishedLog
+from eskit.messaging.publisher import EventUnpublishable, LastEvent, PublishedLog
 from eskit.nats.publishing import PublishInterrupted
 from tests.simulation.ports import Process
 from tests.simulation.wrong import Wrong
@@ -22,7 +23,8 @@ class Broker:
     `mishaps` are what befalls the next publishes: ``lost`` (all is stored, the acknowledgement is
     not), ``part`` (some of it is stored), ``late`` (it arrives when somebody else is at it),
     ``gone`` (nothing arrives). `published` has all that was ever stored, `kept` what has not aged
-    out.
+    out. It never takes the events at the positions in `refused`; somebody has decided to pass those
+    in `skipped` over.
     """
 
     published: list[tuple[int, str]] = field(default_factory=list)
@@ -30,11 +32,19 @@ class Broker:
     mishaps: list[str] = field(default_factory=list)
     late: tuple[Sequence[RecordedEvent], int] | None = None
     aged: bool = False
+    refused: set[int] = field(default_factory=set)
+    skipped: set[int] = field(default_factory=set)
 
     @property
     def sequence(self) -> int:
         """How many messages it ever stored."""
         return len(self.published)
+
+    @property
+    def next_position(self) -> int:
+        """The first that was not published, and is not under way."""
+        under_way = [event.global_position for event in self.late[0]] if self.late else []
+        return max([*(position for position, _ in self.published), *under_way], default=0) + 1
 
     def store(self, events: Sequence[RecordedEvent], after: int) -> bool:
         """Store what is published behind a sequence, if nothing else is."""
@@ -62,12 +72,15 @@ class Broker:
         What has aged out may be published again, where nobody knows that it ever was.
         """
         log = [(event.global_position, event.event_id) for event in events]
-        if not self.aged and self.published != log[: len(self.published)]:
+        passed = self.refused & self.skipped
+        wanted = [row for row in log if row[0] not in passed]
+        if not self.aged and self.published != wanted[: len(self.published)]:
             raise Wrong(f"The log was published as {[at for at, _ in self.published]}")
         seen = 0
         for position, event_id in self.published:
-            if position > seen + 1 or log[position - 1] != (position, event_id):
-                raise Wrong(f"{position} was published behind {seen}")
+            gap = set(range(seen + 1, position)) - passed
+            if gap or position in passed or log[position - 1] != (position, event_id):
+                raise Wrong(f"{position} was published behind {seen}, without {sorted(passed)}")
             seen = max(seen, position)
 
 
@@ -95,13 +108,16 @@ class SimPublisher:
         self._process.touch("broker")
         broker = self._broker
         broker.deliver_late()
+        takes = list(takewhile(lambda event: event.global_position not in broker.refused, events))
+        if not takes:
+            raise EventUnpublishable(events[0].global_position, events[0].stream, "too large")
         mishap = broker.mishaps.pop(0) if broker.mishaps else ""
         if mishap == "gone":
             raise BrokerUnavailable("The broker went away")
         if mishap == "late":
-            broker.late = events, after_sequence
+            broker.late = takes, after_sequence
             raise BrokerUnavailable("The broker went away while publishing")
-        some = events[: len(events) // 2] if mishap == "part" else events
+        some = takes[: len(takes) // 2] if mishap == "part" else takes
         with self._process.committing():
             if not broker.store(some, after_sequence):
                 raise PublishInterrupted("Somebody else has published")

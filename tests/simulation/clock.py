@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from eskit.clock import Thread, Waitable
+from tests.simulation.ports import Crash
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _START = (datetime(2030, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
@@ -30,6 +32,24 @@ class NeverRun:
     def join(self) -> None:
         """Nobody comes back from here."""
         raise Stuck("waits for the end of a thread")
+
+
+class SoonRun:
+    """A thread whose work is done when somebody waits, or waits for its end."""
+
+    def __init__(self, work: Callable[[], object]) -> None:
+        self._work: Callable[[], object] | None = work
+
+    def is_alive(self) -> bool:
+        """Whether it is still to be done."""
+        return self._work is not None
+
+    def join(self) -> None:
+        """Do it now, unless it was done."""
+        if self._work is not None:
+            work, self._work = self._work, None
+            with suppress(Crash):  # its process has ended
+                work()
 
 
 class SimClock:
@@ -81,9 +101,11 @@ class SimClock:
     def start(self, work: Callable[[], object], *, name: str, daemon: bool) -> Thread:
         """Do the work when somebody waits; a thread that only watches never gets its turn."""
         del daemon
-        if name != "eskit-slow-calls":
-            self.call_in(0.0, work)
-        return NeverRun()
+        if name == "eskit-slow-calls":
+            return NeverRun()
+        thread = SoonRun(work)
+        self.call_in(0.0, thread.join)
+        return thread
 
     def set_date(self, seconds: float) -> None:
         """Correct the date by so many seconds; negative ones set it back."""

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from eskit import RecordedEvent
-from eskit.domain.messages import message_type
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.status import ProjectionStatus
-from tests.simulation.bank import PROJECTIONS, SIGNS, WANTED, next_digest
+from tests.simulation.bank import PROJECTIONS, STORED, is_told_of, next_digest, worth
 from tests.simulation.wrong import Wrong
 
 
@@ -21,23 +20,32 @@ from tests.simulation.wrong import Wrong
 class Passage:
     """Which events the rows of a projection are of: `base`, and those after `start`.
 
-    But for those in `without`. `ordered` is False once events were handled after later ones.
+    But for those in `without`. `ordered` is False once events were handled after later ones. Those
+    in `unsure` were erased while somebody was at work, who may have read them before.
     """
 
     base: list[int] = field(default_factory=list)
     start: int = 0
     without: set[int] = field(default_factory=set)
+    unsure: set[int] = field(default_factory=set)
     ordered: bool = True
 
 
 @dataclass(slots=True)
 class Account:
-    """What is known of one projection: what became of its rows, and what was decided."""
+    """What is known of one projection: what became of its rows, and what was decided.
+
+    `seen` are the events in its rows at the last look, and `ever` at any. The effects of those in
+    `owed` are to be called: they were not handled by a rebuild, which calls none.
+    """
 
     passage: Passage = field(default_factory=Passage)
     skips: set[int] = field(default_factory=set)
     paused: bool = False
     decisions: int = 0
+    seen: set[int] = field(default_factory=set)
+    ever: set[int] = field(default_factory=set)
+    owed: set[int] = field(default_factory=set)
 
 
 class Oracle:
@@ -47,11 +55,12 @@ class Oracle:
         self.store = store
         self._models = models
         self._accounts = {name: Account() for name in PROJECTIONS}
-        self._types = {
-            name: {message_type(kind) for kind in kinds} for name, kinds in WANTED.items()
-        }
+        self._types = STORED
+        self._erased: set[int] = set()
+        self._called: Counter[tuple[str, int]] = Counter()
         self._events: list[RecordedEvent] = []
         self._connection: sqlite3.Connection | None = None
+        self.lies: list[str] = []
         self._observed: object = None
         self._checked: object = None
 
@@ -91,7 +100,52 @@ class Oracle:
     def exchanged(self, name: str) -> None:
         """The rows of a projection were made anew."""
         account = self._accounts[name]
-        account.passage = Passage(without=set(account.skips))
+        account.passage = Passage(without=account.skips | self._erased)
+        account.seen = {position for position, _ in self._rows(name)}
+        account.ever |= account.seen
+
+    def erased(self, stream: str, *, during: bool) -> None:
+        """A stream was erased; `during` says whether somebody else was at work."""
+        new = {
+            event.global_position
+            for event in self.store.read_stream(stream)
+            if event.erased and event.global_position not in self._erased
+        }
+        self._erased |= new
+        for name, account in self._accounts.items():
+            passage = account.passage
+            handled = [position for position, _ in self._rows(name)]
+            passage.without |= new.difference(handled[len(passage.base) :])
+            if during:
+                passage.unsure |= new
+
+    def is_erased(self, event: RecordedEvent) -> bool:
+        """Whether nothing is left of an event but its place."""
+        return event.global_position in self._erased
+
+    def balance(self, stream: str, position: int) -> int | None:
+        """What an account had right after an event; None where that was erased."""
+        if position in self._erased:
+            return None
+        return sum(
+            worth(event.event_type, event.message)
+            for event in self.log()[:position]
+            if event.stream == stream and event.global_position not in self._erased
+        )
+
+    def balance_at(self, stream: str, version: int) -> int | None:
+        """What an account had right after its event of that version."""
+        events = [event for event in self.log() if event.stream == stream]
+        return self.balance(stream, events[version - 1].global_position)
+
+    def told(self, name: str, position: int) -> None:
+        """An effect is called: of an event that was passed."""
+        self._called[name, position] += 1
+        account = self._accounts[name]
+        if position not in account.ever:
+            account.ever |= {at for at, _ in self._rows(name)}
+        if position not in account.ever:
+            self.lies.append(f"{name} told of {position}, which it has not handled")
 
     def observe(self) -> None:
         """Take note of every decision since the last look."""
@@ -112,7 +166,11 @@ class Oracle:
             account.paused = action == "pause"
         elif action == "set checkpoint":
             account.passage = Passage(
-                base=handled, start=self.position(name), without=set(account.skips), ordered=False
+                base=handled,
+                start=self.position(name),
+                without=account.skips | self._erased,
+                unsure=passage.unsure,
+                ordered=False,
             )
         elif action in {"skip", "retry"}:
             position = int(detail.partition(" ")[0].replace(",", ""))
@@ -122,13 +180,15 @@ class Oracle:
                     passage.without.add(position)
             else:
                 passage.ordered = False
-                if position <= passage.start:
+                if position <= passage.start and position not in self._erased:
                     passage.base.append(position)
 
     # What holds at every moment.
 
     def check_projections(self) -> None:
         """The rows are a fold of exactly the events that were passed and not set aside."""
+        if self.lies:
+            raise Wrong(self.lies[0])
         events = self.log()
         state = self._version(), len(events)
         if state == self._checked:
@@ -150,6 +210,9 @@ class Oracle:
         ]
         rows = self._rows(name)
         handled = [at for at, _ in rows]
+        self._note_passed(name, set(handled))
+        expected = [at for at in expected if at not in passage.unsure]
+        handled = [at for at in handled if at not in passage.unsure]
         if (passage.ordered and handled != expected) or Counter(handled) != Counter(expected):
             missing = sorted((Counter(expected) - Counter(handled)).elements())
             doubled = sorted((Counter(handled) - Counter(expected)).elements())
@@ -169,13 +232,26 @@ class Oracle:
             if overtaking:
                 raise Wrong(f"{name}: {overtaking} of {letter.stream} overtook {letter.position}")
 
+    def _note_passed(self, name: str, handled: set[int]) -> None:
+        account = self._accounts[name]
+        account.owed |= {at for at in handled - account.seen if is_told_of(name, at)}
+        account.seen = handled
+        account.ever |= handled
+
+    def check_told(self) -> None:
+        """Of every event that was passed, at least once."""
+        for name, account in self._accounts.items():
+            missing = {at for at in account.owed if not self._called[name, at]}
+            if missing:
+                raise Wrong(f"{name} has never told of {sorted(missing)}")
+
     def _check_totals(
         self, name: str, rows: Sequence[tuple[int, str]], events: Sequence[RecordedEvent]
     ) -> None:
         totals: dict[str, tuple[int, int, int]] = {}
         for position, stream in rows:
             event = events[position - 1]
-            amount = SIGNS[event.event_type] * event.message.amount  # type: ignore[attr-defined]
+            amount = worth(event.event_type, event.message)
             count, total, digest = totals.get(stream, (0, 0, 0))
             totals[stream] = count + 1, total + amount, next_digest(digest, position, amount)
             if event.stream != stream:
@@ -203,7 +279,8 @@ class Oracle:
             raise Wrong(f"{name}: status says paused {status.pause!r}, it is {account.paused}")
         stopped = [failure for failure in status.failures if failure.phase != "rebuild"]
         failed = status.state == "failed"
-        if failed != bool(stopped or letters) and not (failed and status.failures):
+        untold = any(effect.error for effect in self._models.find_effects(name))
+        if failed != bool(stopped or letters or untold) and not (failed and status.failures):
             raise Wrong(f"{name} is {status.state} with {status.failures} and {letters}")
         for failure in status.failures:
             if failure.phase != "rebuild" and failure.position not in wanted[:1]:
@@ -222,7 +299,8 @@ class Oracle:
     def check_diff(self, found: ProjectionDifference) -> None:
         """A comparison tells rows that are right from others."""
         account = self._accounts[found.name]
-        handled_before = account.skips - account.passage.without  # a rebuild leaves them out
+        # A rebuild leaves them out.
+        handled_before = (account.skips | self._erased) - account.passage.without
         if account.passage.ordered and not handled_before and not found.equal:
             raise Wrong(f"{found.name} is said to differ: {found.tables}")
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
+from eskit import RecordedEvent
 from eskit.messaging.followers import FollowerStatus, load_status
 from eskit.messaging.subscription import DeadLetter, Subscription
 from eskit.messaging.subscriptions_store import list_letters
@@ -13,14 +15,22 @@ from tests.simulation.bank import PACKAGE
 from tests.simulation.wrong import Wrong
 
 NAME = "reward"
-CAUSE, EFFECT = f"{PACKAGE}.DepositedEvent", f"{PACKAGE}.RewardedEvent"
+CAUSES = {f"{PACKAGE}.DepositedEvent", f"{PACKAGE}.PaidInEvent"}
+EFFECT = f"{PACKAGE}.RewardedEvent"
 
 
 class Reacting:
     """Compares what was done with what was to be done, and with what is said of it."""
 
-    def __init__(self, store: EventStore, subscription: Subscription, clock: Any) -> None:
+    def __init__(
+        self,
+        store: EventStore,
+        subscription: Subscription,
+        clock: Any,
+        is_erased: Callable[[RecordedEvent], bool],
+    ) -> None:
         self._store = store
+        self._is_erased = is_erased
         self._subscription = subscription
         self._clock = clock
 
@@ -43,13 +53,14 @@ class Reacting:
         aside = {letter.event.global_position for letter in self.letters}
         unhandled = {attempt.position for attempt in (*status.in_flight, *status.waiting)}
         for event in events:
-            if event.event_type != CAUSE:
+            if event.event_type not in CAUSES:
                 continue
             times, position = done[event.event_id], event.global_position
             if times > 1:
                 raise Wrong(f"The reaction to {position} was carried out {times} times")
             passed = position <= (status.position or 0)
-            if passed and not times and position not in aside | unhandled:
+            left = position in aside | unhandled or self._is_erased(event)
+            if passed and not times and not left:
                 raise Wrong(f"The reaction passed {position} without doing anything")
         if status.head != len(events) or status.set_aside > len(aside):
             raise Wrong(f"{status} of {len(events)} events, of which {aside} are set aside")
@@ -62,6 +73,10 @@ class Reacting:
         self.check(events)
         done = {event.metadata.causation_id for event in events if event.event_type == EFFECT}
         skipped = {letter.event.event_id for letter in self.letters}
-        causes = {event.event_id for event in events if event.event_type == CAUSE}
+        causes = {
+            event.event_id
+            for event in events
+            if event.event_type in CAUSES and not self._is_erased(event)
+        }
         if causes - done - skipped:
             raise Wrong(f"Nothing was done about {sorted(causes - done - skipped)}")

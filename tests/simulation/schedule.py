@@ -12,6 +12,8 @@ from tests.simulation.bank import COMMANDS, PROJECTIONS
 
 _TROUBLE = 0.12
 """How often several steps belong together."""
+_ERASURE = 0.02
+"""How often a stream is erased between two rebuilds."""
 _REACTS = 0.35
 """In how many of the worlds there is a reaction."""
 
@@ -116,6 +118,10 @@ class _Maker:
             (1, self._age),
             (12 if self._reacts else 0, self._react),
             (4 if self._reacts else 0, self._decide),
+            (2, self._snapshot),
+            (1, self._erase),
+            (1, self._refuse),
+            (1, self._pass_over),
         )
         self._inner: tuple[tuple[int, Callable[[], Step]], ...] = (
             (10, self._append),
@@ -134,6 +140,8 @@ class _Maker:
             (1, self._arrive),
             (2 if self._reacts else 0, self._plain_react),
             (2 if self._reacts else 0, self._decide),
+            (1, self._erase),
+            (1, self._pass_over),
         )
 
     def config(self) -> dict[str, Any]:
@@ -155,6 +163,9 @@ class _Maker:
         return {
             "reaction": self._reacts,
             "keep": draw.random() < 0.8,
+            "effects": draw.random() < 0.25,
+            "snapshots": draw.choice((0, 0, 0, 1, 2, 3)),
+            "exports": draw.random() < 0.1,
             "store": "sqlite" if draw.random() < 0.15 else "memory",
             "tick": draw.choice((0.0, 1e-6, 1e-4)),
             "pace": draw.choice((0.0, 0.001, 0.01, 0.03, 0.06)),
@@ -167,7 +178,13 @@ class _Maker:
         draw = self._draw
         steps: list[Step] = []
         for _ in range(draw.randint(6, 20)):
-            steps += self._trouble() if draw.random() < _TROUBLE else [self._pick(self._outer)]
+            chance = draw.random()
+            if chance < _TROUBLE:
+                steps += self._trouble()
+            elif chance < _TROUBLE + _ERASURE:
+                steps += self._erasure()
+            else:
+                steps.append(self._pick(self._outer))
         return steps
 
     def _trouble(self) -> list[Step]:
@@ -188,6 +205,14 @@ class _Maker:
             steps.append(rebuild)
         return steps
 
+    def _erasure(self) -> list[Step]:
+        """A rebuild that does not come to its end, a stream erased meanwhile, another rebuild."""
+        append, rebuild, again = self._append(), self._rebuild(), self._rebuild()
+        rebuild.crash = self._crash(4, 1.0)
+        again.args |= {"name": rebuild.args["name"]}
+        erase = Step("erase", {"account": append.args["account"]})
+        return [append, self._run(), rebuild, erase, again]
+
     def _pick(self, kinds: tuple[tuple[int, Callable[[], Step]], ...]) -> Step:
         weights = [weight for weight, _ in kinds]
         ((_, make),) = self._draw.choices(kinds, weights)
@@ -206,6 +231,8 @@ class _Maker:
                 "events": draw.choice((1, 1, 2, 3, 8)),
                 "expect": draw.choices(("any", "right", "stale"), (6, 3, 1))[0],
             }
+            if draw.random() < 0.2:
+                args["old"] = True
             if draw.random() < 0.4:
                 args["number"] = len(self._appends) + 1
                 self._appends.append(args)
@@ -267,7 +294,9 @@ class _Maker:
     def _fault(self) -> Step:
         draw = self._draw
         args = {
-            "name": draw.choice((*PROJECTIONS, *(["reward"] * 2 if self._reacts else []))),
+            "name": draw.choice(
+                (*PROJECTIONS, *(["reward"] * 2 if self._reacts else []), "effects")
+            ),
             "ahead": draw.choice((0, 0, 0, 1, 2, 4)),
             "kind": draw.choice(("before", "after", "after", "exit", "constraint", "slow")),
             "times": draw.choice((1, 2, 3, 5, 1000, 1000)),
@@ -346,6 +375,18 @@ class _Maker:
         draw = self._draw
         kinds = draw.choices(("lost", "part", "late", "gone", ""), k=draw.choice((1, 1, 2, 3)))
         return Step("mishap", {"kinds": kinds})
+
+    def _snapshot(self) -> Step:
+        return Step("snapshot", {"account": self._draw.randrange(4)}, crash=self._crash(1, 0.1))
+
+    def _erase(self) -> Step:
+        return Step("erase", {"account": self._draw.randrange(4)}, crash=self._crash(1, 0.1))
+
+    def _refuse(self) -> Step:
+        return Step("refuse", {"ahead": self._draw.choice((0, 1, 3))})
+
+    def _pass_over(self) -> Step:
+        return Step("pass_over", crash=self._crash(1, 0.1))
 
     def _age(self) -> Step:
         return Step("age")

@@ -23,8 +23,12 @@ from eskit.errors import (
     EskitError,
 )
 from eskit.messaging.relay import Relay
+from eskit.messaging.skips import list_relay_skips, skip_in_relay
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
+from eskit.operations.erasing import erase
+from eskit.operations.exporting import export_log
+from eskit.operations.importing import import_log
 from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.policy import FailurePolicy
@@ -34,6 +38,7 @@ from eskit.projections.sqlite.live import SqliteReadModels
 from eskit.store.memory.log import MemoryLog
 from eskit.store.memory.store import MemoryStore
 from eskit.store.signal import Signal
+from eskit.store.snapshotting import SnapshotPolicy, check_snapshot, create_snapshot
 from eskit.store.sqlite.store import SqliteStore
 from tests.simulation import bank, reacting
 from tests.simulation.bank import PROJECTIONS
@@ -99,10 +104,14 @@ class World:
         self.oracle = Oracle(store, models)
         self.promises = Promises()
         self.broker = Broker()
-        self._subscription = bank.reward(lambda _context, _execute: None).subscription()
-        self.reaction = Reacting(store, self._subscription, self.clock)
-        projections = self.app(Process("nobody")).projections
-        self._engine = ProjectionEngine(store, projections, models)
+        app = self.app(Process("nobody"))
+        self._subscription = bank.reward(lambda _context, _execute: None).subscription(
+            app.upcasters
+        )
+        self.reaction = Reacting(store, self._subscription, self.clock, self.oracle.is_erased)
+        self._engine = ProjectionEngine(store, app.projections, models, upcasters=app.upcasters)
+        if self.config.get("effects"):
+            bank.answering.append(self._answer)
         self.processes: dict[str, tuple[Process, RunningApp, ExitStack]] = {}
         self.clock.on_wait = self._on_wait
 
@@ -125,9 +134,12 @@ class World:
             self._handle(process, name, context, write)
 
         policies = {name: FailurePolicy(**self.config["policies"][name]) for name in PROJECTIONS}
+        every = self.config.get("snapshots", 0)
         return App(
             "bank",
             aggregates=[bank.Account],
+            snapshots=SnapshotPolicy(every=every, keep=1 + every % 2) if every else None,
+            upcasters=bank.UPCASTERS,
             projections=[bank.projection(name, policies[name], around) for name in PROJECTIONS],
         )
 
@@ -155,6 +167,7 @@ class World:
 
     def close(self) -> None:
         """End everything."""
+        bank.answering.clear()
         for name in list(self.processes):
             self.end_process(name)
         self.oracle.close()
@@ -207,6 +220,14 @@ class World:
         if fault.kind == "constraint":
             context.db.execute(f"UPDATE {name}_handled SET position = NULL")
         raise HandlerError(f"{name} at {context.position}")
+
+    def _answer(self, name: str, position: int) -> None:
+        """What an effect does in this world."""
+        self.oracle.told(name, position)
+        fault = self.faults.get(("effects", position))
+        if fault is not None and fault.times:
+            fault.times -= 1
+            raise HandlerError(f"the effect of {position}")
 
     # Steps.
 
@@ -274,14 +295,18 @@ class World:
         events: int,
         expect: str,
         number: int = 0,
+        old: bool = False,
     ) -> object:
         """Events appended past the commands, as an import or a script does."""
         stream = f"Account-a{account % ACCOUNTS}"
         version = running.store.stream_version(stream)
         expected = {"any": ANY, "right": version, "stale": version + 1}[expect]
+        account_id = stream.removeprefix("Account-")
         new = [
             NewEvent(
-                bank.Deposited(account_id=stream.removeprefix("Account-"), amount=place + 1),
+                bank.PaidIn(account_id=account_id, coins=place + 1)
+                if old
+                else bank.Deposited(account_id=account_id, amount=place + 1),
                 event_id=derived_id(str(number), str(place)) if number else "",
             )
             for place in range(events)
@@ -307,6 +332,12 @@ class World:
             options = CallOptions(command_id=f"command-{number}")
             reply = running.handle(self._method(running, kind), command, options)
             answered(reply)
+        balance = self.oracle.balance(f"Account-{account_id}", reply.global_position)
+        if balance not in {None, reply.message.balance}:
+            raise Wrong(
+                f"command-{number} was answered with {reply.message.balance} at "
+                f"{reply.global_position}, the events give {balance}"
+            )
         return reply.global_position
 
     def _method(self, running: RunningApp, kind: str) -> Any:
@@ -349,6 +380,8 @@ class World:
         """From now on a projection's handler raises on an event, or is slow."""
         if name == reacting.NAME:
             position = (self.reaction.status().position or 0) + 1 + ahead
+        elif name == "effects":
+            position = self._engine.head_position() + 1 + ahead
         else:
             position = self.oracle.find_wanted(name, ahead)
         self.faults[name, position] = Fault(kind, times)
@@ -383,6 +416,34 @@ class World:
         for name in list(self.processes):
             self.end_process(name)
         return "restarted"
+
+    def _step_snapshot(self, process: Process, running: RunningApp, account: int) -> object:
+        """A snapshot is taken by hand."""
+        kind, upcasters = bank.Account, running.app.upcasters
+        with process.committing():
+            made = create_snapshot(
+                running.store,
+                kind,
+                f"a{account % ACCOUNTS}",
+                upcasters=upcasters,
+                policy=running.app.snapshots,
+                clock=self.clock,
+            )
+        return made.version
+
+    def _step_erase(self, process: Process, running: RunningApp, account: int) -> object:
+        """What a stream said is erased for good."""
+        stream = f"Account-a{account % ACCOUNTS}"
+        self.oracle.log()
+        try:
+            with process.committing():
+                erased = erase(running.store, [stream], reason="simulated", erased_by="simulation")
+        finally:
+            self.oracle.erased(stream, during=self._nested)
+        left = [event for event in self.oracle.store.read_stream(stream) if not event.erased]
+        if left and left[0].version <= erased[0].version:
+            raise Wrong(f"{stream} was erased, and has {left[0]}")
+        return erased[0].events
 
     # What operators do.
 
@@ -478,6 +539,25 @@ class World:
         """What was long under way to the broker arrives."""
         self.broker.deliver_late()
         return self.broker.sequence
+
+    def _step_refuse(self, process: Process, running: RunningApp, ahead: int) -> object:
+        """The broker takes no message of an event that is still to be published."""
+        position = self.broker.next_position + ahead
+        self.broker.refused.add(position)
+        return position
+
+    def _step_pass_over(self, process: Process, running: RunningApp) -> object:
+        """An event that the broker does not take is not to be published."""
+        waiting = sorted(self.broker.refused - self.broker.skipped)
+        event = running.store.find_event(waiting[0]) if waiting else None
+        if event is None:
+            return "none"
+        try:
+            with process.committing():
+                skip_in_relay(running.store, event, error="too large", clock=self.clock, **_BY)
+        finally:
+            self.broker.skipped = {skip.position for skip in list_relay_skips(self.oracle.store)}
+        return event.global_position
 
     def _step_react(self, process: Process, running: RunningApp, seconds: float) -> object:
         """The reaction at work for some time."""
@@ -581,14 +661,43 @@ class World:
         for name in PROJECTIONS:
             self._retry_all(running, name)
         self.check()
+        if self.config.get("effects"):
+            self.oracle.check_told()
         self._rebuild_last(running)
+        self._check_snapshots(running)
+        self._check_export(running)
         self.broker.mishaps.clear()
         self.broker.deliver_late()
+        self.broker.refused &= self.broker.skipped
         published = self._step_relay(process, running, 1000)
         if published != engine.head_position():
             raise Wrong(f"The relay comes to {published} only")
         self.broker.check(self.oracle.log())
         self.promises.check(list(self.oracle.store.read_all()))
+
+    def _check_snapshots(self, running: RunningApp) -> None:
+        """Each is what the events before it give, and none is left of what was erased."""
+        store = self.oracle.store
+        for snapshot in store.snapshots.read():
+            found = check_snapshot(store, snapshot, bank.Account, running.app.upcasters).standing
+            balance = self.oracle.balance_at(snapshot.stream, snapshot.version)
+            if found != "ok" or bank.State.FromString(snapshot.state).balance != balance:
+                raise Wrong(f"The snapshot {snapshot} is {found}, the balance was {balance}")
+
+    def _check_export(self, running: RunningApp) -> None:
+        """An export has every event, and of what was erased nothing."""
+        if not self.config.get("exports"):
+            return
+        export_log(running.store, self.folder / "export")
+        import_log(self.folder / "export", f"sqlite:///{self.folder}/imported.db")
+        with SqliteStore(self.folder / "imported.db", "sqlite:///imported.db") as imported:
+            found = list(imported.read_all())
+        for event, stored in zip(found, self.oracle.log(), strict=True):
+            erased = self.oracle.is_erased(stored)
+            if event.event_id != stored.event_id or event.erased != erased:
+                raise Wrong(f"The export has {event} in place of {stored}")
+            if event.data != (b"" if erased else stored.data):
+                raise Wrong(f"The export has {event.data!r} of {stored}")
 
     def _react_last(self, process: Process, running: RunningApp) -> None:
         """What the reaction was to do is done."""
