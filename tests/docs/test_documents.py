@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,27 @@ def test_every_link_to_a_file_leads_somewhere(document):
     links = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", text)
 
     assert [link for link in links if not (document.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_every_link_to_a_heading_leads_to_one(document):
+    text = document.read_text(encoding="utf-8")
+
+    links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", text)
+
+    assert [
+        (file, anchor)
+        for file, anchor in links
+        if anchor not in _anchors(document.parent / file if file else document)
+    ] == []
+
+
+@cache
+def _anchors(document: Path) -> set[str]:
+    """What headings are called in links: small letters, no punctuation, a dash for each blank."""
+    prose = re.sub(r"^```.*?^```$", "", document.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
