@@ -1,9 +1,5 @@
-"""Given, when, then for rules and read models; contract suites for ports."""
+"""Given, when, then for rules and read models; contract suites for those who write an adapter."""
 
-from eskit.testing.given import NOW as NOW
-from eskit.testing.given import Accepted as Accepted
-from eskit.testing.given import Given as Given
-from eskit.testing.given import Outcome as Outcome
-from eskit.testing.given import given as given
-from eskit.testing.projecting import Projected as Projected
-from eskit.testing.projecting import projecting as projecting
+from eskit.exports import lazy
+
+__getattr__, __dir__ = lazy(__name__, __file__)

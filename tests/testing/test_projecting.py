@@ -6,7 +6,7 @@ import pytest
 
 from eskit import Projection, upcast
 from eskit.errors import ProjectionFailed
-from eskit.testing.projecting import projecting
+from eskit.testing.read_models import projecting
 from tests.projections.conftest import counting
 from tests.support.account_events import CentsDeposited, Counted, MoneyDeposited, NoteAdded
 

@@ -83,17 +83,16 @@ def _import_groups(file: SourceFile, pb2: Iterable[Import], services: Grouped) -
         ],
     }
     libraries: dict[str, list[str]] = {
-        "eskit.cqrs.clients": ["Client"] if kinds else [],
-        "eskit.cqrs.services": [
-            *(["QueryHandler"] if "query" in kinds else []),
-            *(["ServiceBinding", "bind"] if kinds else []),
-        ],
-        "eskit.domain.aggregate": [
+        "eskit.generated": [
             *(["Aggregate", "AggregateType"] if file.aggregates else []),
+            *(["Client"] if kinds else []),
             *(["EventMethod"] if events else []),
+            *(["Method"] if kinds else []),
+            *(["QueryHandler"] if "query" in kinds else []),
+            *(["ServiceBinding", "ServiceType"] if kinds else []),
+            *(["UpcastingInvalid"] if any(e.deprecated for e in events) else []),
+            *(["bind"] if kinds else []),
         ],
-        "eskit.domain.services": ["Method", "ServiceType"] if kinds else [],
-        "eskit.errors": ["UpcastingInvalid"] if any(e.deprecated for e in events) else [],
         "google.protobuf.message": ["Message"] if file.events else [],
     }
     beside: Grouped = [*services]

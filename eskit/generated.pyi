@@ -1,0 +1,14 @@
+from eskit.cqrs.clients import Client as Client
+from eskit.cqrs.clients import Transport as Transport
+from eskit.cqrs.contexts import CommandContext as CommandContext
+from eskit.cqrs.contexts import QueryContext as QueryContext
+from eskit.cqrs.options import CallOptions as CallOptions
+from eskit.cqrs.services import QueryHandler as QueryHandler
+from eskit.cqrs.services import ServiceBinding as ServiceBinding
+from eskit.cqrs.services import bind as bind
+from eskit.domain.aggregate import Aggregate as Aggregate
+from eskit.domain.aggregate import AggregateType as AggregateType
+from eskit.domain.aggregate import EventMethod as EventMethod
+from eskit.domain.services import Method as Method
+from eskit.domain.services import ServiceType as ServiceType
+from eskit.errors import UpcastingInvalid as UpcastingInvalid

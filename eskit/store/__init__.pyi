@@ -1,0 +1,2 @@
+from eskit.store.decoding import EventDecoder as EventDecoder
+from eskit.store.repository import Repository as Repository

@@ -1,0 +1,10 @@
+from eskit.testing.maintenance_contract import MaintenanceContract as MaintenanceContract
+from eskit.testing.read_model_contract import ReadModelContract as ReadModelContract
+from eskit.testing.read_models import Projected as Projected
+from eskit.testing.read_models import projecting as projecting
+from eskit.testing.rules import NOW as NOW
+from eskit.testing.rules import Accepted as Accepted
+from eskit.testing.rules import Given as Given
+from eskit.testing.rules import Outcome as Outcome
+from eskit.testing.rules import given as given
+from eskit.testing.store_contract import EventStoreContract as EventStoreContract
