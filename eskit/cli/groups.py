@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from importlib import import_module
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
@@ -17,6 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from eskit.cli.options import coerce_lazily
 from eskit.cli.session import Session
+from eskit.text.suggestions import find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -232,5 +232,5 @@ def _take_one(waiting: Iterable[str]) -> list[str]:
 
 
 def _unknown_command(name: str, known: Sequence[str]) -> str:
-    nearest = get_close_matches(name, known, n=1)
-    return f"No command {name!r}." + (f" Did you mean {nearest[0]!r}?" if nearest else "")
+    nearest = find_nearest(name, known)
+    return f"No command {name!r}." + (f" Did you mean {nearest!r}?" if nearest else "")

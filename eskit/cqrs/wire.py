@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from difflib import get_close_matches
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -14,6 +13,7 @@ from eskit.cqrs.options import CallOptions
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
 from eskit.nats.headers import encode_value
+from eskit.text.suggestions import find_nearest
 
 MESSAGE_TYPE = "Message-Type"
 COMMAND_ID = "Command-Id"
@@ -101,8 +101,8 @@ def _meant(name: str) -> tuple[str, bool]:
     for known, canonical in _OF_REQUESTS.items():
         if letters in {_letters(known), f"x{_letters(known)}", f"eskit{_letters(known)}"}:
             return canonical, True
-    close = get_close_matches(name, _OF_REQUESTS, 1, _ALIKE)
-    return (_OF_REQUESTS[close[0]], False) if close else ("", False)
+    close = find_nearest(name, _OF_REQUESTS, alike=_ALIKE)
+    return (_OF_REQUESTS[close], False) if close else ("", False)
 
 
 def _letters(name: str) -> str:

@@ -6,7 +6,6 @@ eskit.toml with the same keys at top level), from ESKIT_STORE and ESKIT_NATS, an
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from eskit.errors import InvalidArgument, ProjectError
 from eskit.files.modes import parse_mode
 from eskit.text.quantities import parse_duration, parse_number, parse_size
+from eskit.text.suggestions import find_nearest
 
 DEFAULTS: Mapping[str, tuple[str, ...]] = {
     "app": ("",),
@@ -218,10 +218,10 @@ def _read_toml(file: Path) -> dict[str, object] | None:
 
 def _checked(name: str, value: object, *, file: Path) -> tuple[str, ...]:
     if name not in DEFAULTS:
-        nearest = difflib.get_close_matches(name, DEFAULTS, n=1)
+        nearest = find_nearest(name, DEFAULTS)
         raise ProjectError(
             f"{file}: eskit has no setting {name!r}",
-            hint=f"Did you mean {nearest[0]!r}?"
+            hint=f"Did you mean {nearest!r}?"
             if nearest
             else f"The settings are {', '.join(DEFAULTS)}.",
         )

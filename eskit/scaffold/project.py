@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from eskit.resources import templates_dir
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.render import render
+from eskit.text.suggestions import find_nearest
 
 _COMMON = "common"
 _QUESTIONS = "copier.yml"
@@ -75,11 +75,11 @@ def _check_template(template: str) -> None:
     known = project_templates()
     if template in known:
         return
-    nearest = difflib.get_close_matches(template, known, n=1)
+    nearest = find_nearest(template, known)
     listed = f"The templates are {', '.join(known)}."
     raise NotFound(
         f"There is no project template {template!r}",
-        hint=f"Did you mean {nearest[0]!r}? {listed}" if nearest else listed,
+        hint=f"Did you mean {nearest!r}? {listed}" if nearest else listed,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from eskit.scaffold.imports import MessageModules, sections
 from eskit.scaffold.names import module_of_projection
 from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.render import render
+from eskit.text.suggestions import find_nearest
 
 _MODULE_USES = (Import("eskit", "EventContext"), Import("eskit", "Projection"))
 _TEST_USES = (Import("eskit", "App"), Import("eskit", "NewEvent"))
@@ -108,10 +108,10 @@ def _find_event(schema: Schema, text: str) -> Event:
         raise InvalidArgument(f"{text!r} may be {names}", hint="Use the full name.")
     if not matches:
         shorts = {name.rpartition(".")[2] for name in known}
-        near = difflib.get_close_matches(text, [*known, *sorted(shorts)], n=1)
+        near = find_nearest(text, [*known, *sorted(shorts)])
         raise NotFound(
             f"The protos declare no event {text!r}",
-            hint=f"Did you mean {near[0]}?" if near else f"Events: {', '.join(sorted(known))}",
+            hint=f"Did you mean {near}?" if near else f"Events: {', '.join(sorted(known))}",
         )
     if matches[0].deprecated:
         raise InvalidArgument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from eskit.project.layout import Project
 from eskit.resources import templates_dir
 from eskit.scaffold.plan import Plan
 from eskit.scaffold.render import render
+from eskit.text.suggestions import find_nearest
 
 _AGGREGATE = re.compile(r"[A-Z][A-Za-z0-9]{0,39}")
 _FIELD = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
@@ -83,9 +83,9 @@ def _field(text: str) -> StarterField:
             f"{text!r} is not a field", hint="Write --field owner:string, the name in snake case."
         )
     if kind not in _TYPES:
-        near = difflib.get_close_matches(kind, _TYPES, n=1)
+        near = find_nearest(kind, _TYPES)
         raise InvalidArgument(
             f"Field {name} cannot be {kind!r}",
-            hint=f"Did you mean {near[0]}?" if near else f"Types: {', '.join(_TYPES)}.",
+            hint=f"Did you mean {near}?" if near else f"Types: {', '.join(_TYPES)}.",
         )
     return StarterField(name=name, type=kind)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 from google.protobuf import json_format
@@ -18,6 +17,7 @@ from google.protobuf.message import Message
 from eskit.errors import InvalidArgument
 from eskit.schema.pools import FindType, find_message, no_type
 from eskit.schema.printing import json_form
+from eskit.text.suggestions import find_nearest
 
 AMessage = TypeVar("AMessage", bound=Message)
 _SUFFIX = "Event"
@@ -155,10 +155,10 @@ def _check_one(field: FieldDescriptor, value: object, *, path: str, depth: int) 
     elif field.enum_type is not None:
         if isinstance(value, str) and not _is_enum_value(field.enum_type, value):
             known = list(field.enum_type.values_by_name)
-            near = get_close_matches(value.upper(), known, n=1)
+            near = find_nearest(value.upper(), known)
             raise InvalidArgument(
                 f"{path}: {field.enum_type.full_name} has no value {value!r}",
-                hint=f"Did you mean {near[0]}?" if near else f"Its values: {', '.join(known)}.",
+                hint=f"Did you mean {near}?" if near else f"Its values: {', '.join(known)}.",
             )
     elif field.type == FieldDescriptor.TYPE_BYTES and not isinstance(value, (str, type(None))):
         raise InvalidArgument(
@@ -175,9 +175,9 @@ def _is_enum_value(enum: EnumDescriptor, value: str) -> bool:
 def _unknown_field(
     descriptor: Descriptor, path: str, key: str, known: tuple[str, ...]
 ) -> InvalidArgument:
-    near = get_close_matches(key, known, n=1)
+    near = find_nearest(key, known)
     if near:
-        hint = f"Did you mean {near[0]}?"
+        hint = f"Did you mean {near}?"
     elif known:
         hint = f"Its fields: {', '.join(known)}."
     else:

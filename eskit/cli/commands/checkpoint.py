@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +24,7 @@ from eskit.reports.checkpoints import (
     repairs_object,
 )
 from eskit.text.quantities import count
+from eskit.text.suggestions import find_nearest
 
 if TYPE_CHECKING:
     from eskit.projections.control import CheckpointChange, CheckpointRepair
@@ -56,11 +56,11 @@ def show(
     checkpoints, log = load_checkpoints(session)
     found = next((c for c in checkpoints if c.name == name), None)
     if found is None:
-        near = get_close_matches(name, [c.name for c in checkpoints], n=1)
+        near = find_nearest(name, [c.name for c in checkpoints])
         raise ProjectionError(
             f"No checkpoint {name!r}",
             code="PROJECTION_NOT_FOUND",
-            hint=f"Did you mean {near[0]}?" if near else "See: eskit checkpoint list",
+            hint=f"Did you mean {near}?" if near else "See: eskit checkpoint list",
         )
     session.output.result(
         checkpoint_object(found, log), format_checkpoint(found, log, datetime.now(UTC))

@@ -25,6 +25,7 @@ from eskit.reports.payloads import GeneratedTypes, PayloadReader, load_event_typ
 from eskit.reports.streams import Erasures, erasure_object, key_of, load_erasures, stream_object
 from eskit.schema.pools import descriptor_of
 from eskit.text.quantities import count
+from eskit.text.suggestions import find_nearest
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -248,16 +249,14 @@ def refuse_unknown(store: EventStore, stream: str, tenant: str) -> NoReturn:
 
 def nearest_hint(store: EventStore, stream: str, tenant: str) -> str:
     """What to do about a stream that does not exist."""
-    from difflib import get_close_matches
-
     namesakes = [s.tenant for s in store.list_streams(prefix=stream) if s.stream == stream]
     if owner := next(filter(None, namesakes), ""):
         return f"Tenant {owner} has one of this name: give --tenant {owner}"
     known = _known_streams(store, stream, tenant)
     by_lower = {name.lower(): name for name in known}
-    nearest = [by_lower[name] for name in get_close_matches(stream.lower(), by_lower, n=1)]
+    nearest = find_nearest(stream.lower(), by_lower)
     if nearest:
-        return f"Did you mean {nearest[0]}?"
+        return f"Did you mean {by_lower[nearest]}?"
     return "See what there is: eskit stream list" if known else _tenants_hint(store, tenant)
 
 

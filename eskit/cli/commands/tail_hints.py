@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from eskit.cli.commands.stream import nearest_hint
 from eskit.cli.terminal.events import short_type
 from eskit.domain.streams import category_of
 from eskit.messaging.tail import is_of_type
+from eskit.text.suggestions import find_nearest
 
 if TYPE_CHECKING:
     from eskit.messaging.tail import TailRequest
@@ -64,5 +64,5 @@ def _hint_at_types(store: EventStore, request: TailRequest) -> Iterator[str]:
 
 
 def _did_you_mean(name: str, known: set[str]) -> str:
-    nearest = get_close_matches(name, sorted(known), n=1)
-    return f" Did you mean {nearest[0]}?" if nearest else ""
+    nearest = find_nearest(name, sorted(known))
+    return f" Did you mean {nearest}?" if nearest else ""

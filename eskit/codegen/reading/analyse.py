@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 
 from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
@@ -31,6 +30,7 @@ from eskit.codegen.reading.model import (
 from eskit.domain.streams import check_aggregate_type
 from eskit.errors import Diagnostic, InvalidArgument
 from eskit.schema import options, options_pb2
+from eskit.text.suggestions import find_nearest
 
 _ROOT = options_pb2.aggregate_root.number
 _EVENT = options_pb2.event.number
@@ -181,12 +181,12 @@ class _Analysis:
                 option=_ROOT,
             )
         elif id_field not in fields:
-            near = get_close_matches(id_field, texts, n=1)
+            near = find_nearest(id_field, texts)
             has = f"Its string fields: {', '.join(texts)}." if texts else "Add a string field."
             self._findings.at_message(
                 "ID_FIELD_UNKNOWN",
                 f"{state} has no field {id_field!r}",
-                f"Did you mean {near[0]}?" if near else has,
+                f"Did you mean {near}?" if near else has,
                 name=state,
                 option=_ROOT,
                 text=f'"{id_field}"',
@@ -240,9 +240,9 @@ class _Analysis:
         for root in self._roots.values():
             if root.declared.proto.name == name:
                 return f"The type_name of {root.state} is {root.name}."
-        near = get_close_matches(name, self._roots, n=1)
+        near = find_nearest(name, self._roots)
         if near:
-            return f"Did you mean {near[0]}?"
+            return f"Did you mean {near}?"
         if self._roots:
             return f"Aggregates: {', '.join(sorted(self._roots))}."
         return "Mark the state message with (eventsourcing.aggregate_root)."
@@ -330,12 +330,12 @@ class _Analysis:
                 self._nearest_aggregate(bound.aggregate_name),
             )
         elif state and by_state is None:
-            near = get_close_matches(state, [r.state for r in self._roots.values()], n=1)
+            near = find_nearest(state, [r.state for r in self._roots.values()])
             self._service_is_misbound(
                 declared,
                 bound.aggregate_root_message,
                 f"is bound to {state}, which is no aggregate",
-                f"Did you mean {near[0]}?"
+                f"Did you mean {near}?"
                 if near
                 else "Name a message that has the option (eventsourcing.aggregate_root).",
             )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from eskit.errors import Diagnostic
 from eskit.schema import options_pb2
+from eskit.text.suggestions import find_nearest
 
 _PLACED = re.compile(
     r"(?P<file>[^:\n]+?\.proto):(?:(?P<line>\d+):(?P<column>\d+):)? (?P<text>.*)\Z"
@@ -113,8 +113,8 @@ def _without_syntax(line: str) -> Diagnostic | None:
 def _hint(text: str) -> str:
     if match := _UNKNOWN_FIELD.search(text):
         fields = list(options_pb2.DESCRIPTOR.message_types_by_name[match["message"]].fields_by_name)
-        near = get_close_matches(match["field"], fields, n=1)
-        return f"Did you mean {near[0]}?" if near else f"It has: {', '.join(fields)}."
+        near = find_nearest(match["field"], fields)
+        return f"Did you mean {near}?" if near else f"It has: {', '.join(fields)}."
     for fragments, hint in _HINTS:
         if any(fragment in text for fragment in fragments):
             return hint

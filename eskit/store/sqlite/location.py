@@ -13,6 +13,7 @@ from eskit.sqlite.url import file_mode, sqlite_path, sqlite_url
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import Migration, RestoreReport
 from eskit.store.progress import ReportProgress
+from eskit.text.suggestions import find_nearest
 
 _OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days", "file_mode")
 _LARGEST_NUMBER = 1_000_000
@@ -84,13 +85,11 @@ def _options(url: str) -> dict[str, str]:
     options = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
     for name in options:
         if name not in _OPTIONS:
-            from difflib import get_close_matches  # only a mistake needs it
-
-            nearest = get_close_matches(name, _OPTIONS, n=1)
+            nearest = find_nearest(name, _OPTIONS)
             known = f"There are {', '.join(_OPTIONS)}."
             raise InvalidArgument(
                 f"Unknown option {name!r} in a store URL",
-                hint=f"Did you mean {nearest[0]}?" if nearest else known,
+                hint=f"Did you mean {nearest}?" if nearest else known,
             )
     return options
 
