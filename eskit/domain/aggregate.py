@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
@@ -21,6 +20,7 @@ from eskit.domain.events import (
 from eskit.domain.messages import message_class, message_type
 from eskit.domain.services import Method
 from eskit.domain.streams import stream_name
+from eskit.domain.time import from_microseconds
 from eskit.errors import FoldFailed, InvalidArgument, UnknownEventType, UpcastingInvalid
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 State = TypeVar("State", bound=Message)
 Event = TypeVar("Event", bound=Message)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class EventMethod(NamedTuple):
@@ -245,6 +244,6 @@ def _context_of_row(row: FoldRow, tenant: str) -> MessageContext:
         causation_id=metadata.causation_id,
         principal_id=metadata.principal_id,
         tenant=tenant,
-        now=_EPOCH + timedelta(microseconds=row.recorded_at),
+        now=from_microseconds(row.recorded_at),
         traceparent=metadata.custom.get(TRACEPARENT, ""),
     )

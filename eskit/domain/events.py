@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from google.protobuf.message import Message
 
 from eskit.domain.ids import new_id_bytes, uuid_bytes, uuid_text
 from eskit.domain.messages import decode, encode, message_type
+from eskit.domain.time import from_microseconds
 from eskit.errors import EventErased, InvalidArgument, StoreDamaged
 from eskit.text.unicode import check_text
 
@@ -26,7 +27,6 @@ MAX_METADATA = 16_000
 MAX_TRACEPARENT = 512
 """Letters of a trace context, which goes into a header of its own besides; W3C's has 55."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NO_CUSTOM: Mapping[str, str] = {}
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _CLAIMS = 9
@@ -311,7 +311,7 @@ class RecordedEvent:
         Raises StoreDamaged where something stands that is no time.
         """
         try:
-            return _EPOCH + timedelta(microseconds=self.row.recorded_at)
+            return from_microseconds(self.row.recorded_at)
         except (OverflowError, TypeError) as error:
             raise StoreDamaged(
                 f"{self.row.recorded_at!r:.100} is kept as the time of the event at "

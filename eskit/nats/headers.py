@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.parse import quote, unquote
 
 from eskit.domain.events import TRACEPARENT, EventRow, Metadata, RecordedEvent, erased_metadata
 from eskit.domain.ids import uuid_bytes
 from eskit.domain.streams import category_of
+from eskit.domain.time import to_microseconds
 from eskit.errors import MessagingError
 
 CONTENT_TYPE = "application/protobuf"
 MESSAGE_ID = "Nats-Msg-Id"
 _SPEC_VERSION = "1.0"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
 """Printable ASCII without space, double quote and percent: what needs no encoding."""
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
@@ -182,4 +181,4 @@ def _metadata_text(headers: Mapping[str, str]) -> str:
 
 def _microseconds(text: str) -> int:
     time = datetime.fromisoformat(text)
-    return (time.replace(tzinfo=time.tzinfo or UTC) - _EPOCH) // _MICROSECOND
+    return to_microseconds(time.replace(tzinfo=time.tzinfo or UTC))

@@ -11,7 +11,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -28,6 +28,7 @@ from eskit.domain.events import (
 )
 from eskit.domain.messages import check_event_type
 from eskit.domain.streams import check_stream, check_tenant
+from eskit.domain.time import from_microseconds, to_microseconds
 from eskit.errors import InvalidArgument, StoreError
 from eskit.schema.recorded import EventSchema, check_schema
 from eskit.store.appending import MAX_POSITION
@@ -37,8 +38,6 @@ from eskit.text.unicode import check_text
 FORMAT = 1
 EXPORT_AGAIN = "Export the log again with store export, from the store that it is of."
 """The hint of an export that is of no use; no command, for the store at hand is another one."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 
 
 class ExportInvalid(StoreError):
@@ -117,7 +116,7 @@ def encode_event(record: EventRow) -> bytes:
         version=record.version,
         event_id=str(UUID(bytes=record.event_id)),
         event_type=record.event_type,
-        recorded_at=_time_text(_EPOCH + record.recorded_at * _MICROSECOND),
+        recorded_at=_time_text(from_microseconds(record.recorded_at)),
         tenant=record.tenant,
         metadata=json.loads(record.metadata or "{}"),
         claims=json.loads(record.claims or "[]"),
@@ -136,7 +135,7 @@ def encode_command(command: CommandRow) -> bytes:
         stream=command.stream,
         version=command.version,
         global_position=command.global_position,
-        recorded_at=_time_text(_EPOCH + command.recorded_at * _MICROSECOND),
+        recorded_at=_time_text(from_microseconds(command.recorded_at)),
         response_base64=base64.b64encode(command.response).decode("ascii"),
     )
 
@@ -217,7 +216,7 @@ def _erasure(pairs: Mapping[str, Any]) -> Erasure:
         tenant=tenant,
         version=_number(pairs, "version", least=1),
         events=_number(pairs, "events"),
-        erased_at=_EPOCH + _microseconds(pairs["erased_at"]) * _MICROSECOND,
+        erased_at=from_microseconds(_microseconds(pairs["erased_at"])),
         erased_by=_text(pairs, "erased_by"),
         reason=_text(pairs, "reason"),
     )
@@ -332,7 +331,7 @@ def _claims(pairs: Mapping[str, Any]) -> str | None:
 
 
 def _microseconds(text: str) -> int:
-    found = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    found = to_microseconds(datetime.fromisoformat(text))
     if found < 0:
         raise InvalidArgument(f"{text!r:.100} is before 1970")
     return found

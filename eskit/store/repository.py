@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from itertools import takewhile
 from typing import Generic, TypeVar
 
@@ -16,13 +16,13 @@ from eskit.domain.aggregate import (
 )
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.streams import ExpectedVersion, stream_name
+from eskit.domain.time import to_microseconds
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshotting import Snapshotter, confirms
 
 AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Repository(Generic[AnAggregate]):
@@ -165,7 +165,7 @@ def microseconds(at: datetime) -> int:
         raise InvalidArgument(
             f"{at.isoformat()} has no time zone", hint="Add one, for example +00:00."
         )
-    return (at - _EPOCH) // timedelta(microseconds=1)
+    return to_microseconds(at)
 
 
 def _check_version(at_version: int) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NoReturn, Self, TypeVar
 
 from google.protobuf import text_format
@@ -26,6 +26,7 @@ from eskit.domain.context import MessageContext
 from eskit.domain.events import FoldRow, NewEvent, erased_metadata
 from eskit.domain.messages import message_type
 from eskit.domain.services import Method
+from eskit.domain.time import to_microseconds
 from eskit.domain.upcasting import Upcaster, Upcasters
 from eskit.errors import CommandRejected, InvalidArgument
 
@@ -33,7 +34,6 @@ NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
 """The time at which commands are decided unless a test says otherwise."""
 
 _COMMAND_ID = "command-1"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Rules = TypeVar("Rules", bound=AnyAggregate)
 """A class of the tests' own: with it mypy refuses one that lacks an abstract method."""
@@ -126,7 +126,7 @@ class Given:
         return aggregate
 
     def _row(self, version: int, event: NewEvent) -> FoldRow:
-        recorded_at = (self.context.now - _EPOCH) // timedelta(microseconds=1)
+        recorded_at = to_microseconds(self.context.now)
         metadata, data = event.metadata.to_json(), event.data
         if version <= self.erased_up_to:
             metadata, data = erased_metadata(metadata), b""

@@ -6,15 +6,15 @@ import asyncio
 import heapq
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
 from eskit.clock import Thread, Waitable
+from eskit.domain.time import from_microseconds, to_microseconds
 from tests.simulation.ports import Crash
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_START = (datetime(2030, 1, 1, tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
+_START = to_microseconds(datetime(2030, 1, 1, tzinfo=UTC))
 _LONGEST_RUN = 7 * 24 * 3600.0
 
 
@@ -70,7 +70,7 @@ class SimClock:
     @property
     def now(self) -> datetime:
         """The date, which may be set forward and back."""
-        return _EPOCH + timedelta(microseconds=self.microseconds())
+        return from_microseconds(self.microseconds())
 
     def microseconds(self) -> int:
         """The same since 1970."""

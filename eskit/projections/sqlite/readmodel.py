@@ -6,10 +6,10 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from eskit.domain.time import from_microseconds, to_microseconds
 from eskit.errors import ReadModelUnavailable
 from eskit.files.modes import PRIVATE
 from eskit.projections.checkpoints import check_version
@@ -43,7 +43,6 @@ from eskit.sqlite.leftovers import forget_files
 
 SCHEMA_VERSION = 3
 _WITHOUT_PLACES = 2
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SqliteReadModel(RecordRows):
@@ -138,7 +137,7 @@ class SqliteReadModel(RecordRows):
                     failure.stream,
                     failure.error,
                     failure.traceback,
-                    _microseconds(failure.failed_at),
+                    to_microseconds(failure.failed_at),
                 ),
             )
 
@@ -197,7 +196,7 @@ class SqliteReadModel(RecordRows):
             decision.detail,
             decision.reason,
             decision.decided_by,
-            _microseconds(decision.decided_at),
+            to_microseconds(decision.decided_at),
         )
         with translated(self.path):
             self._connection.execute(query("save_decision"), row)
@@ -300,7 +299,7 @@ def find_failures(connection: sqlite3.Connection, name: str) -> list[Failure]:
             stream=row[5],
             error=row[6],
             traceback=row[7],
-            failed_at=_EPOCH + timedelta(microseconds=row[8]),
+            failed_at=from_microseconds(row[8]),
         )
         for row in connection.execute(query("find_failures"), (name,))
     ]
@@ -314,7 +313,7 @@ def to_state(row: tuple[Any, ...]) -> ProjectionState:
         version=version,
         store_id=store_id,
         checkpoint=EventPosition(position, event_id, place),
-        updated_at=_EPOCH + timedelta(microseconds=updated_at),
+        updated_at=from_microseconds(updated_at),
         pause=pause,
         has_exceptions=bool(has_exceptions),
     )
@@ -329,11 +328,7 @@ def list_decisions(connection: sqlite3.Connection, name: str) -> list[Decision]:
             detail=row[2],
             reason=row[3],
             decided_by=row[4],
-            decided_at=_EPOCH + timedelta(microseconds=row[5]),
+            decided_at=from_microseconds(row[5]),
         )
         for row in connection.execute(query("list_decisions"), (name,))
     ]
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

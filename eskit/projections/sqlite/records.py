@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.clock import Clock
+from eskit.domain.time import from_microseconds, to_microseconds
 from eskit.projections.records import DeadLetter, Effect, Skip
 from eskit.projections.sqlite.connection import translated
 from eskit.projections.sqlite.sql import query
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class RecordRows:
@@ -40,7 +38,7 @@ class RecordRows:
             letter.attempts,
             letter.error,
             letter.traceback,
-            _microseconds(letter.since),
+            to_microseconds(letter.since),
         )
         with translated(self.path):
             self._connection.execute(query("save_dead_letter"), row)
@@ -65,7 +63,7 @@ class RecordRows:
             skip.stream,
             skip.reason,
             skip.decided_by,
-            _microseconds(skip.decided_at),
+            to_microseconds(skip.decided_at),
         )
         with translated(self.path):
             self._connection.execute(query("save_skip"), row)
@@ -116,7 +114,7 @@ def find_dead_letters(connection: sqlite3.Connection, name: str) -> list[DeadLet
             attempts=row[8],
             error=row[9],
             traceback=row[10],
-            since=_EPOCH + timedelta(microseconds=row[11]),
+            since=from_microseconds(row[11]),
         )
         for row in connection.execute(query("find_dead_letters"), (name,))
     ]
@@ -133,7 +131,7 @@ def find_skips(connection: sqlite3.Connection, name: str) -> list[Skip]:
             stream=row[4],
             reason=row[5],
             decided_by=row[6],
-            decided_at=_EPOCH + timedelta(microseconds=row[7]),
+            decided_at=from_microseconds(row[7]),
         )
         for row in connection.execute(query("find_skips"), (name,))
     ]
@@ -154,7 +152,3 @@ def find_effects(connection: sqlite3.Connection, name: str) -> list[Effect]:
         )
         for row in connection.execute(query("find_effects"), (name,))
     ]
-
-
-def _microseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.domain.events import EventRow, is_erased
+from eskit.domain.time import from_microseconds
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.recorded import EventSchema
 from eskit.store.aging import forgotten_before
@@ -39,8 +39,6 @@ from eskit.store.records import (
 )
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
 from eskit.text.unicode import check_text
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MemoryView:
@@ -249,7 +247,7 @@ class MemoryMaintenance:
                 tenant=tenant,
                 version=rows[-1][2],
                 events=sum(not is_erased(row[7]) for row in rows),
-                erased_at=_EPOCH + timedelta(microseconds=self.clock.microseconds()),
+                erased_at=from_microseconds(self.clock.microseconds()),
                 erased_by=erased_by,
                 reason=reason,
             )
@@ -293,7 +291,7 @@ class MemoryMaintenance:
                 del self.log.commands[key]
         return PrunedCommands(
             commands=len(free),
-            before=_EPOCH + timedelta(microseconds=before) if before else None,
+            before=from_microseconds(before) if before else None,
             needed=needed,
         )
 

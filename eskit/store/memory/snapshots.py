@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from eskit.clock import Clock
+from eskit.domain.time import from_microseconds
 from eskit.store.appending import MAX_POSITION
 from eskit.store.memory.log import MemoryLog
 from eskit.store.snapshots import Snapshot
 from eskit.text.unicode import check_text
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class MemorySnapshots:
@@ -35,7 +33,7 @@ class MemorySnapshots:
             if not any(row[2:4] == place for row in self._log.streams.get(key, [])):
                 return False
             kept = self._log.snapshots.setdefault(key, {})
-            created_at = _EPOCH + timedelta(microseconds=self._clock.microseconds())
+            created_at = from_microseconds(self._clock.microseconds())
             kept[snapshot.version] = replace(snapshot, created_at=created_at)
             _drop_oldest(kept, keep)
             return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import Self
 
@@ -12,6 +12,7 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, FoldRow, LogRow, NewEvent, RecordedEvent
 from eskit.domain.streams import ExpectedVersion, category_of, check_tenant
+from eskit.domain.time import from_microseconds
 from eskit.errors import RecordChanged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import (
@@ -38,7 +39,6 @@ from eskit.store.signal import Signal
 from eskit.store.snapshots import SnapshotStore
 from eskit.text.unicode import check_text
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1024
 
 
@@ -356,7 +356,7 @@ class MemoryStore:
             store_id=self.store_id,
             position=position,
             event_id=event_id,
-            updated_at=_time(self._clock.microseconds()),
+            updated_at=from_microseconds(self._clock.microseconds()),
         )
 
     def list_checkpoints(self) -> list[Checkpoint]:
@@ -382,7 +382,7 @@ class MemoryStore:
                 key=key,
                 value=value,
                 revision=expected_revision + 1,
-                updated_at=_time(self._clock.microseconds()),
+                updated_at=from_microseconds(self._clock.microseconds()),
             )
         return expected_revision + 1
 
@@ -478,10 +478,6 @@ def _stream_info(key: StreamKey, first: EventRow, last: EventRow) -> StreamInfo:
         tenant=tenant,
         category=category_of(stream),
         version=last[2],
-        first_recorded_at=_time(first[5]),
-        last_recorded_at=_time(last[5]),
+        first_recorded_at=from_microseconds(first[5]),
+        last_recorded_at=from_microseconds(last[5]),
     )
-
-
-def _time(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
+from eskit.domain.time import from_microseconds
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.sqlite.connections import connect, wait_while_busy
 from eskit.sqlite.errors import store_error
@@ -17,7 +17,6 @@ from eskit.store.maintenance import Erasure
 from eskit.store.sqlite.checksums import add_functions
 from eskit.store.sqlite.queries import query
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 1000
 _PAUSE = 0.05
 
@@ -46,7 +45,7 @@ def erase_stream(
         tenant=tenant,
         version=version,
         events=events,
-        erased_at=_EPOCH + timedelta(microseconds=now),
+        erased_at=from_microseconds(now),
         erased_by=erased_by,
         reason=reason,
     )

@@ -7,10 +7,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from eskit.clock import Clock
+from eskit.domain.time import from_microseconds
 from eskit.sqlite.connections import begin_immediate, begin_reading, connect, roll_back
 from eskit.sqlite.errors import translated
 from eskit.sqlite.interrupting import let_interrupt
@@ -26,7 +26,6 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.view import LockedSqliteView, SqliteView
 from eskit.text.unicode import check_text
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _COMMANDS_AT_ONCE = 10_000
 
 
@@ -91,7 +90,7 @@ class SqliteMaintenance:
         pruned = old - sum(needed.values()) if dry_run else self._delete_commands(before)
         return PrunedCommands(
             commands=pruned,
-            before=_EPOCH + timedelta(microseconds=before) if before else None,
+            before=from_microseconds(before) if before else None,
             needed=needed,
         )
 

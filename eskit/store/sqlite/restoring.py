@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 
 from eskit.domain.events import EventRow
 from eskit.domain.streams import category_of
+from eskit.domain.time import to_microseconds
 from eskit.errors import StreamNotFound
 from eskit.store.maintenance import CommandRow, Erasure
 from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
@@ -16,8 +16,6 @@ from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_
 from eskit.store.sqlite.ids import keep_id, tells_time
 from eskit.store.sqlite.keys import add_stream, kind_key
 from eskit.store.sqlite.queries import query
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def add_events(connection: sqlite3.Connection, records: Iterable[EventRow]) -> None:
@@ -95,7 +93,7 @@ def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) ->
         stream_id, version = _stream(connection, erasure.stream, erasure.tenant)
         if not version:
             raise StreamNotFound(erasure.stream)
-        erased_at = (erasure.erased_at - _EPOCH) // timedelta(microseconds=1)
+        erased_at = to_microseconds(erasure.erased_at)
         row = (
             stream_id,
             erasure.version,

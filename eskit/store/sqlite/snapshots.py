@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
 from eskit.clock import Clock
+from eskit.domain.time import EPOCH, from_microseconds
 from eskit.store.appending import MAX_POSITION
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
@@ -20,7 +20,6 @@ ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
 Write: TypeAlias = Callable[[Work, Any], Any]
 """The result of work for a request, in a transaction on the connection that writes."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PAGE = 64
 
 
@@ -131,7 +130,7 @@ def _snapshot(
         event_id=str(UUID(bytes=event_id)),
         schema=schema.decode(errors="replace"),
         fold_version=fold_version,
-        created_at=_EPOCH + timedelta(microseconds=created_at),
+        created_at=from_microseconds(created_at),
         checksum=checksum.decode(errors="replace"),
         state=state,
     )
@@ -145,7 +144,7 @@ def _unreadable(stream: str, tenant: str, version: object) -> Snapshot:
         event_id="",
         schema="",
         fold_version=0,
-        created_at=_EPOCH,
+        created_at=EPOCH,
         checksum="",
         state=b"",
         readable=False,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
+from eskit.domain.time import from_microseconds
 from eskit.errors import StoreDamaged
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def moment(microseconds: int, url: str) -> datetime:
     """The time that is kept in the store at `url`; StoreDamaged for what cannot be one."""
     try:
-        return _EPOCH + timedelta(microseconds=microseconds)
+        return from_microseconds(microseconds)
     except (OverflowError, TypeError) as error:
         raise StoreDamaged(f"{url} is damaged: {microseconds!r} is kept as a time") from error

@@ -13,12 +13,12 @@ from eskit.domain.claims import Claim
 from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
+from eskit.domain.time import EPOCH, to_microseconds
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshots import Snapshot
 
 COMMAND_TTL = timedelta(days=7)
 TEXT, NUMBER = "google.protobuf.StringValue", "google.protobuf.Int64Value"
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class SettableClock(SystemClock):
@@ -34,7 +34,7 @@ class SettableClock(SystemClock):
 
     def microseconds(self) -> int:
         """The same since 1970."""
-        return (self._now - _EPOCH) // timedelta(microseconds=1)
+        return to_microseconds(self._now)
 
     def move(self, **change: float) -> None:
         """Move by a timedelta, given as its arguments; negative ones set the clock back."""
@@ -95,7 +95,7 @@ def snapshot(event: RecordedEvent, *, schema: str = "a") -> Snapshot:
         event_id=event.event_id,
         schema=schema,
         fold_version=1,
-        created_at=_EPOCH,
+        created_at=EPOCH,
         checksum="",
         state=f"state {event.version}".encode(),
     )
