@@ -9,6 +9,8 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 CHECKOUT = Path(__file__).parents[1]
+DOCUMENTS = ("LICENSE", "README.md", "CHANGELOG.md", "CONTRIBUTING.md")
+TOP = {*DOCUMENTS, "pyproject.toml", "noxfile.py"}
 UNWANTED = re.compile(r"(\.db(-shm|-wal)?|\.pyc|\.nox|_cache)$|__pycache__|/\.(eskit|git|venv)/")
 
 
@@ -47,7 +49,7 @@ def findings(archive: Path) -> list[str]:
         package = {name for name in found if name.startswith("eskit/")}
         missing, surplus = wanted_in_the_wheel() - found, package - wanted_in_the_wheel()
     else:
-        missing = {"LICENSE", "README.md", "CHANGELOG.md", "pyproject.toml", "noxfile.py"} - found
+        missing = TOP - found
         surplus = {name for name in found if UNWANTED.search(name)}
     return [
         *(f"{archive.name} lacks {name}" for name in sorted(missing)),

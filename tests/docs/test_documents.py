@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from eskit.project.settings import DEFAULTS
 from tests.docs.document import read_steps, run_document
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+LINKED = [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "CHANGELOG.md"]
 
 
 @pytest.mark.docs
@@ -28,7 +30,7 @@ def test_the_readme_has_two_set_up_commands_of_one_line():
     assert [block.count("\n") for block in blocks] == [1, 1]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", LINKED, ids=lambda path: path.name)
 def test_every_link_to_a_file_leads_somewhere(document):
     text = document.read_text(encoding="utf-8")
 
@@ -37,7 +39,7 @@ def test_every_link_to_a_file_leads_somewhere(document):
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", LINKED, ids=lambda path: path.name)
 def test_every_link_to_a_heading_leads_to_one(document):
     text = document.read_text(encoding="utf-8")
 
@@ -89,6 +91,14 @@ def test_every_command_on_a_store_is_run_by_some_document():
     assert len(commands) > 15
     missing = [c for c in commands if not re.search(rf"^{c}\b", run, re.MULTILINE)]
     assert missing == []
+
+
+def test_every_setting_is_described():
+    page = (CHECKOUT / "docs" / "configuration.md").read_text(encoding="utf-8")
+
+    rows = [line.split("|")[1] for line in page.splitlines() if line.startswith("| `")]
+
+    assert [name for name in DEFAULTS if not any(f"`{name}`" in row for row in rows)] == []
 
 
 def test_the_code_in_the_readme_is_the_banks():
