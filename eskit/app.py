@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
-from eskit.cqrs.methods import HANDLER_HINT, find_method, no_handler
+from eskit.cqrs.methods import find_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
@@ -47,9 +46,6 @@ from eskit.text.suggestions import suggestion
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.port import ReadModels
-
-
-_log = logging.getLogger("eskit.app")
 
 
 class App:
@@ -172,8 +168,6 @@ class App:
         from eskit.projections.opening import beside
         from eskit.store.open import open_store
 
-        for service in self.unanswered:
-            _log.warning("%s %s", no_handler(service), HANDLER_HINT)
         with ExitStack() as stack:
             log = (
                 stack.enter_context(open_store(store, clock=clock))

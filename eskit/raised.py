@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import traceback
+from types import FrameType
 
 LONGEST_LINE = 1_000
 LONGEST_TRACEBACK = 20_000
+_CALLERS = frozenset({"eskit", "asyncio", "concurrent", "contextvars", "threading"})
+"""Packages whose code calls users' handlers."""
 
 
 def is_ctrl_c(error: BaseException) -> bool:
@@ -25,13 +28,13 @@ def error_line(error: BaseException) -> str:
     return shortened(f"{name}: {text}" if text else name, LONGEST_LINE)
 
 
-def error_traceback(error: BaseException, *, outside: str = "") -> str:
+def error_traceback(error: BaseException, *, of_users: bool = False) -> str:
     """The traceback as text, its longest lines cut, then its middle.
 
-    Without the frames of the module called `outside` at its beginning, which made the call.
+    With `of_users` it begins at users' code: what called that says nothing to who wrote it.
     """
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_globals.get("__name__") == outside:
+    while of_users and trace is not None and _is_caller(trace.tb_frame):
         trace = trace.tb_next
     parts = traceback.format_exception(type(error), error, trace or error.__traceback__)
     lines = _storable("".join(parts)).split("\n")
@@ -41,6 +44,10 @@ def error_traceback(error: BaseException, *, outside: str = "") -> str:
     half = LONGEST_TRACEBACK // 2
     left_out = f"\n… {len(text) - 2 * half:,} characters left out …\n"
     return text[:half] + left_out + text[-half:]
+
+
+def _is_caller(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__", "")).partition(".")[0] in _CALLERS
 
 
 def shortened(text: str, longest: int) -> str:

@@ -5,6 +5,7 @@ Help is plain text: it reads the same in a pipe, and costs no import of rich.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -16,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from eskit.cli.options import coerce_lazily
 from eskit.cli.session import Session
+from eskit.cli.terminal.errors import UsageError
 from eskit.text.suggestions import find_nearest
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ SHARED_OPTIONS: Mapping[str, bool] = {
 }
 """Options of every command, before or after its name, and whether they take a value."""
 
+_DIGIT = re.compile(r"-\d")
 _MAY_BE_EMPTY = frozenset({"--tenant"})
 """Options to which nothing is a value: streams without a tenant have it so."""
 
@@ -40,7 +43,14 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the options and arguments, none of which is empty."""
         _refuse_empty(self, ctx, args)
-        return super().parse_args(ctx, args)
+        try:
+            return super().parse_args(ctx, list(args))
+        except UsageError as error:
+            option = getattr(error, "option_name", None)  # of what is no option
+            if option and _DIGIT.match(option):  # click takes a negative number for one
+                number = next((arg for arg in args if arg.startswith(option)), option)
+                raise typer.BadParameter(f"{number} is less than 0", ctx=ctx) from error
+            raise
 
     def get_params(self, ctx: Any) -> Any:
         """The parameters, none of which loads pydantic without need."""

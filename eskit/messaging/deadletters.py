@@ -48,8 +48,8 @@ class DeadLetters:
             if event.replace(",", "") == str(known.global_position) or event == known.event_id:
                 return letter
         raise NotFound(
-            f"Event {event} does not wait for a decision in subscription {name!r}",
-            hint=f"See what does: eskit deadletter list {name}",
+            f"No event {event!r} waits for a decision in subscription {name!r}",
+            hint=f"Name one by its position or id: eskit deadletter list {name}",
         )
 
     async def retry(
@@ -111,7 +111,7 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
         subscription=name,
         event=event,
         error=error_line(error),
-        traceback=error_traceback(error),
+        traceback=error_traceback(error, of_users=True),
         deliveries=deliveries,
         failed_at=SYSTEM_CLOCK.now,
     )

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import CheckpointMismatch, InvalidArgument, NotFound, PlaceLost, RecordChanged
@@ -25,6 +25,7 @@ from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import EventStore
 from eskit.store.records import FOLLOWER, Checkpoint
 
+_ENDED_PAUSE = "ended pause"
 State: TypeAlias = Literal["idle", "running", "paused", "failed"]
 
 
@@ -170,12 +171,31 @@ def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -
         ) from error
 
 
-def resume(store: EventStore, name: str) -> None:
-    """Let a paused follower go on; NotFound if it is not paused."""
+def resume(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:
+    """Let a paused follower go on; NotFound if it is not paused.
+
+    The pause stays on record, see `list_pauses`. Raises InvalidArgument without a reason.
+    """
+    if not reason.strip():
+        raise InvalidArgument("To resume needs a reason", hint="Say why: --reason '…'")
     record = store.find_record(PAUSE, name)
     if record is None:
         raise NotFound(f"{name} is not paused", hint=f"See: eskit reaction status {name}")
+    pause = json.loads(record.value)
+    ended = {"reason": reason, "by": by, "at": clock.now.isoformat()}
+    audit = json.dumps({"name": name, **pause, "resumed": ended})
+    with contextlib.suppress(RecordChanged):  # an attempt that ended here kept it already
+        store.save_record(_ENDED_PAUSE, f"{name} {pause['at']}", audit, expected_revision=0)
     store.delete_record(PAUSE, name, expected_revision=record.revision)
+
+
+def list_pauses(store: EventStore, name: str) -> list[Mapping[str, Any]]:
+    """The audit records of a follower's pauses that have ended, oldest first.
+
+    Each has `reason`, `by` and `at` of the pause, and the same of its end under `resumed`.
+    """
+    kept = [json.loads(record.value) for record in store.list_records(_ENDED_PAUSE)]
+    return [pause for pause in kept if pause["name"] == name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -266,7 +266,10 @@ def _unavailable(servers: str, error: BaseException, *, over_tls: bool) -> Messa
         reason = "no answer"
     elif isinstance(error, socket.gaierror):
         reason = "the host is not known"
+    from eskit.nats.server import is_local
+
+    first = "Start it (eskit nats start)" if is_local(servers) else "Check the address"
     return BrokerUnavailable(
         f"NATS at {servers} cannot be reached: {reason}",
-        hint="Start it (eskit nats start), or set nats to the URL of a running server.",
+        hint=f"{first}, or set nats to the URL of a running server.",
     )

@@ -55,8 +55,8 @@ def find_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
             return letter
     raise NotFound(
-        f"Event {event} does not wait for a decision in projection {name!r}",
-        hint=f"See what does: eskit deadletter list {name}",
+        f"No event {event!r} waits for a decision in projection {name!r}",
+        hint=f"Name one by its position or id: eskit deadletter list {name}",
     )
 
 

@@ -8,7 +8,6 @@ from typing import Literal, TypeAlias
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import ProjectionFailed, ReadModelUnavailable
-from eskit.projections import handling
 from eskit.projections.handling import HandlerRaised
 from eskit.projections.port import ReadModel
 from eskit.projections.records import Effect, Failure, Phase
@@ -32,7 +31,7 @@ def describe(
         event_type=event.event_type,
         stream=event.stream,
         error=error_line(error),
-        traceback=error_traceback(error, outside=handling.__name__),
+        traceback=error_traceback(error, of_users=True),
         failed_at=at,
     )
 

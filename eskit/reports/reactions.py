@@ -25,7 +25,7 @@ def status_object(status: FollowerStatus) -> dict[str, object]:
         "trouble": status.trouble or None,
         "updated_at": timestamp_or_none(status.updated_at),
         "oldest_seconds": status.oldest_seconds,
-        "attempts": most_attempts(status),
+        "attempts": _most_attempts(status),
         "in_flight": [_attempt_object(attempt) for attempt in status.in_flight],
         "waiting": [_attempt_object(attempt) for attempt in status.waiting],
         "set_aside": status.set_aside,
@@ -44,8 +44,7 @@ def _attempt_object(attempt: Attempt) -> dict[str, object]:
     }
 
 
-def most_attempts(status: FollowerStatus) -> int:
-    """How often the event was tried that was tried most often."""
+def _most_attempts(status: FollowerStatus) -> int:
     return max((each.attempts for each in (*status.waiting, *status.in_flight)), default=0)
 
 

@@ -90,6 +90,11 @@ class Broker:
             raise self._failure
         return self._connection
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether NATS is there now."""
+        return self._connection is not None and self._connection.is_connected
+
     async def start(self) -> None:
         """Connect. Raises BrokerUnavailable."""
         credentials, tls = self._login()
@@ -110,7 +115,7 @@ class Broker:
         """Tell of changes until it is cancelled: nats-py connects again by itself."""
         here = True
         while True:
-            connected = self._connection is not None and self._connection.is_connected
+            connected = self.is_connected
             if connected != here and self._on_change is not None:
                 self._on_change("NATS is back" if connected else "NATS is away")
             here = connected

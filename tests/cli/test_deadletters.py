@@ -98,4 +98,4 @@ def test_what_does_not_wait_is_named(bank):
         ran = eskit("deadletter", words[0], "account-balance", "3", *words[1:], cwd=bank)
 
         assert ran.code == 1
-        assert "does not wait for a decision" in ran.err
+        assert "waits for a decision" in ran.err

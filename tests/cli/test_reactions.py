@@ -183,14 +183,14 @@ def test_a_paused_reaction_holds_back_the_commands_that_it_needs(bank, launch):
     serving = serve(launch, bank, "--no-projections")
     assert open_account(bank, "rich", "Eve", "500000.00").code == 0
     status = statuses(bank)
-    resumed = eskit("reaction", "resume", "welcome", cwd=bank)
+    resumed = eskit("reaction", "resume", "welcome", "--reason", "mended", cwd=bank)
     until_passed(bank, 6)
     interrupt(serving)
     make_old(bank)
     again = eskit("reaction", "reset", "welcome", "--after", "0", "--yes", cwd=bank)
     held = statuses(bank)
     pruned = eskit("store", "prune", cwd=bank)
-    gone = eskit("reaction", "resume", "welcome", cwd=bank)
+    gone = eskit("reaction", "resume", "welcome", "--reason", "mended", cwd=bank)
 
     assert paused.out == "welcome  paused at its start\n"
     assert "paused already: wrong amount" in twice.err

@@ -357,7 +357,7 @@ def test_a_dash_is_no_file(cli, store_url, tmp_path, command):
     ran = cli("store", command, "-", "--store", store_url)
 
     assert ran.code == 2
-    assert ran.err.startswith("error  FILE: the backup or export needs a file name")
+    assert ran.err.startswith("error  FILE: Name a file")
     assert not Path("-").exists()
 
 

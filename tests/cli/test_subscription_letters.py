@@ -79,7 +79,7 @@ def test_what_a_reaction_could_not_handle_is_listed_shown_and_skipped(broken):
     assert [(item["position"], item["state"]) for item in after] == [(4, "failed"), (1, "skipped")]
     assert (after[1]["reason"], after[1]["decided_by"]) == ("ticket 7", "ann")
     assert again.code == 1
-    assert "does not wait for a decision" in again.err
+    assert "waits for a decision" in again.err
 
 
 @pytest.mark.promise("dead-letters-wait")

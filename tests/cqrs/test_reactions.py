@@ -302,12 +302,17 @@ async def test_a_paused_reaction_waits_and_says_so(bank: SimpleNamespace) -> Non
             paused = followers.load_status(store, subscription)
             with pytest.raises(InvalidArgument, match="paused already: wrong amount"):
                 followers.pause(store, "bonus", reason="too", by="bob", clock=SYSTEM_CLOCK)
-            followers.resume(store, "bonus")
+            with pytest.raises(InvalidArgument, match="needs a reason"):
+                followers.resume(store, "bonus", reason=" ", by="bob", clock=SYSTEM_CLOCK)
+            followers.resume(store, "bonus", reason="right now", by="bob", clock=SYSTEM_CLOCK)
             await reach(running, 2)
         with pytest.raises(NotFound, match="is not paused"):
-            followers.resume(store, "bonus")
+            followers.resume(store, "bonus", reason="again", by="bob", clock=SYSTEM_CLOCK)
+        (kept,) = followers.list_pauses(store, "bonus")
 
     assert (paused.state, paused.pause, paused.lag, paused.head) == ("paused", "wrong amount", 1, 1)
+    assert (kept["reason"], kept["by"]) == ("wrong amount", "ann")
+    assert (kept["resumed"]["reason"], kept["resumed"]["by"]) == ("right now", "bob")
 
 
 async def test_a_hanging_reaction_is_seen_and_ends_all_the_same(

@@ -269,7 +269,7 @@ async def test_a_dead_letter_is_retried_until_it_works_and_says_who_did_it(
         (settled,) = await bus.dead_letters.history("test")
 
         assert await bus.dead_letters.waiting("test") == []
-        with pytest.raises(NotFound, match="does not wait for a decision"):
+        with pytest.raises(NotFound, match="waits for a decision"):
             await bus.dead_letters.retry(again, seen, reason="try")
     assert again.deliveries == 3
     assert seen.positions == [1]

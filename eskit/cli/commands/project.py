@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -157,6 +158,7 @@ def run(
     if not session.load_app().projections:
         session.output.result([], format_statuses([]))
         return
+    holders: Mapping[str, int] = {}
     with open_engine(session, source, create=True) as engine:
         if dry_run:
             reports = engine.rehearse(checked)
@@ -164,16 +166,22 @@ def run(
             with stop_on_signal() as stop:
                 reports = run_projections(session, engine, checked, stop)
         else:
-            reports = follow_projections(session, engine, checked, health)
-    _show_reports(session, reports, undone=dry_run, told=not once and not dry_run)
+            reports, holders = follow_projections(session, engine, checked, health)
+    told = not once and not dry_run
+    _show_reports(session, reports, undone=dry_run, told=told, holders=holders)
 
 
 def _show_reports(
-    session: Session, reports: Sequence[RunReport], *, undone: bool = False, told: bool = False
+    session: Session,
+    reports: Sequence[RunReport],
+    *,
+    undone: bool = False,
+    told: bool = False,
+    holders: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
     """What was done; exit 1, each reason named unless it was told, when a projection stopped."""
     data = [run_object(report) for report in reports]
-    lines = format_reports(reports, undone=undone)
+    lines = format_reports(reports, undone=undone, holders=holders)
     stopped = stopped_error(reports)
     if stopped is None:
         session.output.result(data, lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from eskit.cli.commands.project_text import format_outage
@@ -32,13 +33,19 @@ _LOOK_EVERY = 0.5
 class ProjectionWatch:
     """What is known of the projections that run here, told as it happens and on demand.
 
-    `tell` shows a line about them that is no problem.
+    `tell` shows a line about them that is no problem; `hint` says what to do about one that has
+    stopped, where the error's own does not fit.
     """
 
     def __init__(
-        self, engine: ProjectionEngine, output: Output, *, tell: Callable[[str], None]
+        self,
+        engine: ProjectionEngine,
+        output: Output,
+        *,
+        tell: Callable[[str], None],
+        hint: str = "",
     ) -> None:
-        self._engine, self._output, self._tell = engine, output, tell
+        self._engine, self._output, self._tell, self._hint = engine, output, tell, hint
         self._stopped: dict[str, EskitError] = {}
         self._holders: dict[str, int] = {}
         self._outage: EskitError | None = None
@@ -50,7 +57,7 @@ class ProjectionWatch:
             self._holders.pop(name, None)
             if str(self._stopped.get(name)) != str(progress.error):
                 self._stopped[name] = progress.error
-                self._output.note(*format_error(progress.error))
+                self._output.note(*format_error(self._with_hint(name, progress.error)))
             return
         stopped = self._stopped.pop(name, None)
         if progress.holder is not None:
@@ -60,6 +67,16 @@ class ProjectionWatch:
         self.outage(None)
         if self._holders.pop(name, None) or stopped is not None:
             self._tell(f"going on with {name} after {progress.position:,}")
+
+    def _with_hint(self, name: str, error: EskitError) -> EskitError:
+        if not self._hint or not isinstance(error, ProjectionFailed):
+            return error
+        return ProjectionFailed(error.message, hint=self._hint.format(name=name))
+
+    @property
+    def holders(self) -> Mapping[str, int]:
+        """The processes that run projections while this one stands by, by projection."""
+        return self._holders
 
     def outage(self, outage: EskitError | None) -> None:
         """Tell once that the projections wait, and when they go on."""
@@ -88,8 +105,11 @@ class ProjectionWatch:
 
 def follow_projections(
     session: Session, engine: ProjectionEngine, names: Sequence[str] | None, health: str | None
-) -> list[RunReport]:
-    """Run projections until a signal comes, or until none of them is left."""
+) -> tuple[list[RunReport], Mapping[str, int]]:
+    """Run projections until a signal comes, or until none of them is left.
+
+    Also which of them other processes have run instead, and where those have brought them.
+    """
     import asyncio  # 30 ms, which the other commands here do not need
 
     from eskit.runtime.service import Worker
@@ -109,7 +129,12 @@ def follow_projections(
         await run_services([projections], health=health, tell=session.output.note, stop=ended)
 
     asyncio.run(host())
-    return reports
+    holders = dict(watch.holders)
+    now = {status.name: status.position for status in engine.status(list(holders) or names)}
+    return [
+        replace(report, position=now[report.name]) if report.name in holders else report
+        for report in reports
+    ], holders
 
 
 def run_projections(

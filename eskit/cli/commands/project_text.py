@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from eskit.cli.terminal.tables import columns
@@ -140,8 +141,13 @@ def format_outage(outage: EskitError | None) -> Iterator[Line]:
         yield from labelled(" " * len("waiting"), (outage.hint, "hint"))
 
 
-def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Iterator[Line]:
-    """What was done to each projection."""
+def format_reports(
+    reports: Sequence[RunReport],
+    *,
+    undone: bool = False,
+    holders: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Line]:
+    """What was done to each projection, or which process runs it instead."""
     yield from columns(
         [
             (
@@ -153,6 +159,7 @@ def format_reports(reports: Sequence[RunReport], *, undone: bool = False) -> Ite
                 ("stopped", "error") if report.error else "",
                 (f"{report.set_aside:,} set aside", "error") if report.set_aside else "",
                 f"{report.skipped:,} skipped" if report.skipped else "",
+                f"process {holders[report.name]} runs it" if report.name in holders else "",
             )
             for report in reports
         ],

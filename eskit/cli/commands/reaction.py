@@ -18,7 +18,7 @@ from eskit.cli.terminal.wrapping import labelled
 from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import NotFound
 from eskit.reports.envelope import timestamp
-from eskit.reports.reactions import failed_error, most_attempts, reset_object, status_object
+from eskit.reports.reactions import failed_error, reset_object, status_object
 from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
@@ -79,7 +79,10 @@ def status(
         return
     session.output.failure(
         data,
-        [*format_statuses(statuses, detailed=bool(names)), *format_failed(failed)],
+        [
+            *format_statuses(statuses, detailed=bool(names), told=True),
+            *format_failed(failed),
+        ],
         error=failed_error(failed),
     )
     raise typer.Exit(FAILED)
@@ -110,15 +113,15 @@ def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> No
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {_at(now)}"]])
 
 
-@app.command("resume", **examples("eskit reaction resume welcome"))
-def resume(context: typer.Context, name: Name) -> None:
+@app.command("resume", **examples("eskit reaction resume welcome --reason 'amounts corrected'"))
+def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
     """Resume a paused reaction; the process that runs it notices automatically."""
     from eskit.messaging import followers
 
     session = session_of(context)
     subscription = _find(session, name)
     with session.open_store() as store:
-        followers.resume(store, name)
+        followers.resume(store, name, reason=reason, by=operator(by), clock=SYSTEM_CLOCK)
         now = followers.load_status(store, subscription)
     told = f"  resumed at {_at(now)}, {count(now.lag, 'event')} behind"
     session.output.result(status_object(now), [[(name, "name"), told]])
@@ -205,16 +208,19 @@ def _at(status: FollowerStatus) -> str:
 
 _STATE_STYLES = {"failed": "error", "paused": "warning", "running": "ok"}
 _HEADING = (
-    *("", "state", "position", "head", "lag", "oldest", "in flight", "waiting"),
-    *("attempts", "set aside", "holder", "last error"),
+    *("", "state", "position", "head", "lag", "oldest"),
+    *("waiting", "set aside", "holder", "last error"),
 )
 _NUMBERS = {*_HEADING[2:-1]}
 
 
 def format_statuses(
-    statuses: Sequence[FollowerStatus], *, detailed: bool = False
+    statuses: Sequence[FollowerStatus], *, detailed: bool = False, told: bool = False
 ) -> Iterator[Line]:
-    """A reaction a line, below a heading; without the columns that have nothing to say."""
+    """A reaction a line, below a heading; without the columns that have nothing to say.
+
+    With `told` errors are left out: what follows tells them in full.
+    """
     if not statuses:
         yield "No reactions in this app"
         return
@@ -226,12 +232,10 @@ def format_statuses(
             f"{status.head:,}",
             f"{status.lag:,}",
             duration(status.oldest_seconds) if status.lag else "",
-            _number(len(status.in_flight)),
             _number(len(status.waiting)),
-            _number(most_attempts(status)),
             _number(status.set_aside),
             str(status.holder or ""),
-            _remark(status),
+            "" if status.error and told else _remark(status),
         )
         for status in statuses
     ]
@@ -276,6 +280,8 @@ def format_failed(failed: Sequence[FollowerStatus]) -> Iterator[Line]:
         yield from labelled((status.name, "name"), status.error)
         if status.set_aside:
             yield ["  see which  ", (f"eskit deadletter list {status.name}", "command")]
+        elif status.waiting:
+            yield "  tries again by itself, with the code that its process has loaded"
         elif not status.in_flight:
             reset = f"eskit reaction reset {status.name} --after POSITION|now --dry-run"
             yield ["  go on      ", (reset, "command")]

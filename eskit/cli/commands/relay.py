@@ -243,7 +243,8 @@ def format_overview(relay: RelayOverview) -> Iterator[Line]:
             yield from labelled(" " * len("error"), (relay.hint, "hint"))
     if relay.other_store:
         yield f"position {relay.position:,} of another store's log"
-        yield f"Publish this one, up to {relay.head:,}, in its place: eskit relay --republish"
+        if not relay.hint:
+            yield f"Publish this one, up to {relay.head:,}, in its place: eskit relay --republish"
     else:
         yield f"position {relay.position:,} of {relay.head:,}"
     if relay.events_wait and not relay.error:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from eskit.cqrs.options import CallOptions, Reply
     from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
-    from eskit.runtime.assembly import ReactionService, RelayOverNats
+    from eskit.runtime.assembly import Broker, ReactionService, RelayOverNats
     from eskit.runtime.runner import RunnerEvent
     from eskit.runtime.service import Service
 
@@ -42,6 +42,7 @@ app = make_app()
 
 _QUIET = {"starting", "stopping"}
 _BEGIN_AGAIN_AFTER = 1.0
+_AFTER_A_CHANGE = "See why: eskit project status {name}. Correct it, then restart this process."
 _WIDEST = 32
 """A longer name of a part pushes what follows it."""
 
@@ -110,18 +111,27 @@ class Host:
         self._last = ""
         self._label = LABEL
         self._projections = ProjectionWatch(
-            running.engine, session.output, tell=lambda text: self._tell("projections", text)
+            running.engine,
+            session.output,
+            tell=lambda text: self._tell("projections", text),
+            hint=_AFTER_A_CHANGE,
         )
         self._details: dict[str, Callable[[], str]] = {}
         self._relay: RelayOverNats | None = None
         self._relay_told = ("", "")
+        self._broker: Broker | None = None
+        self._waiting: dict[str, bool] = {}
 
     async def run(self) -> None:
         """Run the chosen parts until a signal comes."""
+        from eskit.cqrs.methods import HANDLER_HINT, no_handler
         from eskit.messaging.takeover import needs_place
         from eskit.runtime.service import Loop, Worker
 
         chosen = self._chosen
+        if chosen.services:
+            for service in self._running.app.unanswered:
+                self._session.output.warn(no_handler(service), hint=HANDLER_HINT)
         parts: list[Service] = []
         if chosen.projections and self._running.app.projections:
             watch = self._projections
@@ -177,7 +187,7 @@ class Host:
             )
             self._details["nats"] = lambda: server.address
             yield server
-        broker = assembly.Broker(
+        self._broker = broker = assembly.Broker(
             self._session.nats_url,
             login=self._session.nats_login,
             on_change=lambda text: self._tell("connection", text),
@@ -251,14 +261,25 @@ class Host:
         detail = event.error
         if event.state == "ready" and event.service in self._details:
             detail = self._details[event.service]()
+        if event.state in {"ready", "waiting"}:
+            self._waiting[event.service] = event.state == "waiting" or self._relay_waits(event)
         told = self._status(event.service, event.state, detail)
-        lines = [] if event.state in _QUIET else told
+        lines = [] if event.state in _QUIET or self._relay_waits(event) else told
         self._session.output.record(
             {"service": event.service, "state": event.state, "detail": detail}, lines
         )
         self._hint(event.hint)
-        if event.state == "ready" and event.service == self._last:
-            self._tell("eskit", "up; stop with Ctrl-C")
+        if event.state in {"ready", "waiting"} and event.service == self._last:
+            waiting = ", ".join(name for name, waits in self._waiting.items() if waits)
+            without = f" without {waiting}" if waiting else ""
+            self._tell("eskit", f"up{without}; stop with Ctrl-C")
+            self._last = ""
+
+    def _relay_waits(self, event: RunnerEvent) -> bool:
+        """Whether the relay runs and does nothing yet: it says itself what it waits for."""
+        if self._broker is None or event.service != "relay" or event.state != "ready":
+            return False
+        return not self._broker.is_connected
 
     def _show_relay(self, status: RelayStatus) -> None:
         """Tell once of what is in the relay's way, and when it goes on."""

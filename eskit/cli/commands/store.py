@@ -39,16 +39,20 @@ if TYPE_CHECKING:
     from eskit.store.progress import Progress
 
 
+def _check_new_file(file: Path) -> Path:
+    if str(file) == "-":
+        raise typer.BadParameter("Name a file: standard output is not supported")
+    return file
+
+
 def _check_file(file: Path) -> Path:
     if str(file) == "-":
-        raise typer.BadParameter(
-            "the backup or export needs a file name: standard output is not supported"
-        )
+        raise typer.BadParameter("Name a file: standard input is not supported")
     return file
 
 
 NewFile = Annotated[
-    Path, typer.Argument(metavar="FILE", help="Where to; must not exist.", callback=_check_file)
+    Path, typer.Argument(metavar="FILE", help="Where to; must not exist.", callback=_check_new_file)
 ]
 """A file that a command makes."""
 

@@ -126,7 +126,7 @@ class Output:
 
         if not sys.stdin.isatty():
             raise InvalidArgument(
-                f"{question} Cannot prompt: no terminal", hint="Confirm with --yes."
+                f"Cannot prompt without a terminal: {question}", hint="Confirm with --yes."
             )
         try:
             confirmed = typer.confirm(question, err=True)

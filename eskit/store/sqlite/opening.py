@@ -45,7 +45,7 @@ def open_file(
     if found is None and not create:
         raise StoreUnavailable(
             f"There is no store at {url}",
-            hint="It is created by the first command that writes, or by: eskit store init",
+            hint="Check its name, or create it: eskit store init",
         )
     if found is not None and stat.S_ISDIR(found.st_mode):
         raise StoreDamaged(
