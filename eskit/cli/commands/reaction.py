@@ -246,8 +246,8 @@ def format_statuses(
     yield from columns([[(name, "dim") for name in heading], *lines], right=right, cut=last)
     for status in statuses:
         if status.needed:
-            told = f"  {count(status.needed, 'command')} kept beyond their time to live for it"
-            yield [(status.name, "name"), told]
+            kept = f"  {count(status.needed, 'command')} kept beyond their time to live for it"
+            yield [(status.name, "name"), kept]
         if detailed:
             for attempt in (*status.in_flight, *status.waiting):
                 doing = "in flight since " + timestamp(attempt.since) if attempt.since else "waits"
