@@ -30,20 +30,20 @@ _CLI_PAGE = """\
 Every command takes `-C DIR`, `--store URL`, `--nats URL`, `--json` and `--debug`, before or after
 its own name. Data goes to standard output, everything else to standard error.
 
-An option or argument with nothing in it is wrong usage, not as if it were left out; only
-`--tenant ''` means something: what belongs to no tenant. A list that ends at `--limit` has the
-diagnostic `MORE_THAN_LIMIT`. The commands in hints repeat the options that say what they act on.
+An empty option or argument is wrong usage; only `--tenant ''` has a meaning: streams without a
+tenant. A list that reached `--limit` has the diagnostic `MORE_THAN_LIMIT`. The commands in hints
+repeat the options that choose folder, store, NATS server and tenant.
 
 With `--json` a command prints one object on standard output, `{{"version": 1, "status": …,
 "data": …, "error": …, "diagnostics": […]}}`, also when it fails. `stream read`, `replay`, `tail`,
-`serve`, `dev` and `project status --watch` print an object per item instead: every line on their
-standard output is an item, and how they fail, in the same form, is on standard error.
+`serve`, `dev` and `project status --watch` print one object per item instead, and report a failure
+in the same form on standard error.
 
 | exit code | meaning |
 |---|---|
 | 0 | done; also a clean stop of a following command by Ctrl-C, and a closed pipe |
-| 1 | failed: rejected, no project, unreachable; not found: nothing is called so, or is there |
-| 2 | wrong usage: an argument, option or value that can never work, whatever there is |
+| 1 | failed, for example rejected, unreachable, not found, or no project |
+| 2 | wrong usage: an argument, option or value that can never work |
 | 3 | a check found something |
 | 130 | interrupted |
 """

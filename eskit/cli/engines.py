@@ -24,7 +24,7 @@ class Source(StrEnum):
 
 
 From = Annotated[
-    Source, typer.Option("--source", help="Without it the store where there is one, else NATS.")
+    Source, typer.Option("--source", help="By default the store if there is one, else NATS.")
 ]
 """Where projections get their events from."""
 

@@ -28,11 +28,11 @@ class Root(LazyGroup):
         "new": Entry(help="Start a project, or add to one.", panel=_START),
         "gen": Entry(help="Generate Python from the protos.", panel=_START),
         "schema": Entry(
-            help="What the protos declare, and whether stored events still fit.",
+            help="List schemas, and check changes against stored events.",
             panel=_START,
         ),
         "catalog": Entry(
-            help="Show what the service is made of, and who emits and handles what.",
+            help="Show the parts of the service, and how they are connected.",
             panel=_START,
         ),
         "demo": Entry(
@@ -53,11 +53,11 @@ class Root(LazyGroup):
             panel=_STREAMS,
         ),
         "snapshot": Entry(
-            help="Folded states that aggregates load from.",
+            help="List, create and check snapshots of aggregates.",
             panel=_STREAMS,
         ),
         "claim": Entry(
-            help="Unique values and who holds them.",
+            help="List and rebuild claims of unique values.",
             panel=_STREAMS,
         ),
         "project": Entry(

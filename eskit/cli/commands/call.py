@@ -92,15 +92,13 @@ def call(
     ] = False,
     descriptors: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE", help="Know the methods from a descriptor set, as protoc writes it."
-        ),
+        typer.Option(metavar="FILE", help="Read the methods from a descriptor set of protoc."),
     ] = None,
 ) -> None:
     """Send a command or a query to a service, and show its response.
 
-    Methods and their fields are known from the app; without one from the protos of the project,
-    or from what the store has recorded. Then the request goes over NATS.
+    eskit knows methods and fields from the app, else from the project's protos, else from the
+    schemas in the store. Without an app it sends the request over NATS.
     """
     from eskit.cli.commands.methods import (
         format_method,

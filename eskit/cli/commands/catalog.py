@@ -40,10 +40,10 @@ def catalog(
         typer.Option(metavar="FILE", help="Exit 3 unless FILE holds the current Markdown."),
     ] = None,
 ) -> None:
-    """Show every aggregate, command, event, query, projection and reaction, and who feeds whom.
+    """Show the parts of the app, from commands to queries, and how they are connected.
 
-    From the protos and the app. What a command emits and a reaction sends is read from the source,
-    without running it.
+    eskit reads the protos and the app. It finds the events that a command emits, and the commands
+    that a reaction sends, in their source, without running it.
     """
     from eskit.catalog.description import make_catalog
     from eskit.catalog.markdown import render_catalog

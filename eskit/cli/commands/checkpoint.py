@@ -121,8 +121,8 @@ def reset(
 ) -> None:
     """Reset a projection to the first event; its rows stay as they are.
 
-    That is right only for rows that were emptied by hand: eskit project rebuild makes them anew
-    without an empty moment.
+    Use it only if you have emptied the rows by hand: eskit project rebuild builds them without an
+    empty moment.
     """
     _move(
         session_of(context),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eskit.operations.claims import ClaimsReport
     from eskit.store.maintenance import HeldClaim
 
-app = make_app("Unique values and who holds them.")
+app = make_app("List and rebuild claims of unique values.")
 
 
 @app.command(
@@ -61,9 +61,9 @@ def rebuild(
         bool, typer.Option("--check", help="Only compare; exit 3 when they differ.")
     ] = False,
 ) -> None:
-    """Make the claims what the events of the log say, in their order, and show what differed.
+    """Rebuild the claims from the events of the log, and show the differences.
 
-    Most of the log is read before writers have to wait.
+    eskit reads most of the log before writers must wait.
     """
     from eskit.operations.claims import check_claims, rebuild_claims
 

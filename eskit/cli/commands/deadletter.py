@@ -31,11 +31,11 @@ def list_letters(
         str, typer.Argument(metavar="[NAME]", help="Only of this projection or subscription.")
     ] = "",
 ) -> None:
-    """List the events that wait for a decision, and those that are skipped by one.
+    """List the events that wait for a decision, and those that were skipped.
 
-    An event is set aside (failed), behind one of its stream (waiting), or the one before which a
-    projection or its rebuild stands (stopped). Those of reactions are kept with the log, those of
-    subscriptions of other programs in NATS.
+    An event has failed, waits behind a failed one of its stream (waiting), or is the one before
+    which a projection or its rebuild stopped (stopped). eskit keeps those of reactions with the
+    log, and those of subscriptions of other programs in NATS.
     """
     session = session_of(context)
     entries, problems = list_entries(session, name)
@@ -68,9 +68,10 @@ def retry(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Handle an event that was set aside, then those of its stream that wait behind it.
+    """Handle a failed event, then the events of its stream that wait behind it.
 
-    It is handled now: after later events of other streams, by a subscription also of its own.
+    eskit handles it now: after later events of other streams, and in a subscription also after
+    later events of its own stream.
     """
     session = session_of(context)
     with waiting_letter(session, name, event, retry=True) as letter:
@@ -94,9 +95,9 @@ def skip(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Decide that a projection or subscription never handles an event, also in no rebuild.
+    """Skip an event for good in a projection or subscription, also in every rebuild.
 
-    Takes one that was set aside, or the one before which a projection stopped.
+    The event is a dead letter, or the one before which a projection stopped.
     """
     session = session_of(context)
     with waiting_letter(session, name, event) as letter:

@@ -41,8 +41,7 @@ def demo(
 ) -> None:
     """Build a bank, move money, replay an account, rebuild a projection, tail the events.
 
-    Everything happens in a temporary folder, with a NATS server of its own, and is gone
-    afterwards.
+    The demo uses a temporary folder and its own NATS server, and removes both.
     """
     session = session_of(context)
     with project_folder(session.directory, keep) as folder:

@@ -16,6 +16,6 @@ app = make_app()
 def dev(context: typer.Context, health: Health = None) -> None:
     """Run NATS, services, relay, projections and reactions, and show events and calls.
 
-    Each line begins with what it is about. The same as eskit serve otherwise.
+    Like eskit serve, with a line for each event and call.
     """
     run_app(session_of(context), Chosen(health=health, show=True))

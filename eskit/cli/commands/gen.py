@@ -35,7 +35,7 @@ def gen(
 ) -> None:
     """Generate messages, aggregate bases, handlers and clients from the project's protos.
 
-    Only what changed is written; what no proto declares any more is removed.
+    eskit writes only changed files, and removes files that no proto declares.
     """
     from eskit.codegen.generate import generate
 

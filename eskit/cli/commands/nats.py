@@ -66,10 +66,10 @@ def start(
 ) -> None:
     """Run a NATS server with JetStream for this project until Ctrl-C.
 
-    It listens on the loopback interface only, where --port, nats_server_port or the URL in nats
-    say, else where it was the last time. Other terminals of the project find it by themselves, with
-    the login it demands: the one in ESKIT_NATS_TOKEN, in ESKIT_NATS_USER and ESKIT_NATS_PASSWORD,
-    in the file that nats_credentials names or in the URL, else one it makes anew.
+    The server listens only on the loopback interface, on the port of --port, nats_server_port or
+    the URL in nats, else on its last port. Other terminals of the project find it and its login.
+    The login is that of ESKIT_NATS_TOKEN, ESKIT_NATS_USER and ESKIT_NATS_PASSWORD, nats_credentials
+    or the URL, else a new random one.
     """
     session = session_of(context)
     project = session.project

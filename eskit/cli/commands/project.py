@@ -90,9 +90,10 @@ def status(
 ) -> None:
     """Show state, position and lag of projections; exit 1 when one has failed or hangs.
 
-    Lag counts the events that the projection handles and has not handled yet, rate those that its
-    holder, the process that runs it, has just handled. Says so when events wait and no process
-    runs it. With names also shows the traceback of what failed, or where a handler hangs.
+    Lag counts the unhandled events of the types that a projection handles. Rate is events per
+    second of its holder, the process that runs it. A warning says when events wait and no process
+    runs a projection. With names, status also shows the traceback of a failure, or where a handler
+    hangs.
     """
     session = session_of(context)
     if watch:
@@ -142,16 +143,16 @@ def run(
     dry_run: Annotated[
         bool,
         typer.Option(
-            "--dry-run", help="Handle what is new for up to 10 s, show how it went, undo it."
+            "--dry-run", help="Handle new events for up to 10 s, show the result, roll back."
         ),
     ] = False,
     source: From = Source.AUTO,
     health: Health = None,
 ) -> None:
-    """Handle new events until Ctrl-C, which finishes the batch in hand and exits with 0.
+    """Handle new events until Ctrl-C; then finish the current batch and exit with 0.
 
-    A projection whose handler raises stops before that event; the others go on. One whose
-    version or migrations need history is rebuilt first.
+    A projection whose handler raises stops before that event; the others continue. eskit first
+    rebuilds a projection whose version or migrations need it.
     """
     session = session_of(context)
     checked = check_names(session, names)
@@ -209,16 +210,15 @@ def rebuild(
     in_place: Annotated[
         bool,
         typer.Option(
-            "--in-place", help="Without a second file, in one transaction that holds others up."
+            "--in-place", help="Use no second file: one transaction that blocks other writers."
         ),
     ] = False,
     source: From = Source.AUTO,
 ) -> None:
     """Build projections again from the whole log, beside the live ones, and swap at the end.
 
-    Readers see the old rows until the new ones are complete. When a handler raises, the live rows
-    stay as they are, and the next projection is rebuilt. A rebuild that was interrupted goes on
-    where it was.
+    Readers see the old rows until the new ones are complete. If a handler raises, its live rows
+    stay, and eskit rebuilds the next projection. An interrupted rebuild resumes.
     """
     session = session_of(context)
     checked = check_names(session, names) or []
@@ -251,9 +251,9 @@ def diff(
     ] = 20,
     source: From = Source.AUTO,
 ) -> None:
-    """Compare the live rows with what their events make today; exit 3 when they differ.
+    """Compare the live rows with those that the events produce; exit 3 if they differ.
 
-    Builds the rows aside and compares them row by row; changes nothing.
+    Builds a second set of rows and compares it row by row; changes nothing.
     """
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
@@ -270,7 +270,7 @@ def pause(
 ) -> None:
     """Keep a projection where it is until it is resumed, also over restarts.
 
-    Whoever runs it now stops it after the batch in hand.
+    The process that runs it stops it after the current batch.
     """
     session = session_of(context)
     (checked,) = check_names(session, [name]) or [name]
@@ -305,9 +305,9 @@ def rename(
     reason: Reason,
     by: By = "",
 ) -> None:
-    """Give rows and checkpoint of a projection to the name that it has in the app now.
+    """Move rows and checkpoint of a renamed projection to its new name.
 
-    Nothing is handled again, and readers notice nothing.
+    eskit handles no event again, and readers notice nothing.
     """
     from eskit.projections import orphans
 
@@ -342,8 +342,8 @@ def drop(
 ) -> None:
     """Delete the tables and the checkpoint of a projection that the app no longer has.
 
-    The log keeps every event: a projection can make the rows again. What was decided about it
-    stays on record.
+    The log keeps every event, so a projection can build the rows again. Decisions about the
+    projection stay on record.
     """
     from eskit.projections import orphans
 

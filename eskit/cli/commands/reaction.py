@@ -63,9 +63,9 @@ def status(
 ) -> None:
     """Show state, position and lag of reactions; exit 1 when one has failed.
 
-    Failed is one that cannot go on, that tries an event again or has set one aside, or whose
-    handler hangs. Lag counts the events that it handles and has not handled yet; needed are the
-    commands that are kept beyond their time to live, because it would send them again.
+    A reaction has failed if it cannot continue, tries an event again, has dead letters, or its
+    handler hangs. Lag counts its unhandled events. Needed counts commands that eskit keeps beyond
+    their time to live, because the reaction may send them again.
     """
     session = session_of(context)
     if watch:
@@ -101,7 +101,7 @@ def _watch(session: Session, names: Sequence[str] | None, every: float) -> None:
 def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
     """Keep a reaction where it is until it is resumed, also over restarts.
 
-    Whoever runs it now finishes what it is handling.
+    The process that runs it finishes the current event.
     """
     from eskit.messaging import followers
 

@@ -87,8 +87,8 @@ def relay(
 ) -> None:
     """Publish stored events to JetStream, in order and each once, until Ctrl-C.
 
-    A second one for the same store stands by until the first ends. With --republish the embedded
-    NATS server is started for as long, if none runs.
+    A second relay of the same store stands by until the first ends. --republish starts the embedded
+    NATS server meanwhile, if none runs.
     """
     from eskit.cli.commands.nats import running_server
 

@@ -71,8 +71,8 @@ def replay(
 ) -> None:
     """Show an aggregate's state after each of its events, and what each changed.
 
-    The events are folded by the application's own code. With --json one object per line.
-    A TIME without an offset is local; --clock shows the times that there are.
+    eskit folds the events with the application's own code. With --json one object per line. A TIME
+    without an offset is local; --clock shows the times of the events.
     """
     from eskit.store.replay import replay as replay_stream
 

@@ -22,12 +22,12 @@ from eskit.reports.schema import (
 if TYPE_CHECKING:
     from eskit.codegen.reading.model import Aggregate
 
-app = make_app("What the protos declare, and whether stored events still fit.")
+app = make_app("List schemas, and check changes against stored events.")
 
 
 @app.callback()
 def group() -> None:
-    """What the protos declare, and whether stored events still fit."""
+    """List schemas, and check changes against stored events."""
 
 
 @app.command(
@@ -48,11 +48,11 @@ def check(
         bool, typer.Option("--decode", help="Read every stored event with the working protos.")
     ] = False,
 ) -> None:
-    """Compare the working protos with what the store recorded, and say what would break.
+    """Compare the working protos with the recorded schemas, and show what would break.
 
-    Exit 3 when stored events would be misread, or may be. The verdict is FULL, BACKWARD
-    (new code reads what is stored), FORWARD (old code reads what is new), BREAKING (neither) or
-    UNKNOWN. With --against the services are compared, too: what their callers send and get.
+    Exits with 3 if new code would misread stored events, or could. The verdict is FULL, BACKWARD
+    (new code reads old events), FORWARD (old code reads new events), BREAKING (neither) or UNKNOWN.
+    --against also compares the requests and responses of services.
     """
     from eskit.cli.commands.evolution import format_evolution, run_check
 
@@ -70,10 +70,10 @@ def check(
 
 @app.command("list", **examples("eskit schema list", "eskit schema list --json"))
 def list_schema(context: typer.Context) -> None:
-    """List aggregates with their commands, queries and events, and what the store has of them.
+    """List aggregates with their commands, queries and events, and count stored events.
 
-    For every event how many are stored, and with how many schemas. A stored event type that no
-    proto declares is warned of.
+    Each event type has its number of stored events and of schemas. A stored type that no proto
+    declares is a warning.
     """
     from eskit.codegen.reading.protos import read_protos
 

@@ -66,7 +66,7 @@ def serve(
 ) -> None:
     """Run services, relay, projections and reactions until Ctrl-C.
 
-    Starts the embedded NATS server first when the project says so and none runs yet.
+    Starts the embedded NATS server first if the project uses it and none runs.
     """
     chosen = Chosen(
         services=services,

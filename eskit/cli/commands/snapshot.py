@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from eskit.store.snapshots import Snapshot
     from eskit.store.snapshotting import CheckedSnapshot
 
-app = make_app("Folded states that aggregates load from.")
+app = make_app("List, create and check snapshots of aggregates.")
 
 Prefix = Annotated[
-    str, typer.Option(metavar="P", help="Only of streams whose names start so.", show_default=False)
+    str,
+    typer.Option(metavar="P", help="Only of streams with this name prefix.", show_default=False),
 ]
 AnyTenant = Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")]
 
@@ -66,7 +67,7 @@ def create(
 ) -> None:
     """Fold a stream now and keep its state as a snapshot.
 
-    Nothing needs it: an app that is given a policy, App(snapshots=…), takes its own.
+    An app with a policy, App(snapshots=…), saves snapshots by itself.
     """
     from eskit.store.snapshotting import create_snapshot
 
@@ -106,7 +107,7 @@ def prune(
 ) -> None:
     """Delete all but the newest snapshots of each stream.
 
-    Nothing is lost: whatever is deleted can be folded from the events again.
+    No event is lost: eskit can fold every state again.
     """
     session = session_of(context)
     with session.open_store() as store:
@@ -122,10 +123,10 @@ def prune(
     **examples("eskit snapshot verify", "eskit snapshot verify --prefix Account-acc-001 --json"),
 )
 def verify(context: typer.Context, prefix: Prefix = "", tenant: AnyTenant = None) -> None:
-    """Fold the events again and compare: finds a fold_version that nobody raised.
+    """Fold the events again and compare: finds a forgotten fold_version.
 
-    Exits with 3 when a snapshot differs from its events. Stale ones, of another fold_version or
-    another schema of the state, are never used and no finding.
+    Exits with 3 if a snapshot differs from its events. Snapshots of another fold_version or schema
+    are stale: eskit never uses them, and does not report them.
     """
     from eskit.store.snapshotting import check_snapshot
 

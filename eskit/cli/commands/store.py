@@ -61,9 +61,9 @@ app = make_app("Create, check, copy and move the event store.")
 
 @app.command("init", **examples("eskit store init", "eskit store init --store sqlite:///copy.db"))
 def init(context: typer.Context) -> None:
-    """Create the event store, or check the one that is there.
+    """Create the event store, or check the existing one.
 
-    Nothing that is stored is touched. Other commands that write create the store by themselves.
+    An existing store stays as it is. Other commands that write create a missing store.
     """
     session = session_of(context)
     with session.open_store(create=True) as store:
@@ -89,10 +89,10 @@ def info(context: typer.Context) -> None:
 
 @app.command("verify", **examples("eskit store verify", "eskit store verify --json"))
 def verify(context: typer.Context) -> None:
-    """Check that the store is whole: file, log, payloads, claims and checkpoints.
+    """Check the store for damage: file, log, payloads, claims and checkpoints.
 
-    Exit 0 when it is, 3 when something is damaged, 1 when it cannot be told: a part could not be
-    read, or an event type has no message class here. Writers go on meanwhile.
+    Exits with 0 if it is sound, 3 if it is damaged, and 1 if eskit cannot tell, because it cannot
+    read a part or has no message class for an event type. Writers continue meanwhile.
     """
     from eskit.cli.commands.verification import format_verification, run_verification
 
@@ -128,9 +128,8 @@ def export(
 ) -> None:
     """Write the log as JSON Lines, with counts and a checksum at its end.
 
-    The log is exported as it is when the export starts; one that was interrupted goes on where it
-    stopped. Remembered commands go along, checkpoints and snapshots do not.
-    A damaged log is refused.
+    eskit exports the log as it is at the start, with remembered commands, without checkpoints and
+    snapshots. An interrupted export resumes. eskit refuses a damaged log.
     """
     from eskit.operations.exporting import export_log
 
@@ -164,10 +163,10 @@ def import_(
         typer.Argument(metavar="FILE", help="What store export wrote.", callback=_check_file),
     ],
 ) -> None:
-    """Make a store of an export: positions, versions, ids and times are kept.
+    """Create a store from an export, with the same positions, versions, IDs and times.
 
-    The store must not exist, or hold nothing. It gets its name when everything is in it and the
-    checksum agrees; an import that was interrupted goes on where it stopped.
+    The store must not exist, or must be empty. A new store gets its name when it is complete and
+    its checksum agrees. An interrupted import resumes.
     """
     from eskit.operations.importing import import_log
     from eskit.store.open import locate
@@ -188,9 +187,8 @@ def backup(
 ) -> None:
     """Copy the store into a new file while others write, and check the copy.
 
-    A damaged store gives none. The copy has a store id of its own: in the place of its original
-    projections and the relay notice that the log is another one. To put it there use eskit store
-    restore.
+    eskit refuses a damaged store. The copy has its own store ID, so projections and the relay
+    notice when it replaces the original. To replace the original, use eskit store restore.
     """
     session = session_of(context)
     with (
@@ -252,9 +250,9 @@ def prune(
 ) -> None:
     """Forget commands older than their time to live; resent later, they run again.
 
-    Commands that a reaction may send again stay until it has passed the events it sent them for.
-    A long period without commands, such as a corrected clock leaves behind, counts as at most a
-    seventh of the time to live.
+    Commands that a reaction may send again stay until it has passed their events. A long period
+    without commands, for example after a corrected clock, counts as at most a seventh of the time
+    to live.
     """
     session = session_of(context)
     with session.open_store() as store:
@@ -275,7 +273,7 @@ def migrate(
         bool, typer.Option("--dry-run", help="Show what would be done, change nothing.")
     ] = False,
 ) -> None:
-    """Bring a store of an older eskit to this one's schema, with a backup beside it first."""
+    """Migrate a store of an older eskit to the current schema, after a backup beside it."""
     from eskit.operations.files import migrate as migrate_store
 
     session = session_of(context)

@@ -59,12 +59,13 @@ def list_streams(
     limit: Limit = 100,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Only of this tenant.")] = None,
     erased: Annotated[
-        bool, typer.Option("--erased", help="Only those erased, with who did it, when and why.")
+        bool,
+        typer.Option("--erased", help="Only erased streams, with who erased them, when and why."),
     ] = False,
 ) -> None:
     """List streams by name, with their version and when they were last written to.
 
-    Erased ones are marked. With --json each has its erasures, oldest first.
+    Erased streams are marked. With --json each stream has its erasures, oldest first.
     """
     session = session_of(context)
     with session.open_store() as store:
@@ -145,11 +146,11 @@ def erase(
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Erase for good what streams said: payloads, claims and answers to commands.
+    """Erase the contents of streams for good: payloads, claims and responses.
 
-    Versions, positions, types, times and ids stay, and an audit record is kept. The store's file
-    is written anew, so that nothing is left in it; writers wait for that. Backups and exports made
-    before, read models and NATS are not reached: see docs/operations-store.md.
+    Versions, positions, types, times and IDs stay, and eskit keeps an audit record. It rewrites the
+    store's file, and writers wait meanwhile. Erasing does not reach earlier backups and exports,
+    read models and NATS: see docs/operations-store.md.
     """
     from eskit.operations.erasing import erase as erase_streams
 

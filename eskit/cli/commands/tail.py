@@ -54,7 +54,7 @@ _TRY_EVERY = 0.5
 def tail(
     context: typer.Context,
     source: Annotated[
-        Source, typer.Option(help="Without it NATS where a server runs, else the store.")
+        Source, typer.Option(help="By default NATS if a server runs, else the store.")
     ] = Source.AUTO,
     start: Annotated[
         str, typer.Option("--from", metavar="first|new|-N", help="Where to start; -N: the last N.")
@@ -100,7 +100,7 @@ def tail(
     clock: ClockOption = Clock.DELTA,
     descriptors: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Decode with a descriptor set, as protoc writes it."),
+        typer.Option(metavar="FILE", help="Decode with a descriptor set of protoc."),
     ] = None,
 ) -> None:
     """Show events as they happen, until Ctrl-C.
