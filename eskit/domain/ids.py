@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import struct
 import threading
@@ -87,10 +86,12 @@ def derived_id(*parts: str) -> str:
 def uuid_bytes(text: str) -> bytes:
     """The 16 bytes of a UUID's text; ValueError for any other text."""
     # Five times as fast as the UUID class, which is left to refuse and to read other spellings.
-    with contextlib.suppress(ValueError):
+    try:
         data = bytes.fromhex(text.replace("-", ""))
-        if len(data) == _BYTES:
-            return data
+    except ValueError:
+        data = b""
+    if len(data) == _BYTES:
+        return data
     from uuid import UUID
 
     return UUID(text).bytes

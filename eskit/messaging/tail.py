@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -67,6 +68,20 @@ class TailRequest:
             and (self.where is None or self.where(event))
         )
 
+    def select(self, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+        """Those that are asked for, of events in the order of the log."""
+        if self._takes_all():
+            return events
+        return [
+            event
+            for event in events
+            if self.matches(event) and not self.begins_behind(event) and not self.ends_before(event)
+        ]
+
+    def _takes_all(self) -> bool:
+        filters = self.stream, self.aggregates, self.tenants, self.event_types, self.correlation_id
+        return not any((*filters, self.where, self.since, self.until))
+
     def _is_wanted_type(self, event_type: str) -> bool:
         return any(is_of_type(event_type, name) for name in self.event_types)
 
@@ -101,19 +116,31 @@ class TailRequest:
 async def tail_store(
     store: EventStore, request: TailRequest
 ) -> AsyncGenerator[RecordedEvent, None]:
-    """The events that `request` asks for, from the log. With `follow` it ends only at `until`."""
+    """The events of `tail_store_batches`, one at a time."""
+    async with aclosing(tail_store_batches(store, request)) as batches:
+        async for batch in batches:
+            for event in batch:
+                yield event
+
+
+async def tail_store_batches(
+    store: EventStore, request: TailRequest
+) -> AsyncGenerator[Sequence[RecordedEvent], None]:
+    """The events that `request` asks for, from the log. With `follow` it ends only at `until`.
+
+    A batch is what the log has when it is asked for, up to a page.
+    """
     head = await asyncio.to_thread(store.head_position)
     if _counts_back(request):
-        for event in await asyncio.to_thread(_last_events, store, request, head):
-            yield event
+        yield await asyncio.to_thread(_last_events, store, request, head)
         position = head
     else:
         position = await asyncio.to_thread(_start_position, store, request, head)
     while True:
-        async for event in _read(store, request, after=position, head=head):
-            if request.ends_before(event):
+        async for page in _read(store, request, after=position, head=head):
+            yield request.select(page)
+            if request.ends_before(page[-1]):
                 return
-            yield event
         position = max(position, head)
         if not request.follow:
             return
@@ -127,13 +154,11 @@ async def tail_store(
 
 async def _read(
     store: EventStore, request: TailRequest, *, after: int, head: int
-) -> AsyncGenerator[RecordedEvent, None]:
-    """The matching events up to the head, a page at a time."""
+) -> AsyncGenerator[list[RecordedEvent], None]:
+    """The pages of the log up to the head."""
     read = functools.partial(_page, store, request, head)
     while page := await asyncio.to_thread(read, after):
-        for event in page:
-            if request.matches(event):
-                yield event
+        yield page
         after = page[-1].global_position
 
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from eskit.domain.events import RecordedEvent
@@ -13,14 +14,14 @@ from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import BrokerUnavailable, EskitError, RequestTimeout
 from eskit.messaging.tail import TailRequest
 from eskit.nats.connection import Connection
-from eskit.nats.headers import decode_event, filter_subjects
+from eskit.nats.headers import NotAnEvent, decode_event, filter_subjects
 from eskit.nats.jetstream import (
     StoredMessage,
     StreamState,
     find_stream,
     message_from,
 )
-from eskit.nats.reader import StreamReader
+from eskit.nats.reader import Delivery, StreamReader
 
 _log = logging.getLogger("eskit.tail")
 _RETRY_AFTER = 0.2
@@ -40,15 +41,33 @@ class _Cursor:
     """The sequence to stop at; None to follow for ever."""
 
 
-async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
+async def tail_nats(
+    connection: Connection,
+    request: TailRequest,
+    *,
+    stream: str = DEFAULT_NAMES.stream,
+    prefix: str = DEFAULT_NAMES.prefix,
+) -> AsyncGenerator[RecordedEvent, None]:
+    """The events of `tail_nats_batches`, one at a time."""
+    async with aclosing(
+        tail_nats_batches(connection, request, stream=stream, prefix=prefix)
+    ) as batches:
+        async for batch in batches:
+            for event in batch:
+                yield event
+
+
+async def tail_nats_batches(
     connection: Connection,
     request: TailRequest,
     *,
     stream: str = DEFAULT_NAMES.stream,
     prefix: str = DEFAULT_NAMES.prefix,
     on_wait: Callable[[EskitError | None], None] | None = None,
-) -> AsyncGenerator[RecordedEvent, None]:
+) -> AsyncGenerator[Sequence[RecordedEvent], None]:
     """The events that `request` asks for, from a JetStream stream that a relay fills.
+
+    A batch is what has arrived when it is asked for: there is none to wait for another event.
 
     With `follow` it waits for a stream that does not exist yet, and for a server that is away.
     `on_wait` is told of what it waits for, and when that is over. Without `follow` it ends at the
@@ -69,15 +88,13 @@ async def tail_nats(  # noqa: C901 - the whole life of a tail, told in one loop
             if cursor is None:
                 cursor, events = await _begin(connection, stream, request, subjects)
                 patience.is_over()
-                for event in events:
-                    yield event
+                yield events
                 continue
-            async for event in _sitting(connection, stream, cursor, subjects, request.is_over):
+            async for events in _sitting(connection, stream, cursor, subjects, request.is_over):
                 patience.is_over()
-                if request.ends_before(event):
+                yield request.select(events)
+                if events and request.ends_before(events[-1]):
                     return
-                if request.matches(event) and not request.begins_behind(event):
-                    yield event
         except (BrokerUnavailable, RequestTimeout) as error:
             await patience.wait(error, begun=cursor is not None)
         else:
@@ -138,7 +155,7 @@ async def _sitting(
     cursor: _Cursor,
     subjects: Sequence[str],
     is_over: Callable[[], bool],
-) -> AsyncGenerator[RecordedEvent, None]:
+) -> AsyncGenerator[list[RecordedEvent], None]:
     """Events behind the cursor, which moves along, up to its end, or to the last when it is over.
 
     Raises BrokerUnavailable if the reader breaks.
@@ -155,19 +172,39 @@ async def _sitting(
         if not reader.pending and await _is_at_end(connection, stream, cursor, subjects):
             return
         while deliveries := await reader.read(is_over=is_over):
-            for delivery in deliveries:
-                if end is not None and delivery.sequence > end:
-                    return
-                event = decode_event(delivery.message.headers, delivery.message.data)
-                cursor.sequence = delivery.sequence
-                if event.global_position > cursor.position:
-                    cursor.position = event.global_position
-                    yield event
-                at_end = delivery.sequence == end or (
-                    not delivery.pending and await _is_at_end(connection, stream, cursor, subjects)
-                )
-                if at_end:
-                    return
+            events, problem = _decode(deliveries, cursor)
+            yield events
+            if problem is not None:
+                raise problem
+            if end is not None and deliveries[-1].sequence >= end:
+                return
+            if not deliveries[-1].pending and await _is_at_end(
+                connection, stream, cursor, subjects
+            ):
+                return
+
+
+def _decode(
+    deliveries: Sequence[Delivery], cursor: _Cursor
+) -> tuple[list[RecordedEvent], NotAnEvent | None]:
+    """The events of messages up to the cursor's end, and why the one behind them is none.
+
+    Moves the cursor. An event that was published once more is passed over.
+    """
+    events: list[RecordedEvent] = []
+    end, position = cursor.end, cursor.position
+    try:
+        for sequence, _, message in deliveries:
+            if end is not None and sequence > end:
+                break
+            event = decode_event(message.headers, message.data)
+            cursor.sequence = sequence
+            if event.global_position > position:
+                cursor.position = position = event.global_position
+                events.append(event)
+    except NotAnEvent as error:
+        return events, error
+    return events, None
 
 
 async def _is_at_end(
@@ -244,7 +281,8 @@ async def _last_events(
         cursor = _Cursor(state.created, start - 1, 0, state.last_sequence)
         found = [
             event
-            async for event in _sitting(connection, state.name, cursor, subjects, request.is_over)
+            async for batch in _sitting(connection, state.name, cursor, subjects, request.is_over)
+            for event in batch
             if request.matches(event) and not request.ends_before(event)
         ]
         if len(found) >= wanted or start <= state.first_sequence:

@@ -25,6 +25,7 @@ from eskit.errors import (
     RequestTimeout,
 )
 from eskit.nats.credentials import Provider, Static
+from eskit.nats.headers import plain_headers
 from eskit.nats.login import Jwt, Login, NKey, Tls, Token, UserPassword
 
 Connection: TypeAlias = Client
@@ -59,7 +60,7 @@ async def open_nats(
     servers, in_url = _split(url)
     provider = credentials or (Static(in_url) if in_url is not None else None)
     shown = ", ".join(servers)
-    client = Client()
+    client = _Client()
     failures: list[Exception] = []
 
     async def refresh() -> None:
@@ -177,6 +178,19 @@ def broker_errors(doing: str) -> Iterator[None]:
         raise BrokerUnavailable(
             f"{doing}: {error}", hint="Check that the NATS server runs and can be reached."
         ) from error
+
+
+class _Client(Client):
+    """nats-py's client, which reads headers such as eskit's in a third of the time.
+
+    Where nats-py has no method of this name (2.15 and 2.16 have), it reads all as ever.
+    """
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # nats-py looks at each character of a name, which for an event takes longer than the rest.
+        found = plain_headers(raw)
+        return Client._parse_header_lines(raw) if found is None else found  # noqa: SLF001
 
 
 class _CredsText(UserString):

@@ -21,8 +21,10 @@ from eskit.errors import MessagingError
 CONTENT_TYPE = "application/protobuf"
 MESSAGE_ID = "Nats-Msg-Id"
 _SPEC_VERSION = "1.0"
+_METADATA = frozenset({"ce-metadata", "ce-correlationid", "ce-causationid", "ce-erased"})
 _PLAIN = re.compile(r"[!#$&-~]*\Z")
 """Printable ASCII without space, double quote and percent: what needs no encoding."""
+_PLAIN_HEADER = re.compile(r"(?:\A|(?<=\n))([!-9;-~]+): ([!-~]*)\r\n")
 _SAFE = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 _ESCAPES = {code: f"%{code:02X}" for code in range(0x80) if chr(code) not in _SAFE}
 
@@ -148,6 +150,16 @@ def header_lines(text: str) -> Iterator[tuple[str, str]]:
             yield name.strip(), value.strip()
 
 
+def plain_headers(raw: bytes) -> dict[str, str] | None:
+    """The headers of a message from the bytes behind its first line, if all of them are plain.
+
+    Plain is ``name: value`` of printable ASCII without another space, such as all of an event's.
+    """
+    text = raw.decode("latin-1")
+    found = _PLAIN_HEADER.findall(text)
+    return dict(found) if len(found) + 1 == text.count("\n") else None
+
+
 def encode_value(value: str) -> str:
     """A header value that is safe on the wire; plain ASCII text stays as it is."""
     if _PLAIN.match(value):
@@ -167,6 +179,8 @@ def _own_pairs(metadata: Metadata) -> str:
 
 
 def _metadata_text(headers: Mapping[str, str]) -> str:
+    if _METADATA.isdisjoint(headers):
+        return ""
     own = headers.get("ce-metadata")
     text = (
         Metadata.from_json(unquote(own) if own else "")
@@ -181,4 +195,4 @@ def _metadata_text(headers: Mapping[str, str]) -> str:
 
 def _microseconds(text: str) -> int:
     time = datetime.fromisoformat(text)
-    return to_microseconds(time.replace(tzinfo=time.tzinfo or UTC))
+    return to_microseconds(time if time.tzinfo is not None else time.replace(tzinfo=UTC))

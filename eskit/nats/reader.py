@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from eskit.errors import BrokerUnavailable, MessagingError
 from eskit.nats.connection import Connection, broker_errors
@@ -36,8 +35,7 @@ def _never() -> bool:
     return False
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A message with its sequence and how many are still to come."""
 
     sequence: int
@@ -113,6 +111,7 @@ class StreamReader:
             if over and not self._messages and not self.pending:
                 return []
         messages, self._messages = self._messages, []
+        self._heard = asyncio.get_running_loop().time()
         deliveries = [self._deliver(message) for message in messages]
         if self._requested <= 0:
             await self._request()
@@ -133,12 +132,12 @@ class StreamReader:
             )
 
     async def _on_message(self, message: Msg) -> None:
-        self._heard = asyncio.get_running_loop().time()
         if message.reply:
             self._requested -= 1
             self._messages.append(message)
             self._arrived.set()
             return
+        self._heard = asyncio.get_running_loop().time()
         headers = message.headers or {}
         status = headers.get("Status", "")
         if status == _REQUEST_OVER:

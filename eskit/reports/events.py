@@ -18,14 +18,15 @@ _STEP = ("version", "global_position", "event_type", "recorded_at", "data")
 
 def event_object(event: RecordedEvent, payload: Payload) -> dict[str, object]:
     """One event; its bytes where they could not be read."""
+    row = event.row  # events are shown by the ten thousand: this saves a call for each of them
     found: dict[str, object] = {
-        "global_position": event.global_position,
-        "stream": event.stream,
-        "version": event.version,
+        "global_position": row.global_position,
+        "stream": row.stream,
+        "version": row.version,
         "event_id": event.event_id,
-        "event_type": event.event_type,
+        "event_type": row.event_type,
         "recorded_at": timestamp(event.recorded_at),
-        "tenant": event.tenant,
+        "tenant": row.tenant,
         "metadata": metadata_object(event.metadata),
     }
     if payload.problem is None:

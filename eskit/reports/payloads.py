@@ -57,7 +57,7 @@ class Decoder(Protocol):
 
 
 class PayloadReader:
-    """Decodes payloads: each of `decoders` is tried in turn; the last payload is kept.
+    """Decodes payloads: each of `decoders` is tried in turn.
 
     What one does not know within a payload, such as what an Any holds and extensions that are
     declared in another file, is looked for in the others.
@@ -70,16 +70,9 @@ class PayloadReader:
         self._decoders = decoders
         self._to_dict = to_dict
         self._is_extendable = is_extendable
-        self._last: tuple[RecordedEvent, Payload] | None = None
 
     def __call__(self, event: RecordedEvent) -> Payload:
         """Decode the payload; a type or bytes that cannot be read are told, never fatal."""
-        last = self._last
-        if last is None or last[0] is not event:
-            last = self._last = (event, self._read(event))
-        return last[1]
-
-    def _read(self, event: RecordedEvent) -> Payload:
         problem: EskitError | None = None
         for index, decoder in enumerate(self._decoders):
             try:
@@ -89,8 +82,9 @@ class PayloadReader:
                 continue
             descriptor = descriptor_of(type(message))
             data = self._to_dict(message, find_type=self._find_type)
-            if self._is_extendable(descriptor):
-                for other in self._decoders[index + 1 :]:
+            others = self._decoders[index + 1 :]
+            if others and self._is_extendable(descriptor):
+                for other in others:
                     with suppress(EskitError):
                         found = self._to_dict(other.decode(event), find_type=self._find_type)
                         data = with_extensions(data, found)

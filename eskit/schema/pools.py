@@ -57,6 +57,7 @@ def is_open(descriptor: Descriptor) -> bool:
     return any(_is_open_itself(message) for message in _reachable(descriptor))
 
 
+@lru_cache(maxsize=1024)
 def is_extendable(descriptor: Descriptor) -> bool:
     """Whether a message, or one within it, can hold extensions."""
     return any(message.is_extendable for message in _reachable(descriptor))

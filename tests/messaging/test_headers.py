@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import nats
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from eskit.domain.events import EventRow, Metadata, RecordedEvent
+from eskit.nats.connection import connected
 from eskit.nats.headers import (
     NotAnEvent,
     decode_event,
     encode_headers,
     filter_subjects,
+    header_lines,
+    plain_headers,
     source_of,
     subject_of,
 )
+from eskit.nats.server import EmbeddedNats
 
 TEXT = st.text(max_size=30)
 
@@ -93,3 +100,51 @@ def test_filters_become_subjects_that_do_not_overlap() -> None:
         "tenants.t.events.B.>",
     ]
     assert filter_subjects("events", event_types=["b.v1.X"], tenants=[""]) == ["events.*.b.v1.X"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [
+        (b"a: b\r\nCe-Time: 2026-11-30T01:02:03Z\r\n\r\n", 2),
+        (b"a: \r\n\r\n", 1),
+        (b"a: b c\r\n\r\n", None),
+        (b"a: b\tc\r\n\r\n", None),
+        (b"a b: c\r\n\r\n", None),
+        (b"a\tb: c\r\n\r\n", None),
+        (b"a:b\r\n\r\n", None),
+        (b"a:  b\r\n\r\n", None),
+        (b"a: b \r\n\r\n", None),
+        (b"a: b\nc: d\r\n\r\n", None),
+        (b"a: \xc3\xbc\r\n\r\n", None),
+        (b"\xc3\xbc: a\r\n\r\n", None),
+        (b"nothing\r\n\r\n", None),
+        (b": a\r\n\r\n", None),
+        (b"a: b", None),
+    ],
+)
+def test_only_plain_headers_are_read_quickly(raw: bytes, found: int | None) -> None:
+    headers = plain_headers(raw)
+
+    assert (headers and len(headers)) == found
+    assert headers is None or headers == dict(header_lines(f"NATS/1.0\r\n{raw.decode()}"))
+
+
+async def test_headers_are_read_as_nats_py_reads_them(server: EmbeddedNats) -> None:
+    every = {"A": "b", "Empty": "", "Spaces": " a  b ", "Other": "ü \t%20", "Colon": "a: b:c"}
+    wanted = [{}, every, *({name: value, "Z": "z"} for name, value in every.items())]
+    read: dict[str, list[Any]] = {"ours": [], "theirs": []}
+    theirs = await nats.connect(server.url)
+
+    async with connected(server.url) as ours:
+        for name, client in (("ours", ours), ("theirs", theirs)):
+            subscription = await client.subscribe("headers")
+            await client.flush()
+            for headers in wanted:
+                await theirs.publish("headers", headers=headers)
+            for _ in wanted:
+                read[name].append((await subscription.next_msg()).headers)
+            await subscription.unsubscribe()
+    await theirs.close()
+
+    assert read["ours"] == read["theirs"]
+    assert read["ours"][-1] == {"Colon": "a: b:c", "Z": "z"}

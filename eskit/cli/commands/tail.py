@@ -156,14 +156,16 @@ def split_fields(text: str) -> list[str]:
 
 async def _show_all(follower: Follower, layout: Layout, seen: Seen) -> None:
     output = follower.session.output
-    async with follower.follow() as (events, payload_of):
-        async for event in events:
-            payload = Payload(data=None) if layout.raw else payload_of(event)
-            if output.as_json:
-                output.record(layout.record(event, payload), ())
-            else:
-                output.show(layout.lines(event, payload, seen.at), cut=not layout.expanded)
-            seen.add(event)
+    async with follower.follow() as (batches, payload_of):
+        async for batch in batches:
+            for event in batch:
+                payload = Payload(data=None) if layout.raw else payload_of(event)
+                if output.as_json:
+                    output.record(layout.record(event, payload), (), flush=False)
+                else:
+                    output.show(layout.lines(event, payload, seen.at), cut=not layout.expanded)
+                seen.add(event)
+            output.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,19 +179,21 @@ class Follower:
     descriptors: Path | None = None
 
     @asynccontextmanager
-    async def follow(self) -> AsyncIterator[tuple[AsyncIterator[RecordedEvent], PayloadReader]]:
+    async def follow(
+        self,
+    ) -> AsyncIterator[tuple[AsyncIterator[Sequence[RecordedEvent]], PayloadReader]]:
         """The events from the source that was asked for, or the best there is, and their reader."""
         if self._from_store():
-            from eskit.messaging.tail import tail_store
+            from eskit.messaging.tail import tail_store_batches
 
             with self.session.open_store() as store:
                 self._hint(store)
                 reader = PayloadReader(
                     *self._own_schemas(), stored_schemas(store), generated_types(self.session)
                 )
-                yield tail_store(store, self._request(reader)), reader
+                yield tail_store_batches(store, self._request(reader)), reader
             return
-        from eskit.messaging.tail_nats import tail_nats
+        from eskit.messaging.tail_nats import tail_nats_batches
 
         with ExitStack() as stack:
             reader = PayloadReader(
@@ -199,14 +203,14 @@ class Follower:
             )
             async with AsyncExitStack() as connecting:
                 connection, (stream, prefix) = await self._connect(connecting)
-                events = tail_nats(
+                batches = tail_nats_batches(
                     connection,
                     self._request(reader),
                     stream=stream,
                     prefix=prefix,
                     on_wait=self._tell_wait,
                 )
-                yield events, reader
+                yield batches, reader
 
     async def _connect(self, stack: AsyncExitStack) -> tuple[Connection, StreamNames]:
         """A connection to NATS, and the names that hold there; who follows waits for it."""

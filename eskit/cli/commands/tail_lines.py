@@ -37,13 +37,22 @@ class Seen:
     """What has been shown so far."""
 
     events: int = 0
-    position: int = 0
-    at: datetime | None = None
+    last: RecordedEvent | None = None
 
     def add(self, event: RecordedEvent) -> None:
         """Count one more."""
         self.events += 1
-        self.position, self.at = event.global_position, event.recorded_at
+        self.last = event
+
+    @property
+    def position(self) -> int:
+        """Where the last one stands; 0 before the first."""
+        return self.last.global_position if self.last is not None else 0
+
+    @property
+    def at(self) -> datetime | None:
+        """When the last one was recorded."""
+        return self.last.recorded_at if self.last is not None else None
 
 
 @dataclass(slots=True)

@@ -74,10 +74,13 @@ class Output:
         else:
             self.show(lines)
 
-    def record(self, data: object, lines: Iterable[Line]) -> None:
-        """Show one item of a stream: a JSON line, or `lines`."""
+    def record(self, data: object, lines: Iterable[Line], *, flush: bool = True) -> None:
+        """Show one item of a stream: a JSON line, or `lines`.
+
+        Without `flush` it may wait for the next; `flush` it when none is at hand.
+        """
         if self.as_json:
-            self._write(data)
+            self._write(data, flush=flush)
         else:
             self.show(lines)
 
@@ -135,9 +138,14 @@ class Output:
         if not confirmed:
             raise typer.Abort
 
-    def _write(self, data: object) -> None:
-        sys.stdout.write(to_json(data) + "\n")
+    def flush(self) -> None:
+        """Let the reader of stdout have what was shown."""
         sys.stdout.flush()
+
+    def _write(self, data: object, *, flush: bool = True) -> None:
+        sys.stdout.write(to_json(data) + "\n")
+        if flush:
+            sys.stdout.flush()
 
     @contextmanager
     def progress(self) -> Iterator[ProgressReporter]:
