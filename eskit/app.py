@@ -19,7 +19,7 @@ from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
-from eskit.cqrs.methods import find_method
+from eskit.cqrs.methods import resolve_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
@@ -142,12 +142,12 @@ class App:
             hint=suggestion(name, known, "Projections"),
         )
 
-    def find_method(self, text: str) -> Method:
+    def method(self, text: str) -> Method:
         """The method called ``package.Service/Method`` (or with a dot before the method).
 
         Raises NotFound with the nearest name for one the app does not answer.
         """
-        return find_method(self.methods, text, unanswered=self.unanswered)
+        return resolve_method(self.methods, text, unanswered=self.unanswered)
 
     @contextmanager
     def open(
@@ -382,7 +382,7 @@ class RunningApp:
             count = "No" if not candidates else "More than one"
             raise InvalidArgument(
                 f"{count} {kind} method takes {message_type(message)}",
-                hint="Use app.find_method(…) and running.handle(method, message, options).",
+                hint="Use app.method(…) and running.handle(method, message, options).",
             )
         return candidates[0]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import ProjectError
-from eskit.project.layout import Project, find_project, load_app, load_project
+from eskit.project.layout import Project, load_app, load_project
 from tests.coded import coded
 
 SETTINGS = """
@@ -30,7 +30,7 @@ def test_the_nearest_folder_with_settings_is_the_project(root: Path) -> None:
     inner.mkdir(parents=True)
     (root / "a" / "pyproject.toml").write_text("[project]\nname = 'not-eskit'\n")
 
-    project = find_project(inner)
+    project = load_project(inner)
 
     assert project.root == root
     assert project.file == root / "pyproject.toml"
@@ -38,7 +38,7 @@ def test_the_nearest_folder_with_settings_is_the_project(root: Path) -> None:
 
 def test_without_a_project_the_hint_says_how_to_start_one(tmp_path: Path) -> None:
     with pytest.raises(ProjectError, check=coded("PROJECT_NOT_FOUND")) as caught:
-        find_project(tmp_path)
+        load_project(tmp_path)
 
     assert str(tmp_path) in caught.value.message
     assert "eskit new project NAME" in caught.value.hint
@@ -47,7 +47,7 @@ def test_without_a_project_the_hint_says_how_to_start_one(tmp_path: Path) -> Non
 def test_eskit_toml_holds_the_same_keys_at_top_level(tmp_path: Path) -> None:
     (tmp_path / "eskit.toml").write_text('nats_prefix = "facts"\n')
 
-    project = find_project(tmp_path)
+    project = load_project(tmp_path)
 
     assert project.nats_prefix == "facts"
     assert project.settings["nats_prefix"].origin == "eskit.toml"
@@ -59,11 +59,11 @@ def test_settings_in_two_files_of_one_folder_are_refused(root: Path) -> None:
     with pytest.raises(
         ProjectError, check=coded("PROJECT_INVALID"), match=r"eskit.toml and in pyproject.toml"
     ):
-        find_project(root)
+        load_project(root)
 
 
 def test_what_is_not_set_has_a_default(root: Path) -> None:
-    project = find_project(root)
+    project = load_project(root)
 
     assert project.proto_paths == (root / "proto",)
     assert project.gen_path == root / "shop_under_test" / "gen"
@@ -72,7 +72,7 @@ def test_what_is_not_set_has_a_default(root: Path) -> None:
 
 
 def test_sqlite_paths_are_relative_to_the_project_and_keep_their_options(root: Path) -> None:
-    project = find_project(root)
+    project = load_project(root)
 
     assert project.store == f"sqlite:///{root}/shop.db?synchronous=normal"
 
@@ -82,11 +82,11 @@ def test_a_folder_whose_name_means_something_in_urls_is_encoded(tmp_path: Path) 
     root.mkdir()
     (root / "eskit.toml").write_text('store = "sqlite:///shop.db"')
 
-    assert find_project(root).store == f"sqlite:///{tmp_path}/100%25%3F%23/shop.db"
+    assert load_project(root).store == f"sqlite:///{tmp_path}/100%25%3F%23/shop.db"
 
 
 def test_read_models_lie_beside_the_store_unless_set(root: Path) -> None:
-    beside = find_project(root)
+    beside = load_project(root)
     elsewhere = load_project(root, environ={}, overrides={"store": "sqlite:////var/other.db"})
     configured = load_project(root, environ={}, overrides={"read_models": "sqlite:///r.db"})
 
@@ -139,7 +139,7 @@ def test_a_wrong_setting_is_named_with_its_file(
     file.write_text(f"[tool.eskit]\n{line}\n")
 
     with pytest.raises(ProjectError, check=coded("PROJECT_INVALID")) as caught:
-        find_project(tmp_path)
+        load_project(tmp_path)
 
     assert str(file) in caught.value.message
     assert message in caught.value.message
@@ -160,7 +160,7 @@ def test_what_is_left_out_may_be_nothing_one_or_several(
 ) -> None:
     (tmp_path / "pyproject.toml").write_text(f"[tool.eskit]\n{line}\n")
 
-    assert find_project(tmp_path).exclude == expected
+    assert load_project(tmp_path).exclude == expected
 
 
 def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         ProjectError, check=coded("PROJECT_INVALID"), match=r"pyproject\.toml is not valid TOML"
     ) as caught:
-        find_project(tmp_path)
+        load_project(tmp_path)
 
     assert caught.value.hint == "Correct pyproject.toml at that place."
 
@@ -177,7 +177,7 @@ def test_toml_that_does_not_parse_is_named(tmp_path: Path) -> None:
 def test_code_below_src_is_imported_from_there(root: Path) -> None:
     (root / "src" / "shop_under_test").mkdir(parents=True)
 
-    project = find_project(root)
+    project = load_project(root)
 
     assert project.import_paths() == [root / "src"]
     assert project.gen_path == root / "src" / "shop_under_test" / "gen"
@@ -187,7 +187,7 @@ def test_code_below_src_is_imported_from_there(root: Path) -> None:
 def importable(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     (root / "shop_under_test").mkdir()
     monkeypatch.syspath_prepend(str(root))
-    yield find_project(root)
+    yield load_project(root)
     for name in [name for name in sys.modules if name.startswith("shop_under_test")]:
         del sys.modules[name]
 
@@ -247,4 +247,4 @@ def test_a_project_without_an_app_says_so(tmp_path: Path) -> None:
     (tmp_path / "eskit.toml").write_text("")
 
     with pytest.raises(ProjectError, check=coded("PROJECT_INVALID"), match="names no app"):
-        load_app(find_project(tmp_path))
+        load_app(load_project(tmp_path))

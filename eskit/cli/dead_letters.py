@@ -71,19 +71,19 @@ def waiting_letter(
     app = session.load_app()
     if name in _projections(app):
         with open_engine(session) as engine:
-            yield ProjectionLetter(engine, engine.find_dead_letter(name, event))
+            yield ProjectionLetter(engine, engine.load_dead_letter(name, event))
         return
     reaction = next((found for found in app.reactions if found.name == name), None)
     if reaction is None:
         _check_subscription(session, app, name)
-        letter = _in_nats(session, lambda letters: letters.find(name, event))
+        letter = _in_nats(session, lambda letters: letters.load(name, event))
         if retry:
             raise _not_here(name)
         yield SubscriptionLetter(letter, functools.partial(_in_nats, session))
         return
     with session.open_app(create=False) as running:
         kept = functools.partial(_in_store, running.store)
-        letter = kept(lambda letters: letters.find(name, event))
+        letter = kept(lambda letters: letters.load(name, event))
         handler = functools.partial(running.react, reaction)
         yield SubscriptionLetter(letter, kept, handler=handler)
 

@@ -241,7 +241,7 @@ class Session:
 
         try:
             with self.open_store() as store:
-                checkpoint = store.load_checkpoint(RELAY_STREAM_CHECKPOINT)
+                checkpoint = store.find_checkpoint(RELAY_STREAM_CHECKPOINT)
         except EskitError:
             return ""
         return checkpoint.event_id if checkpoint is not None else ""

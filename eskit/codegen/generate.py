@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eskit.codegen.cache import Memo
 from eskit.codegen.output import GenResult, update
-from eskit.codegen.reading.sources import find_sources
+from eskit.codegen.reading.sources import load_sources
 
 __all__ = ["GenResult", "generate"]
 
@@ -35,7 +35,7 @@ def generate(
     cannot work, and ProjectError when a generated file was edited and `force` is not given;
     nothing is written then.
     """
-    sources = find_sources(proto_roots, exclude=exclude)
+    sources = load_sources(proto_roots, exclude=exclude)
     settings = (app_name, nats_prefix, *exclude)
     remembered = Memo(memo, sources, output, settings=settings) if memo else None
     if remembered and not check and (unchanged := remembered.recall()) is not None:

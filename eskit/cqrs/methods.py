@@ -16,7 +16,7 @@ def no_handler(service: ServiceType) -> str:
     return f"Nothing in the app answers {service.name}, which its protos declare."
 
 
-def find_method(
+def resolve_method(
     methods: Mapping[str, Method], text: str, *, unanswered: Iterable[ServiceType] = ()
 ) -> Method:
     """The method called ``package.Service/Method`` (or with a dot before the method).

@@ -41,7 +41,7 @@ class DeadLetters:
         """What was ever set aside, by position."""
         return await self._subscriptions.list_dead_letters(name)
 
-    async def find(self, name: str, event: str) -> DeadLetter:
+    async def load(self, name: str, event: str) -> DeadLetter:
         """What waits, by the event's position in the log or its id; NotFound for others."""
         for letter in await self.waiting(name):
             known = letter.event
@@ -62,7 +62,7 @@ class DeadLetters:
         SubscriptionTaken when somebody decides about it at the same time.
         """
         _check_reason(reason)
-        letter = await self.find(letter.subscription, letter.event.event_id)
+        letter = await self.load(letter.subscription, letter.event.event_id)
         try:
             await call_handler(handler, letter.event, name=letter.subscription)
         except Exception as error:
@@ -75,7 +75,7 @@ class DeadLetters:
     async def skip(self, letter: DeadLetter, *, reason: str, by: str = "") -> DeadLetter:
         """Never handle the event. Raises as `retry`, but for DeliveryFailed."""
         _check_reason(reason)
-        letter = await self.find(letter.subscription, letter.event.event_id)
+        letter = await self.load(letter.subscription, letter.event.event_id)
         return await self._decide(letter, "skipped", reason=reason, by=by)
 
     async def _decide(

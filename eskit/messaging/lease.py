@@ -50,7 +50,7 @@ class Lease(Protocol):
         """Let others know what its holder does; harmless when it is not held."""
         ...
 
-    def find_report(self) -> LeaseReport:
+    def load_report(self) -> LeaseReport:
         """What its holder does, or did when it gave it back."""
         ...
 
@@ -72,7 +72,7 @@ class NoLease:
     def report(self, state: str, problem: EskitError | None) -> None:
         """Nobody asks."""
 
-    def find_report(self) -> LeaseReport:
+    def load_report(self) -> LeaseReport:
         """Nothing is known."""
         return LeaseReport()
 
@@ -133,7 +133,7 @@ class FileLease:
         with contextlib.suppress(OSError):  # of a full disk the store tells
             self._lock.write_behind(_PID_LENGTH, json.dumps(pairs))
 
-    def find_report(self) -> LeaseReport:
+    def load_report(self) -> LeaseReport:
         """See Lease."""
         try:
             text = self._lock.path.read_bytes()[_PID_LENGTH:]

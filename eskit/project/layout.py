@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames, names_of
 from eskit.errors import EskitError, ProjectError
-from eskit.project.settings import Setting, find_settings, read_settings
+from eskit.project.settings import Setting, load_settings, read_settings
 from eskit.raised import error_line
 from eskit.text.quantities import parse_duration, parse_number, parse_size
 
@@ -218,23 +219,18 @@ class Project:
         return self.settings[name].text
 
 
-def find_project(start: Path) -> Project:
-    """The project that `start` is in, with the settings its files give.
-
-    Raises PROJECT_NOT_FOUND and ProjectError, as `load_project` does.
-    """
-    return load_project(start, environ={}, overrides={})
-
-
 def load_project(
-    start: Path, *, environ: Mapping[str, str], overrides: Mapping[str, str]
+    start: Path,
+    *,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    overrides: Mapping[str, str] = MappingProxyType({}),
 ) -> Project:
     """The project that `start` is in: the nearest folder, upwards, that has settings.
 
     `overrides` are options by setting name; empty ones count as not given, in `environ` too.
     Raises PROJECT_NOT_FOUND, and ProjectError naming the file and the key.
     """
-    file, table = find_settings(start)
+    file, table = load_settings(start)
     settings = read_settings(table, file=file, environ=environ, overrides=overrides)
     return Project(root=file.parent, file=file, settings=settings)
 

@@ -172,7 +172,7 @@ def read_settings(
     return settings
 
 
-def find_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
+def load_settings(start: Path) -> tuple[Path, Mapping[str, object]]:
     """The file with settings that is nearest, upwards, and what it says, not checked yet.
 
     Raises PROJECT_NOT_FOUND, and ProjectError for files that cannot be read or contradict.

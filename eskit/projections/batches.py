@@ -293,7 +293,7 @@ class Batches:
             failure = describe(
                 member.name,
                 self._phase,
-                self._lookup.find(event[0]),
+                self._lookup.load(event[0]),
                 fault,
                 at=self._model.clock.now,
             )

@@ -49,7 +49,7 @@ def list_dead_letters(models: ReadModels, name: str) -> list[DeadLetter]:
     return sorted(each.values(), key=lambda letter: letter.position)
 
 
-def find_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
+def load_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
     """The letter of an event, by its position or id; NotFound if it does not wait."""
     for letter in list_dead_letters(models, name):
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
@@ -146,7 +146,7 @@ def _retry_one(
             _refuse_overtaking(model, letter)
             effects = Effects(model, name, handler_packages(subscription.handlers.values()))
             lookup = EventLookup(log, [event.event_type])
-            context = EventContext(model.db, lookup.find, effects)
+            context = EventContext(model.db, lookup.load, effects)
             if event.event_type in subscription.handlers:
                 dispatch = build_dispatch([(subscription, context)], upcasters)
                 with _named_outage(model):

@@ -142,7 +142,7 @@ def _handle_late(
         log.read_log_rows(after=after, before=until + 1, event_types=subscription.event_types)
     )
     lookup = EventLookup(log, subscription.event_types)
-    context = EventContext(shadow.db, lookup.find)
+    context = EventContext(shadow.db, lookup.load)
     context.skip_filter = load_skip_filter(shadow, projection.name)
     dispatch = build_dispatch([(subscription, context)], upcasters)
     try:

@@ -336,10 +336,10 @@ class ProjectionEngine:
         self._select([name])
         return dead_letters.list_dead_letters(self._models, name)
 
-    def find_dead_letter(self, name: str, event: str) -> DeadLetter:
+    def load_dead_letter(self, name: str, event: str) -> DeadLetter:
         """The letter of an event, by position or id; NotFound if it does not wait."""
         self._select([name])
-        return dead_letters.find_dead_letter(self._models, name, event)
+        return dead_letters.load_dead_letter(self._models, name, event)
 
     def retry_dead_letter(self, letter: DeadLetter, *, reason: str, by: str) -> RetryReport:
         """Handle an event that was set aside, and what waits behind it in its stream.

@@ -77,7 +77,7 @@ class Follower:
             if work == "run":
                 packages = handler_packages(member.subscription.handlers.values())
                 member.effects = Effects(model, member.name, packages)
-            member.context = EventContext(model.db, lookup.find, member.effects)
+            member.context = EventContext(model.db, lookup.load, member.effects)
 
     @property
     def seconds_to_retry(self) -> float | None:

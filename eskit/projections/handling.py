@@ -125,7 +125,7 @@ def handle_all(
     except BaseException as error:
         if error is lookup.outage or is_ctrl_c(error):
             raise
-        raise HandlerRaised(lookup.find(position), error) from error
+        raise HandlerRaised(lookup.load(position), error) from error
     finally:
         lookup.calling = None
     return len(rows)
@@ -148,7 +148,7 @@ def handle_filtered(
         except BaseException as error:
             if error is lookup.outage or is_ctrl_c(error):
                 raise
-            raise HandlerRaised(lookup.find(row[0]), error) from error
+            raise HandlerRaised(lookup.load(row[0]), error) from error
         finally:
             lookup.calling = None
         if clock.monotonic() > deadline:

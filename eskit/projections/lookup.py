@@ -31,7 +31,7 @@ class EventLookup:
         self._types = sorted(set(event_types))
         self._page: dict[int, RecordedEvent] = {}
 
-    def find(self, position: int) -> RecordedEvent:
+    def load(self, position: int) -> RecordedEvent:
         """The event at a position; StoreUnavailable if the log has lost it."""
         if position not in self._page:
             try:

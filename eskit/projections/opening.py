@@ -12,21 +12,21 @@ from eskit.store.records import Checkpoint
 
 
 def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels:
-    """The read models at ``sqlite:///PATH``; ``memory:`` keeps them until they are closed."""
-    if is_sqlite(url) or url.startswith("memory:"):
+    """The read models at ``sqlite:///PATH``; ``memory://`` keeps them until they are closed."""
+    if is_sqlite(url) or url.startswith("memory://"):
         from eskit.projections.sqlite.live import SqliteReadModels
 
         return SqliteReadModels(url, clock=clock)
     raise InvalidArgument(
         f"{url!r} is not the URL of a read model",
-        hint="Write sqlite:///bank_read.db, or memory: for one that is not kept.",
+        hint="Write sqlite:///bank_read.db, or memory:// for one that is not kept.",
     )
 
 
 def beside(store_url: str) -> str:
     """Where read models lie by default: ``bank_read.db`` beside ``bank.db``, or in memory."""
     location = find_location(store_url)
-    return location.read_models if location else "memory:"
+    return location.read_models if location else "memory://"
 
 
 def list_checkpoints(url: str) -> list[Checkpoint]:

@@ -11,7 +11,7 @@ from eskit.projections.records import ProjectionState
 from eskit.text.suggestions import suggestion
 
 
-def find(models: ReadModels, name: str) -> ProjectionState:
+def load(models: ReadModels, name: str) -> ProjectionState:
     """Where a projection stood; PROJECTION_NOT_FOUND if nothing is kept of it."""
     kept = models.list_states()
     for state in kept:
@@ -30,7 +30,7 @@ def rename(models: ReadModels, old: str, new: str, *, reason: str, by: str) -> P
     Raises PROJECTION_NOT_FOUND if nothing is kept of `old`, InvalidArgument if something is of
     `new`, and ProjectionBusy while somebody runs or rebuilds one of them.
     """
-    find(models, old)
+    load(models, old)
     with ExitStack() as stack:
         _lock(stack, models, old, new)
         model, state = stack.enter_context(deciding(models, old, reason))
@@ -51,7 +51,7 @@ def drop(models: ReadModels, name: str, *, reason: str, by: str) -> ProjectionSt
 
     Raises PROJECTION_NOT_FOUND if nothing is kept of it, and ProjectionBusy like `rename`.
     """
-    find(models, name)
+    load(models, name)
     with ExitStack() as stack:
         _lock(stack, models, name)
         model, state = stack.enter_context(deciding(models, name, reason))

@@ -205,7 +205,7 @@ class Rebuild:
         """Exchange the rows and handle what has arrived since; how much, up to which position."""
         name = self._projection.name
         lookup = EventLookup(self._log, self._subscription.event_types)
-        context = EventContext(self._live.db, lookup.find)
+        context = EventContext(self._live.db, lookup.load)
         dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
         try:
             with self._live.swapping(self._projection) as state:

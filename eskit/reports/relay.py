@@ -50,8 +50,8 @@ def load_relay(store: EventStore) -> RelayOverview:
     from eskit.store.records import RELAY_CHECKPOINT
 
     lease = lease_of(store)
-    holder, last = lease.find_holder(), lease.find_report()
-    checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
+    holder, last = lease.find_holder(), lease.load_report()
+    checkpoint = store.find_checkpoint(RELAY_CHECKPOINT)
     wrong = last.state in _WRONG and (holder is not None or last.state == "blocked")
     return RelayOverview(
         state=last.state if wrong else "stopped" if holder is None else "running",

@@ -185,7 +185,7 @@ class EventStore(Protocol):
         """The event at a position, if there is one."""
         ...
 
-    def load_checkpoint(self, name: str) -> Checkpoint | None:
+    def find_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log, if it has one."""
         ...
 

@@ -99,7 +99,7 @@ def _projected(
             stream, event = given if isinstance(given, tuple) else (_STREAM, given)
             new = event if isinstance(event, NewEvent) else NewEvent(event)
             store.append(stream, [new], expected_version=ANY)
-        engine = ProjectionEngine(store, [projection], "memory:", upcasters=upcasters)
+        engine = ProjectionEngine(store, [projection], "memory://", upcasters=upcasters)
         try:
             if size is None:
                 engine.rebuild(projection.name)

@@ -77,7 +77,7 @@ def test_a_service_without_a_handler_is_told_of_when_somebody_calls_it(
     with app.open("memory://"):
         pass
     with pytest.raises(NotFound, match="Nothing in the app answers") as unknown:
-        app.find_method("account.v1.AccountQueryService/GetAccount")
+        app.method("account.v1.AccountQueryService/GetAccount")
     with bank.app.open("memory://"):
         pass
 

@@ -99,7 +99,7 @@ async def test_one_chain_serves_in_process_and_nats_alike(bank: SimpleNamespace)
         return proceed(call)
 
     with EmbeddedNats() as server, opened(bank, note) as running:
-        method = running.app.find_method(f"{COMMANDS}/OpenAccount")
+        method = running.app.method(f"{COMMANDS}/OpenAccount")
         running.execute(open_account(bank, "one"), command_id="1")
         await InProcessTransport(running).request(
             method, open_account(bank, "two"), CallOptions(command_id="2")
@@ -175,7 +175,7 @@ async def test_a_claimed_principal_is_not_believed_without_an_authenticator(
         raise CommandRejected(UNAUTHENTICATED, "Who are you?")
 
     with EmbeddedNats() as server, opened(bank, roles(), authenticate=by_token) as running:
-        method = running.app.find_method(f"{COMMANDS}/OpenAccount")
+        method = running.app.method(f"{COMMANDS}/OpenAccount")
         options = CallOptions(principal_id="alice")
         codes = []
         async with connected(server.url) as connection:

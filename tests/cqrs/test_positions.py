@@ -20,7 +20,7 @@ def running(bank, tmp_path):
 
 
 def open_account(bank, running, account: str):
-    method = bank.app.find_method("account.v1.AccountCommandService/OpenAccount")
+    method = bank.app.method("account.v1.AccountCommandService/OpenAccount")
     command = bank.pb.OpenAccountCommand(
         account_id=account, owner_name="Ann", initial_balance="1.00"
     )

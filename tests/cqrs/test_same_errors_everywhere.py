@@ -89,7 +89,7 @@ class Calls:
         self.running, self._way = running, way
 
     async def raised(self, name: str, message: Any, **options: Any) -> EskitError:
-        method = self.running.app.find_method(name)
+        method = self.running.app.method(name)
         try:
             if isinstance(self._way, RunningApp):
                 await asyncio.to_thread(self._way.handle, method, message, CallOptions(**options))

@@ -71,7 +71,7 @@ async def serving(
         running.execute(
             bank.pb.OpenAccountCommand(account_id="acc-1", owner_name="Ann", initial_balance="1")
         )
-        method = running.app.find_method(DEPOSIT)
+        method = running.app.method(DEPOSIT)
         command = bank.pb.DepositCommand(account_id="acc-1", amount="1")
         async with connected(server.url) as connection, connected(server.url) as calling:
             services = await serve_nats(running, connection, running.app.service_types)

@@ -64,7 +64,7 @@ def held(running: RunningApp) -> Iterator[None]:
 async def test_queries_that_wait_hold_no_worker(
     running: RunningApp, bank: SimpleNamespace, server: EmbeddedNats
 ) -> None:
-    get, deposit = running.app.find_method(GET), running.app.find_method(DEPOSIT)
+    get, deposit = running.app.method(GET), running.app.method(DEPOSIT)
     ask = bank.pb.GetAccountRequest(account_id="acc-1")
     await asyncio.to_thread(running.catch_up)
 
@@ -95,7 +95,7 @@ async def test_queries_that_wait_hold_no_worker(
 async def test_a_query_that_waits_in_vain_is_told_why_in_time(
     running: RunningApp, bank: SimpleNamespace, server: EmbeddedNats
 ) -> None:
-    get = running.app.find_method(GET)
+    get = running.app.method(GET)
     ask = bank.pb.GetAccountRequest(account_id="acc-1")
 
     async with connected(server.url) as serving, connected(server.url) as calling:

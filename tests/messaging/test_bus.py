@@ -287,7 +287,7 @@ async def test_a_skipped_dead_letter_is_kept_with_the_reason(
     async with open_bus() as bus:
         async with following(bus, seen, max_deliveries=1):
             await buried(bus)
-        letter = await bus.dead_letters.find("test", "1")
+        letter = await bus.dead_letters.load("test", "1")
         with pytest.raises(InvalidArgument, match="needs a reason"):
             await bus.dead_letters.skip(letter, reason=" ")
         await bus.dead_letters.skip(letter, reason="test data", by="bob")
@@ -307,7 +307,7 @@ async def test_of_two_decisions_at_once_one_counts(open_bus: Made, store: EventS
     async with open_bus() as bus:
         async with following(bus, seen, max_deliveries=1):
             await buried(bus)
-        letter = await bus.dead_letters.find("test", "1")
+        letter = await bus.dead_letters.load("test", "1")
 
         async def decided_by_another(event: RecordedEvent) -> None:
             await bus.dead_letters.skip(letter, reason="mine", by="bob")

@@ -267,7 +267,7 @@ async def test_a_relay_killed_between_publish_and_checkpoint_publishes_nothing_t
     assert await child.wait() == 0
     async with connected(server.url) as connection:
         before = [event async for event in tail_nats(connection, EVERYTHING)]
-        checkpoint = file_store.load_checkpoint("relay")
+        checkpoint = file_store.find_checkpoint("relay")
         await nats_relay(file_store, connection, app_name="bank").run_once()
         positions = [event.global_position async for event in tail_nats(connection, EVERYTHING)]
 

@@ -177,7 +177,7 @@ async def test_the_checkpoint_names_the_last_published_event(
 
     await relay_once(store, server.url)
 
-    checkpoint = store.load_checkpoint(RELAY_CHECKPOINT)
+    checkpoint = store.find_checkpoint(RELAY_CHECKPOINT)
     last = next(store.read_all(backward=True))
     assert checkpoint is not None
     assert (checkpoint.position, checkpoint.event_id) == (last.global_position, last.event_id)

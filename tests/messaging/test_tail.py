@@ -55,7 +55,7 @@ class Source:
     async def settle(self) -> None:
         """Wait until everything appended so far can be followed."""
         while self._url:
-            checkpoint = self.store.load_checkpoint("relay")
+            checkpoint = self.store.find_checkpoint("relay")
             if checkpoint is not None and checkpoint.position == self.store.head_position():
                 return
             await asyncio.sleep(0.02)

@@ -187,7 +187,7 @@ def test_read_models_lie_beside_the_store():
     assert beside("sqlite:///bank.db") == "sqlite:///bank_read.db"
     assert beside("sqlite:////var/bank.db?synchronous=normal") == "sqlite:////var/bank_read.db"
     assert beside("sqlite:///who%3F%231.db") == "sqlite:///who%3F%231_read.db"
-    assert beside("memory://") == "memory:"
+    assert beside("memory://") == "memory://"
 
 
 def test_the_path_of_read_models_is_that_of_their_url(tmp_path):

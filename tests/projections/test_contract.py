@@ -7,7 +7,7 @@ from eskit.testing.read_model_contract import ReadModelContract
 
 
 class TestSqliteReadModels(ReadModelContract):
-    @pytest.fixture(params=["sqlite:///{}/read.db", "memory:"], ids=["file", "memory"])
+    @pytest.fixture(params=["sqlite:///{}/read.db", "memory://"], ids=["file", "memory"])
     def models(self, request, tmp_path):
         models = SqliteReadModels(request.param.format(tmp_path))
         yield models

@@ -196,7 +196,7 @@ def test_retry_handles_the_event_after_later_ones(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))
 
-    report = mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), **WHY)
+    report = mended.retry_dead_letter(mended.load_dead_letter("kept", "3"), **WHY)
 
     assert (report.handled, report.left) == (1, 0)
     assert handled(mended) == [1, 2, 4, 5, 3]
@@ -207,7 +207,7 @@ def test_retry_handles_what_waits_behind_in_order(engine_of, keeping, log, appen
     engine_of(keeping("set_aside_stream")).run()
     mended = engine_of(keeping("set_aside_stream", bad=()))
 
-    report = mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), **WHY)
+    report = mended.retry_dead_letter(mended.load_dead_letter("kept", "3"), **WHY)
     append(Counted(key="a4"), stream="A-1")
     mended.run()
 
@@ -220,7 +220,7 @@ def test_retry_of_an_event_behind_another_is_refused(engine_of, keeping, log):
     engine.run()
 
     with pytest.raises(InvalidArgument, match="is blocked by 3"):
-        engine.retry_dead_letter(engine.find_dead_letter("kept", "5"), **WHY)
+        engine.retry_dead_letter(engine.load_dead_letter("kept", "5"), **WHY)
 
     assert handled(engine) == [1, 2, 4]
 
@@ -230,7 +230,7 @@ def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
     engine.run()
 
     with pytest.raises(ProjectionFailed, match="failed again on 3"):
-        engine.retry_dead_letter(engine.find_dead_letter("kept", "3"), **WHY)
+        engine.retry_dead_letter(engine.load_dead_letter("kept", "3"), **WHY)
 
     (letter,) = engine.dead_letters("kept")
     assert letter.attempts == 3
@@ -242,7 +242,7 @@ def test_a_retry_that_fails_again_keeps_the_letter(engine_of, keeping, log):
 def test_dead_letter_retry_re_reads_the_status_right_before_acting(engine_of, keeping, log):
     engine_of(keeping("set_aside_event")).run()
     mended = engine_of(keeping("set_aside_event", bad=()))
-    shown = mended.find_dead_letter("kept", "3")
+    shown = mended.load_dead_letter("kept", "3")
     mended.retry_dead_letter(shown, **WHY)
 
     for act in (mended.retry_dead_letter, mended.skip_event):
@@ -258,7 +258,7 @@ def test_skip_lets_a_stopped_projection_go_on_without_the_event(engine_of, keepi
     with pytest.raises(ProjectionFailed):
         engine.run()
 
-    engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
+    engine.skip_event(engine.load_dead_letter("kept", "3"), **WHY)
     engine.run()
 
     assert handled(engine) == [1, 2, 4, 5]
@@ -273,7 +273,7 @@ def test_skip_is_honoured_and_listed_by_rebuild_and_diff(engine_of, keeping, log
         engine.run()
     with pytest.raises(ProjectionFailed):
         engine.rebuild("kept")
-    engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
+    engine.skip_event(engine.load_dead_letter("kept", "3"), **WHY)
     engine.run()
 
     report = engine.rebuild("kept")
@@ -319,7 +319,7 @@ def test_an_event_that_also_stopped_a_rebuild_waits_once_and_is_retried(engine_o
     mended = engine_of(keeping("set_aside_event", bad=()))
 
     listed = mended.dead_letters("kept")
-    mended.retry_dead_letter(mended.find_dead_letter("kept", "3"), reason="mended", by="ann")
+    mended.retry_dead_letter(mended.load_dead_letter("kept", "3"), reason="mended", by="ann")
 
     assert [(letter.position, letter.state) for letter in listed] == [(3, "failed")]
     assert sorted(handled(mended)) == [1, 2, 3, 4, 5]
@@ -349,7 +349,7 @@ def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, stor
     with pytest.raises(ProjectionFailed, match="stopped before 6"):
         engine.run()
 
-    engine.skip_event(engine.find_dead_letter("kept", "6"), **WHY)
+    engine.skip_event(engine.load_dead_letter("kept", "6"), **WHY)
     engine.run()
 
     assert handled(engine) == [1, 2, 3, 4, 5, 7]
@@ -358,8 +358,8 @@ def test_an_event_that_cannot_be_decoded_can_be_skipped(engine_of, keeping, stor
 def test_who_decided_what_when_and_why_is_kept(engine_of, keeping, log):
     engine_of(keeping("set_aside_stream")).run()
     mended = engine_of(keeping("set_aside_stream", bad=()))
-    mended.skip_event(mended.find_dead_letter("kept", "3"), **WHY)
-    mended.retry_dead_letter(mended.find_dead_letter("kept", "5"), **WHY)
+    mended.skip_event(mended.load_dead_letter("kept", "3"), **WHY)
+    mended.retry_dead_letter(mended.load_dead_letter("kept", "5"), **WHY)
 
     told = [(d.action, d.detail, d.reason, d.decided_by) for d in mended.decisions("kept")]
 
@@ -375,8 +375,8 @@ def test_a_runner_that_goes_on_honours_what_is_decided_meanwhile(engine_of, keep
 
     with following(engine):
         assert engine.wait_for("kept", 5, timeout=5)
-        engine.skip_event(engine.find_dead_letter("kept", "3"), **WHY)
-        engine.retry_dead_letter(engine.find_dead_letter("kept", "5"), **WHY)
+        engine.skip_event(engine.load_dead_letter("kept", "3"), **WHY)
+        engine.retry_dead_letter(engine.load_dead_letter("kept", "5"), **WHY)
         append(Counted(key="a4"), stream="A-1")
         assert engine.wait_for("kept", 6, timeout=5)
 

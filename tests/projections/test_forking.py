@@ -78,7 +78,7 @@ def test_a_forked_process_neither_writes_nor_takes_the_lock_of_its_parent(models
 
 
 def test_closing_read_models_in_a_forked_process_leaves_them_to_its_parent(tmp_path):
-    models = open_read_models("memory:")
+    models = open_read_models("memory://")
     models.open().close()
 
     assert forked(models.close) is None

@@ -112,7 +112,7 @@ def test_every_event_up_to_a_checkpoint_is_in_the_rows_or_set_aside(
             store.append(f"Account-{stream}", [event], expected_version=ANY)
         clock = JumpingClock(seed, jumps)
         projections = [failing(name, plan) for name, plan in named.items()]
-        engine = ProjectionEngine(store, projections, "memory:", clock=clock)
+        engine = ProjectionEngine(store, projections, "memory://", clock=clock)
 
         engine.run_each(limits=BatchLimits(events=size))
 

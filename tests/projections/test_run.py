@@ -440,7 +440,7 @@ def test_the_memory_store_and_memory_read_models_work_alike(tmp_path):
 
     with open_store("memory://") as memory:
         memory.append("Count-1", [NewEvent(m) for m in count(12)], expected_version=ANY)
-        engine = ProjectionEngine(memory, [counting(tmp_path)], "memory:")
+        engine = ProjectionEngine(memory, [counting(tmp_path)], "memory://")
 
         engine.run()
         engine.rebuild("counts")

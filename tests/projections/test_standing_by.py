@@ -142,7 +142,7 @@ def test_a_follower_goes_on_when_the_event_before_which_it_stopped_is_skipped(
     with staying(engine) as running:
         until(lambda: running.stopped)
         before = next(s for s in engine.status() if s.name == "fragile")
-        letter = engine.find_dead_letter("fragile", "2")
+        letter = engine.load_dead_letter("fragile", "2")
         engine.skip_event(letter, reason="nobody needs it", by="ops")
         assert engine.wait_for("fragile", 3, timeout=30)
         append(Counted(key="c"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eskit.project.layout import Project, find_project
+from eskit.project.layout import Project, load_project
 
 PARCEL = """
 syntax = "proto3";
@@ -56,4 +56,4 @@ def create_parcels(root: Path) -> Project:
     (root / "eskit.toml").write_text('app = "post.app:app"\n')
     (folder / "parcel.proto").write_text(PARCEL)
     (folder / "events.proto").write_text(EVENTS)
-    return find_project(root)
+    return load_project(root)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import generate
-from eskit.project.layout import Project, find_project
+from eskit.project.layout import Project, load_project
 from eskit.resources import templates_dir
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.project import new_project, project_templates
@@ -28,7 +28,7 @@ CHECKS = {
 
 def create(folder: Path, name: str, *, template: str) -> Project:
     new_project(name, target=folder / name, template=template).apply()
-    return find_project(folder / name)
+    return load_project(folder / name)
 
 
 def generate_code(project: Project) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, ProjectError, SchemaInvalid
-from eskit.project.layout import Project, find_project
+from eskit.project.layout import Project, load_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
 from tests.coded import coded
@@ -164,7 +164,7 @@ def test_a_project_without_an_app_has_no_place_for_rules(project: Project) -> No
     (project.root / "eskit.toml").write_text("")
 
     with pytest.raises(ProjectError, check=coded("PROJECT_INVALID"), match="names no app"):
-        plan(find_project(project.root))
+        plan(load_project(project.root))
 
 
 def test_what_a_grown_proto_asks_for_is_shown_and_nothing_is_edited(project: Project) -> None:

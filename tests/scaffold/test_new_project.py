@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, ProjectError
-from eskit.project.layout import find_project
+from eskit.project.layout import load_project
 from eskit.scaffold.project import new_project, project_templates
 from tests.coded import coded
 
@@ -47,7 +47,7 @@ def test_no_file_of_a_template_is_left_unrendered(tmp_path: Path) -> None:
 def test_a_name_with_dashes_is_a_folder_and_a_package(tmp_path: Path) -> None:
     new_project("my-shop", target=tmp_path / "my-shop").apply()
 
-    project = find_project(tmp_path / "my-shop")
+    project = load_project(tmp_path / "my-shop")
 
     assert project.app == "my_shop.app:app"
     assert project.gen_path == tmp_path / "my-shop" / "my_shop" / "gen"

@@ -341,7 +341,7 @@ class World:
         return reply.global_position
 
     def _method(self, running: RunningApp, kind: str) -> Any:
-        return running.app.find_method(f"{bank.PACKAGE}.AccountCommandService/{kind.title()}")
+        return running.app.method(f"{bank.PACKAGE}.AccountCommandService/{kind.title()}")
 
     def _step_run(
         self, process: Process, running: RunningApp, names: list[str], events: int, seconds: float

@@ -322,7 +322,7 @@ def test_every_time_comes_from_the_one_clock(store, clock):
     Repository(store, Ledger, snapshots=snapshotter).save(ledger)
     snapshotter.close()
     (snapshot,) = store.snapshots.read()
-    checkpoint = store.load_checkpoint("relay")
+    checkpoint = store.find_checkpoint("relay")
 
     assert event.recorded_at == checkpoint.updated_at == snapshot.created_at == clock.now
     pass_days(store, clock, 8)

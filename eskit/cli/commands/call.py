@@ -113,7 +113,7 @@ def call(
     session = session_of(context)
     methods = _find_methods(session, via, descriptors)
     if list_methods and method:
-        found, comments = methods.find(method), proto_comments(session)
+        found, comments = methods.resolve(method), proto_comments(session)
         session.output.result([method_object(found, comments)], format_method(found, comments))
         return
     if list_methods:
@@ -123,7 +123,7 @@ def call(
         return
     if not method:
         raise typer.BadParameter("Which METHOD? See: eskit call --list", param_hint="METHOD")
-    found = methods.find(method)
+    found = methods.resolve(method)
     if methods.of_app:
         load_open_types(session, found.request, found.response)
     request = parse(found.request, sys.stdin.read() if data == "-" else data)

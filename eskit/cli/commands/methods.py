@@ -11,7 +11,7 @@ from eskit.cli.session import Session
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.values import leaves
-from eskit.cqrs.methods import find_method
+from eskit.cqrs.methods import resolve_method
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
     InvalidArgument,
@@ -39,9 +39,9 @@ class Methods:
     of_app: bool = False
     unanswered: Sequence[ServiceType] = ()
 
-    def find(self, text: str) -> Method:
+    def resolve(self, text: str) -> Method:
         """The method that somebody typed; InvalidArgument with the nearest for an unknown one."""
-        return find_method(self.by_name, text, unanswered=self.unanswered)
+        return resolve_method(self.by_name, text, unanswered=self.unanswered)
 
 
 def methods_of_app(session: Session) -> Methods:

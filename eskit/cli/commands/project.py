@@ -350,7 +350,7 @@ def drop(
     session = session_of(context)
     _refuse_present(session, name)
     with _read_models(session) as models:
-        state = orphans.find(models, name)
+        state = orphans.load(models, name)
         if not (dry_run or yes):
             session.output.confirm(f"Delete the tables and the checkpoint of {name}?")
         if not dry_run:

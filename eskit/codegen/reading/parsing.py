@@ -9,7 +9,7 @@ from pathlib import Path
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from eskit.codegen.reading.protoc import compile_protos
-from eskit.codegen.reading.sources import Sources, find_sources
+from eskit.codegen.reading.sources import Sources, load_sources
 from eskit.errors import SchemaInvalid
 
 
@@ -26,7 +26,7 @@ def parse_protos(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Parse
 
     Raises SchemaInvalid with every error of protoc, ProjectError when there is no proto.
     """
-    sources = find_sources(roots, exclude=exclude)
+    sources = load_sources(roots, exclude=exclude)
     compiled = compile_protos(sources.roots, sources.files)
     errors = [
         message._replace(file=sources.display(message.file))

@@ -51,7 +51,7 @@ def is_foreign(name: str) -> bool:
     return name in _OWN or name.startswith(_WELL_KNOWN)
 
 
-def find_sources(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Sources:
+def load_sources(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Sources:
     """Every ``.proto`` below `roots`, except copies of eskit's own and protobuf's, and `exclude`.
 
     Folders that start with a dot are passed over: environments and version control have protos

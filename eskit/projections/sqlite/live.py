@@ -59,7 +59,7 @@ class SqliteReadModels:
         self.url = url
         self.clock = clock
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
-        if url.startswith("memory:"):
+        if url.startswith("memory://"):
             self._temporary = tempfile.TemporaryDirectory(prefix="eskit-read-models-")
             self.path = Path(self._temporary.name) / "read.db"
         else:

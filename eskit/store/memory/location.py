@@ -14,7 +14,7 @@ from eskit.store.progress import ReportProgress
 class MemoryLocation:
     """The Location of a store in memory."""
 
-    read_models = "memory:"
+    read_models = "memory://"
     file = None
 
     def __init__(self, url: str) -> None:

@@ -341,7 +341,7 @@ class MemoryStore:
             rows = self._log.rows[at : at + 1]
         return RecordedEvent(rows[0]) if rows and rows[0][0] == global_position else None
 
-    def load_checkpoint(self, name: str) -> Checkpoint | None:
+    def find_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""
         self._check_open()
         check_text(name, "A checkpoint")

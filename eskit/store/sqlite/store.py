@@ -335,7 +335,7 @@ class SqliteStore:
         rows = self._read_rows("find_event", (global_position,))
         return RecordedEvent(EventRow(*rows[0])) if rows else None
 
-    def load_checkpoint(self, name: str) -> Checkpoint | None:
+    def find_checkpoint(self, name: str) -> Checkpoint | None:
         """The checkpoint of a subscription that keeps it with the log."""
         check_text(name, "A checkpoint")
         rows = self._read_rows("find_checkpoint", (name,))

@@ -27,13 +27,13 @@ class FollowContract:
     def test_a_checkpoint_names_store_position_and_event(
         self, store: EventStore, clock: SettableClock
     ) -> None:
-        assert store.load_checkpoint("relay") is None
+        assert store.find_checkpoint("relay") is None
 
         store.save_checkpoint("relay", position=4, event_id="e4")
         store.save_checkpoint("relay", position=5, event_id="e5")
         store.save_checkpoint("audit", position=1, event_id="e1")
 
-        relay = store.load_checkpoint("relay")
+        relay = store.find_checkpoint("relay")
         assert relay is not None
         assert (relay.name, relay.position, relay.event_id) == ("relay", 5, "e5")
         assert relay.store_id == store.store_id

@@ -42,7 +42,7 @@ _USES: dict[str, Callable[[EventStore], object]] = {
     "streams to list": lambda store: store.list_streams(prefix=_HALF),
     "a tenant to list": lambda store: store.list_streams(tenant=_HALF),
     "a checkpoint to save": lambda store: store.save_checkpoint(_HALF, position=1, event_id=""),
-    "a checkpoint to load": lambda store: store.load_checkpoint(_HALF),
+    "a checkpoint to load": lambda store: store.find_checkpoint(_HALF),
     "a snapshot to find": lambda store: store.snapshots.find(_HALF, schema="", fold_version=1),
     "snapshots to list": lambda store: store.snapshots.read(prefix=_HALF),
     "snapshots to prune": lambda store: store.snapshots.prune(keep=0, prefix=_HALF),

@@ -161,7 +161,7 @@ def test_projections_pass_over_erased_events():
         store.append("Person-2", texts("", "here"), expected_version=ANY)
         erase(store, ["Person-1"], reason="asked", erased_by="dpo")
         lookup = EventLookup(store, ["google.protobuf.StringValue"])
-        context = EventContext(None, lookup.find)
+        context = EventContext(None, lookup.load)
         dispatch = build_dispatch([(subscribe(projection, Upcasters()), context)], Upcasters())
 
         done = handle_all(dispatch, list(store.read_log_rows()), lookup, seconds=10)
