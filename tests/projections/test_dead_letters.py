@@ -9,11 +9,10 @@ import time
 import pytest
 
 from eskit import Projection
-from eskit.cli.commands.project_run import ProjectionWatch
-from eskit.cli.terminal.output import Output
 from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ServiceError
 from eskit.projections import dead_letters
 from eskit.projections.policy import FailurePolicy
+from eskit.runtime.projecting import ProjectionWatch
 from tests.projections.conftest import rows, until
 from tests.projections.test_following import following
 from tests.support.account_events import Counted
@@ -109,7 +108,7 @@ def test_status_is_never_ok_while_something_failed_or_waits(engine_of, keeping, 
 def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping, log):
     engine = engine_of(keeping("set_aside_event"))
     engine.run()
-    watch = ProjectionWatch(engine, Output(as_json=True), tell=print)
+    watch = ProjectionWatch(engine, tell=print, on_stop=print, on_outage=print)
 
     with pytest.raises(ServiceError, match="1 set aside"):
         watch.check()
@@ -121,7 +120,7 @@ def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping
 def test_a_runner_is_not_healthy_while_a_handler_is_tried_again(engine_of, keeping, log):
     projection = keeping(retries=1, first_wait=3_600)
     runner = engine_of(projection)
-    watch = ProjectionWatch(runner, Output(as_json=True), tell=print)
+    watch = ProjectionWatch(runner, tell=print, on_stop=print, on_outage=print)
     stop = threading.Event()
     following = threading.Thread(target=lambda: runner.run_each(once=False, stop=stop))
     following.start()

@@ -18,4 +18,6 @@ def dev(context: typer.Context, health: Health = None) -> None:
 
     Like eskit serve, with a line for each event and call.
     """
-    run_app(session_of(context), Chosen(health=health, show=True))
+    from eskit.runtime.host import Parts
+
+    run_app(session_of(context), Chosen(parts=Parts(), health=health, show=True))

@@ -12,95 +12,43 @@ from eskit.cli.service_runner import run_services
 from eskit.cli.session import Session
 from eskit.cli.terminal.errors import format_error
 from eskit.cli.terminal.progress import NoProgress, ProgressReporter
-from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import (
     EskitError,
     ProjectionBusy,
     ProjectionError,
     ProjectionFailed,
-    ServiceError,
 )
 
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.progress import Progress, ReportProgress, RunReport
+    from eskit.runtime.projecting import ProjectionWatch
 
 
 _LOOK_EVERY = 0.5
 
 
-class ProjectionWatch:
-    """What is known of the projections that run here, told as it happens and on demand.
+def shown_watch(
+    engine: ProjectionEngine, output: Output, *, tell: Callable[[str], None], hint: str = ""
+) -> ProjectionWatch:
+    """A watch over the projections that run here, which says what goes wrong.
 
-    `tell` shows a line about them that is no problem; `hint` says what to do about one that has
-    stopped, where the error's own does not fit.
+    `hint` says what to do about one that a handler has stopped, where the error's own does not fit.
     """
+    from eskit.runtime.projecting import ProjectionWatch
 
-    def __init__(
-        self,
-        engine: ProjectionEngine,
-        output: Output,
-        *,
-        tell: Callable[[str], None],
-        hint: str = "",
-    ) -> None:
-        self._engine, self._output, self._tell, self._hint = engine, output, tell, hint
-        self._stopped: dict[str, EskitError] = {}
-        self._holders: dict[str, int] = {}
-        self._outage: EskitError | None = None
+    def show_stop(name: str, error: EskitError) -> None:
+        if hint and isinstance(error, ProjectionFailed):
+            error = ProjectionFailed(error.message, hint=hint.format(name=name))
+        output.note(*format_error(error))
 
-    def progress(self, progress: Progress) -> None:
-        """Note where a projection is: it has stopped, goes on, or is run by another process."""
-        name = progress.name
-        if progress.error is not None:
-            self._holders.pop(name, None)
-            if str(self._stopped.get(name)) != str(progress.error):
-                self._stopped[name] = progress.error
-                self._output.note(*format_error(self._with_hint(name, progress.error)))
-            return
-        stopped = self._stopped.pop(name, None)
-        if progress.holder is not None:
-            self._holders[name] = progress.holder
-            self._tell(f"standing by: process {progress.holder} runs {name}")
-            return
-        self.outage(None)
-        if self._holders.pop(name, None) or stopped is not None:
-            self._tell(f"going on with {name} after {progress.position:,}")
-
-    def _with_hint(self, name: str, error: EskitError) -> EskitError:
-        if not self._hint or not isinstance(error, ProjectionFailed):
-            return error
-        return ProjectionFailed(error.message, hint=self._hint.format(name=name))
-
-    @property
-    def holders(self) -> Mapping[str, int]:
-        """The processes that run projections while this one stands by, by projection."""
-        return self._holders
-
-    def outage(self, outage: EskitError | None) -> None:
-        """Tell once that the projections wait, and when they go on."""
-        changed = (outage is None) != (self._outage is None)
-        self._outage = outage
-        if changed:
-            self._output.note(*format_outage(outage))
-
-    def check(self) -> None:
-        """Raise why some of them are not well: stopped, waiting, hanging, or to be decided about.
-
-        One that another process runs is that process's concern.
-        """
-        problems = [str(error) for error in (*self._stopped.values(), self._outage) if error]
-        problems += [call.text(SYSTEM_CLOCK.now) for call in self._engine.slow_calls()]
-        for name, problem in self._engine.problems().items():
-            if name not in {*self._holders, *self._stopped}:
-                problems.append(f"{name}: {problem}")
-        if problems:
-            raise ServiceError("; ".join(problems))
-
-    def describe(self) -> str:
-        """What is well all the same, and has to be known: who else runs them."""
-        return ", ".join(f"standing by for {name}" for name in sorted(self._holders))
+    return ProjectionWatch(
+        engine,
+        tell=tell,
+        on_stop=show_stop,
+        on_outage=lambda outage: output.note(*format_outage(outage)),
+    )
 
 
 def follow_projections(
@@ -115,7 +63,7 @@ def follow_projections(
     from eskit.runtime.service import Worker
 
     reports: list[RunReport] = []
-    watch = ProjectionWatch(engine, session.output, tell=session.output.note)
+    watch = shown_watch(engine, session.output, tell=session.output.note)
 
     async def host() -> None:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()

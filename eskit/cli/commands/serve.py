@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import aclosing
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.commands.nats import embedded_server
-from eskit.cli.commands.project_run import ProjectionWatch
+from eskit.cli.commands.project_run import shown_watch
 from eskit.cli.commands.tail_lines import Layout, Seen
 from eskit.cli.groups import examples, make_app
 from eskit.cli.service_runner import LABEL, Health, run_services
@@ -24,7 +23,6 @@ from eskit.cli.terminal.output import LogToStderr
 from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.times import Clock
 from eskit.cli.terminal.wrapping import labelled
-from eskit.errors import EskitError
 from eskit.reports.payloads import GeneratedTypes, PayloadReader, stored_schemas
 
 if TYPE_CHECKING:
@@ -34,14 +32,12 @@ if TYPE_CHECKING:
     from eskit.cqrs.options import CallOptions, Reply
     from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
-    from eskit.runtime.assembly import Broker, ReactionService, RelayOverNats
+    from eskit.runtime.host import Host, NatsOfProject, Parts
     from eskit.runtime.runner import RunnerEvent
-    from eskit.runtime.service import Service
 
 app = make_app()
 
 _QUIET = {"starting", "stopping"}
-_BEGIN_AGAIN_AFTER = 1.0
 _AFTER_A_CHANGE = "See why: eskit project status {name}. Correct it, then restart this process."
 _WIDEST = 32
 """A longer name of a part pushes what follows it."""
@@ -68,83 +64,82 @@ def serve(
 
     Starts the embedded NATS server first if the project uses it and none runs.
     """
-    chosen = Chosen(
-        services=services,
-        relay=relay,
-        projections=projections,
-        reactions=reactions,
-        health=health,
-    )
-    run_app(session_of(context), chosen)
+    from eskit.runtime.host import Parts
+
+    parts = Parts(services=services, relay=relay, projections=projections, reactions=reactions)
+    run_app(session_of(context), Chosen(parts=parts, health=health))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """Which parts run; with `show` also events and calls are shown as they come."""
 
-    services: bool = True
-    relay: bool = True
-    projections: bool = True
-    reactions: bool = True
+    parts: Parts
     health: str | None = None
     show: bool = False
 
 
 def run_app(session: Session, chosen: Chosen) -> None:
     """Run the project's app until a signal comes; raises what a projection failed with."""
+    from eskit.runtime.host import Host
+
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
-        host = Host(session, running, chosen)
-        asyncio.run(host.run())
+        screen = Screen(session, running)
+        host = Host(
+            running,
+            _nats_of(session, running.store.store_id),
+            parts=chosen.parts,
+            watch=screen.watch,
+            on_connection=lambda text: screen.tell("connection", text),
+            on_relay=screen.show_relay,
+            answer=ShownCalls(running, screen.tell) if chosen.show else None,
+        )
+        asyncio.run(screen.run(host, chosen))
     if host.failures:
         raise host.failures[0]
 
 
-class Host:
-    """Everything that runs in the process, around one app and one NATS connection."""
+def _nats_of(session: Session, store_id: str) -> NatsOfProject:
+    from eskit.runtime.host import NatsOfProject
 
-    def __init__(self, session: Session, running: RunningApp, chosen: Chosen) -> None:
-        self.failures: list[EskitError] = []
-        self._session = session
-        self._running = running
-        self._chosen = chosen
+    project = session.project
+    return NatsOfProject(
+        url=session.nats_url,
+        login=session.nats_login,
+        settings=session.stream_settings,
+        prefix=project.nats_prefix,
+        find_place=functools.partial(session.find_place, store_id=store_id),
+        server=(lambda: embedded_server(session)) if project.nats == EMBEDDED else None,
+        announce_in=project.root,
+    )
+
+
+class Screen:
+    """Shows what happens to the parts of a host, each line with the part that it is about."""
+
+    def __init__(self, session: Session, running: RunningApp) -> None:
+        self._session, self._running = session, running
         self._last = ""
         self._label = LABEL
-        self._projections = ProjectionWatch(
+        self._relay_told = ("", "")
+        self._waiting: dict[str, bool] = {}
+        self.watch = shown_watch(
             running.engine,
             session.output,
-            tell=lambda text: self._tell("projections", text),
+            tell=lambda text: self.tell("projections", text),
             hint=_AFTER_A_CHANGE,
         )
-        self._details: dict[str, Callable[[], str]] = {}
-        self._relay: RelayOverNats | None = None
-        self._relay_told = ("", "")
-        self._broker: Broker | None = None
-        self._waiting: dict[str, bool] = {}
 
-    async def run(self) -> None:
-        """Run the chosen parts until a signal comes."""
+    async def run(self, host: Host, chosen: Chosen) -> None:
+        """Run a host until a signal comes."""
         from eskit.cqrs.methods import HANDLER_HINT, no_handler
-        from eskit.messaging.takeover import needs_place
-        from eskit.runtime.service import Loop, Worker
+        from eskit.runtime.service import Loop
 
-        chosen = self._chosen
-        if chosen.services:
+        if chosen.parts.services:
             for service in self._running.app.unanswered:
                 self._session.output.warn(no_handler(service), hint=HANDLER_HINT)
-        parts: list[Service] = []
-        if chosen.projections and self._running.app.projections:
-            watch = self._projections
-            parts.append(
-                Worker("projections", self._follow, check=watch.check, describe=watch.describe)
-            )
-        reactions = [*self._reactions()] if chosen.reactions else []
-        places = any(needs_place(self._running.store, each.subscription) for each in reactions)
-        if chosen.services or chosen.relay or places:
-            parts = [*self._on_nats(parts)]
-        parts += reactions
-        if chosen.show:
-            parts.append(Loop("events", self._show_events))
+        parts = [*host.services, *([Loop("events", self._show_events)] if chosen.show else [])]
         if not parts:
             raise typer.BadParameter("All parts are disabled")
         self._last = parts[-1].name
@@ -152,67 +147,32 @@ class Host:
         await run_services(
             parts,
             health=chosen.health,
-            tell=lambda url: self._tell("health", url),
-            on_event=self._show,
+            tell=lambda url: self.tell("health", url),
+            on_event=lambda event: self._show(event, host),
             keep_going=True,
         )
-        if self._relay is not None and self._relay.problem is not None:
-            self.failures.append(self._relay.problem)
 
-    def _reactions(self) -> Iterator[ReactionService]:
-        """The reactions, which follow the log in the store."""
-        from eskit.runtime.assembly import ReactionService
-
-        running = self._running
-        for reaction in running.app.reactions:
-            yield ReactionService(
-                reaction,
-                running,
-                running.store,
-                upcasters=running.app.upcasters,
-                find_place=functools.partial(
-                    self._session.find_place, store_id=running.store.store_id
-                ),
-            )
-
-    def _on_nats(self, parts: list[Service]) -> Iterator[Service]:
-        """The parts in their order: NATS and the connection first, what answers and sends last."""
-        from eskit.runtime import assembly
-
-        project, running = self._session.project, self._running
-        settings = self._session.stream_settings
-        if project.nats == EMBEDDED:
-            server = assembly.EmbeddedServer(
-                embedded_server(self._session), announce_in=project.root
-            )
-            self._details["nats"] = lambda: server.address
-            yield server
-        self._broker = broker = assembly.Broker(
-            self._session.nats_url,
-            login=self._session.nats_login,
-            on_change=lambda text: self._tell("connection", text),
+    def _show(self, event: RunnerEvent, host: Host) -> None:
+        ready = event.state == "ready"
+        # A relay runs as soon as it is started, and says itself that it waits for NATS.
+        waits = event.state == "waiting" or (
+            ready and event.service == "relay" and not host.is_connected
         )
-        yield broker
-        yield from parts
-        if self._chosen.services:
-            answering = assembly.ServicesOverNats(
-                ShownCalls(running, self._tell) if self._chosen.show else running,
-                broker,
-                running.app.service_types,
-                authenticate=running.app.authenticate,
-                prefix=project.nats_prefix,
-            )
-            self._details["services"] = lambda: ", ".join(answering.service_names)
-            yield answering
-        if self._chosen.relay:
-            self._relay = assembly.RelayOverNats(
-                running.store,
-                broker,
-                app_name=running.app.name,
-                settings=settings,
-                on_status=self._show_relay,
-            )
-            yield self._relay
+        detail = host.describe(event.service) if ready else event.error
+        quiet = event.state in _QUIET or (ready and waits)
+        self._session.output.record(
+            {"service": event.service, "state": event.state, "detail": detail},
+            [] if quiet else self._status(event.service, event.state, detail),
+        )
+        self._hint(event.hint)
+        if not (ready or waits):
+            return
+        self._waiting[event.service] = waits
+        if event.service == self._last:
+            waiting = ", ".join(name for name, is_so in self._waiting.items() if is_so)
+            without = f" without {waiting}" if waiting else ""
+            self.tell("eskit", f"up{without}; stop with Ctrl-C")
+            self._last = ""
 
     async def _show_events(self, stop: asyncio.Event) -> None:
         """Show each event as it is appended, whoever appends it."""
@@ -236,73 +196,29 @@ class Host:
                 seen.add(event)
             asked.cancel()
 
-    def _follow(self, stop: threading.Event) -> None:
-        """Run the projections; one that stops is told of at once, and leaves the rest running.
-
-        What they need and is away is waited for, also before they have begun.
-        """
-        from eskit.projections.outages import may_pass
-
-        watch = self._projections
-        while not stop.is_set():
-            try:
-                reports = self._running.engine.run_each(
-                    once=False, stay=True, stop=stop, progress=watch.progress, outage=watch.outage
-                )
-            except EskitError as error:
-                if not may_pass(error):
-                    raise
-                watch.outage(error)
-                stop.wait(_BEGIN_AGAIN_AFTER)
-            else:
-                self.failures += [report.error for report in reports if report.error is not None]
-
-    def _show(self, event: RunnerEvent) -> None:
-        detail = event.error
-        if event.state == "ready" and event.service in self._details:
-            detail = self._details[event.service]()
-        if event.state in {"ready", "waiting"}:
-            self._waiting[event.service] = event.state == "waiting" or self._relay_waits(event)
-        told = self._status(event.service, event.state, detail)
-        lines = [] if event.state in _QUIET or self._relay_waits(event) else told
-        self._session.output.record(
-            {"service": event.service, "state": event.state, "detail": detail}, lines
-        )
-        self._hint(event.hint)
-        if event.state in {"ready", "waiting"} and event.service == self._last:
-            waiting = ", ".join(name for name, waits in self._waiting.items() if waits)
-            without = f" without {waiting}" if waiting else ""
-            self._tell("eskit", f"up{without}; stop with Ctrl-C")
-            self._last = ""
-
-    def _relay_waits(self, event: RunnerEvent) -> bool:
-        """Whether the relay runs and does nothing yet: it says itself what it waits for."""
-        if self._broker is None or event.service != "relay" or event.state != "ready":
-            return False
-        return not self._broker.is_connected
-
-    def _show_relay(self, status: RelayStatus) -> None:
+    def show_relay(self, status: RelayStatus) -> None:
         """Tell once of what is in the relay's way, and when it goes on."""
         if status.state == "connecting":  # where it goes on is not known yet
             return
         before, self._relay_told = self._relay_told, (status.state, status.error)
         if status.state == "away":
             if before[0] != "away":
-                self._tell("relay", f"waiting for NATS: {status.error}")
+                self.tell("relay", f"waiting for NATS: {status.error}")
         elif status.state == "blocked" and status.problem is not None:
-            self._tell("relay", f"cannot go on: {status.error}")
+            self.tell("relay", f"cannot go on: {status.error}")
             self._hint(status.problem.hint)
         elif status.state == "standby":
-            self._tell("relay", "standing by: another relay of this store is active")
+            self.tell("relay", "standing by: another relay of this store is active")
         elif status.state != "stopped" and before[0] in {"away", "blocked", "standby"}:
-            self._tell("relay", f"goes on at position {status.position:,}")
+            self.tell("relay", f"goes on at position {status.position:,}")
 
     def _hint(self, text: str) -> None:
         """Say what to do, below what was told last."""
         if text:
             self._session.output.note(*labelled(" " * self._label, (text, "hint")))
 
-    def _tell(self, name: str, text: str) -> None:
+    def tell(self, name: str, text: str) -> None:
+        """Show a line about a part."""
         if not self._session.output.as_json:
             self._session.output.show(self._status(name, text))
 
