@@ -21,7 +21,6 @@ ELSEWHERE = {
     "domain/ids.py": "an id is unique, whatever the time is",
     "processes/supervisor.py": "a program of its own, which cannot import eskit",
     "sqlite/watching.py": "compared with the times that the file system gives",
-    "store/sqlite/writer.py": "an interrupted caller has time for a single call",
 }
 
 

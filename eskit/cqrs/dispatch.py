@@ -7,6 +7,7 @@ import random
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -32,7 +33,7 @@ from eskit.errors import (
     InvalidArgument,
     VersionConflict,
 )
-from eskit.store.eventstore import AppendsThen, EventStore
+from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
 
@@ -127,7 +128,6 @@ class Dispatcher:
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._store = store
-        self._append_then = store.append_then if isinstance(store, AppendsThen) else None
         self._clock = clock
         self._locks = _StreamLocks()
         self._aggregates: Mapping[str, type[AnyAggregate]] = {
@@ -182,16 +182,15 @@ class Dispatcher:
         comes takes the way of `execute`, in a thread. Raises what `execute` does.
         """
         work = self._prepare(method, request, options)
-        append_then = self._append_then
 
         def execute() -> Reply:
             return self._execute(replace(work, resent=True))
 
-        if append_then is None or not self._locks.take_if_free(work.lock):
+        if not self._locks.take_if_free(work.lock):
             pending.answer(execute())
             return
         try:
-            self._decide_and_append_then(work, append_then, execute, pending)
+            self._decide_and_submit(work, execute, pending)
         except Exception:
             if work.creates:
                 pending.answer(execute())
@@ -243,22 +242,18 @@ class Dispatcher:
         )
         return self._appended(work, decision, result)
 
-    def _decide_and_append_then(
-        self,
-        work: _Work,
-        append_then: Callable[..., None],
-        execute: Callable[[], Reply],
-        pending: Pending,
+    def _decide_and_submit(
+        self, work: _Work, execute: Callable[[], Reply], pending: Pending
     ) -> None:
         """Gives the stream's lock back: after the commit, or when it raises."""
 
-        def appended(outcome: AppendResult | Exception) -> None:
+        def appended(submitted: Future[AppendResult]) -> None:
             self._locks.give_back(work.lock)
-            if isinstance(outcome, Exception):
+            if submitted.exception() is not None:
                 pending.run(execute)
                 return
             try:
-                reply = self._appended(work, decision, outcome)
+                reply = self._appended(work, decision, submitted.result())
             except Exception:  # noqa: BLE001 - it is committed: `execute` finds the reply
                 pending.run(execute)
             else:
@@ -266,10 +261,9 @@ class Dispatcher:
 
         try:
             decision = self._decide(work, new=work.creates)
-            append_then(
+            submitted = self._store.submit(
                 work.stream,
                 pending_events(decision.aggregate),
-                appended,
                 expected_version=decision.version,
                 command=decision.command,
                 tenant=work.context.tenant,
@@ -277,6 +271,7 @@ class Dispatcher:
         except BaseException:
             self._locks.give_back(work.lock)
             raise
+        submitted.add_done_callback(appended)
 
     def _decide(self, work: _Work, *, new: bool) -> _Decision:
         repository = self._repositories[work.aggregate]

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias
 
 from eskit.domain.claims import Claim
 from eskit.domain.commands import AppendResult, Command
@@ -32,9 +31,6 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.store.records import CommandRecord
-
-_log = logging.getLogger("eskit.store")
-Outcome = TypeVar("Outcome")
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
@@ -253,13 +249,3 @@ def check_bounds(after: int, before: int | None, limit: int | None) -> tuple[int
                 f"{name}={value} is out of range", hint="Bounds and limits are ints from 0."
             )
     return after, upper, most
-
-
-def tell(then: Callable[[Outcome], None], outcome: Outcome) -> None:
-    """Call what somebody left to be told; nobody is there to take what it raises."""
-    try:
-        then(outcome)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # noqa: BLE001 - SystemExit too: it is not this thread that is meant
-        _log.exception("A callback failed after its append was committed")

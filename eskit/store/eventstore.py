@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, Self, runtime_checkable
@@ -103,6 +104,25 @@ class EventStore(Protocol):
         A command id that is remembered is answered with the first result, and so are event ids that
         are stored when it is the same events again. Raises VersionConflict, ClaimTaken,
         CommandIdReused, EventIdReused, StoreUnavailable, InvalidArgument.
+        """
+        ...
+
+    def submit(
+        self,
+        stream: str,
+        events: Sequence[NewEvent],
+        *,
+        expected_version: int | ExpectedVersion,
+        command: Command | None = None,
+        tenant: str = "",
+    ) -> Future[AppendResult]:
+        """Append without waiting; the future has what `append` would return or raise.
+
+        A service has many appends under way, and threads that only wait for a commit cost more
+        than all else it does. What one thread submits is appended in its order. Callbacks of the
+        future may be called in the thread that commits: they must not wait for anything but an
+        append, and may close the store. A future that can be cancelled has appended nothing.
+        Raises StoreUnavailable when the store is closed.
         """
         ...
 
@@ -252,33 +272,6 @@ def earlier_position(store: EventStore) -> int:
     """Up to where reactions may have come that kept their places elsewhere; 0 for not at all."""
     record = store.find_record(EARLIER, REACTIONS)
     return 0 if record is None else int(json.loads(record.value)["position"])
-
-
-@runtime_checkable
-class AppendsThen(Protocol):
-    """What an EventStore may offer besides: to append without a thread that waits.
-
-    A service has many appends under way, and threads that only wait for a commit cost more than
-    all else it does.
-    """
-
-    def append_then(
-        self,
-        stream: str,
-        events: Sequence[NewEvent],
-        then: Callable[[AppendResult | Exception], None],
-        *,
-        expected_version: int | ExpectedVersion,
-        command: Command | None = None,
-        tenant: str = "",
-    ) -> None:
-        """Append as `append` does, and call `then` with the result, or with what it would raise.
-
-        It is called once, from any thread, maybe before this returns, and must not wait; it may
-        append in turn or close the store, and what it raises is logged. Raises StoreUnavailable
-        when the store is closed, and then `then` is not called.
-        """
-        ...
 
 
 @runtime_checkable

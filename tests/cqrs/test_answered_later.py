@@ -20,8 +20,8 @@ from eskit.domain.events import NewEvent
 from eskit.domain.services import Method
 from eskit.domain.streams import ANY
 from eskit.errors import CommandIdReused, CommandRejected, VersionConflict
-from eskit.store.eventstore import AppendsThen
-from eskit.store.memory.store import MemoryStore
+from eskit.store.sqlite.store import SqliteStore
+from tests.support.writing import Gate
 
 COUNT = Method(
     service="tally.v1.TallyCommandService",
@@ -84,9 +84,15 @@ class Asked:
 
 
 @pytest.fixture
-def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApp]:
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def running(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApp]:
     monkeypatch.setattr(Tally, "before_deciding", staticmethod(lambda: None))
-    with App("tally", aggregates=[Tally]).open(f"sqlite:///{tmp_path}/log.db") as running:
+    store = SqliteStore(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
+    with store, App("tally", aggregates=[Tally]).open(store) as running:
         yield running
 
 
@@ -97,28 +103,23 @@ def ask(running: RunningApp, name: str, **options: Any) -> Asked:
 
 
 @contextmanager
-def writer_held(running: RunningApp) -> Iterator[None]:
+def writer_held(running: RunningApp, gate: Gate) -> Iterator[None]:
     """Nothing is committed as long as the block lasts."""
-    begun, go_on = threading.Event(), threading.Event()
-
-    def hold(_transaction: Any, _request: Any, *, again: bool) -> None:
-        begun.set()
-        assert go_on.wait(20)
-
-    writer = running.store._writer  # type: ignore[attr-defined]
+    gate.shut()
     with ThreadPoolExecutor(1) as pool:
-        pool.submit(writer.run, hold)
-        assert begun.wait(20)
+        held = pool.submit(running.store.append, "Held-1", [], expected_version=ANY)
+        assert gate.arrived.wait(20)
         try:
             yield
         finally:
-            go_on.set()
+            gate.opened.set()
+        held.result(20)
 
 
-@pytest.mark.promise("replies-follow-the-commit")
-def test_an_answer_comes_after_the_commit_and_says_what_handle_would(running: RunningApp) -> None:
-    assert isinstance(running.store, AppendsThen)
-    with writer_held(running):
+def test_an_answer_comes_after_the_commit_and_says_what_handle_would(
+    running: RunningApp, gate: Gate
+) -> None:
+    with writer_held(running, gate):
         many = [ask(running, f"t{number}") for number in range(20)]
         assert not any(asked.future.done() for asked in many)
         assert running.store.count_events() == 0
@@ -131,9 +132,9 @@ def test_an_answer_comes_after_the_commit_and_says_what_handle_would(running: Ru
 
 @pytest.mark.promise("replies-follow-the-commit")
 def test_the_next_command_to_a_stream_is_decided_on_what_the_last_one_did(
-    running: RunningApp,
+    running: RunningApp, gate: Gate
 ) -> None:
-    with ThreadPoolExecutor(2) as pool, writer_held(running):
+    with ThreadPoolExecutor(2) as pool, writer_held(running, gate):
         first = ask(running, "t")
         others = [pool.submit(ask, running, "t") for _ in range(2)]
         held: dict[Any, Any] = running._dispatcher._locks._held
@@ -211,11 +212,7 @@ def test_a_command_sent_again_is_answered_with_its_first_reply(running: RunningA
     assert running.store.count_events() == 3
 
 
-class StoreThatCannot(MemoryStore):
-    append_then = None  # type: ignore[assignment]
-
-
-def test_middleware_sees_the_reply_and_a_store_that_cannot_is_waited_for(tmp_path: Path) -> None:
+def test_middleware_sees_the_reply(tmp_path: Path) -> None:
     seen: list[Reply] = []
 
     def look(call: Call, proceed: Proceed) -> Reply:
@@ -227,6 +224,3 @@ def test_middleware_sees_the_reply_and_a_store_that_cannot_is_waited_for(tmp_pat
     ) as running:
         assert ask(running, "t").said == "t 1"
         assert len(seen) == 1
-    with App("tally", aggregates=[Tally]).open(StoreThatCannot()) as running:
-        assert not isinstance(running.store, AppendsThen)
-        assert ask(running, "t").said == "t 1"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -112,6 +113,15 @@ class SimStore:
 
     def append(self, *args: Any, **kwargs: Any) -> Any:
         return self._commit("append", *args, **kwargs)
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        """As if it were committed at once: there is no other thread in this world."""
+        submitted = Future[Any]()
+        try:
+            submitted.set_result(self.append(*args, **kwargs))
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            submitted.set_exception(error)
+        return submitted
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         self._commit("save_checkpoint", *args, **kwargs)

@@ -6,18 +6,18 @@ import pytest
 
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
-from eskit.testing.store_contract import AppendsThenContract, EventStoreContract
+from eskit.testing.store_contract import EventStoreContract
 from eskit.testing.store_contract.event_ids import EventIdContract
 
 
-class TestMemoryStore(EventStoreContract, AppendsThenContract):
+class TestMemoryStore(EventStoreContract):
     @pytest.fixture
     def store(self, clock):
         with MemoryStore(clock=clock) as store:
             yield store
 
 
-class TestSqliteStore(EventStoreContract, AppendsThenContract):
+class TestSqliteStore(EventStoreContract):
     @pytest.fixture
     def store(self, clock, tmp_path):
         path = tmp_path / "log.db"

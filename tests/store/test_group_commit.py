@@ -8,27 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from eskit.clock import SystemClock
 from eskit.domain.claims import claim
 from eskit.domain.streams import ANY, NO_STREAM
-from eskit.errors import ClaimTaken, StoreUnavailable, VersionConflict
+from eskit.errors import ClaimTaken, RecordChanged, StoreUnavailable, VersionConflict
 from eskit.store.open import open_store
-from eskit.store.sqlite import commits
+from eskit.store.sqlite import store as sqlite_store
 from eskit.store.sqlite.store import SqliteStore
-from eskit.testing.store_contract import text, texts
-
-
-class Gate(SystemClock):
-    """A clock that holds the append that reads it until the gate is opened."""
-
-    def __init__(self):
-        self.arrived = threading.Event()
-        self.opened = threading.Event()
-
-    def microseconds(self) -> int:
-        self.arrived.set()
-        assert self.opened.wait(20)
-        return super().microseconds()
+from eskit.testing.store_contract import number, text, texts
+from tests.support.writing import Gate, LosesAnAnswer, connections_that_write, until
 
 
 @pytest.fixture
@@ -37,7 +24,13 @@ def gate():
 
 
 @pytest.fixture
-def store(gate, tmp_path):
+def writing(monkeypatch):
+    """The connections that write."""
+    return connections_that_write(monkeypatch)
+
+
+@pytest.fixture
+def store(gate, writing, tmp_path):
     with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
         yield store
         gate.opened.set()
@@ -53,40 +46,26 @@ def append(store, stream, *events, expected=ANY):
     return store.append(stream, events or texts("a"), expected_version=expected)
 
 
-def waiting(store, count):
-    deadline = time.monotonic() + 20
-    while len(store._writer._waiting) < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
-def traced(store):
+def traced(writing):
     """The statements of the connection that writes, from now on."""
     statements = []
-    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+    writing[-1].set_trace_callback(statements.append)
     return statements
-
-
-def begins(statements):
-    """Wait until somebody tries to: others that come now come late."""
-    deadline = time.monotonic() + 20
-    while "BEGIN IMMEDIATE" not in statements:
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def hold(store, gate, pool):
     """An append that holds the writer until the gate opens."""
+    gate.shut()
     held = pool.submit(append, store, "Account-first")
     assert gate.arrived.wait(20)
     return held
 
 
-def test_appends_that_wait_together_share_one_commit(store, gate, pool):
+def test_appends_that_wait_together_share_one_commit(store, gate, pool, writing):
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}") for n in range(20)]
-    waiting(store, 20)
-    statements = traced(store)
+    gate.wait_for_callers(20)
+    statements = traced(writing)
 
     gate.opened.set()
 
@@ -96,10 +75,10 @@ def test_appends_that_wait_together_share_one_commit(store, gate, pool):
 
 
 @pytest.mark.promise("errors-are-not-shared")
-def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool):
+def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool, writing):
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
-    waiting(store, 3)
+    gate.wait_for_callers(3)
     late = []
     statements = []
 
@@ -107,9 +86,9 @@ def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool):
         statements.append(statement)
         if statement == "BEGIN IMMEDIATE" and not late:
             late.extend(pool.submit(append, store, f"Account-late-{n}") for n in range(3))
-            waiting(store, 2 + 3)  # behind the one that leads
+            gate.wait_for_callers(3 + 3)
 
-    store._writer._committer._transaction._connection.set_trace_callback(arrive)
+    writing[-1].set_trace_callback(arrive)
 
     gate.opened.set()
 
@@ -119,17 +98,17 @@ def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool):
     assert len(list(store.read_all())) == 7
 
 
-def test_who_comes_while_the_file_is_busy_has_a_wait_of_its_own(tmp_path, pool):
+def test_who_comes_while_the_file_is_busy_has_a_wait_of_its_own(tmp_path, pool, gate, writing):
     path = tmp_path / "log.db"
-    with SqliteStore(path, "sqlite:///log.db", busy_timeout=1) as store:
+    with SqliteStore(path, "sqlite:///log.db", busy_timeout=1, clock=gate) as store:
         append(store, "Account-0")
-        statements = traced(store)
+        statements = traced(writing)
         elsewhere = sqlite3.connect(path)
         elsewhere.execute("BEGIN IMMEDIATE")
         first = pool.submit(append, store, "Account-1")
-        begins(statements)
+        until(lambda: "BEGIN IMMEDIATE" in statements)
         late = pool.submit(append, store, "Account-2")
-        waiting(store, 1)
+        gate.wait_for_callers(1)
 
         with pytest.raises(StoreUnavailable, match="locked by another process"):
             first.result(20)
@@ -144,10 +123,10 @@ def test_an_error_is_only_its_callers(store, gate, pool):
     held = hold(store, gate, pool)
     good = [pool.submit(append, store, f"Account-{n}", expected=NO_STREAM) for n in range(5)]
     claimed = pool.submit(append, store, "Account-9", text("a", claim("email", "x")))
-    waiting(store, 6)
+    gate.wait_for_callers(6)
     stale = pool.submit(append, store, "Account-8", expected=3)
     taken = pool.submit(append, store, "Account-7", text("a", claim("email", "x")))
-    waiting(store, 8)
+    gate.wait_for_callers(8)
 
     gate.opened.set()
 
@@ -161,18 +140,24 @@ def test_an_error_is_only_its_callers(store, gate, pool):
     assert store.stream_version("Account-7") == 0
 
 
-def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, gate, pool):
-    def fail_halfway(transaction, _request, *, again):
-        transaction.cursor.execute("INSERT INTO checkpoints VALUES ('half', '', 0, '', 0)")
-        raise LookupError("in the middle")
+def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(
+    store, gate, pool, monkeypatch
+):
+    save_schemas = sqlite_store.save_schemas
 
+    def fail_halfway(cursor, schemas):
+        if any("Int64Value" in schema.event_type for schema in schemas):
+            raise LookupError("in the middle")
+        save_schemas(cursor, schemas)
+
+    monkeypatch.setattr(sqlite_store, "save_schemas", fail_halfway)
     held = hold(store, gate, pool)
     before = [pool.submit(append, store, f"Account-{n}", expected=NO_STREAM) for n in range(3)]
-    waiting(store, 3)
-    halfway = pool.submit(store._writer.run, fail_halfway)
-    waiting(store, 4)
+    gate.wait_for_callers(3)
+    halfway = pool.submit(append, store, "Account-half", number(1))
+    gate.wait_for_callers(4)
     after = [pool.submit(append, store, f"Order-{n}", expected=NO_STREAM) for n in range(3)]
-    waiting(store, 7)
+    gate.wait_for_callers(7)
 
     gate.opened.set()
 
@@ -180,7 +165,7 @@ def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(store, g
     assert [future.result(20).version for future in before + after] == [1] * 6
     with pytest.raises(LookupError):
         halfway.result(20)
-    assert store.list_checkpoints() == []
+    assert store.stream_version("Account-half") == 0
     assert store.count_events() == 7
 
 
@@ -192,53 +177,42 @@ def limited(connection):
 
 @pytest.mark.promise("errors-are-not-shared")
 def test_an_error_that_ends_the_transaction_leaves_the_neighbours_alone(
-    store, gate, pool, monkeypatch
+    gate, pool, monkeypatch, tmp_path
 ):
-    connect = commits.connect
-    monkeypatch.setattr(commits, "connect", lambda *args, **how: limited(connect(*args, **how)))
-    held = hold(store, gate, pool)
-    before = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
-    waiting(store, 3)
-    large = pool.submit(append, store, "Account-large", text("x" * 4_000_000))
-    waiting(store, 4)
-    after = [pool.submit(append, store, f"Order-{n}") for n in range(3)]
-    waiting(store, 7)
+    connections_that_write(monkeypatch, limited)
+    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+        held = hold(store, gate, pool)
+        before = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
+        gate.wait_for_callers(3)
+        large = pool.submit(append, store, "Account-large", text("x" * 4_000_000))
+        gate.wait_for_callers(4)
+        after = [pool.submit(append, store, f"Order-{n}") for n in range(3)]
+        gate.wait_for_callers(7)
 
-    gate.opened.set()
+        gate.opened.set()
 
-    assert held.result(20).version == 1
-    assert [future.result(20).version for future in before + after] == [1] * 6
-    with pytest.raises(StoreUnavailable, match="disk is full"):
-        large.result(20)
-    assert store.count_events() == 7
+        assert held.result(20).version == 1
+        assert [future.result(20).version for future in before + after] == [1] * 6
+        with pytest.raises(StoreUnavailable, match="disk is full"):
+            large.result(20)
+        assert store.count_events() == 7
 
 
-class LosesTheAnswer:
-    """A cursor whose next COMMIT succeeds or not, and fails in any case."""
-
-    def __init__(self, cursor, *, committed):
-        self.cursor = cursor
-        self.committed = committed
-
-    def __getattr__(self, name):
-        return getattr(self.cursor, name)
-
-    def execute(self, statement, *parameters):
-        if statement == "COMMIT":
-            self.cursor.execute("COMMIT" if self.committed else "ROLLBACK")
-            error = sqlite3.OperationalError("disk I/O error")
-            error.sqlite_errorcode = sqlite3.SQLITE_IOERR
-            raise error
-        return self.cursor.execute(statement, *parameters)
+@pytest.fixture
+def forgetful(gate, monkeypatch, tmp_path):
+    """A store, and the connections with which it writes, which can lose an answer."""
+    made = connections_that_write(monkeypatch, LosesAnAnswer)
+    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+        yield store, made
+        gate.opened.set()
 
 
 @pytest.mark.parametrize("committed", [True, False])
 @pytest.mark.promise("errors-are-not-shared")
-def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(store, gate, committed):
-    gate.opened.set()
+def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(forgetful, committed):
+    store, made = forgetful
     append(store, "Account-1")
-    transaction = store._writer._committer._transaction
-    transaction._cursor = LosesTheAnswer(transaction._cursor, committed=committed)
+    made[-1].arm(committed=committed)
 
     result = append(store, "Account-1", *texts("b", "c"))
 
@@ -248,19 +222,34 @@ def test_a_commit_without_an_answer_neither_fails_falsely_nor_repeats(store, gat
 
 
 @pytest.mark.parametrize("committed", [True, False])
-def test_a_shared_commit_without_an_answer_does_not_either(store, gate, pool, committed):
+def test_a_shared_commit_without_an_answer_does_not_either(forgetful, gate, pool, committed):
+    store, made = forgetful
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}", expected=0) for n in range(5)]
-    waiting(store, 5)
-    # The held append goes on with the connection it has; the batch after it gets this one.
-    transaction = store._writer._committer._transaction
-    transaction._cursor = LosesTheAnswer(transaction._cursor, committed=committed)
+    gate.wait_for_callers(5)
+    submitted = [store.submit(f"Order-{n}", texts("a"), expected_version=0) for n in range(5)]
 
+    made[-1].arm(committed=committed, after=1)  # the held append is committed first
     gate.opened.set()
 
     assert held.result(20).version == 1
-    assert [future.result(20).version for future in others] == [1] * 5
-    assert store.count_events() == 6
+    assert [future.result(20).version for future in others + submitted] == [1] * 10
+    assert store.count_events() == 11
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_what_else_is_kept_with_the_log_is_not_repeated_either(forgetful, committed):
+    store, made = forgetful
+    store.save_record("kind", "key", "1", expected_revision=0)
+
+    made[-1].arm(committed=committed)
+    assert store.save_record("kind", "key", "2", expected_revision=1) == 2
+    made[-1].arm(committed=committed)
+    store.delete_record("kind", "key", expected_revision=2)
+
+    assert store.find_record("kind", "key") is None
+    with pytest.raises(RecordChanged):
+        store.save_record("kind", "key", "3", expected_revision=2)
 
 
 def interrupt_main(when):
@@ -279,7 +268,7 @@ def interrupt_main(when):
 @pytest.mark.promise("interrupts-are-safe")
 def test_a_caller_interrupted_while_it_waits_is_withdrawn(store, gate, pool):
     held = hold(store, gate, pool)
-    interrupting = interrupt_main(lambda: waiting(store, 1))
+    interrupting = interrupt_main(lambda: gate.wait_for_callers(1))
 
     with pytest.raises(KeyboardInterrupt):
         append(store, "Account-main")
@@ -291,14 +280,37 @@ def test_a_caller_interrupted_while_it_waits_is_withdrawn(store, gate, pool):
     assert store.stream_version("Account-main") == 0
 
 
-def test_a_leader_interrupted_in_its_transaction_changes_nothing_and_hands_over(store, gate, pool):
+@pytest.mark.promise("interrupts-are-safe")
+def test_a_caller_interrupted_while_others_commit_its_append_is_told_when_that_is_done(
+    store, gate, pool
+):
+    def arrange():
+        gate.wait_for_callers(1)
+        gate.let_one_pass()  # the one that holds the writer
+        assert gate.arrived.wait(20)
+
+    held = hold(store, gate, pool)
+    interrupting = interrupt_main(arrange)
+    opening = pool.submit(lambda: (interrupting.join(20), gate.opened.set()))
+    with pytest.raises(KeyboardInterrupt):
+        append(store, "Account-main")
+
+    assert store.stream_version("Account-main") == 1
+    assert held.result(20).version == 1
+    opening.result(20)
+
+
+def test_a_caller_interrupted_in_its_transaction_changes_nothing_and_holds_up_nobody(
+    store, gate, pool
+):
     others = []
 
     def arrange():
         assert gate.arrived.wait(20)
         others.extend(pool.submit(append, store, f"Account-{n}") for n in range(3))
-        waiting(store, 3)
+        gate.wait_for_callers(3)
 
+    gate.shut()
     interrupting = interrupt_main(arrange)
     with pytest.raises(KeyboardInterrupt):
         append(store, "Account-main")
@@ -348,7 +360,7 @@ def test_many_interrupts_never_hang_and_lose_nothing_acknowledged(pool):
 def test_close_finishes_what_waits_and_refuses_what_comes_later(store, gate, pool):
     held = hold(store, gate, pool)
     others = [pool.submit(append, store, f"Account-{n}") for n in range(5)]
-    waiting(store, 5)
+    gate.wait_for_callers(5)
 
     closing = pool.submit(store.close)
     gate.opened.set()

@@ -24,6 +24,7 @@ from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 from eskit.testing.store_contract.samples import pass_days
 from tests.support.ledger import Ledger
+from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
 
@@ -52,7 +53,7 @@ def command(command_id="c1", fingerprint="Open", response=b"first"):
     return Command(id=command_id, fingerprint=fingerprint, response=response)
 
 
-def steps_of_appends():
+def steps_of_appends(writing):
     """How many instructions SQLite runs for the first append of a process, and for the next.
 
     The first looks up all it has to know of the log, the next need not.
@@ -64,7 +65,7 @@ def steps_of_appends():
 
     with open_store(f"{URL}?synchronous=normal") as store:
         store.save_checkpoint("opens-the-connection", position=0, event_id="")
-        connection = store._writer._committer._transaction._connection
+        connection = writing[-1]
         connection.set_progress_handler(count, 1)
         for _ in range(2):
             counted.append(0)
@@ -74,15 +75,16 @@ def steps_of_appends():
 
 
 @pytest.mark.promise("append-cost-is-constant")
-def test_the_cost_of_an_append_does_not_grow_with_the_log():
+def test_the_cost_of_an_append_does_not_grow_with_the_log(monkeypatch):
+    writing = connections_that_write(monkeypatch)
     with open_store(f"{URL}?synchronous=normal") as store:
         for stream in range(10):
             store.append(f"Account-{stream}", texts(*"x" * 10), expected_version=0)
-    small = steps_of_appends()
+    small = steps_of_appends(writing)
     with open_store(f"{URL}?synchronous=normal") as store:
         for stream in range(10):
             store.append(f"Account-{stream}", texts(*"x" * 2_000), expected_version=ANY)
-    large = steps_of_appends()
+    large = steps_of_appends(writing)
 
     assert 0 < large[0] <= small[0] * 1.3
     assert 0 < large[1] <= small[1] * 1.3
@@ -273,12 +275,12 @@ def test_versions_are_the_stores_own_and_times_keep_their_microseconds(store, cl
         store.append("Account-1", [text("x", claim("name", "\ud800"))], expected_version=3)
 
 
-def test_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads():
+def test_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads(monkeypatch):
+    writing = connections_that_write(monkeypatch)
     with open_store(f"{URL}?synchronous=full") as store:
         store.append("Account-1", texts("a"), expected_version=0)
-        writer = store._writer._committer._transaction._connection
         seen = []
-        writer.set_trace_callback(seen.append)
+        writing[-1].set_trace_callback(seen.append)
         store.append("Account-1", texts("b"), expected_version=1)
         with store._readers.borrow() as one, store._readers.borrow() as other:
             settings = [

@@ -18,6 +18,7 @@ from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
 from tests.coded import coded
+from tests.support.writing import LosesAnAnswer, connections_that_write
 
 APPENDING = Path(__file__).parents[1] / "support" / "processes" / "appending.py"
 URL = "sqlite:///log.db"
@@ -148,16 +149,18 @@ def test_files_that_are_put_back_are_used_again():
         assert store.count_events() == found
 
 
-def test_stores_that_come_and_go_beside_an_open_one_are_no_loss():
+def test_stores_that_come_and_go_beside_an_open_one_are_no_loss(monkeypatch):
+    made = connections_that_write(monkeypatch, LosesAnAnswer)
     with open_store(URL) as store:
         append(store, "a")
         for _ in range(3):
             with open_store(URL) as other:
                 append(other, "b")
-        store._writer._committer.close()
+        made[0].arm(committed=False)  # which has the store write with another connection
 
         append(store, "c")
 
+        assert made[0] is not made[-1]
         assert store.count_events() == 5
 
 

@@ -26,6 +26,7 @@ from eskit.store.sqlite import commits, schema
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 from tests.coded import coded
+from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
 
@@ -143,10 +144,11 @@ def test_the_first_append_waits_for_who_keeps_the_whole_file_to_itself(stored):
     assert result.version == 3
 
 
-def test_a_full_disk_is_named_and_leaves_the_log_intact(stored):
+def test_a_full_disk_is_named_and_leaves_the_log_intact(stored, monkeypatch):
+    writing = connections_that_write(monkeypatch)
     with open_store(URL) as store:
         store.append("Account-1", texts("c"), expected_version=ANY)
-        connection = store._writer._committer._transaction._connection
+        connection = writing[-1]
         pages = connection.execute("PRAGMA page_count").fetchone()[0]
         connection.execute(f"PRAGMA max_page_count = {pages}")
 

@@ -11,11 +11,13 @@ from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import VersionConflict
 from eskit.operations.exporting import export_log
 from eskit.operations.verifying import verify
-from eskit.store.appending import prepare_append
 from eskit.store.open import open_store
-from eskit.store.sqlite import appender, tip
+from eskit.store.sqlite import store as sqlite_store
+from eskit.store.sqlite import tip
 from eskit.store.sqlite.schema import current_version
+from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import number, text, texts, values
+from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
 _PROGRAM = """
@@ -32,6 +34,12 @@ def elsewhere(statement, url=URL):
     """Another process opens the store, runs the statement and ends."""
     program = f"{_PROGRAM}\nwith open_store({url!r}) as store:\n    {statement}\n"
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.fixture
+def writing(monkeypatch):
+    """The connections that write."""
+    return connections_that_write(monkeypatch)
 
 
 @pytest.fixture
@@ -131,20 +139,17 @@ def test_an_append_after_another_process_has_changed_the_tables_goes_on(store):
     assert values(store.read_stream("Account-1")) == ["a", "b"]
 
 
-def test_what_was_rolled_back_is_not_remembered(store):
+def test_what_was_rolled_back_is_not_remembered(store, monkeypatch):
     store.append("Account-1", texts("a"), expected_version=0)
 
-    def append_and_fail(transaction, _request, *, again):
-        for stream in ("Account-1", "Order-1"):
-            request = prepare_append(
-                stream, [number(1)], expected_version=ANY, command=None, tenant=""
-            )
-            appender.append(transaction, request, now=0)
-        transaction.finish()
-        raise LookupError("after its inserts")
+    def fail(_cursor, _schemas):
+        raise LookupError("after its events were inserted")
 
-    with pytest.raises(LookupError):
-        store._writer.run(append_and_fail)
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_store, "save_schemas", fail)
+        for stream in ("Account-1", "Order-1"):
+            with pytest.raises(LookupError):
+                store.append(stream, [number(1)], expected_version=ANY)
     store.append("Account-1", [number(2)], expected_version=1)
     store.append("Order-1", [number(3)], expected_version=NO_STREAM)
 
@@ -153,25 +158,60 @@ def test_what_was_rolled_back_is_not_remembered(store):
     assert verify(store).verdict == "ok"
 
 
-def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(store):
-    store.append("Account-1", texts("a"), expected_version=0)
-    request = prepare_append(
-        "Account-1", texts("lost"), expected_version=1, command=None, tenant=""
-    )
-    transaction = store._writer._committer._begin()
-    appender.append(transaction, request, now=0)
-    transaction.finish()
+class InterruptedTwice:
+    """A connection whose next commit is interrupted once it is armed, and so is the rollback."""
 
-    result = store.append("Account-1", texts("b"), expected_version=1)
+    def __init__(self, connection):
+        self.connection = connection
+        self.armed = []
 
-    assert (result.version, result.global_position) == (2, 2)
-    assert values(store.read_all()) == ["a", "b"]
+    def __getattr__(self, name):
+        return getattr(self.connection, name)
+
+    def cursor(self):
+        return InterruptedCursor(self.connection.cursor(), self)
+
+    def execute(self, statement, *parameters):
+        return self.run(self.connection, statement, *parameters)
+
+    def run(self, runner, statement, *parameters):
+        if self.armed[:1] == [statement]:
+            self.armed.pop(0)
+            raise KeyboardInterrupt
+        return runner.execute(statement, *parameters)
 
 
-def test_an_append_to_a_stream_that_is_known_looks_nothing_up(store):
+class InterruptedCursor:
+    def __init__(self, cursor, connection):
+        self.cursor = cursor
+        self.connection = connection
+
+    def __getattr__(self, name):
+        return getattr(self.cursor, name)
+
+    def execute(self, statement, *parameters):
+        return self.connection.run(self.cursor, statement, *parameters)
+
+
+def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(tmp_path, monkeypatch):
+    made = connections_that_write(monkeypatch, InterruptedTwice)
+    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db") as store:
+        store.append("Account-1", texts("a"), expected_version=0)
+        made[-1].armed = ["COMMIT", "ROLLBACK"]
+        with pytest.raises(KeyboardInterrupt):
+            store.append("Account-1", texts("lost"), expected_version=1)
+        assert made[-1].in_transaction
+
+        result = store.append("Account-1", texts("b"), expected_version=1)
+
+        assert (result.version, result.global_position) == (2, 2)
+        assert values(store.read_all()) == ["a", "b"]
+
+
+def test_an_append_to_a_stream_that_is_known_looks_nothing_up(writing, store):
     store.append("Account-1", texts("a"), expected_version=0)
     statements = []
-    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+    writing[-1].set_trace_callback(statements.append)
 
     store.append("Account-1", texts("b"), expected_version=1)
 
@@ -179,10 +219,10 @@ def test_an_append_to_a_stream_that_is_known_looks_nothing_up(store):
     assert first_words == ["BEGIN", "PRAGMA", "INSERT", "COMMIT"]
 
 
-def test_an_append_to_a_stream_that_should_be_new_looks_by_making_it(store):
+def test_an_append_to_a_stream_that_should_be_new_looks_by_making_it(writing, store):
     store.append("Account-1", texts("a"), expected_version=0)
     statements = []
-    store._writer._committer._transaction._connection.set_trace_callback(statements.append)
+    writing[-1].set_trace_callback(statements.append)
 
     store.append("Account-2", texts("b"), expected_version=NO_STREAM)
     store.append("Account-3", [], expected_version=NO_STREAM)

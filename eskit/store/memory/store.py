@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from itertools import islice
 from typing import Self
@@ -25,7 +26,6 @@ from eskit.store.appending import (
     keep_events,
     prepare_append,
     settle_claims,
-    tell,
 )
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
@@ -112,26 +112,27 @@ class MemoryStore:
         self._log.signal.notify()
         return result
 
-    def append_then(
+    def submit(
         self,
         stream: str,
         events: Sequence[NewEvent],
-        then: Callable[[AppendResult | Exception], None],
         *,
         expected_version: int | ExpectedVersion,
         command: Command | None = None,
         tenant: str = "",
-    ) -> None:
-        """Append, and call `then` at once: there is no commit that takes long."""
+    ) -> Future[AppendResult]:
+        """Append at once: there is no commit that takes long."""
         self._check_open()
-        outcome: AppendResult | Exception
+        submitted = Future[AppendResult]()
         try:
-            outcome = self.append(
+            result = self.append(
                 stream, events, expected_version=expected_version, command=command, tenant=tenant
             )
-        except Exception as error:  # noqa: BLE001 - `then` is told what it is
-            outcome = error
-        tell(then, outcome)
+        except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+            submitted.set_exception(error)
+        else:
+            submitted.set_result(result)
+        return submitted
 
     def _append(self, request: Append, now: int) -> AppendResult:
         log, command, tenant = self._log, request.command, request.tenant

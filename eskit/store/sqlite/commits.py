@@ -1,20 +1,21 @@
-"""The connection that writes: transactions of one caller's work or of many."""
+"""The connection that writes: transactions of one write or of many."""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from eskit.clock import Clock
 from eskit.sqlite.connections import connect, wait_while_busy
 from eskit.sqlite.errors import store_error
 from eskit.sqlite.leftovers import note_files
 from eskit.sqlite.place import FilePlace, find_status
-from eskit.store.sqlite.ticket import Ticket
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
+from eskit.store.sqlite.write import Write
 
 _CHECK_WAL_EVERY = 50
 # As SQLite has it by default. While the WAL still grows to this size a durable append costs half
@@ -23,7 +24,7 @@ _WAL_LIMIT = 4 * 1024 * 1024
 
 
 class Committer:
-    """Runs batches of tickets, each batch in one transaction. Used by one thread at a time."""
+    """Runs batches of writes, each batch in one transaction. Used by one thread at a time."""
 
     def __init__(
         self,
@@ -51,10 +52,10 @@ class Committer:
         self._transaction: Transaction | None = None
         self._commits = 0
 
-    def commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
-        """Finish every ticket of the batch, and of the newcomers once the transaction is open.
+    def commit(self, batch: list[Write], newcomers: Callable[[], Iterable[Write]] = tuple) -> None:
+        """Finish every write of the batch, to which newcomers are added once it has begun.
 
-        Only an interrupt is raised: then tickets that are not done have changed nothing.
+        Only an interrupt is raised, with nothing left open: then a batch of one may be committed.
         """
         try:
             self._commit(batch, newcomers)
@@ -70,44 +71,44 @@ class Committer:
             self._transaction = None
             self._place.closed()
 
-    def _commit(self, batch: Sequence[Ticket], newcomers: Callable[[], Sequence[Ticket]]) -> None:
+    def _commit(self, batch: list[Write], newcomers: Callable[[], Iterable[Write]]) -> None:
         transaction = self._begin_for(batch)
         if transaction is None:
             return
         # SQLite gives up the interpreter while it begins, and others use that to queue up. Left
         # to the next commit they would wait twice as long, and every second commit be of one.
-        batch = [*batch, *newcomers()]
+        batch.extend(newcomers())
         if len(batch) == 1:
             self._finish_alone(transaction, batch[0])
         elif not self._finish_together(transaction, batch):
-            for ticket in batch:
-                self._commit_alone(ticket)
+            for write in batch:
+                self._commit_alone(write)
 
-    def _commit_alone(self, ticket: Ticket) -> None:
-        """Finish one ticket in a transaction of its own."""
-        transaction = self._begin_for([ticket])
+    def _commit_alone(self, write: Write) -> None:
+        """Finish one write in a transaction of its own."""
+        transaction = self._begin_for([write])
         if transaction is not None:
-            self._finish_alone(transaction, ticket)
+            self._finish_alone(transaction, write)
 
-    def _finish_alone(self, transaction: Transaction, ticket: Ticket) -> None:
-        """Finish one ticket in the open transaction."""
+    def _finish_alone(self, transaction: Transaction, write: Write) -> None:
+        """Finish one write in the open transaction."""
         try:
             try:
-                result = ticket.work(transaction, ticket.request, again=ticket.again)
+                result = write.run(transaction)
                 transaction.finish()
             except Exception:
                 self._roll_back()
                 raise
-            committed = self._try_to_commit(transaction, last_try=ticket.again)
+            committed = self._try_to_commit(transaction, last_try=write.unresolved)
         except Exception as error:  # noqa: BLE001 - it is raised where the work came from
-            ticket.finish(None, self._named(error))
+            write.fail(self._named(error))
             return
         if committed:
-            ticket.finish(result)
+            write.succeed(result)
             self._committed()
         else:
-            ticket.again = True
-            self._commit_alone(ticket)
+            write.unresolved = True
+            self._commit_alone(write)
 
     def _try_to_commit(self, transaction: Transaction, *, last_try: bool) -> bool:
         """Commit; False when nobody can tell whether it was committed."""
@@ -120,25 +121,22 @@ class Committer:
             return False
         return True
 
-    def _finish_together(self, transaction: Transaction, batch: Sequence[Ticket]) -> bool:
+    def _finish_together(self, transaction: Transaction, batch: Sequence[Write]) -> bool:
         """Finish a batch in the open transaction; False when each must run again alone."""
-        ran = False
         try:
-            for ticket in batch:
-                _run(transaction, ticket)
+            outcomes = [_run(transaction, write) for write in batch]
             transaction.finish()
-            ran = True
             transaction.commit()
         except (sqlite3.Error, MemoryError, _MustRunAlone):
             self.close()
-            for ticket in batch:
-                ticket.again = True
+            for write in batch:
+                write.unresolved = True
             return False
-        except BaseException:
-            if ran and not transaction.is_open:
-                _finish(batch)
-            raise
-        _finish(batch)
+        for write, (result, error) in zip(batch, outcomes, strict=True):
+            if error is None:
+                write.succeed(result)
+            else:
+                write.fail(error)
         self._committed()
         return True
 
@@ -149,14 +147,14 @@ class Committer:
         named.__cause__ = error
         return named
 
-    def _begin_for(self, batch: Sequence[Ticket]) -> Transaction | None:
-        """Begin; None if that fails, which finishes the tickets."""
+    def _begin_for(self, batch: Sequence[Write]) -> Transaction | None:
+        """Begin; None if that fails, which finishes the writes."""
         try:
             return self._begin()
         except Exception as error:  # noqa: BLE001 - it is raised where the work came from
             self._roll_back()
-            for ticket in batch:
-                ticket.finish(None, self._named(error))
+            for write in batch:
+                write.fail(self._named(error))
             return None
 
     def _begin(self) -> Transaction:
@@ -223,29 +221,22 @@ class Committer:
         transaction.begin(self._url, self._busy_timeout, self._clock)
 
 
-def _run(transaction: Transaction, ticket: Ticket) -> None:
-    """Run one ticket among others; raises when its error leaves changes behind.
+def _run(transaction: Transaction, write: Write) -> tuple[Any, Exception | None]:
+    """Run one write among others; raises when its error leaves changes behind.
 
     Work looks before it writes, so what raises an error has nearly always changed nothing. A
     savepoint for each would cost as much as a small append does.
     """
     before = transaction.changes
     try:
-        ticket.result = ticket.work(transaction, ticket.request, again=ticket.again)
-        ticket.error = None
-        ticket.again = True  # an interrupt may hide that the commit went well
+        return write.run(transaction), None
     except (sqlite3.Error, MemoryError):
         raise
     except Exception as error:
         if transaction.changes != before:
             raise _MustRunAlone from error
-        ticket.error = error
+        return None, error
 
 
 class _MustRunAlone(Exception):
-    """A ticket changed something and then failed: the batch cannot be committed with it."""
-
-
-def _finish(batch: Sequence[Ticket]) -> None:
-    for ticket in batch:
-        ticket.done = True
+    """A write changed something and then failed: the batch cannot be committed with it."""

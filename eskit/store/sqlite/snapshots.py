@@ -11,8 +11,8 @@ from eskit.domain.time import EPOCH, from_microseconds
 from eskit.store.appending import MAX_POSITION
 from eskit.store.snapshots import Snapshot
 from eskit.store.sqlite.queries import query
-from eskit.store.sqlite.ticket import Work
 from eskit.store.sqlite.transaction import Transaction
+from eskit.store.sqlite.write import Work
 from eskit.text.unicode import check_text
 
 ReadRows: TypeAlias = Callable[[str, tuple[object, ...]], list[tuple[Any, ...]]]
@@ -86,12 +86,7 @@ class SqliteSnapshots:
         return deleted
 
 
-def _save(
-    transaction: Transaction,
-    rows: tuple[tuple[object, ...], tuple[object, ...]],
-    *,
-    again: bool,  # noqa: ARG001 - the same twice
-) -> bool:
+def _save(transaction: Transaction, rows: tuple[tuple[object, ...], tuple[object, ...]]) -> bool:
     snapshot, what_to_keep = rows
     cursor = transaction.cursor
     saved = cursor.execute(query("save_snapshot"), snapshot).rowcount > 0
@@ -100,12 +95,7 @@ def _save(
     return saved
 
 
-def _prune(
-    transaction: Transaction,
-    what_to_keep: tuple[int, str, str | None],
-    *,
-    again: bool,  # noqa: ARG001 - the same twice
-) -> int:
+def _prune(transaction: Transaction, what_to_keep: tuple[int, str, str | None]) -> int:
     return transaction.cursor.execute(query("prune_snapshots"), what_to_keep).rowcount
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
@@ -25,7 +26,13 @@ from eskit.sqlite.errors import translated
 from eskit.sqlite.leftovers import forget_files
 from eskit.sqlite.place import FilePlace, find_status
 from eskit.sqlite.watching import FileWatch
-from eskit.store.appending import MAX_POSITION, check_bounds, keep_events, prepare_append
+from eskit.store.appending import (
+    MAX_POSITION,
+    Append,
+    check_bounds,
+    keep_events,
+    prepare_append,
+)
 from eskit.store.eventstore import StoreInfo, StreamInfo, recorded_at
 from eskit.store.maintenance import Maintenance
 from eskit.store.recording import Kinds, SchemaRecorder, schemas_from
@@ -41,10 +48,10 @@ from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.recording import load_schemas, save_schemas
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.snapshots import SqliteSnapshots
-from eskit.store.sqlite.ticket import Ticket, Work
 from eskit.store.sqlite.times import moment
 from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
+from eskit.store.sqlite.write import Work
 from eskit.store.sqlite.writer import Writer
 from eskit.text.unicode import check_text
 
@@ -161,51 +168,46 @@ class SqliteStore:
         """Append all events, their claims and the command's record, or none of them."""
         self._check_usable()
         request = stream, keep_events(events), expected_version, command, tenant
-        return self._appended(self._writer.run(self._append, request))
+        return self._appended(self._writer.run(self._append, request, self._find_appended))
 
-    def append_then(
+    def submit(
         self,
         stream: str,
         events: Sequence[NewEvent],
-        then: Callable[[AppendResult | Exception], None],
         *,
         expected_version: int | ExpectedVersion,
         command: Command | None = None,
         tenant: str = "",
-    ) -> None:
-        """Append without waiting: `then` is called with the result or what `append` would raise."""
+    ) -> Future[AppendResult]:
+        """Append without waiting: the future has the result, or what `append` would raise."""
         self._check_usable()
         request = stream, keep_events(events), expected_version, command, tenant
-
-        def tell(ticket: Ticket) -> None:
-            then(ticket.error or self._appended(ticket.result))
-
-        self._writer.submit(self._append, request, tell)
+        return self._writer.submit(self._append, request, self._find_appended, self._appended)
 
     def check_writing(self) -> None:
         """Write something that changes nothing; StoreUnavailable when the disk is full."""
         self._write(_touch, None)
 
-    def _append(
-        self, transaction: Transaction, request: _Request, *, again: bool
-    ) -> tuple[AppendResult, Kinds]:
-        """Whoever leads does it for all, one after another: also what needs no transaction.
+    def _append(self, transaction: Transaction, request: _Request) -> tuple[AppendResult, Kinds]:
+        """Whoever commits does it for all, one after another: also what needs no transaction.
 
         Threads that each did that for themselves would spend more on taking turns than it costs.
         """
-        stream, events, expected_version, command, tenant = request
-        append = prepare_append(
-            stream, events, expected_version=expected_version, command=command, tenant=tenant
-        )
+        append, events = _prepare(request), request[1]
         kinds = self._schemas.unrecorded(events)
-        if again and (stored := appender.find_stored(transaction.cursor, append)):
-            return stored, kinds
         result = appender.append(transaction, append, now=self._clock.microseconds())
         if kinds and not result.already_processed:
             first = result.global_position - len(events) + 1
             schemas = schemas_from(events, kinds, first_position=first)
             save_schemas(transaction.beside_events, schemas)
         return result, kinds
+
+    def _find_appended(
+        self, transaction: Transaction, request: _Request
+    ) -> tuple[AppendResult, Kinds] | None:
+        """The outcome of an append whose commit gave no answer, if it was committed."""
+        result = appender.find_stored(transaction.cursor, _prepare(request))
+        return None if result is None else (result, self._schemas.unrecorded(request[1]))
 
     def _appended(self, outcome: tuple[AppendResult, Kinds]) -> AppendResult:
         """What is left to do after the commit."""
@@ -361,13 +363,13 @@ class SqliteStore:
         """Keep a value in place of that of `expected_revision`, and return the new revision."""
         check_text(kind + key + value, "A record")
         row = (kind, key, value, self._clock.microseconds(), expected_revision)
-        self._write(_save_record, row)
+        self._write(_save_record, row, _find_saved)
         return expected_revision + 1
 
     def delete_record(self, kind: str, key: str, *, expected_revision: int) -> None:
         """Keep a record no longer."""
         check_text(kind + key, "A record")
-        self._write(_delete_record, (kind, key, expected_revision))
+        self._write(_delete_record, (kind, key, expected_revision), _find_deleted)
 
     def list_records(self, kind: str) -> list[Record]:
         """The records of a kind, by key."""
@@ -511,9 +513,9 @@ class SqliteStore:
         with translated(self._url), self._readers.borrow() as connection:
             return work(connection)
 
-    def _write(self, work: Work, request: Any) -> Any:
+    def _write(self, work: Work, request: Any, find_result: Work | None = None) -> Any:
         self._check_usable()
-        return self._writer.run(work, request)
+        return self._writer.run(work, request, find_result)
 
     def _check_readable(self, connection: sqlite3.Connection | None) -> None:
         """Refuse the next page of a store that was closed, or whose files are others."""
@@ -530,40 +532,46 @@ class SqliteStore:
             )
 
 
-def _save_checkpoint(
-    transaction: Transaction,
-    row: tuple[object, ...],
-    *,
-    again: bool,  # noqa: ARG001 - the same twice
-) -> None:
+def _prepare(request: _Request) -> Append:
+    stream, events, expected_version, command, tenant = request
+    return prepare_append(
+        stream, events, expected_version=expected_version, command=command, tenant=tenant
+    )
+
+
+def _save_checkpoint(transaction: Transaction, row: tuple[object, ...]) -> None:
     transaction.beside_events.execute(query("save_checkpoint"), row)
 
 
-def _save_record(
-    transaction: Transaction, row: tuple[str, str, str, int, int], *, again: bool
-) -> None:
+def _save_record(transaction: Transaction, row: tuple[str, str, str, int, int]) -> None:
     kind, key, value, now, expected = row
     cursor = transaction.beside_events
     if expected:
         changed = cursor.execute(query("update_record"), row).rowcount
     else:
         changed = cursor.execute(query("insert_record"), (kind, key, value, now)).rowcount
-    if changed:
-        return
-    found = cursor.execute(query("find_record"), (kind, key)).fetchone()
-    if not (again and found and found[2:4] == (value, expected + 1)):
+    if not changed:
         raise RecordChanged(kind, key)
 
 
-def _delete_record(transaction: Transaction, row: tuple[str, str, int], *, again: bool) -> None:
-    cursor = transaction.beside_events
-    if cursor.execute(query("delete_record"), row).rowcount:
-        return
-    if not again or cursor.execute(query("find_record"), row[:2]).fetchone():
+def _find_saved(transaction: Transaction, row: tuple[str, str, str, int, int]) -> bool | None:
+    """Whether the record has the value, and the revision that it gets with it."""
+    kind, key, value, _, expected = row
+    found = transaction.cursor.execute(query("find_record"), (kind, key)).fetchone()
+    return True if found and found[2:4] == (value, expected + 1) else None
+
+
+def _delete_record(transaction: Transaction, row: tuple[str, str, int]) -> None:
+    if not transaction.beside_events.execute(query("delete_record"), row).rowcount:
         raise RecordChanged(*row[:2])
 
 
-def _touch(transaction: Transaction, _request: None, *, again: bool) -> None:  # noqa: ARG001
+def _find_deleted(transaction: Transaction, row: tuple[str, str, int]) -> bool | None:
+    """Whether the record is gone."""
+    return None if transaction.cursor.execute(query("find_record"), row[:2]).fetchone() else True
+
+
+def _touch(transaction: Transaction, _request: None) -> None:
     # It is the number that stands there, but it is written to disk all the same.
     (number,) = transaction.cursor.execute("PRAGMA user_version").fetchone()
     transaction.cursor.execute(f"PRAGMA user_version = {number}")

@@ -1,297 +1,246 @@
 """The one connection that writes, and the queue in front of it.
 
-Callers share durable commits. Whoever finds nobody writing leads: it begins a transaction, runs
-its own work and all that waits by then, commits once, and hands the lead to the next who waits. A
-caller that is alone pays for none of it.
-
-Work may also be submitted, to be told of later. Nobody waits for it who could lead: so who submits
-and finds nobody writing leads on while such work comes first, and a caller that has led, and wants
-to go on with its result, starts a thread that does.
+A caller that finds nobody at work commits by itself, and no other thread is needed. When more come
+than that they queue up, and the writer's own thread commits together what waits. The thread ends
+when nothing has come for a while, so that an idle store has none.
 
 A KeyboardInterrupt may come between any two lines of the main thread, and a RecursionError wherever
-something is called. Work stays in the queue until it is done, handing over can be done twice, and
-is left to a thread that neither comes to, so that nobody takes the lead with it.
+something is called. Both end only what the caller has to itself: `with` gives its locks back, and
+the work of several is only ever in the hands of the writer's thread, which gets neither.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import threading
-from _thread import start_new_thread
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
-from eskit.store.appending import tell
 from eskit.store.sqlite.commits import Committer
-from eskit.store.sqlite.ticket import Ticket, Work
+from eskit.store.sqlite.write import SubmittedWrite, Work, Write
 
 _MOST_AT_ONCE = 256
-_PAUSE = 0.001  # seconds
+_LINGER = 0.1  # seconds
 
 
 class Writer:
     """Runs work in write transactions, one transaction after another. Thread-safe."""
 
     def __init__(self, committer: Committer, url: str, clock: Clock) -> None:
-        self._clock = clock
         self._committer = committer
         self._url = url
-        self._lock = threading.Lock()
-        self._idle = threading.Condition(self._lock)
-        self._waiting: deque[Ticket] = deque()
-        self._leader: Ticket | None = None
-        self._batch: list[Ticket] = []  # what the leader runs besides its own, still in the queue
+        self._clock = clock
+        self._queue = _Queue()
+        self._finished: deque[Write] = deque()  # whose callers are not told yet
+        self._connection = threading.Lock()  # held by who uses the committer
+        self._turn = threading.Lock()  # held by the thread that works: more may have been started
+        self._starting = threading.Lock()
+        self._started = False
+        self._crowded = False  # whether the last batch was of several
+        self._closing = False
         self._closed = False
-        self._close_when_idle = False
-        self._telling = 0  # the thread that is telling somebody of a commit, if one is
+        self._thread = 0  # the thread that tells others of commits
 
-    def run(self, work: Work, request: Any = None) -> Any:
+    def run(self, work: Work, request: Any = None, find_result: Work | None = None) -> Any:
         """The result of `work` for `request`, delivered after its transaction is committed.
 
-        What it raises is raised here, and then it has changed nothing.
+        What it raises is raised here, and then it has changed nothing. `find_result` looks for the
+        result of an earlier try whose commit gave no answer; None if that has changed nothing.
         """
-        ticket = Ticket(work, request)
-        if self._is_telling():
-            return self._run_within(ticket)
-        try:
-            if self._enter(ticket) or ticket.wait():
-                self._lead(ticket)
-        except StoreUnavailable:
-            raise  # closed: it has not even queued up
-        except BaseException:
-            # Left to another thread, and by a single call: the next interrupt may be on its way,
-            # or the stack used up.
-            left: list[Ticket] = []
+        write = Write(work, request, find_result)
+        if self._is_quiet() or self._is_own_thread():
+            self._commit(write)
+        else:
+            write.shut()
             try:
-                start_new_thread(self._leave, (ticket, left))
-            except RuntimeError:  # there can be no more threads
-                self._leave(ticket, left)
-            _wait_for(left, self._clock)
-            raise
-        return ticket.outcome()
+                if self._put(write):
+                    self._clock.wait(write)
+                else:
+                    self._commit(write)
+            except BaseException:
+                self._give_up(write)
+                raise
+        return write.outcome()
 
-    def submit(self, work: Work, request: Any, then: Callable[[Ticket], None]) -> None:
-        """Have `work` run as `run` does, and `then` called with its ticket, in whichever thread.
-
-        Either now or later, once; what `then` raises is logged.
-        """
-        ticket = Ticket(work, request, partial(tell, then))
-        is_main = threading.current_thread() is threading.main_thread()
-        if not is_main and not _stack_is_deep():
-            self._submit(ticket)
-            return
-        # Who leads tells others: not where an interrupt may come before that, or the stack end.
-        # Imported here because it takes a millisecond, and the threads of a service do without.
-        from concurrent.futures import ThreadPoolExecutor
-
-        with ThreadPoolExecutor(1, thread_name_prefix="eskit-writer") as elsewhere:
-            elsewhere.submit(self._submit, ticket).result()
-
-    def _submit(self, ticket: Ticket) -> None:
+    def submit(
+        self, work: Work, request: Any, find_result: Work | None, finish: Callable[[Any], Any]
+    ) -> Future[Any]:
+        """Have `work` run as `run` does, without waiting; the future has `finish` of its result."""
+        write = SubmittedWrite(work, request, find_result, finish)
         try:
-            if self._enter(ticket):
-                self._lead_on(ticket)
+            queued = self._put(write)
         except BaseException:
-            if self._leader is ticket:
-                self._start_successor(ticket)
+            self._give_up(write)
             raise
+        if not queued:
+            write.take()
+            self._commit(write)
+            write.tell()
+        return write.future
 
     def close(self) -> None:
-        """Refuse new work, finish what waits, then close the connection; idempotent.
-
-        Called by who is told of a commit, it returns at once, and the rest is done behind it.
-        """
-        with self._idle:
+        """Refuse new work, finish what waits, then close the connection; idempotent."""
+        self._closing = True
+        self._queue.wake()
+        if self._is_own_thread():  # it is telling somebody of a commit, who has called this
+            self._drain()
+        else:
+            self._work()
+        with self._connection:
             self._closed = True
-            if self._is_telling():
-                self._close_when_idle = True
-                return
-            while self._leader is not None:
-                self._idle.wait()
             self._committer.close()
 
-    def _is_telling(self) -> bool:
-        """Whether it is somebody told of a commit who calls, on the stack of who leads."""
-        return self._telling != 0 and self._telling == threading.get_ident()
+    def _is_quiet(self) -> bool:
+        """Whether nobody writes or waits; it does no harm if several callers think so at once."""
+        return not (self._crowded or self._queue.waiting or self._connection.locked())
 
-    def _run_within(self, ticket: Ticket) -> Any:
-        """Commit at once: this thread leads, and would wait for itself in the queue."""
-        if self._closed:
-            raise self._is_closed()
-        self._committer.commit([ticket], tuple)
-        return ticket.outcome()
+    def _is_own_thread(self) -> bool:
+        """Whether the writer's thread is the caller: it would wait for itself in the queue."""
+        return self._thread == threading.get_ident()
 
-    def _is_closed(self) -> StoreUnavailable:
-        return StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
+    def _commit(self, write: Write) -> None:
+        """Commit one write in the thread of its caller."""
+        with self._connection:
+            self._check_open()
+            self._committer.commit([write])
 
-    def _enter(self, ticket: Ticket) -> bool:
-        """Take the lead if nobody has it, else queue up."""
-        with self._lock:
-            if self._closed:
-                raise self._is_closed()
-            if self._leader is None:
-                self._leader = ticket
-                return True
-            if ticket.then is None:
-                ticket.close()
-            self._waiting.append(ticket)
-            return False
+    def _check_open(self) -> None:
+        if self._closing:
+            raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
 
-    def _leave(self, ticket: Ticket, left: list[Ticket]) -> None:
-        """Withdraw work that nobody has taken, else wait for its verdict; lead no more."""
+    def _put(self, write: Write) -> bool:
+        """Queue up; False if there can be no thread that would take it."""
+        self._check_open()
+        self._queue.put(write)
+        # Looked at after that: a thread that ends looks at the queue last.
+        return self._started or self._start() or not self._queue.withdraw(write)
+
+    def _give_up(self, write: Write) -> None:
+        """Withdraw what nobody has taken, else wait for its verdict."""
+        if not self._queue.withdraw(write):
+            write.wait_on()
+
+    def _start(self) -> bool:
+        with self._starting:
+            if not self._started:
+                self._start_thread()
+        return self._started
+
+    def _start_thread(self) -> None:
         try:
-            if self._leader is not ticket and not self._withdraw(ticket):
-                ticket.wait_for_verdict()
-            self._hand_over(ticket)
-        finally:  # whatever it is, the caller does not wait for ever
-            left.append(ticket)
+            self._started = True
+            # No daemon: a program that ends waits for what was submitted.
+            self._clock.start(self._work, name="eskit-writer", daemon=False)
+        except RuntimeError:  # there can be no more threads, or the stack ends
+            self._started = False
+        except BaseException:
+            self._started = False
+            raise
 
-    def _withdraw(self, ticket: Ticket) -> bool:
-        with self._lock:
-            if ticket.leads or ticket in self._batch:
-                return False
-            with contextlib.suppress(ValueError):
-                self._waiting.remove(ticket)
-            return True
+    def _work(self) -> None:
+        """Commit what comes until nothing does for a while, or until the store is closed."""
+        with self._turn:
+            self._work_in_turn()
 
-    def _lead(self, ticket: Ticket) -> None:
-        """Commit what waits together with one's own, then hand the lead over."""
-        if self._waiting:
-            self._take(ticket)
-        self._committer.commit([ticket, *self._batch], self._take_more)
-        self._hand_over(ticket)
-
-    def _lead_on(self, ticket: Ticket) -> None:
-        """Commit what waits together with one's own, if that is to be done, until one may lead."""
-        while True:
-            if self._waiting:
-                self._take(ticket)
-            batch = self._batch if ticket.done else [ticket, *self._batch]
-            if batch:
-                self._committer.commit(batch, self._take_more)
-            self._wake(ticket)
-            self._settle()
-            with self._lock:
-                if self._pass_on():
-                    return
-
-    def _settle(self) -> None:
-        """Wake all whose work is done, and take them out of the queue."""
-        while self._waiting and self._waiting[0].done:
-            self._wake(self._waiting.popleft())
-
-    def _wake(self, ticket: Ticket) -> None:
-        """Let a caller go on, or tell who is to be told."""
-        self._telling = threading.get_ident()
+    def _work_in_turn(self) -> None:
         try:
-            ticket.wake()
+            self._thread = threading.get_ident()
+            self._drain()
         finally:
-            self._telling = 0
+            self._thread = 0
 
-    def _take(self, ticket: Ticket) -> None:
-        with self._lock:
-            self._leader = ticket
-            self._forget_first(ticket)
-            self._batch = self._first_waiting()
+    def _drain(self) -> None:
+        self._tell()  # the rest of a batch, when it is a callback that closes
+        while self._has_work():
+            batch = self._commit_together()
+            self._crowded = len(batch) > 1
+            self._finished.extend(batch)
+            self._tell()
 
-    def _take_more(self) -> Sequence[Ticket]:
-        """What came since the batch was taken, which is part of it from now on."""
-        taken = len(self._batch)
-        if len(self._waiting) == taken:
-            return ()
-        with self._lock:
-            self._batch = self._first_waiting()
-        return self._batch[taken:]
+    def _tell(self) -> None:
+        while self._finished:
+            self._finished.popleft().tell()
 
-    def _first_waiting(self) -> list[Ticket]:
-        """As many as one commit takes; none for a caller on whose stack they might not end."""
-        if self._leader and self._leader.then is None and _stack_is_deep():
-            return []
-        return list(islice(self._waiting, _MOST_AT_ONCE - 1))
+    def _has_work(self) -> bool:
+        """Wait for the next write; False if none comes."""
+        if not self._closing:
+            self._clock.wait(self._queue, _LINGER)
+        if not self._queue.waiting:
+            self._started = self._crowded = False
+        return bool(self._queue.waiting)
 
-    def _hand_over(self, ticket: Ticket) -> None:
-        """Wake those whose work is done, then the next who leads; does nothing for who does not.
-
-        What is not done, because the leader was interrupted, waits on in its order.
-        """
-        if self._leader is not ticket:
-            return
-        # Woken before there is a new leader, they may have more work for its batch.
-        for other in self._batch:
-            if other.done and other.then is None:
-                other.wake()
-        with self._lock:
-            if self._leader is not ticket:  # its heir, woken before an interrupt, leads by now
-                return
-            self._forget_first(ticket)
-            while self._waiting and self._waiting[0].done and self._waiting[0].then is None:
-                self._waiting.popleft()
-            if self._pass_on():
-                return
-        self._start_successor(ticket)
-
-    def _pass_on(self) -> bool:
-        """Let the first who waits lead, or nobody; False if that one has no thread to do it with.
-
-        Under the lock.
-        """
-        self._batch = []
-        if not self._waiting:
-            self._leader = None
-            if self._closed:
-                if self._close_when_idle:
-                    self._committer.close()
-                self._idle.notify_all()
-            return True
-        heir = self._waiting[0]
-        if heir.then is not None:
-            return False
-        heir.leads = True
-        heir.wake()
-        self._leader = heir
-        return True
-
-    def _start_successor(self, ticket: Ticket) -> None:
-        """Have a new thread succeed; more than one may be started, the first does."""
+    def _commit_together(self) -> list[Write]:
+        """Finish what waits in one transaction; what comes while it begins joins it."""
+        queue, batch = self._queue, list[Write]()
         try:
-            self._clock.start(partial(self._succeed, ticket), name="eskit-writer", daemon=False)
-        except RuntimeError:  # there can be no more threads
-            self._succeed(ticket)
+            with self._connection:
+                batch += queue.take(_MOST_AT_ONCE)
+                if self._closed:  # it came too late to be refused
+                    self._check_open()
+                self._committer.commit(batch, lambda: queue.take(_MOST_AT_ONCE - len(batch)))
+        except BaseException as error:  # noqa: BLE001 - raised where the work came from
+            for write in batch:
+                if not write.done:
+                    write.fail(self._unfinished(error))
+        return batch
 
-    def _succeed(self, ticket: Ticket) -> None:
-        """Lead on in place of who led with `ticket`, unless that has ended."""
-        own = Ticket(ticket.work, then=lambda _: None)
-        own.finish(None)  # it has no work: only that of others is left
-        with self._lock:
-            if self._leader is not ticket:
-                return
-            self._leader = own
-        self._settle()
-        self._lead_on(own)
-
-    def _forget_first(self, ticket: Ticket) -> None:
-        """Who leads stands first in the queue until it begins."""
-        if self._waiting and self._waiting[0] is ticket:
-            self._waiting.popleft()
-
-
-def _wait_for(left: list[Ticket], clock: Clock) -> None:
-    """Wait until something is in the list; interrupts wait as well, for there is one already."""
-    while not left:
-        with contextlib.suppress(KeyboardInterrupt):
-            clock.sleep(_PAUSE)
+    def _unfinished(self, error: BaseException) -> Exception:
+        if isinstance(error, Exception):
+            return error
+        unknown = StoreUnavailable(
+            f"Writing to {self._url} was interrupted",
+            hint="Look whether it was written before you write it again.",
+        )
+        unknown.__cause__ = error
+        return unknown
 
 
-def _stack_is_deep() -> bool:
-    """Whether half of what this thread's stack may hold is used."""
-    try:
-        sys._getframe(sys.getrecursionlimit() // 2)  # noqa: SLF001 - nothing else tells
-    except ValueError:
-        return False
-    return True
+class _Queue:
+    """Writes that wait, in their order, and a bell for the one thread that takes them."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Write] = deque()
+        self._taking = threading.Lock()
+        self._bell = threading.Lock()
+        self._bell.acquire()
+        self._is_awaited = False
+
+    def put(self, write: Write) -> None:
+        """Add a write."""
+        self.waiting.append(write)
+        if self._is_awaited:
+            self.wake()
+
+    def take(self, most: int) -> list[Write]:
+        """The first writes, of those that are still wanted."""
+        if not self.waiting:
+            return []
+        with self._taking:
+            first = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
+            return [write for write in first if write.take()]
+
+    def withdraw(self, write: Write) -> bool:
+        """Remove a write unless it was taken, and then return False."""
+        with self._taking, contextlib.suppress(ValueError):
+            self.waiting.remove(write)
+        return not write.taken
+
+    def wake(self) -> None:
+        """Let the thread that waits look."""
+        with contextlib.suppress(RuntimeError):  # somebody has just done so
+            self._bell.release()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until there is a write, or until woken; False when the time is over."""
+        self._is_awaited = True
+        found = self.is_set() or self._bell.acquire(timeout=-1 if timeout is None else timeout)
+        self._is_awaited = False
+        return found
+
+    def is_set(self) -> bool:
+        """Whether there is a write."""
+        return bool(self.waiting)

@@ -8,8 +8,7 @@ Subclass it in a test module and say how a store is opened::
             with MyStore(clock=clock) as store:
                 yield store
 
-The store must be empty, take its time from `clock` and keep command ids for `COMMAND_TTL`. For one
-that is an `AppendsThen` as well, subclass `AppendsThenContract` too.
+The store must be empty, take its time from `clock` and keep command ids for `COMMAND_TTL`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,6 @@ import pytest
 
 from eskit.store.eventstore import EventStore
 from eskit.testing.store_contract.appending import AppendContract
-from eskit.testing.store_contract.appending_then import (
-    AppendsThenContract as AppendsThenContract,
-)
-from eskit.testing.store_contract.appending_then import Told as Told
 from eskit.testing.store_contract.claims import ClaimContract
 from eskit.testing.store_contract.commands import CommandContract, TenantContract
 from eskit.testing.store_contract.event_ids import EventIdContract
@@ -41,11 +36,13 @@ from eskit.testing.store_contract.samples import text as text
 from eskit.testing.store_contract.samples import texts as texts
 from eskit.testing.store_contract.samples import values as values
 from eskit.testing.store_contract.snapshots import SnapshotContract
+from eskit.testing.store_contract.submitting import SubmitContract
 from eskit.testing.store_contract.unicode import UnicodeContract
 
 
 class EventStoreContract(
     AppendContract,
+    SubmitContract,
     OrderContract,
     ReadContract,
     EventIdContract,

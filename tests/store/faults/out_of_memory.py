@@ -13,7 +13,7 @@ from eskit.clock import SystemClock
 from eskit.domain.streams import ANY
 from eskit.sqlite.url import sqlite_path
 from eskit.store.sqlite.store import SqliteStore
-from eskit.testing.store_contract import Told, texts
+from eskit.testing.store_contract import texts
 
 TOGETHER = 10
 
@@ -47,22 +47,17 @@ def main(url: str) -> None:
     """Append ten at once, and one after them."""
     clock = Clock()
     store = SqliteStore(sqlite_path(url), url, synchronous="NORMAL", clock=clock)
-    many = [Told() for _ in range(TOGETHER)]
-
-    def lead() -> None:
-        store.append_then("Account-first", texts("a"), Told(), expected_version=ANY)
-
-    leading = threading.Thread(target=lead, daemon=True)
-    leading.start()
+    store.submit("Account-first", texts("a"), expected_version=ANY)
     clock.arrived.wait(20)
-    for number, told in enumerate(many):
-        store.append_then(f"Account-{number}", texts("x" * 100_000), told, expected_version=ANY)
+    many = [
+        store.submit(f"Account-{number}", texts("x" * 100_000), expected_version=ANY)
+        for number in range(TOGETHER)
+    ]
     clock.opened.set()
-    for told in many:
-        say(type(told.wait()).__name__)
-    late = Told()
-    store.append_then("Account-late", texts("b"), late, expected_version=ANY)
-    say(type(late.wait()).__name__)
+    for submitted in many:
+        say(type(submitted.exception(20)).__name__)
+    late = store.submit("Account-late", texts("b"), expected_version=ANY)
+    say(type(late.exception(20)).__name__)
     os._exit(0)  # there is no memory to close the store with
 
 

@@ -1,4 +1,4 @@
-"""What may end a thread that leads the writer: the threads beside it go on, and nothing is lost."""
+"""What may end a thread that commits: the threads beside it go on, and nothing is lost."""
 
 import contextlib
 import subprocess
@@ -13,7 +13,7 @@ from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.testing.store_contract import Told, texts
+from eskit.testing.store_contract import texts
 
 OUT_OF_MEMORY = Path(__file__).with_name("out_of_memory.py")
 
@@ -25,10 +25,6 @@ def url(tmp_path):
 
 def append(store, stream):
     return store.append(stream, texts("a"), expected_version=ANY).version
-
-
-def leave(store, stream, then):
-    store.append_then(stream, texts("a"), then, expected_version=ANY)
 
 
 def deep(depth, call):
@@ -51,10 +47,11 @@ def test_a_caller_whose_stack_ends_takes_nobody_with_it(url):
             return deep(depth, lambda: append(store, "Account-nested"))
 
     def left(depth):
-        told = Told()
         with contextlib.suppress(RecursionError):
-            deep(depth, lambda: leave(store, "Account-left", told))
-            return told.version()
+            submitted = deep(
+                depth, lambda: store.submit("Account-left", texts("a"), expected_version=ANY)
+            )
+            return submitted.result(20).version
 
     with ThreadPoolExecutor(5) as pool, open_store(url) as store:
         beside = [pool.submit(others, number) for number in range(4)]
