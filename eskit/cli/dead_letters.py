@@ -158,7 +158,7 @@ class ProjectionLetter:
             lines.append(["Rebuild it again: ", (f"eskit project rebuild {name}", "command")])
         elif behind is not None:
             command = f"eskit deadletter retry {name} {behind.position}"
-            lines.append(["Handle what waits behind it: ", (command, "command")])
+            lines.append(["Handle the events that it blocked: ", (command, "command")])
         return Outcome(data=skip_entry(decided).data, lines=lines)
 
 
@@ -245,7 +245,10 @@ def _in_nats(session: Session, work: Callable[[DeadLetters], Awaitable[Result]])
 
 
 def _handled(name: str, handled: int, left: int) -> Line:
-    return [(name, "name"), f"  {count(handled, 'event')} handled, {left:,} still set aside"]
+    return [
+        (name, "name"),
+        f"  {count(handled, 'event')} handled, {count(left, 'dead letter')} left",
+    ]
 
 
 def _not_here(name: str) -> InvalidArgument:

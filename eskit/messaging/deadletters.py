@@ -100,7 +100,7 @@ def _still_failing(letter: DeadLetter) -> DeliveryFailed:
     name = letter.subscription
     return DeliveryFailed(
         f"{name} failed again on {letter.text}: {letter.error}",
-        hint=f"It stays set aside. See why: eskit deadletter show {name} "
+        hint=f"It stays a dead letter. See why: eskit deadletter show {name} "
         f"{letter.event.global_position}",
     )
 

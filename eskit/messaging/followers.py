@@ -24,6 +24,7 @@ from eskit.messaging.takeover import check_place
 from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import EventStore
 from eskit.store.records import FOLLOWER, Checkpoint
+from eskit.text.quantities import count
 
 _ENDED_PAUSE = "ended pause"
 State: TypeAlias = Literal["idle", "running", "paused", "failed"]
@@ -374,4 +375,6 @@ def _trying_again(attempts: Iterable[Attempt], progress: Progress) -> str:
 def _set_aside(letters: Sequence[DeadLetter]) -> str:
     if not letters:
         return ""
-    return f"{len(letters):,} set aside, the first at {letters[0].event.global_position:,}"
+    return (
+        f"{count(len(letters), 'dead letter')}, the first at {letters[0].event.global_position:,}"
+    )

@@ -290,7 +290,7 @@ class Relay:
             raise self._fed_by_another(state, hint=f"G{_OWN_STREAM[1:]}")
 
     def _fed_by_another(self, state: PublishedLog, *, hint: str) -> MessagingError:
-        source = state.last.source if state.last is not None else "nobody"
+        source = state.last.source if state.last is not None else "an unknown program"
         return MessagingError(
             f"Stream {state.name} is fed by {source}, not by {self._publisher.source}",
             code="BROKER_MISMATCH",

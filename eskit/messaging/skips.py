@@ -59,7 +59,7 @@ def skip_in_relay(
         store.save_record(_KIND, str(event.global_position), value, expected_revision=0)
     except RecordChanged as changed:
         raise InvalidArgument(
-            f"The event at position {event.global_position} is set aside already",
+            f"The event at position {event.global_position} is skipped already",
             hint="See by whom, and why: eskit relay --status",
         ) from changed
     return skip

@@ -450,7 +450,7 @@ class Subscriber:
                 await self._sleep(HEARTBEAT)
             else:
                 _log.warning(
-                    "Subscription %s: event %d is set aside after %d deliveries",
+                    "Subscription %s: event %d became a dead letter after %d deliveries",
                     *(self.name, event.global_position, deliveries),
                 )
                 return

@@ -163,7 +163,7 @@ class JetStreamSource:
             first = decode_event(message.headers, message.data) if message is not None else None
             if first is not None and first.global_position > position + 1:
                 raise LogBroken(
-                    f"Stream {self._stream} begins at {first.global_position:,}: events behind "
+                    f"Stream {self._stream} begins at {first.global_position:,}: events after "
                     f"{position:,} are gone, and were not handled",
                     position=position,
                 )

@@ -78,7 +78,9 @@ def _keep(store: EventStore, name: str, place: Place) -> None:
     for letter in place.letters:
         known = store.find_event(letter.event.global_position)
         if known is None or known.event_id != letter.event.event_id:
-            raise _not_known(name, f"NATS has {letter.text} set aside, which the log does not have")
+            raise _not_known(
+                name, f"NATS has {letter.text} as a dead letter, and the log does not have it"
+            )
         add_letter(store, replace(letter, subscription=name))
     at = store.find_event(position) if position else None
     progress = replace(

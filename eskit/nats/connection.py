@@ -170,7 +170,7 @@ def broker_errors(doing: str) -> Iterator[None]:
         ) from error
     except nats.errors.NoRespondersError as error:
         raise BrokerUnavailable(
-            f"{doing}: nobody answers", hint="Is JetStream enabled, or the service running?"
+            f"{doing}: no response", hint="Is JetStream enabled, or the service running?"
         ) from error
     except (nats.errors.TimeoutError, TimeoutError) as error:
         raise RequestTimeout(f"{doing}: no answer in time", hint="Try again.") from error
@@ -275,7 +275,7 @@ def _unavailable(servers: str, error: BaseException, *, over_tls: bool) -> Messa
         )
     reason = text
     if isinstance(error, ConnectionRefusedError):
-        reason = "nobody listens there"
+        reason = "connection refused"
     elif isinstance(error, TimeoutError):
         reason = "no answer"
     elif isinstance(error, socket.gaierror):

@@ -165,8 +165,7 @@ class Prefetch:
 
     def _break(self, problem: str) -> LogBroken:
         return LogBroken(
-            f"Stream {self.place.stream} does not go on behind {self.end:,} as the log did: "
-            f"{problem}",
+            f"Stream {self.place.stream} does not continue the log after {self.end:,}: {problem}",
             position=self.end,
         )
 

@@ -290,7 +290,7 @@ class _Export:
             raise StoreDamaged(
                 f"{view.count_events():,} events were stored of {self._events:,}",
                 code="STORE_NOT_RECOGNISED",
-                hint="Check the disk, remove what was imported, and import again.",
+                hint="Check the disk, remove the imported file, and import again.",
             )
         return ImportReport(
             url=url,

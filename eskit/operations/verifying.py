@@ -44,7 +44,8 @@ _REPLACE = "The log replaces every snapshot: eskit snapshot prune --keep 0"
 _AHEAD = "is ahead of its stream"
 _UNNAMEABLE = "No command can name it: restore the store from a backup, or leave it as it is."
 _REPEATED = (
-    "An older eskit took it. It stays readable and is published; who goes by ids takes it for one."
+    "An older eskit took it. It stays readable and is published; consumers that compare IDs see "
+    "one event."
 )
 _EXCHANGED = "The log was exchanged or has lost events: restore the store from a backup."
 
@@ -180,7 +181,7 @@ class _Check:
                 self._found("error", "STORAGE_DAMAGED", problem)
         with self.findings.reading("the schema of the file"):
             for problem in self._view.find_missing_parts():
-                hint = "Make it anew from the log: eskit store export, then eskit store import"
+                hint = "Rebuild it from the log: eskit store export, then eskit store import"
                 self._found("error", "STORAGE_INCOMPLETE", problem, hint=hint)
         self._progress(Progress(name="storage", done=1, total=1))
 
@@ -315,7 +316,7 @@ class _Check:
             for checkpoint in others:
                 self._check_checkpoint(
                     checkpoint,
-                    renewed_by=f"Make its rows anew: eskit project rebuild {checkpoint.name}",
+                    renewed_by=f"Rebuild its rows: eskit project rebuild {checkpoint.name}",
                 )
 
     def _check_checkpoint(self, checkpoint: Checkpoint, *, renewed_by: str) -> None:
@@ -408,7 +409,7 @@ class _Check:
             self._at(record, "error", "ERASURE_INCOMPLETE", message)
         recorded = self._erased_up_to.get((record.stream, record.tenant), 0)
         if self._erasures_were_read and record.version > recorded:
-            message = f"Nobody recorded that version {record.version} of {record.stream} was erased"
+            message = f"Version {record.version} of {record.stream} was erased without a record"
             self._at(record, "error", "ERASURE_UNRECORDED", message)
 
     def _check_claims(self, record: EventRow) -> None:
@@ -496,4 +497,4 @@ def _renewal(name: str) -> str:
     """What to do about a checkpoint that is kept with the log and was taken from another."""
     if name == RELAY_CHECKPOINT:
         return "Publish it in place of the other: eskit relay --republish"
-    return f"Whoever keeps {name} has to begin anew."
+    return f"Let the program that keeps {name} start over."

@@ -75,9 +75,9 @@ def find_abandoned(statuses: Sequence[ProjectionStatus]) -> list[Diagnostic]:
         Diagnostic(
             severity="warning",
             code="PROJECTION_NOT_RUN",
-            message=f"{', '.join(names)}: {behind} behind, and nobody runs "
+            message=f"{', '.join(names)}: {behind} behind, and no process runs "
             + ("it" if len(names) == 1 else "them"),
-            hint=f"Handle what waits: eskit project run {' '.join(names)}",
+            hint=f"Handle them: eskit project run {' '.join(names)}",
         )
     ]
 

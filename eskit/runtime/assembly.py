@@ -416,4 +416,4 @@ class ReactionService:
             try:
                 await self._subscriber.wait()
             except SubscriptionTaken:
-                _log.warning("%s was taken over or reset: it begins anew", self.name)
+                _log.warning("%s was taken over or reset: it starts again", self.name)

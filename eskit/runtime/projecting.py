@@ -55,7 +55,7 @@ class ProjectionWatch:
             return
         self.outage(None)
         if self._holders.pop(name, None) or stopped is not None:
-            self._tell(f"going on with {name} after {progress.position:,}")
+            self._tell(f"resumed {name} after {progress.position:,}")
 
     def outage(self, outage: EskitError | None) -> None:
         """Note that the projections wait, or that they go on."""

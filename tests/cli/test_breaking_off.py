@@ -66,7 +66,7 @@ def test_an_export_that_is_broken_off_is_kept_and_gone_on_with(launch, long_log,
 
     assert (ended.code, ended.out) == (130, "")
     assert ended.err == (
-        "interrupted  log.jsonl.partial is kept: the same command goes on from it\n"
+        "interrupted  log.jsonl.partial is kept: run the command again to resume\n"
     )
     assert again.json["data"]["events"] == EVENTS
 
@@ -82,7 +82,7 @@ def test_an_import_that_is_broken_off_is_kept_and_gone_on_with(launch, long_log,
     again = eskit(*command, "--json", cwd=tmp_path)
 
     assert ended.code == 130
-    assert ended.err == f"interrupted  {partial} is kept: the same command goes on from it\n"
+    assert ended.err == f"interrupted  {partial} is kept: run the command again to resume\n"
     assert again.json["data"]["events"] == EVENTS
 
 

@@ -80,7 +80,7 @@ def test_a_stream_set_aside_is_retried_in_order_after_the_repair(bank, mend):
     retried = eskit("deadletter", "retry", "account-balance", "2", *WHY, "--yes", cwd=bank)
 
     assert ran.code == 0
-    assert "1 set aside" in ran.out
+    assert "1 dead letter" in ran.out
     assert failed == "failed"
     assert [(item["state"], item["position"]) for item in listed] == [
         ("failed", 2),
@@ -88,7 +88,7 @@ def test_a_stream_set_aside_is_retried_in_order_after_the_repair(bank, mend):
     ]
     assert too_early.code == 2
     assert "is blocked by 2" in too_early.err
-    assert retried.out == "account-balance  2 events handled, 0 still set aside\n"
+    assert retried.out == "account-balance  2 events handled, 0 dead letters left\n"
     assert state(bank) == "idle"
     assert eskit("project", "diff", "account-balance", cwd=bank).code == 0
 

@@ -88,7 +88,7 @@ def test_a_tail_of_another_store_goes_on_there(launch, store_url, tmp_path):
 
     ended = interrupt(process)
 
-    assert ended.err.endswith(f" · go on with: eskit --store {store_url} tail --after 2\n")
+    assert ended.err.endswith(f" · continue with: eskit --store {store_url} tail --after 2\n")
 
 
 def test_the_hint_about_a_tenants_stream_names_the_tenant(bank):

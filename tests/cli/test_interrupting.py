@@ -88,7 +88,7 @@ def test_ctrl_c_ends_tail_with_exit_0_and_says_how_to_go_on(launch, bank):
 
     assert len(lines) == 4
     assert ended.code == 0
-    assert ended.err == "4 events · last 4 · go on with: eskit tail --after 4\n"
+    assert ended.err == "4 events · last 4 · continue with: eskit tail --after 4\n"
 
 
 def test_tail_from_the_store_follows_other_processes(launch, bank):

@@ -87,7 +87,7 @@ def test_an_outage_is_told_of_once_and_so_is_its_end(launch, bank):
     interrupt(nats)
     away = read_lines(serve, "waiting for NATS", f"{CONNECTION}NATS is away")
     with EmbeddedNats(bank / ".eskit" / "nats", port=port, token=token_of(url)):
-        back = read_lines(serve, "goes on", SERVICES_ARE_BACK)
+        back = read_lines(serve, "resumed", SERVICES_ARE_BACK)
         ended = interrupt(serve)
 
     assert sorted(line.split()[0] for line in away) == ["connection", "relay"]

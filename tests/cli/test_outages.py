@@ -43,7 +43,7 @@ def test_a_read_model_moved_away_is_told_once_and_gone_on_with(runner, bank):
     told = read_until(runner, "waiting", stream="stderr")
     shown = eskit("project", "status", cwd=bank)
     away.rename(model)
-    back = read_until(runner, "going on", stream="stderr")
+    back = read_until(runner, "resumed", stream="stderr")
     while any(found["lag"] for found in status(bank)):
         assert runner.poll() is None
 
@@ -81,7 +81,7 @@ def test_serve_begins_when_the_read_model_can_be_used(bank, launch):
     process = launch(*SERVE, cwd=bank)
     told = read_until(process, "waiting", stream="stderr")
     (bank / "bank_read.db-locks").unlink()
-    read_until(process, "going on", stream="stderr")
+    read_until(process, "resumed", stream="stderr")
 
     assert "cannot be written to" in told[-1]
     assert interrupt(process).code == 0

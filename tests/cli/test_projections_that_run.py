@@ -42,7 +42,7 @@ def test_a_second_serve_stands_by_and_takes_over_when_the_first_is_killed(launch
     before = statuses(bank)
 
     first.send_signal(signal.SIGKILL)
-    read_until(second, "going on with activity-log")
+    read_until(second, "resumed activity-log")
     move(bank, DEPOSIT, "acc-001", "1.00")
     url = re.search(r"http://\S+/health", "".join(lines))[0]
     with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - what eskit printed
@@ -65,7 +65,7 @@ def test_serve_goes_on_when_the_event_before_which_it_stands_is_skipped(launch, 
     skipped = eskit(
         *("deadletter", "skip", "account-balance", "2", "--reason", "ticket 7", "--yes"), cwd=bank
     )
-    read_until(process, "going on with account-balance")
+    read_until(process, "resumed account-balance")
     caught_up = eskit("project", "run", "--once", "activity-log", cwd=bank)
     while statuses(bank)["account-balance"]["lag"]:
         pass
@@ -88,7 +88,7 @@ def test_what_status_advises_works_while_serve_runs(launch, bank):
     change_deposits(bank, 'raise KeyError("\\x1b[31meur")', '"""Set the balance."""')
 
     again = eskit("project", "run", "--once", "account-balance", cwd=bank)
-    read_until(process, "going on with account-balance")
+    read_until(process, "resumed account-balance")
     ended = interrupt(process)
 
     assert "eskit project run --once account-balance" in told.out
@@ -128,10 +128,10 @@ def test_events_that_wait_while_nobody_runs_projections_are_a_warning(bank):
     after = eskit("project", "status", cwd=bank)
 
     assert waiting.code == 0
-    assert waiting.out.count("nobody runs it") == 2
-    assert "nobody runs them" in waiting.err
+    assert waiting.out.count("no process runs it") == 2
+    assert "no process runs them" in waiting.err
     assert "eskit project run account-balance activity-log" in waiting.err
-    assert listed.out.count("nobody runs it") == 2
+    assert listed.out.count("no process runs it") == 2
     assert [found["code"] for found in as_json["diagnostics"]] == ["PROJECTION_NOT_RUN"]
     assert [status["running"] for status in as_json["data"]] == [False, False]
     assert followed.code == 0

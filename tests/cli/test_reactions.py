@@ -182,7 +182,7 @@ def test_a_failing_reaction_is_red_wherever_it_is_looked_at(bank, launch):
     interrupt(serving)
 
     assert (failed["state"], failed["code"], failed["set_aside"]) == ("failed", 1, 2)
-    assert "2 set aside, the first at 1" in named.out
+    assert "2 dead letters, the first at 1" in named.out
     assert "eskit deadletter list welcome" in named.out
     assert named.code == 1
 

@@ -110,11 +110,11 @@ def test_a_relay_of_serve_that_takes_over_says_where_it_goes_on(launch, bank):
     read_until(second, "another relay of this store is active")
 
     interrupt(first)
-    lines = read_until(second, "goes on at position")
+    lines = read_until(second, "resumed at position")
     ended = interrupt(second)
 
     assert head > 0
-    assert f"goes on at position {head}" in lines[-1]
+    assert f"resumed at position {head}" in lines[-1]
     assert ended.code == 0, ended.err
 
 
@@ -122,7 +122,7 @@ def test_a_relay_of_serve_that_takes_over_says_where_it_goes_on(launch, bank):
 def test_an_event_that_no_message_can_carry_ends_neither_serve_nor_its_other_parts(launch, bank):
     position = append_large(bank, 9 * 2**20)
     serve = launch("serve", "--no-reactions", "--health", "0", cwd=bank)
-    lines = read_until(serve, "cannot go on")
+    lines = read_until(serve, "blocked")
     lines += read_until(serve, "stop with Ctrl-C") if "Ctrl-C" not in "".join(lines) else []
     url = re.search(r"http://\S+/health", "".join(lines))
     assert url is not None
@@ -131,7 +131,7 @@ def test_an_event_that_no_message_can_carry_ends_neither_serve_nor_its_other_par
     status = eskit("relay", "--status", cwd=bank)
     unasked = eskit("relay", "--skip", str(position), "--reason", "a video", cwd=bank)
     skipped = eskit("relay", "--skip", str(position), "--reason", "a video", "--yes", cwd=bank)
-    read_until(serve, "goes on")
+    read_until(serve, "resumed")
     well = ask_health(url[0])
     after = eskit("relay", "--status", "--json", cwd=bank).json["data"]
     ended = interrupt(serve)
@@ -160,7 +160,7 @@ def deposit_over_nats(bank):
 def test_what_is_in_the_way_at_the_end_is_in_the_exit_code(launch, bank):
     append_large(bank, 9 * 2**20)
     serve = launch("serve", "--no-reactions", cwd=bank)
-    read_until(serve, "cannot go on")
+    read_until(serve, "blocked")
     served = interrupt(serve)
     read_until(launch("nats", "start", cwd=bank), "until Ctrl-C")
     once = eskit("relay", "--once", cwd=bank)
@@ -196,7 +196,7 @@ def test_a_foreign_message_ends_neither_serve_nor_its_next_start(launch, bank):
     stream = publish_foreign(url)
 
     serve = launch("serve", "--no-reactions", cwd=bank)
-    lines = read_until(serve, "cannot go on")
+    lines = read_until(serve, "blocked")
     if "Ctrl-C" not in "".join(lines):
         read_until(serve, "stop with Ctrl-C")
     called = deposit_over_nats(bank)

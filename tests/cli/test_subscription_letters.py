@@ -97,7 +97,7 @@ def test_a_retry_sends_the_commands_of_the_mended_reaction_once(broken):
 
     assert too_early.code == 1
     assert "failed again on 1 account.v1.AccountOpenedEvent" in too_early.err
-    assert "It stays set aside" in too_early.err
+    assert "It stays a dead letter" in too_early.err
     assert failed_twice["attempts"] == 2
     assert (dry.code, asked.code, events_before) == (0, 2, 4)
     assert done.json["data"] == {"name": "welcome", "handled": 1, "left": 1}

@@ -379,7 +379,7 @@ async def test_a_reaction_that_sets_events_aside_is_not_well(bank: SimpleNamespa
         open_account(bank, running)
         async with at_work(running, reaction) as (service,):
             await passed(running, "fails", 1)
-            with pytest.raises(ServiceError, match="1 set aside, the first at 1"):
+            with pytest.raises(ServiceError, match="1 dead letter, the first at 1"):
                 await service.check_health()
         status = followers.load_status(running.store, reaction.subscription(running.app.upcasters))
 

@@ -46,7 +46,7 @@ async def test_events_that_are_gone_before_they_were_handled_are_an_error(
         await api(connection, f"STREAM.PURGE.{SETTINGS.name}", {"seq": 5})
 
         second = await bus.subscribe(Subscription(name="mailer"), handle)
-        with pytest.raises(LogBroken, match="begins at 5: events behind 2 are gone"):
+        with pytest.raises(LogBroken, match="begins at 5: events after 2 are gone"):
             await asyncio.wait_for(second.wait(), 20)
         await bus.reset("mailer", after=4)
         third = await bus.subscribe(Subscription(name="mailer"), handle)

@@ -358,7 +358,7 @@ def test_a_skip_is_decided_once_and_is_about_that_event(store: EventStore) -> No
 
     skip = skip_in_relay(store, event, error="too large", reason="test data", by="alice")
 
-    with pytest.raises(InvalidArgument, match="set aside already"):
+    with pytest.raises(InvalidArgument, match="skipped already"):
         skip_in_relay(store, event, error="too large", reason="again", by="bob")
     assert find_relay_skip(store, event) == skip
     assert find_relay_skip(store, recorded(1, "another event")) is None

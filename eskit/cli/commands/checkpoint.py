@@ -165,7 +165,7 @@ def format_repairs(repairs: Sequence[CheckpointRepair], *, dry_run: bool) -> Ite
                 f"{repair.position:,}",
                 (f"not this log: {repair.problem}", "error")
                 if repair.problem
-                else ("would go on" if dry_run else "goes on"),
+                else ("would resume" if dry_run else "resumes"),
             )
             for repair in repairs
         ],

@@ -280,7 +280,7 @@ def pause(
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {now.position:,}"]])
 
 
-@app.command("resume", **examples("eskit project resume account-balance --reason 'rates mended'"))
+@app.command("resume", **examples("eskit project resume account-balance --reason 'rates fixed'"))
 def resume(
     context: typer.Context, name: Name, reason: Reason, by: By = "", source: From = Source.AUTO
 ) -> None:
@@ -316,7 +316,7 @@ def rename(
     check_names(session, [new])
     with _read_models(session) as models:
         state = orphans.rename(models, old, new, reason=reason, by=operator(by))
-    told = f"  goes on at {state.checkpoint.position:,} as "
+    told = f"  resumes at {state.checkpoint.position:,} as "
     session.output.result(
         {"old": old, "new": new, "position": state.checkpoint.position},
         [[(old, "name"), told, (new, "name")]],
@@ -326,8 +326,8 @@ def rename(
 @app.command(
     "drop",
     **examples(
-        "eskit project drop activity-log --reason 'nobody reads it' --dry-run",
-        "eskit project drop activity-log --reason 'nobody reads it' --yes",
+        "eskit project drop activity-log --reason 'no longer used' --dry-run",
+        "eskit project drop activity-log --reason 'no longer used' --yes",
     ),
 )
 def drop(

@@ -84,7 +84,7 @@ def _remark(status: ProjectionStatus, told: Container[str]) -> str:
         return f"rebuilt up to {status.rebuild_position:,}"
     if status.failures:
         return f"rebuild stopped before {status.failures[0].position:,}"
-    return "nobody runs it" if status.abandoned else ""
+    return "no process runs it" if status.abandoned else ""
 
 
 def format_problems(statuses: Sequence[ProjectionStatus], *, detailed: bool) -> Iterator[Line]:
@@ -112,7 +112,7 @@ def _format_stopped(
     if status.pause:
         yield from labelled("  paused   ", status.pause)
         resume = f"eskit project resume {status.name} --reason '…'"
-        yield ["  let go on  ", (resume, "command")]
+        yield ["  resume     ", (resume, "command")]
     if failure.phase == "retry" and status.running:
         yield "  tries again by itself"
         return
@@ -132,9 +132,9 @@ def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
 
 
 def format_outage(outage: EskitError | None) -> Iterator[Line]:
-    """Why projections wait, or that they go on."""
+    """Why projections wait, or that they have resumed."""
     if outage is None:
-        yield [("going on", "ok"), "  the dependency is available again"]
+        yield [("resumed", "ok"), "  the dependency is available again"]
         return
     yield from labelled(("waiting", "warning"), outage.message)
     if outage.hint:
@@ -157,7 +157,7 @@ def format_reports(
                 duration(report.seconds),
                 _rate(report),
                 ("stopped", "error") if report.error else "",
-                (f"{report.set_aside:,} set aside", "error") if report.set_aside else "",
+                (count(report.set_aside, "dead letter"), "error") if report.set_aside else "",
                 f"{report.skipped:,} skipped" if report.skipped else "",
                 f"process {holders[report.name]} runs it" if report.name in holders else "",
             )
@@ -197,11 +197,11 @@ def format_difference(difference: ProjectionDifference) -> Iterator[Line]:
     if difference.passed_over:
         positions = ", ".join(f"{position:,}" for position in difference.passed_over)
         which = ("eskit deadletter list", "command")
-        yield Hanging([f"  without {positions}, skipped or set aside: ", which], indent=2)
+        yield Hanging([f"  without {positions}, skipped or dead letters: ", which], indent=2)
     for table in difference.tables:
         yield from _format_table(table)
     if not difference.equal:
-        yield ["Make the rows anew: ", (f"eskit project rebuild {difference.name}", "command")]
+        yield ["Rebuild the rows: ", (f"eskit project rebuild {difference.name}", "command")]
 
 
 def _format_table(table: TableDifference) -> Iterator[Line]:

@@ -209,7 +209,7 @@ def _at(status: FollowerStatus) -> str:
 _STATE_STYLES = {"failed": "error", "paused": "warning", "running": "ok"}
 _HEADING = (
     *("", "state", "position", "head", "lag", "oldest"),
-    *("waiting", "set aside", "holder", "last error"),
+    *("waiting", "dead letters", "holder", "last error"),
 )
 _NUMBERS = {*_HEADING[2:-1]}
 
@@ -284,7 +284,7 @@ def format_failed(failed: Sequence[FollowerStatus]) -> Iterator[Line]:
             yield "  tries again by itself, with the code that its process has loaded"
         elif not status.in_flight:
             reset = f"eskit reaction reset {status.name} --after POSITION|now --dry-run"
-            yield ["  go on      ", (reset, "command")]
+            yield ["  resume     ", (reset, "command")]
 
 
 def describe_reset(reset: Reset) -> str:

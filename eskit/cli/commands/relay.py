@@ -230,7 +230,7 @@ def _show_status(session: Session) -> None:
         raise typer.Exit(FAILED)
 
 
-_STATES = {"away": "waiting for NATS", "blocked": "cannot go on"}
+_STATES = {"away": "waiting for NATS", "blocked": "blocked"}
 
 
 def format_overview(relay: RelayOverview) -> Iterator[Line]:

@@ -205,12 +205,12 @@ class Screen:
             if before[0] != "away":
                 self.tell("relay", f"waiting for NATS: {status.error}")
         elif status.state == "blocked" and status.problem is not None:
-            self.tell("relay", f"cannot go on: {status.error}")
+            self.tell("relay", f"blocked: {status.error}")
             self._hint(status.problem.hint)
         elif status.state == "standby":
             self.tell("relay", "standing by: another relay of this store is active")
         elif status.state != "stopped" and before[0] in {"away", "blocked", "standby"}:
-            self.tell("relay", f"goes on at position {status.position:,}")
+            self.tell("relay", f"resumed at position {status.position:,}")
 
     def _hint(self, text: str) -> None:
         """Say what to do, below what was told last."""

@@ -292,8 +292,8 @@ def _kept(file: Path | None) -> str:
     """What is left of a file that was not finished; without a file nothing is."""
     partial = file.with_name(f"{file.name}.partial") if file is not None else None
     if partial is None or not partial.exists():
-        return "Nothing was written: begin again"
-    return f"{partial} is kept: the same command goes on from it"
+        return "Nothing was written: run the command again"
+    return f"{partial} is kept: run the command again to resume"
 
 
 def _files(session: Session) -> list[Path]:

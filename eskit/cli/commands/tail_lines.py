@@ -181,7 +181,7 @@ def format_end(seen: Seen) -> Line:
     if not seen.events:
         return "no events"
     return [
-        f"{count(seen.events, 'event')} · last {seen.position:,} · go on with: ",
+        f"{count(seen.events, 'event')} · last {seen.position:,} · continue with: ",
         (f"eskit tail --after {seen.position}", "command"),
     ]
 
