@@ -12,6 +12,10 @@ import pytest
 from eskit.leavable import LeavableThreads
 
 
+def count_threads(name: str) -> int:
+    return sum(thread.name.startswith(f"{name}-") for thread in threading.enumerate())
+
+
 def test_results_and_errors_come_back():
     threads = LeavableThreads(2)
 
@@ -22,22 +26,22 @@ def test_results_and_errors_come_back():
 
 
 def test_no_more_run_at_once_than_may_and_all_run_in_the_end():
-    threads, together = LeavableThreads(3), threading.Barrier(3, timeout=20)
+    threads, together = LeavableThreads(3, name="three"), threading.Barrier(3, timeout=20)
 
     waiting = [threads.submit(together.wait) for _ in range(9)]
 
     assert sorted(one.result(20) for one in waiting) == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert threads._started == 3
+    assert count_threads("three") == 3
     threads.shutdown()
 
 
 def test_an_idle_thread_is_used_again():
-    threads = LeavableThreads(8)
+    threads = LeavableThreads(8, name="eight")
 
     for _ in range(20):
         threads.submit(int).result(20)
 
-    assert threads._started <= 2  # the first may be about to be idle
+    assert count_threads("eight") <= 2  # the first may be about to be idle
     threads.shutdown()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from eskit.errors import ProjectError
 from eskit.project.layout import Project, load_app, load_project
-from tests.coded import coded
+from tests.support.coded import coded
 
 SETTINGS = """
 [tool.eskit]

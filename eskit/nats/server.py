@@ -141,6 +141,11 @@ class EmbeddedNats:
         return without_login(self._url)
 
     @property
+    def supervisor_pid(self) -> int | None:
+        """The process that ends the server when this one is gone; None before the start."""
+        return self._supervisor.pid if self._supervisor is not None else None
+
+    @property
     def running(self) -> bool:
         """Whether the server's processes are alive."""
         return self._supervisor is not None and self._supervisor.poll() is None

@@ -13,19 +13,28 @@ GET = "account.v1.AccountQueryService/GetAccount"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_heard_also_while_the_lock_of_the_event_is_held(number):
+def test_a_signal_is_heard_also_while_the_lock_of_the_event_is_held(number, monkeypatch):
+    class HeldEvent(threading.Event):
+        """As one is while somebody is about to wait for it: to set it takes its lock."""
+
+        held = threading.Lock()
+
+        def set(self):
+            with self.held:
+                super().set()
+
+    given_up = threading.Timer(5, HeldEvent.held.release)
+    monkeypatch.setattr(threading, "Event", HeldEvent)
     with stop_on_signal() as stop:
-        lock = stop._cond._lock
-        lock.acquire()  # as while somebody is about to wait
-        given_up = threading.Timer(5, lock.release)
+        HeldEvent.held.acquire()
         given_up.start()
 
         signal.raise_signal(number)
 
         assert given_up.is_alive()
-        given_up.cancel()
-        lock.release()
+        HeldEvent.held.release()
         assert stop.wait(20)
+    given_up.cancel()
 
 
 def test_the_second_signal_interrupts():

@@ -10,8 +10,8 @@ import pytest
 from eskit.codegen.generate import GenResult, generate
 from eskit.codegen.reading.parsing import parse_protos
 from eskit.errors import ProjectError
-from tests.coded import coded
 from tests.codegen.shapes import VENDORED
+from tests.support.coded import coded
 from tests.support.trees import generate_into, importable, proto
 
 OWN = proto(

@@ -10,7 +10,7 @@ import pytest
 
 from eskit.codegen.generate import generate
 from eskit.errors import ProjectError, SchemaInvalid
-from tests.coded import coded
+from tests.support.coded import coded
 from tests.support.trees import generate_into, proto
 
 THING = proto(

@@ -9,7 +9,7 @@ import pytest
 
 from eskit.codegen.generate import generate
 from eskit.errors import Diagnostic, ProjectError, SchemaInvalid
-from tests.coded import coded
+from tests.support.coded import coded
 from tests.support.trees import findings, generate_into, load, proto, write_protos
 
 STATE = """

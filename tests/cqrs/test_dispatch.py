@@ -23,7 +23,7 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.store.eventstore import EventStore
-from tests.coded import coded
+from tests.support.coded import coded
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ from eskit.errors import (
 from eskit.nats.connection import Connection, connected
 from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
-from tests.coded import coded
+from tests.support.coded import coded
 
 TOKEN = "of-the-test"  # noqa: S105 - of servers of the test
 

@@ -35,7 +35,7 @@ from eskit.store.memory.store import MemoryStore
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import SettableClock
 from eskit.testing.store_contract.samples import pass_days
-from tests.coded import coded
+from tests.support.coded import coded
 
 
 def bonus_on_opening(bank: SimpleNamespace, **options: Any) -> Reaction:

@@ -30,9 +30,9 @@ from eskit.nats.jetstream import api, find_stream, publish
 from eskit.nats.publishing import OutgoingMessage, PublishInterrupted, expect_last
 from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
-from tests.coded import coded
 from tests.messaging.conftest import StartServer, append, until
 from tests.messaging.test_relay import positions, published
+from tests.support.coded import coded
 
 STREAM, PREFIX = StreamSettings().name, StreamSettings().prefix
 

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,24 +21,25 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerUnavailable, MessagingError
-from eskit.messaging.lease import NoLease, lease_of
+from eskit.messaging.lease import lease_of
 from eskit.messaging.publisher import EventUnpublishable
 from eskit.messaging.publisher_nats import JetStreamPublisher, nats_relay
-from eskit.messaging.relay import Relay
+from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.tail import TailRequest
 from eskit.messaging.tail_nats import tail_nats
-from eskit.nats.connection import connected
+from eskit.nats.connection import Connection, connected
+from eskit.nats.headers import source_of
 from eskit.nats.jetstream import last_message
 from eskit.nats.publishing import PublishInterrupted
 from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT
-from tests.coded import coded
 from tests.messaging.conftest import StartServer, append, until
+from tests.support.coded import coded
 
 CHILD = """
 import asyncio, sys
@@ -77,14 +78,25 @@ def log_of(store: EventStore) -> list[int]:
     return [event.global_position for event in store.read_all()]
 
 
+def make_relay(
+    store: EventStore,
+    connection: Connection,
+    *,
+    leased: bool = True,
+    on_status: Callable[[RelayStatus], None] | None = None,
+    **settings: Any,
+) -> Relay:
+    """A relay, also one that does without the lease that keeps a second one away."""
+    publisher = JetStreamPublisher(
+        connection, StreamSettings(**settings), source=source_of("bank", store.store_id)
+    )
+    return Relay(store, publisher, lease=lease_of(store) if leased else None, on_status=on_status)
+
+
 @asynccontextmanager
-async def running_relay(
-    store: EventStore, url: str, *, leased: bool = True
-) -> AsyncIterator[Relay]:
+async def running_relay(store: EventStore, url: str, **options: Any) -> AsyncIterator[Relay]:
     async with connected(url) as connection:
-        relay = nats_relay(store, connection, app_name="bank")
-        if not leased:
-            relay._lease = NoLease()
+        relay = make_relay(store, connection, **options)
         stop = asyncio.Event()
         task = asyncio.create_task(relay.run(stop))
         try:
@@ -109,12 +121,9 @@ async def until_published(url: str, store: EventStore, within: float = 60) -> li
         await asyncio.sleep(0.1)
 
 
-async def relay_once(store: EventStore, url: str, *, leased: bool = True, **settings: Any) -> int:
+async def relay_once(store: EventStore, url: str, **options: Any) -> int:
     async with connected(url) as connection:
-        relay = nats_relay(store, connection, app_name="bank", settings=StreamSettings(**settings))
-        if not leased:
-            relay._lease = NoLease()
-        return (await relay.run_once()).published
+        return (await make_relay(store, connection, **options).run_once()).published
 
 
 async def test_a_bare_consumer_reads_headers_and_payload(
@@ -422,8 +431,9 @@ async def test_a_server_that_restarts_in_the_middle_loses_and_doubles_nothing(
     port = urlsplit(server.url).port or 0
     states: list[str] = []
 
-    async with running_relay(file_store, server.url) as relay:
-        relay._on_status = lambda status: states.append(status.state)
+    async with running_relay(
+        file_store, server.url, on_status=lambda status: states.append(status.state)
+    ):
         append(file_store, 300)
         for number in (signal.SIGTERM, signal.SIGKILL):
             os.kill(server.pid, number)

@@ -21,9 +21,9 @@ from eskit.nats.server import EmbeddedNats
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
-from tests.coded import coded
 from tests.messaging.conftest import append, until
 from tests.messaging.test_relay import log_of, positions, published, purge, relay_once
+from tests.support.coded import coded
 
 
 @pytest.fixture

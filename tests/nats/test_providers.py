@@ -9,7 +9,7 @@ import pytest
 from eskit.errors import InvalidArgument, MessagingError
 from eskit.nats.credentials import Chain, Environment, File, Static
 from eskit.nats.login import Jwt, Login, NKey, Tls, Token, UserPassword
-from tests.coded import coded
+from tests.support.coded import coded
 
 CREDS = "-----BEGIN NATS USER JWT-----\nhidden\n-----BEGIN USER NKEY SEED-----\nhidden\n"
 

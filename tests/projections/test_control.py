@@ -7,11 +7,11 @@ import threading
 import pytest
 
 from eskit.errors import InvalidArgument, ProjectionError, ProjectionFailed, ReadModelUnavailable
-from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
 from tests.support.account_events import Counted, NoteAdded
+from tests.support.coded import coded
 
 WHY = {"reason": "repairing rates", "by": "ops@bank"}
 

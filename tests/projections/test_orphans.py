@@ -8,9 +8,9 @@ from eskit import Projection
 from eskit.errors import InvalidArgument, MigrationInvalid, ProjectionBusy, ProjectionError
 from eskit.projections.opening import open_read_models
 from eskit.projections.orphans import drop, rename
-from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
+from tests.support.coded import coded
 
 WHY = {"reason": "a better name", "by": "ann"}
 

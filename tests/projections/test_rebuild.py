@@ -25,11 +25,11 @@ from eskit.projections.engine import ProjectionEngine
 from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
 from eskit.projections.records import Skip
-from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.projections.test_failures import failing
 from tests.projections.test_following import following
 from tests.support.account_events import Counted, NoteAdded
+from tests.support.coded import coded
 
 
 def spoil(tmp_path: Path, sql: str = "DELETE FROM counts") -> None:

@@ -14,7 +14,6 @@ from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
-from tests.coded import coded
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import (
     AccountClosed,
@@ -25,6 +24,7 @@ from tests.support.account_events import (
     MoneyWithdrawn,
     NoteAdded,
 )
+from tests.support.coded import coded
 
 
 def count(n: int, *, keys: int = 7) -> list:

@@ -23,7 +23,7 @@ PARENT = """
 import sys, time
 from eskit.nats.server import EmbeddedNats
 server = EmbeddedNats().start()
-print(server.pid, server._supervisor.pid, server.folder, flush=True)
+print(server.pid, server.supervisor_pid, server.folder, flush=True)
 time.sleep(60)
 """
 
@@ -201,9 +201,9 @@ def test_a_killed_supervisor_takes_the_server_along_and_its_folder_is_swept_late
     server = EmbeddedNats().start()
     pid, folder = server.pid, server.folder
     assert folder is not None
-    assert server._supervisor is not None
+    assert server.supervisor_pid is not None
 
-    os.kill(server._supervisor.pid, signal.SIGKILL)
+    os.kill(server.supervisor_pid, signal.SIGKILL)
     assert eventually(lambda: process_start(pid) is None)
     assert not server.running
     server.stop()

@@ -23,7 +23,7 @@ from eskit.nats.server import (
     find_announced,
     without_login,
 )
-from tests.coded import coded
+from tests.support.coded import coded
 
 as_another = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
 

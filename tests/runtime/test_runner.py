@@ -21,7 +21,7 @@ from eskit.errors import (
 )
 from eskit.runtime.runner import Runner, RunnerEvent
 from eskit.runtime.service import Loop, Resource, Worker
-from tests.coded import coded
+from tests.support.coded import coded
 
 
 class Recorder:

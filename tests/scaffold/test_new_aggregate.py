@@ -11,8 +11,8 @@ from eskit.errors import InvalidArgument, NotFound, ProjectError, SchemaInvalid
 from eskit.project.layout import Project, load_project
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.plan import Plan
-from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
+from tests.support.coded import coded
 
 
 @pytest.fixture

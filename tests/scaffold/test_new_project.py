@@ -10,7 +10,7 @@ import pytest
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import load_project
 from eskit.scaffold.project import new_project, project_templates
-from tests.coded import coded
+from tests.support.coded import coded
 
 
 def test_the_next_step_enters_the_folder_wherever_it_is(tmp_path: Path) -> None:

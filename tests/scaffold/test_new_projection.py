@@ -9,8 +9,8 @@ import pytest
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import Project
 from eskit.scaffold.projection import new_projection
-from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
+from tests.support.coded import coded
 
 
 @pytest.fixture

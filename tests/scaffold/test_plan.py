@@ -8,7 +8,7 @@ import pytest
 
 from eskit.errors import ProjectError
 from eskit.scaffold.plan import Plan, PlannedFile
-from tests.coded import coded
+from tests.support.coded import coded
 
 
 def plan(root: Path, *paths: str, creates_root: bool = False) -> Plan:

@@ -8,8 +8,8 @@ from eskit.codegen.generate import generate
 from eskit.errors import InvalidArgument, ProjectError
 from eskit.scaffold.aggregate import new_aggregate
 from eskit.scaffold.starter import new_proto
-from tests.coded import coded
 from tests.scaffold.parcels import create_parcels
+from tests.support.coded import coded
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from eskit.operations.importing import import_log
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
-from tests.coded import coded
+from tests.support.coded import coded
 from tests.support.writing import LosesAnAnswer, connections_that_write
 
 APPENDING = Path(__file__).parents[1] / "support" / "processes" / "appending.py"

@@ -25,7 +25,7 @@ from eskit.store.open import open_store
 from eskit.store.sqlite import commits, schema
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
-from tests.coded import coded
+from tests.support.coded import coded
 from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"

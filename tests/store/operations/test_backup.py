@@ -18,8 +18,8 @@ from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts
-from tests.coded import coded
 from tests.store.operations.damaging import empty_an_index, overwrite_root
+from tests.support.coded import coded
 
 URL = "sqlite:///log.db"
 TARGET = Path("backup.db")

@@ -31,7 +31,7 @@ from eskit.store.progress import no_progress
 from eskit.store.sqlite.location import SqliteLocation
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
-from tests.coded import coded
+from tests.support.coded import coded
 
 URL, COPY = "sqlite:///log.db", "sqlite:///copy.db"
 EXPORT = Path("log.jsonl")

@@ -21,7 +21,7 @@ from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.sqlite import migrating, schema
 from eskit.testing.store_contract import texts, values
-from tests.coded import coded
+from tests.support.coded import coded
 
 URL = "sqlite:///log.db"
 BACKUP = Path("log.db.v1.backup")

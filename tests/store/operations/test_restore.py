@@ -16,7 +16,7 @@ from eskit.operations.verifying import verify
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
 from eskit.testing.store_contract import texts
-from tests.coded import coded
+from tests.support.coded import coded
 
 URL = "sqlite:///log.db"
 LOG, BACKUP = Path("log.db"), Path("backup.db")
