@@ -42,6 +42,7 @@ class Account:
     passage: Passage = field(default_factory=Passage)
     skips: set[int] = field(default_factory=set)
     paused: bool = False
+    paused_at: int = 0
     decisions: int = 0
     seen: set[int] = field(default_factory=set)
     ever: set[int] = field(default_factory=set)
@@ -101,6 +102,7 @@ class Oracle:
         """The rows of a projection were made anew."""
         account = self._accounts[name]
         account.passage = Passage(without=account.skips | self._erased)
+        account.paused_at = self.position(name)
         account.seen = {position for position, _ in self._rows(name)}
         account.ever |= account.seen
 
@@ -138,9 +140,9 @@ class Oracle:
         events = [event for event in self.log() if event.stream == stream]
         return self.balance(stream, events[version - 1].global_position)
 
-    def told(self, name: str, position: int) -> None:
-        """An effect is called: of an event that was passed."""
-        self._called[name, position] += 1
+    def told(self, name: str, position: int, *, well: bool) -> None:
+        """An effect is called, of an event that was passed; whether that went well."""
+        self._called[name, position] += well
         account = self._accounts[name]
         if position not in account.ever:
             account.ever |= {at for at, _ in self._rows(name)}
@@ -164,7 +166,9 @@ class Oracle:
         handled = [position for position, _ in self._rows(name)]
         if action in {"pause", "resume"}:
             account.paused = action == "pause"
+            account.paused_at = self.position(name)
         elif action == "set checkpoint":
+            account.paused_at = self.position(name)
             account.passage = Passage(
                 base=handled,
                 start=self.position(name),
@@ -199,6 +203,9 @@ class Oracle:
 
     def _check_rows(self, name: str, passage: Passage, events: Sequence[RecordedEvent]) -> None:
         position = self.position(name)
+        account = self._accounts[name]
+        if account.paused and position != account.paused_at:
+            raise Wrong(f"{name} went from {account.paused_at} to {position} while it was paused")
         letters = self._models.find_dead_letters(name)
         aside = {letter.position for letter in letters}
         expected = passage.base + [

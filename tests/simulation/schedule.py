@@ -14,6 +14,8 @@ _TROUBLE = 0.12
 """How often several steps belong together."""
 _ERASURE = 0.02
 """How often a stream is erased between two rebuilds."""
+_AGING = 0.02
+"""How often what was published ages out after the relay has ended in the middle."""
 _REACTS = 0.35
 """In how many of the worlds there is a reaction."""
 
@@ -183,6 +185,8 @@ class _Maker:
                 steps += self._trouble()
             elif chance < _TROUBLE + _ERASURE:
                 steps += self._erasure()
+            elif chance < _TROUBLE + _ERASURE + _AGING:
+                steps += self._aging()
             else:
                 steps.append(self._pick(self._outer))
         return steps
@@ -212,6 +216,13 @@ class _Maker:
         again.args |= {"name": rebuild.args["name"]}
         erase = Step("erase", {"account": append.args["account"]})
         return [append, self._run(), rebuild, erase, again]
+
+    def _aging(self) -> list[Step]:
+        """A relay that ends in the middle, and next to nothing to tell how far it has come."""
+        relay, again = self._plain_relay(), self._plain_relay()
+        relay.args["batch"] = self._draw.choice((1, 2))
+        relay.crash = self._crash(6, 1.0)
+        return [self._append(), self._append(), relay, Step("age"), again]
 
     def _pick(self, kinds: tuple[tuple[int, Callable[[], Step]], ...]) -> Step:
         weights = [weight for weight, _ in kinds]

@@ -223,9 +223,10 @@ class World:
 
     def _answer(self, name: str, position: int) -> None:
         """What an effect does in this world."""
-        self.oracle.told(name, position)
         fault = self.faults.get(("effects", position))
-        if fault is not None and fault.times:
+        fails = fault is not None and fault.times > 0
+        self.oracle.told(name, position, well=not fails)
+        if fault is not None and fails:
             fault.times -= 1
             raise HandlerError(f"the effect of {position}")
 
@@ -555,9 +556,14 @@ class World:
         try:
             with process.committing():
                 skip_in_relay(running.store, event, error="too large", clock=self.clock, **_BY)
+                self.broker.skipped.add(event.global_position)
         finally:
-            self.broker.skipped = {skip.position for skip in list_relay_skips(self.oracle.store)}
+            self.broker.skipped |= self._listed_skips()
         return event.global_position
+
+    def _listed_skips(self) -> set[int]:
+        """What is said to be passed over by decision."""
+        return {skip.position for skip in list_relay_skips(self.oracle.store)}
 
     def _step_react(self, process: Process, running: RunningApp, seconds: float) -> object:
         """The reaction at work for some time."""
@@ -666,14 +672,20 @@ class World:
         self._rebuild_last(running)
         self._check_snapshots(running)
         self._check_export(running)
+        self._publish_last(process, running)
+        self.promises.check(list(self.oracle.store.read_all()))
+
+    def _publish_last(self, process: Process, running: RunningApp) -> None:
+        """The whole log, but for what is never to be published."""
         self.broker.mishaps.clear()
         self.broker.deliver_late()
         self.broker.refused &= self.broker.skipped
+        if self._listed_skips() != self.broker.skipped:
+            raise Wrong(f"To skip {self.broker.skipped} was decided, not {self._listed_skips()}")
         published = self._step_relay(process, running, 1000)
-        if published != engine.head_position():
+        if published != running.engine.head_position():
             raise Wrong(f"The relay comes to {published} only")
         self.broker.check(self.oracle.log())
-        self.promises.check(list(self.oracle.store.read_all()))
 
     def _check_snapshots(self, running: RunningApp) -> None:
         """Each is what the events before it give, and none is left of what was erased."""
