@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.upcasting import Upcasters
@@ -22,6 +22,7 @@ from eskit.projections.dead_letters import RetryReport
 from eskit.projections.diff import compare_with_live
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.handling import subscribe
+from eskit.projections.locks import ProjectionLock
 from eskit.projections.log import EventLog
 from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.outages import ReportOutage
@@ -67,6 +68,7 @@ class ProjectionEngine:
         self._waiting = Waiting(log, self._models, moved=self._parking.announce)
         self._slow = SlowCalls(after=slow_after, clock=clock, on_tick=self._beat)
         self._runs: set[Run] = set()
+        self._rebuilds: dict[Rebuild, ProjectionLock] = {}
         self._mutex = threading.Lock()
 
     def run(
@@ -213,7 +215,7 @@ class ProjectionEngine:
         """
         (projection,) = self._select([name])
         with ExitStack() as stack:
-            stack.enter_context(self._models.lock(name, "rebuild"))
+            lock = stack.enter_context(self._models.lock(name, "rebuild"))
             if in_place:
                 stack.enter_context(self._models.lock(name, "run"))
             live = self._models.open()
@@ -227,6 +229,7 @@ class ProjectionEngine:
                 stop=stop,
                 slow=self._slow,
             )
+            stack.enter_context(self._telling(lock, rebuild))
             report = rebuild.run_in_place() if in_place else rebuild.run()
         self._waiting.announce()
         return report
@@ -436,7 +439,26 @@ class ProjectionEngine:
         stack.callback(self._forget, run)
         with self._mutex:
             self._runs.add(run)
+        stack.enter_context(self._beating())
         return run
+
+    def _beating(self) -> AbstractContextManager[object]:
+        """Look after what is in hand, and tell others that this process is there, in the block."""
+        # Whenever it is looked at it is at something new, so that it is never slow itself.
+        return self._slow.watching(lambda: "", at=object)
+
+    @contextmanager
+    def _telling(self, lock: ProjectionLock, rebuild: Rebuild) -> Iterator[None]:
+        """Tell others how a rebuild gets on."""
+        with self._mutex:
+            self._rebuilds[rebuild] = lock
+        try:
+            with self._beating():
+                self._beat()
+                yield
+        finally:
+            with self._mutex:
+                del self._rebuilds[rebuild]
 
     def _forget(self, run: Run) -> None:
         with self._mutex:
@@ -444,9 +466,12 @@ class ProjectionEngine:
 
     def _beat(self) -> None:
         with self._mutex:
-            runs = list(self._runs)
+            runs, rebuilds = list(self._runs), list(self._rebuilds.items())
         for run in runs:
             run.beat()
+        for rebuild, lock in rebuilds:
+            slow, beats = rebuild.slow_call, self._slow.after is not None
+            lock.tell(rate=0.0, outage="", slow=slow, beats=beats)
 
     def _select(self, names: Sequence[str] | None) -> list[Projection]:
         if names is None:

@@ -37,7 +37,7 @@ from eskit.projections.progress import RebuildEstimate, ReportProgress, RunRepor
 from eskit.projections.projection import EventContext, Handler, Projection
 from eskit.projections.records import Failure, Skip
 from eskit.projections.skips import load_skip_filter, skip_all
-from eskit.slow import SlowCalls
+from eskit.slow import SlowCall, SlowCalls
 
 # How often to look whether events have arrived meanwhile before the rest is left to the exchange.
 _ROUNDS = 5
@@ -67,6 +67,7 @@ class Rebuild:
         self._stop = stop or threading.Event()
         self._slow = slow
         self._subscription = subscribe(projection, upcasters)
+        self._follower: Follower | None = None
 
     def run(self) -> RunReport:
         """Build aside up to the head, exchange, and clear away what was built aside.
@@ -169,8 +170,14 @@ class Rebuild:
             progress=self._progress,
             slow=self._slow,
         )
+        self._follower = follower
         follower.start()
         return follower
+
+    @property
+    def slow_call(self) -> SlowCall | None:
+        """What it has been in for too long, if it is; also for other threads to ask."""
+        return self._follower.slow_call if self._follower is not None else None
 
     def _build(self, shadow: ReadModel, failures: list[Failure] | None = None) -> int:
         """Follow the log into the rows aside; how many events that took this time."""

@@ -91,7 +91,8 @@ def load_status(
     position = state.checkpoint.position if state else 0
     types = subscribe(projection, upcasters).event_types
     problem = (
-        _find_hung(projection.name, running, models.clock)
+        _find_hung(projection.name, "runs", running, models.clock)
+        or _find_hung(projection.name, "rebuilds", rebuilding, models.clock)
         or _find_failure(failures, running)
         or _find_mismatch(log, models, projection, state)
         or _find_waiting(projection.name, letters, models.find_effects(projection.name), running)
@@ -106,6 +107,7 @@ def load_status(
     elif running:
         doing = "running"
     holder = rebuilding or running
+    slow = next((one for one in (running, rebuilding) if one and one.slow), None)
     return ProjectionStatus(
         name=projection.name,
         state=doing,
@@ -126,8 +128,8 @@ def load_status(
         outage=running.outage if running else "",
         running=running is not None,
         hint=problem.hint if problem else "",
-        slow=running.slow if running else "",
-        stack=running.stack if running else "",
+        slow=slow.slow if slow else "",
+        stack=slow.stack if slow else "",
     )
 
 
@@ -143,26 +145,26 @@ def find_problem(log: EventLog, models: ReadModels, projection: Projection) -> s
     return problem.error if problem else ""
 
 
-def _find_hung(name: str, running: Holder | None, clock: Clock) -> _Problem | None:
-    """What keeps the process that runs it from going on."""
-    if running is None:
+def _find_hung(name: str, does: str, holder: Holder | None, clock: Clock) -> _Problem | None:
+    """What keeps the process that runs or rebuilds it from going on."""
+    if holder is None:
         return None
-    if silent := running.silent_seconds(clock.monotonic()):
+    if silent := holder.silent_seconds(clock.monotonic()):
         return _Problem(
-            f"process {running.pid} runs it and has given no sign of life for {silent:,.0f} s",
-            f"Is it stopped? Let it go on: kill -CONT {running.pid}. Or end it: kill -9 "
-            f"{running.pid}",
+            f"process {holder.pid} {does} it and has given no sign of life for {silent:,.0f} s",
+            f"Is it stopped? Let it go on: kill -CONT {holder.pid}. Or end it: kill -9 "
+            f"{holder.pid}",
             failed=False,
         )
-    if running.slow:
-        seconds = clock.now.timestamp() - running.slow_since
+    if holder.slow:
+        seconds = clock.now.timestamp() - holder.slow_since
         return _Problem(
-            f"{running.slow} has been running for {seconds:,.0f} s in process {running.pid}",
+            f"{holder.slow} has been running for {seconds:,.0f} s in process {holder.pid}",
             f"See where it is: eskit project status {name}",
             failed=False,
         )
-    if running.outage:
-        return _Problem(f"waiting: {running.outage}", "Wait: it resumes automatically.")
+    if holder.outage:
+        return _Problem(f"waiting: {holder.outage}", "Wait: it resumes automatically.")
     return None
 
 

@@ -85,6 +85,7 @@ class Tally:
         """Take the locks that nobody has."""
         for line in self._lines.values():
             line.lock.try_acquire(patience=PATIENCE)
+        self.beat(None)
 
     def take(self, member: Member) -> bool:
         """Take a projection's lock, unless somebody has it."""
@@ -92,6 +93,7 @@ class Tally:
         member.held = line.lock.try_acquire()
         if member.held:
             line.waits_for = None
+            self.beat(None)
         return member.held
 
     def let_go(self, follower: Follower) -> None:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import pytest
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
+from eskit import ANY, NewEvent, Projection
 from eskit.app import App
 from eskit.cqrs.options import CallOptions
 from eskit.domain.services import Method, ServiceType
@@ -67,6 +68,19 @@ def test_a_query_that_reads_no_projection_is_answered(url: str) -> None:
     with App("plain", queries=[Plain]).open(url) as running:
         for _ in range(2):
             assert running.query(StringValue(value="abc")).value == 4
+
+
+def test_a_query_that_reads_no_projection_waits_for_none(url: str) -> None:
+    broken = Projection("broken")
+    broken.on(Int64Value)(_fail)
+    with App("plain", queries=[Plain], projections=[broken]).open(url) as running:
+        running.store.append("Plain-1", [NewEvent(Int64Value(value=1))], expected_version=ANY)
+
+        assert running.query(StringValue(value="abc")).value == 4
+
+
+def _fail(_event: Any, _context: Any) -> None:
+    raise ValueError("no")
 
 
 def test_a_service_without_a_handler_is_told_of_when_somebody_calls_it(

@@ -21,10 +21,11 @@ from eskit.cqrs.lane import Lane
 from eskit.cqrs.nats import NatsServices, NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import OVERLOADED
-from eskit.errors import RequestTimeout, ServiceError, StoreUnavailable
+from eskit.domain.services import ServiceType
+from eskit.errors import EskitError, RequestTimeout, ServiceError, StoreUnavailable
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
-from tests.cqrs.test_nats_services import ECHO, FakeApp, Served
+from tests.cqrs.test_nats_services import ASK, ECHO, FakeApp, Served
 
 DEPOSIT = "account.v1.AccountCommandService/Deposit"
 
@@ -175,6 +176,40 @@ async def unhealthy_at_last(services: NatsServices) -> ServiceError:
         except ServiceError as error:
             return error
         await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("busy", ["command", "query"])
+async def test_commands_and_queries_do_not_take_each_others_place(
+    server: EmbeddedNats, busy: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    commands, queries = ECHO, ECHO._replace(service=ASK.service, kind="query")
+    services = [
+        ServiceType(name=method.service, methods=(method,)) for method in (commands, queries)
+    ]
+    blocked, free = (commands, queries) if busy == "command" else (queries, commands)
+
+    def wait(request: Any) -> Any:
+        if request.value == "hang":
+            begun.set()
+            go_on.wait(30)
+        return request
+
+    bounds = {"max_concurrent": 1, "max_waiting": 0}
+    async with Served(FakeApp(wait), server.url, services=services, **bounds) as served:
+        at_work = asyncio.create_task(
+            served.transport.request(blocked, StringValue(value="hang"), CallOptions())
+        )
+        await asyncio.to_thread(begun.wait, 20)
+        answered = await served.transport.request(free, StringValue(value="a"), CallOptions())
+        with pytest.raises(EskitError, match="Too many requests at once"):
+            await NatsTransport(served.client, attempts=1).request(
+                blocked, StringValue(value="b"), CallOptions()
+            )
+        go_on.set()
+        await at_work
+
+    assert answered.message == StringValue(value="a")
 
 
 async def test_a_service_that_turns_requests_away_is_not_healthy(server: EmbeddedNats) -> None:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from eskit import Projection
 from eskit.clock import SystemClock
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.opening import open_read_models
 from tests.projections.conftest import until
 from tests.projections.test_following import following
 from tests.support.account_events import Counted
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 class Hanging:
@@ -130,6 +137,73 @@ def test_a_holder_that_gives_no_sign_of_life_is_seen(engine_of, append, hanging,
     assert late.error.startswith(f"process {pid} runs it and has given no sign of life for ")
     assert f"kill -CONT {pid}" in late.hint
     assert (late.state, late.running) == ("running", True)
+
+
+@pytest.mark.promise("hangs-are-visible")
+def test_a_rebuild_that_hangs_is_seen_by_another_process(engine_of, append, hanging):
+    append(Counted(key="a"))
+    engine, elsewhere = engine_of(hanging.projection, slow_after=0.1), engine_of(hanging.projection)
+    rebuilding = threading.Thread(target=engine.rebuild, args=("mails",))
+
+    rebuilding.start()
+    try:
+        assert hanging.hangs.wait(30)
+        until(lambda: elsewhere.status()[0].error)
+        (status,) = elsewhere.status()
+    finally:
+        hanging.go_on.set()
+        rebuilding.join(30)
+    (after,) = elsewhere.status()
+
+    what = "The handler of mails for 1 eskit.tests.ledger.v1.Counted of Account-1"
+    assert (status.state, status.running, status.holder) == ("rebuilding", False, os.getpid())
+    assert status.error.startswith(f"{what} has been running for ")
+    assert "hang_here" in status.stack
+    assert (after.state, after.error) == ("idle", "")
+
+
+@pytest.mark.promise("hangs-are-visible")
+def test_a_holder_that_waits_for_a_read_model_gives_signs_of_life(
+    engine_of, append, hanging, read_models
+):
+    path = Path(read_models.removeprefix("sqlite:///"))
+    engine = engine_of(hanging.projection)
+    hanging.go_on.set()
+    append(Counted(key="a"))
+    with following(engine):
+        assert engine.wait_for("mails", 1, timeout=30)
+        path.rename(path.with_name("away.db"))
+        append(Counted(key="b"))
+        lock = open_read_models(read_models).lock("mails", "run")
+        until(lambda: lock.find_holder().outage)
+        first = lock.find_holder().beat
+        until(lambda: lock.find_holder().beat > first)
+        path.with_name("away.db").rename(path)
+
+
+@pytest.mark.promise("hangs-are-visible")
+def test_a_process_that_was_stopped_is_seen_until_it_goes_on(store, read_models, append):
+    """After a real SIGSTOP, by the clock that both share."""
+    append(Counted(key="a"))
+    command = [sys.executable, "-m", "tests.support.processes.staying", store.url, read_models]
+    with subprocess.Popen(command, cwd=CHECKOUT) as process:
+        engine = ProjectionEngine(store, [Projection("mails")], read_models)
+        try:
+            until(lambda: engine.status()[0].running, within=30)
+            before = engine.status()[0].error
+            process.send_signal(signal.SIGSTOP)
+            until(lambda: engine.status()[0].error, within=60)
+            stopped = engine.status()[0]
+            process.send_signal(signal.SIGCONT)
+            until(lambda: not engine.status()[0].error, within=30)
+        finally:
+            process.kill()
+            engine.close()
+
+    assert before == ""
+    assert (stopped.state, stopped.holder) == ("running", process.pid)
+    assert "has given no sign of life for" in stopped.error
+    assert f"kill -CONT {process.pid}" in stopped.hint
 
 
 def test_a_holder_that_watches_nothing_is_not_taken_for_dead(engine_of, append, hanging, looking):
