@@ -18,14 +18,14 @@ from eskit.errors import (
     MessagingError,
     ProjectionError,
 )
-from eskit.reports.deadletters import Entry, letter_entry, skip_entry, subscription_entry
+from eskit.reports.dead_letters import Entry, letter_entry, skip_entry, subscription_entry
 from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:
     from eskit.app import App
-    from eskit.messaging.deadletters import DeadLetters
-    from eskit.messaging.subscription import DeadLetter, Handler
+    from eskit.messaging.dead_letters import DeadLetters
+    from eskit.messaging.subscription import DeadLetter, EventHandler
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.records import DeadLetter as ProjectionDeadLetter
     from eskit.store.eventstore import EventStore
@@ -168,7 +168,9 @@ class SubscriptionLetter:
     `kept` does some work on the dead letters where they are kept.
     """
 
-    def __init__(self, letter: DeadLetter, kept: Kept, *, handler: Handler | None = None) -> None:
+    def __init__(
+        self, letter: DeadLetter, kept: Kept, *, handler: EventHandler | None = None
+    ) -> None:
         self.entry = subscription_entry(letter, reaction=handler is not None)
         self._letter, self._kept, self._handler = letter, kept, handler
 
@@ -233,7 +235,7 @@ def _in_store(store: EventStore, work: Callable[[DeadLetters], Awaitable[Result]
 
 def _in_nats(session: Session, work: Callable[[DeadLetters], Awaitable[Result]]) -> Result:
     """Work on the dead letters that the project's subscriptions keep in NATS."""
-    from eskit.messaging.deadletters import DeadLetters
+    from eskit.messaging.dead_letters import DeadLetters
     from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 
     async def run() -> Result:

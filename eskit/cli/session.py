@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from eskit.app import App, RunningApp
     from eskit.domain.subjects import StreamNames
     from eskit.messaging.stream_settings import StreamSettings
-    from eskit.messaging.takeover import Place
+    from eskit.messaging.takeover import FormerPlace
     from eskit.nats.connection import Connection
     from eskit.nats.credentials import Provider
     from eskit.nats.login import Tls
@@ -194,7 +194,7 @@ class Session:
         credentials, tls = self.nats_login()
         return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
 
-    async def find_place(self, name: str, *, store_id: str) -> Place | None:
+    async def find_place(self, name: str, *, store_id: str) -> FormerPlace | None:
         """How far a reaction was that kept its place in NATS; see `takeover.find_place`."""
         from eskit.messaging.names import FORMER_STREAM
         from eskit.messaging.takeover import find_place

@@ -15,14 +15,14 @@ from typing import Literal
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
 from eskit.errors import CheckpointMismatch, PlaceLost
-from eskit.messaging.deadletters import DeadLetters
-from eskit.messaging.subscriber import Source, Subscriber
+from eskit.messaging.dead_letters import DeadLetters
+from eskit.messaging.subscriber import EventSource, Subscriber
 from eskit.messaging.subscription import (
-    Handler,
+    EventHandler,
     MemorySubscriptions,
-    Progress,
     Subscription,
     Subscriptions,
+    SubscriptionState,
 )
 from eskit.messaging.tail import TailRequest, position_before, tail_store
 from eskit.store.eventstore import EventStore
@@ -44,9 +44,9 @@ class StoreSource:
         """Behind which position a first run begins."""
         return await asyncio.to_thread(start_position, self._store, start)
 
-    async def check(self, name: str, progress: Progress) -> str:
+    async def check(self, name: str, progress: SubscriptionState) -> str:
         """The store's id; CheckpointMismatch when the progress is that of another log."""
-        await asyncio.to_thread(check_progress, self._store, name, progress)
+        await asyncio.to_thread(check_state, self._store, name, progress)
         return self._store.store_id
 
     def follow(self, request: TailRequest) -> AsyncGenerator[RecordedEvent, None]:
@@ -112,7 +112,7 @@ def find_next_wanted(store: EventStore, request: TailRequest, position: int) -> 
     return (last.global_position, last.event_id) if last is not None else (position, "")
 
 
-def check_progress(store: EventStore, name: str, progress: Progress) -> None:
+def check_state(store: EventStore, name: str, progress: SubscriptionState) -> None:
     """Raise CheckpointMismatch when the progress is that of another log, or of one since cut.
 
     A copy has the same events under another id, and the same progress: it goes on from there.
@@ -148,14 +148,14 @@ class EventBus:
     """
 
     def __init__(
-        self, source: Source, subscriptions: Subscriptions, *, clock: Clock = SYSTEM_CLOCK
+        self, source: EventSource, subscriptions: Subscriptions, *, clock: Clock = SYSTEM_CLOCK
     ) -> None:
         self.dead_letters = DeadLetters(subscriptions)
         self._source = source
         self._subscriptions = subscriptions
         self._clock = clock
 
-    async def subscribe(self, subscription: Subscription, handler: Handler) -> Subscriber:
+    async def subscribe(self, subscription: Subscription, handler: EventHandler) -> Subscriber:
         """Start handling, in the background, as soon as no other process does.
 
         The handler may be called more than once for an event, never at the same time for two
@@ -176,7 +176,7 @@ class EventBus:
             _, revision = await self._subscriptions.load(name)
         except PlaceLost as error:
             revision = error.revision
-        await self._subscriptions.save(name, Progress(position=after), revision=revision)
+        await self._subscriptions.save(name, SubscriptionState(position=after), revision=revision)
 
 
 def memory_bus(store: EventStore) -> EventBus:

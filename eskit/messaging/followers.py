@@ -11,14 +11,14 @@ from typing import Any, Literal, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import CheckpointMismatch, InvalidArgument, NotFound, PlaceLost, RecordChanged
-from eskit.messaging.bus import check_progress, start_position
+from eskit.messaging.bus import check_state, start_position
 from eskit.messaging.subscriber import LEASE
-from eskit.messaging.subscription import DeadLetter, Progress, Subscription
+from eskit.messaging.subscription import DeadLetter, Subscription, SubscriptionState
 from eskit.messaging.subscriptions_store import (
     PAUSE,
-    list_letters,
-    load_progress,
-    save_progress,
+    list_dead_letters,
+    load_state,
+    save_state,
 )
 from eskit.messaging.takeover import check_place
 from eskit.slow import SLOW_AFTER
@@ -27,7 +27,7 @@ from eskit.store.records import FOLLOWER, Checkpoint
 from eskit.text.quantities import count
 
 _ENDED_PAUSE = "ended pause"
-State: TypeAlias = Literal["idle", "running", "paused", "failed"]
+FollowerState: TypeAlias = Literal["idle", "running", "paused", "failed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class FollowerStatus:
     """
 
     name: str
-    state: State
+    state: FollowerState
     position: int | None
     head: int
     lag: int
@@ -83,13 +83,13 @@ def load_status(
     name = subscription.name
     now, head = clock.now, store.head_position()
     record = store.find_record(FOLLOWER, name)
-    letters = list_letters(store, name)
+    letters = list_dead_letters(store, name)
     waiting = [letter for letter in letters if letter.decision is None]
     pause = _pause_reason(store, name)
-    problem, progress = "", Progress()
+    problem, progress = "", SubscriptionState()
     try:
-        progress, _ = load_progress(store, name)
-        check_progress(store, name, progress)
+        progress, _ = load_state(store, name)
+        check_state(store, name, progress)
         check_place(store, subscription)
     except (PlaceLost, CheckpointMismatch) as error:
         problem = error.message
@@ -107,7 +107,7 @@ def load_status(
     wrong = (
         problem or _hung(attempts, now) or _set_aside(waiting) or _trying_again(attempts, progress)
     )
-    state: State = "idle"
+    state: FollowerState = "idle"
     if wrong:
         state = "failed"
     elif pause is not None:
@@ -138,7 +138,7 @@ def list_places(store: EventStore) -> Iterator[Checkpoint]:
     """Up to where each follower has handled every event; without those that cannot be read."""
     for record in store.list_records(FOLLOWER):
         with contextlib.suppress(PlaceLost):
-            progress, _ = load_progress(store, record.key)
+            progress, _ = load_state(store, record.key)
             at = progress.position == progress.low
             yield Checkpoint(
                 name=record.key,
@@ -149,10 +149,10 @@ def list_places(store: EventStore) -> Iterator[Checkpoint]:
             )
 
 
-def _store_of(store: EventStore, name: str, progress: Progress) -> str:
+def _store_of(store: EventStore, name: str, progress: SubscriptionState) -> str:
     """Of which store's log the place is; of this one's also where that is a copy."""
     try:
-        check_progress(store, name, progress)
+        check_state(store, name, progress)
     except CheckpointMismatch:
         return progress.store_id
     return store.store_id
@@ -226,9 +226,9 @@ def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Res
         )
     name = subscription.name
     try:
-        progress, _ = load_progress(store, name)
+        progress, _ = load_state(store, name)
     except PlaceLost:
-        progress = Progress()
+        progress = SubscriptionState()
     known = progress.position is not None
     # Of a place that is lost nobody knows what was handled: everything may have been.
     seen = progress.position if progress.position is not None else head
@@ -269,16 +269,16 @@ def reset(
         check_forgotten(planned)
     name = subscription.name
     try:
-        _, revision = load_progress(store, name)
+        _, revision = load_state(store, name)
     except PlaceLost as error:
         revision = error.revision
     at = store.find_event(after) if after else None
-    place = Progress(
+    place = SubscriptionState(
         position=after,
         store_id=store.store_id,
         event_id=at.event_id if at is not None else "",
     )
-    save_progress(store, name, place, revision=revision)
+    save_state(store, name, place, revision=revision)
     return planned
 
 
@@ -315,7 +315,9 @@ def _pause_reason(store: EventStore, name: str) -> str | None:
     return None if record is None else str(json.loads(record.value)["reason"])
 
 
-def _lag(store: EventStore, subscription: Subscription, progress: Progress, behind: int) -> int:
+def _lag(
+    store: EventStore, subscription: Subscription, progress: SubscriptionState, behind: int
+) -> int:
     """The events that wait: those behind where the log was read, and those of waiting streams."""
     read = progress.position if progress.position is not None else behind
     head = store.head_position()
@@ -349,7 +351,7 @@ def _age_of_next(
     return 0.0
 
 
-def _trouble(progress: Progress) -> str:
+def _trouble(progress: SubscriptionState) -> str:
     trouble = progress.trouble
     return f"{trouble.position:,}: {trouble.error}" if trouble is not None else ""
 
@@ -363,7 +365,7 @@ def _hung(attempts: Iterable[Attempt], now: datetime) -> str:
     return ""
 
 
-def _trying_again(attempts: Iterable[Attempt], progress: Progress) -> str:
+def _trying_again(attempts: Iterable[Attempt], progress: SubscriptionState) -> str:
     failed = next((attempt for attempt in attempts if attempt.attempts), None)
     if failed is None:
         return ""

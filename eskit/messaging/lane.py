@@ -7,7 +7,7 @@ from collections import deque
 from eskit.domain.events import RecordedEvent
 
 
-class Lane:
+class StreamLane:
     """What waits of one stream: some events in hand, and where to read on for more.
 
     `first` is the position of the first event that is not handled. `behind` is that of the first

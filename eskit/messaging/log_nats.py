@@ -26,7 +26,14 @@ from eskit.nats.jetstream import (
 )
 from eskit.nats.login import Tls
 from eskit.nats.loop import LoopThread
-from eskit.nats.prefetch import Entry, Place, Prefetch, find_gap, find_stranger, store_of
+from eskit.nats.prefetch import (
+    LogPlace,
+    Prefetch,
+    PrefetchedEvent,
+    find_gap,
+    find_stranger,
+    store_of,
+)
 
 Result = TypeVar("Result")
 _COUNTED_WITHIN = 5.0
@@ -60,7 +67,7 @@ class JetStreamLog:
         self._connecting = asyncio.Lock()
         self._connection: Connection | None = None
         self._prefetch: Prefetch | None = None
-        self._places: dict[int, Place] = {}
+        self._places: dict[int, LogPlace] = {}
         self._store_id = ""
 
     @property
@@ -135,7 +142,7 @@ class JetStreamLog:
 
         An event whose place is not known, because it was read from the store, is looked for.
         """
-        return self._run(self._find_mismatch(store_id, position, event_id, Place.parse(place)))
+        return self._run(self._find_mismatch(store_id, position, event_id, LogPlace.parse(place)))
 
     def close(self) -> None:
         """Close the connection; idempotent."""
@@ -200,7 +207,7 @@ class JetStreamLog:
                 with suppress(NotAnEvent):  # what comes behind it will be told of as broken
                     return _row(message)[0]
         # All of it was thrown away; a projection that stood at the end knows where that was.
-        end = Place(state.name, state.created, state.last_sequence)
+        end = LogPlace(state.name, state.created, state.last_sequence)
         return max((at for at, place in self._places.items() if place == end), default=0)
 
     async def _read(
@@ -308,7 +315,7 @@ class JetStreamLog:
                 return RecordedEvent(_row(message))
         return None
 
-    async def _find(self, position: int) -> Entry | None:
+    async def _find(self, position: int) -> PrefetchedEvent | None:
         known = self._prefetch.find(position) if self._prefetch is not None else None
         if known is not None:
             return known
@@ -318,7 +325,7 @@ class JetStreamLog:
             return None
         return message.sequence, row
 
-    async def _place(self, position: int) -> Place:
+    async def _place(self, position: int) -> LogPlace:
         prefetch = self._prefetch
         if position in self._places:
             return self._places[position]
@@ -326,13 +333,13 @@ class JetStreamLog:
             return prefetch.place
         state = await self._state()
         if not position:
-            return Place(state.name, state.created, 0)
+            return LogPlace(state.name, state.created, 0)
         found = await self._find(position)
         if found is None:
             raise LogBroken(
                 f"Stream {self._stream} does not have the event at {position:,}", position=position
             )
-        return Place(state.name, state.created, found[0])
+        return LogPlace(state.name, state.created, found[0])
 
     async def _sequence_behind(self, position: int) -> int:
         """The sequence at which to begin for what comes behind a position."""
@@ -345,7 +352,7 @@ class JetStreamLog:
         )
 
     async def _find_mismatch(
-        self, store_id: str, position: int, event_id: str, place: Place | None
+        self, store_id: str, position: int, event_id: str, place: LogPlace | None
     ) -> str:
         state = await self._state()
         if place is None:
@@ -359,14 +366,16 @@ class JetStreamLog:
             self._remember(position, place)
         return problem
 
-    async def _find_place(self, state: StreamState, position: int, event_id: str) -> Place | None:
+    async def _find_place(
+        self, state: StreamState, position: int, event_id: str
+    ) -> LogPlace | None:
         """Where an event stands that was read from the store; sequence 0 before the first."""
         if not position:
-            return Place(state.name, state.created, 0)
+            return LogPlace(state.name, state.created, 0)
         found = await self._find(position)
         if found is None or RecordedEvent(found[1]).event_id != event_id:
             return None
-        return Place(state.name, state.created, found[0])
+        return LogPlace(state.name, state.created, found[0])
 
     async def _compare(self, sequence: int, store_id: str, position: int, event_id: str) -> str:
         """Whether the message at a sequence is the event, and the next one is there."""
@@ -391,7 +400,7 @@ class JetStreamLog:
             following.headers, store_id
         )
 
-    def _remember(self, position: int, place: Place) -> None:
+    def _remember(self, position: int, place: LogPlace) -> None:
         self._places[position] = place
         if len(self._places) > _REMEMBERED:
             del self._places[next(iter(self._places))]
@@ -404,7 +413,7 @@ class JetStreamLog:
         ]
 
 
-def _find_exchange(state: StreamState, place: Place) -> str:
+def _find_exchange(state: StreamState, place: LogPlace) -> str:
     """Whether the stream is not the one in which a place is, or has lost its end; in a clause."""
     if place.stream != state.name:
         return f"it followed stream {place.stream}, this is stream {state.name}"

@@ -13,14 +13,14 @@ from typing import Any, Literal, Protocol, TypeAlias
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
 from eskit.errors import DeliveryFailed, LogBroken, SubscriptionTaken
-from eskit.messaging.deadletters import call_handler, make_letter
-from eskit.messaging.lane import Lane
-from eskit.messaging.standing import AWAY, Standing
+from eskit.messaging.dead_letters import call_handler, make_dead_letter
+from eskit.messaging.lane import StreamLane
+from eskit.messaging.progress import AWAY, SubscriptionProgress
 from eskit.messaging.subscription import (
-    Handler,
-    Progress,
+    EventHandler,
     Subscription,
     Subscriptions,
+    SubscriptionState,
     Trouble,
 )
 from eskit.messaging.tail import TailRequest
@@ -44,17 +44,17 @@ _READ_AGAIN = 64
 _TROUBLE = 500
 """How much of an error is kept with the progress."""
 
-State: TypeAlias = Literal["standby", "running", "paused", "stopped"]
+SubscriberState: TypeAlias = Literal["standby", "running", "paused", "stopped"]
 
 
-class Source(Protocol):
+class EventSource(Protocol):
     """Events to follow."""
 
     async def start_position(self, start: Literal["first", "new"] | int | datetime) -> int | None:
         """Behind which position a first run begins; None where only the events can tell."""
         ...
 
-    async def check(self, name: str, progress: Progress) -> str:
+    async def check(self, name: str, progress: SubscriptionState) -> str:
         """The id of the store whose log this is, if that is known.
 
         Raises CheckpointMismatch or LogBroken when nobody can go on from there.
@@ -96,27 +96,27 @@ class Subscriber:
     def __init__(
         self,
         subscription: Subscription,
-        handler: Handler,
-        source: Source,
+        handler: EventHandler,
+        source: EventSource,
         subscriptions: Subscriptions,
         *,
         clock: Clock = SYSTEM_CLOCK,
         slow: SlowCalls | None = None,
     ) -> None:
         self.name = subscription.name
-        self.state: State = "stopped"
+        self.state: SubscriberState = "stopped"
         self._subscription = subscription
         self._handler = handler
         self._source = source
         self._subscriptions = subscriptions
         self._clock = clock
         self._slow = slow or SlowCalls(clock=clock)
-        self._standing = Standing(subscription.name, subscriptions)
+        self._progress = SubscriptionProgress(subscription.name, subscriptions)
         self._request = subscription.request(None)
         self._stopping = asyncio.Event()
         self._resumed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str], StreamLane] = {}
         self._lane_ended = asyncio.Event()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,7 +131,7 @@ class Subscriber:
     @property
     def position(self) -> int | None:
         """Up to which position every event is handled; None before the first."""
-        return self._standing.position
+        return self._progress.position
 
     @property
     def unfinished(self) -> int:
@@ -141,7 +141,7 @@ class Subscriber:
     @property
     def saving(self) -> str:
         """What keeps the progress from being saved; empty if nothing does."""
-        return self._standing.saving
+        return self._progress.saving
 
     def start(self) -> None:
         """Begin, in the background."""
@@ -189,14 +189,14 @@ class Subscriber:
             if ended.done() and not ended.cancelled() and (error := ended.exception()):
                 raise error
         # Another process that takes it at once must not meet an event that is still being handled.
-        await (self._standing.give_back() if all_ended else self._standing.save())
+        await (self._progress.give_back() if all_ended else self._progress.save())
 
     async def _let_handlers_end(self) -> bool:
         """Wait for what is being handled; False if some of it goes on for too long."""
         if not self._tasks:
             return True
         _, left = await asyncio.wait(set(self._tasks), timeout=STOP_WITHIN)
-        for position in self._standing.running if left else ():
+        for position in self._progress.running if left else ():
             _log.warning(
                 "Subscription %s: event %d is still being handled; it counts as not handled",
                 *(self.name, position),
@@ -220,7 +220,7 @@ class Subscriber:
 
     async def _take(self) -> bool:
         """Become the owner once nobody else is; False if asked to stop before."""
-        standing = self._standing
+        standing = self._progress
         progress = await standing.load()
         while progress.owner and not self._stopping.is_set():
             before = standing.revision
@@ -250,11 +250,11 @@ class Subscriber:
 
     async def _open_lanes(self) -> None:
         """Go on where the owner before has left events of some streams unhandled."""
-        for position in sorted(self._standing.unhandled):
+        for position in sorted(self._progress.unhandled):
             found = await self._source.read_again(position, up_to=position, limit=1)
             if not found:
                 raise _gone(self.name, position)
-            lane = Lane(position, limit=self._limit, behind=position)
+            lane = StreamLane(position, limit=self._limit, behind=position)
             self._lanes[found[0].tenant, found[0].stream] = lane
 
     async def _follow(self) -> None:
@@ -262,12 +262,12 @@ class Subscriber:
         await self._look_for_pause()
         for key in list(self._lanes):
             self._begin(key)
-        self._request = request = self._subscription.request(self._standing.read)
+        self._request = request = self._subscription.request(self._progress.read)
         async with aclosing(self._source.follow(request)) as events:
             async for event in events:
-                if not self._standing.was_handled(event.global_position):
+                if not self._progress.was_handled(event.global_position):
                     await self._enqueue(event)
-                self._standing.reach(event.global_position, event.event_id)
+                self._progress.reach(event.global_position, event.event_id)
 
     async def _enqueue(self, event: RecordedEvent) -> None:
         key = event.tenant, event.stream
@@ -278,8 +278,8 @@ class Subscriber:
             while len(self._lanes) >= MAX_LANES:
                 self._lane_ended.clear()
                 await self._lane_ended.wait()
-            self._lanes[key] = lane = Lane(position, limit=self._limit)
-            self._standing.begin(position)
+            self._lanes[key] = lane = StreamLane(position, limit=self._limit)
+            self._progress.begin(position)
             self._take_in_hand(lane, event)
             self._begin(key)
         elif lane.takes and not self._room.locked():
@@ -299,7 +299,7 @@ class Subscriber:
             return
         self._broken.set_exception(error)
 
-    def _take_in_hand(self, lane: Lane, event: RecordedEvent) -> None:
+    def _take_in_hand(self, lane: StreamLane, event: RecordedEvent) -> None:
         lane.waiting.append(event)
         self._in_hand += 1
 
@@ -320,7 +320,7 @@ class Subscriber:
             del self._lanes[key]
             self._lane_ended.set()
 
-    async def _settle_first(self, lane: Lane) -> None:
+    async def _settle_first(self, lane: StreamLane) -> None:
         """Handle the first event of a lane, or put it down until it is tried again."""
         pause = await self._settle(lane.waiting[0])
         if pause is not None:
@@ -330,12 +330,12 @@ class Subscriber:
         following = lane.next()
         lane.waiting.popleft()
         self._make_room(1)
-        self._standing.finish(lane.first)
+        self._progress.finish(lane.first)
         if following is not None:
             lane.first = following
-            self._standing.begin(following)
+            self._progress.begin(following)
 
-    async def _read_again(self, lane: Lane) -> None:
+    async def _read_again(self, lane: StreamLane) -> None:
         """Read the events of a stream that were left behind, up to where the log was read."""
         await self._acquire(self._room)
         lane.behind, lane.reading = None, True
@@ -343,7 +343,7 @@ class Subscriber:
         try:
             found = await self._source.read_again(
                 lane.first,
-                up_to=self._standing.read or 0,
+                up_to=self._progress.read or 0,
                 limit=self._batch + 1,
                 wanted=self._is_wanted,
             )
@@ -366,13 +366,13 @@ class Subscriber:
             self._take_in_hand(lane, event)
 
     def _is_wanted(self, event: RecordedEvent) -> bool:
-        handled = self._standing.was_handled(event.global_position)
+        handled = self._progress.was_handled(event.global_position)
         return not handled and self._request.matches(event)
 
     async def _settle(self, event: RecordedEvent) -> float | None:
         """Handle an event or make it a dead letter; or how long to wait until it is tried again."""
         position = event.global_position
-        counted = self._standing.unhandled
+        counted = self._progress.unhandled
         deliveries = counted[position] + 1
         if deliveries > self._subscription.max_deliveries:
             await self._bury(event, _ended(deliveries - 1), deliveries - 1)
@@ -397,7 +397,7 @@ class Subscriber:
         _log.warning(
             "Subscription %s, event %d, delivery %d: %s", self.name, position, deliveries, text
         )
-        self._standing.trouble = Trouble(position=position, error=text, at=self._clock.now)
+        self._progress.trouble = Trouble(position=position, error=text, at=self._clock.now)
 
     async def _deliver(self, event: RecordedEvent, deliveries: int) -> None:
         """Let the handler have the event.
@@ -411,7 +411,7 @@ class Subscriber:
                 await self._call(event)
                 return
             async with self._alone:
-                self._standing.unhandled[event.global_position] = deliveries
+                self._progress.unhandled[event.global_position] = deliveries
                 await self._save_patiently()
                 self._quarantine = max(0, self._quarantine - 1)
                 await self._call(event)
@@ -421,7 +421,7 @@ class Subscriber:
     async def _save_patiently(self) -> None:
         """Save, waiting for a store that is away."""
         try:
-            while not await self._standing.save():
+            while not await self._progress.save():
                 await self._sleep(HEARTBEAT)
         except SubscriptionTaken:  # the next heartbeat ends it all
             raise _Stopped from None
@@ -430,7 +430,7 @@ class Subscriber:
         await self._until_resumed()
         if self._stopping.is_set():
             raise _Stopped
-        running, position = self._standing.running, event.global_position
+        running, position = self._progress.running, event.global_position
         running[position] = self._clock.now
         try:
             await call_handler(
@@ -441,7 +441,7 @@ class Subscriber:
 
     async def _bury(self, event: RecordedEvent, error: Exception, deliveries: int) -> None:
         """Set the event aside."""
-        letter = make_letter(self.name, event, error, deliveries)
+        letter = make_dead_letter(self.name, event, error, deliveries)
         while True:
             try:
                 await self._subscriptions.add_dead_letter(letter)
@@ -459,7 +459,7 @@ class Subscriber:
         while not await _pause(self._stopping, HEARTBEAT):
             await self._look_for_pause()
             await self._advance()
-            await self._standing.save()
+            await self._progress.save()
 
     async def _look_for_pause(self) -> None:
         with contextlib.suppress(*AWAY):
@@ -472,11 +472,11 @@ class Subscriber:
 
     async def _advance(self) -> None:
         """Pass what is of no interest."""
-        read = self._standing.read
+        read = self._progress.read
         if read is None or not self._resumed.is_set():
             return
         with contextlib.suppress(*AWAY):
-            self._standing.reach(*await self._source.advance(self._request, read))
+            self._progress.reach(*await self._source.advance(self._request, read))
 
     async def _until_resumed(self) -> None:
         if not self._resumed.is_set():

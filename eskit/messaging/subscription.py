@@ -17,7 +17,7 @@ from eskit.domain.events import RecordedEvent
 from eskit.errors import InvalidArgument, SubscriptionTaken
 from eskit.messaging.tail import TailRequest
 
-Handler: TypeAlias = Callable[[RecordedEvent], Awaitable[None] | None]
+EventHandler: TypeAlias = Callable[[RecordedEvent], Awaitable[None] | None]
 """Handles an event: a coroutine function, or a plain one, which runs in a worker thread."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -85,7 +85,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class SubscriptionState:
     """How far a subscription is, and who is at it.
 
     Every event up to `position` is handled, but for the streams of `unhandled`: each has there the
@@ -122,9 +122,9 @@ class Progress:
         """Up to which position every event is handled."""
         return min(self.unhandled, default=(self.position or 0) + 1) - 1
 
-    def up_to(self, position: int) -> Progress:
+    def up_to(self, position: int) -> SubscriptionState:
         """What of it holds for the events up to a position; nobody is at it."""
-        return Progress(
+        return SubscriptionState(
             position=None if self.position is None else min(self.position, position),
             unhandled={at: n for at, n in self.unhandled.items() if at <= position},
             done=frozenset(done for done in self.done if done <= position),
@@ -134,7 +134,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class DeadLetterDecision:
     """What somebody decided about a dead letter, and why."""
 
     action: Literal["retried", "skipped"]
@@ -156,7 +156,7 @@ class DeadLetter:
     traceback: str
     deliveries: int
     failed_at: datetime
-    decision: Decision | None = None
+    decision: DeadLetterDecision | None = None
     revision: int = field(default=0, compare=False)
 
     @property
@@ -173,14 +173,14 @@ class DeadLetter:
 class Subscriptions(Protocol):
     """Where the progress of subscriptions is kept, and their dead letters."""
 
-    async def load(self, name: str) -> tuple[Progress, int]:
+    async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """The progress and its revision; a new one and 0 for an unknown name.
 
         Raises PlaceLost for what cannot be read.
         """
         ...
 
-    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+    async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """Replace the progress at that revision and return the new one.
 
         Raises SubscriptionTaken when it has changed meanwhile.
@@ -215,16 +215,16 @@ class MemorySubscriptions:
     """Keeps them as long as the process lives."""
 
     def __init__(self) -> None:
-        self._progress: dict[str, tuple[Progress, int]] = {}
+        self._progress: dict[str, tuple[SubscriptionState, int]] = {}
         self._letters: dict[tuple[str, int], DeadLetter] = {}
 
-    async def load(self, name: str) -> tuple[Progress, int]:
+    async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
-        return self._progress.get(name, (Progress(), 0))
+        return self._progress.get(name, (SubscriptionState(), 0))
 
-    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+    async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """See Subscriptions."""
-        if self._progress.get(name, (Progress(), 0))[1] != revision:
+        if self._progress.get(name, (SubscriptionState(), 0))[1] != revision:
             raise taken(name)
         self._progress[name] = (progress, revision + 1)
         return revision + 1

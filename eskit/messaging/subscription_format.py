@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from eskit.errors import PlaceLost
-from eskit.messaging.subscription import Decision, Progress, Trouble
+from eskit.messaging.subscription import DeadLetterDecision, SubscriptionState, Trouble
 
 
-def encode_progress(progress: Progress) -> dict[str, Any]:
+def encode_state(progress: SubscriptionState) -> dict[str, Any]:
     """The progress as a JSON object; `low` is for those who only want to know that."""
     return {
         "position": progress.position,
@@ -27,10 +27,10 @@ def encode_progress(progress: Progress) -> dict[str, Any]:
     }
 
 
-def decode_progress(name: str, pairs: Any, *, revision: int) -> Progress:
+def decode_state(name: str, pairs: Any, *, revision: int) -> SubscriptionState:
     """The progress again, also one that an earlier eskit has kept; PlaceLost for anything else."""
     try:
-        return Progress(
+        return SubscriptionState(
             position=None if pairs["position"] is None else int(pairs["position"]),
             store_id=str(pairs.get("store_id", "")),
             event_id=str(pairs.get("event_id", "")),
@@ -49,7 +49,7 @@ def decode_progress(name: str, pairs: Any, *, revision: int) -> Progress:
         raise unreadable(name, revision) from error
 
 
-def encode_decision(decision: Decision | None) -> dict[str, Any] | None:
+def encode_decision(decision: DeadLetterDecision | None) -> dict[str, Any] | None:
     """A decision as a JSON object."""
     if decision is None:
         return None
@@ -61,11 +61,13 @@ def encode_decision(decision: Decision | None) -> dict[str, Any] | None:
     }
 
 
-def decode_decision(pairs: Any) -> Decision | None:
+def decode_decision(pairs: Any) -> DeadLetterDecision | None:
     """The decision again."""
     if not pairs:
         return None
-    return Decision(**{**pairs, "decided_at": datetime.fromisoformat(pairs["decided_at"])})
+    return DeadLetterDecision(
+        **{**pairs, "decided_at": datetime.fromisoformat(pairs["decided_at"])}
+    )
 
 
 def unreadable(name: str, revision: int) -> PlaceLost:

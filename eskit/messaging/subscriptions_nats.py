@@ -19,12 +19,12 @@ from eskit.domain.events import RecordedEvent
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.errors import BrokerUnavailable, LogBroken, PlaceLost, SubscriptionTaken
 from eskit.messaging.bus import EventBus
-from eskit.messaging.subscription import DeadLetter, Progress, decided_meanwhile, taken
+from eskit.messaging.subscription import DeadLetter, SubscriptionState, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
     decode_decision,
-    decode_progress,
+    decode_state,
     encode_decision,
-    encode_progress,
+    encode_state,
     unreadable,
 )
 from eskit.messaging.tail import TailRequest
@@ -83,7 +83,7 @@ class JetStreamSource:
         state = await find_stream(self._connection, self._stream)
         return 0 if state is None else await last_position(self._connection, state)
 
-    async def check(self, name: str, progress: Progress) -> str:  # noqa: ARG002 - the stream says it all
+    async def check(self, name: str, progress: SubscriptionState) -> str:  # noqa: ARG002 - the stream says it all
         """Raise LogBroken when events are gone that were not handled."""
         if progress.position:
             await self._first_behind(progress.position)
@@ -179,7 +179,7 @@ class KeyValueSubscriptions:
         self._replicas = replicas
         self._ready = False
 
-    async def load(self, name: str) -> tuple[Progress, int]:
+    async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
         if not self._ready:
             await self._create_bucket()
@@ -190,15 +190,15 @@ class KeyValueSubscriptions:
             )
         message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
         if message is None:
-            return Progress(), 0
+            return SubscriptionState(), 0
         revision = message.sequence
-        return decode_progress(name, _decode(message, name), revision=revision), revision
+        return decode_state(name, _decode(message, name), revision=revision), revision
 
-    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+    async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """See Subscriptions."""
         try:
             return await self._put(
-                self._key(name, "progress"), encode_progress(progress), {_EXPECTED: str(revision)}
+                self._key(name, "progress"), encode_state(progress), {_EXPECTED: str(revision)}
             )
         except JetStreamError as error:
             if error.number == WRONG_LAST_SEQUENCE:

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import RecordChanged
 from eskit.messaging.bus import EventBus, StoreSource
-from eskit.messaging.subscription import DeadLetter, Progress, decided_meanwhile, taken
+from eskit.messaging.subscription import DeadLetter, SubscriptionState, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
     decode_decision,
-    decode_progress,
+    decode_state,
     encode_decision,
-    encode_progress,
+    encode_state,
     unreadable,
 )
 from eskit.store.eventstore import EventStore
@@ -39,15 +39,13 @@ class StoreSubscriptions:
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    async def load(self, name: str) -> tuple[Progress, int]:
+    async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
-        return await asyncio.to_thread(load_progress, self._store, name)
+        return await asyncio.to_thread(load_state, self._store, name)
 
-    async def save(self, name: str, progress: Progress, *, revision: int) -> int:
+    async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """See Subscriptions."""
-        return await asyncio.to_thread(
-            save_progress, self._store, name, progress, revision=revision
-        )
+        return await asyncio.to_thread(save_state, self._store, name, progress, revision=revision)
 
     async def find_pause(self, name: str) -> str | None:
         """See Subscriptions."""
@@ -56,11 +54,11 @@ class StoreSubscriptions:
 
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""
-        await asyncio.to_thread(add_letter, self._store, letter)
+        await asyncio.to_thread(add_dead_letter, self._store, letter)
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
         """See Subscriptions."""
-        return await asyncio.to_thread(list_letters, self._store, name)
+        return await asyncio.to_thread(list_dead_letters, self._store, name)
 
     async def list_names(self) -> list[str]:
         """See Subscriptions."""
@@ -81,26 +79,26 @@ class StoreSubscriptions:
             raise decided_meanwhile(letter) from error
 
 
-def load_progress(store: EventStore, name: str) -> tuple[Progress, int]:
+def load_state(store: EventStore, name: str) -> tuple[SubscriptionState, int]:
     """How far a follower is, and the revision of that; PlaceLost if it cannot be read."""
     record = store.find_record(FOLLOWER, name)
     if record is None:
-        return Progress(), 0
+        return SubscriptionState(), 0
     pairs = _decode(record)
-    return decode_progress(name, pairs, revision=record.revision), record.revision
+    return decode_state(name, pairs, revision=record.revision), record.revision
 
 
-def save_progress(store: EventStore, name: str, progress: Progress, *, revision: int) -> int:
+def save_state(store: EventStore, name: str, progress: SubscriptionState, *, revision: int) -> int:
     """Replace the progress at that revision; SubscriptionTaken when it has changed meanwhile."""
     try:
         return store.save_record(
-            FOLLOWER, name, json.dumps(encode_progress(progress)), expected_revision=revision
+            FOLLOWER, name, json.dumps(encode_state(progress)), expected_revision=revision
         )
     except RecordChanged as error:
         raise taken(name) from error
 
 
-def add_letter(store: EventStore, letter: DeadLetter) -> None:
+def add_dead_letter(store: EventStore, letter: DeadLetter) -> None:
     """Set an event aside; once more replaces the former, unless that was skipped."""
     key = _key_of(letter)
     while True:
@@ -121,7 +119,7 @@ def add_letter(store: EventStore, letter: DeadLetter) -> None:
         return
 
 
-def list_letters(store: EventStore, name: str) -> list[DeadLetter]:
+def list_dead_letters(store: EventStore, name: str) -> list[DeadLetter]:
     """What a follower ever set aside and the log still has, by position."""
     found = (
         _decode_letter(store, record)

@@ -13,9 +13,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from eskit.errors import EskitError, MessagingError, PlaceLost
-from eskit.messaging.subscription import DeadLetter, Progress, Subscription
+from eskit.messaging.subscription import DeadLetter, Subscription, SubscriptionState
 from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
-from eskit.messaging.subscriptions_store import add_letter, save_progress
+from eskit.messaging.subscriptions_store import add_dead_letter, save_state
 from eskit.nats.connection import Connection
 from eskit.nats.jetstream import find_stream, last_message
 from eskit.store.eventstore import EventStore, earlier_position
@@ -23,14 +23,14 @@ from eskit.store.records import FOLLOWER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class FormerPlace:
     """How far a reaction was, and what it had set aside."""
 
-    progress: Progress
+    progress: SubscriptionState
     letters: Sequence[DeadLetter]
 
 
-FindPlace = Callable[[str], Awaitable[Place | None]]
+FindFormerPlace = Callable[[str], Awaitable[FormerPlace | None]]
 """The place of a reaction in NATS; None if reactions kept places there, and this one none.
 
 Raises a MessagingError when it cannot be read, PlaceLost also when there is nothing of any.
@@ -52,7 +52,9 @@ def check_place(store: EventStore, subscription: Subscription) -> None:
         raise _not_known(subscription.name, "its place is still to be taken over from NATS")
 
 
-async def take_over(store: EventStore, subscription: Subscription, find: FindPlace | None) -> None:
+async def take_over(
+    store: EventStore, subscription: Subscription, find: FindFormerPlace | None
+) -> None:
     """Bring the place of a reaction into the store, if it may have one elsewhere.
 
     Raises PlaceLost when that cannot be read.
@@ -70,7 +72,7 @@ async def take_over(store: EventStore, subscription: Subscription, find: FindPla
         await asyncio.to_thread(_keep, store, name, place)
 
 
-def _keep(store: EventStore, name: str, place: Place) -> None:
+def _keep(store: EventStore, name: str, place: FormerPlace) -> None:
     position, head = place.progress.position, store.head_position()
     if position is not None and max((position, *place.progress.done)) > head:
         problem = f"NATS says that it is at {position:,}, and the log ends at {head:,}"
@@ -81,7 +83,7 @@ def _keep(store: EventStore, name: str, place: Place) -> None:
             raise _not_known(
                 name, f"NATS has {letter.text} as a dead letter, and the log does not have it"
             )
-        add_letter(store, replace(letter, subscription=name))
+        add_dead_letter(store, replace(letter, subscription=name))
     at = store.find_event(position) if position else None
     progress = replace(
         place.progress,
@@ -89,13 +91,13 @@ def _keep(store: EventStore, name: str, place: Place) -> None:
         event_id=at.event_id if at is not None else "",
         owner="",
     )
-    save_progress(store, name, progress, revision=0)
+    save_state(store, name, progress, revision=0)
 
 
 async def find_place(
     connection: Connection, name: str, *, scopes: Iterable[str], store_id: str
-) -> Place | None:
-    """The place of a reaction, kept under the name of the stream that it followed; see FindPlace.
+) -> FormerPlace | None:
+    """The place of a reaction, kept under the name of the stream that it followed.
 
     A stream of another store is passed over.
     """
@@ -109,7 +111,7 @@ async def find_place(
         if names and name in names:
             progress, _ = await subscriptions.load(name)
             letters = await subscriptions.list_dead_letters(name)
-            return Place(progress=progress, letters=letters)
+            return FormerPlace(progress=progress, letters=letters)
     if not kept:
         raise MessagingError("no reaction has kept a place there")
     return None

@@ -21,12 +21,12 @@ from eskit.nats.reader import StreamReader
 if TYPE_CHECKING:
     from eskit.nats.reader import Delivery
 
-Entry: TypeAlias = tuple[int, EventRow]
+PrefetchedEvent: TypeAlias = tuple[int, EventRow]
 """The sequence of a message, and its event."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogPlace:
     """Where a message stands: in which stream, made when, at which sequence."""
 
     stream: str
@@ -34,7 +34,7 @@ class Place:
     sequence: int
 
     @classmethod
-    def parse(cls, text: str) -> Place | None:
+    def parse(cls, text: str) -> LogPlace | None:
         """The place that a checkpoint keeps, if it has one."""
         if not text:
             return None
@@ -52,11 +52,11 @@ class Prefetch:
     """
 
     def __init__(
-        self, connection: Connection, place: Place, *, position: int, store_id: str
+        self, connection: Connection, place: LogPlace, *, position: int, store_id: str
     ) -> None:
         self.place = place
         self.position = self.end = position
-        self.entries: list[Entry] = []
+        self.entries: list[PrefetchedEvent] = []
         self._connection = connection
         self._store_id = store_id
         self._sequence = place.sequence
@@ -72,11 +72,11 @@ class Prefetch:
         passed = bisect_right(self.entries, position, key=_position)
         if passed:
             sequence, row = self.entries[passed - 1]
-            self.place = Place(self.place.stream, self.place.created, sequence)
+            self.place = LogPlace(self.place.stream, self.place.created, sequence)
             self.position = row.global_position
             del self.entries[:passed]
 
-    def find(self, position: int) -> Entry | None:
+    def find(self, position: int) -> PrefetchedEvent | None:
         """The event at a position, if it is among those read."""
         index = bisect_left(self.entries, position, key=_position)
         if index < len(self.entries) and _position(self.entries[index]) == position:
@@ -93,7 +93,7 @@ class Prefetch:
             if not event_types or row.event_type in event_types
         ]
 
-    def find_last(self, before: int) -> Entry | None:
+    def find_last(self, before: int) -> PrefetchedEvent | None:
         """The last event before a position, if it is among those read."""
         index = bisect_left(self.entries, before, key=_position)
         return self.entries[index - 1] if index and before <= self.end + 1 else None
@@ -190,5 +190,5 @@ def store_of(headers: Mapping[str, str]) -> str:
     return headers.get("ce-source", "").rpartition("/")[2]
 
 
-def _position(entry: Entry) -> int:
+def _position(entry: PrefetchedEvent) -> int:
     return entry[1][0]

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError, Message
 from eskit.domain.events import RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, UpcastingInvalid
-from eskit.schema.changes import EVOLVE, Change, Verdict, verdict_of
+from eskit.schema.changes import EVOLVE, ChangeVerdict, SchemaChange, verdict_of
 from eskit.schema.compatibility import compare_types
 from eskit.schema.declared import declared_events
 from eskit.schema.recorded import RecordedSchemas
@@ -29,10 +29,10 @@ _LONGEST_ERROR = 200
 
 
 @dataclass(slots=True, kw_only=True)
-class Finding:
+class EvolutionFinding:
     """A change, how many stored events it touches, and the first of them."""
 
-    change: Change
+    change: SchemaChange
     events: int = 0
     position: int = 0
     stream: str = ""
@@ -48,10 +48,10 @@ class Finding:
 class Evolution:
     """The findings, worst first, and the verdict over them; those accepted count for nothing."""
 
-    verdict: Verdict
-    findings: Sequence[Finding] = ()
-    additions: Sequence[Change] = ()
-    accepted: Sequence[Finding] = ()
+    verdict: ChangeVerdict
+    findings: Sequence[EvolutionFinding] = ()
+    additions: Sequence[SchemaChange] = ()
+    accepted: Sequence[EvolutionFinding] = ()
     compared: int = 0
 
     @property
@@ -95,14 +95,14 @@ def check_evolution(
     before = {name: (kind,) for name, kind in declared_events(baseline).items()} if baseline else {}
     known = stored.keys() | before.keys()
     working = declared_events(protos, also=known)
-    changes: dict[Change, None] = {}
+    changes: dict[SchemaChange, None] = {}
     for old in (stored, before):
         if old:
             changes |= dict.fromkeys(compare_types(old, working))
     if baseline is not None:
         changes |= dict.fromkeys(compare_services(baseline, protos))
     additions = [change for change in changes if _is_addition(change, known)]
-    findings = [Finding(change=change) for change in changes if change.notable]
+    findings = [EvolutionFinding(change=change) for change in changes if change.notable]
     if store is not None:
         _count(store, schemas, findings, progress)
         if decode:
@@ -126,13 +126,13 @@ def _unrecorded(
     store: EventStore,
     stored: Mapping[str, Sequence[Descriptor]],
     working: Mapping[str, Descriptor],
-) -> Iterator[Finding]:
+) -> Iterator[EvolutionFinding]:
     """The event types whose schema was never recorded: comparing says nothing about them."""
     for event_type, versions in stored.items():
         if versions or event_type not in working:
             continue
-        finding = Finding(
-            change=Change(
+        finding = EvolutionFinding(
+            change=SchemaChange(
                 rule="SCHEMA_NOT_RECORDED",
                 event_type=event_type,
                 message="the store has no schema of its events, so nothing can be compared",
@@ -146,7 +146,7 @@ def _unrecorded(
         yield finding
 
 
-def _is_addition(change: Change, known: Iterable[str]) -> bool:
+def _is_addition(change: SchemaChange, known: Iterable[str]) -> bool:
     # What one side lacks and the other has is no news.
     return not change.notable and not (
         change.rule == "EVENT_TYPE_ADDED" and change.event_type in known
@@ -156,11 +156,11 @@ def _is_addition(change: Change, known: Iterable[str]) -> bool:
 def _count(
     store: EventStore,
     schemas: RecordedSchemas,
-    findings: Sequence[Finding],
+    findings: Sequence[EvolutionFinding],
     progress: ReportProgress,
 ) -> None:
     """Find the stored events that each finding touches; only types with findings are read."""
-    by_type: dict[str, list[Finding]] = defaultdict(list)
+    by_type: dict[str, list[EvolutionFinding]] = defaultdict(list)
     for finding in findings:
         by_type[finding.change.event_type].append(finding)
     for event, message in _messages(store, schemas, sorted(by_type), progress):
@@ -208,7 +208,7 @@ class _Decoding:
 
     working: Mapping[str, Descriptor]
     upcasters: Upcasters | None
-    found: dict[tuple[str, str], Finding] = field(default_factory=dict)
+    found: dict[tuple[str, str], EvolutionFinding] = field(default_factory=dict)
     _classes: dict[str, type[Message]] = field(default_factory=dict)
 
     def read(self, event: RecordedEvent) -> None:
@@ -273,14 +273,14 @@ class _Decoding:
     ) -> None:
         key = rule, event.event_type
         if key not in self.found:
-            change = Change(
+            change = SchemaChange(
                 rule=rule,
                 event_type=event.event_type,
                 message=message,
                 fix=fix,
                 backward=backward,
             )
-            self.found[key] = Finding(change=change)
+            self.found[key] = EvolutionFinding(change=change)
         self.found[key].count(event)
 
 
@@ -289,14 +289,14 @@ def _decode_all(
     working: Mapping[str, Descriptor],
     upcasters: Upcasters | None,
     progress: ReportProgress,
-) -> list[Finding]:
+) -> list[EvolutionFinding]:
     decoding = _Decoding(working, upcasters)
     for event in _read(store, (), "decode", progress):
         decoding.read(event)
     return list(decoding.found.values())
 
 
-def _unused(store: EventStore, upcasters: Upcasters | None) -> Iterator[Finding]:
+def _unused(store: EventStore, upcasters: Upcasters | None) -> Iterator[EvolutionFinding]:
     """The upcasters through which no stored event passes."""
     if not upcasters:
         return
@@ -305,8 +305,8 @@ def _unused(store: EventStore, upcasters: Upcasters | None) -> Iterator[Finding]
     }
     for source in upcasters.sources:
         if source not in passed:
-            yield Finding(
-                change=Change(
+            yield EvolutionFinding(
+                change=SchemaChange(
                     rule="UPCASTER_UNUSED",
                     event_type=source,
                     message="its upcaster never runs",

@@ -14,8 +14,8 @@ from eskit.text.quantities import count
 if TYPE_CHECKING:
     from eskit.codegen.reading.model import Aggregate
     from eskit.domain.services import Method
-    from eskit.operations.evolution import Evolution, Finding
-    from eskit.schema.changes import Change
+    from eskit.operations.evolution import Evolution, EvolutionFinding
+    from eskit.schema.changes import SchemaChange
     from eskit.store.eventstore import EventStore
 
 
@@ -132,7 +132,7 @@ def evolution_object(found: Evolution) -> dict[str, object]:
     }
 
 
-def finding_object(finding: Finding) -> dict[str, object]:
+def finding_object(finding: EvolutionFinding) -> dict[str, object]:
     """One finding: what changed, what it touches, what to do."""
     change = finding.change
     return {
@@ -151,7 +151,7 @@ def finding_object(finding: Finding) -> dict[str, object]:
     }
 
 
-def _change_object(change: Change) -> dict[str, object]:
+def _change_object(change: SchemaChange) -> dict[str, object]:
     return {
         "rule": change.rule,
         "event_type": change.event_type,

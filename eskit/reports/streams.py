@@ -89,4 +89,4 @@ def snapshot_object(snapshot: Snapshot) -> dict[str, object]:
 
 def checked_object(checked: CheckedSnapshot) -> dict[str, object]:
     """One snapshot, and how it compares with its events."""
-    return {**snapshot_object(checked.snapshot), "standing": checked.standing}
+    return {**snapshot_object(checked.snapshot), "verdict": checked.verdict}

@@ -38,7 +38,7 @@ from eskit.messaging.relay import Relay, RelayReport, RelayStatus
 from eskit.messaging.stream_settings import StreamSettings
 from eskit.messaging.subscriber import Subscriber
 from eskit.messaging.subscriptions_store import store_bus
-from eskit.messaging.takeover import FindPlace, take_over
+from eskit.messaging.takeover import FindFormerPlace, take_over
 from eskit.nats.connection import Connection, close_nats, open_nats
 from eskit.nats.credentials import Provider
 from eskit.nats.login import Tls
@@ -358,7 +358,7 @@ class ReactionService:
         store: EventStore,
         *,
         upcasters: Upcasters,
-        find_place: FindPlace | None = None,
+        find_place: FindFormerPlace | None = None,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self.name = f"reaction {reaction.name}"

@@ -14,7 +14,7 @@ from eskit.domain.services import ServiceType
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError
 from eskit.messaging.relay import RelayStatus
-from eskit.messaging.takeover import FindPlace, needs_place
+from eskit.messaging.takeover import FindFormerPlace, needs_place
 from eskit.nats.credentials import Provider
 from eskit.nats.login import Tls
 from eskit.nats.server import EmbeddedNats
@@ -100,7 +100,7 @@ class NatsOfProject:
     login: Callable[[], tuple[Provider | None, Tls | None]]
     settings: Settle
     prefix: str
-    find_place: FindPlace
+    find_place: FindFormerPlace
     server: Callable[[], EmbeddedNats] | None = None
     announce_in: Path | None = None
 

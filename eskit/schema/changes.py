@@ -13,7 +13,7 @@ EVOLVE = "see docs/evolution.md"
 _MAP_VALUE = 2
 
 
-class Severity(StrEnum):
+class ChangeSeverity(StrEnum):
     """How much a change matters to what is stored."""
 
     BREAKING = "breaking"
@@ -21,7 +21,7 @@ class Severity(StrEnum):
     ADDITION = "addition"
 
 
-class Verdict(StrEnum):
+class ChangeVerdict(StrEnum):
     """Who can read what: new code what is stored (backward), old code what is new (forward).
 
     Unknown where nobody can tell: the schema of stored events was never recorded.
@@ -35,7 +35,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class SchemaChange:
     """One difference in an event type, or in what callers of a service send and get.
 
     `path` names the field in dotted form, empty for the type as a whole, and `number` is its own.
@@ -62,11 +62,11 @@ class Change:
     used_by: str = ""
 
     @property
-    def severity(self) -> Severity:
+    def severity(self) -> ChangeSeverity:
         """Breaking when stored events would be misread; an addition when nobody is concerned."""
         if not self.backward:
-            return Severity.BREAKING
-        return Severity.WARNING if self.notable else Severity.ADDITION
+            return ChangeSeverity.BREAKING
+        return ChangeSeverity.WARNING if self.notable else ChangeSeverity.ADDITION
 
     @property
     def subject(self) -> str:
@@ -86,16 +86,16 @@ class Change:
         return holds(message, self.steps, self.value) is not self.absent
 
 
-def verdict_of(changes: Iterable[Change]) -> Verdict:
+def verdict_of(changes: Iterable[SchemaChange]) -> ChangeVerdict:
     """The verdict over all changes; FULL when there is none."""
     found = list(changes)
     if any(change.undecided for change in found) and all(change.backward for change in found):
-        return Verdict.UNKNOWN
+        return ChangeVerdict.UNKNOWN
     backward = all(change.backward for change in found)
     forward = all(change.forward for change in found)
     if backward:
-        return Verdict.FULL if forward else Verdict.BACKWARD
-    return Verdict.FORWARD if forward else Verdict.BREAKING
+        return ChangeVerdict.FULL if forward else ChangeVerdict.BACKWARD
+    return ChangeVerdict.FORWARD if forward else ChangeVerdict.BREAKING
 
 
 def holds(message: Message, steps: tuple[int, ...], value: int | None = None) -> bool:

@@ -9,14 +9,14 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor
 from google.protobuf.descriptor import FieldDescriptor as Field
 from google.protobuf.descriptor_pb2 import DescriptorProto, EnumDescriptorProto
 
-from eskit.schema.changes import EVOLVE, Change
+from eskit.schema.changes import EVOLVE, SchemaChange
 from eskit.schema.wire import is_message, readable, type_name
 
 _NEW_FIELD = f"keep field {{number}} as it is, add a new field, and upcast; {EVOLVE}"
 _SEVERAL = 2
 
 
-def compare_messages(old: Descriptor, new: Descriptor) -> list[Change]:
+def compare_messages(old: Descriptor, new: Descriptor) -> list[SchemaChange]:
     """What differs between two schemas of one event type."""
     return list(_Comparison(old.full_name).messages(old, new, (), ()))
 
@@ -30,7 +30,7 @@ class _Comparison:
 
     def messages(
         self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         """The changes of a message and of everything in it."""
         pair = old.full_name, new.full_name
         if pair in self._open:  # a message within itself was compared where it came first
@@ -53,7 +53,7 @@ class _Comparison:
         reserved: Reserved,
         path: tuple[str, ...],
         steps: tuple[int, ...],
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         name = field_name(old)
         there = new.by_number.get(old.number)
         elsewhere = new.by_name.get(name)
@@ -89,7 +89,7 @@ class _Comparison:
         reserved: Reserved,
         path: tuple[str, ...],
         steps: tuple[int, ...],
-    ) -> Change:
+    ) -> SchemaChange:
         if elsewhere is not None:
             return self._change(
                 "FIELD_NUMBER_CHANGED",
@@ -123,7 +123,7 @@ class _Comparison:
 
     def _reused(
         self, old: Field, new: Field, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Change:
+    ) -> SchemaChange:
         return self._change(
             "FIELD_NUMBER_REUSED",
             f"number {old.number} now means {new.name}, {_shown(new)}",
@@ -136,7 +136,7 @@ class _Comparison:
 
     def _type(
         self, old: Field, new: Field, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         if new.is_required and not old.is_required:
             yield self._change(
                 "FIELD_REQUIRED",
@@ -182,7 +182,7 @@ class _Comparison:
 
     def _changed_type(
         self, old: Field, new: Field, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Change | None:
+    ) -> SchemaChange | None:
         """The change of a field's type, if it has changed."""
         backward, forward = readable(old.type, new.type)
         if old.is_repeated != new.is_repeated:
@@ -220,7 +220,7 @@ class _Comparison:
         reserved: Reserved,
         path: tuple[str, ...],
         steps: tuple[int, ...],
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         for field in new.by_number.values():
             if field.number in old.by_number:
                 continue
@@ -252,7 +252,7 @@ class _Comparison:
 
     def _joined_oneofs(
         self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         """Fields that could be set together and exclude each other now."""
         for oneof in new.oneofs:
             before = {field.number: _home(old, field) for field in oneof.fields}
@@ -272,7 +272,7 @@ class _Comparison:
 
     def _left_oneofs(
         self, old: Descriptor, new: Descriptor, path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         """Fields that excluded each other and can be set together now."""
         for oneof in old.oneofs:
             after = {field.number: _home(new, field) for field in oneof.fields}
@@ -292,7 +292,7 @@ class _Comparison:
 
     def _freed(
         self, freed: Sequence[str], path: tuple[str, ...], steps: tuple[int, ...]
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         """Numbers and names that were reserved and are neither reserved nor used now."""
         if freed:
             again = " ".join(f"reserved {text};" for text in freed)
@@ -310,7 +310,7 @@ class _Comparison:
         new: EnumDescriptor,
         path: tuple[str, ...],
         steps: tuple[int, ...],
-    ) -> Iterator[Change]:
+    ) -> Iterator[SchemaChange]:
         names: dict[int, set[str]] = {}
         for value in new.values:
             names.setdefault(value.number, set()).add(value.name)
@@ -361,7 +361,7 @@ class _Comparison:
         is_reserved: bool,
         path: tuple[str, ...],
         steps: tuple[int, ...],
-    ) -> Change:
+    ) -> SchemaChange:
         if elsewhere is not None:
             rule, said = "ENUM_VALUE_NUMBER_CHANGED", f"{name} was {number} and is {elsewhere}"
             fix, readable_back = f"give {name} its number {number} back; {EVOLVE}", False
@@ -402,8 +402,8 @@ class _Comparison:
         forward: bool = True,
         notable: bool = True,
         absent: bool = False,
-    ) -> Change:
-        return Change(
+    ) -> SchemaChange:
+        return SchemaChange(
             rule=rule,
             event_type=self._event_type,
             message=message,

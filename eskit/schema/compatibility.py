@@ -9,20 +9,20 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from google.protobuf.descriptor import Descriptor
 
-from eskit.schema.changes import EVOLVE, Change
+from eskit.schema.changes import EVOLVE, SchemaChange
 from eskit.schema.comparison import compare_messages
 from eskit.schema.options import event_options
 
 
 def compare_types(
     old: Mapping[str, Sequence[Descriptor]], new: Mapping[str, Descriptor]
-) -> list[Change]:
+) -> list[SchemaChange]:
     """What became of each event type.
 
     `old` holds every schema a type had, oldest first (none for a type whose schema is unknown);
     `new` the event types of the working protos.
     """
-    changes: dict[Change, None] = {}
+    changes: dict[SchemaChange, None] = {}
     for event_type, versions in sorted(old.items()):
         current = new.get(event_type)
         if current is None:
@@ -35,7 +35,7 @@ def compare_types(
                     changes[change] = None
     for event_type in sorted(new.keys() - old.keys()):
         changes[
-            Change(
+            SchemaChange(
                 rule="EVENT_TYPE_ADDED",
                 event_type=event_type,
                 message="new event type",
@@ -45,7 +45,7 @@ def compare_types(
     return _told_once(changes)
 
 
-def _told_once(changes: Collection[Change]) -> list[Change]:
+def _told_once(changes: Collection[SchemaChange]) -> list[SchemaChange]:
     """Without saying of a number that it was reserved where the field that had it is named."""
     reused = {(c.event_type, c.steps) for c in changes if c.rule == "FIELD_NUMBER_REUSED"}
     return [
@@ -60,14 +60,14 @@ def _removed_type(
     versions: Sequence[Descriptor],
     old: Mapping[str, Sequence[Descriptor]],
     new: Mapping[str, Descriptor],
-) -> Change:
+) -> SchemaChange:
     added = [name for name in sorted(new) if name not in old]
     name = event_type.rpartition(".")[2]
     moved = [other for other in added if other.rpartition(".")[2] == name]
     alike = [other for other in added if versions and _is_like(versions[-1], new[other])]
     back = f"declare {event_type} again, mark it deprecated, and upcast it"
     if moved:
-        return Change(
+        return SchemaChange(
             rule="PACKAGE_CHANGED",
             event_type=event_type,
             message=f"moved to {moved[0]}; stored events keep their type",
@@ -76,7 +76,7 @@ def _removed_type(
             forward=False,
         )
     if alike:
-        return Change(
+        return SchemaChange(
             rule="EVENT_TYPE_RENAMED",
             event_type=event_type,
             message=f"renamed to {alike[0]}; stored events keep their type",
@@ -84,7 +84,7 @@ def _removed_type(
             backward=False,
             forward=False,
         )
-    return Change(
+    return SchemaChange(
         rule="EVENT_TYPE_REMOVED",
         event_type=event_type,
         message="removed",
@@ -95,11 +95,11 @@ def _removed_type(
 
 def _moved_between_aggregates(
     event_type: str, versions: Sequence[Descriptor], current: Descriptor
-) -> Iterator[Change]:
+) -> Iterator[SchemaChange]:
     """Stored events are in the streams of the aggregate that they were declared for."""
     before, now = (_aggregate(versions[-1]) if versions else ""), _aggregate(current)
     if before and before != now:
-        yield Change(
+        yield SchemaChange(
             rule="EVENT_AGGREGATE_CHANGED",
             event_type=event_type,
             message=f"event of {before} became event of {now}"

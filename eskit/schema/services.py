@@ -12,21 +12,21 @@ from dataclasses import replace
 from google.protobuf.descriptor import Descriptor, MethodDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from eskit.schema.changes import Change
+from eskit.schema.changes import SchemaChange
 from eskit.schema.comparison import compare_messages
 from eskit.schema.pools import find_file
 from eskit.schema.recorded import schema_pool
 
 
-def compare_services(old: FileDescriptorSet, new: FileDescriptorSet) -> list[Change]:
+def compare_services(old: FileDescriptorSet, new: FileDescriptorSet) -> list[SchemaChange]:
     """What became of each method of `old`, and of the messages it takes and gives."""
     before, after = _methods(old), _methods(new)
-    changes: list[Change] = []
+    changes: list[SchemaChange] = []
     for path, method in sorted(before.items()):
         there = after.get(path)
         if there is None:
             changes.append(
-                Change(
+                SchemaChange(
                     rule="METHOD_REMOVED",
                     event_type=path,
                     message="removed: its callers get NOT_FOUND",
@@ -40,14 +40,14 @@ def compare_services(old: FileDescriptorSet, new: FileDescriptorSet) -> list[Cha
     return list(dict.fromkeys(changes))
 
 
-def _compare(path: str, old: MethodDescriptor, new: MethodDescriptor) -> Iterator[Change]:
+def _compare(path: str, old: MethodDescriptor, new: MethodDescriptor) -> Iterator[SchemaChange]:
     pairs = (
         ("request", old.input_type, new.input_type),
         ("response", old.output_type, new.output_type),
     )
     for role, before, after in pairs:
         if before.full_name != after.full_name:
-            yield Change(
+            yield SchemaChange(
                 rule=f"METHOD_{role.upper()}_CHANGED",
                 event_type=path,
                 message=f"its {role} {before.full_name} became {after.full_name}",
@@ -59,7 +59,7 @@ def _compare(path: str, old: MethodDescriptor, new: MethodDescriptor) -> Iterato
                 yield replace(change, used_by=f"{role} of {path}")
 
 
-def _of_callers(role: str, old: Descriptor, new: Descriptor) -> Iterator[Change]:
+def _of_callers(role: str, old: Descriptor, new: Descriptor) -> Iterator[SchemaChange]:
     for change in compare_messages(old, new):
         if role == "request":
             yield change

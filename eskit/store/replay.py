@@ -26,7 +26,7 @@ _BLOCK = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class StateChange:
     """One value of the state that an event changed.
 
     `path` is dotted, with numbers for places in a list: ``limits.0.amount`` (eskit.schema.paths).
@@ -57,7 +57,7 @@ class ReplayStep:
         return to_dict(self.after)
 
     @property
-    def changes(self) -> list[Change]:
+    def changes(self) -> list[StateChange]:
         """What the event changed."""
         return list(find_state_changes(self.before, self.after))
 
@@ -176,7 +176,7 @@ class _History:
         return aggregate.version
 
 
-def find_state_changes(old: Message, new: Message) -> Iterator[Change]:
+def find_state_changes(old: Message, new: Message) -> Iterator[StateChange]:
     """What differs between two states, in the order of their fields.
 
     Only the fields that differ become JSON values, and of a list only what follows the part that
@@ -206,7 +206,9 @@ def find_state_changes(old: Message, new: Message) -> Iterator[Change]:
             yield change
 
 
-def find_changes(old: Any, new: Any, path: str = "", *, shape: Shape = None) -> Iterator[Change]:
+def find_changes(
+    old: Any, new: Any, path: str = "", *, shape: Shape = None
+) -> Iterator[StateChange]:
     """What differs between two JSON values, in the order of their fields."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
@@ -221,7 +223,7 @@ def find_changes(old: Any, new: Any, path: str = "", *, shape: Shape = None) -> 
             below = join_path(path, index)
             yield from find_changes(_item(old, index), _item(new, index), below, shape=shape)
     elif type(old) is not type(new) or old != new:
-        yield Change(
+        yield StateChange(
             path=path,
             old=None if old is _MISSING else old,
             new=None if new is _MISSING else new,

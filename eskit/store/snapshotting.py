@@ -297,7 +297,7 @@ def _pass_over(snapshot: Snapshot, reason: str) -> None:
     )
 
 
-Standing = Literal["ok", "stale", "damaged", "ahead", "different"]
+SnapshotVerdict = Literal["ok", "stale", "damaged", "ahead", "different"]
 """What a snapshot is found to be: as the log says; of other code; unreadable; of an event that
 the log does not have; or with another state than its events give."""
 
@@ -307,7 +307,7 @@ class CheckedSnapshot:
     """A snapshot and how it stands to the log."""
 
     snapshot: Snapshot
-    standing: Standing
+    verdict: SnapshotVerdict
 
 
 def check_snapshot(
@@ -317,17 +317,15 @@ def check_snapshot(
     upcasters: Upcasters | None = None,
 ) -> CheckedSnapshot:
     """Fold the events again and compare: that finds a `fold_version` nobody raised."""
-    return CheckedSnapshot(
-        snapshot=snapshot, standing=_standing_of(store, snapshot, kind, upcasters)
-    )
+    return CheckedSnapshot(snapshot=snapshot, verdict=_verdict_of(store, snapshot, kind, upcasters))
 
 
-def _standing_of(
+def _verdict_of(
     store: EventStore,
     snapshot: Snapshot,
     kind: type[AnyAggregate],
     upcasters: Upcasters | None,
-) -> Standing:
+) -> SnapshotVerdict:
     state = kind.__aggregate__.state
     if not snapshot.readable:
         return "damaged"

@@ -10,7 +10,7 @@ import pytest
 from eskit.cli.commands.reaction import format_failed, format_statuses
 from eskit.cli.commands.relay import format_overview
 from eskit.cli.terminal.text import plain, width
-from eskit.messaging.deadletters import call_handler, make_letter
+from eskit.messaging.dead_letters import call_handler, make_dead_letter
 from eskit.messaging.followers import Attempt, FollowerStatus
 from eskit.reports.relay import RelayOverview
 from tests.support.running import (
@@ -142,7 +142,7 @@ async def test_the_traceback_of_a_handler_begins_at_the_handler():
 
     called = call_handler(handler, None, name="welcome")
     (error,) = await asyncio.gather(called, return_exceptions=True)
-    traceback = make_letter("welcome", SimpleNamespace(), error, 1).traceback
+    traceback = make_dead_letter("welcome", SimpleNamespace(), error, 1).traceback
 
     assert "in handler" in traceback
     assert "in call_handler" not in traceback

@@ -38,7 +38,7 @@ def test_a_fold_version_that_nobody_raised_is_found(bank):
 
     assert verified.code == 3
     assert verified.json["status"] == "failed"
-    assert [row["standing"] for row in verified.json["data"]] == ["different"]
+    assert [row["verdict"] for row in verified.json["data"]] == ["different"]
 
 
 def test_a_damaged_snapshot_is_found(bank):

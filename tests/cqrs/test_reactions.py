@@ -28,8 +28,8 @@ from eskit.errors import (
 )
 from eskit.messaging import followers, subscriber
 from eskit.messaging.bus import memory_bus
-from eskit.messaging.subscription import Progress
-from eskit.messaging.subscriptions_store import load_progress, save_progress
+from eskit.messaging.subscription import SubscriptionState
+from eskit.messaging.subscriptions_store import load_state, save_state
 from eskit.runtime.assembly import ReactionService
 from eskit.store.memory.store import MemoryStore
 from eskit.store.progress import no_progress
@@ -223,7 +223,7 @@ async def reach(running: RunningApp, position: int) -> None:
 async def passed(running: RunningApp, name: str, position: int) -> None:
     """Return once the follower has passed a position."""
     async with asyncio.timeout(30):
-        while load_progress(running.store, name)[0].low < position:  # noqa: ASYNC110 - by a task
+        while load_state(running.store, name)[0].low < position:  # noqa: ASYNC110 - by a task
             await asyncio.sleep(0.01)
 
 
@@ -339,7 +339,7 @@ async def test_a_hanging_reaction_is_seen_and_ends_all_the_same(
             status = followers.load_status(
                 running.store, reaction.subscription(running.app.upcasters)
             )
-        left = load_progress(running.store, "hangs")[0]
+        left = load_state(running.store, "hangs")[0]
         never.set()
 
     assert "has been handling 1 for" in told
@@ -423,8 +423,8 @@ async def test_a_reaction_does_not_go_on_in_another_log(
     with app_with(bank, reaction).open("memory://") as running:
         store = running.store
         open_account(bank, running)
-        progress = Progress(**{"store_id": store.store_id, **place})
-        save_progress(store, "bonus", progress, revision=0)
+        progress = SubscriptionState(**{"store_id": store.store_id, **place})
+        save_state(store, "bonus", progress, revision=0)
         async with at_work(running, reaction) as (service,):
             with pytest.raises(CheckpointMismatch, match=problem):
                 await service.wait()

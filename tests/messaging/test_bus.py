@@ -20,7 +20,7 @@ from eskit.errors import DeliveryFailed, InvalidArgument, NotFound, Subscription
 from eskit.messaging import subscriber as subscriber_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.publisher_nats import nats_relay
-from eskit.messaging.subscription import DeadLetter, Handler, Subscription
+from eskit.messaging.subscription import DeadLetter, EventHandler, Subscription
 from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.nats.connection import connected
@@ -81,7 +81,7 @@ def open_bus(request: pytest.FixtureRequest, store: EventStore) -> Made:
 
 @asynccontextmanager
 async def following(
-    bus: EventBus, handler: Handler, name: str = "test", **options: Any
+    bus: EventBus, handler: EventHandler, name: str = "test", **options: Any
 ) -> AsyncIterator[Any]:
     subscriber = await bus.subscribe(
         Subscription(name=name, **{"backoff": (0.02,), **options}), handler
@@ -565,7 +565,7 @@ async def test_whatever_a_handler_raises_counts_as_an_error(
         rude(event)
         seen.positions.append(event.global_position)
 
-    handler: Handler = at_once if in_thread else later
+    handler: EventHandler = at_once if in_thread else later
     async with open_bus() as bus, following(bus, handler, max_deliveries=6):
         await seen.until(2)
 

@@ -6,14 +6,18 @@ import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor
 
-from eskit.schema.changes import Severity, Verdict, verdict_of
+from eskit.schema.changes import ChangeSeverity, ChangeVerdict, verdict_of
 from eskit.schema.comparison import compare_messages
 from eskit.schema.compatibility import compare_types
 from eskit.schema.services import compare_services
 from eskit.schema.wire import readable
 from tests.support.schema_versions import descriptor, event, message, parsed
 
-BREAKING, WARNING, ADDITION = Severity.BREAKING, Severity.WARNING, Severity.ADDITION
+BREAKING, WARNING, ADDITION = (
+    ChangeSeverity.BREAKING,
+    ChangeSeverity.WARNING,
+    ChangeSeverity.ADDITION,
+)
 
 CHANGES = {
     "nothing": ("string a = 1;", "string a = 1;", None),
@@ -269,7 +273,7 @@ def test_numbers_of_enum_values_that_trade_places_are_breaking():
         ("ENUM_VALUE_NUMBER_CHANGED", 1),
         ("ENUM_VALUE_NUMBER_CHANGED", 2),
     }
-    assert verdict_of(found) is Verdict.BREAKING
+    assert verdict_of(found) is ChangeVerdict.BREAKING
 
 
 def test_fields_that_come_to_exclude_each_other_are_breaking():
@@ -296,7 +300,7 @@ def test_fields_that_come_to_exclude_each_other_are_breaking():
 def test_a_oneof_that_excludes_nothing_new_breaks_nothing(old, new):
     found = compare_messages(descriptor(event("E", old), "E"), descriptor(event("E", new), "E"))
 
-    assert verdict_of(found) is Verdict.FULL
+    assert verdict_of(found) is ChangeVerdict.FULL
 
 
 def test_a_change_names_the_path_and_the_numbers_that_lead_to_it():

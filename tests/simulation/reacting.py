@@ -9,7 +9,7 @@ from typing import Any
 from eskit import RecordedEvent
 from eskit.messaging.followers import FollowerStatus, load_status
 from eskit.messaging.subscription import DeadLetter, Subscription
-from eskit.messaging.subscriptions_store import list_letters
+from eskit.messaging.subscriptions_store import list_dead_letters
 from eskit.store.eventstore import EventStore
 from tests.simulation.bank import PACKAGE
 from tests.simulation.wrong import Wrong
@@ -37,7 +37,7 @@ class Reacting:
     @property
     def letters(self) -> list[DeadLetter]:
         """What was set aside and still waits, or was skipped."""
-        found = list_letters(self._store, NAME)
+        found = list_dead_letters(self._store, NAME)
         return [letter for letter in found if letter.decision is None or letter.skipped]
 
     def status(self) -> FollowerStatus:

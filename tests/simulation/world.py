@@ -691,7 +691,7 @@ class World:
         """Each is what the events before it give, and none is left of what was erased."""
         store = self.oracle.store
         for snapshot in store.snapshots.read():
-            found = check_snapshot(store, snapshot, bank.Account, running.app.upcasters).standing
+            found = check_snapshot(store, snapshot, bank.Account, running.app.upcasters).verdict
             balance = self.oracle.balance_at(snapshot.stream, snapshot.version)
             if found != "ok" or bank.State.FromString(snapshot.state).balance != balance:
                 raise Wrong(f"The snapshot {snapshot} is {found}, the balance was {balance}")

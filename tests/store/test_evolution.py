@@ -8,7 +8,7 @@ from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcasters, upcast
 from eskit.operations.evolution import check_evolution
-from eskit.schema.changes import Severity
+from eskit.schema.changes import ChangeSeverity
 from eskit.store.memory.store import MemoryStore
 from eskit.store.sqlite.store import SqliteStore
 from tests.support.schema_versions import event, message, parsed
@@ -202,7 +202,7 @@ def test_without_a_store_the_baseline_alone_is_compared():
     )
 
     assert (same.verdict, same.compared) == ("FULL", 2)
-    assert [f.change.severity for f in broken.findings] == [Severity.BREAKING]
+    assert [f.change.severity for f in broken.findings] == [ChangeSeverity.BREAKING]
 
 
 @pytest.mark.promise("schema-breaks-are-found")

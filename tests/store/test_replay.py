@@ -7,7 +7,7 @@ import pytest
 from eskit.domain.events import NewEvent
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.store.memory.store import MemoryStore
-from eskit.store.replay import Change, find_changes, replay
+from eskit.store.replay import StateChange, find_changes, replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
 from tests.support.ledger import UPCASTERS, DepositedEvent, Ledger, LimitedEvent, OpenedEventV1
@@ -87,11 +87,11 @@ def test_changes_have_dotted_paths():
     found = list(find_changes(old, new))
 
     assert found == [
-        Change(path="a.b", old=1, new=3),
-        Change(path="a.gone", old=2, new=None, removed=True),
-        Change(path="list.1.c", old=2, new=4),
-        Change(path="list.2", old=None, new=5, added=True),
-        Change(path="new", old=None, new=True, added=True),
+        StateChange(path="a.b", old=1, new=3),
+        StateChange(path="a.gone", old=2, new=None, removed=True),
+        StateChange(path="list.1.c", old=2, new=4),
+        StateChange(path="list.2", old=None, new=5, added=True),
+        StateChange(path="new", old=None, new=True, added=True),
     ]
 
 

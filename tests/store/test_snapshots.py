@@ -96,7 +96,7 @@ def test_a_snapshot_holds_only_what_events_gave(store):
 
     (snapshot,) = store.snapshots.read()
 
-    assert check_snapshot(store, snapshot, Ledger, UPCASTERS).standing == "ok"
+    assert check_snapshot(store, snapshot, Ledger, UPCASTERS).verdict == "ok"
     assert repository(store)[0].load("1").state.balance == 1
 
 
@@ -229,7 +229,7 @@ def test_checking_finds_a_row_that_cannot_be_a_snapshot(change):
         (snapshot,) = store.snapshots.read()
 
         assert not snapshot.readable
-        assert check_snapshot(store, snapshot, Ledger).standing == "damaged"
+        assert check_snapshot(store, snapshot, Ledger).verdict == "damaged"
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_checking_finds_a_fold_version_that_nobody_raised(store):
     (snapshot,) = store.snapshots.read()
 
     standings = [
-        check_snapshot(store, snapshot, kind, UPCASTERS).standing
+        check_snapshot(store, snapshot, kind, UPCASTERS).verdict
         for kind in (Ledger, Redefined, Forgotten)
     ]
 
@@ -323,7 +323,7 @@ def test_checking_finds_damage_and_what_is_ahead(store):
     damaged = check_snapshot(store, replace(snapshot, state=b"\xff"), Ledger)
     ahead = check_snapshot(store, replace(snapshot, version=11), Ledger)
 
-    assert (damaged.standing, ahead.standing) == ("damaged", "ahead")
+    assert (damaged.verdict, ahead.verdict) == ("damaged", "ahead")
 
 
 def test_a_snapshot_taken_by_hand_is_that_of_the_loaded_aggregate(store):
@@ -336,4 +336,4 @@ def test_a_snapshot_taken_by_hand_is_that_of_the_loaded_aggregate(store):
     )
 
     assert versions(store) == [3]
-    assert check_snapshot(store, next(store.snapshots.read()), Ledger).standing == "ok"
+    assert check_snapshot(store, next(store.snapshots.read()), Ledger).verdict == "ok"

@@ -14,7 +14,7 @@ from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span, ago, failure_lines
-from eskit.reports.deadletters import Entry
+from eskit.reports.dead_letters import Entry
 
 app = make_app("Events that were not handled, and what to do about them.")
 

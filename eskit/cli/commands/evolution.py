@@ -16,7 +16,7 @@ from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.domain.upcasting import Upcasters
-    from eskit.operations.evolution import Evolution, Finding
+    from eskit.operations.evolution import Evolution, EvolutionFinding
     from eskit.store.eventstore import EventStore
 
 _LABEL = 8
@@ -122,7 +122,7 @@ def _labelled(label: str, style: str, *text: Span) -> Iterator[Line]:
     yield from labelled((f"{label:<{_LABEL}}", style), *text)
 
 
-def _format_finding(finding: Finding) -> Iterator[Line]:
+def _format_finding(finding: EvolutionFinding) -> Iterator[Line]:
     change = finding.change
     severity = "unknown" if change.undecided else change.severity.value
     style = "warning" if severity == "warning" else "error"

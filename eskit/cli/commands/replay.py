@@ -31,7 +31,7 @@ from eskit.text.quantities import count
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
 
-    from eskit.store.replay import Change, ReplayStep
+    from eskit.store.replay import ReplayStep, StateChange
 
 app = make_app()
 
@@ -195,7 +195,7 @@ def format_replay(
     yield from format_state(newest.state, descriptor)
 
 
-def format_changes(changes: list[Change], descriptor: Descriptor) -> Iterator[Line]:
+def format_changes(changes: list[StateChange], descriptor: Descriptor) -> Iterator[Line]:
     """One change a line: path, old value unless it was unset, new value."""
     longest = min(max((len(field.name) for field in descriptor.fields), default=0), _LONGEST)
     for change in changes:

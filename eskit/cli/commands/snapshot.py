@@ -139,7 +139,7 @@ def verify(context: typer.Context, prefix: Prefix = "", tenant: AnyTenant = None
             )
             for snapshot in store.snapshots.read(prefix=prefix, tenant=tenant)
         ]
-    wrong = [one for one in checked if one.standing not in {"ok", "stale"}]
+    wrong = [one for one in checked if one.verdict not in {"ok", "stale"}]
     session.output.result(
         [checked_object(one) for one in checked],
         format_checked(checked, wrong),
@@ -179,7 +179,7 @@ def format_checked(
             (
                 (one.snapshot.stream, "name"),
                 f"version {one.snapshot.version:,}",
-                (one.standing, _STYLES.get(one.standing, "error")),
+                (one.verdict, _STYLES.get(one.verdict, "error")),
             )
             for one in checked
         ],

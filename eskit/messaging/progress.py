@@ -9,7 +9,7 @@ from datetime import datetime
 
 from eskit.domain.ids import new_id
 from eskit.errors import BrokerUnavailable, RequestTimeout, StoreUnavailable, SubscriptionTaken
-from eskit.messaging.subscription import Progress, Subscriptions, Trouble, taken
+from eskit.messaging.subscription import Subscriptions, SubscriptionState, Trouble, taken
 
 _log = logging.getLogger("eskit.bus")
 
@@ -17,7 +17,7 @@ AWAY = BrokerUnavailable, RequestTimeout, StoreUnavailable
 """What passes: whatever keeps the progress is away."""
 
 
-class Standing:
+class SubscriptionProgress:
     """What one subscriber has handled, and how often it tried what it has not.
 
     `read` is the position up to which the log was read, None before the first event. Every event
@@ -49,7 +49,7 @@ class Standing:
         """Up to which position every event is handled; None before the first."""
         return min(self.unhandled) - 1 if self.unhandled else self.read
 
-    async def load(self) -> Progress:
+    async def load(self) -> SubscriptionState:
         """What is kept under the name, whoever owns it, as what there is to go on from."""
         progress, self.revision = await self._subscriptions.load(self._name)
         self.read, self.event_id = progress.position, progress.event_id
@@ -124,9 +124,9 @@ class Standing:
             raise taken(self._name)
         self.revision, self._undecided = revision, False
 
-    def _progress(self, owner: str) -> Progress:
+    def _progress(self, owner: str) -> SubscriptionState:
         self._heartbeat += 1
-        return Progress(
+        return SubscriptionState(
             position=self.read,
             store_id=self.store_id,
             event_id=self.event_id,

@@ -14,8 +14,8 @@ from eskit.domain.events import RecordedEvent
 from eskit.errors import DeliveryFailed, InvalidArgument, NotFound
 from eskit.messaging.subscription import (
     DeadLetter,
-    Decision,
-    Handler,
+    DeadLetterDecision,
+    EventHandler,
     Subscriptions,
     event_text,
 )
@@ -53,7 +53,7 @@ class DeadLetters:
         )
 
     async def retry(
-        self, letter: DeadLetter, handler: Handler, *, reason: str, by: str = ""
+        self, letter: DeadLetter, handler: EventHandler, *, reason: str, by: str = ""
     ) -> DeadLetter:
         """Handle the event once more, now: after later ones of its stream.
 
@@ -67,7 +67,7 @@ class DeadLetters:
             await call_handler(handler, letter.event, name=letter.subscription)
         except Exception as error:
             deliveries = letter.deliveries + 1
-            again = make_letter(letter.subscription, letter.event, error, deliveries)
+            again = make_dead_letter(letter.subscription, letter.event, error, deliveries)
             await self._subscriptions.replace_dead_letter(letter, again)
             raise _still_failing(again) from error
         return await self._decide(letter, "retried", reason=reason, by=by)
@@ -81,7 +81,7 @@ class DeadLetters:
     async def _decide(
         self, letter: DeadLetter, action: Literal["retried", "skipped"], *, reason: str, by: str
     ) -> DeadLetter:
-        decision = Decision(
+        decision = DeadLetterDecision(
             action=action, reason=reason, decided_by=by, decided_at=SYSTEM_CLOCK.now
         )
         decided = replace(letter, decision=decision)
@@ -105,7 +105,9 @@ def _still_failing(letter: DeadLetter) -> DeliveryFailed:
     )
 
 
-def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: int) -> DeadLetter:
+def make_dead_letter(
+    name: str, event: RecordedEvent, error: Exception, deliveries: int
+) -> DeadLetter:
     """A letter for an event whose handler raised; as much of the error as fits a message."""
     return DeadLetter(
         subscription=name,
@@ -118,7 +120,7 @@ def make_letter(name: str, event: RecordedEvent, error: Exception, deliveries: i
 
 
 async def call_handler(
-    handler: Handler,
+    handler: EventHandler,
     event: RecordedEvent,
     *,
     name: str,
@@ -148,7 +150,7 @@ async def _guarded(result: Awaitable[None]) -> None:
 
 
 async def _in_thread(
-    handler: Handler, event: RecordedEvent, *, name: str, clock: Clock, slow: SlowCalls
+    handler: EventHandler, event: RecordedEvent, *, name: str, clock: Clock, slow: SlowCalls
 ) -> object:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[tuple[object, BaseException | None]] = loop.create_future()

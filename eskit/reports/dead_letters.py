@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from eskit.reports.envelope import timestamp
 
 if TYPE_CHECKING:
-    from eskit.messaging.subscription import DeadLetter, Decision
+    from eskit.messaging.subscription import DeadLetter, DeadLetterDecision
     from eskit.projections.records import DeadLetter as ProjectionDeadLetter
     from eskit.projections.records import Skip
 
@@ -125,7 +125,7 @@ def subscription_entry(letter: DeadLetter, *, reaction: bool) -> Entry:
     )
 
 
-def _decision_object(decision: Decision) -> dict[str, object]:
+def _decision_object(decision: DeadLetterDecision) -> dict[str, object]:
     return {
         "reason": decision.reason,
         "decided_by": decision.decided_by,
