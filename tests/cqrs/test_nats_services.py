@@ -401,6 +401,26 @@ async def test_a_rejection_arrives_whatever_the_rules_say_it_with(
     assert len(caught.value.message) < 11_000
 
 
+class Mute:
+    """It has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("nothing to say")
+
+
+async def test_a_rejection_that_has_no_text_is_a_fault(
+    server: EmbeddedNats, caplog: pytest.LogCaptureFixture
+) -> None:
+    def reject(_: Any) -> Any:
+        raise CommandRejected("NO", "No", details={"why": Mute()})  # type: ignore[dict-item]
+
+    async with Served(FakeApp(reject), server.url) as served:
+        with pytest.raises(CallFailed, match="Internal error"):
+            await served.call(timeout=10)
+
+    assert "nothing to say" in caplog.text
+
+
 @pytest.mark.parametrize("returned", [None, "text", Int64Value(value=1)])
 async def test_an_answer_that_is_none_is_a_fault(server: EmbeddedNats, returned: Any) -> None:
     async with Served(FakeApp(lambda _: returned), server.url) as served:
