@@ -1,4 +1,4 @@
-"""Threads of an event loop that nobody waits for at the end of the process."""
+"""Threads of an event loop that the process does not wait for at its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class LeavableThreads(ThreadPoolExecutor):
     """An executor whose threads end with the process, whatever they are at then.
 
     Those of the standard library are joined, by the event loop and by the interpreter: one function
-    that hangs, and a process that was told to stop goes on.
+    that hangs, and keep a stopped process running.
     """
 
     def __init__(self, max_workers: int = 64, *, name: str = "eskit-thread") -> None:

@@ -107,7 +107,7 @@ class SlowCalls:
         return sorted(found, key=lambda call: call.since)
 
     def _watch(self, after: float) -> None:
-        """Look until nothing has been in hand for a while; the next block begins anew."""
+        """Look until no call has run for a while; the next block starts again."""
         tick = min(after / 4, _LONGEST_TICK)
         while True:
             self._clock.sleep(tick)

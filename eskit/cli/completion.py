@@ -16,7 +16,7 @@ from eskit.cli.terminal.output import Output
 def complete_methods(context: typer.Context, incomplete: str) -> Iterable[tuple[str, str]]:
     """The methods that begin so, each with its kind; nothing where none can be known.
 
-    From the schemas alone: no code of the user is run while somebody types.
+    From the schemas alone: no user code runs while you type.
     """
     from eskit.cli.commands.methods import methods_of_file, methods_of_schemas
 

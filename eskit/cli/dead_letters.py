@@ -218,7 +218,7 @@ def _check_subscription(session: Session, app: App, name: str) -> None:
 
 
 async def _look(letters: DeadLetters, names: Sequence[str] | None) -> list[DeadLetter]:
-    """What was ever set aside in some subscriptions, or in all of them."""
+    """Every dead letter there was, in some subscriptions or in all of them."""
     chosen = await letters.names() if names is None else names
     return [letter for each in chosen for letter in await letters.history(each)]
 

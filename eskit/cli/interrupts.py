@@ -1,4 +1,4 @@
-"""Ctrl-C: as a wish to stop after the work in hand, or as the end of work that is broken off."""
+"""Ctrl-C: stop after the current work, or interrupt it."""
 
 from __future__ import annotations
 

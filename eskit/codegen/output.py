@@ -1,7 +1,7 @@
 """Generated files on disk: what is new, stale, edited by hand or left over, and writing it.
 
 Each file starts with a header that names the eskit that wrote it and the checksum of the rest, so
-that a file which merely is old can be told from one that somebody has changed.
+that a stale file can be told from an edited one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class GenResult:
 
     `missing`, `stale` and `edited` are filled by a check only: files that generation would write
     where there is none, those that it would change or remove, and among the generated ones those
-    that somebody has changed since. `warnings` are protoc's and the generator's.
+    that were edited since. `warnings` are protoc's and the generator's.
     """
 
     written: tuple[Path, ...] = ()

@@ -21,7 +21,7 @@ def reaction_command_id(name: str, position: int, unique: str) -> str:
     """The id of a command that a reaction sends for the event at a position.
 
     Ids of this kind are the reactions' own: no request may bring one. They sort by reaction and
-    position, so that a store can tell which of them somebody still needs.
+    position, so that a store can tell which of them a reaction still needs.
     """
     return first_reaction_id(name, position) + unique
 

@@ -27,9 +27,9 @@ class _Uuid7:
 
     def __init__(self) -> None:
         self._last = 0
-        self.start_anew()
+        self.restart()
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """Share neither the lock nor what is still to be given out, as a forked child must not."""
         self._lock = threading.Lock()
         self._tails: list[bytes] = []
@@ -57,7 +57,7 @@ def _random_tails() -> list[bytes]:
 
 
 _uuid7 = _Uuid7()
-os.register_at_fork(after_in_child=_uuid7.start_anew)
+os.register_at_fork(after_in_child=_uuid7.restart)
 
 
 def new_id() -> str:

@@ -37,7 +37,7 @@ class FileLock:
         return self._file >= 0
 
     def acquire(self, *, patience: float = 0.0, stop: Callable[[], bool] | None = None) -> bool:
-        """Take the lock; False if somebody else has it for so many seconds, or until `stop`.
+        """Take the lock; False if another process has it for so many seconds, or until `stop`.
 
         Raises OSError where the file can be neither opened nor made.
         """
@@ -91,7 +91,7 @@ class FileLock:
         self.close()
 
     def find_note(self, length: int) -> str | None:
-        """What the holder says of itself; None if nobody has the lock.
+        """What the holder says of itself; None if the lock is free.
 
         Raises PermissionError where that may not be known.
         """

@@ -1,4 +1,4 @@
-"""Who may read a file that eskit makes: its owner alone, unless somebody says otherwise."""
+"""Who may read a file that eskit makes: its owner alone, unless a setting says otherwise."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def find_next_wanted(store: EventStore, request: TailRequest, position: int) -> 
 def check_state(store: EventStore, name: str, progress: SubscriptionState) -> None:
     """Raise CheckpointMismatch when the progress is that of another log, or of one since cut.
 
-    A copy has the same events under another id, and the same progress: it goes on from there.
+    A copy has the same events under another id, and the same progress: it resumes from there.
     """
     position = progress.position
     if not position or not progress.store_id:
@@ -168,7 +168,7 @@ class EventBus:
         return subscriber
 
     async def reset(self, name: str, *, after: int) -> None:
-        """Let a subscription go on behind another position; whoever runs it has to begin anew.
+        """Let a subscription resume after another position; a running one must be started again.
 
         Every event behind it is handled, also one that was before.
         """

@@ -1,4 +1,4 @@
-"""Events that a subscription could not handle, and what somebody decides about them."""
+"""Events that a subscription could not handle, and the decisions about them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DeadLetters:
         return [found for found in await self.history(name) if found.decision is None]
 
     async def history(self, name: str) -> list[DeadLetter]:
-        """What was ever set aside, by position."""
+        """Every dead letter there was, by position."""
         return await self._subscriptions.list_dead_letters(name)
 
     async def load(self, name: str, event: str) -> DeadLetter:
@@ -59,7 +59,7 @@ class DeadLetters:
 
         Raises DeliveryFailed when the handler raises, and keeps the new error. Raises
         InvalidArgument without a reason, NotFound when the letter does not wait any more,
-        SubscriptionTaken when somebody decides about it at the same time.
+        SubscriptionTaken when another decision is made at the same time.
         """
         _check_reason(reason)
         letter = await self.load(letter.subscription, letter.event.event_id)
@@ -127,7 +127,7 @@ async def call_handler(
     clock: Clock = SYSTEM_CLOCK,
     slow: SlowCalls | None = None,
 ) -> None:
-    """Handle one event: on the loop, or in a thread that nobody waits for at the end."""
+    """Handle one event: on the loop, or in a thread that is abandoned at the end."""
     if inspect.iscoroutinefunction(handler):
         await _guarded(handler(event))
         return

@@ -47,7 +47,7 @@ class FollowerStatus:
     `oldest_seconds` the age of the oldest of them. `in_flight` are the events being handled now,
     `waiting` those that failed and are tried again later. `error` is empty while nothing is wrong.
     `trouble` is what was raised last. `set_aside` counts the dead letters, `skipped` the events
-    that somebody has decided never to handle. `needed` counts the commands that are kept beyond
+    that an operator has skipped. `needed` counts the commands that are kept beyond
     their time to live, because it would send them again. `holder` is the process that runs it.
     """
 
@@ -173,7 +173,7 @@ def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -
 
 
 def resume(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:
-    """Let a paused follower go on; NotFound if it is not paused.
+    """Resume a paused follower; NotFound if it is not paused.
 
     The pause stays on record, see `list_pauses`. Raises InvalidArgument without a reason.
     """
@@ -201,7 +201,7 @@ def list_pauses(store: EventStore, name: str) -> list[Mapping[str, Any]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reset:
-    """What letting a follower go on from elsewhere means.
+    """What it means to let a follower resume after another position.
 
     `before` is up to where it has handled every event, None if it never ran or that is not known.
     `again` events are handled once more, `skipped` ones never. `forgotten` of the commands that it
@@ -230,7 +230,7 @@ def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Res
     except PlaceLost:
         progress = SubscriptionState()
     known = progress.position is not None
-    # Of a place that is lost nobody knows what was handled: everything may have been.
+    # Without a position any event may have been handled.
     seen = progress.position if progress.position is not None else head
     low = progress.low if known else after
     unhandled = progress.unhandled if known else {}
@@ -259,7 +259,7 @@ def check_forgotten(planned: Reset) -> None:
 def reset(
     store: EventStore, subscription: Subscription, after: int, *, again: bool = True
 ) -> Reset:
-    """Let a follower go on behind another position; whoever runs it begins anew from there.
+    """Let a follower resume after another position; a running one starts again from there.
 
     Without `again` commands that were forgotten since it was planned count as well: see
     `check_forgotten`.

@@ -35,7 +35,7 @@ class Lease(Protocol):
     """Something that one relay at a time can hold."""
 
     def try_acquire(self) -> bool:
-        """Take it if nobody has it; True also if it is held already."""
+        """Take it if it is free; True also if it is held already."""
         ...
 
     def release(self) -> None:
@@ -43,7 +43,7 @@ class Lease(Protocol):
         ...
 
     def find_holder(self) -> int | None:
-        """The process id of its holder, if somebody has it; 0 if that is not known."""
+        """The process id of its holder, if it is held; 0 if that is not known."""
         ...
 
     def report(self, state: str, problem: EskitError | None) -> None:
@@ -59,18 +59,18 @@ class NoLease:
     """For a store that no other process can open."""
 
     def try_acquire(self) -> bool:
-        """Nobody else can have it."""
+        """True: no other relay can have it."""
         return True
 
     def release(self) -> None:
         """Nothing to do."""
 
     def find_holder(self) -> int | None:
-        """Nobody."""
+        """None: there is no holder."""
         return None
 
     def report(self, state: str, problem: EskitError | None) -> None:
-        """Nobody asks."""
+        """Do nothing: no one asks."""
 
     def load_report(self) -> LeaseReport:
         """Nothing is known."""

@@ -89,7 +89,7 @@ class JetStreamLog:
         limit: int | None = None,
         event_types: Sequence[str] = (),
     ) -> Iterator[LogRow]:
-        """The log forward, from a reader that stays open and goes on where it was."""
+        """The log forward, from a reader that stays open and resumes where it was."""
         with self._reading:
             rows = self._run(self._read(after, before, limit, frozenset(event_types)))
             return map(LogRow.of, rows)
@@ -138,7 +138,7 @@ class JetStreamLog:
         return str(self._run(self._place(position)))
 
     def find_mismatch(self, store_id: str, position: int, event_id: str, place: str) -> str:
-        """Why nobody can go on from this stream behind an event, in a clause; empty if all is well.
+        """Why this stream does not continue the log after an event, in a clause; empty if it does.
 
         An event whose place is not known, because it was read from the store, is looked for.
         """
@@ -204,7 +204,7 @@ class JetStreamLog:
         for sequence in range(state.last_sequence, state.first_sequence - 1, -1):
             message = await message_from(await self._connect(), self._stream, sequence)
             if message is not None:
-                with suppress(NotAnEvent):  # what comes behind it will be told of as broken
+                with suppress(NotAnEvent):  # the next event is reported as a gap
                     return _row(message)[0]
         # All of it was thrown away; a projection that stood at the end knows where that was.
         end = LogPlace(state.name, state.created, state.last_sequence)
@@ -258,7 +258,7 @@ class JetStreamLog:
     async def _fetch(self, prefetch: Prefetch) -> None:
         try:
             await prefetch.fetch()
-        except LogBroken:  # the next one looks again: what is wrong may have been put right
+        except LogBroken:  # the next one looks again: the fault may have been fixed
             await self._close_prefetch()
             raise
 

@@ -234,7 +234,7 @@ class JetStreamPublisher:
         await KeyValueSubscriptions(self._connection, scope=self._settings.name).rewind(position)
 
     async def discard(self) -> None:
-        """Delete the stream; `open` creates it anew."""
+        """Delete the stream; `open` creates it again."""
         await delete_stream(self._connection, self._settings.name)
 
     def _check_size(self, message: OutgoingMessage) -> str:

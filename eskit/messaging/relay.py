@@ -4,8 +4,8 @@ The log is the outbox. How far it has been published the relay asks the broker: 
 behind the last event in the broker's stream. The checkpoint kept with the log serves when the
 stream has thrown that event away because of its age.
 
-What is in its way, such as an event that no message can carry, or a stream that somebody else
-writes to, ends nothing: the relay says so, and looks again until it is put right.
+What is in its way, such as an event that no message can carry, or a stream that another program
+writes to, ends nothing: the relay reports it, and looks again until it is gone.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class RelayStatus:
     """What a relay is doing.
 
     `standby` (another relay of the store is active), `connecting`, `publishing`, `idle`, `away`
-    (NATS is, see `problem`), `blocked` (by the `problem`, which needs somebody) or `stopped`.
+    (NATS is, see `problem`), `blocked` (by the `problem`, for an operator) or `stopped`.
     `holder` is the process that is active meanwhile, if it is known.
     """
 
@@ -173,7 +173,7 @@ class Relay:
         """Throw the stream's content away and publish the whole log; RELAY_BUSY.
 
         Also when another store of the app has published it, such as the one that this store is a
-        backup of. Then its subscriptions go on behind the last event that both logs have. Raises
+        backup of. Then its subscriptions resume after the last event that both logs have. Raises
         BROKER_MISMATCH when the stream belongs to another app.
         """
         with self._alone():
@@ -192,7 +192,7 @@ class Relay:
         return replace(report, replaced=state.last.source if taken_over and state.last else "")
 
     async def _discard_another(self, state: PublishedLog, work: _Work) -> None:
-        """Throw away another store's log, and let its subscriptions go on in this one."""
+        """Throw away another store's log, and let its subscriptions continue in this one."""
 
         async def holds(position: int, event_id: str) -> bool:
             return await work(self._has, position, event_id)
@@ -247,7 +247,7 @@ class Relay:
                 self._watched_at = asyncio.get_running_loop().time()
 
     async def _resume(self, work: _Work) -> None:
-        """Find out where to go on, and make the checkpoint speak of this stream."""
+        """Find out where to resume, and make the checkpoint speak of this stream."""
         if self.status.problem is None:  # else that is the case until it is over
             self._set_status("connecting")
         state = await self._publisher.open()
@@ -259,7 +259,7 @@ class Relay:
         self._saved_at = self._watched_at = asyncio.get_running_loop().time()
 
     def _check_source(self, state: PublishedLog) -> None:
-        """Raise BROKER_MISMATCH, with what to do, if another store has published, or nobody."""
+        """Raise BROKER_MISMATCH, with a hint, if another store or program has published."""
         if state.foreign and state.last is None:
             raise MessagingError(state.foreign, code="BROKER_MISMATCH", hint=f"G{_OWN_STREAM[1:]}")
         if state.foreign:
@@ -399,7 +399,7 @@ class Relay:
         return events
 
     def _is_full(self, events: Sequence[RecordedEvent]) -> bool:
-        """Whether a batch ended because of its size: only then the log may go on behind it."""
+        """Whether a batch ended because of its size: only then more of the log may follow."""
         size = sum(len(event.data) for event in events)
         return len(events) == self.BATCH or size >= self.BATCH_BYTES
 
@@ -468,7 +468,7 @@ class _Work:
 
 
 def _look_at(reading: asyncio.Future[list[RecordedEvent]]) -> None:
-    """What was read ahead and is not wanted may have failed: nobody need be told."""
+    """Ignore the failure of events that were read ahead and are not wanted."""
     if not reading.cancelled():
         reading.exception()
 

@@ -1,4 +1,4 @@
-"""Events that the relay passes over by somebody's decision, because no broker takes them.
+"""Events that the relay skips by an operator's decision, because no broker takes them.
 
 A decision is kept with the log, as a record of the kind ``relay-skip``. It counts for as long as
 the event cannot be published: where a server takes it after all, it is published.
@@ -20,7 +20,7 @@ _KIND = "relay-skip"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelaySkip:
-    """A decision to go on without an event: `error` is why it cannot be published."""
+    """A decision to skip an event: `error` is why it cannot be published."""
 
     position: int
     event_id: str

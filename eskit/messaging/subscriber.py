@@ -32,13 +32,13 @@ _log = logging.getLogger("eskit.bus")
 HEARTBEAT = 1.0
 """How often a running subscription saves, in seconds."""
 LEASE = 5.0
-"""How long an owner may be silent before somebody else takes over."""
+"""How long an owner may be silent before another process takes over."""
 QUARANTINE = 1000
 """How many events are handled one by one after an owner went silent: one of them may be why."""
 MAX_LANES = 1000
 """How many streams may have an event that waits; above it, the log is not read on."""
 STOP_WITHIN = 10.0
-"""How long a handler may go on after `stop`, in seconds."""
+"""How long a handler may continue after `stop`, in seconds."""
 _READ_AGAIN = 64
 """How many events of a stream are read again at once."""
 _TROUBLE = 500
@@ -57,7 +57,7 @@ class EventSource(Protocol):
     async def check(self, name: str, progress: SubscriptionState) -> str:
         """The id of the store whose log this is, if that is known.
 
-        Raises CheckpointMismatch or LogBroken when nobody can go on from there.
+        Raises CheckpointMismatch or LogBroken when the log cannot be continued from there.
         """
         ...
 
@@ -82,7 +82,7 @@ class EventSource(Protocol):
     async def advance(self, request: TailRequest, position: int) -> tuple[int, str]:
         """Up to which position nothing that is wanted lies behind this one, and that event's id.
 
-        Raises LogBroken where events behind the position are gone that nobody has seen.
+        Raises LogBroken where events behind the position are gone that were not handled.
         """
         ...
 
@@ -150,7 +150,7 @@ class Subscriber:
     async def stop(self) -> None:
         """Finish what is being handled, save, and end; idempotent.
 
-        A handler that goes on for too long is left to itself: its event counts as not handled.
+        A handler that takes too long is abandoned: its event counts as not handled.
         """
         self._stopping.set()
         if self._task is not None:
@@ -192,7 +192,7 @@ class Subscriber:
         await (self._progress.give_back() if all_ended else self._progress.save())
 
     async def _let_handlers_end(self) -> bool:
-        """Wait for what is being handled; False if some of it goes on for too long."""
+        """Wait for what is being handled; False if some of it takes too long."""
         if not self._tasks:
             return True
         _, left = await asyncio.wait(set(self._tasks), timeout=STOP_WITHIN)
@@ -219,7 +219,7 @@ class Subscriber:
         return False
 
     async def _take(self) -> bool:
-        """Become the owner once nobody else is; False if asked to stop before."""
+        """Become the owner once there is no other; False if asked to stop before."""
         standing = self._progress
         progress = await standing.load()
         while progress.owner and not self._stopping.is_set():

@@ -1,7 +1,7 @@
 """Subscriptions: named followers of events that handle each at least once, in stream order.
 
 What a subscription has handled is a position, and the few streams that are not that far yet, kept
-under the subscription's name. After a crash it goes on behind them, so order within a stream holds
+under the subscription's name. After a crash it resumes after them, so order within a stream holds
 over restarts too, which redelivery by a broker could not promise.
 """
 
@@ -28,7 +28,7 @@ class Subscription:
     """Who follows what, and how patiently.
 
     `start` says where the very first run begins: ``"first"``, ``"new"``, a position to begin
-    after, or a time; later runs go on where the last one ended. A handler that raises is called
+    after, or a time; later runs resume where the last one ended. A handler that raises is called
     again after each pause of `backoff` in turn (the last one repeats), `max_deliveries` times in
     all; then the event becomes a dead letter, after one of the errors in `give_up_on` at once.
     Meanwhile only events of the same stream wait.
@@ -95,8 +95,8 @@ class SubscriptionState:
     `done` and `deliveries` are of events behind `position`: those that are handled all the same,
     and those that were tried. Only earlier versions of eskit have left such.
 
-    `owner` is empty when nobody runs the subscription, else it ends with a process id, and
-    `heartbeat` changes as long as somebody does.
+    `owner` is empty when no process runs the subscription, else it ends with a process id, and
+    `heartbeat` changes as long as one does.
     `running` says since when which event is being handled, `trouble` what was raised last.
     """
 
@@ -135,7 +135,7 @@ class SubscriptionState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetterDecision:
-    """What somebody decided about a dead letter, and why."""
+    """The decision about a dead letter, and its reason."""
 
     action: Literal["retried", "skipped"]
     reason: str
@@ -161,7 +161,7 @@ class DeadLetter:
 
     @property
     def skipped(self) -> bool:
-        """Whether somebody has decided that it is never handled."""
+        """Whether an operator has skipped it."""
         return self.decision is not None and self.decision.action == "skipped"
 
     @property
@@ -196,7 +196,7 @@ class Subscriptions(Protocol):
         ...
 
     async def list_dead_letters(self, name: str) -> list[DeadLetter]:
-        """What a subscription ever set aside, decided or not, by position."""
+        """Every dead letter there was, decided or not, by position."""
         ...
 
     async def list_names(self) -> list[str]:
@@ -206,7 +206,7 @@ class Subscriptions(Protocol):
     async def replace_dead_letter(self, letter: DeadLetter, changed: DeadLetter) -> None:
         """Keep a letter as changed.
 
-        Raises SubscriptionTaken when it has been changed by somebody else since it was listed.
+        Raises SubscriptionTaken when another decision was made since it was listed.
         """
         ...
 
@@ -262,7 +262,7 @@ def event_text(event: RecordedEvent) -> str:
 
 
 def taken(name: str) -> SubscriptionTaken:
-    """The error of a subscription that somebody else has taken over."""
+    """The error of a subscription that another process has taken over."""
     return SubscriptionTaken(
         f"Subscription {name} was taken over by another process",
         hint="Run it once; a second process waits until the first is gone.",

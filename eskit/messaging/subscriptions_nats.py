@@ -67,7 +67,7 @@ def nats_bus(
 
 
 class JetStreamSource:
-    """Follows the relay's stream; for processes that do not have the store at hand."""
+    """Follows the relay's stream; for processes without the store."""
 
     def __init__(self, connection: Connection, *, stream: str, prefix: str) -> None:
         self._connection = connection
@@ -217,10 +217,10 @@ class KeyValueSubscriptions:
         return [subject.split(".")[-2] for subject in subjects]
 
     async def rewind(self, position: int) -> None:
-        """Let every subscription go on behind a position that it has passed.
+        """Let every subscription resume after a position that it has passed.
 
         For a log that is no longer the same behind it. Whoever is at work on one meets
-        SubscriptionTaken, and has to begin anew.
+        SubscriptionTaken, and must be started again.
         """
         for subject in await self._subjects(self._key("*", "progress")):
             await self._rewind(subject.split(".")[-2], position)

@@ -114,13 +114,13 @@ def add_dead_letter(store: EventStore, letter: DeadLetter) -> None:
                 json.dumps(_encode_letter(letter)),
                 expected_revision=found.revision if found is not None else 0,
             )
-        except RecordChanged:  # somebody decides about the former just now
+        except RecordChanged:  # another decision about the old one is being made
             continue
         return
 
 
 def list_dead_letters(store: EventStore, name: str) -> list[DeadLetter]:
-    """What a follower ever set aside and the log still has, by position."""
+    """Every dead letter of a follower that the log still has, by position."""
     found = (
         _decode_letter(store, record)
         for record in store.list_records(LETTER)

@@ -1,7 +1,7 @@
 """Following events: what to show, and where from. From the store here, from NATS in `tail_nats`.
 
 Both give the same RecordedEvents in log order. Their payloads are decoded by whoever asks for
-`message`, so an unknown event type stops nobody from following.
+`message`, so an unknown event type does not stop a tail.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class TailRequest:
     """Which events to follow.
 
     `start` is ``"first"``, ``"new"`` or the number of last matching events to begin with; `after`
-    (a position) and `since` (a time) override it. `follow` goes on waiting for new events, till
+    (a position) and `since` (a time) override it. `follow` waits for new events, till
     `until`; without it the tail ends at the head it found when it began. Every filter that is
     empty lets everything pass. Event types may be full names or short ones: ``AccountOpened``,
     ``AccountOpenedEvent``. `tenants` names tenants; ``""`` is the default one.

@@ -70,9 +70,9 @@ async def tail_nats_batches(
     A batch is what has arrived when it is asked for: there is none to wait for another event.
 
     With `follow` it waits for a stream that does not exist yet, and for a server that is away.
-    `on_wait` is told of what it waits for, and when that is over. Without `follow` it ends at the
-    stream's present last message, and a server that is away, or breaks
-    off again and again on the way, is BrokerUnavailable. A message that is no event raises
+    `on_wait` is called with what it waits for, and when that is over. Without `follow` it ends at
+    the stream's present last message, and a server that is away, or interrupts the tail again and
+    again, is BrokerUnavailable. A message that is no event raises
     NotAnEvent.
     """
     subjects = filter_subjects(
@@ -116,7 +116,7 @@ class _Patience:
         self._left = math.inf if request.follow else _BOUNDED_RETRIES
 
     def is_over(self) -> None:
-        """Tell that it goes on, if it has waited."""
+        """Report that it has resumed, if it has waited."""
         if self._waits and self._on_wait is not None:
             self._on_wait(None)
         self._waits = False
@@ -136,7 +136,7 @@ class _Patience:
 async def _begin(
     connection: Connection, stream: str, request: TailRequest, subjects: Sequence[str]
 ) -> tuple[_Cursor, list[RecordedEvent]]:
-    """Where to go on from, and the events to give before that."""
+    """Where to continue, and the events to give before that."""
     state = await find_stream(connection, stream)
     if state is None:
         return _Cursor("", 0, request.after or 0, None if request.follow else 0), []

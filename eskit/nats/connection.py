@@ -194,7 +194,7 @@ class _Client(Client):
 
 
 class _CredsText(UserString):
-    """The text of a ``.creds`` file, which nats-py reads anew for every connection it makes."""
+    """The text of a ``.creds`` file, which nats-py reads again for every connection it makes."""
 
     def __init__(self, provider: Provider, first: Jwt) -> None:
         self._provider, self._last = provider, first

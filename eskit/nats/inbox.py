@@ -20,7 +20,7 @@ _NO_RESPONDERS = "503"
 
 
 def is_from_nobody(message: Msg) -> bool:
-    """Whether it is the server that says: nobody listens to this subject."""
+    """Whether the server says that no one listens on this subject."""
     return not message.data and (message.headers or {}).get(_STATUS) == _NO_RESPONDERS
 
 

@@ -105,7 +105,7 @@ class MicroService:
         metadata: Mapping[str, str] | None = None,
         never_to: Sequence[str] = (),
     ) -> None:
-        """`never_to` are beginnings of subjects to which nobody may have it send an answer."""
+        """`never_to` are prefixes of subjects that it never sends a reply to."""
         self._connection = connection
         self._never_to = (_OF_THE_SERVER, *never_to)
         self.name = name

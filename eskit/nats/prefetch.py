@@ -68,7 +68,7 @@ class Prefetch:
         return self.position <= position <= self.end
 
     def drop_up_to(self, position: int) -> None:
-        """Let go of what nobody will ask for again."""
+        """Drop what is no longer needed."""
         passed = bisect_right(self.entries, position, key=_position)
         if passed:
             sequence, row = self.entries[passed - 1]

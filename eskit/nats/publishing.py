@@ -47,8 +47,8 @@ def expect_last(headers: dict[str, str], sequence: int, message_id: str = "") ->
     """Let a message be taken only behind a sequence, and behind the message with an id.
 
     The id is what a batch needs: when one of its messages is lost, everything behind it fails. By
-    the sequence alone it would be taken again as soon as somebody else has published, and what was
-    lost would be missing.
+    the sequence alone it would be taken again as soon as another program has published, and the
+    lost message would be missing.
     """
     headers[_EXPECTED_LAST_SEQUENCE] = str(sequence)
     if message_id:

@@ -1,7 +1,7 @@
 """A nats-server that belongs to this process and cannot outlive it.
 
 The server runs below a supervisor process (`eskit.processes.supervisor`), which ends it when this
-process stops, exits or is killed. It lets in nobody without a login. Other terminals of the same
+process stops, exits or is killed. It requires a login. Other terminals of the same
 project find it, and the login, through a file in ``.eskit`` that only this user can read.
 """
 
@@ -79,7 +79,7 @@ class EmbeddedNats:
 
     `store_dir` keeps the streams; without it they live in a temporary folder that goes with the
     server. `port` -1 is a free one, which it keeps when it is started again; `likely_port` is
-    taken before, if nobody else has it. `token`, or `user` and `password`, are demanded from
+    taken before, if it is free. `token`, or `user` and `password`, are demanded from
     clients and are part of `url`; without them the server makes a token of its own at every
     start. `max_payload` is the largest message in bytes. `log_file` keeps the
     server's log, which otherwise goes with the temporary folder. `extra_config` is added to the
@@ -117,7 +117,7 @@ class EmbeddedNats:
         self._announced: set[Path] = set()
         self._url = self._told = ""
         self.likely_port = likely_port
-        """The port to take, unless `port` was chosen or somebody has it."""
+        """The port to take, unless `port` was chosen or it is taken."""
         self.pid = 0
         """The server's process id while it runs, else 0."""
         self.folder: Path | None = None
@@ -172,7 +172,7 @@ class EmbeddedNats:
     def stop(self) -> None:
         """End the server and remove its temporary folder; idempotent.
 
-        The announcement of a server that ended by itself stays: nobody believes it, and it says
+        The announcement of a server that ended by itself stays: no command believes it, and it says
         who will start the server again.
         """
         with self._lock:
@@ -379,7 +379,7 @@ def _address(url: str) -> tuple[str, int] | None:
 
 
 def _is_free(port: int) -> bool:
-    """Whether nobody listens on a port of the loopback interface."""
+    """Whether a port of the loopback interface is free."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

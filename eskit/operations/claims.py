@@ -1,4 +1,4 @@
-"""Claims compared with the log that they come from, and put right."""
+"""Compare claims with the log, and rebuild them."""
 
 from __future__ import annotations
 

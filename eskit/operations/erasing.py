@@ -19,7 +19,7 @@ def erase(
     Positions, versions, types, times and ids stay. What lies elsewhere is not reached: backups
     and exports made before, read models, messages in NATS. Repeated, it finishes what an earlier
     call could not. Raises StreamNotFound before anything is changed, and StoreUnavailable when
-    the files cannot be cleared because somebody reads them.
+    the files cannot be cleared because a process reads them.
     """
     if not reason.strip():
         raise InvalidArgument("An erasure needs a reason", hint="It is kept as its audit record.")

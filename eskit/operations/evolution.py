@@ -56,7 +56,7 @@ class Evolution:
 
     @property
     def breaking(self) -> bool:
-        """Whether stored events would be misread, or nobody can tell whether they would."""
+        """Whether stored events would be misread, or eskit cannot tell."""
         return any(
             not finding.change.backward or finding.change.undecided for finding in self.findings
         )
@@ -88,7 +88,7 @@ def check_evolution(
 
     With `baseline` its services are compared as well. `upcasters` are None when they are not
     known: then none is missed. With `decode` every stored event is read with the working schema
-    and through its upcasters. `accepted` are keys of changes that somebody has judged.
+    and through its upcasters. `accepted` are keys of changes that are accepted.
     """
     schemas = RecordedSchemas(store.load_schemas() if store else ())
     stored = recorded_types(store, schemas) if store else {}

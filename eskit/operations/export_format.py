@@ -37,7 +37,7 @@ from eskit.text.unicode import check_text
 
 FORMAT = 1
 EXPORT_AGAIN = "Export the log again with store export, from the store that it is of."
-"""The hint of an export that is of no use; no command, for the store at hand is another one."""
+"""The hint of an export that is of no use; no command, because the current store is another one."""
 
 
 class ExportInvalid(StoreError):
@@ -152,7 +152,7 @@ def encode_footer(footer: Footer) -> bytes:
 
 
 def decode_line(line: bytes, number: int) -> Line:
-    """What a line says; ExportInvalid for one that nobody exported."""
+    """What a line says; ExportInvalid for one that no export writes."""
     try:
         pairs = json.loads(line)
         return _DECODERS[pairs["kind"]](pairs)

@@ -60,7 +60,7 @@ def export_log(
     """Write the log, or some streams of a tenant, as it is at one moment.
 
     What is called `target` is complete: until then the file is called ``<target>.partial``, and
-    an export of the same store and streams that was interrupted goes on from it. Raises
+    an export of the same store and streams that was interrupted resumes from it. Raises
     TARGET_EXISTS, StreamNotFound, StoreDamaged for events that are missing or were changed, and
     StoreUnavailable when the file cannot be written.
     """
@@ -160,7 +160,7 @@ class _Export:
     def _resume(self, file: BinaryIO) -> int:
         """Go to the end of what an interrupted export of the same has written.
 
-        Returns the position of its last event that is still what the store has; 0 to start anew.
+        Returns the position of its last event that is still what the store has; 0 to start over.
         """
         lines = _complete_lines(file)
         try:
@@ -199,7 +199,7 @@ class _Export:
         for number, line in enumerate(lines, start=len(prelude) + 1):
             record = decode_line(line, number)
             if not isinstance(record, EventRow):
-                break  # commands and footer are written anew
+                break  # commands and footer are written again
             self._hash.update(line)
             self._events += 1
             size += len(line)

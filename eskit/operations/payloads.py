@@ -17,7 +17,7 @@ from eskit.schema.recorded import EventSchema, RecordedSchemaInvalid, RecordedSc
 
 @dataclass(slots=True)
 class _UnknownType:
-    """The events of a type that nothing at hand defines."""
+    """The events of a type without a message class or schema."""
 
     first: EventRow
     count: int = 0

@@ -85,7 +85,7 @@ def verify(
     progress: ReportProgress = no_progress,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Verification:
-    """Check a store as it is at one moment; writers go on meanwhile.
+    """Check a store as it is at one moment; writers continue meanwhile.
 
     `checkpoints` are those kept elsewhere, in read models, to be compared with the log as well.
     Payloads are decoded with the message classes that are loaded, else with recorded schemas.

@@ -72,7 +72,7 @@ def main() -> int:
 
 
 def own_folder() -> tuple[Path, int]:
-    """A new private folder with its lock held; folders that nobody holds are removed first."""
+    """A new private folder with its lock held; abandoned folders are removed first."""
     sweep(Path(tempfile.gettempdir()))
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
@@ -115,7 +115,7 @@ def lock_folder(folder: Path) -> int:
 
 
 def try_lock(lock: int) -> bool:
-    """Take the lock if nobody has it."""
+    """Take the lock if it is free."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -74,7 +74,7 @@ class Project:
 
     @property
     def accepted_changes(self) -> tuple[str, ...]:
-        """Keys of findings of `eskit schema check` that somebody has judged and accepted."""
+        """Keys of findings of `eskit schema check` that you accept."""
         return self.settings["schema_accept"].values
 
     @property

@@ -51,7 +51,7 @@ _AGAIN = {
     "stopped": "project run --once {name}",
     "rebuild stopped": "project rebuild {name}",
 }
-"""The commands that try again, by the state of an event that was not set aside."""
+"""The commands that try again, by the state of an event that is no dead letter."""
 
 
 def letter_entry(letter: ProjectionDeadLetter) -> Entry:
@@ -93,7 +93,7 @@ def skip_entry(skip: Skip) -> Entry:
 
 
 def subscription_entry(letter: DeadLetter, *, reaction: bool) -> Entry:
-    """An event that a subscription set aside; only a reaction's is retried from here."""
+    """A dead letter of a subscription; only a reaction's is retried from here."""
     event, decision = letter.event, letter.decision
     data = {
         "subscription": letter.subscription,

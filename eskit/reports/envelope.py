@@ -82,5 +82,5 @@ def timestamp_or_none(moment: datetime | None) -> str | None:
 
 
 def seen_from_here(file: str) -> str:
-    """A path as somebody in the current folder writes it, if that is shorter."""
+    """A path relative to the current folder, if that is shorter."""
     return min(os.path.relpath(file), file, key=len) if Path(file).is_absolute() else file

@@ -65,7 +65,7 @@ def failed_error(failed: Sequence[ProjectionStatus]) -> dict[str, object]:
 
 
 def find_abandoned(statuses: Sequence[ProjectionStatus]) -> list[Diagnostic]:
-    """A warning about those that are behind while nobody runs them."""
+    """A warning about those that are behind while no process runs them."""
     abandoned = [status for status in statuses if status.abandoned]
     if not abandoned:
         return []

@@ -202,7 +202,7 @@ class Host:
             )
 
     def _project(self, stop: threading.Event) -> None:
-        """Run the projections; one that stops is told of at once, and leaves the rest running.
+        """Run the projections; one that stops is reported at once, and leaves the rest running.
 
         What they need and is away is waited for, also before they have begun.
         """

@@ -17,7 +17,7 @@ class ProjectionWatch:
     """Hears of what happens to the projections of an engine, and says whether they are well.
 
     `tell` takes a line about them that is no problem, `on_stop` the name of one that has stopped
-    and why, `on_outage` what all of them wait for, or None when they go on; each once.
+    and why, `on_outage` what all of them wait for, or None when they resume; each once.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class ProjectionWatch:
         return self._holders
 
     def progress(self, progress: Progress) -> None:
-        """Note where a projection is: it has stopped, goes on, or is run by another process."""
+        """Note where a projection is: it has stopped, resumed, or is run by another process."""
         name = progress.name
         if progress.error is not None:
             self._holders.pop(name, None)
@@ -58,7 +58,7 @@ class ProjectionWatch:
             self._tell(f"resumed {name} after {progress.position:,}")
 
     def outage(self, outage: EskitError | None) -> None:
-        """Note that the projections wait, or that they go on."""
+        """Note that the projections wait, or have resumed."""
         changed = (outage is None) != (self._outage is None)
         self._outage = outage
         if changed:

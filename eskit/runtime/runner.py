@@ -204,7 +204,7 @@ class Runner:
             await _within(self._startup_timeout, service.start())
         except TimeoutError:
             self._note(service, ServiceError(f"{service.name} did not start again in time"))
-        except Exception as error:  # noqa: BLE001 - told of, and tried again
+        except Exception as error:  # noqa: BLE001 - reported, and tried again
             self._note(service, error)
         else:
             self._ready.add(service.name)
@@ -216,7 +216,7 @@ class Runner:
         self._tell(service, "ready")
 
     def _note(self, service: Service, error: BaseException) -> None:
-        """Keep what a service failed with, and tell of it unless that was told of already."""
+        """Keep what a service failed with, and report it unless it was reported before."""
         known = self._failures.get(service.name)
         failure = _as_told(service, error)
         self._failures[service.name] = failure

@@ -180,7 +180,7 @@ class Worker:
             self._run(self._stop)
         except BaseException as error:  # noqa: BLE001 - handed over to `wait`, whatever it is
             failure = error
-        # The loop may be closed already when nobody waited for the end.
+        # The loop may be closed already when no one waited for the end.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, ended, failure)
 

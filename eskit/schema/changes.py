@@ -24,7 +24,7 @@ class ChangeSeverity(StrEnum):
 class ChangeVerdict(StrEnum):
     """Who can read what: new code what is stored (backward), old code what is new (forward).
 
-    Unknown where nobody can tell: the schema of stored events was never recorded.
+    Unknown if the schema of stored events was never recorded.
     """
 
     FULL = "FULL"
@@ -63,7 +63,7 @@ class SchemaChange:
 
     @property
     def severity(self) -> ChangeSeverity:
-        """Breaking when stored events would be misread; an addition when nobody is concerned."""
+        """Breaking when stored events would be misread; an addition when no reader is affected."""
         if not self.backward:
             return ChangeSeverity.BREAKING
         return ChangeSeverity.WARNING if self.notable else ChangeSeverity.ADDITION

@@ -114,7 +114,7 @@ def schema_pool(files: FileDescriptorSet) -> DescriptorPool:
         except (ImportError, TypeError, KeyError) as error:
             raise RecordedSchemaInvalid(
                 f"The schema in {name} cannot be read: {error}",
-                hint="Its events are shown undecoded unless generated code is at hand.",
+                hint="Its events are shown undecoded, unless generated code has the type.",
             ) from error
     return pool
 
@@ -254,7 +254,7 @@ class RecordedSchemas:
         except KeyError:
             raise RecordedSchemaInvalid(
                 f"The recorded schema of {schema.event_type} does not declare it",
-                hint="Its events are shown undecoded unless generated code is at hand.",
+                hint="Its events are shown undecoded, unless generated code has the type.",
             ) from None
         return message_factory.GetMessageClass(descriptor)
 

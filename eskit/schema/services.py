@@ -30,7 +30,7 @@ def compare_services(old: FileDescriptorSet, new: FileDescriptorSet) -> list[Sch
                     rule="METHOD_REMOVED",
                     event_type=path,
                     message="removed: its callers get NOT_FOUND",
-                    fix="keep the method until nobody calls it",
+                    fix="keep the method while clients call it",
                     backward=False,
                     used_by=path,
                 )
@@ -51,7 +51,7 @@ def _compare(path: str, old: MethodDescriptor, new: MethodDescriptor) -> Iterato
                 rule=f"METHOD_{role.upper()}_CHANGED",
                 event_type=path,
                 message=f"its {role} {before.full_name} became {after.full_name}",
-                fix="check that callers can go on: both must have the same fields",
+                fix="check that both messages have the same fields",
                 used_by=path,
             )
         for change in _of_callers(role, before, after):

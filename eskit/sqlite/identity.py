@@ -1,6 +1,6 @@
 """Whether a database and the files that SQLite keeps beside it still bear their names.
 
-SQLite goes on writing into files that lost their names, and says nothing. Without its ``-wal`` a
+SQLite continues to write into files that lost their names, and says nothing. Without its ``-wal`` a
 database lacks what was committed last; with another ``-shm`` than that of the others a process does
 not see their locks.
 """
@@ -62,8 +62,8 @@ class DatabaseFiles:
         """The first file whose name is gone, or belongs to another file."""
         return self._path if not self.is_in_place else self._look_beside()
 
-    def are_made_anew(self) -> bool:
-        """Whether another file bears the name of one beside it, so that somebody else uses that."""
+    def were_recreated(self) -> bool:
+        """Whether another file has the name of one beside it, so another process uses that."""
         return any(
             known is not None and identify(path) not in {None, known}
             for path, known in self._known.items()

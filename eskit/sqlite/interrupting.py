@@ -1,8 +1,8 @@
 """Ctrl-C while SQLite is at work on one long statement.
 
 Python handles a signal between two steps of its own, and such a statement is one step, however long
-it takes. So SQLite asks every now and then whether to go on; Ctrl-C comes up in that question, ends
-the statement, and is raised where the statement was run.
+it takes. So SQLite asks every now and then whether to continue; Ctrl-C comes up in that question,
+ends the statement, and is raised where the statement was run.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def note_files(path: Path, owner: str = "") -> None:
     """Note to which database and which file the ``-wal`` belongs that is being written."""
     text = json.dumps({"owner": owner, "file": _number(path), "wal": _number(wal_of(path))})
     note = text.ljust(_NOTE_LENGTH).encode()
-    with suppress(OSError):  # a full disk is told of by what is to be written
+    with suppress(OSError):  # the next write reports a full disk
         file = open_or_make(_note_path(path), mode=mode_of(path))
         try:
             if os.pread(file, len(note), 0) != note:

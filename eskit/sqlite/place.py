@@ -43,7 +43,7 @@ def may_not_be_read(url: str) -> StoreUnavailable:
 class FilePlace:
     """Notices that a file was deleted or replaced while it was open, or a link that led to it.
 
-    It notices the same of the ``-wal`` and the ``-shm`` beside the file. SQLite goes on writing
+    It notices the same of the ``-wal`` and the ``-shm`` beside the file. SQLite continues to write
     into files that lost their names, and says nothing. A look costs as much as a part of a small
     append, so there is one every ten milliseconds. What was written into a nameless database until
     then is gone with it. What was written into a nameless ``-wal`` can still be read by connections
@@ -72,7 +72,7 @@ class FilePlace:
         """Raise StoreUnavailable if the last look found another file, or none, or could not.
 
         `connection` is the one that is to be used next. None is for one that is to be opened, which
-        would make anew what is missing: so there is always a look before.
+        would create the missing files again: so there is always a look before.
         """
         now = self._clock.monotonic()
         if connection is not None and now < self._next_look:
@@ -86,11 +86,11 @@ class FilePlace:
         self._next_look = now + _LOOK_EVERY
 
     def _save(self, connection: sqlite3.Connection | None) -> None:
-        """Move what the nameless files hold into the database, unless others have made them anew.
+        """Move the contents of the nameless files into the database.
 
-        Those others do not see what this connection has locked.
+        Not if another process has created such files again: it does not see this one's locks.
         """
-        if self._saved or connection is None or self._files.are_made_anew():
+        if self._saved or connection is None or self._files.were_recreated():
             return
         with contextlib.suppress(sqlite3.Error):
             connection.execute("PRAGMA query_only = OFF")

@@ -18,7 +18,7 @@ _SHARED_FIRST, _SHARED_LENGTH = 0x40000002, 510
 
 
 def lost_companion(path: Path, *, patience: float, clock: Clock = SYSTEM_CLOCK) -> Path | None:
-    """A file that SQLite keeps beside a database somebody has open, and that is not there.
+    """A missing file that SQLite keeps beside a database that is open.
 
     Whoever has it open still uses the nameless file. Another one made by that name would not have
     what is in it, and two processes with a ``-shm`` each do not see the other's locks. While a

@@ -1,4 +1,4 @@
-"""What somebody may have meant by a name that is not there."""
+"""The nearest known name for one that does not exist."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ def skip(
 def _is_wanted(
     session: Session, question: str, letter: Waiting, *, dry_run: bool, yes: bool
 ) -> bool:
-    """Whether to go on: not in a dry run, and asked unless somebody has said yes."""
+    """Whether to continue: not in a dry run, and only after a yes."""
     if dry_run:
         told = f"{question}: a dry run, nothing done"
         session.output.result(dict(letter.entry.data), [told])

@@ -40,7 +40,7 @@ class Methods:
     unanswered: Sequence[ServiceType] = ()
 
     def resolve(self, text: str) -> Method:
-        """The method that somebody typed; InvalidArgument with the nearest for an unknown one."""
+        """The method called `text`; NotFound with the nearest name for an unknown one."""
         return resolve_method(self.by_name, text, unanswered=self.unanswered)
 
 

@@ -1,4 +1,4 @@
-"""Running projections from a terminal: what is told while they go on, wait or stop."""
+"""Run projections from a terminal, and report when they resume, wait or stop."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def _rebuild_first(
     *,
     wait: bool,
 ) -> None:
-    """Rebuild a projection that cannot go on without; one that fails is left to the run to tell.
+    """Rebuild a projection that needs it; the run reports one that fails.
 
     With `wait` who rebuilds it already is waited for.
     """

@@ -64,7 +64,7 @@ def _says(cell: Span) -> bool:
 
 
 def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
-    """The same, and below it in full why one does not go on."""
+    """The same, and below it in full why one has stopped."""
     failed = [status for status in statuses if status.error]
     yield from format_statuses(statuses, told=[status.name for status in failed])
     if failed:
@@ -74,7 +74,7 @@ def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
 
 
 def _remark(status: ProjectionStatus, told: Container[str]) -> str:
-    """The error in short, how far a rebuild has come, or that nobody runs it."""
+    """The error in short, how far a rebuild has come, or that no process runs it."""
     if status.error:
         error = status.failures[0].error if status.failures else status.error
         return "" if status.name in told else error.partition("\n")[0]

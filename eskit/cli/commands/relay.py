@@ -184,7 +184,7 @@ def _check_choice(
 
 
 def _skip(session: Session, position: int, *, reason: str, by: str, yes: bool) -> None:
-    """Decide that the relay goes on without an event."""
+    """Decide that the relay skips an event."""
     from eskit.messaging.skips import find_relay_skip, skip_in_relay
 
     with session.open_store() as store:
@@ -257,14 +257,14 @@ def format_overview(relay: RelayOverview) -> Iterator[Line]:
 
 
 class Narrator:
-    """Tells when a relay stands by, is up to date, waits for NATS or cannot go on; once of each."""
+    """Reports once when a relay stands by, is up to date, waits for NATS or is blocked."""
 
     def __init__(self, output: Output) -> None:
         self._output = output
         self._told = ("", "")
 
     def __call__(self, status: RelayStatus) -> None:
-        """Tell of a state unless it was the last that was told of."""
+        """Report a state unless it was the last one reported."""
         told = (status.state, status.error if status.state == "blocked" else "")
         if told == self._told or status.state not in {"standby", "idle", *_WRONG}:
             return

@@ -197,8 +197,8 @@ class Screen:
             asked.cancel()
 
     def show_relay(self, status: RelayStatus) -> None:
-        """Tell once of what is in the relay's way, and when it goes on."""
-        if status.state == "connecting":  # where it goes on is not known yet
+        """Report once what blocks the relay, and when it resumes."""
+        if status.state == "connecting":  # its position is not known yet
             return
         before, self._relay_told = self._relay_told, (status.state, status.error)
         if status.state == "away":
@@ -228,7 +228,7 @@ class Screen:
 
 
 class ShownCalls:
-    """Answers as the app does, and tells of each call: what, how it ended and how long it took."""
+    """Answers as the app does, and reports each call: what, how it ended and how long it took."""
 
     def __init__(self, app: RunningApp, tell: Callable[[str, str], None]) -> None:
         self._app, self._tell = app, tell

@@ -199,7 +199,7 @@ def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list
 
 
 def _erased_so_far(session: Session, streams: Sequence[str], tenant: str) -> str:
-    """What an erasure that was broken off has done, by the store as it is now."""
+    """What an interrupted erasure has done, from the current state of the store."""
     with session.open_store() as store:
         now = plan_erasure(store, streams, tenant)
     erased = [planned.stream for planned in now if not planned.events]

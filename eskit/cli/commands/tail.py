@@ -234,7 +234,7 @@ class Follower:
                 return connection, names
 
     def _tell_wait(self, error: EskitError | None) -> None:
-        """Say once what is waited for, and that it goes on."""
+        """Report once what the tail waits for, and that it has resumed."""
         if error is None:
             self.session.output.note("NATS is available again: resuming")
         else:

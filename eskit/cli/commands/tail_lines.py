@@ -177,7 +177,7 @@ class Layout:
 
 
 def format_end(seen: Seen) -> Line:
-    """What was seen, and how to go on from there."""
+    """What was seen, and how to continue from there."""
     if not seen.events:
         return "no events"
     return [

@@ -44,7 +44,7 @@ def format_origin(metadata: Metadata) -> str:
 def format_fields(payload: Payload, size: int, fields: Fields | None = None) -> Iterator[Line]:
     """The payload's fields, one a line; how many bytes there are when it cannot be read.
 
-    `fields` are those to show, path and value; by default those that somebody set.
+    `fields` are those to show, path and value; by default those that are set.
     """
     if payload.problem is not None:
         yield [("       ", ""), (f"{payload.problem.message} ({size:,} bytes)", "warning")]

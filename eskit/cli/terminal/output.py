@@ -77,7 +77,7 @@ class Output:
     def record(self, data: object, lines: Iterable[Line], *, flush: bool = True) -> None:
         """Show one item of a stream: a JSON line, or `lines`.
 
-        Without `flush` it may wait for the next; `flush` it when none is at hand.
+        Without `flush` it may wait for the next; `flush` it when there is none yet.
         """
         if self.as_json:
             self._write(data, flush=flush)

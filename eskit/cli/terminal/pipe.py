@@ -1,4 +1,4 @@
-"""Noticing that nobody reads what a command prints any more."""
+"""Notice that the reader of the output has gone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tables without borders: aligned columns, of which one gives way on a narrow terminal."""
+"""Tables without borders: aligned columns; one of them shrinks on a narrow terminal."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _WIDE_WRAPPERS = frozenset({"google.protobuf.Int64Value", "google.protobuf.UInt6
 def leaves(
     data: Any, shape: Shape, *, unset: bool = False, path: str = ""
 ) -> Iterator[tuple[str, str]]:
-    """Path and shown value of every field; with `unset` also of those that nobody set.
+    """Path and shown value of every field; with `unset` also of unset ones.
 
     A message in a list is one value, and so is a list of numbers or texts. A well-known type that
     is no object in JSON, such as a time, is one value without a path.
@@ -54,7 +54,7 @@ def leaves(
 
 
 def is_unset(value: object, field: FieldDescriptor | None) -> bool:
-    """Whether nobody set the field.
+    """Whether the field is unset.
 
     A field whose presence is known is in the JSON mapping only where it was set: also false, 0 or
     an empty message then says something. Any other field is unset while it has its default.

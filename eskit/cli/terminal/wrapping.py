@@ -22,7 +22,7 @@ class Fitted(list[Span], ABC):
 
 
 class Hanging(Fitted):
-    """A line that is broken between words; what goes on does so below column `indent`.
+    """A line that is broken between words; further lines begin at column `indent`.
 
     A command stays in one piece, for it is copied, and a word that is wider than a line as well:
     where the terminal breaks it there is no break for who copies it.

@@ -44,7 +44,7 @@ _ALIAS = re.compile(
 def relocate(
     file: FileDescriptorProto, text: str, module_of: Callable[[str], tuple[str, str] | None]
 ) -> str:
-    """The text of a pb2 module with its imports and its own name put right.
+    """The text of a pb2 module with corrected imports and its own name.
 
     `module_of` gives, for an imported proto, the package to import from (relative or absolute)
     and the module in it; None leaves the import as protoc wrote it. Raises GENCODE_UNKNOWN when

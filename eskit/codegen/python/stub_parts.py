@@ -96,7 +96,7 @@ class StubEnum(NamedTuple):
 
 
 class StubExtension(NamedTuple):
-    """An extension of somebody else's message."""
+    """An extension of a message of another file."""
 
     name: str
     extended: str

@@ -279,7 +279,7 @@ class _Analysis:
     def _streams(self, declared: DeclaredService, root: _Root | None) -> bool:
         """Whether a service has rpcs that stream: an error for one of an aggregate.
 
-        Any other may be there only because somebody else's protos have it.
+        Any other may be there only because third-party protos have it.
         """
         streaming = [
             index

@@ -68,7 +68,7 @@ def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled
 
 
 def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compiled:
-    """The same, from protos that somebody else has parsed."""
+    """The same, from protos that buf or protoc has parsed."""
     with tempfile.TemporaryDirectory(prefix="eskit-protoc-") as folder:
         descriptors = Path(folder, "in.binpb")
         descriptors.write_bytes(_as_written(files, names).SerializeToString())
@@ -116,7 +116,7 @@ def _drop_json_names_in(
 def _drop_json_names(
     fields: Iterable[FieldDescriptorProto], place: PathInFile, written: set[PathInFile]
 ) -> None:
-    """Drop those that nobody wrote: without the places in a file, those that are the default."""
+    """Drop unwritten names: those without a place in the file, else those that are the default."""
     for index, field in enumerate(fields):
         first, *rest = field.name.split("_")
         default = first + "".join(part[:1].upper() + part[1:] for part in rest)
