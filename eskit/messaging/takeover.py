@@ -2,7 +2,7 @@
 
 Earlier versions of eskit kept how far a reaction had come in a key-value bucket of the project's
 broker. A store that was made by one of them, or imported, notes so (see `EARLIER`); on the first
-start after that each reaction resumes from its position there. Where that cannot be read, a reaction
+start after that each reaction resumes from its position there. If that cannot be read, a reaction
 does not begin by itself: it would send commands once more.
 """
 
