@@ -19,11 +19,10 @@ from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
-from eskit.cqrs.methods import resolve_method
 from eskit.cqrs.middleware import Call, Middleware, chain
 from eskit.cqrs.options import CallOptions, Pending, Reply
 from eskit.cqrs.reactions import Reaction
-from eskit.cqrs.services import ServiceBinding, bind, check_response, run_users
+from eskit.cqrs.services import ServiceBinding, bind, check_response, resolve_method, run_users
 from eskit.domain.aggregate import AnyAggregate
 from eskit.domain.commands import fingerprint
 from eskit.domain.events import RecordedEvent

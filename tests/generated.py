@@ -14,13 +14,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 import typer
+from google.protobuf.descriptor_pool import DescriptorPool
 
 from eskit.cli.main import app
 from eskit.cli.main import main as run_eskit
-from eskit.codegen.regenerate import regenerate
+from eskit.codegen.output import GenResult, update
+from eskit.codegen.python.imports import Modules
+from eskit.codegen.reading.locate import Locator
+from eskit.codegen.reading.protoc import compile_protos
+from eskit.codegen.reading.tree import render_messages
+from eskit.errors import SchemaInvalid
+from eskit.resources import proto_dir
 from tests.promises import evidence_page
 
 CHECKOUT = Path(__file__).parents[1]
+_SCHEMA = CHECKOUT / "eskit" / "schema"
 
 _CLI_PAGE = """\
 # Command line
@@ -47,6 +55,25 @@ in the same form on standard error.
 | 3 | a check found something |
 | 130 | interrupted |
 """
+
+
+def regenerate(*, check: bool = False) -> GenResult:
+    """Bring ``eskit/schema`` up to date with ``proto/eventsourcing``, or only compare."""
+    folder = proto_dir()
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.proto")}
+    compiled = compile_protos([], dict(sorted(paths.items())))
+    if not compiled.files.file:
+        raise SchemaInvalid("eskit's own protos do not compile", diagnostics=compiled.messages)
+    pool = DescriptorPool()
+    tree: dict[str, str] = {}
+    for file in compiled.files.file:
+        pool.Add(file)
+        if file.name in paths:
+            pb2 = compiled.modules[file.name]
+            locator = Locator(file, lambda _: None)
+            stem = Path(file.name).stem
+            tree |= render_messages(file, pool, pb2, Modules([]), locator, path=stem)
+    return update(_SCHEMA, tree, check=check, force=True)
 
 
 def command_paths(

@@ -1,6 +1,6 @@
 """Remembers what the last generation saw and wrote, so that an unchanged project costs nothing.
 
-The memory is one digest over everything that generation depends on: the generator itself, the
+The cache is one digest over everything that generation depends on: the generator itself, the
 settings, every proto that was read, and the output folder as generation left it. It is of this
 machine only, and losing it costs no more than one full run.
 """
@@ -17,16 +17,15 @@ from pathlib import Path
 
 import eskit
 from eskit.codegen.output import GenResult, package_files
-from eskit.codegen.reading.includes import compiler_folder, include_folders
-from eskit.codegen.reading.sources import Sources
+from eskit.codegen.reading.sources import Sources, compiler_folder, include_folders
 from eskit.errors import Diagnostic
 from eskit.files.modes import make_folder, make_if_missing
 from eskit.resources import proto_dir, templates_dir
 
 
 @dataclass(frozen=True, slots=True)
-class Memo:
-    """The memory of one project's generation, in `file`."""
+class Cache:
+    """What the last generation of one project saw and wrote, in `file`."""
 
     file: Path
     sources: Sources
@@ -62,16 +61,16 @@ class Memo:
 
         `inputs` is from before the protos were read: one that was saved since must be noticed.
         """
-        with suppress(OSError):  # a folder that cannot be written to has no memory
+        with suppress(OSError):  # a folder that cannot be written to has no cache
             make_folder(self.file.parent)
             make_if_missing(self.file)
-            memory = {
+            kept = {
                 "digest": self._digest(inputs, imported),
                 "imported": list(imported),
                 "files": sorted(files),
                 "warnings": [warning._asdict() for warning in warnings],
             }
-            self.file.write_text(json.dumps(memory), "utf-8")
+            self.file.write_text(json.dumps(kept), "utf-8")
 
     def _digest(self, inputs: str, imported: Sequence[str]) -> str:
         return _digest((inputs.encode(), *self._imports(imported), *self._outputs()))

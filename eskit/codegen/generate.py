@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eskit.codegen.cache import Memo
+from eskit.codegen.cache import Cache
 from eskit.codegen.output import GenResult, update
 from eskit.codegen.reading.sources import load_sources
 
@@ -22,14 +22,14 @@ def generate(
     nats_prefix: str = "events",
     check: bool = False,
     force: bool = False,
-    memo: Path | None = None,
+    cache: Path | None = None,
 ) -> GenResult:
     """Generate the code of every proto below `proto_roots` into the folder `output`.
 
     `exclude` names files, packages and services to leave out; of files that others need, messages
     are generated.
 
-    With `check` nothing is written and the result says which files are stale or edited. `memo`
+    With `check` nothing is written and the result says which files are stale or edited. `cache`
     is a file to remember in what was generated from what: a run that finds neither protos nor
     generated files changed stops there. Raises SchemaInvalid with every diagnostic when a proto
     cannot work, and ProjectError when a generated file was edited and `force` is not given;
@@ -37,7 +37,7 @@ def generate(
     """
     sources = load_sources(proto_roots, exclude=exclude)
     settings = (app_name, nats_prefix, *exclude)
-    remembered = Memo(memo, sources, output, settings=settings) if memo else None
+    remembered = Cache(cache, sources, output, settings=settings) if cache else None
     if remembered and not check and (unchanged := remembered.recall()) is not None:
         return unchanged
 

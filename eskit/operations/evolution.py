@@ -20,7 +20,7 @@ from eskit.schema.compatibility import compare_types
 from eskit.schema.declared import declared_events
 from eskit.schema.recorded import RecordedSchemas
 from eskit.schema.services import compare_services
-from eskit.schema.unread import holds_unread
+from eskit.schema.unknown_fields import holds_unknown_fields
 from eskit.store.eventstore import EventStore
 from eskit.store.progress import Progress, ReportProgress, no_progress
 
@@ -226,7 +226,7 @@ class _Decoding:
             return
         size = message.ByteSize()
         kind.DiscardUnknownFields(message)
-        if message.ByteSize() < size and holds_unread(kind.FromString(event.data)):
+        if message.ByteSize() < size and holds_unknown_fields(kind.FromString(event.data)):
             self._find(
                 event,
                 "FIELDS_NOT_READ",

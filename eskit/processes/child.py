@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from eskit.processes.supervisor import end, tied_to_this_process, wait_for_the_end
 
 
-def tethered(command: Sequence[str]) -> list[str]:
+def tied_to_parent(command: Sequence[str]) -> list[str]:
     """The command line that runs `command` so."""
     return [sys.executable, "-m", __spec__.name, *command]
 

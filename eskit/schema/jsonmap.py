@@ -48,7 +48,7 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
     nearest one there is, or a key that is given twice: JSON leaves open which value counts.
     """
     try:
-        values = json.loads(text, object_pairs_hook=_without_twins)
+        values = json.loads(text, object_pairs_hook=_without_duplicates)
     except json.JSONDecodeError as error:
         raise InvalidArgument(
             f"Not JSON: {error.msg} at line {error.lineno}, column {error.colno}",
@@ -72,7 +72,7 @@ def parse(message_type: type[AMessage], text: str) -> AMessage:
         ) from error
 
 
-def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:

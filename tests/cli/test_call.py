@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from tests.support.running import DEPOSIT, OPEN, eskit, read_until
 
 QUERY = "account.v1.AccountQueryService/GetAccount"

@@ -35,7 +35,7 @@ class Project:
             folder / "proto", {"thing/v1/thing.proto": THING, "common/note.proto": NOTE}
         )
         self.output = folder / "app" / "gen"
-        self.memo = folder / ".eskit" / "gen.json"
+        self.cache = folder / ".eskit" / "gen.json"
         self.full_runs = 0
         make_tree = tree.make_tree
 
@@ -47,7 +47,7 @@ class Project:
 
     def gen(self, **options: object) -> GenResult:
         """Generate once."""
-        settings = {"app_name": "app", "memo": self.memo} | options
+        settings = {"app_name": "app", "cache": self.cache} | options
         return generate(proto_roots=[self.root], output=self.output, **settings)
 
 
@@ -94,13 +94,13 @@ def empty_the_output(project: Project) -> None:
         path.unlink()
 
 
-def lose_the_memory(project: Project) -> None:
-    project.memo.write_text("{")
+def lose_the_kept(project: Project) -> None:
+    project.cache.write_text("{")
 
 
 def remember_something_else(project: Project) -> None:
-    memory = project.memo.read_text()
-    project.memo.write_text(memory.replace('"digest": "', '"digest": "0'))
+    kept = project.cache.read_text()
+    project.cache.write_text(kept.replace('"digest": "', '"digest": "0'))
 
 
 @pytest.mark.parametrize(
@@ -111,7 +111,7 @@ def remember_something_else(project: Project) -> None:
         remove_a_proto,
         delete_a_generated_file,
         empty_the_output,
-        lose_the_memory,
+        lose_the_kept,
         remember_something_else,
     ],
 )
@@ -169,7 +169,7 @@ def test_a_check_always_looks_at_everything(project):
 
 def test_a_changed_proto_of_an_installed_package_is_noticed(tmp_path, monkeypatch):
     site = write_protos(tmp_path / "site", {"common/note.proto": NOTE})
-    monkeypatch.setattr("eskit.codegen.reading.includes.installed_protos", lambda: [site])
+    monkeypatch.setattr("eskit.codegen.reading.sources.installed_protos", lambda: [site])
     project = Project(tmp_path, monkeypatch)
     (project.root / "common" / "note.proto").unlink()
     project.gen()

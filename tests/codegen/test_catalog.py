@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from eskit import App
 from eskit.catalog.description import make_catalog
 from eskit.catalog.markdown import render_catalog
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from eskit.codegen.reading.tree import check_schema
 from tests.support.trees import proto, write_protos
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eskit.codegen.generate import GenResult, generate
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from eskit.errors import ProjectError
 from tests.codegen.shapes import VENDORED
 from tests.support.coded import coded
@@ -136,7 +136,7 @@ def test_a_skipped_service_that_the_settings_name_is_not_mentioned(tmp_path):
 
 def test_an_unchanged_project_is_remembered_with_its_warnings(tmp_path):
     def run() -> GenResult:
-        return generate_into(tmp_path / "app", VENDORED, memo=tmp_path / "memo.json")
+        return generate_into(tmp_path / "app", VENDORED, cache=tmp_path / "cache.json")
 
     first, second = run(), run()
 
@@ -145,13 +145,13 @@ def test_an_unchanged_project_is_remembered_with_its_warnings(tmp_path):
 
 
 def test_another_exclusion_is_not_taken_for_the_remembered_one(tmp_path):
-    generate_into(tmp_path / "app", VENDORED, memo=tmp_path / "memo.json")
+    generate_into(tmp_path / "app", VENDORED, cache=tmp_path / "cache.json")
 
     again = generate(
         proto_roots=[tmp_path / "proto"],
         output=tmp_path / "app" / "gen",
         app_name="app",
-        memo=tmp_path / "memo.json",
+        cache=tmp_path / "cache.json",
         exclude=["cosmos"],
     )
 

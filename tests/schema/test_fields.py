@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eskit.codegen.reading.comments import comments_of
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from eskit.schema.fields import FieldInfo, custom_options, describe_fields
 from eskit.schema.recorded import schema_pool
 from tests.support.trees import write_protos

@@ -5,9 +5,9 @@ from __future__ import annotations
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 
-from eskit.codegen.regenerate import regenerate
 from eskit.schema import options_pb2, response_pb2
 from eskit.schema.options import aggregate_options, event_options, service_options
+from tests.generated import regenerate
 
 
 def test_the_options_have_the_names_and_numbers_that_existing_protos_use():

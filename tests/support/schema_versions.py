@@ -11,7 +11,7 @@ from google.protobuf.descriptor import Descriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from eskit.schema.recorded import schema_pool
 
 PROTO3 = 'syntax = "proto3";'

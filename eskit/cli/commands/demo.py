@@ -108,11 +108,11 @@ class Stage:
 
         It ends with the block, and with this process if that is killed.
         """
-        from eskit.processes.child import tethered
+        from eskit.processes.child import tied_to_parent
 
         self._announce(args, after=" &")
         process = subprocess.Popen(
-            tethered([sys.executable, "-m", "eskit", *args]),
+            tied_to_parent([sys.executable, "-m", "eskit", *args]),
             cwd=self.folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -34,7 +34,7 @@ def run_check(
 ) -> tuple[Evolution, list[Diagnostic]]:
     """Compare the working protos with the store and with `against`, if there is such."""
     from eskit.codegen.reading.baseline import read_baseline
-    from eskit.codegen.reading.parsing import parse_protos
+    from eskit.codegen.reading.protoc import parse_protos
     from eskit.operations.evolution import check_evolution
 
     project = session.project

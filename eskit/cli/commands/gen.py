@@ -49,7 +49,7 @@ def gen(
         nats_prefix=project.nats_prefix,
         check=check,
         force=force,
-        memo=project.state_dir / "gen.json",
+        cache=project.state_dir / "gen.json",
     )
     result = relative(result, project.root)
     folder = os.path.relpath(project.gen_path, project.root)

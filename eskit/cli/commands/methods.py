@@ -11,7 +11,7 @@ from eskit.cli.session import Session
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.values import leaves
-from eskit.cqrs.methods import resolve_method
+from eskit.cqrs.services import resolve_method
 from eskit.domain.services import Method, ServiceType
 from eskit.errors import (
     InvalidArgument,
@@ -21,8 +21,8 @@ from eskit.errors import (
     StoreUnavailable,
 )
 from eskit.reports.schema import options_of
+from eskit.schema.declared import declared_methods, recorded_methods
 from eskit.schema.fields import NO_COMMENTS, FieldInfo, describe_fields, option_value
-from eskit.schema.methods import declared_methods, recorded_methods
 from eskit.schema.pools import descriptor_of
 from eskit.schema.recorded import read_descriptor_set
 
@@ -91,7 +91,7 @@ def methods_of_file(path: Path) -> Methods:
 
 def proto_comments(session: Session) -> Mapping[str, str]:
     """The comments in the project's protos, by full name; none where they cannot be read."""
-    from eskit.codegen.reading.includes import compiler_folder
+    from eskit.codegen.reading.sources import compiler_folder
 
     project = session.find_project()
     if project is None:
@@ -99,7 +99,7 @@ def proto_comments(session: Session) -> Mapping[str, str]:
     try:
         compiler_folder()
         from eskit.codegen.reading.comments import comments_of
-        from eskit.codegen.reading.parsing import parse_protos
+        from eskit.codegen.reading.protoc import parse_protos
 
         return comments_of(parse_protos(project.proto_paths, exclude=project.exclude).files)
     except (MissingPackage, ProjectError, SchemaInvalid):
@@ -107,7 +107,7 @@ def proto_comments(session: Session) -> Mapping[str, str]:
 
 
 def _declared(session: Session) -> Methods | None:
-    from eskit.codegen.reading.parsing import parse_protos
+    from eskit.codegen.reading.protoc import parse_protos
 
     project = session.find_project()
     if project is None:

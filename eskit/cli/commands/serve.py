@@ -133,7 +133,7 @@ class Screen:
 
     async def run(self, host: Host, chosen: Chosen) -> None:
         """Run a host until a signal comes."""
-        from eskit.cqrs.methods import HANDLER_HINT, no_handler
+        from eskit.cqrs.services import HANDLER_HINT, no_handler
         from eskit.runtime.service import Loop
 
         if chosen.parts.services:

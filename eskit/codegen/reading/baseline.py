@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
-from eskit.codegen.reading.parsing import parse_protos
+from eskit.codegen.reading.protoc import parse_protos
 from eskit.errors import InvalidArgument, NotFound
 
 _TIMEOUT = 60.0

@@ -58,7 +58,7 @@ _HINTS = (
 )
 
 
-def read_complaints(output: str) -> Iterator[Diagnostic]:
+def read_diagnostics(output: str) -> Iterator[Diagnostic]:
     """The errors and warnings in protoc's output, in its order."""
     last: Diagnostic | None = None
     for line in output.splitlines():

@@ -8,31 +8,33 @@ from dataclasses import dataclass, field
 
 from eskit.errors import Diagnostic
 
-_TWIN = re.compile(r'"(?P<name>[\w.]+)" is already defined in file "(?P<first>[^"]+)"\.')
+_DUPLICATE = re.compile(r'"(?P<name>[\w.]+)" is already defined in file "(?P<first>[^"]+)"\.')
 _NOT_IMPORTED = re.compile(r'"(?P<name>[\w.]+)" seems to be defined in "(?P<first>[^"]+)"')
 _ENUM_VALUE = "Note that enum values use C++ scoping rules"
 
 
 @dataclass(slots=True)
-class _Twins:
+class _Duplicates:
     """The names that one file declares again, each with what protoc said of it."""
 
     first: str
     names: dict[str, Diagnostic] = field(default_factory=dict)
 
 
-def merge_twins(messages: Sequence[Diagnostic]) -> list[Diagnostic]:
+def merge_duplicates(messages: Sequence[Diagnostic]) -> list[Diagnostic]:
     """The messages of protoc, with one for each two files that declare the same names."""
     values = {_place(m) for m in messages if m.message.startswith(_ENUM_VALUE)}
-    twins: dict[tuple[str, str], _Twins] = {}
+    duplicates: dict[tuple[str, str], _Duplicates] = {}
     for message in messages:
-        if match := _TWIN.match(message.message):
-            pair = twins.setdefault((message.file, match["first"]), _Twins(match["first"]))
+        if match := _DUPLICATE.match(message.message):
+            pair = duplicates.setdefault(
+                (message.file, match["first"]), _Duplicates(match["first"])
+            )
             pair.names[match["name"]] = message
-    told = {key: found for key, pair in twins.items() if (found := _describe(pair, values))}
+    told = {key: found for key, pair in duplicates.items() if (found := _describe(pair, values))}
     merged: list[Diagnostic] = []
     for message in messages:
-        key = _belongs_to(message, twins, values)
+        key = _belongs_to(message, duplicates, values)
         if key not in told:
             merged.append(message)
         elif told[key] not in merged:
@@ -40,7 +42,7 @@ def merge_twins(messages: Sequence[Diagnostic]) -> list[Diagnostic]:
     return merged
 
 
-def _describe(pair: _Twins, values: set[tuple[str, int, int]]) -> Diagnostic | None:
+def _describe(pair: _Duplicates, values: set[tuple[str, int, int]]) -> Diagnostic | None:
     """The finding about the outermost names; None where only values of enums clash."""
     outermost = sorted(
         (
@@ -67,17 +69,17 @@ def _describe(pair: _Twins, values: set[tuple[str, int, int]]) -> Diagnostic | N
 
 def _belongs_to(
     message: Diagnostic,
-    twins: Mapping[tuple[str, str], _Twins],
+    duplicates: Mapping[tuple[str, str], _Duplicates],
     values: set[tuple[str, int, int]],
 ) -> tuple[str, str] | None:
-    """The two files whose twins the message is about, or follows from."""
-    if match := _TWIN.match(message.message):
+    """The two files whose duplicates the message is about, or follows from."""
+    if match := _DUPLICATE.match(message.message):
         return message.file, match["first"]
     if match := _NOT_IMPORTED.match(message.message):
         key = (message.file, match["first"])
-        return key if key in twins and match["name"] in twins[key].names else None
+        return key if key in duplicates and match["name"] in duplicates[key].names else None
     if _place(message) in values:
-        for key, pair in twins.items():
+        for key, pair in duplicates.items():
             if any(_place(named) == _place(message) for named in pair.names.values()):
                 return key
     return None

@@ -21,11 +21,11 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-from eskit.codegen.reading.diagnostics import read_complaints
-from eskit.codegen.reading.duplicates import merge_twins
-from eskit.codegen.reading.includes import include_folders
+from eskit.codegen.reading.diagnostics import read_diagnostics
+from eskit.codegen.reading.duplicates import merge_duplicates
 from eskit.codegen.reading.locate import PathInFile
-from eskit.errors import Diagnostic, MissingPackage
+from eskit.codegen.reading.sources import Sources, include_folders, load_sources
+from eskit.errors import Diagnostic, MissingPackage, SchemaInvalid
 from eskit.schema import options_pb2
 
 try:
@@ -64,7 +64,7 @@ def compile_protos(roots: Sequence[Path], files: Mapping[str, Path]) -> Compiled
     compiled = _run(folders, list(files), list(paths))
     # protoc calls the files it was given by their paths, and imported ones by their names.
     messages = [m._replace(file=paths.get(m.file, m.file)) for m in compiled.messages]
-    return replace(compiled, messages=tuple(merge_twins(messages)))
+    return replace(compiled, messages=tuple(merge_duplicates(messages)))
 
 
 def compile_descriptors(files: FileDescriptorSet, names: Sequence[str]) -> Compiled:
@@ -136,7 +136,7 @@ def _run(sources: Sequence[str], names: Sequence[str], arguments: Sequence[str])
             "--include_source_info",
             *arguments,
         )
-        messages = tuple(read_complaints(output))
+        messages = tuple(read_diagnostics(output))
         if status:
             return Compiled(files=FileDescriptorSet(), modules={}, messages=messages)
         # protoc writes names as they are, without the mark that says they are UTF-8.
@@ -174,3 +174,30 @@ def _captured_stderr() -> Iterator[IO[bytes]]:
 def _module_path(name: str) -> str:
     stem = name.removesuffix(".proto").replace("-", "_").replace(".", "/")
     return f"{stem}_pb2.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """The protos of some folders: where they are, and what they and their imports declare."""
+
+    sources: Sources
+    files: FileDescriptorSet
+
+
+def parse_protos(roots: Sequence[Path], *, exclude: Sequence[str] = ()) -> Parsed:
+    """Parse every proto below `roots` that is not left out.
+
+    Raises SchemaInvalid with every error of protoc, ProjectError when there is no proto.
+    """
+    sources = load_sources(roots, exclude=exclude)
+    compiled = compile_protos(sources.roots, sources.files)
+    errors = [
+        message._replace(file=sources.display(message.file))
+        for message in compiled.messages
+        if message.severity == "error"
+    ]
+    if errors:
+        raise SchemaInvalid(
+            "The protos cannot be read", diagnostics=errors, hint="Correct them first."
+        )
+    return Parsed(sources, compiled.files)

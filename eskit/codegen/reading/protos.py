@@ -9,8 +9,7 @@ import google.protobuf
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorSet
 
 from eskit.codegen.reading.model import Schema
-from eskit.codegen.reading.parsing import parse_protos
-from eskit.codegen.reading.protoc import compile_descriptors
+from eskit.codegen.reading.protoc import compile_descriptors, parse_protos
 from eskit.codegen.reading.tree import check_schema
 from eskit.project.layout import Project
 from eskit.schema.loading import needed_protobuf

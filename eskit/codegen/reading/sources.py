@@ -1,14 +1,18 @@
-"""The proto files of a project."""
+"""The proto files of a project, and where protoc looks for those that they import."""
 
 from __future__ import annotations
 
 import os
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from eskit.codegen.reading.exclusion import Exclusion
-from eskit.errors import Diagnostic, ProjectError, SchemaInvalid
+from eskit.errors import Diagnostic, MissingPackage, ProjectError, SchemaInvalid
+from eskit.resources import proto_dir
 
 _OWN = frozenset({"eventsourcing/options.proto", "eventsourcing/response.proto"})
 _WELL_KNOWN = "google/protobuf/"
@@ -140,3 +144,27 @@ def _twice(name: str, first: Path, second: Path) -> SchemaInvalid:
         file=str(second),
     )
     return SchemaInvalid("Two protos have one name", diagnostics=[finding], hint=finding.hint)
+
+
+def include_folders(roots: Sequence[Path]) -> list[Path]:
+    """The folders in the order protoc searches them.
+
+    ``eventsourcing/options.proto`` always comes from eskit, whatever the roots hold; protos that
+    installed packages bring are found, too.
+    """
+    return [proto_dir(), *roots, compiler_folder() / "_proto", *installed_protos()]
+
+
+@cache
+def compiler_folder() -> Path:
+    """The folder of protoc and the protos it brings, found without loading it."""
+    found = find_spec("grpc_tools")
+    if found is None or found.origin is None:
+        raise MissingPackage("Reading protos", "grpcio-tools")
+    return Path(found.origin).parent
+
+
+def installed_protos() -> list[Path]:
+    """Folders where installed packages keep protos beside their modules."""
+    paths = sysconfig.get_paths()
+    return [Path(folder) for folder in dict.fromkeys((paths["purelib"], paths["platlib"]))]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
-from eskit.schema.methods import declared_methods, recorded_methods
+from eskit.schema.declared import declared_methods, recorded_methods
 from eskit.schema.recorded import EventSchema
 
 

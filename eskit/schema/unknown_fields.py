@@ -12,7 +12,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from eskit.schema.comparison import Reserved
 
 
-def holds_unread(message: Message) -> bool:
+def holds_unknown_fields(message: Message) -> bool:
     """Whether a message, or one within it, has fields that are neither declared nor reserved.
 
     A field with the number of a declared one counts, too, if its type does not fit.
@@ -21,7 +21,7 @@ def holds_unread(message: Message) -> bool:
     unknown = UnknownFieldSet(message)
     if any(not reserved.number(unknown[i].field_number) for i in range(len(unknown))):
         return True
-    return any(holds_unread(inner) for inner in _messages_in(message))
+    return any(holds_unknown_fields(inner) for inner in _messages_in(message))
 
 
 def _messages_in(message: Message) -> Iterator[Message]:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from eskit.processes.child import tethered
+from eskit.processes.child import tied_to_parent
 from eskit.processes.identity import process_start
 
 SLEEPER = """
@@ -22,16 +22,16 @@ time.sleep(600)
 
 
 def start(*arguments: str) -> tuple[subprocess.Popen[str], int]:
-    """The tether of a process that sleeps, and its pid."""
-    tether = subprocess.Popen(
-        tethered([sys.executable, "-c", SLEEPER, *arguments]),
+    """The parent, by which it is ended, of a process that sleeps, and its pid."""
+    tie = subprocess.Popen(
+        tied_to_parent([sys.executable, "-c", SLEEPER, *arguments]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    assert tether.stdout is not None
-    return tether, int(tether.stdout.readline())
+    assert tie.stdout is not None
+    return tie, int(tie.stdout.readline())
 
 
 def has_ended(pid: int) -> bool:
@@ -42,18 +42,18 @@ def has_ended(pid: int) -> bool:
 
 
 def test_the_command_is_ended_when_the_pipe_closes() -> None:
-    tether, pid = start()
+    tie, pid = start()
 
-    tether.communicate(timeout=10)
+    tie.communicate(timeout=10)
 
     assert has_ended(pid)
-    assert tether.returncode != 0
+    assert tie.returncode != 0
 
 
 def test_a_command_that_does_not_listen_is_killed() -> None:
-    tether, pid = start("stubborn")
+    tie, pid = start("stubborn")
 
-    tether.communicate(timeout=15)
+    tie.communicate(timeout=15)
 
     assert has_ended(pid)
 
@@ -68,18 +68,18 @@ def test_a_command_that_does_not_listen_is_killed() -> None:
         ),
     ],
 )
-def test_the_command_ends_with_its_tether(number: signal.Signals) -> None:
-    tether, pid = start()
+def test_the_command_ends_with_what_ties_it(number: signal.Signals) -> None:
+    tie, pid = start()
 
-    tether.send_signal(number)
+    tie.send_signal(number)
 
     assert has_ended(pid)
-    tether.communicate()
+    tie.communicate()
 
 
 def test_the_exit_code_is_that_of_the_command() -> None:
-    command = tethered([sys.executable, "-c", "raise SystemExit(7)"])
-    with subprocess.Popen(command, stdin=subprocess.PIPE) as tether:
-        code = tether.wait(10)
+    command = tied_to_parent([sys.executable, "-c", "raise SystemExit(7)"])
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as tie:
+        code = tie.wait(10)
 
     assert code == 7
