@@ -209,6 +209,7 @@ def test_the_app_is_imported(importable: Project) -> None:
         ("app = 1", "is of type int, not an eskit App", "Make it one"),
         ("import shop_under_test.gen.x_es", "No module named 'shop_under_test.gen'", "eskit gen"),
         ("import no_such_package_anywhere", "no_such_package_anywhere", "Install"),
+        ("from eskit import no_such_name", "cannot import name", "Correct the import"),
         ("1 / 0", "ZeroDivisionError: division by zero", "--debug"),
         ("def", "SyntaxError", "--debug"),
     ],

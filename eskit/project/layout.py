@@ -275,7 +275,7 @@ def _import_module(project: Project, name: str) -> object:
         raise
     except ImportError as error:
         raise ProjectError(
-            f"Cannot import {name}: {error}", hint=_import_hint(project, error.name or name)
+            f"Cannot import {name}: {error}", hint=_import_hint(project, error, error.name or name)
         ) from error
     except Exception as error:
         from eskit.schema.loading import explain
@@ -288,10 +288,12 @@ def _import_module(project: Project, name: str) -> object:
         ) from error
 
 
-def _import_hint(project: Project, failed: str) -> str:
+def _import_hint(project: Project, error: ImportError, failed: str) -> str:
     for folder in project.import_paths():
         if folder.joinpath(*failed.split(".")).is_relative_to(project.gen_path):
             return "Generate the code: eskit gen"
+    if not isinstance(error, ModuleNotFoundError):  # the module is there, and lacks a name
+        return "Correct the import; --debug shows where it is."
     if f"{project.app.partition(':')[0]}.".startswith(f"{failed}."):
         return f"Check app = {project.app!r} in {project.file}."
     return f"Install {failed.partition('.')[0]!r} into this environment, or correct the import."

@@ -247,3 +247,4 @@ def test_a_root_without_protos_is_a_sentence(tmp_path):
         generate(proto_roots=[tmp_path / "proto"], output=tmp_path / "gen", app_name="app")
 
     assert caught.value.message == f"No .proto file in {tmp_path / 'proto'}"
+    assert "eskit new aggregate" in (caught.value.hint or "")

@@ -122,7 +122,7 @@ def call(
         session.output.result(list(map(method_object, listed)), lines)
         return
     if not method:
-        raise typer.BadParameter("Which METHOD? See: eskit call --list", param_hint="METHOD")
+        raise typer.BadParameter("Name a method that eskit call --list shows", param_hint="METHOD")
     found = methods.resolve(method)
     if methods.of_app:
         load_open_types(session, found.request, found.response)

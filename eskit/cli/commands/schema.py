@@ -10,6 +10,7 @@ import typer
 from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FOUND
+from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line
 from eskit.reports.schema import (
     Stored,
@@ -106,10 +107,15 @@ def format_aggregates(
         for service in aggregate.services:
             for rpc in service.rpcs:
                 yield [(f"  {service.kind:8}", "dim"), f"{service.full_name}/{rpc.name}"]
-        for event in aggregate.events:
-            name = event.message.full_name
-            mark = "  deprecated" if event.deprecated else ""
-            yield [("  event   ", "dim"), name, (_format_stored(name, stored) + mark, "dim")]
+        yield from columns(
+            [
+                ("  event ", "dim"),
+                event.message.full_name,
+                (_format_stored(event.message.full_name, stored), "dim"),
+                ("deprecated" if event.deprecated else "", "dim"),
+            ]
+            for event in aggregate.events
+        )
     if not aggregates:
         yield "No aggregate in the protos"
 
@@ -119,4 +125,4 @@ def _format_stored(event_type: str, stored: Mapping[str, Stored] | None) -> str:
         return ""
     found = stored[event_type]
     schemas = f", {found.schemas} schemas" if found.schemas > 1 else ""
-    return f"  {found.events:,} stored{schemas}"
+    return f"{found.events:,} stored{schemas}"

@@ -108,7 +108,7 @@ def _nothing(where: str, exclusion: Exclusion | None, *, copies: bool) -> Projec
         )
     what = "No .proto file but copies of protobuf's or eskit's own" if copies else "No .proto file"
     return ProjectError(
-        f"{what} in {where}", hint="Write one, such as proto/account/v1/account.proto."
+        f"{what} in {where}", hint="Write one, or begin with: eskit new aggregate NAME"
     )
 
 
