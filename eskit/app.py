@@ -52,6 +52,18 @@ class App:
 
     `middleware` is run around every command and query, the first of it outermost, whichever way
     they come in. `authenticate` says who sent a request over NATS; by default nobody did.
+
+    >>> from bank.domain.account import Account
+    >>> from bank.domain.upcasters import UPCASTERS
+    >>> from bank.gen.account.v1 import account_pb2 as pb
+    >>> from eskit import App
+    >>> app = App("bank", aggregates=[Account], upcasters=UPCASTERS)
+    >>> command = pb.OpenAccountCommand(
+    ...     account_id="a-1", owner_name="Alice", initial_balance="10.00"
+    ... )
+    >>> with app.open("memory://") as running:
+    ...     running.execute(command).version
+    1
     """
 
     def __init__(

@@ -110,6 +110,25 @@ class Reaction:
     is called again `max_deliveries` times in all, then the event becomes a dead letter; one that
     lets CommandRejected pass is not called again. Commands are sent in the name of
     `principal_id`, or else of the event's own principal.
+
+    >>> from bank.domain.account import Account
+    >>> from bank.domain.upcasters import UPCASTERS
+    >>> from bank.gen.account.v1 import account_pb2 as pb
+    >>> from eskit import App, Reaction
+    >>> welcome = Reaction("welcome", start="first")
+    >>> @welcome.on(pb.AccountOpenedEvent)
+    ... def opened(event, context):
+    ...     context.execute(pb.DepositCommand(account_id=event.account_id, amount="5.00"))
+    >>> app = App("bank", aggregates=[Account], reactions=[welcome], upcasters=UPCASTERS)
+    >>> command = pb.OpenAccountCommand(
+    ...     account_id="a-1", owner_name="Alice", initial_balance="10.00"
+    ... )
+    >>> with app.open("memory://") as running:
+    ...     _ = running.execute(command)
+    ...     for event in list(running.store.read_all()):
+    ...         running.react(welcome, event)
+    ...     [event.event_type for event in running.store.read_stream("Account-a-1")]
+    ['account.v1.AccountOpenedEvent', 'account.v1.MoneyDepositedEvent']
     """
 
     def __init__(

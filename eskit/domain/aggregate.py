@@ -57,6 +57,13 @@ class Aggregate(ABC, Generic[State, Event]):
     event method changes `state` and does nothing else. Only `state` is state: what else is
     stored on the instance is lost with it. Generated classes name the message of the state and
     the events that can be emitted, so that a type checker refuses others.
+
+    >>> from bank.domain.account import Account
+    >>> from bank.gen.account.v1 import account_pb2 as pb
+    >>> account = Account("a-1")
+    >>> account.emit(pb.AccountOpenedEvent(account_id="a-1", owner_name="Alice"))
+    >>> account.version, account.state.owner_name
+    (1, 'Alice')
     """
 
     __aggregate__: ClassVar[AggregateType]

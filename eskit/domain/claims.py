@@ -32,7 +32,18 @@ class Claim:
 
 
 def claim(index: str, value: str) -> Claim:
-    """Take `value` in `index` for the stream; ClaimTaken if another stream has it."""
+    """Take `value` in `index` for the stream; ClaimTaken if another stream has it.
+
+    >>> from google.protobuf.wrappers_pb2 import StringValue
+    >>> from eskit import NO_STREAM, NewEvent, claim, open_store
+    >>> store = open_store("memory://")
+    >>> joined = StringValue(value="Alice")
+    >>> for stream in "User-1", "User-2":
+    ...     event = NewEvent(joined, claims=(claim("email", "alice@example.com"),))
+    ...     _ = store.append(stream, [event], expected_version=NO_STREAM)
+    Traceback (most recent call last):
+    eskit.errors.ClaimTaken: email 'alice@example.com' is already claimed by User-1
+    """
     return Claim("claim", index, value)
 
 

@@ -83,6 +83,16 @@ class Projection:
     makes the projection. Raise `version` when rows made by the old handlers are no longer right:
     the projection then waits for a rebuild instead of mixing the two. `on_failure` says what
     happens when a handler raises: by default it is tried again, then the projection stops.
+
+    >>> from bank.gen.account.v1 import account_pb2 as pb
+    >>> from eskit import Projection
+    >>> from eskit.testing import projecting
+    >>> owners = Projection("owners")
+    >>> @owners.on(pb.AccountOpenedEvent)
+    ... def opened(event, context):
+    ...     context.db["owners"].insert({"name": event.owner_name})
+    >>> projecting(owners, pb.AccountOpenedEvent(owner_name="Alice")).rows("SELECT * FROM owners")
+    [('Alice',)]
     """
 
     def __init__(

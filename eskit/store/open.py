@@ -20,6 +20,14 @@ def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) ->
     with: 0600 unless you say so; ``memory://`` for a new log and
     ``memory://NAME`` for one that the process shares by name. With `create` False a missing file
     raises StoreUnavailable. Raises InvalidArgument for a URL that names no store.
+
+    >>> from google.protobuf.wrappers_pb2 import StringValue
+    >>> from eskit import NO_STREAM, NewEvent, open_store
+    >>> with open_store("memory://") as store:
+    ...     hello = NewEvent(StringValue(value="hello"))
+    ...     _ = store.append("Note-1", [hello], expected_version=NO_STREAM)
+    ...     [event.message.value for event in store.read_stream("Note-1")]
+    ['hello']
     """
     return locate(url).open(create=create, clock=clock)
 
