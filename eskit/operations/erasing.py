@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
-from eskit.errors import InvalidArgument, StreamNotFound
+from eskit.errors import InvalidArgument, RecordChanged, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.maintenance import Erasure
+from eskit.store.records import LETTER, Record, position_of_letter
 
 
 def erase(
@@ -14,8 +17,9 @@ def erase(
 ) -> list[Erasure]:
     """Blank streams and clear the store's files of what they said.
 
-    That is their payloads, claims and command responses, and of their metadata the principal and
-    the user's own pairs.
+    That is their payloads, claims and command responses, of their metadata the principal and
+    the user's own pairs, and what handlers of reactions have said of their events: the error texts
+    of dead letters.
     Positions, versions, types, times and ids stay. What lies elsewhere is not reached: backups
     and exports made before, read models, messages in NATS. Repeated, it finishes what an earlier
     call could not. Raises StreamNotFound before anything is changed, and StoreUnavailable when
@@ -31,5 +35,25 @@ def erase(
         maintenance.erase_stream(stream, reason=reason, erased_by=erased_by, tenant=tenant)
         for stream in streams
     ]
+    _erase_error_texts(store, {(stream, tenant) for stream in streams})
     maintenance.scrub()
     return erasures
+
+
+def _erase_error_texts(store: EventStore, streams: AbstractSet[tuple[str, str]]) -> None:
+    """Blank what was raised on events that reactions have set aside: it may repeat a payload."""
+    for record in store.list_records(LETTER):
+        event = store.find_event(position_of_letter(record.key))
+        if event is None or (event.stream, event.tenant) not in streams:
+            continue
+        found: Record | None = record
+        while found is not None:
+            blank = {**json.loads(found.value), "error": "erased", "traceback": ""}
+            value = json.dumps(blank)
+            try:
+                if value != found.value:
+                    store.save_record(LETTER, found.key, value, expected_revision=found.revision)
+            except RecordChanged:  # somebody decides about it just now
+                found = store.find_record(LETTER, found.key)
+            else:
+                break

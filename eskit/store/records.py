@@ -31,6 +31,11 @@ def letter_key(name: str, position: int) -> str:
     return f"{name} {position:0{_DIGITS}}"
 
 
+def position_of_letter(key: str) -> int:
+    """The position of the event that a record of such a key is about."""
+    return int(key.rpartition(" ")[2])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRecord:
     """What the store remembers of a processed command."""

@@ -308,6 +308,7 @@ class Oracle:
         account = self._accounts[found.name]
         # A rebuild leaves them out.
         handled_before = (account.skips | self._erased) - account.passage.without
+        handled_before |= account.passage.unsure
         if account.passage.ordered and not handled_before and not found.equal:
             raise Wrong(f"{found.name} is said to differ: {found.tables}")
 

@@ -360,9 +360,9 @@ class World:
         stop = Event()
         self.clock.call_in(seconds, stop.set)
         limits = BatchLimits(events=events, seconds=0.25)
+        slow = sum(fault.times for fault in self.faults.values() if fault.kind == "slow")
         reports = running.engine.run_each(once=False, limits=limits, stop=stop)
         self._refuse_never(report.error for report in reports)
-        slow = sum(fault.times for fault in self.faults.values() if fault.kind == "slow")
         needed = 1 + slow * self.config["slow"]
         needed += 4 * self.config["pace"] * self._engine.head_position()
         if not self._was_away and self.clock.elapsed - self._last > needed:

@@ -13,6 +13,8 @@ from eskit.domain.events import Metadata, NewEvent, erased_metadata, is_erased
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EventErased, StoreUnavailable, StreamNotFound
+from eskit.messaging.dead_letters import make_dead_letter
+from eskit.messaging.subscriptions_store import add_dead_letter, list_dead_letters
 from eskit.nats.headers import decode_event, encode_headers
 from eskit.operations.erasing import erase
 from eskit.operations.exporting import export_log
@@ -82,6 +84,27 @@ def test_nothing_of_an_erased_stream_is_left_in_the_files(careless):
 
 
 @pytest.mark.promise("erased-is-erased")
+@pytest.mark.promise("erased-is-erased")
+def test_what_was_raised_on_an_erased_event_is_erased_with_it(careless):
+    with open_store(URL) as store:
+        for stream in ("Person-1", "Person-2"):
+            store.append(stream, [text(PERSON)], expected_version=0)
+        first, second = store.read_all()
+        for event, who in ((first, PERSON), (second, "somebody else")):
+            add_dead_letter(
+                store, make_dead_letter("mails", event, ValueError(f"no address of {who}"), 3)
+            )
+
+        erase(store, ["Person-1"], reason="asked for", erased_by="ann")
+        letters = list_dead_letters(store, "mails")
+        erase(store, ["Person-2"], reason="asked for", erased_by="ann")
+
+    assert [(letter.error, letter.traceback) for letter in letters[:1]] == [("erased", "")]
+    assert "somebody else" in letters[1].error + letters[1].traceback
+    assert files_that_hold(PERSON) == []
+    assert files_that_hold("somebody else") == []
+
+
 def test_while_somebody_reads_the_rest_is_not_called_done():
     with open_store(f"{URL}?busy_timeout=0.2") as store:
         store.append("Person-1", texts(PERSON), expected_version=ANY)
