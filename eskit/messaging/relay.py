@@ -223,7 +223,7 @@ class Relay:
             raise MessagingError(
                 f"Another relay of this store is running (process {self._lease.find_holder()})",
                 code="RELAY_BUSY",
-                hint="It publishes all there is. To take its place, stop it first.",
+                hint="It publishes every event. Stop it first to replace it.",
             )
         try:
             yield

@@ -135,7 +135,7 @@ def _difference(
 def _refuse_losses(view: StoreView) -> None:
     if loss := find_loss(view):
         raise StoreDamaged(
-            f"Claims are not made from a log that lacks events: {loss}",
+            f"Claims cannot be rebuilt from a log that lacks events: {loss}",
             hint="Restore the store from a backup.",
         )
 
@@ -158,7 +158,7 @@ def _follow(
 def _texts(held: Iterator[HeldClaim]) -> Iterator[HeldClaim]:
     for claim in held:
         if not all(isinstance(part, str) for part in claim):
-            raise StoreDamaged(f"A claim that is held is not made of texts: {claim[1:3]}")
+            raise StoreDamaged(f"A held claim is not text: {claim[1:3]}")
         yield claim
 
 

@@ -284,7 +284,7 @@ def _import_module(project: Project, name: str) -> object:
             raise explained from error
         raise ProjectError(
             f"Cannot import {name}: {error_line(error)}",
-            hint="Mend the error in the project's code; --debug shows the traceback.",
+            hint="Fix the error in the project's code; --debug shows the traceback.",
         ) from error
 
 

@@ -233,7 +233,7 @@ def test_a_log_that_lacks_events_is_no_source_of_claims(run):
     assert "code 'three' is free" in checked.out
     assert "eskit claim rebuild" not in checked.out
     assert "restore the store from a backup" in checked.out
-    assert "Claims are not made from a log that lacks events" in rebuilt.err
+    assert "Claims cannot be rebuilt from a log that lacks events" in rebuilt.err
 
 
 # --- erase ---
