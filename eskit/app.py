@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
 
 class App:
-    """Declares what a service is made of. Checked when it is made, opened to do work.
+    """The parts of a service. Checked when it is created; open it to run commands and queries.
 
-    `middleware` is run around every command and query, the first of it outermost, whichever way
-    they come in. `authenticate` says who sent a request over NATS; by default nobody did.
+    `middleware` runs around every command and query, the first outermost, in process and over NATS.
+    `authenticate` says who sent a request over NATS; by default every caller is anonymous.
 
     >>> from bank.domain.account import Account
     >>> from bank.domain.upcasters import UPCASTERS

@@ -37,17 +37,17 @@ def nobody(_method: Method, _headers: Mapping[str, str]) -> str:
 
 
 def claimed_principal(_method: Method, headers: Mapping[str, str]) -> str:
-    """Believe the ``Principal-Id`` header: for a broker that only trusted services can reach."""
+    """Trust the ``Principal-Id`` header: for a broker that only trusted services can reach."""
     return unquote(headers.get("Principal-Id", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Roles:
-    """A middleware that lets through only what is allowed; everything else is denied.
+    """A middleware that denies every call that is not allowed.
 
     `allow` names, for a method (``package.Service/Method``) or a whole service
     (``package.Service``), the roles that may call it; ANYBODY among them opens it to all. A method
-    that is not named may be called by nobody. `of` gives the roles of a principal.
+    that is not named is denied. `of` gives the roles of a principal.
     """
 
     allow: Mapping[str, Collection[str]]

@@ -21,7 +21,7 @@ _MANY = sys.maxsize // 2
 class Transport(Protocol):
     """Carries one request to the service that answers it.
 
-    Raises CommandRejected when the rules said no, RequestTimeout, BrokerUnavailable and
+    Raises CommandRejected when the rules refuse, RequestTimeout, BrokerUnavailable and
     CallFailed otherwise.
     """
 
@@ -55,9 +55,9 @@ class Handles(Protocol):
 class InProcessTransport:
     """Answers requests with an application opened in this process, in worker threads.
 
-    What it raises does not depend on the way: it is what NatsTransport raises. Of commands and of
-    queries `max_concurrent` run at once. A call that is not answered within its timeout raises
-    RequestTimeout, and its handler runs on.
+    It raises the same errors as NatsTransport. At most `max_concurrent` commands, and as many
+    queries, run at once. A call without a reply within its timeout raises RequestTimeout; its
+    handler continues.
     """
 
     def __init__(self, app: Handles, *, max_concurrent: int = 64) -> None:
@@ -116,11 +116,11 @@ class InProcessTransport:
 
 
 class ReadYourWrites:
-    """A transport whose queries see what its commands did, without waiting for anybody else's.
+    """A transport whose queries see its own commands, without waiting for those of others.
 
-    Keeps the position of the last command's reply, and asks for at least that; before the first
-    command queries see everything. One for each user or conversation; `position` may be handed
-    on, and begin another.
+    Keeps the position of the last command's reply, and asks for at least that. Before the first
+    command, queries see everything. Use one for each user or conversation; `position` can be passed
+    on to another.
     """
 
     def __init__(self, transport: Transport, *, position: int = 0) -> None:

@@ -85,12 +85,12 @@ def log_calls(call: Call, proceed: Proceed) -> Reply:
 
 
 def recover(call: Call, proceed: Proceed) -> Reply:
-    """Turn a fault into CallFailed with an id, under which the log has what really happened.
+    """Turn a fault into CallFailed with an id, under which the log has the traceback.
 
-    An error that says that a store or read model cannot answer now keeps its class, and says so in
-    a sentence without ids and paths. Verdicts (CommandRejected, conflicts, taken claims), wrong
-    arguments and time that is over pass unchanged. Clients get the same, over NATS and in process;
-    put this outermost to have it for calls of the app itself.
+    An error that says that a store or read model cannot answer now keeps its class, with a message
+    without ids and paths. Rejections, conflicts, taken claims, wrong arguments and timeouts pass
+    unchanged. Clients always get this, over NATS and in process; put this middleware outermost to
+    have it for calls of the app itself.
     """
     try:
         return proceed(call)
@@ -124,8 +124,8 @@ def internal_error(method: Method, error: Exception) -> CallFailed:
 def validate(checks: Mapping[type[Message], Callable[[Any], Mapping[str, str]]]) -> Middleware:
     """Check requests before their handlers see them.
 
-    A check is given the message and returns what is wrong by field; anything there is rejected
-    VALIDATION_FAILED, with the fields as details.
+    A check gets the message and returns the problems by field. If there is one, the call is
+    rejected with VALIDATION_FAILED and the fields as details.
     """
     known = dict(checks)
 

@@ -329,9 +329,9 @@ async def serve_nats(
 class NatsTransport:
     """Sends requests over a connection.
 
-    `attempts` share the call's timeout: a request that is not answered is sent again, a command
-    with the same id, which yields one event however often it arrives; the first answer to any of
-    them counts. So is a request that met an overloaded service. Nothing else is repeated.
+    `attempts` share the call's timeout: a request without a reply is sent again, a command with the
+    same id, so it runs once however often it arrives. The first reply counts. A request that met an
+    overloaded service is sent again as well. Nothing else is repeated.
     """
 
     def __init__(self, connection: Connection, *, attempts: int = 3) -> None:

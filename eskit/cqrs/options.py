@@ -18,11 +18,11 @@ from eskit.errors import InvalidArgument
 class CallOptions:
     """Who calls, on whose behalf, and how long they wait.
 
-    A command without `command_id` gets a fresh one; resending the same command with the same id
-    is safe and answers with the first response. `timeout` is in seconds. `expected_version`
-    makes the call fail with VersionConflict unless the stream is at that version. A query is
-    answered from read models that have passed position `at_least`, such as that of a command's
-    Reply; without it, from ones that have seen every event so far. 0 waits for nothing.
+    A command without `command_id` gets a new one; sending a command again with the same id is safe
+    and returns the first response. `timeout` is in seconds. With `expected_version` the call
+    raises VersionConflict unless the stream is at that version. A query waits for read models to
+    pass position `at_least`, such as that of a command's Reply; by default, to pass every event so
+    far. 0 does not wait.
     """
 
     command_id: str = ""

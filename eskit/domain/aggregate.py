@@ -53,10 +53,10 @@ class AggregateType(NamedTuple):
 class Aggregate(ABC, Generic[State, Event]):
     """Base of generated aggregate classes.
 
-    A command method reads `state`, calls `emit` for what happened and returns the response; an
-    event method changes `state` and does nothing else. Only `state` is state: what else is
-    stored on the instance is lost with it. Generated classes name the message of the state and
-    the events that can be emitted, so that a type checker refuses others.
+    A command method reads `state`, calls `emit` with events and returns the response. An event
+    method changes `state` and does nothing else. Only `state` is kept: other attributes are lost
+    with the instance. Generated classes name the message of the state and the events that can be
+    emitted, so a type checker refuses others.
 
     >>> from bank.domain.account import Account
     >>> from bank.gen.account.v1 import account_pb2 as pb

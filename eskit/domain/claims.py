@@ -48,5 +48,5 @@ def claim(index: str, value: str) -> Claim:
 
 
 def release(index: str, value: str) -> Claim:
-    """Give `value` in `index` up, if the stream has it."""
+    """Release `value` in `index`, if the stream has it."""
     return Claim("release", index, value)

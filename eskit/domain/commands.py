@@ -42,8 +42,8 @@ def is_reaction_id(command_id: str) -> bool:
 class Command:
     """The record that makes a command idempotent.
 
-    `fingerprint` tells one command from another under the same id; `response` is what a
-    resend is answered with.
+    `fingerprint` tells commands apart that use the same id; `response` is returned when the
+    command is sent again.
     """
 
     id: str

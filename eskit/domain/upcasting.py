@@ -37,7 +37,7 @@ class Upcaster:
 def upcast(source: type[Old], *, to: type[New]) -> Callable[[Callable[[Old], New]], Upcaster]:
     """Declare how a stored `source` event is read as `to`.
 
-    The same type on both sides mends an old field layout and runs for every event of it.
+    The same type on both sides corrects an old field layout and runs for every event of it.
     Hand the result to ``App(upcasters=[…])``.
     """
 

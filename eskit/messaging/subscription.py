@@ -25,7 +25,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subscription:
-    """Who follows what, and how patiently.
+    """The name of a subscription, its events, and how often they are tried.
 
     `start` says where the very first run begins: ``"first"``, ``"new"``, a position to begin
     after, or a time; later runs resume where the last one ended. A handler that raises is called

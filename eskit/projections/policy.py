@@ -17,7 +17,7 @@ class FailurePolicy:
     """Try again `retries` times, then do what `then` says.
 
     The first try comes after `first_wait` seconds, each further one after twice as long, at most
-    `longest_wait`. Other projections are not held up meanwhile. A rebuild never tries again.
+    `longest_wait`. Other projections continue meanwhile. A rebuild never tries again.
     """
 
     then: Then = "stop"

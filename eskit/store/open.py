@@ -16,9 +16,9 @@ def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) ->
     """Open the event store at `url`; use it as a context manager, or close it.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db``, with ``?synchronous=normal``,
-    ``busy_timeout=SECONDS``, ``command_ttl_days=DAYS`` and ``file_mode=0640``, what a file is made
-    with: 0600 unless you say so; ``memory://`` for a new log and
-    ``memory://NAME`` for one that the process shares by name. With `create` False a missing file
+    ``busy_timeout=SECONDS``, ``command_ttl_days=DAYS`` and ``file_mode=0640`` (mode of a
+    new file, by default 0600); ``memory://`` for a new log and ``memory://NAME`` for one that the
+    process shares by name. With `create` False a missing file
     raises StoreUnavailable. Raises InvalidArgument for a URL that names no store.
 
     >>> from google.protobuf.wrappers_pb2 import StringValue

@@ -159,10 +159,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a command; made by `Given.when`.
+    """The outcome of a command; made by `Given.when`.
 
-    Every ``then`` raises AssertionError, with a diff, when it is not so, and returns the outcome,
-    so that expectations chain.
+    Every ``then`` raises AssertionError with a diff if it differs, and returns the outcome, so
+    expectations chain.
     """
 
     command: str
