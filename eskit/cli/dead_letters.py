@@ -18,7 +18,7 @@ from eskit.errors import (
     MessagingError,
     ProjectionError,
 )
-from eskit.reports.dead_letters import Entry, letter_entry, skip_entry, subscription_entry
+from eskit.reports.dead_letters import Entry, dead_letter_entry, skip_entry, subscription_entry
 from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
@@ -60,7 +60,7 @@ class Waiting(Protocol):
 
 
 @contextmanager
-def waiting_letter(
+def find_waiting(
     session: Session, name: str, event: str, *, retry: bool = False
 ) -> Iterator[Waiting]:
     """What waits in a projection or subscription, by the event's position or id.
@@ -71,7 +71,7 @@ def waiting_letter(
     app = session.load_app()
     if name in _projections(app):
         with open_engine(session) as engine:
-            yield ProjectionLetter(engine, engine.load_dead_letter(name, event))
+            yield WaitingInProjection(engine, engine.load_dead_letter(name, event))
         return
     reaction = next((found for found in app.reactions if found.name == name), None)
     if reaction is None:
@@ -79,13 +79,13 @@ def waiting_letter(
         letter = _in_nats(session, lambda letters: letters.load(name, event))
         if retry:
             raise _not_here(name)
-        yield SubscriptionLetter(letter, functools.partial(_in_nats, session))
+        yield WaitingInSubscription(letter, functools.partial(_in_nats, session))
         return
     with session.open_app(create=False) as running:
         kept = functools.partial(_in_store, running.store)
         letter = kept(lambda letters: letters.load(name, event))
         handler = functools.partial(running.react, reaction)
-        yield SubscriptionLetter(letter, kept, handler=handler)
+        yield WaitingInSubscription(letter, kept, handler=handler)
 
 
 def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnostic]]:
@@ -97,7 +97,7 @@ def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnos
     if not name or name in names:
         with open_engine(session) as engine:
             for each in [name] if name else names:
-                found += map(letter_entry, engine.dead_letters(each))
+                found += map(dead_letter_entry, engine.dead_letters(each))
                 found += map(skip_entry, engine.skips(each))
     kept: list[DeadLetter] = []
     reactions = [reaction.name for reaction in app.reactions if name in ("", reaction.name)]
@@ -130,11 +130,11 @@ def _in_order(entries: Sequence[Entry], letters: Sequence[DeadLetter]) -> list[E
     return sorted([*entries, *waiting], key=lambda entry: entry.state == "skipped")
 
 
-class ProjectionLetter:
+class WaitingInProjection:
     """See Waiting."""
 
     def __init__(self, engine: ProjectionEngine, letter: ProjectionDeadLetter) -> None:
-        self.entry = letter_entry(letter)
+        self.entry = dead_letter_entry(letter)
         self._engine, self._letter = engine, letter
 
     def retry(self, *, reason: str, by: str) -> Outcome:
@@ -162,7 +162,7 @@ class ProjectionLetter:
         return Outcome(data=skip_entry(decided).data, lines=lines)
 
 
-class SubscriptionLetter:
+class WaitingInSubscription:
     """See Waiting. Its `handler` is known here only where the subscription is a reaction.
 
     `kept` does some work on the dead letters where they are kept.

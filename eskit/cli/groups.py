@@ -68,7 +68,7 @@ class Command(TyperCommand):
 class StreamingCommand(Command):
     """A command that shows one item after another, with --json a line for each.
 
-    Every line on stdout is an item then, so a failure is told on stderr, that of its own
+    Every line on stdout is an item then, so a failure goes to stderr, that of its own
     arguments as well.
     """
 

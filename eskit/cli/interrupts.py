@@ -42,13 +42,13 @@ def stop_on_signal(*, end_line: bool = True) -> Iterator[threading.Event]:
 
 
 @contextmanager
-def told_when_broken_off(left: Callable[[], str]) -> Iterator[None]:
+def explain_interrupt(left: Callable[[], str]) -> Iterator[None]:
     """Let Ctrl-C say what it has left behind, as `left` finds it then."""
     try:
         yield
     except KeyboardInterrupt:
         try:
-            told = left()
+            left_behind = left()
         except EskitError as error:
-            told = f"What is left cannot be told: {error.message}"
-        raise KeyboardInterrupt(told) from None
+            left_behind = f"What it has left cannot be found out: {error.message}"
+        raise KeyboardInterrupt(left_behind) from None

@@ -61,7 +61,7 @@ async def run_services(
     stop: asyncio.Event | None = None,
     keep_going: bool = False,
 ) -> None:
-    """Run services until a signal comes or `stop` is set; `tell` is told the URL of `health`.
+    """Run services until a signal comes or `stop` is set; `tell` gets the URL of `health`.
 
     With `keep_going` one that fails does not end the others, see `Runner`. A second signal ends
     the process at once. Raises what the runner raises.

@@ -45,8 +45,8 @@ def respond(request: bytes) -> CodeGeneratorResponse:
         files = _generate(CodeGeneratorRequest.FromString(request))
     except EskitError as error:
         diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
-        told = "\n".join(map(_line, diagnostics)) or f"{error.message}\n{error.hint}"
-        response.error = told.strip()
+        text = "\n".join(map(_line, diagnostics)) or f"{error.message}\n{error.hint}"
+        response.error = text.strip()
     else:
         for name, text in files.items():
             response.file.add(name=name, content=text)

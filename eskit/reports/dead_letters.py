@@ -54,7 +54,7 @@ _AGAIN = {
 """The commands that try again, by the state of an event that is no dead letter."""
 
 
-def letter_entry(letter: ProjectionDeadLetter) -> Entry:
+def dead_letter_entry(letter: ProjectionDeadLetter) -> Entry:
     """An event that waits for a decision about a projection."""
     data = {**asdict(letter), "since": timestamp(letter.since)}
     del data["traceback"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eskit import ANY, NewEvent, open_store
-from eskit.cli.interrupts import told_when_broken_off
+from eskit.cli.interrupts import explain_interrupt
 from eskit.errors import StoreUnavailable
 from eskit.schema.response_pb2 import AppError
 from tests.support.running import Terminal, eskit, interrupt
@@ -122,7 +122,7 @@ def test_what_is_left_may_be_unknown_but_interrupted_it_is():
 
     with (
         pytest.raises(KeyboardInterrupt, match="cannot be told: The store is away"),
-        told_when_broken_off(left),
+        explain_interrupt(left),
     ):
         raise KeyboardInterrupt
 

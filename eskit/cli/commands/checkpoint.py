@@ -194,15 +194,15 @@ def _move(
         change = engine.set_checkpoint(checked, position, reason=reason, by=who, dry_run=True)
         if not dry_run:
             if not yes:
-                session.output.confirm(f"{_told(change)}. Do it?")
+                session.output.confirm(f"{_described(change)}. Do it?")
             change = engine.set_checkpoint(checked, position, reason=reason, by=who)
-    lines: list[Line] = [_told(change)]
+    lines: list[Line] = [_described(change)]
     if dry_run:
         lines.append("A dry run: nothing was changed")
     session.output.result(change_object(change, done=not dry_run), lines)
 
 
-def _told(change: CheckpointChange) -> str:
+def _described(change: CheckpointChange) -> str:
     effect = "no event is handled again or skipped"
     if change.again:
         effect = f"{count(change.again, 'event')} handled again"

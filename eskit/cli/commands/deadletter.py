@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from eskit.cli.dead_letters import Waiting, list_entries, waiting_letter
+from eskit.cli.dead_letters import Waiting, find_waiting, list_entries
 from eskit.cli.groups import examples, make_app
 from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
@@ -25,7 +25,7 @@ Event = Annotated[str, typer.Argument(metavar="EVENT", help="The position of an 
 
 
 @app.command("list", **examples("eskit deadletter list", "eskit deadletter list welcome --json"))
-def list_letters(
+def list_dead_letters(
     context: typer.Context,
     name: Annotated[
         str, typer.Argument(metavar="[NAME]", help="Only of this projection or subscription.")
@@ -51,7 +51,7 @@ def list_letters(
 def show(context: typer.Context, name: Name, event: Event) -> None:
     """Show why an event was not handled: its error and traceback, and what to do next."""
     session = session_of(context)
-    with waiting_letter(session, name, event) as letter:
+    with find_waiting(session, name, event) as letter:
         session.output.result(letter.entry.detail, format_entry(letter.entry))
 
 
@@ -74,7 +74,7 @@ def retry(
     later events of its own stream.
     """
     session = session_of(context)
-    with waiting_letter(session, name, event, retry=True) as letter:
+    with find_waiting(session, name, event, retry=True) as letter:
         question = f"Handle {letter.entry.text} in {name}"
         if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
             return
@@ -100,7 +100,7 @@ def skip(
     The event is a dead letter, or the one before which a projection stopped.
     """
     session = session_of(context)
-    with waiting_letter(session, name, event) as letter:
+    with find_waiting(session, name, event) as letter:
         question = f"Never handle {letter.entry.text} in {name}"
         if not _is_wanted(session, question, letter, dry_run=dry_run, yes=yes):
             return
@@ -113,8 +113,8 @@ def _is_wanted(
 ) -> bool:
     """Whether to continue: not in a dry run, and only after a yes."""
     if dry_run:
-        told = f"{question}: a dry run, nothing done"
-        session.output.result(dict(letter.entry.data), [told])
+        remark = f"{question}: a dry run, nothing done"
+        session.output.result(dict(letter.entry.data), [remark])
         return False
     if not yes:
         session.output.confirm(f"{question}?")

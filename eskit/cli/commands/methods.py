@@ -136,8 +136,8 @@ def format_methods(methods: Iterable[Method]) -> Iterator[Line]:
     for method in methods:
         yield [(f"{method.kind:7}  ", "dim"), method.path]
         fields = describe_fields(descriptor_of(method.request))
-        told = ", ".join(f"{field.name} {field.type}" for field in fields)
-        yield [(f"         {told or 'no fields'}", "dim")]
+        listed = ", ".join(f"{field.name} {field.type}" for field in fields)
+        yield [(f"         {listed or 'no fields'}", "dim")]
 
 
 def format_method(method: Method, comments: Mapping[str, str] = NO_COMMENTS) -> Iterator[Line]:

@@ -102,8 +102,8 @@ def status(
     statuses = load_statuses(session, names, source)
     data = [status_object(s, detailed=bool(names)) for s in statuses]
     failed = [s for s in statuses if s.state == "failed" or s.error]
-    told = [s.name for s in failed if names or not s.failures]
-    table = format_statuses(statuses, told=told)
+    below = [s.name for s in failed if names or not s.failures]
+    table = format_statuses(statuses, below=below)
     problems = format_problems(statuses, detailed=bool(names))
     if not failed:
         session.output.result(data, table, cut=True, diagnostics=find_abandoned(statuses))
@@ -168,8 +168,8 @@ def run(
                 reports = run_projections(session, engine, checked, stop)
         else:
             reports, holders = follow_projections(session, engine, checked, health)
-    told = not once and not dry_run
-    _show_reports(session, reports, undone=dry_run, told=told, holders=holders)
+    shown = not once and not dry_run
+    _show_reports(session, reports, undone=dry_run, shown=shown, holders=holders)
 
 
 def _show_reports(
@@ -177,10 +177,10 @@ def _show_reports(
     reports: Sequence[RunReport],
     *,
     undone: bool = False,
-    told: bool = False,
+    shown: bool = False,
     holders: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """What was done; exit 1, each reason named unless it was told, when a projection stopped."""
+    """What was done; exit 1, each reason named unless it was shown, when a projection stopped."""
     data = [run_object(report) for report in reports]
     lines = format_reports(reports, undone=undone, holders=holders)
     stopped = stopped_error(reports)
@@ -188,7 +188,7 @@ def _show_reports(
         session.output.result(data, lines)
         return
     session.output.failure(data, lines, error=stopped)
-    if not session.output.as_json and not told:
+    if not session.output.as_json and not shown:
         for report in reports:
             if report.error is not None:
                 session.output.note(*format_error(report.error))
@@ -290,8 +290,8 @@ def resume(
     with open_engine(session, source) as engine:
         engine.resume(checked, reason=reason, by=operator(by))
         (now,) = engine.status([checked])
-    told = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
-    session.output.result(status_object(now), [[(name, "name"), told]])
+    resumed = f"  resumed at {now.position:,}, {count(now.lag, 'event')} behind"
+    session.output.result(status_object(now), [[(name, "name"), resumed]])
 
 
 @app.command(
@@ -316,10 +316,10 @@ def rename(
     check_names(session, [new])
     with _read_models(session) as models:
         state = orphans.rename(models, old, new, reason=reason, by=operator(by))
-    told = f"  resumes at {state.checkpoint.position:,} as "
+    resumes = f"  resumes at {state.checkpoint.position:,} as "
     session.output.result(
         {"old": old, "new": new, "position": state.checkpoint.position},
-        [[(old, "name"), told, (new, "name")]],
+        [[(old, "name"), resumes, (new, "name")]],
     )
 
 
@@ -356,10 +356,10 @@ def drop(
         if not dry_run:
             orphans.drop(models, name, reason=reason, by=operator(by))
     position = state.checkpoint.position
-    told = "would be dropped" if dry_run else "dropped"
+    done = "would be dropped" if dry_run else "dropped"
     session.output.result(
         {"name": name, "position": position, "dropped": not dry_run},
-        [[(name, "name"), f"  {told}; it stood at {position:,}"]],
+        [[(name, "name"), f"  {done}; it stood at {position:,}"]],
     )
 
 

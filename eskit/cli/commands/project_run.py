@@ -130,18 +130,18 @@ def _rebuild_first(
 
     With `wait` who rebuilds it already is waited for.
     """
-    told = ""
+    shown = ""
     while engine.needs_rebuild(name) and not stop.is_set():
         try:
-            if not told:
+            if not shown:
                 session.output.note(f"{name} needs its history: rebuilding it first")
             engine.rebuild(name, progress=progress, stop=stop)
         except ProjectionBusy as busy:
             if not wait:
                 raise
-            if busy.message != told:
+            if busy.message != shown:
                 session.output.note(f"{busy.message}: waiting for it")
-            told = busy.message
+            shown = busy.message
             stop.wait(_LOOK_EVERY)
         except ProjectionFailed as failed:
             session.output.note(*format_error(failed))

@@ -28,11 +28,11 @@ _NUMBERS = {"position", "head", "lag", "behind", "rate", "holder"}
 
 
 def format_statuses(
-    statuses: Sequence[ProjectionStatus], *, told: Container[str] = ()
+    statuses: Sequence[ProjectionStatus], *, below: Container[str] = ()
 ) -> Iterator[Line]:
     """A projection a line, below a heading; without the columns that have nothing to say.
 
-    Not with the errors of the projections in `told`: what follows tells them in full.
+    Not with the errors of the projections in `below`: what follows shows them in full.
     """
     if not statuses:
         yield "No projections in this app"
@@ -48,7 +48,7 @@ def format_statuses(
             f"{status.rate:,.0f}/s" if status.holder else "",
             str(status.holder or ""),
             f"v{status.version}",
-            (_remark(status, told), "error" if status.error else ""),
+            (_remark(status, below), "error" if status.error else ""),
         )
         for status in statuses
     ]
@@ -66,18 +66,18 @@ def _says(cell: Span) -> bool:
 def format_watched(statuses: Sequence[ProjectionStatus]) -> Iterator[Line]:
     """The same, and below it in full why one has stopped."""
     failed = [status for status in statuses if status.error]
-    yield from format_statuses(statuses, told=[status.name for status in failed])
+    yield from format_statuses(statuses, below=[status.name for status in failed])
     if failed:
         yield ""
     for status in failed:
         yield from labelled((status.name, "name"), (status.error.partition("\n")[0], "error"))
 
 
-def _remark(status: ProjectionStatus, told: Container[str]) -> str:
+def _remark(status: ProjectionStatus, below: Container[str]) -> str:
     """The error in short, how far a rebuild has come, or that no process runs it."""
     if status.error:
         error = status.failures[0].error if status.failures else status.error
-        return "" if status.name in told else error.partition("\n")[0]
+        return "" if status.name in below else error.partition("\n")[0]
     if status.pause:
         return f"paused: {status.pause}"
     if status.rebuild_position is not None:
@@ -176,13 +176,13 @@ def _rate(report: RunReport) -> str:
 def format_estimates(estimates: Sequence[RebuildEstimate]) -> Iterator[Line]:
     """How much each rebuild has to do."""
     for estimate in estimates:
-        told = f"  would handle {count(estimate.events, 'event')}"
+        work = f"  would handle {count(estimate.events, 'event')}"
         if estimate.events:
-            told += (
+            work += (
                 f" in about {duration(estimate.seconds)}: {estimate.rate:,.0f}/s over the first "
                 f"{estimate.measured:,}"
             )
-        yield [(estimate.name, "name"), told]
+        yield [(estimate.name, "name"), work]
 
 
 def format_difference(difference: ProjectionDifference) -> Iterator[Line]:

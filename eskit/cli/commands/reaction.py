@@ -80,7 +80,7 @@ def status(
     session.output.failure(
         data,
         [
-            *format_statuses(statuses, detailed=bool(names), told=True),
+            *format_statuses(statuses, detailed=bool(names), below=True),
             *format_failed(failed),
         ],
         error=failed_error(failed),
@@ -123,8 +123,8 @@ def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> N
     with session.open_store() as store:
         followers.resume(store, name, reason=reason, by=operator(by), clock=SYSTEM_CLOCK)
         now = followers.load_status(store, subscription)
-    told = f"  resumed at {_at(now)}, {count(now.lag, 'event')} behind"
-    session.output.result(status_object(now), [[(name, "name"), told]])
+    resumed = f"  resumed at {_at(now)}, {count(now.lag, 'event')} behind"
+    session.output.result(status_object(now), [[(name, "name"), resumed]])
 
 
 @app.command(
@@ -215,11 +215,11 @@ _NUMBERS = {*_HEADING[2:-1]}
 
 
 def format_statuses(
-    statuses: Sequence[FollowerStatus], *, detailed: bool = False, told: bool = False
+    statuses: Sequence[FollowerStatus], *, detailed: bool = False, below: bool = False
 ) -> Iterator[Line]:
     """A reaction a line, below a heading; without the columns that have nothing to say.
 
-    With `told` errors are left out: what follows tells them in full.
+    With `below` errors are left out: what follows shows them in full.
     """
     if not statuses:
         yield "No reactions in this app"
@@ -235,7 +235,7 @@ def format_statuses(
             _number(len(status.waiting)),
             _number(status.set_aside),
             str(status.holder or ""),
-            "" if status.error and told else _remark(status),
+            "" if status.error and below else _remark(status),
         )
         for status in statuses
     ]

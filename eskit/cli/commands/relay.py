@@ -261,14 +261,14 @@ class Narrator:
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self._told = ("", "")
+        self._shown = ("", "")
 
     def __call__(self, status: RelayStatus) -> None:
         """Report a state unless it was the last one reported."""
-        told = (status.state, status.error if status.state == "blocked" else "")
-        if told == self._told or status.state not in {"standby", "idle", *_WRONG}:
+        now = (status.state, status.error if status.state == "blocked" else "")
+        if now == self._shown or status.state not in {"standby", "idle", *_WRONG}:
             return
-        self._told = told
+        self._shown = now
         self._output.note(*format_relay(status))
 
 

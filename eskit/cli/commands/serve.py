@@ -122,7 +122,7 @@ class Screen:
         self._session, self._running = session, running
         self._last = ""
         self._label = LABEL
-        self._relay_told = ("", "")
+        self._relay_shown = ("", "")
         self._waiting: dict[str, bool] = {}
         self.watch = shown_watch(
             running.engine,
@@ -200,7 +200,7 @@ class Screen:
         """Report once what blocks the relay, and when it resumes."""
         if status.state == "connecting":  # its position is not known yet
             return
-        before, self._relay_told = self._relay_told, (status.state, status.error)
+        before, self._relay_shown = self._relay_shown, (status.state, status.error)
         if status.state == "away":
             if before[0] != "away":
                 self.tell("relay", f"waiting for NATS: {status.error}")
@@ -213,7 +213,7 @@ class Screen:
             self.tell("relay", f"resumed at position {status.position:,}")
 
     def _hint(self, text: str) -> None:
-        """Say what to do, below what was told last."""
+        """Say what to do, below the last line."""
         if text:
             self._session.output.note(*labelled(" " * self._label, (text, "hint")))
 
@@ -223,8 +223,8 @@ class Screen:
             self._session.output.show(self._status(name, text))
 
     def _status(self, name: str, state: str, error: str = "") -> Iterator[Line]:
-        told = f"  {error}" if error else ""
-        yield from labelled((f"{name:<{self._label}}", "name"), state, told)
+        because = f"  {error}" if error else ""
+        yield from labelled((f"{name:<{self._label}}", "name"), state, because)
 
 
 class ShownCalls:

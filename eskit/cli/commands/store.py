@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eskit.cli.groups import examples, make_app
-from eskit.cli.interrupts import told_when_broken_off
+from eskit.cli.interrupts import explain_interrupt
 from eskit.cli.options import DryRun, Yes
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.errors import FAILED, FOUND
@@ -137,7 +137,7 @@ def export(
         raise typer.BadParameter("A tenant goes with --stream", param_hint="--tenant")
     session = session_of(context)
     with (
-        told_when_broken_off(lambda: _kept(file)),
+        explain_interrupt(lambda: _kept(file)),
         session.open_store() as store,
         session.output.progress() as report,
     ):
@@ -173,7 +173,7 @@ def import_(
 
     session = session_of(context)
     with (
-        told_when_broken_off(lambda: _kept(locate(session.store_url).file)),
+        explain_interrupt(lambda: _kept(locate(session.store_url).file)),
         session.output.progress() as report,
     ):
         done = import_log(file, session.store_url, progress=drawn(report))
@@ -192,7 +192,7 @@ def backup(
     """
     session = session_of(context)
     with (
-        told_when_broken_off(lambda: f"There is no {file}: begin again"),
+        explain_interrupt(lambda: f"There is no {file}: begin again"),
         session.open_store() as store,
         session.output.progress() as report,
     ):
@@ -231,7 +231,7 @@ def restore(
     if planned.replaced is not None and not yes:
         session.output.confirm(f"{_lost_by(planned)}. Restore {file}?")
     with (
-        told_when_broken_off(lambda: "Nothing was restored: run the command again"),
+        explain_interrupt(lambda: "Nothing was restored: run the command again"),
         session.output.progress() as report,
     ):
         done = restore_backup(file, url, progress=drawn(report))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from eskit.cli.groups import examples, make_app
-from eskit.cli.interrupts import told_when_broken_off
+from eskit.cli.interrupts import explain_interrupt
 from eskit.cli.options import Limit
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.events import format_fields, format_heading
@@ -159,12 +159,12 @@ def erase(
         planned = plan_erasure(store, streams, tenant)
         if dry_run:
             data = [asdict(p) for p in planned]
-            session.output.result(data, [f"Would erase {_told(p)}" for p in planned])
+            session.output.result(data, [f"Would erase {_described(p)}" for p in planned])
             return
     if not yes:
-        session.output.confirm(f"Erase {', '.join(map(_told, planned))} for good?")
+        session.output.confirm(f"Erase {', '.join(map(_described, planned))} for good?")
     with (
-        told_when_broken_off(lambda: _erased_so_far(session, streams, tenant)),
+        explain_interrupt(lambda: _erased_so_far(session, streams, tenant)),
         session.open_store() as store,
     ):
         done = erase_streams(
@@ -213,7 +213,7 @@ def _erased_so_far(session: Session, streams: Sequence[str], tenant: str) -> str
     )
 
 
-def _told(planned: PlannedErasure) -> str:
+def _described(planned: PlannedErasure) -> str:
     return f"{planned.stream} ({count(planned.events, 'event')})"
 
 

@@ -30,8 +30,8 @@ def format_diagnostics(diagnostics: tuple[Diagnostic, ...]) -> Iterator[Line]:
         severity: list[Span] = (
             [("warning", "warning"), "  "] if diagnostic.severity == "warning" else []
         )
-        told = [(place, "name"), "  " if place else "", *severity, diagnostic.message]
-        yield Hanging(told, indent=_INDENT)
+        sentence = [(place, "name"), "  " if place else "", *severity, diagnostic.message]
+        yield Hanging(sentence, indent=_INDENT)
         yield from _format_source(diagnostic)
         if diagnostic.hint != next_hint:  # what to do about several is said once, below them
             yield from labelled(" " * (_INDENT - 2), (diagnostic.hint, "hint"))

@@ -143,11 +143,11 @@ def _usage_hint(error: BaseException) -> str:
 def _show_json(error: BaseException, output: Output) -> None:
     status = "failed" if isinstance(error, CommandRejected) else "error"
     diagnostics = error.diagnostics if isinstance(error, SchemaInvalid) else ()
-    told = error_object(error)
-    if "hint" in told:
-        told["hint"] = output.hints.complete(str(told["hint"]))
+    shown = error_object(error)
+    if "hint" in shown:
+        shown["hint"] = output.hints.complete(str(shown["hint"]))
     completed = [d._replace(hint=output.hints.complete(d.hint)) for d in diagnostics]
-    found: Mapping[str, object] = reports.envelope(status, error=told, diagnostics=completed)
+    found: Mapping[str, object] = reports.envelope(status, error=shown, diagnostics=completed)
     stream = sys.stderr if output.streaming else sys.stdout
     stream.write(to_json(found) + "\n")
     stream.flush()

@@ -1,6 +1,6 @@
-"""Commands in hints: told apart from the words around them, and completed with what was chosen.
+"""Commands in hints: kept apart from the words around them, and completed with what was chosen.
 
-A hint that is pasted must act on the store and the folder that the command it came from was told
+A hint that is pasted must act on the store and the folder that the command it came from was given
 of, not on the project's own.
 """
 

@@ -31,14 +31,16 @@ def merge_duplicates(messages: Sequence[Diagnostic]) -> list[Diagnostic]:
                 (message.file, match["first"]), _Duplicates(match["first"])
             )
             pair.names[match["name"]] = message
-    told = {key: found for key, pair in duplicates.items() if (found := _describe(pair, values))}
+    findings = {
+        key: found for key, pair in duplicates.items() if (found := _describe(pair, values))
+    }
     merged: list[Diagnostic] = []
     for message in messages:
         key = _belongs_to(message, duplicates, values)
-        if key not in told:
+        if key not in findings:
             merged.append(message)
-        elif told[key] not in merged:
-            merged.append(told[key])
+        elif findings[key] not in merged:
+            merged.append(findings[key])
     return merged
 
 
