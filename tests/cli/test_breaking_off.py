@@ -121,7 +121,7 @@ def test_what_is_left_may_be_unknown_but_interrupted_it_is():
         raise StoreUnavailable("The store is away")
 
     with (
-        pytest.raises(KeyboardInterrupt, match="cannot be told: The store is away"),
+        pytest.raises(KeyboardInterrupt, match="cannot be found out: The store is away"),
         explain_interrupt(left),
     ):
         raise KeyboardInterrupt
