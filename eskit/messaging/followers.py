@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeAlias
 
@@ -23,7 +23,7 @@ from eskit.messaging.subscriptions_store import (
 from eskit.messaging.takeover import check_place
 from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import EventStore
-from eskit.store.records import FOLLOWER, Checkpoint
+from eskit.store.records import FOLLOWER, Checkpoint, Record
 from eskit.text.quantities import count
 
 _ENDED_PAUSE = "ended pause"
@@ -218,12 +218,7 @@ class Reset:
 
 def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Reset:
     """What a reset would do; changes nothing. InvalidArgument for a place that is not there."""
-    head = store.head_position()
-    if not 0 <= after <= head:
-        raise InvalidArgument(
-            f"The log ends at {head:,}, so no reaction can resume after {after:,}",
-            hint="Choose a position of the log, or: --after now",
-        )
+    head = _check_place(store, after)
     name = subscription.name
     try:
         progress, _ = load_state(store, name)
@@ -244,6 +239,17 @@ def plan_reset(store: EventStore, subscription: Subscription, after: int) -> Res
     )
 
 
+def _check_place(store: EventStore, after: int) -> int:
+    """The head of the log; InvalidArgument if it ends before a position."""
+    head = store.head_position()
+    if not 0 <= after <= head:
+        raise InvalidArgument(
+            f"The log ends at {head:,}, so no reaction can resume after {after:,}",
+            hint="Choose a position of the log, or: --after now",
+        )
+    return head
+
+
 def check_forgotten(planned: Reset) -> None:
     """Raise InvalidArgument if a reset would have commands carried out twice."""
     if planned.forgotten:
@@ -262,12 +268,18 @@ def reset(
     """Let a follower resume after another position; a running one starts again from there.
 
     Without `again` commands that were forgotten since it was planned count as well: see
-    `check_forgotten`.
+    `check_forgotten`. From before they are counted on nobody forgets any more of them.
     """
-    planned = plan_reset(store, subscription, after)
-    if not again:
-        check_forgotten(planned)
     name = subscription.name
+    _check_place(store, after)
+    held = _hold_commands(store, name, after)
+    try:
+        planned = plan_reset(store, subscription, after)
+        if not again:
+            check_forgotten(planned)
+    except BaseException:
+        _let_go_of_commands(store, held)
+        raise
     try:
         _, revision = load_state(store, name)
     except PlaceLost as error:
@@ -280,6 +292,32 @@ def reset(
     )
     save_state(store, name, place, revision=revision)
     return planned
+
+
+def _hold_commands(store: EventStore, name: str, after: int) -> tuple[Record, Record] | None:
+    """Keep the commands that a follower has sent for what comes behind a position.
+
+    The record of its place before and now; None where it has none, or one that holds them all.
+    """
+    while (record := store.find_record(FOLLOWER, name)) is not None:
+        try:
+            pairs = json.loads(record.value)
+            if after >= int(pairs["low"]):
+                return None
+        except (KeyError, TypeError, ValueError):  # unreadable, so that every command is kept
+            return None
+        value = json.dumps({**pairs, "low": after})
+        with contextlib.suppress(RecordChanged):  # the follower has saved meanwhile
+            revision = store.save_record(FOLLOWER, name, value, expected_revision=record.revision)
+            return record, replace(record, value=value, revision=revision)
+    return None
+
+
+def _let_go_of_commands(store: EventStore, held: tuple[Record, Record] | None) -> None:
+    if held is not None:
+        before, now = held
+        with contextlib.suppress(RecordChanged):  # the follower has saved: it is as it was
+            store.save_record(FOLLOWER, now.key, before.value, expected_revision=now.revision)
 
 
 def count_forgotten(store: EventStore, name: str, after: int, up_to: int) -> int:

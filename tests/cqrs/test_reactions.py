@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,6 +34,7 @@ from eskit.messaging.subscriptions_store import load_state, save_state
 from eskit.runtime.assembly import ReactionService
 from eskit.store.memory.store import MemoryStore
 from eskit.store.progress import no_progress
+from eskit.store.records import FOLLOWER
 from eskit.testing.store_contract import SettableClock
 from eskit.testing.store_contract.samples import pass_days
 from tests.support.coded import coded
@@ -515,6 +517,44 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
     assert (forgotten.again, forgotten.forgotten) == (2, 2)
     assert (forward.again, forward.skipped, forward.forgotten) == (0, 0, 0)
     assert (moved.position, moved.state) == (2, "idle")
+
+
+class PrunesFirst:
+    """A store whose commands somebody prunes right before anything is kept about a follower."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def save_record(self, kind: str, key: str, value: str, *, expected_revision: int) -> int:
+        self._store.maintenance.prune_commands()
+        return self._store.save_record(kind, key, value, expected_revision=expected_revision)
+
+
+@pytest.mark.promise("reactions-keep-their-position")
+async def test_commands_that_are_forgotten_during_a_reset_count_as_well(
+    bank: SimpleNamespace,
+) -> None:
+    reaction, clock = bonus_on_opening(bank), SettableClock()
+    app = app_with(bank, reaction)
+
+    with MemoryStore(clock=clock) as store, app.open(store) as running:
+        subscription = reaction.subscription(app.upcasters)
+        async with at_work(running, reaction):
+            await asyncio.to_thread(open_account, bank, running)
+            await passed(running, "bonus", 2)
+        pass_days(store, clock, 8)
+        before = followers.load_status(store, subscription)
+        with pytest.raises(InvalidArgument, match="would be carried out twice"):
+            followers.reset(PrunesFirst(store), subscription, 0, again=False)  # type: ignore[arg-type]
+        refused = followers.load_status(store, subscription)
+        kept = store.find_record(FOLLOWER, "bonus")
+
+    assert (refused.position, refused.state) == (before.position, "idle") == (2, "idle")
+    assert kept is not None
+    assert json.loads(kept.value)["low"] == 2
 
 
 @pytest.mark.promise("reactions-keep-their-position")
