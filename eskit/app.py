@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.cqrs.answers import answered, settle
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.deadline import Deadline
 from eskit.cqrs.dispatch import Dispatcher
 from eskit.cqrs.handwritten import run_handler
-from eskit.cqrs.middleware import Call, Middleware, chain
-from eskit.cqrs.options import CallOptions, Pending, Reply
+from eskit.cqrs.middleware import Call, Middleware, pass_through
+from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
 from eskit.cqrs.services import ServiceBinding, bind, check_response, resolve_method, run_users
 from eskit.domain.aggregate import AnyAggregate
@@ -267,7 +269,6 @@ class RunningApp:
             for binding in app.bindings
             for method in binding.service.methods
         }
-        self._answer = chain(app.middleware, self._run_handler)
 
     def execute(
         self, command: Message, *, command_id: str = "", options: CallOptions | None = None
@@ -311,64 +312,64 @@ class RunningApp:
 
     def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
         """Answer one request, whichever way it came in, through the app's middleware."""
-        return self._answer(Call(method=method, request=request, options=options))
+        return self.submit(method, request, options).result()
 
-    def handle_then(
-        self, method: Method, request: Message, options: CallOptions, pending: Pending
-    ) -> None:
-        """Answer one request as `handle` does, if it can without a thread that waits.
+    def submit(
+        self,
+        method: Method,
+        request: Message,
+        options: CallOptions,
+        executor: Executor | None = None,
+    ) -> Future[Reply]:
+        """Answer one request as `handle` does; the future has the reply, or what is raised.
 
-        That is a command of an aggregate, and no middleware, which would have to see the reply;
-        and a query as long as it waits for projections that somebody else runs. Raises what
-        `handle` does.
+        Without an executor it is done on return. With one no thread waits for a commit, or for
+        projections that somebody else runs: what comes after that is done in the executor, and
+        the callbacks of the future may be called in the thread that commits.
         """
-        if method.kind == "query":
-            self._answer_when_ready(method, request, options, pending)
-        elif not self.app.middleware and self._dispatcher.answers(method):
-            self._dispatcher.execute_then(method, request, options, pending)
-        else:
-            pending.answer(self.handle(method, request, options))
+        call = Call(method=method, request=request, options=options)
+        return pass_through(self.app.middleware, partial(self._answer, executor), call)
 
     def check_store(self) -> None:
         """Raise StoreUnavailable if nothing can be written to the store; changes nothing."""
         if isinstance(self.store, ChecksWriting):
             self.store.check_writing()
 
-    def _run_handler(self, call: Call) -> Reply:
+    def _answer(self, executor: Executor | None, call: Call) -> Future[Reply]:
         method, request, options = call.method, call.request, call.options
         if self._dispatcher.answers(method):
-            return self._dispatcher.execute(method, request, options)
+            return self._dispatcher.submit(method, request, options, executor)
         binding = self._bindings[method.full_name]
-        if method.kind == "query":
-            return self._answer_query(binding, method, request, options)
-        return self._run_service(binding, method, request, options)
+        if method.kind == "command":
+            return answered(self._run_service, binding, method, request, options)
+        if executor is None or not binding.reads:
+            return answered(self._answer_query, binding, method, request, options)
+        return self._answer_when_ready(binding, call, executor)
 
     def _answer_when_ready(
-        self, method: Method, request: Message, options: CallOptions, pending: Pending
-    ) -> None:
-        """Look again whenever there is reason to, and answer when nothing is to be waited for.
-
-        Whatever is wrong is raised by answering, in the order in which middleware lets it.
-        """
-        names = [projection.name for projection in self._bindings[method.full_name].reads]
+        self, binding: ServiceBinding, call: Call, executor: Executor
+    ) -> Future[Reply]:
+        """Look again whenever there is reason to, and answer when nothing is to be waited for."""
+        method, request, options = call.method, call.request, call.options
+        names = [projection.name for projection in binding.reads]
         deadline = Deadline(method, options.timeout, clock=self._clock)
         position = options.at_least
-        if position is None and names:
+        if position is None:
             position = self.store.head_position()
+        answer = Future[Reply]()
 
-        def look() -> Reply | None:
-            if position is not None and deadline.left:
-                with contextlib.suppress(EskitError):
+        def look() -> None:
+            if deadline.left:
+                with contextlib.suppress(EskitError):  # answering raises it
                     if not self.engine.try_catch_up(names, until=position):
-                        again = functools.partial(pending.run, look)
                         self.engine.when_passed(names, position, deadline.left, again)
-                        return None
+                        return
             now = replace(options, at_least=position, timeout=deadline.left)
-            return self.handle(method, request, now)
+            settle(answer, self._answer_query, binding, method, request, now)
 
-        reply = look()
-        if reply is not None:
-            pending.answer(reply)
+        again = partial(executor.submit, copy_context().run, look)
+        look()
+        return answer
 
     def catch_up(self, projections: Iterable[str] | None = None) -> None:
         """Bring read models up to the head of the log; those of every projection by default.

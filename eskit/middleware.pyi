@@ -5,7 +5,7 @@ from eskit.cqrs.authorisation import claimed_principal as claimed_principal
 from eskit.cqrs.authorisation import require_tenant as require_tenant
 from eskit.cqrs.middleware import Call as Call
 from eskit.cqrs.middleware import Middleware as Middleware
-from eskit.cqrs.middleware import Proceed as Proceed
+from eskit.cqrs.middleware import Passage as Passage
 from eskit.cqrs.middleware import log_calls as log_calls
 from eskit.cqrs.middleware import recover as recover
 from eskit.cqrs.middleware import trace as trace

@@ -36,7 +36,7 @@ PUBLIC = {
         DeadLetter EventBus Subscriber Subscription memory_bus nats_bus store_bus
     """,
     "eskit.middleware": """
-        ANYBODY Authenticator Call Middleware Proceed Reply Roles claimed_principal log_calls
+        ANYBODY Authenticator Call Middleware Passage Reply Roles claimed_principal log_calls
         recover require_tenant trace validate
     """,
     "eskit.schema": "to_dict to_json",

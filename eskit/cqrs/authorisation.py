@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote
 
-from eskit.cqrs.middleware import Call, Middleware, Proceed
-from eskit.cqrs.options import Reply
+from eskit.cqrs.middleware import Call, Middleware, Passage
 from eskit.domain.services import Method
 from eskit.errors import CommandRejected, InvalidArgument
 
@@ -60,12 +59,13 @@ class Roles:
                     f"The roles of {name} are a text, not a list", hint=f'Write ["{roles}"].'
                 )
 
-    def __call__(self, call: Call, proceed: Proceed) -> Reply:
+    def __call__(self, call: Call) -> Passage:
         """Refuse with UNAUTHENTICATED or PERMISSION_DENIED, or go on."""
         method, principal = call.method, call.options.principal_id
         allowed = self.allow.get(method.path, self.allow.get(method.service, ()))
         if ANYBODY in allowed:
-            return proceed(call)
+            yield call
+            return
         if not principal:
             raise CommandRejected(
                 UNAUTHENTICATED,
@@ -78,13 +78,13 @@ class Roles:
                 f"{principal} may not call {method.path}",
                 solution="Ask for a role that may.",
             )
-        return proceed(call)
+        yield call
 
 
 def require_tenant(of: Callable[[str], Collection[str]] | None = None) -> Middleware:
     """Refuse a call without a tenant, or with one that is not among those `of` its principal."""
 
-    def check(call: Call, proceed: Proceed) -> Reply:
+    def check(call: Call) -> Passage:
         tenant, principal = call.options.tenant, call.options.principal_id
         if not tenant:
             raise CommandRejected(
@@ -98,6 +98,6 @@ def require_tenant(of: Callable[[str], Collection[str]] | None = None) -> Middle
                 f"{principal or 'An anonymous caller'} may not act for tenant {tenant}",
                 solution="Choose one of the principal's tenants.",
             )
-        return proceed(call)
+        yield call
 
     return check

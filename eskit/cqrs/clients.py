@@ -12,8 +12,9 @@ from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 
 if TYPE_CHECKING:
+    from eskit.cqrs.answers import Handles
     from eskit.cqrs.lane import Lane
-    from eskit.cqrs.options import CallOptions, Pending, Reply
+    from eskit.cqrs.options import CallOptions, Reply
 
 _MANY = sys.maxsize // 2
 
@@ -44,14 +45,6 @@ class Client:
         return reply.message
 
 
-class Handles(Protocol):
-    """Whatever answers requests in this process: an opened application."""
-
-    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
-        """Answer one request."""
-        ...
-
-
 class InProcessTransport:
     """Answers requests with an application opened in this process, in worker threads.
 
@@ -68,24 +61,16 @@ class InProcessTransport:
     async def request(self, method: Method, message: Message, options: CallOptions) -> Reply:
         """Run the request in a worker thread and return the reply."""
         # Generated modules import this one, and these load asyncio: 30 ms of start-up.
-        from contextvars import copy_context
         from dataclasses import replace
 
         from eskit.cqrs.deadline import with_time_to_answer
         from eskit.cqrs.lane import StillRunning
         from eskit.cqrs.middleware import as_told
 
-        context = copy_context()
-
-        def handle(
-            method: Method, message: Message, options: CallOptions, pending: Pending
-        ) -> None:
-            pending.answer(context.run(self._app.handle, method, message, options))
-
         try:
             lane, within = self._lane(method.kind), options.timeout
             in_time = replace(options, timeout=with_time_to_answer(within))
-            return await lane.run(handle, method, message, in_time, within=within)
+            return await lane.run(self._app, method, message, in_time, within=within)
         except StillRunning as running:
             raise running.told from None
         except Exception as error:

@@ -6,18 +6,20 @@ import contextlib
 import random
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple, TypeAlias
+from functools import partial
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.cqrs.answers import answered, settle
 from eskit.cqrs.deadline import Deadline
-from eskit.cqrs.options import CallOptions, Pending, Reply
+from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.services import check_response, run_users
 from eskit.domain.aggregate import AnyAggregate, enter_context, pending_events
 from eskit.domain.commands import AppendResult, Command, fingerprint
@@ -36,6 +38,8 @@ from eskit.errors import (
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
+
+Appended = TypeVar("Appended")
 
 _BACKOFF = (0.010, 0.160)
 """Seconds between two attempts when another process appended first: at first, and at most."""
@@ -144,26 +148,84 @@ class Dispatcher:
         """Whether an aggregate answers the method."""
         return method.full_name in self._aggregates
 
-    def execute(self, method: Method, request: Message, options: CallOptions) -> Reply:
-        """Carry a command out and return its response.
+    def submit(
+        self,
+        method: Method,
+        request: Message,
+        options: CallOptions,
+        executor: Executor | None = None,
+    ) -> Future[Reply]:
+        """Carry a command out; the future has its response.
 
-        Raises CommandRejected, ClaimTaken, CommandIdReused, StoreUnavailable; VersionConflict
-        when the caller named an expected version; OutOfTime when other writers were faster every
-        time, or when it was not decided in time.
+        Without an executor that is done on return. With one no thread waits for the commit; a
+        command that cannot be appended as it was decided is decided again in the executor, which
+        may wait. The future has CommandRejected, ClaimTaken, CommandIdReused, StoreUnavailable;
+        VersionConflict when the caller named an expected version; OutOfTime when other writers
+        were faster every time, or when it was not decided in time.
         """
-        return self._execute(self._prepare(method, request, options))
+        work = self._prepare(method, request, options)
+        if executor is None:
+            return answered(self._carry_out, work)
+        context = copy_context()
 
-    def _execute(self, work: _Work) -> Reply:
+        def again(answer: Future[Reply]) -> None:
+            executor.submit(lambda: context.run(self._carry_out_again, work, answer))
+
+        self._take_stream(work)
+        try:
+            decision = self._decide(work, new=work.creates)
+            submitted = self._append(self._store.submit, work, decision)
+        except BaseException as error:
+            self._locks.give_back(work.lock)
+            if not isinstance(error, Exception):
+                raise
+            return answered(self._decide_otherwise, work, error)
+        answer = Future[Reply]()
+        submitted.add_done_callback(partial(self._answer, answer, work, decision, again))
+        return answer
+
+    def _answer(
+        self,
+        answer: Future[Reply],
+        work: _Work,
+        decision: _Decision,
+        again: Callable[[Future[Reply]], object],
+        submitted: Future[AppendResult],
+    ) -> None:
+        """Called in the thread that commits: it must not wait."""
+        self._locks.give_back(work.lock)
+        try:
+            reply = self._appended(work, decision, submitted.result())
+        except Exception:  # noqa: BLE001 - if it is committed after all the first reply is found
+            again(answer)
+        else:
+            answer.set_result(reply)
+
+    def _carry_out_again(self, work: _Work, answer: Future[Reply]) -> None:
+        settle(answer, self._carry_out, replace(work, resent=True))
+
+    def _decide_otherwise(self, work: _Work, error: Exception) -> Reply:
+        """The reply to a command that its first decision does not lead to."""
+        if work.creates:
+            return self._carry_out(replace(work, resent=True))
+        if first := self._find_first_reply(work):
+            return first
+        raise error
+
+    def _carry_out(self, work: _Work) -> Reply:
         def attempt(*, new: bool = False) -> Reply:
             try:
-                return self._decide_and_append(work, new=new)
+                decision = self._decide(work, new=new)
+                return self._appended(
+                    work, decision, self._append(self._store.append, work, decision)
+                )
             except Exception:
                 if first := self._find_first_reply(work):
                     return first
                 raise
 
-        work.deadline.check()
-        with self._locks.hold(work.lock, work.deadline):
+        self._take_stream(work)
+        try:
             if work.creates:
                 # Its id is as new as the command's, so there is nothing to load; but for a command
                 # that is sent again when its id is long forgotten.
@@ -172,32 +234,12 @@ class Dispatcher:
             if work.expected_version is not None:
                 return attempt()
             return retry_on_conflict(attempt, work.deadline)
+        finally:
+            self._locks.give_back(work.lock)
 
-    def execute_then(
-        self, method: Method, request: Message, options: CallOptions, pending: Pending
-    ) -> None:
-        """Carry a command out and answer `pending`, without a thread that waits for the commit.
-
-        Nearly every command is: the stream is free, it is decided, and appended. Whatever else
-        comes takes the way of `execute`, in a thread. Raises what `execute` does.
-        """
-        work = self._prepare(method, request, options)
-
-        def execute() -> Reply:
-            return self._execute(replace(work, resent=True))
-
-        if not self._locks.take_if_free(work.lock):
-            pending.answer(execute())
-            return
-        try:
-            self._decide_and_submit(work, execute, pending)
-        except Exception:
-            if work.creates:
-                pending.answer(execute())
-            elif first := self._find_first_reply(work):
-                pending.answer(first)
-            else:
-                raise
+    def _take_stream(self, work: _Work) -> None:
+        work.deadline.check()
+        self._locks.take(work.lock, work.deadline)
 
     def _prepare(self, method: Method, request: Message, options: CallOptions) -> _Work:
         aggregate = self._aggregates[method.full_name]
@@ -231,47 +273,17 @@ class Dispatcher:
             raise CommandIdReused(record.id, record.stream)
         return first_reply(work.method, record.response, record.global_position)
 
-    def _decide_and_append(self, work: _Work, *, new: bool) -> Reply:
-        decision = self._decide(work, new=new)
-        result = self._store.append(
+    def _append(
+        self, append: Callable[..., Appended], work: _Work, decision: _Decision
+    ) -> Appended:
+        """`append` is the store's, or its `submit`."""
+        return append(
             work.stream,
             pending_events(decision.aggregate),
             expected_version=decision.version,
             command=decision.command,
             tenant=work.context.tenant,
         )
-        return self._appended(work, decision, result)
-
-    def _decide_and_submit(
-        self, work: _Work, execute: Callable[[], Reply], pending: Pending
-    ) -> None:
-        """Gives the stream's lock back: after the commit, or when it raises."""
-
-        def appended(submitted: Future[AppendResult]) -> None:
-            self._locks.give_back(work.lock)
-            if submitted.exception() is not None:
-                pending.run(execute)
-                return
-            try:
-                reply = self._appended(work, decision, submitted.result())
-            except Exception:  # noqa: BLE001 - it is committed: `execute` finds the reply
-                pending.run(execute)
-            else:
-                pending.answer(reply)
-
-        try:
-            decision = self._decide(work, new=work.creates)
-            submitted = self._store.submit(
-                work.stream,
-                pending_events(decision.aggregate),
-                expected_version=decision.version,
-                command=decision.command,
-                tenant=work.context.tenant,
-            )
-        except BaseException:
-            self._locks.give_back(work.lock)
-            raise
-        submitted.add_done_callback(appended)
 
     def _decide(self, work: _Work, *, new: bool) -> _Decision:
         repository = self._repositories[work.aggregate]
@@ -341,34 +353,22 @@ class _StreamLocks:
         self._guard = threading.Lock()
         self._held: dict[StreamKey, tuple[threading.Lock, int]] = {}
 
-    @contextmanager
-    def hold(self, key: StreamKey, deadline: Deadline) -> Iterator[None]:
-        """Hold the lock in the block; OutOfTime if others hold it for too long."""
+    def take(self, key: StreamKey, deadline: Deadline) -> None:
+        """Take the lock of a stream; OutOfTime if others hold it for too long."""
         with self._guard:
             lock, users = self._held.get(key, (threading.Lock(), 0))
             self._held[key] = (lock, users + 1)
+        taken = False
         try:
-            if not lock.acquire(timeout=deadline.left):
-                raise deadline.passed("Other commands to the same stream are still at work")
-            try:
-                yield
-            finally:
-                lock.release()
+            taken = lock.acquire(timeout=deadline.left)
         finally:
-            self._forget(key)
-
-    def take_if_free(self, key: StreamKey) -> bool:
-        """Take the lock of a stream nobody works on; any thread may give it back."""
-        with self._guard:
-            if key in self._held:
-                return False
-            lock = threading.Lock()
-            lock.acquire()
-            self._held[key] = (lock, 1)
-            return True
+            if not taken:
+                self._forget(key)
+        if not taken:
+            raise deadline.passed("Other commands to the same stream are still at work")
 
     def give_back(self, key: StreamKey) -> None:
-        """Let the next one have what `take_if_free` took."""
+        """Let the next one have it; from any thread."""
         self._held[key][0].release()
         self._forget(key)
 

@@ -6,25 +6,31 @@ Commands and queries have a lane each, so that neither can take the other's plac
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from dataclasses import replace
-from typing import TypeAlias
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
 from eskit.clock import SYSTEM_CLOCK
+from eskit.cqrs.answers import Handles, as_error
 from eskit.cqrs.deadline import unanswered
-from eskit.cqrs.options import CallOptions, Pending, Reply
-from eskit.cqrs.workers import Job, Workers
+from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.services import Method
 from eskit.errors import OutOfTime, RequestTimeout, ServiceError
+from eskit.leavable import LeavableThreads
 from eskit.slow import SlowCalls
 
+_P = ParamSpec("_P")
+_Result = TypeVar("_Result")
 _REMEMBERED = 10.0
 _NEARLY_ALL = 0.98
-
-Answering: TypeAlias = Callable[[Method, Message, CallOptions, Pending], None]
-"""Answers a request through the pending it is given: now, or later and from another thread."""
 
 
 class LaneFull(Exception):
@@ -43,6 +49,43 @@ class StillRunning(Exception):
         self.told: RequestTimeout = unanswered(method, seconds)
 
 
+class _Asked(Executor):
+    """A request under way, whose work is done in the threads of its lane, and watched there.
+
+    The thread that begins it and whoever gives it up ask who is first.
+    """
+
+    def __init__(
+        self, method: Method, reply: asyncio.Future[Reply], threads: Executor, slow: SlowCalls
+    ) -> None:
+        self.method = method
+        self.reply = reply
+        self._threads = threads
+        self._slow = slow
+        self._turn = threading.Lock()
+
+    def submit(
+        self, fn: Callable[_P, _Result], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Future[_Result]:
+        """Do some of its work in a thread."""
+        return self._threads.submit(self._watched, fn, *args, **kwargs)
+
+    def _watched(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        with self._slow.watching(lambda: self.method.path):
+            return function(*arguments, **named)
+
+    def take_turn(self) -> bool:
+        """Whether to begin it: once, for the first who asks."""
+        return self._turn.acquire(blocking=False)
+
+    def give_up(self, seconds: float | None) -> None:
+        """Answer it, as its time is over."""
+        if not self.reply.done():
+            begun = not self.take_turn()
+            why = StillRunning(self.method, seconds) if begun else _no_turn(self.method)
+            self.reply.set_exception(why)
+
+
 class Lane:
     """Runs requests of one kind in threads of its own. Used from one event loop.
 
@@ -57,56 +100,52 @@ class Lane:
         self._capacity = at_once + waiting
         self._slow = SlowCalls() if hung_after is not None else SlowCalls(after=None)
         self._hung_after = hung_after or 0.0
-        self._workers = Workers(at_once, name=f"eskit-{kind}", slow=self._slow)
+        self._threads = LeavableThreads(at_once, name=f"eskit-{kind}")
+        self._closed = False
         self._present = 0
-        self._under_way: dict[Job, Method] = {}
+        self._under_way: set[_Asked] = set()
+        self._answered: deque[tuple[_Asked, Future[Reply]]] = deque()
+        self._loop_is_told = False
         self._turned_away_at = float("-inf")
 
     async def run(
         self,
-        handle: Answering,
+        app: Handles,
         method: Method,
         request: Message,
         options: CallOptions,
         *,
         within: float,
     ) -> Reply:
-        """The reply; raises what the handler does.
+        """The reply of the app; raises what it does.
 
         `within` is how long who calls waits, a little longer than the timeout of `options`.
         Raises LaneFull, and LaneClosed when no more is taken; OutOfTime when the handler was not
         begun in time, and StillRunning when it was.
         """
+        if self._closed:
+            raise LaneClosed
         loop = asyncio.get_running_loop()
         if self._present >= self._capacity:
             self._turned_away_at = loop.time()
             raise LaneFull
+        asked = _Asked(method, loop.create_future(), self._threads, self._slow)
         end = SYSTEM_CLOCK.monotonic() + options.timeout
-        try:
-            job = self._workers.start(
-                self._begin,
-                *(handle, method, request, options, end),
-                ended=self._leave,
-                what=method.path,
-            )
-        except RuntimeError:
-            raise LaneClosed from None
         self._present += 1
-        self._under_way[job] = method
-        late = loop.call_later(within, _give_up, job, method, within)
+        self._under_way.add(asked)
+        asked.submit(copy_context().run, self._begin, loop, asked, app, request, options, end)
+        late = loop.call_later(within, asked.give_up, within)
         try:
-            reply: Reply = await job.future
+            return await asked.reply
         finally:
             late.cancel()
-            del self._under_way[job]
-        return reply
+            self._under_way.discard(asked)
 
     def give_up(self) -> list[Method]:
         """Have all answered that are under way, as if their time were over; which they are."""
-        methods = list(self._under_way.values())
-        for job, method in self._under_way.items():
-            _give_up(job, method, None)
-        return methods
+        for asked in self._under_way:
+            asked.give_up(None)
+        return [asked.method for asked in self._under_way]
 
     def check_health(self) -> None:
         """Raise ServiceError when handlers hang or requests are turned away."""
@@ -131,36 +170,56 @@ class Lane:
 
     def close(self) -> None:
         """Take no more; what is at work goes on in threads that end with the process."""
-        self._workers.close()
+        self._closed = True
+        self._threads.shutdown()
 
     def _begin(  # in a thread
         self,
-        job: Job,
-        handle: Answering,
-        method: Method,
+        loop: asyncio.AbstractEventLoop,
+        asked: _Asked,
+        app: Handles,
         request: Message,
         options: CallOptions,
         end: float,
     ) -> None:
-        if not job.take_turn():
-            job.fail(OutOfTime(method.path))  # it was given up, and nobody waits for it
-            return
+        try:
+            answer = self._ask(asked, app, request, options, end)
+        except BaseException as error:  # noqa: BLE001 - raised where the request came from
+            answer = Future()
+            answer.set_exception(as_error(error, asked.method.path))
+        answer.add_done_callback(partial(self._tell, loop, asked))
+
+    def _ask(
+        self, asked: _Asked, app: Handles, request: Message, options: CallOptions, end: float
+    ) -> Future[Reply]:
         left = end - SYSTEM_CLOCK.monotonic()
-        if left <= 0:
-            raise _no_turn(method)
+        if not asked.take_turn() or left <= 0:  # it was given up, or nearly
+            raise _no_turn(asked.method)
         if left < _NEARLY_ALL * options.timeout:
             options = replace(options, timeout=left)
-        handle(method, request, options, job)
+        return app.submit(asked.method, request, options, asked)
 
-    def _leave(self) -> None:
-        self._present -= 1
+    def _tell(  # in any thread
+        self, loop: asyncio.AbstractEventLoop, asked: _Asked, answer: Future[Reply]
+    ) -> None:
+        self._answered.append((asked, answer))
+        if not self._loop_is_told:  # a wake-up is a system call: answers share it
+            self._loop_is_told = True
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+                loop.call_soon_threadsafe(self._deliver)
 
-
-def _give_up(job: Job, method: Method, seconds: float | None) -> None:
-    if job.future.done():
-        return
-    begun = not job.take_turn()
-    job.future.set_exception(StillRunning(method, seconds) if begun else _no_turn(method))
+    def _deliver(self) -> None:
+        # In this order: who adds something after it was looked for tells the loop again.
+        self._loop_is_told = False
+        while self._answered:
+            asked, answer = self._answered.popleft()
+            self._present -= 1
+            if asked.reply.done():
+                continue
+            if (error := answer.exception()) is not None:
+                asked.reply.set_exception(as_error(error, asked.method.path))
+            else:
+                asked.reply.set_result(answer.result())
 
 
 def _no_turn(method: Method) -> OutOfTime:

@@ -7,18 +7,19 @@ import functools
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from google.protobuf.message import DecodeError, Message
 
 from eskit.cqrs import wire
+from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
 from eskit.cqrs.deadline import unanswered, with_time_to_answer
 from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
 from eskit.cqrs.middleware import as_told, internal_error
-from eskit.cqrs.options import CallOptions, Pending, Reply
+from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.refusals import Refusals
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
@@ -33,7 +34,6 @@ from eskit.cqrs.responses import (
     success,
     unpack,
 )
-from eskit.cqrs.workers import in_thread
 from eskit.domain.messages import encode, message_type
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES, RESERVED
@@ -47,6 +47,7 @@ from eskit.errors import (
     ProjectError,
     RequestTimeout,
 )
+from eskit.leavable import LeavableThreads
 from eskit.nats.connection import Connection, broker_errors
 from eskit.nats.inbox import Inbox, Replies, is_from_nobody
 from eskit.nats.micro import ERROR_HEADER, Answer, Endpoint, MicroService
@@ -69,25 +70,6 @@ _FAILURE_CODES = {
     **dict.fromkeys(UNAVAILABLE, 503),
 }
 _REMARKS_AT_MOST = 20
-
-
-class Handles(Protocol):
-    """What serves: an opened application. Called in worker threads."""
-
-    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
-        """Answer one request."""
-        ...
-
-
-@runtime_checkable
-class HandlesThen(Protocol):
-    """What serves may also answer later, so that no thread waits in the meantime."""
-
-    def handle_then(
-        self, method: Method, request: Message, options: CallOptions, pending: Pending
-    ) -> None:
-        """Answer one request: now, or later and from whichever thread."""
-        ...
 
 
 @runtime_checkable
@@ -125,7 +107,7 @@ class NatsServices:
         version: str = "0.1.0",
     ) -> None:
         self.name = "services"
-        self._handle_then = app.handle_then if isinstance(app, HandlesThen) else _at_once(app)
+        self._app = app
         self._check_store = app.check_store if isinstance(app, ChecksStore) else None
         self._connection = connection
         self._timeout = timeout
@@ -179,7 +161,8 @@ class NatsServices:
             return
         if self._check_store is None:
             raise self._refusals.of_the_store
-        await in_thread(self._check_store)
+        with LeavableThreads(1, name="eskit-check") as threads:
+            await asyncio.get_running_loop().run_in_executor(threads, self._check_store)
         self._refusals.store_is_back()
 
     def describe(self) -> str:
@@ -212,7 +195,7 @@ class NatsServices:
         try:
             request, options, within = self._read(method, message)
             lane = self._lanes[method.kind]
-            reply = await lane.run(self._handle_then, method, request, options, within=within)
+            reply = await lane.run(self._app, method, request, options, within=within)
             answer = self._succeeded(reply)
         except _Refused as refusal:
             return refusal.answer
@@ -387,13 +370,6 @@ class NatsTransport:
                 method.full_name, payload, reply=replies.subject, headers=headers
             )
         replies.under_way += 1
-
-
-def _at_once(app: Handles) -> Callable[[Method, Message, CallOptions, Pending], None]:
-    def handle(method: Method, request: Message, options: CallOptions, pending: Pending) -> None:
-        pending.answer(app.handle(method, request, options))
-
-    return handle
 
 
 class _Refused(Exception):

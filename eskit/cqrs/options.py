@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Self
 
 from google.protobuf.message import Message
 
@@ -75,18 +74,3 @@ class Reply:
     message: Message
     global_position: int = 0
     already_processed: bool = False
-
-
-class Pending(Protocol):
-    """A request that is answered later, from whichever thread. Thread-safe."""
-
-    def answer(self, reply: Reply) -> None:
-        """Give the answer; once."""
-        ...
-
-    def run(self, function: Callable[[], Reply | None]) -> None:
-        """Have the answer found by `function`, which may wait, in another thread.
-
-        None is no answer: then it is given later.
-        """
-        ...

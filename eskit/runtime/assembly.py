@@ -14,15 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from google.protobuf.message import Message
-
 from eskit.clock import SYSTEM_CLOCK, Clock
+from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
-from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
 from eskit.domain.events import RecordedEvent
-from eskit.domain.services import Method, ServiceType
+from eskit.domain.services import ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
@@ -51,14 +49,6 @@ _LOOK_EVERY = 0.2
 
 Settle: TypeAlias = Callable[[Connection], Awaitable[StreamSettings]]
 """Finds out, of a connection, how the stream of an app is called and what it should be like."""
-
-
-class Handles(Protocol):
-    """An opened application."""
-
-    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
-        """Answer one request."""
-        ...
 
 
 class Broker:

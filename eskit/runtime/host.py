@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator
 from eskit.cqrs.reactions import Reaction
 from eskit.domain.services import ServiceType
@@ -24,7 +25,6 @@ from eskit.projections.projection import Projection
 from eskit.runtime.assembly import (
     Broker,
     EmbeddedServer,
-    Handles,
     Reacting,
     ReactionService,
     RelayOverNats,

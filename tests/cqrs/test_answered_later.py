@@ -6,14 +6,16 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.app import App, RunningApp
-from eskit.cqrs.middleware import Call, Proceed
+from eskit.cqrs.middleware import Call, Passage, log_calls
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.events import NewEvent
@@ -56,31 +58,34 @@ class Tally(Aggregate[StringValue, Any]):
         self.state.value = event.value
 
 
-class Asked:
-    """A request under way."""
+def looking(call: Call) -> Passage:
+    """Sees the reply, and leaves it as it is."""
+    reply = yield call
+    return replace(reply)
+
+
+class Threads(ThreadPoolExecutor):
+    """Threads for what has to wait, and how often one was asked for."""
 
     def __init__(self) -> None:
-        self.future = Future[Reply]()
-        self.ran = 0
+        super().__init__(4)
+        self.asked = 0
 
-    def answer(self, reply: Reply) -> None:
-        self.future.set_result(reply)
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.asked += 1
+        return super().submit(fn, *args, **kwargs)
 
-    def run(self, function: Callable[[], Reply]) -> None:
-        self.ran += 1
-        threading.Thread(target=self._find, args=(function,)).start()
 
-    def _find(self, function: Callable[[], Reply]) -> None:
-        try:
-            self.answer(function())
-        except Exception as error:  # noqa: BLE001 - handed on
-            self.future.set_exception(error)
+def said(answer: Future[Reply]) -> str:
+    message = answer.result(20).message
+    assert isinstance(message, StringValue)
+    return message.value
 
-    @property
-    def said(self) -> str:
-        message = self.future.result(20).message
-        assert isinstance(message, StringValue)
-        return message.value
+
+@pytest.fixture
+def threads() -> Iterator[Threads]:
+    with Threads() as threads:
+        yield threads
 
 
 @pytest.fixture
@@ -88,18 +93,26 @@ def gate() -> Gate:
     return Gate()
 
 
-@pytest.fixture
-def running(gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningApp]:
+@pytest.fixture(params=[(), (looking, log_calls)], ids=["plain", "with middleware"])
+def running(
+    request: pytest.FixtureRequest, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[RunningApp]:
     monkeypatch.setattr(Tally, "before_deciding", staticmethod(lambda: None))
     store = SqliteStore(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
-    with store, App("tally", aggregates=[Tally]).open(store) as running:
+    app = App("tally", aggregates=[Tally], middleware=request.param)
+    with store, app.open(store) as running:
         yield running
 
 
-def ask(running: RunningApp, name: str, **options: Any) -> Asked:
-    asked = Asked()
-    running.handle_then(COUNT, StringValue(value=name), CallOptions(**options), asked)
-    return asked
+Ask: TypeAlias = Callable[..., Future[Reply]]
+
+
+@pytest.fixture
+def ask(running: RunningApp, threads: Threads) -> Ask:
+    def ask(name: str, **options: Any) -> Future[Reply]:
+        return running.submit(COUNT, StringValue(value=name), CallOptions(**options), threads)
+
+    return ask
 
 
 @contextmanager
@@ -117,51 +130,53 @@ def writer_held(running: RunningApp, gate: Gate) -> Iterator[None]:
 
 
 def test_an_answer_comes_after_the_commit_and_says_what_handle_would(
-    running: RunningApp, gate: Gate
+    running: RunningApp, gate: Gate, ask: Ask, threads: Threads
 ) -> None:
     with writer_held(running, gate):
-        many = [ask(running, f"t{number}") for number in range(20)]
-        assert not any(asked.future.done() for asked in many)
+        many = [ask(f"t{number}") for number in range(20)]
+        assert not any(asked.done() for asked in many)
         assert running.store.count_events() == 0
 
-    assert [asked.said for asked in many] == [f"t{number} 1" for number in range(20)]
-    positions = [asked.future.result().global_position for asked in many]
+    assert [said(asked) for asked in many] == [f"t{number} 1" for number in range(20)]
+    positions = [asked.result().global_position for asked in many]
     assert sorted(positions) == list(range(1, 21))
-    assert [asked.ran for asked in many] == [0] * 20
+    assert threads.asked == 0
 
 
 @pytest.mark.promise("replies-follow-the-commit")
 def test_the_next_command_to_a_stream_is_decided_on_what_the_last_one_did(
-    running: RunningApp, gate: Gate
+    running: RunningApp, gate: Gate, ask: Ask
 ) -> None:
     with ThreadPoolExecutor(2) as pool, writer_held(running, gate):
-        first = ask(running, "t")
-        others = [pool.submit(ask, running, "t") for _ in range(2)]
+        first = ask("t")
+        others = [pool.submit(ask, "t") for _ in range(2)]
         held: dict[Any, Any] = running._dispatcher._locks._held
         while held["", "Tally-t"][1] < 3:
             threading.Event().wait(0.001)
         assert not any(other.done() for other in others)
 
-    assert first.said == "t 1"
-    assert sorted(other.result(20).said for other in others) == ["t 2", "t 3"]
+    assert said(first) == "t 1"
+    assert sorted(said(other.result(20)) for other in others) == ["t 2", "t 3"]
     assert running._dispatcher._locks._held == {}
 
 
-def test_a_command_that_another_process_forestalls_is_decided_again(running: RunningApp) -> None:
+def test_a_command_that_another_process_forestalls_is_decided_again(
+    running: RunningApp, ask: Ask, threads: Threads
+) -> None:
     def forestall() -> None:
         Tally.before_deciding = staticmethod(lambda: None)
         running.store.append("Tally-t", [NewEvent(StringValue(value="t"))], expected_version=ANY)
 
     Tally.before_deciding = staticmethod(forestall)
-    asked = ask(running, "t")
+    asked = ask("t")
 
-    assert asked.said == "t 2"
-    assert asked.ran == 1
+    assert said(asked) == "t 2"
+    assert threads.asked == 1
     assert running.store.stream_version("Tally-t") == 2
 
 
 def test_what_goes_wrong_after_the_commit_costs_neither_the_answer_nor_a_second_event(
-    running: RunningApp, monkeypatch: pytest.MonkeyPatch
+    running: RunningApp, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
     repository = running._dispatcher._repositories[Tally]
 
@@ -170,57 +185,71 @@ def test_what_goes_wrong_after_the_commit_costs_neither_the_answer_nor_a_second_
         raise LookupError("no snapshot today")
 
     monkeypatch.setattr(repository, "appended", fail)
-    reply = ask(running, "t").future.result(20)
+    reply = ask("t").result(20)
 
     assert reply.already_processed
     assert running.store.stream_version("Tally-t") == 1
 
 
-def test_a_refusal_is_raised_and_the_stream_is_free_again(running: RunningApp) -> None:
+def test_a_refusal_is_raised_and_the_stream_is_free_again(running: RunningApp, ask: Ask) -> None:
     for _ in range(3):
-        ask(running, "t").future.result(20)
+        ask("t").result(20)
 
     with pytest.raises(CommandRejected, match="counts to three"):
-        ask(running, "t", command_id="fourth")
+        ask("t", command_id="fourth").result(20)
     with pytest.raises(VersionConflict):
-        ask(running, "t", expected_version=2)
+        ask("t", expected_version=2).result(20)
     assert running._dispatcher._locks._held == {}
     assert running.store.stream_version("Tally-t") == 3
 
 
-def test_a_handler_that_would_end_its_thread_keeps_no_stream(running: RunningApp) -> None:
+def test_a_handler_that_would_end_its_thread_keeps_no_stream(running: RunningApp, ask: Ask) -> None:
     def leave() -> None:
         raise SystemExit
 
     Tally.before_deciding = staticmethod(leave)
     with pytest.raises(RuntimeError, match="count raised SystemExit"):
-        ask(running, "t")
+        ask("t").result(20)
     Tally.before_deciding = staticmethod(lambda: None)
 
-    assert ask(running, "t").said == "t 1"
+    assert said(ask("t")) == "t 1"
 
 
-def test_a_command_sent_again_is_answered_with_its_first_reply(running: RunningApp) -> None:
-    firsts = [ask(running, "t", command_id=f"c{number}").future.result(20) for number in range(3)]
+def test_a_command_sent_again_is_answered_with_its_first_reply(
+    running: RunningApp, ask: Ask
+) -> None:
+    firsts = [ask("t", command_id=f"c{number}").result(20) for number in range(3)]
 
     for number, first in enumerate(firsts):
-        again = ask(running, "t", command_id=f"c{number}").future.result(20)
+        again = ask("t", command_id=f"c{number}").result(20)
         assert again.already_processed
         assert (again.message, again.global_position) == (first.message, first.global_position)
     with pytest.raises(CommandIdReused):
-        ask(running, "other", command_id="c1").future.result(20)
+        ask("other", command_id="c1").result(20)
     assert running.store.count_events() == 3
 
 
-def test_middleware_sees_the_reply(tmp_path: Path) -> None:
-    seen: list[Reply] = []
+def test_middleware_goes_on_in_its_context_when_the_reply_comes_later(
+    gate: Gate, tmp_path: Path, threads: Threads
+) -> None:
+    span = ContextVar("span", default="none")
+    seen: list[tuple[str, str, int]] = []
 
-    def look(call: Call, proceed: Proceed) -> Reply:
-        seen.append(proceed(call))
-        return seen[-1]
+    def traced(call: Call) -> Passage:
+        token = span.set("mine")
+        try:
+            reply = yield call
+        finally:
+            span.reset(token)
+        thread = threading.current_thread().name
+        seen.append((thread, span.get(), reply.global_position))
 
-    with App("tally", aggregates=[Tally], middleware=[look]).open(
-        f"sqlite:///{tmp_path}/log.db"
-    ) as running:
-        assert ask(running, "t").said == "t 1"
-        assert len(seen) == 1
+    store = SqliteStore(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
+    app = App("tally", aggregates=[Tally], middleware=[traced])
+    with store, app.open(store) as running:
+        with writer_held(running, gate):
+            answer = running.submit(COUNT, StringValue(value="t"), CallOptions(), threads)
+            assert seen == []
+
+        assert said(answer) == "t 1"
+    assert seen == [("eskit-writer", "none", 1)]

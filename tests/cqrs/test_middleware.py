@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from eskit.cqrs.authorisation import (
     require_tenant,
 )
 from eskit.cqrs.clients import InProcessTransport
-from eskit.cqrs.middleware import Call, Middleware, Proceed, log_calls, recover, trace, validate
+from eskit.cqrs.middleware import Call, Middleware, Passage, log_calls, recover, trace, validate
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.errors import CallFailed, CommandRejected, InvalidArgument
@@ -60,11 +61,10 @@ def test_the_first_middleware_is_outermost_and_each_sees_call_and_reply(
     seen: list[str] = []
 
     def named(name: str) -> Middleware:
-        def layer(call: Call, proceed: Proceed) -> Reply:
+        def layer(call: Call) -> Passage:
             seen.append(f"{name} before {call.method.name}")
-            reply = proceed(call)
+            reply = yield call
             seen.append(f"{name} after {reply.global_position}")
-            return reply
 
         return layer
 
@@ -80,8 +80,8 @@ def test_the_first_middleware_is_outermost_and_each_sees_call_and_reply(
 
 
 def test_a_middleware_can_change_the_call(bank: SimpleNamespace) -> None:
-    def as_alice(call: Call, proceed: Proceed) -> Reply:
-        return proceed(replace(call, options=replace(call.options, principal_id="alice")))
+    def as_alice(call: Call) -> Passage:
+        yield replace(call, options=replace(call.options, principal_id="alice"))
 
     with opened(bank, as_alice) as running:
         running.execute(open_account(bank))
@@ -90,13 +90,74 @@ def test_a_middleware_can_change_the_call(bank: SimpleNamespace) -> None:
     assert event.metadata.principal_id == "alice"
 
 
+def test_a_middleware_can_answer_itself_and_change_a_reply(bank: SimpleNamespace) -> None:
+    def elsewhere(call: Call) -> Passage:
+        reply = yield call
+        return replace(reply, global_position=reply.global_position + 100)
+
+    def remembered(call: Call) -> Passage:
+        if call.options.command_id == "known":
+            return Reply(message=bank.pb.OpenAccountResponse(account_id="kept"), global_position=1)
+        return (yield call)
+
+    with opened(bank, elsewhere, remembered) as running:
+        method = running.app.method(f"{COMMANDS}/OpenAccount")
+        kept = running.handle(method, open_account(bank), CallOptions(command_id="known"))
+        events = running.store.count_events()
+        new = running.handle(method, open_account(bank), CallOptions())
+
+    assert (kept.message.account_id, kept.global_position, events) == ("kept", 101, 0)
+    assert new.global_position == 101
+
+
+def test_a_middleware_can_put_a_reply_in_place_of_an_error_and_the_other_way_round(
+    bank: SimpleNamespace,
+) -> None:
+    def calm(call: Call) -> Passage:
+        try:
+            yield call
+        except LookupError as error:
+            return Reply(message=bank.pb.OpenAccountResponse(account_id=str(error)))
+
+    def late(call: Call) -> Passage:
+        yield call
+        raise LookupError("late")
+
+    with opened(bank, calm, late) as running:
+        assert running.execute(open_account(bank)).account_id == "late"
+        assert running.store.count_events() == 1
+
+
+@pytest.mark.parametrize("how", ["twice", "swallows", "nothing"])
+def test_a_middleware_that_breaks_the_rules_is_a_fault(bank: SimpleNamespace, how: str) -> None:
+    def twice(call: Call) -> Passage:
+        yield call
+        yield call
+
+    def swallows(call: Call) -> Passage:
+        with contextlib.suppress(LookupError):
+            yield call
+
+    def nothing(call: Call) -> Passage:
+        return
+        yield call
+
+    def fail(call: Call) -> Passage:
+        yield call
+        raise LookupError("lost")
+
+    layers = {"twice": [twice], "swallows": [swallows, fail], "nothing": [nothing]}[how]
+    with opened(bank, *layers) as running, pytest.raises(RuntimeError, match=how):
+        running.execute(open_account(bank))
+
+
 @pytest.mark.promise("middleware-sees-every-call")
 async def test_one_chain_serves_in_process_and_nats_alike(bank: SimpleNamespace) -> None:
     seen: list[tuple[str, str]] = []
 
-    def note(call: Call, proceed: Proceed) -> Reply:
+    def note(call: Call) -> Passage:
         seen.append((call.method.name, call.options.command_id))
-        return proceed(call)
+        yield call
 
     with EmbeddedNats() as server, opened(bank, note) as running:
         method = running.app.method(f"{COMMANDS}/OpenAccount")
@@ -237,7 +298,7 @@ def test_validation_rejects_with_every_field_before_the_handler_runs(bank: Simpl
 def test_a_fault_reaches_the_caller_as_an_id_that_the_log_explains(
     bank: SimpleNamespace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(call: Call, proceed: Proceed) -> Reply:
+    def broken(call: Call) -> Passage:
         raise KeyError("SELECT secret FROM passwords")
 
     with (

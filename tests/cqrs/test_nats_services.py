@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,9 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
 from eskit.app import App
+from eskit.cqrs.answers import answered
 from eskit.cqrs.authorisation import claimed_principal
-from eskit.cqrs.middleware import Call, Middleware, chain, recover
+from eskit.cqrs.middleware import Call, Middleware, pass_through, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import success
@@ -80,9 +82,15 @@ class FakeApp:
         self.answer = answer
         self.calls: list[tuple[Method, Any, CallOptions]] = []
 
-    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+    def submit(
+        self,
+        method: Method,
+        request: Message,
+        options: CallOptions,
+        executor: Executor | None = None,
+    ) -> Future[Reply]:
         self.calls.append((method, request, options))
-        return Reply(message=self.answer(request), global_position=7)
+        return answered(lambda: Reply(message=self.answer(request), global_position=7))
 
 
 async def settle(connection: Connection) -> None:
@@ -328,12 +336,14 @@ async def test_what_is_away_is_told_in_a_sentence_and_counted_in_the_log(
             raise raised("notes stopped before 7:\n KeyError('secret')", hint="Look at /srv/bank")
         return request
 
-    def ask(call: Call) -> Reply:
-        return FakeApp(fail).handle(call.method, call.request, call.options)
+    def ask(call: Call) -> Future[Reply]:
+        return FakeApp(fail).submit(call.method, call.request, call.options)
 
     class Layered:
-        def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
-            return chain(layers, ask)(Call(method=method, request=request, options=options))
+        def submit(
+            self, method: Method, request: Message, options: CallOptions, _executor: Executor
+        ) -> Future[Reply]:
+            return pass_through(layers, ask, Call(method=method, request=request, options=options))
 
     async with Served(Layered(), server.url) as served:
         with pytest.raises(EskitError, match=told) as caught:

@@ -95,11 +95,11 @@ def test_a_position_that_no_event_has_is_refused(bank, running):
 async def test_queries_ask_for_at_least_the_position_of_the_last_command(bank, running):
     seen: list[CallOptions] = []
 
-    def handle(method, message, options):
+    def submit(method, message, options, executor):
         seen.append(options)
-        return running.handle(method, message, options)
+        return running.submit(method, message, options, executor)
 
-    transport = ReadYourWrites(InProcessTransport(SimpleNamespace(handle=handle)))
+    transport = ReadYourWrites(InProcessTransport(SimpleNamespace(submit=submit)))
     generated = import_module(bank.pb.__name__.replace("account_pb2", "account_es"))
     commands = generated.AccountCommandClient(transport)
     queries = generated.AccountQueryClient(transport)

@@ -260,26 +260,24 @@ async def test_who_waits_for_a_handler_that_hangs_is_told_when_the_service_stops
 async def test_requests_that_were_given_up_while_they_waited_are_never_begun() -> None:
     go_on, begun = threading.Event(), []
 
-    def handle(method: Any, request: Any, options: Any, pending: Any) -> None:
+    def wait(request: Any) -> Any:
         begun.append(request.value)
         go_on.wait(30)
-        pending.answer(Reply(message=request))
+        return request
+
+    app = FakeApp(wait)
 
     lane = Lane("command", at_once=1, waiting=9)
     first = asyncio.create_task(
-        lane.run(handle, ECHO, StringValue(value="first"), CallOptions(timeout=60), within=60)
+        lane.run(app, ECHO, StringValue(value="first"), CallOptions(timeout=60), within=60)
     )
     while not begun:  # noqa: ASYNC110 - by a thread
         await asyncio.sleep(0.01)
     with pytest.raises(RequestTimeout, match="nothing was done"):
-        await lane.run(
-            handle, ECHO, StringValue(value="late"), CallOptions(timeout=0.05), within=0.05
-        )
+        await lane.run(app, ECHO, StringValue(value="late"), CallOptions(timeout=0.05), within=0.05)
     go_on.set()
     await first
-    last = await lane.run(
-        handle, ECHO, StringValue(value="last"), CallOptions(timeout=60), within=60
-    )
+    last = await lane.run(app, ECHO, StringValue(value="last"), CallOptions(timeout=60), within=60)
     lane.close()
 
     assert last.message == StringValue(value="last")

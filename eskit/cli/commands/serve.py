@@ -7,6 +7,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -233,18 +234,19 @@ class ShownCalls:
     def __init__(self, app: RunningApp, tell: Callable[[str, str], None]) -> None:
         self._app, self._tell = app, tell
 
-    def handle(self, method: Method, request: Message, options: CallOptions) -> Reply:
+    def submit(
+        self, method: Method, request: Message, options: CallOptions, executor: Executor | None
+    ) -> Future[Reply]:
         """Answer one request."""
-        begun = time.perf_counter()
-        outcome = "ok"
-        try:
-            return self._app.handle(method, request, options)
-        except Exception as error:
-            outcome = getattr(error, "rejection", "") or type(error).__name__
-            raise
-        finally:
-            milliseconds = (time.perf_counter() - begun) * 1000
-            self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
+        answer = self._app.submit(method, request, options, executor)
+        answer.add_done_callback(functools.partial(self._show, method, time.perf_counter()))
+        return answer
+
+    def _show(self, method: Method, begun: float, answer: Future[Reply]) -> None:
+        error = answer.exception()
+        outcome = getattr(error, "rejection", "") or type(error).__name__ if error else "ok"
+        milliseconds = (time.perf_counter() - begun) * 1000
+        self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
 
     def check_store(self) -> None:
         """Raise StoreUnavailable if nothing can be written to the store."""
