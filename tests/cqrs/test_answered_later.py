@@ -129,6 +129,7 @@ def writer_held(running: RunningApp, gate: Gate) -> Iterator[None]:
         held.result(20)
 
 
+@pytest.mark.promise("replies-follow-the-commit")
 def test_an_answer_comes_after_the_commit_and_says_what_handle_would(
     running: RunningApp, gate: Gate, ask: Ask, threads: Threads
 ) -> None:

@@ -29,3 +29,8 @@ def test_every_marker_names_a_promise():
     unknown = {name: tests for name, tests in read_evidence().items() if name not in names}
 
     assert unknown == {}
+
+
+def test_no_test_carries_a_promise_twice():
+    for name, tests in read_evidence().items():
+        assert len(tests) == len(set(tests)), name

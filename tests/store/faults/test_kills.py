@@ -18,6 +18,7 @@ ROUNDS = int(os.environ.get("ESKIT_TEST_KILLS", "30"))
 
 @pytest.mark.parametrize("synchronous", ["full", "normal"])
 @pytest.mark.promise("appends-are-durable")
+@pytest.mark.promise("appends-are-atomic")
 def test_every_acknowledged_append_survives_a_kill_and_none_is_half_there(synchronous):
     url = f"sqlite:///log.db?synchronous={synchronous}"
     seed = random.randrange(2**32)

@@ -84,7 +84,6 @@ def test_nothing_of_an_erased_stream_is_left_in_the_files(careless):
 
 
 @pytest.mark.promise("erased-is-erased")
-@pytest.mark.promise("erased-is-erased")
 def test_what_was_raised_on_an_erased_event_is_erased_with_it(careless):
     with open_store(URL) as store:
         for stream in ("Person-1", "Person-2"):
@@ -105,6 +104,7 @@ def test_what_was_raised_on_an_erased_event_is_erased_with_it(careless):
     assert files_that_hold("somebody else") == []
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_while_somebody_reads_the_rest_is_not_called_done():
     with open_store(f"{URL}?busy_timeout=0.2") as store:
         store.append("Person-1", texts(PERSON), expected_version=ANY)
@@ -123,6 +123,7 @@ def test_while_somebody_reads_the_rest_is_not_called_done():
         reader.close()
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_without_room_to_write_the_file_anew_the_rest_is_not_called_done(small_disk):
     path = small_disk / "log.db"
     with open_store(f"sqlite:///{path}") as store:
@@ -143,6 +144,7 @@ def test_without_room_to_write_the_file_anew_the_rest_is_not_called_done(small_d
     assert PERSON.encode() not in path.read_bytes()
 
 
+@pytest.mark.promise("erased-is-erased")
 def test_a_backup_and_an_export_of_an_erased_stream_hold_nothing_of_it():
     with open_store(URL) as store:
         store.append("Person-1", [text(PERSON, claim("name", PERSON))], expected_version=ANY)
