@@ -167,7 +167,7 @@ class App:
         self,
         store: str | EventStore,
         *,
-        read_models: str | ReadModels | None = None,
+        read_models: str | ReadModels[Any] | None = None,
         clock: Clock = SYSTEM_CLOCK,
         slow_after: float | None = SLOW_AFTER,
     ) -> Iterator[RunningApp]:

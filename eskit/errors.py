@@ -36,7 +36,7 @@ EskitError                     ERROR, DEMO_FAILED, RESPONSE_INVALID
 │   ├── MigrationInvalid       MIGRATION_INVALID: migrations with a gap, an edit or an error
 │   ├── RebuildNeeded          REBUILD_NEEDED: the rows were made by another version
 │   ├── CheckpointMismatch     CHECKPOINT_MISMATCH: the checkpoint was taken from another log
-│   └── CheckpointJumped       CHECKPOINT_JUMPED: a fault, undone (eskit.projections.batches)
+│   └── CheckpointJumped       CHECKPOINT_JUMPED: a fault, undone (eskit.projections.stretch)
 ├── MessagingError             MESSAGING_ERROR, BROKER_MISMATCH, CREDENTIALS_UNAVAILABLE, RELAY_BUSY
 │   ├── BrokerUnavailable      BROKER_UNAVAILABLE: it cannot be reached;
 │   │                          BROKER_REFUSED: it refused the login or the encryption

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from eskit.domain.context import MessageContext
+from eskit.projections.database import Db
 
 if TYPE_CHECKING:
     from eskit.domain.aggregate import AnyAggregate
-    from eskit.projections.database import Database
 
 AnAggregate = TypeVar("AnAggregate", bound="AnyAggregate")
 
@@ -46,11 +46,11 @@ class CommandContext(MessageContext):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueryContext:
-    """The context of a query: who asks, and the read models to answer from."""
+class QueryContext(Generic[Db]):
+    """The context of a query: who asks, and the read models to answer from, by default SQLite."""
 
     tenant: str
     principal_id: str
     correlation_id: str
-    db: Database
+    db: Db
     """The read models, read-only."""

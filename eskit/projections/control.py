@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument, ReadModelUnavailable
+from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import find_event_mismatch, last_position
 from eskit.projections.log import EventLog
 from eskit.projections.port import LiveReadModel, ReadModels
@@ -33,27 +36,47 @@ class CheckpointRepair:
     problem: str
 
 
-def pause(models: ReadModels, name: str, *, reason: str, by: str) -> None:
+def pause(
+    models: ReadModels[Any], name: str, *, reason: str, by: str, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Pause a projection; once more changes only the reason."""
     with deciding(models, name, reason) as (model, state):
-        model.pause(name, reason=reason)
-        record(model, name, "pause", f"at {state.checkpoint.position}", reason=reason, by=by)
+        bookkeeping.save_state(model, replace(state, pause=reason))
+        record(
+            model,
+            name,
+            "pause",
+            f"at {state.checkpoint.position}",
+            reason=reason,
+            by=by,
+            clock=clock,
+        )
 
 
-def resume(models: ReadModels, name: str, *, reason: str, by: str) -> None:
+def resume(
+    models: ReadModels[Any], name: str, *, reason: str, by: str, clock: Clock = SYSTEM_CLOCK
+) -> None:
     """Resume a projection; InvalidArgument if it is not paused."""
     with deciding(models, name, reason) as (model, state):
         if state.pause is None:
             raise InvalidArgument(
                 f"Projection {name!r} is not paused", hint="eskit project status shows what is."
             )
-        model.resume(name)
-        record(model, name, "resume", f"at {state.checkpoint.position}", reason=reason, by=by)
+        bookkeeping.save_state(model, replace(state, pause=None))
+        record(
+            model,
+            name,
+            "resume",
+            f"at {state.checkpoint.position}",
+            reason=reason,
+            by=by,
+            clock=clock,
+        )
 
 
 def set_checkpoint(
     log: EventLog,
-    models: ReadModels,
+    models: ReadModels[Any],
     name: str,
     position: int,
     event_types: Sequence[str],
@@ -61,6 +84,7 @@ def set_checkpoint(
     reason: str,
     by: str,
     dry_run: bool,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> CheckpointChange:
     """Move a checkpoint to the last event at or before a position."""
     head = log.head_position()
@@ -73,14 +97,22 @@ def set_checkpoint(
     if dry_run:
         return _change(log, _load_state(models, name), checkpoint.position, event_types)
     with deciding(models, name, reason) as (model, state):
-        model.move_checkpoint(name, store_id=log.store_id, checkpoint=checkpoint)
+        bookkeeping.move_checkpoint(
+            model, state, store_id=log.store_id, checkpoint=checkpoint, now=clock.now
+        )
         moved = f"{state.checkpoint.position} to {checkpoint.position}"
-        record(model, name, "set checkpoint", moved, reason=reason, by=by)
+        record(model, name, "set checkpoint", moved, reason=reason, by=by, clock=clock)
     return _change(log, state, checkpoint.position, event_types)
 
 
 def repair_checkpoints(
-    log: EventLog, models: ReadModels, names: Sequence[str], *, by: str, dry_run: bool
+    log: EventLog,
+    models: ReadModels[Any],
+    names: Sequence[str],
+    *,
+    by: str,
+    dry_run: bool,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> list[CheckpointRepair]:
     """Let projections that followed the log's original go on, where the log has their last event.
 
@@ -88,7 +120,7 @@ def repair_checkpoints(
     """
     repairs = []
     for name in names:
-        state = models.find_state(name)
+        state = bookkeeping.find_state(models, name)
         if state is None or state.store_id == log.store_id:
             continue
         problem = find_event_mismatch(state.checkpoint, log)
@@ -97,9 +129,13 @@ def repair_checkpoints(
             with deciding(models, name, reason) as (model, now):
                 problem = find_event_mismatch(now.checkpoint, log)
                 if not problem:
-                    model.move_checkpoint(name, store_id=log.store_id, checkpoint=now.checkpoint)
+                    bookkeeping.move_checkpoint(
+                        model, now, store_id=log.store_id, checkpoint=now.checkpoint, now=clock.now
+                    )
                     detail = f"at {now.checkpoint.position}"
-                    record(model, name, "repair checkpoint", detail, reason=reason, by=by)
+                    record(
+                        model, name, "repair checkpoint", detail, reason=reason, by=by, clock=clock
+                    )
         repairs.append(
             CheckpointRepair(name=name, position=state.checkpoint.position, problem=problem)
         )
@@ -108,8 +144,8 @@ def repair_checkpoints(
 
 @contextmanager
 def deciding(
-    models: ReadModels, name: str, reason: str
-) -> Iterator[tuple[LiveReadModel, ProjectionState]]:
+    models: ReadModels[Any], name: str, reason: str
+) -> Iterator[tuple[LiveReadModel[Any], ProjectionState]]:
     """A transaction around one decision, with where the projection stands right before it."""
     if not reason.strip():
         raise InvalidArgument(
@@ -119,7 +155,7 @@ def deciding(
     model = models.open()
     try:
         with model.transaction():
-            state = model.find_state(name)
+            state = bookkeeping.find_state(model, name)
             if state is None:
                 raise _never_ran(name)
             yield model, state
@@ -127,8 +163,8 @@ def deciding(
         model.close()
 
 
-def _load_state(models: ReadModels, name: str) -> ProjectionState:
-    state = models.find_state(name)
+def _load_state(models: ReadModels[Any], name: str) -> ProjectionState:
+    state = bookkeeping.find_state(models, name)
     if state is None:
         raise _never_ran(name)
     return state
@@ -142,18 +178,26 @@ def _never_ran(name: str) -> ReadModelUnavailable:
 
 
 def record(
-    model: LiveReadModel, name: str, action: str, detail: str, *, reason: str, by: str
+    model: LiveReadModel[Any],
+    name: str,
+    action: str,
+    detail: str,
+    *,
+    reason: str,
+    by: str,
+    clock: Clock,
 ) -> None:
     """Add a decision to the audit record; part of its transaction."""
-    model.save_decision(
+    bookkeeping.save_decision(
+        model,
         Decision(
             projection=name,
             action=action,
             detail=detail,
             reason=reason,
             decided_by=by,
-            decided_at=model.clock.now,
-        )
+            decided_at=clock.now,
+        ),
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
     import sqlite_utils
+    import typing_extensions
 
     _Base = sqlite_utils.Database
 else:
@@ -55,3 +56,9 @@ class Database(_Base):
 
     def __repr__(self) -> str:
         return "<Database of a read model>"
+
+
+if TYPE_CHECKING:
+    Db = typing_extensions.TypeVar("Db", default=Database)
+else:
+    Db = TypeVar("Db")

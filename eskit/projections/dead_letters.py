@@ -6,30 +6,31 @@ what was shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, NotFound, ProjectionBusy, StoreUnavailable
+from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_version
 from eskit.projections.control import deciding, record
 from eskit.projections.effects import Effects
-from eskit.projections.failures import describe, not_retried, refuse_outage
+from eskit.projections.failures import describe, not_retried
 from eskit.projections.handling import (
     HandlerRaised,
-    build_dispatch,
-    handle_all,
+    Handling,
+    ProjectionRun,
+    find_handlers,
     handler_packages,
-    subscribe,
 )
 from eskit.projections.log import EventLog
-from eskit.projections.lookup import EventLookup
-from eskit.projections.port import LiveReadModel, ReadModel, ReadModels
-from eskit.projections.projection import EventContext, Projection
+from eskit.projections.port import ReadModel, ReadModels
+from eskit.projections.projection import Projection
 from eskit.projections.records import DeadLetter, DeadLetterState, Failure, Skip
-from eskit.projections.skips import failed_letter
+from eskit.projections.skips import failed_dead_letter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,15 +42,18 @@ class RetryReport:
     left: int
 
 
-def list_dead_letters(models: ReadModels, name: str) -> list[DeadLetter]:
+def list_dead_letters(models: ReadModels[Any], name: str) -> list[DeadLetter]:
     """What waits for a decision, by position: dead letters, and the events that stopped it."""
     # An event that was set aside, or stopped a run, may have stopped a rebuild as well.
-    stopped = map(_stopped_letter, reversed(models.find_failures(name)))
-    each = {letter.event_id: letter for letter in (*stopped, *models.find_dead_letters(name))}
+    stopped = map(_stopped_dead_letter, reversed(bookkeeping.find_failures(models, name)))
+    each = {
+        letter.event_id: letter
+        for letter in (*stopped, *bookkeeping.find_dead_letters(models, name))
+    }
     return sorted(each.values(), key=lambda letter: letter.position)
 
 
-def load_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
+def load_dead_letter(models: ReadModels[Any], name: str, event: str) -> DeadLetter:
     """The letter of an event, by its position or id; NotFound if it does not wait."""
     for letter in list_dead_letters(models, name):
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
@@ -62,13 +66,14 @@ def load_dead_letter(models: ReadModels, name: str, event: str) -> DeadLetter:
 
 def retry(
     log: EventLog,
-    models: ReadModels,
-    projection: Projection,
+    models: ReadModels[Any],
+    projection: Projection[Any],
     letter: DeadLetter,
     *,
     upcasters: Upcasters,
     reason: str,
     by: str,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> RetryReport:
     """Handle an event that was set aside, then those of its stream that wait behind it, in order.
 
@@ -86,19 +91,30 @@ def retry(
             f"{letter.text} is not set aside: the last rebuild of {name!r} stopped before it",
             hint=f"Rebuild it again: eskit project rebuild {name}",
         )
-    _retry_one(log, models, projection, letter, upcasters, reason=reason, by=by)
+    retry_one = partial(
+        _retry_one, log, models, projection, upcasters=upcasters, reason=reason, by=by, clock=clock
+    )
+    retry_one(letter)
     handled = 1
     while letter.holds_stream:
-        following = _next_of_stream(models.find_dead_letters(name), letter)
+        following = _next_of_stream(bookkeeping.find_dead_letters(models, name), letter)
         if following is None:
             break
-        _retry_one(log, models, projection, following, upcasters, reason=reason, by=by)
+        retry_one(following)
         handled += 1
-    _call_effects(models, projection)
-    return RetryReport(name=name, handled=handled, left=len(models.find_dead_letters(name)))
+    _call_effects(models, projection, clock=clock)
+    left = len(bookkeeping.find_dead_letters(models, name))
+    return RetryReport(name=name, handled=handled, left=left)
 
 
-def skip(models: ReadModels, letter: DeadLetter, *, reason: str, by: str) -> Skip:
+def skip(
+    models: ReadModels[Any],
+    letter: DeadLetter,
+    *,
+    reason: str,
+    by: str,
+    clock: Clock = SYSTEM_CLOCK,
+) -> Skip:
     """Never handle an event in its projection, also not in a rebuild.
 
     What waits behind it goes on waiting until it is retried.
@@ -112,91 +128,89 @@ def skip(models: ReadModels, letter: DeadLetter, *, reason: str, by: str) -> Ski
         stream=letter.stream,
         reason=reason,
         decided_by=by,
-        decided_at=models.clock.now,
+        decided_at=clock.now,
     )
     with deciding(models, name, reason) as (model, _):
         _check_unchanged(model, letter)
-        model.save_skip(decided)
-        model.delete_dead_letter(name, letter.position)
-        for failure in model.find_failures(name):
+        bookkeeping.save_skip(model, decided)
+        bookkeeping.delete_dead_letter(model, letter)
+        for failure in bookkeeping.find_failures(model, name):
             if failure.position == letter.position:
-                model.clear_failure(name, failure.phase)
-        record(model, name, "skip", letter.text, reason=reason, by=by)
+                bookkeeping.clear_failures(model, name, failure.phase)
+        record(model, name, "skip", letter.text, reason=reason, by=by, clock=clock)
     return decided
 
 
 def _retry_one(
     log: EventLog,
-    models: ReadModels,
-    projection: Projection,
+    models: ReadModels[Any],
+    projection: Projection[Any],
     letter: DeadLetter,
-    upcasters: Upcasters,
     *,
+    upcasters: Upcasters,
     reason: str,
     by: str,
+    clock: Clock,
 ) -> None:
     """Handle one event in a transaction of its own."""
     name = projection.name
     event = _load_event(log, letter)
-    subscription = subscribe(projection, upcasters)
+    run = ProjectionRun(projection, find_handlers(projection, upcasters), clock=clock)
     try:
         with deciding(models, name, reason) as (model, state):
             check_version(state, projection)
             _check_unchanged(model, letter)
             _refuse_overtaking(model, letter)
-            effects = Effects(model, name, handler_packages(subscription.handlers.values()))
-            lookup = EventLookup(log, [event.event_type])
-            context = EventContext(model.db, lookup.load, effects)
-            if event.event_type in subscription.handlers:
-                dispatch = build_dispatch([(subscription, context)], upcasters)
-                with _named_outage(model):
-                    handle_all(dispatch, [LogRow.of(event.row)], lookup, seconds=float("inf"))
-            model.delete_dead_letter(name, letter.position)
-            record(model, name, "retry", letter.text, reason=reason, by=by)
+            handling = Handling(log, model, [run], upcasters=upcasters, effects=True, clock=clock)
+            row = LogRow.of(event.row)
+            if run.wants(row):
+                handling.call([run], [row], seconds=float("inf"))
+            bookkeeping.delete_dead_letter(model, letter)
+            record(model, name, "retry", letter.text, reason=reason, by=by, clock=clock)
     except HandlerRaised as raised:
-        failure = describe(name, "run", event, raised.error, at=models.clock.now)
-        _keep_failed(models, letter, failure, reason=reason, by=by)
+        failure = describe(name, "run", event, raised.error, at=clock.now)
+        _keep_failed(models, letter, failure, reason=reason, by=by, clock=clock)
         raise not_retried(name, event, raised.error) from raised.error
 
 
-def _call_effects(models: ReadModels, projection: Projection) -> None:
+def _call_effects(models: ReadModels[Any], projection: Projection[Any], *, clock: Clock) -> None:
     """Call what the handlers wanted called, now that their rows are committed."""
     model = models.open()
     try:
-        effects = Effects(model, projection.name, handler_packages(projection.handlers.values()))
+        packages = handler_packages(projection.handlers.values())
+        effects = Effects(model, projection.name, packages, clock=clock)
         effects.load()
         effects.call_due()
     finally:
         model.close()
 
 
-@contextmanager
-def _named_outage(model: ReadModel) -> Iterator[None]:
-    try:
-        yield
-    except HandlerRaised as raised:
-        refuse_outage(model, raised)
-        raise
-
-
 def _keep_failed(
-    models: ReadModels, letter: DeadLetter, failure: Failure, *, reason: str, by: str
+    models: ReadModels[Any],
+    letter: DeadLetter,
+    failure: Failure,
+    *,
+    reason: str,
+    by: str,
+    clock: Clock,
 ) -> None:
-    kept = failed_letter(
+    kept = failed_dead_letter(
         failure,
         tenant=letter.tenant,
         holds_stream=letter.holds_stream,
         attempts=letter.attempts + 1,
     )
     with deciding(models, letter.projection, reason) as (model, _):
-        record(model, kept.projection, "retry failed", letter.text, reason=reason, by=by)
-        for now in model.find_dead_letters(kept.projection):
+        record(
+            model, kept.projection, "retry failed", letter.text, reason=reason, by=by, clock=clock
+        )
+        for now in bookkeeping.find_dead_letters(model, kept.projection):
             if now.event_id == letter.event_id:
-                model.save_dead_letter(replace(kept, attempts=now.attempts + 1))
+                bookkeeping.save_dead_letter(model, replace(kept, attempts=now.attempts + 1))
                 return
         decided = [
             f"{decision.decided_by} has decided so: {decision.action}"
-            for decision in models.list_decisions(kept.projection)
+            for decision in bookkeeping.list_decisions(models, kept.projection)
             if decision.detail == letter.text and decision.action != "retry failed"
         ]
     raise ProjectionBusy(
@@ -206,18 +220,21 @@ def _keep_failed(
     )
 
 
-def _check_unchanged(model: LiveReadModel, letter: DeadLetter) -> None:
+def _check_unchanged(model: ReadModel[Any], letter: DeadLetter) -> None:
     """Refuse to act on something that is no longer as it was shown."""
-    failures = [_stopped_letter(failure) for failure in model.find_failures(letter.projection)]
-    if letter not in [*failures, *model.find_dead_letters(letter.projection)]:
+    failures = [
+        _stopped_dead_letter(failure)
+        for failure in bookkeeping.find_failures(model, letter.projection)
+    ]
+    if letter not in [*failures, *bookkeeping.find_dead_letters(model, letter.projection)]:
         raise ProjectionBusy(
             f"{letter.text} in {letter.projection!r} has changed since it was looked at",
             hint=f"Look again: eskit deadletter list {letter.projection}",
         )
 
 
-def _refuse_overtaking(model: LiveReadModel, letter: DeadLetter) -> None:
-    for found in model.find_dead_letters(letter.projection):
+def _refuse_overtaking(model: ReadModel[Any], letter: DeadLetter) -> None:
+    for found in bookkeeping.find_dead_letters(model, letter.projection):
         if _same_stream(found, letter) and found.position < letter.position:
             raise InvalidArgument(
                 f"{letter.text} is blocked by {found.position:,} of the same stream",
@@ -249,6 +266,8 @@ def _load_event(log: EventLog, letter: DeadLetter) -> RecordedEvent:
     return event
 
 
-def _stopped_letter(failure: Failure) -> DeadLetter:
+def _stopped_dead_letter(failure: Failure) -> DeadLetter:
     state: DeadLetterState = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
-    return replace(failed_letter(failure, tenant="", holds_stream=False, attempts=0), state=state)
+    return replace(
+        failed_dead_letter(failure, tenant="", holds_stream=False, attempts=0), state=state
+    )

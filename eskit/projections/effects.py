@@ -9,16 +9,17 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from eskit.clock import Clock
+from eskit.domain.events import RecordedEvent
 from eskit.errors import InvalidArgument, ProjectError
+from eskit.projections import bookkeeping
+from eskit.projections.port import ReadModel
 from eskit.projections.records import Effect
 from eskit.raised import error_line, is_ctrl_c
-
-if TYPE_CHECKING:
-    from eskit.domain.events import RecordedEvent
-    from eskit.projections.port import ReadModel
 
 _LONGEST_WAIT = 60.0
 
@@ -26,8 +27,11 @@ _LONGEST_WAIT = 60.0
 class Effects:
     """The effects of one projection: recorded in a transaction, called after it."""
 
-    def __init__(self, model: ReadModel, projection: str, packages: Iterable[str]) -> None:
+    def __init__(
+        self, model: ReadModel[Any], projection: str, packages: Iterable[str], *, clock: Clock
+    ) -> None:
         self._model = model
+        self._clock = clock
         self._projection = projection
         self._packages = frozenset(packages)
         self._due: dict[tuple[str, str], tuple[float, Effect]] = {}
@@ -35,7 +39,7 @@ class Effects:
 
     def load(self) -> None:
         """Remember what an earlier runner has recorded and not called."""
-        for effect in self._model.find_effects(self._projection):
+        for effect in bookkeeping.find_effects(self._model, self._projection):
             self._due[effect.event_id, effect.name] = (0.0, effect)
 
     def begin(self) -> None:
@@ -58,7 +62,7 @@ class Effects:
             function=path,
             arguments=arguments,
         )
-        if self._model.save_effect(effect):
+        if bookkeeping.record_effect(self._model, effect):
             self._recorded.append(effect)
 
     def settle(self) -> None:
@@ -74,7 +78,7 @@ class Effects:
     def call_due(self) -> None:
         """Call what is due. One that raises is tried again later; the others go on."""
         for key, (when, effect) in list(self._due.items()):
-            if when > self._model.clock.monotonic():
+            if when > self._clock.monotonic():
                 continue
             try:
                 self._call(effect)
@@ -82,23 +86,14 @@ class Effects:
                 if is_ctrl_c(error):
                     raise
                 attempts = effect.attempts + 1
-                failed = Effect(
-                    projection=effect.projection,
-                    event_id=effect.event_id,
-                    name=effect.name,
-                    position=effect.position,
-                    function=effect.function,
-                    arguments=effect.arguments,
-                    attempts=attempts,
-                    error=error_line(error),
-                )
+                failed = replace(effect, attempts=attempts, error=error_line(error))
                 with self._model.transaction():
-                    self._model.fail_effect(failed)
+                    bookkeeping.save_failed_effect(self._model, failed)
                 wait = min(_LONGEST_WAIT, 2.0 ** min(attempts, 10))
-                self._due[key] = (self._model.clock.monotonic() + wait, failed)
+                self._due[key] = (self._clock.monotonic() + wait, failed)
             else:
                 with self._model.transaction():
-                    self._model.finish_effect(effect)
+                    bookkeeping.finish_effect(self._model, effect)
                 del self._due[key]
 
     def _call(self, effect: Effect) -> None:

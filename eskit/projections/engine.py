@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Generic
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.upcasting import Upcasters
@@ -14,32 +15,33 @@ from eskit.errors import (
     ProjectionError,
     RebuildNeeded,
 )
-from eskit.projections import control, dead_letters
-from eskit.projections.batches import BatchLimits
+from eskit.projections import bookkeeping, control, dead_letters
 from eskit.projections.control import CheckpointChange, CheckpointRepair
-from eskit.projections.database import Database
+from eskit.projections.database import Db
 from eskit.projections.dead_letters import RetryReport
-from eskit.projections.diff import compare_with_live
+from eskit.projections.diff import compare_with_live, load_state
 from eskit.projections.differences import ProjectionDifference
-from eskit.projections.handling import subscribe
-from eskit.projections.locks import ProjectionLock
+from eskit.projections.following import BatchLimits
+from eskit.projections.handling import ProjectionRun, find_handlers
+from eskit.projections.locks import ProjectionLock, lock_of
 from eskit.projections.log import EventLog
 from eskit.projections.opening import open_read_models, to_checkpoint
-from eskit.projections.outages import ReportOutage
 from eskit.projections.parking import Parking
-from eskit.projections.port import ReadModels
+from eskit.projections.port import Activity, LiveReadModel, ReadModels
+from eskit.projections.preparing import check
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.rebuild import Rebuild
 from eskit.projections.records import DeadLetter, Decision, Skip
-from eskit.projections.running import STOP_LATENCY, Run
+from eskit.projections.runner import STOP_LATENCY, Runner
 from eskit.projections.status import ProjectionStatus, find_problem, load_status
+from eskit.projections.transient import ReportWaiting
 from eskit.projections.waiting import Waiting
 from eskit.slow import SLOW_AFTER, SlowCall, SlowCalls
 from eskit.store.records import Checkpoint
 
 
-class ProjectionEngine:
+class ProjectionEngine(Generic[Db]):
     """The projections of an app over one log and one place of read models. Thread-safe.
 
     The read models are given by URL, or already open.
@@ -48,8 +50,8 @@ class ProjectionEngine:
     def __init__(
         self,
         log: EventLog,
-        projections: Sequence[Projection],
-        read_models: str | ReadModels,
+        projections: Sequence[Projection[Db]],
+        read_models: str | ReadModels[Db],
         *,
         upcasters: Upcasters | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -62,12 +64,13 @@ class ProjectionEngine:
             if isinstance(read_models, str)
             else read_models
         )
+        self._clock = clock
         self._upcasters = upcasters or Upcasters()
         self._prepared = False
-        self._parking = Parking(self._models)
-        self._waiting = Waiting(log, self._models, moved=self._parking.announce)
+        self._parking = Parking(self._models, clock=clock)
+        self._waiting = Waiting(log, self._models, moved=self._parking.announce, clock=clock)
         self._slow = SlowCalls(after=slow_after, clock=clock, on_tick=self._beat)
-        self._runs: set[Run] = set()
+        self._runs: set[Runner] = set()
         self._rebuilds: dict[Rebuild, ProjectionLock] = {}
         self._mutex = threading.Lock()
 
@@ -80,7 +83,7 @@ class ProjectionEngine:
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
-        outage: ReportOutage | None = None,
+        waiting: ReportWaiting | None = None,
     ) -> list[RunReport]:
         """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
 
@@ -93,10 +96,16 @@ class ProjectionEngine:
         for that one and takes it over when it can; it lets go of one that has stopped, and takes
         it again when somebody has decided about what stopped it. It ends when all have stopped,
         unless it is to `stay`. For a store, a read model or a NATS server that goes away on the way
-        it waits: `outage` is told why, once, and None when it goes on.
+        it waits: `waiting` is told why, once, and None when it goes on.
         """
         reports = self.run_each(
-            names, once=once, stay=stay, limits=limits, stop=stop, progress=progress, outage=outage
+            names,
+            once=once,
+            stay=stay,
+            limits=limits,
+            stop=stop,
+            progress=progress,
+            waiting=waiting,
         )
         for report in reports:
             if report.error is not None:
@@ -112,7 +121,7 @@ class ProjectionEngine:
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
-        outage: ReportOutage | None = None,
+        waiting: ReportWaiting | None = None,
     ) -> list[RunReport]:
         """The same, but a projection that stopped is reported with its `error`, not raised."""
         projections = self._select(names)
@@ -126,11 +135,11 @@ class ProjectionEngine:
                 limits=limits,
                 stop=stop,
                 progress=progress,
-                outage=outage,
+                waiting=waiting,
             )
             return run.once() if once else run.follow(stay=stay)
 
-    def rehearse(
+    def dry_run(
         self, names: Sequence[str] | None = None, *, seconds: float = 10.0
     ) -> list[RunReport]:
         """Handle what is new, for so long, and undo all of it: would it go well?
@@ -139,7 +148,7 @@ class ProjectionEngine:
         """
         with ExitStack() as stack:
             run = self._prepare_run(stack, self._select(names), held=True)
-            return run.rehearse(seconds=seconds)
+            return run.dry_run(seconds=seconds)
 
     def catch_up(
         self,
@@ -162,7 +171,7 @@ class ProjectionEngine:
                 f"Position {target:,} is past the end of the log, {head:,}",
                 hint="Ask for a position that an event has, such as that of a command's reply.",
             )
-        deadline = self._models.clock.monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         for projection in self._select(names):
             while not self._waiting.has_passed(projection.name, target):
                 self._refuse_paused(projection.name)
@@ -172,7 +181,7 @@ class ProjectionEngine:
                         raise report.error
                     break
                 except ProjectionBusy as busy:
-                    remaining = deadline - self._models.clock.monotonic()
+                    remaining = deadline - self._clock.monotonic()
                     if remaining <= 0:
                         raise ProjectionBusy(
                             f"Projection {projection.name!r} has not passed {target:,} within "
@@ -215,16 +224,15 @@ class ProjectionEngine:
         """
         (projection,) = self._select([name])
         with ExitStack() as stack:
-            lock = stack.enter_context(self._models.lock(name, "rebuild"))
+            lock = stack.enter_context(self._lock(name, "rebuild"))
             if in_place:
-                stack.enter_context(self._models.lock(name, "run"))
-            live = self._models.open()
-            stack.callback(live.close)
+                stack.enter_context(self._lock(name, "run"))
             rebuild = Rebuild(
                 self._log,
-                live,
+                stack.enter_context(self._open()),
                 projection,
                 upcasters=self._upcasters,
+                clock=self._clock,
                 progress=progress,
                 stop=stop,
                 slow=self._slow,
@@ -238,7 +246,7 @@ class ProjectionEngine:
         """Whether the code has a version or migration with which its rows cannot go on."""
         (projection,) = self._select([name])
         try:
-            self._models.check(projection)
+            check(self._models, projection)
         except RebuildNeeded:
             return True
         return False
@@ -246,13 +254,11 @@ class ProjectionEngine:
     def estimate_rebuild(self, name: str, *, seconds: float = 0.5) -> RebuildEstimate:
         """How long a rebuild will take, by the rate measured for so long; changes nothing."""
         (projection,) = self._select([name])
-        with self._models.lock(name, "rebuild"):
-            live = self._models.open()
-            try:
-                rebuild = Rebuild(self._log, live, projection, upcasters=self._upcasters)
-                return rebuild.estimate(seconds=seconds)
-            finally:
-                live.close()
+        with self._lock(name, "rebuild"), self._open() as live:
+            rebuild = Rebuild(
+                self._log, live, projection, upcasters=self._upcasters, clock=self._clock
+            )
+            return rebuild.estimate(seconds=seconds)
 
     def diff(
         self, name: str, *, examples: int = 20, progress: ReportProgress | None = None
@@ -263,21 +269,23 @@ class ProjectionEngine:
         Raises ProjectionFailed when a handler does, RebuildNeeded and CheckpointMismatch.
         """
         (projection,) = self._select([name])
-        with self._models.lock(name, "diff"):
+        load_state(self._models, projection)  # opening would make what is not there
+        with self._lock(name, "diff"), self._open() as live:
             return compare_with_live(
                 self._log,
-                self._models,
+                live,
                 projection,
                 upcasters=self._upcasters,
                 examples=examples,
                 progress=progress,
+                clock=self._clock,
                 slow=self._slow,
             )
 
     def status(self, names: Sequence[str] | None = None) -> list[ProjectionStatus]:
         """Where projections stand, by name; reads only."""
         return [
-            load_status(self._log, self._models, projection, self._upcasters)
+            load_status(self._log, self._models, projection, self._upcasters, self._clock)
             for projection in sorted(self._select(names), key=lambda found: found.name)
         ]
 
@@ -305,12 +313,12 @@ class ProjectionEngine:
     def pause(self, name: str, *, reason: str, by: str) -> None:
         """Let nobody run a projection until it is resumed; a runner stops after its batch."""
         self._select([name])
-        control.pause(self._models, name, reason=reason, by=by)
+        control.pause(self._models, name, reason=reason, by=by, clock=self._clock)
 
     def resume(self, name: str, *, reason: str, by: str) -> None:
         """Let a paused projection go on; a waiting runner notices by itself."""
         self._select([name])
-        control.resume(self._models, name, reason=reason, by=by)
+        control.resume(self._models, name, reason=reason, by=by, clock=self._clock)
 
     def repair_checkpoints(self, *, by: str, dry_run: bool = False) -> list[CheckpointRepair]:
         """Let projections that followed the original of this log go on, as far as they can.
@@ -318,7 +326,9 @@ class ProjectionEngine:
         Those whose last event the log does not have are told of, and have to be rebuilt.
         """
         names = sorted(projection.name for projection in self._select(None))
-        return control.repair_checkpoints(self._log, self._models, names, by=by, dry_run=dry_run)
+        return control.repair_checkpoints(
+            self._log, self._models, names, by=by, dry_run=dry_run, clock=self._clock
+        )
 
     def set_checkpoint(
         self, name: str, position: int, *, reason: str, by: str, dry_run: bool = False
@@ -329,9 +339,17 @@ class ProjectionEngine:
         how many. Raises InvalidArgument for a position past the head.
         """
         (projection,) = self._select([name])
-        types = subscribe(projection, self._upcasters).event_types
+        types = sorted(find_handlers(projection, self._upcasters))
         return control.set_checkpoint(
-            self._log, self._models, name, position, types, reason=reason, by=by, dry_run=dry_run
+            self._log,
+            self._models,
+            name,
+            position,
+            types,
+            reason=reason,
+            by=by,
+            dry_run=dry_run,
+            clock=self._clock,
         )
 
     def dead_letters(self, name: str) -> list[DeadLetter]:
@@ -360,6 +378,7 @@ class ProjectionEngine:
                 upcasters=self._upcasters,
                 reason=reason,
                 by=by,
+                clock=self._clock,
             )
 
     def skip_event(self, letter: DeadLetter, *, reason: str, by: str) -> Skip:
@@ -368,17 +387,17 @@ class ProjectionEngine:
         It may be one that was set aside, or the one before which the projection stopped.
         """
         self._select([letter.projection])
-        return dead_letters.skip(self._models, letter, reason=reason, by=by)
+        return dead_letters.skip(self._models, letter, reason=reason, by=by, clock=self._clock)
 
     def skips(self, name: str) -> list[Skip]:
         """The events that a projection skips by decision, by position."""
         self._select([name])
-        return self._models.find_skips(name)
+        return bookkeeping.find_skips(self._models, name)
 
     def decisions(self, name: str) -> list[Decision]:
         """Who paused, resumed or set the checkpoint of a projection, when and why."""
         self._select([name])
-        return self._models.list_decisions(name)
+        return bookkeeping.list_decisions(self._models, name)
 
     @property
     def store_id(self) -> str:
@@ -391,7 +410,7 @@ class ProjectionEngine:
 
     def checkpoints(self) -> list[Checkpoint]:
         """The checkpoints in the read models, by name, also of projections that are no more."""
-        return list(map(to_checkpoint, self._models.list_states()))
+        return list(map(to_checkpoint, bookkeeping.list_states(self._models)))
 
     def prepare(self) -> None:
         """Make the read model, without rows, unless there is one."""
@@ -399,7 +418,7 @@ class ProjectionEngine:
             self._models.open().close()
             self._prepared = True
 
-    def reader(self) -> AbstractContextManager[Database]:
+    def reader(self) -> AbstractContextManager[Db]:
         """One moment of the read models, for queries; ReadModelUnavailable if there are none."""
         return self._models.reader()
 
@@ -410,37 +429,38 @@ class ProjectionEngine:
     def _prepare_run(
         self,
         stack: ExitStack,
-        projections: Sequence[Projection],
+        projections: Sequence[Projection[Db]],
         *,
         held: bool,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
         progress: ReportProgress | None = None,
-        outage: ReportOutage | None = None,
-    ) -> Run:
-        """A run of projections whose locks are held, or else its own, while the stack is open."""
-        locks = [self._models.lock(projection.name, "run") for projection in projections]
-        for lock in locks:
-            stack.callback(lock.release)
-            if held:
-                lock.acquire()
-        run = Run(
+        waiting: ReportWaiting | None = None,
+    ) -> Runner:
+        """A runner whose projections are locked, or are to be; while the stack is open."""
+        runs = [self._make_run(projection) for projection in projections]
+        for run in runs:
+            if run.lock is not None:
+                stack.callback(run.lock.release)
+                if held:
+                    run.lock.acquire()
+        runner = Runner(
             self._log,
             self._models,
-            projections,
+            runs,
             upcasters=self._upcasters,
-            locks=locks,
+            clock=self._clock,
             limits=limits,
             progress=self._waiting.announcing(progress),
-            outage=outage,
+            waiting=waiting,
             stop=stop,
             slow=self._slow,
         )
-        stack.callback(self._forget, run)
+        stack.callback(self._forget, runner)
         with self._mutex:
-            self._runs.add(run)
+            self._runs.add(runner)
         stack.enter_context(self._beating())
-        return run
+        return runner
 
     def _beating(self) -> AbstractContextManager[object]:
         """Look after what is in hand, and tell others that this process is there, in the block."""
@@ -460,9 +480,28 @@ class ProjectionEngine:
             with self._mutex:
                 del self._rebuilds[rebuild]
 
-    def _forget(self, run: Run) -> None:
+    def _make_run(self, projection: Projection[Db]) -> ProjectionRun:
+        return ProjectionRun(
+            projection,
+            find_handlers(projection, self._upcasters),
+            lock=self._lock(projection.name, "run"),
+            clock=self._clock,
+        )
+
+    def _lock(self, name: str, activity: Activity) -> ProjectionLock:
+        return lock_of(self._models, name, activity, clock=self._clock)
+
+    @contextmanager
+    def _open(self) -> Iterator[LiveReadModel[Db]]:
+        live = self._models.open()
+        try:
+            yield live
+        finally:
+            live.close()
+
+    def _forget(self, runner: Runner) -> None:
         with self._mutex:
-            self._runs.discard(run)
+            self._runs.discard(runner)
 
     def _beat(self) -> None:
         with self._mutex:
@@ -473,7 +512,7 @@ class ProjectionEngine:
             slow, beats = rebuild.slow_call, self._slow.after is not None
             lock.tell(rate=0.0, outage="", slow=slow, beats=beats)
 
-    def _select(self, names: Sequence[str] | None) -> list[Projection]:
+    def _select(self, names: Sequence[str] | None) -> list[Projection[Db]]:
         if names is None:
             return list(self._projections.values())
         for name in names:
@@ -486,7 +525,7 @@ class ProjectionEngine:
         return [self._projections[name] for name in dict.fromkeys(names)]
 
     def _refuse_paused(self, name: str) -> None:
-        state = self._models.find_state(name)
+        state = bookkeeping.find_state(self._models, name)
         if state is not None and state.pause is not None:
             raise ProjectionError(
                 f"Projection {name!r} is paused: {state.pause}",

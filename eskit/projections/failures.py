@@ -7,9 +7,7 @@ from datetime import datetime
 from typing import Literal, TypeAlias
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import ProjectionFailed, ReadModelUnavailable
-from eskit.projections.handling import HandlerRaised
-from eskit.projections.port import ReadModel
+from eskit.errors import ProjectionFailed
 from eskit.projections.records import Effect, Failure, Phase
 from eskit.raised import error_line, error_traceback
 
@@ -90,15 +88,6 @@ def not_retried(name: str, event: RecordedEvent, error: BaseException) -> Projec
     )
     failed.__cause__ = error
     return failed
-
-
-def refuse_outage(model: ReadModel, raised: HandlerRaised) -> None:
-    """Raise ReadModelUnavailable if the handler only met a full disk or the like."""
-    if model.is_outage(raised.error):
-        raise ReadModelUnavailable(
-            f"The read model failed under a handler: {raised.error}",
-            hint="Fix the cause, then run again: the batch was rolled back.",
-        ) from raised.error
 
 
 def describe_event(event: RecordedEvent) -> str:

@@ -9,20 +9,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Self
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ProjectionBusy, ReadModelUnavailable
 from eskit.files.lock import FileLock, is_alive
 from eskit.files.modes import PRIVATE, make_folder
+from eskit.projections.port import Activity, Lock, ReadModels
 from eskit.slow import SlowCall
-
-Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 
 _DOING: dict[Activity, str] = {"run": "running", "rebuild": "rebuilding", "diff": "comparing"}
 PATIENCE = 0.2
 """Longer than anybody who only asks `find_holder` keeps a lock."""
-_HOLDER_LENGTH = 16_384
+HOLDER_LENGTH = 16_384
+"""How long a note of a holder is at most."""
 _LONGEST_OUTAGE = 150
 _LONGEST_STACK = 4_000
 # A holder writes at least so often that it is there; one that has not for longer is stopped.
@@ -55,22 +55,15 @@ class Holder:
 
 
 class ProjectionLock:
-    """The right to run, rebuild or compare one projection.
+    """The right to run, rebuild or compare one projection, and what its holder tells of itself.
 
     One thread takes it and lets it go, `held` says which; others may `tell` meanwhile.
     """
 
     def __init__(
-        self,
-        folder: Path,
-        name: str,
-        activity: Activity,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-        mode: int = PRIVATE,
+        self, lock: Lock, name: str, activity: Activity, *, clock: Clock = SYSTEM_CLOCK
     ) -> None:
-        self._lock = FileLock(folder / f"{name}.{activity}", mode=mode, clock=clock)
-        self._mode = mode
+        self._lock = lock
         self._name = name
         self._activity = activity
         self._clock = clock
@@ -92,20 +85,19 @@ class ProjectionLock:
         Without patience it may also fail because somebody has only asked for the holder.
         """
         try:
-            acquired = acquire_lock(self._lock, mode=self._mode, patience=patience)
+            acquired = self._lock.acquire(patience=patience)
         except ReadModelUnavailable:
             with suppress(ReadModelUnavailable):
                 if self.find_holder() is not None:
                     return False
             raise
         if not acquired:
-            self._lock.close()
             return False
         try:
             self._write(Holder(pid=os.getpid(), since=self._clock.microseconds() / 1e6))
-        except OSError as error:
+        except ReadModelUnavailable:
             self.release()
-            raise _not_writable(self._lock.path, error) from error
+            raise
         self.held = True
         return True
 
@@ -125,26 +117,18 @@ class ProjectionLock:
         )
         with self._mutex:
             if self.held and (told != before or (beats and now - before.beat > _BEAT)):
-                with suppress(OSError):  # a full disk is what the outage is about
+                with suppress(ReadModelUnavailable):  # a full disk is what the outage is about
                     self._write(replace(told, beat=now if beats else 0.0))
 
     def release(self) -> None:
         """Let go; harmless when it is not held."""
         with self._mutex:
             self.held = False
-            self._lock.close()
+            self._lock.release()
 
     def find_holder(self) -> Holder | None:
         """Who holds the lock now, if anybody does; ReadModelUnavailable if that cannot be known."""
-        try:
-            note = self._lock.find_note(_HOLDER_LENGTH)
-        except PermissionError as error:
-            raise ReadModelUnavailable(
-                f"{self._lock.path} may not be read, so eskit cannot tell who is "
-                f"{_DOING[self._activity]} {self._name!r}",
-                hint="Ask its owner to do that, or to let you read it: "
-                f"chmod g+r {self._lock.path}",
-            ) from error
+        note = self._lock.find_note()
         return None if note is None else _parse_holder(note)
 
     def __enter__(self) -> Self:
@@ -157,9 +141,9 @@ class ProjectionLock:
     def _write(self, holder: Holder) -> None:
         self._told = holder
         note = json.dumps(asdict(holder))
-        if len(note) > _HOLDER_LENGTH:
+        if len(note) > HOLDER_LENGTH:
             note = json.dumps(asdict(replace(holder, slow=holder.slow[:1_000], stack="")))
-        self._lock.write(note, length=_HOLDER_LENGTH)
+        self._lock.write(note)
 
     def _busy(self) -> ProjectionBusy:
         holder = self.find_holder()
@@ -172,7 +156,51 @@ class ProjectionLock:
         )
 
 
-def acquire_lock(
+def lock_of(
+    models: ReadModels[Any], name: str, activity: Activity, *, clock: Clock = SYSTEM_CLOCK
+) -> ProjectionLock:
+    """The lock of a projection, not yet taken."""
+    return ProjectionLock(models.lock(name, activity), name, activity, clock=clock)
+
+
+class LockFile:
+    """A lock of a projection in a file of its own; see `eskit.projections.port.Lock`."""
+
+    def __init__(self, path: Path, *, clock: Clock = SYSTEM_CLOCK, mode: int = PRIVATE) -> None:
+        self._lock = FileLock(path, mode=mode, clock=clock)
+        self._mode = mode
+
+    def acquire(self, *, patience: float) -> bool:
+        """Take the lock of the operating system on the file."""
+        acquired = take_file_lock(self._lock, mode=self._mode, patience=patience)
+        if not acquired:
+            self._lock.close()
+        return acquired
+
+    def release(self) -> None:
+        """Close the file."""
+        self._lock.close()
+
+    def write(self, note: str) -> None:
+        """Write into the file."""
+        try:
+            self._lock.write(note, length=HOLDER_LENGTH)
+        except OSError as error:
+            raise _not_writable(self._lock.path, error) from error
+
+    def find_note(self) -> str | None:
+        """Read the file, if somebody has it locked."""
+        try:
+            return self._lock.find_note(HOLDER_LENGTH)
+        except PermissionError as error:
+            raise ReadModelUnavailable(
+                f"{self._lock.path} may not be read, so eskit cannot tell who is at work there",
+                hint="Ask its owner to do that, or to let you read it: "
+                f"chmod g+r {self._lock.path}",
+            ) from error
+
+
+def take_file_lock(
     lock: FileLock, *, mode: int, patience: float, stop: Callable[[], bool] | None = None
 ) -> bool:
     """Take a lock of a read model; False if another process has it all the time.
@@ -180,11 +208,9 @@ def acquire_lock(
     Its file is made if missing, with its folder. Raises ReadModelUnavailable if it cannot be.
     """
     try:
-        try:
-            return lock.acquire(patience=patience, stop=stop)
-        except FileNotFoundError:
+        if not lock.is_open:
             make_folder(lock.path.parent, mode=mode)
-            return lock.acquire(patience=patience, stop=stop)
+        return lock.acquire(patience=patience, stop=stop)
     except OSError as error:
         raise _not_writable(lock.path, error) from error
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
+from eskit.projections import bookkeeping
 from eskit.projections.port import ReadModels
 from eskit.projections.records import ProjectionState
 from eskit.sqlite.url import is_sqlite
@@ -11,10 +14,10 @@ from eskit.store.open import find_location
 from eskit.store.records import Checkpoint
 
 
-def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels:
+def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels[Any]:
     """The read models at ``sqlite:///PATH``; ``memory://`` keeps them until they are closed."""
     if is_sqlite(url) or url.startswith("memory://"):
-        from eskit.projections.sqlite.live import SqliteReadModels
+        from eskit.projections.sqlite.read_models import SqliteReadModels
 
         return SqliteReadModels(url, clock=clock)
     raise InvalidArgument(
@@ -33,7 +36,7 @@ def list_checkpoints(url: str) -> list[Checkpoint]:
     """The checkpoints kept at a read-model URL, by name; needs neither app nor store."""
     models = open_read_models(url)
     try:
-        return list(map(to_checkpoint, models.list_states()))
+        return list(map(to_checkpoint, bookkeeping.list_states(models)))
     finally:
         models.close()
 

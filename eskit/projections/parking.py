@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from eskit.clock import Clock
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import EskitError
+from eskit.projections import bookkeeping
 from eskit.projections.port import ReadModels
 
 _log = logging.getLogger("eskit.projections")
@@ -27,9 +29,9 @@ class _Parked:
 class Parking:
     """One thread looks at checkpoints for all who wait, as long as anybody does. Thread-safe."""
 
-    def __init__(self, models: ReadModels) -> None:
+    def __init__(self, models: ReadModels[Any], *, clock: Clock = SYSTEM_CLOCK) -> None:
         self._models = models
-        self._clock: Clock = models.clock
+        self._clock = clock
         self._mutex = threading.Lock()
         self._moved = threading.Condition(self._mutex)
         self._parked: dict[_Parked, float] = {}
@@ -89,11 +91,11 @@ class Parking:
 
     def _reached(self, name: str) -> float:
         """How far a projection is; infinitely far when it has stopped or is paused."""
-        state = self._models.find_state(name)
+        state = bookkeeping.find_state(self._models, name)
         if state is None:
             return -1.0
         if state.pause is not None or any(
-            failure.phase == "run" for failure in self._models.find_failures(name)
+            failure.phase == "run" for failure in bookkeeping.find_failures(self._models, name)
         ):
             return float("inf")
         return state.checkpoint.position

@@ -9,55 +9,52 @@ import inspect
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from typing import Any, Generic, TypeAlias, TypeVar, overload
 
 from google.protobuf.message import Message
 
 from eskit.domain.events import RecordedEvent
 from eskit.domain.messages import message_type
 from eskit.errors import InvalidArgument
+from eskit.projections.database import Db
 from eskit.projections.policy import FailurePolicy
-
-if TYPE_CHECKING:
-    from eskit.projections.database import Database
-    from eskit.projections.effects import Effects
-    from eskit.projections.skips import SkipFilter
 
 AnEvent = TypeVar("AnEvent", bound=Message)
 A = TypeVar("A", bound=Message)
 B = TypeVar("B", bound=Message)
 C = TypeVar("C", bound=Message)
 D = TypeVar("D", bound=Message)
-Handler: TypeAlias = Callable[[Any, "EventContext"], None]
+Handler: TypeAlias = Callable[[Any, "EventContext[Any]"], None]
 """Called with the decoded event, in its current form, and its context."""
-_Of: TypeAlias = Callable[[AnEvent, "EventContext"], None]
+_Of: TypeAlias = Callable[[AnEvent, "EventContext[Db]"], None]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 
 
-class EventContext:
+class EventContext(Generic[Db]):
     """What a handler gets beside the event.
 
-    `db` is the read model inside the engine's transaction: a `sqlite_utils.Database` whose
-    `execute` goes straight to sqlite3. Leave BEGIN, COMMIT and ROLLBACK to the engine; savepoints
-    are free. `event` is the event as recorded: position, stream, version, time, metadata.
+    `db` is the read model inside the engine's transaction. In SQLite that is a
+    `sqlite_utils.Database` whose `execute` goes straight to sqlite3; another read model gives
+    what its database has. Leave BEGIN, COMMIT and ROLLBACK to the engine; savepoints are free.
+    `event` is the event as recorded: position, stream, version, time, metadata.
     """
 
-    __slots__ = ("_effects", "_find", "db", "position", "skip_filter")
+    __slots__ = ("_find", "_once", "db", "position")
 
-    db: Database
+    db: Db
     position: int
     """The engine's: which event is being handled."""
-    skip_filter: SkipFilter | None
-    """The engine's: which events are kept from the handlers. None lets everything through."""
 
     def __init__(
-        self, db: Database, find: Callable[[int], RecordedEvent], effects: Effects | None = None
+        self,
+        db: Db,
+        find: Callable[[int], RecordedEvent],
+        once: Callable[[RecordedEvent, str, Callable[[], object]], None] | None = None,
     ) -> None:
         self.db = db
-        self.skip_filter = None
         self._find = find
-        self._effects = effects
+        self._once = once
 
     @property
     def event(self) -> RecordedEvent:
@@ -72,17 +69,18 @@ class EventContext:
         The function is one of a module, with arguments by `functools.partial` that JSON can
         keep: raises InvalidArgument otherwise.
         """
-        if self._effects is not None:
-            self._effects.record(self.event, name, function)
+        if self._once is not None:
+            self._once(self.event, name, function)
 
 
-class Projection:
+class Projection(Generic[Db]):
     """Turns events, of any aggregates, into a read model.
 
     `migrations` is a folder of ordered ``.sql`` files, relative to the folder of the module that
     makes the projection. Raise `version` when rows made by the old handlers are no longer right:
     the projection then waits for a rebuild instead of mixing the two. `on_failure` says what
-    happens when a handler raises: by default it is tried again, then the projection stops.
+    happens when a handler raises: by default it is tried again, then the projection stops. `Db` is
+    what the read model gives handlers as `context.db`: that of SQLite unless you say otherwise.
 
     >>> from bank.gen.account.v1 import account_pb2 as pb
     >>> from eskit import Projection
@@ -119,17 +117,19 @@ class Projection:
         self.handlers: dict[str, Handler] = {}
 
     @overload
-    def on(self, first: type[A], /) -> Callable[[_Of[A]], _Of[A]]: ...
+    def on(self, first: type[A], /) -> Callable[[_Of[A, Db]], _Of[A, Db]]: ...
     @overload
-    def on(self, first: type[A], second: type[B], /) -> Callable[[_Of[A | B]], _Of[A | B]]: ...
+    def on(
+        self, first: type[A], second: type[B], /
+    ) -> Callable[[_Of[A | B, Db]], _Of[A | B, Db]]: ...
     @overload
     def on(
         self, first: type[A], second: type[B], third: type[C], /
-    ) -> Callable[[_Of[A | B | C]], _Of[A | B | C]]: ...
+    ) -> Callable[[_Of[A | B | C, Db]], _Of[A | B | C, Db]]: ...
     @overload
     def on(
         self, first: type[A], second: type[B], third: type[C], fourth: type[D], /
-    ) -> Callable[[_Of[A | B | C | D]], _Of[A | B | C | D]]: ...
+    ) -> Callable[[_Of[A | B | C | D, Db]], _Of[A | B | C | D, Db]]: ...
     @overload
     def on(
         self,

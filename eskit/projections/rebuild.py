@@ -1,4 +1,4 @@
-"""Building a read model anew beside the live one, then swapping the two at once.
+"""Building rows anew beside the live ones, then swapping the two at once.
 
 A rebuild that is killed goes on where it was; one that fails leaves the live rows untouched.
 """
@@ -7,39 +7,32 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import json
 import platform
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any
 
-import eskit
-from eskit.domain.events import LogRow
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.ids import new_id
 from eskit.domain.upcasting import Upcasters
-from eskit.errors import EskitError, ProjectionBusy, ProjectionError, ProjectionFailed
-from eskit.projections.batches import BatchLimits
-from eskit.projections.checkpoints import check_checkpoint, last_position
-from eskit.projections.failures import Work, describe, refuse_outage, stopped_before
-from eskit.projections.follower import Follower
-from eskit.projections.handling import (
-    HandlerRaised,
-    build_dispatch,
-    handle_filtered,
-    handler_packages,
-    subscribe,
-)
+from eskit.errors import ProjectionBusy, ProjectionError, ProjectionFailed, ReadModelUnavailable
+from eskit.projections import bookkeeping
+from eskit.projections.failures import Work
+from eskit.projections.following import BatchLimits, Following
+from eskit.projections.handling import ProjectionRun, find_handlers, handler_packages
 from eskit.projections.log import EventLog, count_erasures
-from eskit.projections.lookup import EventLookup
-from eskit.projections.port import LiveReadModel, ReadModel
+from eskit.projections.port import LiveReadModel, Purpose, ReadModel, ShadowReadModel
 from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
-from eskit.projections.projection import EventContext, Handler, Projection
-from eskit.projections.records import Failure, Skip
-from eskit.projections.skips import load_skip_filter, skip_all
+from eskit.projections.projection import Handler, Projection
+from eskit.projections.records import Failure, Record, Skip
 from eskit.slow import SlowCall, SlowCalls
 
-# How often to look whether events have arrived meanwhile before the rest is left to the exchange.
+# How often to look whether events have arrived meanwhile before the rest is left to the swap.
 _ROUNDS = 5
 
 
@@ -49,10 +42,11 @@ class Rebuild:
     def __init__(
         self,
         log: EventLog,
-        live: LiveReadModel,
-        projection: Projection,
+        live: LiveReadModel[Any],
+        projection: Projection[Any],
         *,
         upcasters: Upcasters,
+        clock: Clock = SYSTEM_CLOCK,
         limits: BatchLimits | None = None,
         progress: ReportProgress | None = None,
         stop: threading.Event | None = None,
@@ -61,43 +55,45 @@ class Rebuild:
         self._log = log
         self._live = live
         self._projection = projection
+        self._name = projection.name
         self._upcasters = upcasters
+        self._clock = clock
         self._limits = limits or BatchLimits(events=10_000, seconds=1.0)
         self._progress = progress
         self._stop = stop or threading.Event()
         self._slow = slow
-        self._subscription = subscribe(projection, upcasters)
-        self._follower: Follower | None = None
+        self._run = ProjectionRun(projection, find_handlers(projection, upcasters), clock=clock)
+        self._following: Following | None = None
 
     def run(self) -> RunReport:
-        """Build aside up to the head, exchange, and clear away what was built aside.
+        """Build shadow rows up to the head, swap them in, and clear away what is left.
 
         Raises ProjectionFailed or, told to stop, REBUILD_STOPPED with the live rows as they were.
         """
-        started = self._live.clock.monotonic()
-        skips = self._live.find_skips(self._projection.name)
+        started = self._clock.monotonic()
+        skips = bookkeeping.find_skips(self._live, self._name)
         erasures = count_erasures(self._log)
-        shadow = self._live.open_shadow(
-            self._projection,
-            "rebuild",
-            fingerprint=f"{code_fingerprint(self._projection, skips)} {erasures}",
-            store_id=self._log.store_id,
-        )
+        failures: list[Failure] = []
         try:
-            skip_all(shadow, skips)
-            handled = self._build(shadow)
-            shadow.check_rows(self._projection.name)
-        finally:
-            shadow.close()
-        late, position = self._swap(skips, erasures)
-        self._live.discard_shadow(self._projection.name, "rebuild")
-        return RunReport(
-            name=self._projection.name,
-            events=handled + late,
-            position=position,
-            seconds=self._live.clock.monotonic() - started,
-            skipped=len(skips),
-        )
+            shadow = self._open_shadow(skips, erasures)
+            try:
+                self._build(shadow, failures, self._progress)
+                built = bookkeeping.load_state(shadow, self._name)
+                migrations = bookkeeping.find_migrations(shadow, self._name)
+            finally:
+                shadow.close()
+            with self._live.swapping(self._name):
+                bookkeeping.adopt(self._live, built, migrations)
+                self._refuse_other_skips(skips)
+                self._refuse_other_erasures(erasures)
+                self._build(self._live, failures, None)  # what has arrived since
+        except ProjectionFailed:
+            self._keep(failures)
+            if failures:
+                self._live.discard_shadow(self._name, "rebuild")
+            raise
+        self._live.discard_shadow(self._name, "rebuild")
+        return self._report(started, skipped=len(skips))
 
     def run_in_place(self) -> RunReport:
         """Empty the rows and make them again, in one long transaction on the live database.
@@ -105,173 +101,172 @@ class Rebuild:
         Readers see the old rows until it is done; nobody else can write to the file meanwhile, and
         what is interrupted begins anew.
         """
-        started = self._live.clock.monotonic()
-        name = self._projection.name
-        failures: list[Failure] = []
+        started = self._clock.monotonic()
         erasures = count_erasures(self._log)
+        failures: list[Failure] = []
         try:
-            with self._live.emptied(self._projection):
-                handled = self._build(self._live, failures)
-                self._refuse_other_erasures(erasures)
-                state = self._live.find_state(name)
-        except ProjectionFailed:
             with self._live.transaction():
-                for failure in failures:
-                    self._live.save_failure(failure)
+                bookkeeping.begin_again(self._live, self._name)
+                self._build(self._live, failures, self._progress)
+                self._refuse_other_erasures(erasures)
+        except ProjectionFailed:
+            self._keep(failures)
             raise
-        return RunReport(
-            name=name,
-            events=handled,
-            position=state.checkpoint.position if state else 0,
-            seconds=self._live.clock.monotonic() - started,
-            skipped=len(self._live.find_skips(name)),
-        )
+        skipped = len(bookkeeping.find_skips(self._live, self._name))
+        return self._report(started, skipped=skipped)
 
     def estimate(self, *, seconds: float) -> RebuildEstimate:
-        """Handle events aside for so long, to know the rate; what that made is thrown away.
+        """Handle events into shadow rows for so long, to know the rate; nothing of it is kept.
 
         Raises ProjectionFailed if a handler does so soon.
         """
-        name = self._projection.name
-        shadow = self._live.open_shadow(
-            self._projection, "estimate", fingerprint=new_id(), store_id=self._log.store_id
-        )
+        limits = BatchLimits(events=1_000, seconds=seconds)
+        skips = bookkeeping.find_skips(self._live, self._name)
+        shadow = open_shadow(self._live, self._name, "estimate", skips=skips)
         try:
-            skip_all(shadow, self._live.find_skips(name))
             head = self._log.head_position()
-            follower = self._follow(
-                shadow, BatchLimits(events=1_000, seconds=seconds), work="estimate"
-            )
-            (member,) = follower.members
-            while follower.step(head) and follower.seconds < seconds:
+            following = self._follow(shadow, limits, work="estimate", progress=self._progress)
+            while following.step(head) and following.seconds < seconds:
                 pass
-            if member.stopped is not None:
-                raise member.stopped
+            if self._run.error is not None:
+                raise self._run.error
         finally:
             shadow.close()
-            self._live.discard_shadow(name, "estimate")
+            self._live.discard_shadow(self._name, "estimate")
         return RebuildEstimate(
-            name=name,
+            name=self._name,
             events=self._count(0, head),
-            rate=member.events / follower.seconds,
-            measured=member.events,
+            rate=self._run.events / following.seconds,
+            measured=self._run.events,
         )
 
+    def _open_shadow(self, skips: Sequence[Skip], erasures: int) -> ShadowReadModel[Any]:
+        """The shadow rows that the same code has begun on the same store, or empty ones."""
+        begun = json.dumps(
+            [code_fingerprint(self._projection, skips), self._log.store_id, erasures]
+        )
+        return open_shadow(self._live, self._name, "rebuild", skips=skips, begun=begun)
+
+    def _build(
+        self, model: ReadModel[Any], failures: list[Failure], progress: ReportProgress | None
+    ) -> None:
+        """Follow the log into a model until nothing is new; adds the failure that stops it."""
+        following = self._follow(model, self._limits, progress=progress)
+        head = self._log.head_position()
+        following.total = self._count(self._run.checkpoint.position, head)
+        for _ in range(_ROUNDS):
+            while following.step(head):
+                self._refuse_stopped()
+            if self._run.error is not None:
+                failures += bookkeeping.find_failures(model, self._name)
+                raise self._run.error
+            now = self._log.head_position()
+            if now == head:
+                break
+            head = now
+
     def _follow(
-        self, shadow: ReadModel, limits: BatchLimits, *, work: Work = "rebuild"
-    ) -> Follower:
-        follower = Follower(
+        self,
+        model: ReadModel[Any],
+        limits: BatchLimits,
+        *,
+        work: Work = "rebuild",
+        progress: ReportProgress | None = None,
+    ) -> Following:
+        following = Following(
             self._log,
-            shadow,
-            [self._projection],
+            model,
+            [self._run],
             upcasters=self._upcasters,
+            clock=self._clock,
             work=work,
             limits=limits,
-            progress=self._progress,
+            progress=progress,
             slow=self._slow,
         )
-        self._follower = follower
-        follower.start()
-        return follower
+        self._following = following
+        following.start()
+        return following
 
     @property
     def slow_call(self) -> SlowCall | None:
         """What it has been in for too long, if it is; also for other threads to ask."""
-        return self._follower.slow_call if self._follower is not None else None
+        return self._following.slow_call if self._following is not None else None
 
-    def _build(self, shadow: ReadModel, failures: list[Failure] | None = None) -> int:
-        """Follow the log into the rows aside; how many events that took this time."""
-        head = self._log.head_position()
-        follower = self._follow(shadow, self._limits)
-        (member,) = follower.members
-        follower.total = self._count(member.checkpoint.position, head)
-        for _ in range(_ROUNDS):
-            while follower.step(head):
-                self._refuse_stopped(member.checkpoint.position)
-            if member.stopped is not None:
-                found = shadow.find_failures(member.name)
-                if failures is None:
-                    self._fail(member.stopped, next(iter(found), None))
-                failures += found
-                raise member.stopped
-            if self._log.head_position() == head:
-                break
-            head = self._log.head_position()
-        return member.events
-
-    def _refuse_stopped(self, position: int) -> None:
+    def _refuse_stopped(self) -> None:
         if self._stop.is_set():
-            name = self._projection.name
             raise ProjectionError(
-                f"The rebuild of {name!r} was stopped at {position:,}",
+                f"The rebuild of {self._name!r} was stopped at {self._run.checkpoint.position:,}",
                 code="REBUILD_STOPPED",
-                hint=f"It goes on there: eskit project rebuild {name}",
+                hint=f"It goes on there: eskit project rebuild {self._name}",
             )
-
-    def _swap(self, skips: Sequence[Skip], erasures: int) -> tuple[int, int]:
-        """Exchange the rows and handle what has arrived since; how much, up to which position."""
-        name = self._projection.name
-        lookup = EventLookup(self._log, self._subscription.event_types)
-        context = EventContext(self._live.db, lookup.load)
-        dispatch = build_dispatch([(self._subscription, context)], self._upcasters)
-        try:
-            with self._live.swapping(self._projection) as state:
-                check_checkpoint(state, self._log)
-                self._refuse_other_skips(skips)
-                self._refuse_other_erasures(erasures)
-                context.skip_filter = load_skip_filter(self._live, name)
-                head = self._log.head_position()
-                end = last_position(self._log, after=state.checkpoint, until=head)
-                late = self._read_late(state.checkpoint.position, head)
-                handle_filtered(dispatch, late, lookup, seconds=float("inf"))
-                if end != state.checkpoint:
-                    self._live.advance(name, seen=state.checkpoint, passed=end)
-        except HandlerRaised as raised:
-            refuse_outage(self._live, raised)
-            self._fail(
-                stopped_before(name, "rebuild", raised.event, raised.error),
-                describe(name, "rebuild", raised.event, raised.error, at=self._live.clock.now),
-            )
-        return len(late), end.position
 
     def _refuse_other_skips(self, skips: Sequence[Skip]) -> None:
         """What was built must follow the decisions as they are now."""
-        if self._live.find_skips(self._projection.name) != skips:
+        if bookkeeping.find_skips(self._live, self._name) != skips:
             raise ProjectionBusy(
-                f"Dead letters of {self._projection.name!r} changed during the rebuild",
-                hint=f"Start it again: eskit project rebuild {self._projection.name}",
+                f"Dead letters of {self._name!r} changed during the rebuild",
+                hint=f"Start it again: eskit project rebuild {self._name}",
             )
 
     def _refuse_other_erasures(self, erasures: int) -> None:
         """What was built must have nothing of what was erased meanwhile."""
         if count_erasures(self._log) != erasures:
             raise ProjectionBusy(
-                f"Streams were erased during the rebuild of {self._projection.name!r}",
-                hint=f"Start it again: eskit project rebuild {self._projection.name}",
+                f"Streams were erased during the rebuild of {self._name!r}",
+                hint=f"Start it again: eskit project rebuild {self._name}",
             )
 
-    def _read_late(self, after: int, head: int) -> list[LogRow]:
-        types = self._subscription.event_types
-        if not types:
-            return []
-        return list(self._log.read_log_rows(after=after, before=head + 1, event_types=types))
+    def _keep(self, failures: Sequence[Failure]) -> None:
+        """Remember with the live rows what stopped the build."""
+        with self._live.transaction():
+            for failure in failures:
+                bookkeeping.save_failure(self._live, failure)
 
     def _count(self, after: int, head: int) -> int:
-        types = self._subscription.event_types
+        types = self._run.event_types
         if not types:
             return 0
         return self._log.count_events(after=after, before=head + 1, event_types=types)
 
-    def _fail(self, error: EskitError, failure: Failure | None) -> NoReturn:
-        """Remember the failure with the live model, and clear away what was built."""
-        if failure is not None:
-            with self._live.transaction():
-                self._live.save_failure(failure)
-            self._live.discard_shadow(self._projection.name, "rebuild")
-        raise error
+    def _report(self, started: float, *, skipped: int) -> RunReport:
+        return RunReport(
+            name=self._name,
+            events=self._run.events,
+            position=self._run.checkpoint.position,
+            seconds=self._clock.monotonic() - started,
+            skipped=skipped,
+        )
 
 
-def code_fingerprint(projection: Projection, skips: Sequence[Skip] = ()) -> str:
+def open_shadow(
+    live: LiveReadModel[Any],
+    name: str,
+    purpose: Purpose,
+    *,
+    skips: Sequence[Skip],
+    begun: str = "",
+) -> ShadowReadModel[Any]:
+    """Shadow rows that pass over some events: unfinished ones that were `begun` so, or empty ones.
+
+    Without `begun` they are always empty.
+    """
+    if begun:
+        with suppress(ReadModelUnavailable):  # damaged, or of an older eskit
+            shadow = live.open_shadow(name, purpose)
+            if [record.value for record in shadow.records("build", name)] == [begun]:
+                return shadow
+            shadow.close()
+    live.discard_shadow(name, purpose)
+    shadow = live.open_shadow(name, purpose)
+    with shadow.transaction():
+        shadow.save(Record("build", name, "", begun or "null"))
+        for skip in skips:
+            bookkeeping.save_skip(shadow, skip)
+    return shadow
+
+
+def code_fingerprint(projection: Projection[Any], skips: Sequence[Skip] = ()) -> str:
     """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
 
     Taken from the source files of the handlers and of all that is imported of their packages, so
@@ -280,7 +275,7 @@ def code_fingerprint(projection: Projection, skips: Sequence[Skip] = ()) -> str:
     """
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "
-        f"{eskit.__version__} {platform.python_version()} "
+        f"{version('eskit')} {platform.python_version()} "
         f"{[skip.event_id for skip in skips]}".encode()
     )
     files = {_source_of(handler) for handler in projection.handlers.values()}

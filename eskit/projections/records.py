@@ -8,6 +8,28 @@ from typing import Literal, TypeAlias
 
 Phase: TypeAlias = Literal["run", "retry", "rebuild"]
 """In what a projection failed; `retry`: it is about to try again by itself."""
+Kind: TypeAlias = Literal[
+    "state",
+    "migration",
+    "failure",
+    "dead_letter",
+    "skip",
+    "effect",
+    "called",
+    "decision",
+    "build",
+]
+"""What a record is about. `called` are effects that were called, `build` is who began a shadow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a read model keeps, whatever it means: `value` is JSON, unique by the other three."""
+
+    kind: Kind
+    projection: str
+    key: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +63,17 @@ class ProjectionState:
     updated_at: datetime
     pause: str | None = None
     has_exceptions: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedMigration:
+    """A migration that has made tables of a projection."""
+
+    projection: str
+    number: int
+    name: str
+    checksum: str
+    applied_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,58 @@
-"""Events that a projection has not handled and is not going to by itself: set aside, or skipped."""
+"""Keeping events from a projection that it must not handle now."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Any
 
+from eskit.clock import Clock
 from eskit.domain.events import RecordedEvent
-from eskit.projections.records import DeadLetter, Failure, Skip
+from eskit.projections import bookkeeping
+from eskit.projections.port import ReadModel
+from eskit.projections.records import DeadLetter, Failure
 
-if TYPE_CHECKING:
-    from eskit.projections.port import ReadModel
+
+@dataclass(slots=True, kw_only=True)
+class SkipFilter:
+    """Keeps back what is skipped, and what waits behind a dead letter of its stream; counts both.
+
+    `held` are streams by tenant and name.
+    """
+
+    projection: str
+    model: ReadModel[Any]
+    clock: Clock
+    skipped: dict[int, str] = field(default_factory=dict)
+    held: frozenset[tuple[str, str]] = frozenset()
+    kept: int = 0
+
+    def lets_through(self, event: RecordedEvent) -> bool:
+        """Whether to handle the event; one of a stream that is held becomes a dead letter."""
+        if self.skipped.get(event.global_position) == event.event_id:
+            self.kept += 1
+            return False
+        if (event.tenant, event.stream) in self.held:
+            letter = waiting_dead_letter(self.projection, event, at=self.clock.now)
+            bookkeeping.save_dead_letter(self.model, letter)
+            self.kept += 1
+            return False
+        return True
 
 
-def failed_letter(
+def load_skip_filter(model: ReadModel[Any], name: str, *, clock: Clock) -> SkipFilter:
+    """What was decided and set aside for a projection, as it is now."""
+    letters = bookkeeping.find_dead_letters(model, name)
+    return SkipFilter(
+        projection=name,
+        model=model,
+        clock=clock,
+        skipped={skip.position: skip.event_id for skip in bookkeeping.find_skips(model, name)},
+        held=frozenset((found.tenant, found.stream) for found in letters if found.holds_stream),
+    )
+
+
+def failed_dead_letter(
     failure: Failure, *, tenant: str, holds_stream: bool, attempts: int
 ) -> DeadLetter:
     """A dead letter for an event whose handler raised."""
@@ -34,7 +72,7 @@ def failed_letter(
     )
 
 
-def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> DeadLetter:
+def waiting_dead_letter(projection: str, event: RecordedEvent, *, at: datetime) -> DeadLetter:
     """A dead letter for an event behind one of its stream."""
     return DeadLetter(
         projection=projection,
@@ -50,45 +88,3 @@ def waiting_letter(projection: str, event: RecordedEvent, *, at: datetime) -> De
         traceback="",
         since=at,
     )
-
-
-@dataclass(slots=True, kw_only=True)
-class SkipFilter:
-    """Keeps events from a projection that it must not handle now, and counts them."""
-
-    projection: str
-    model: ReadModel
-    skipped: dict[int, str] = field(default_factory=dict)
-    held: frozenset[tuple[str, str]] = frozenset()
-    kept: int = 0
-
-    def lets_through(self, event: RecordedEvent) -> bool:
-        """Whether to handle the event; one of a stream that is held is set aside instead."""
-        if self.skipped.get(event.global_position) == event.event_id:
-            self.kept += 1
-            return False
-        if (event.tenant, event.stream) in self.held:
-            self.model.save_dead_letter(
-                waiting_letter(self.projection, event, at=self.model.clock.now)
-            )
-            self.kept += 1
-            return False
-        return True
-
-
-def load_skip_filter(model: ReadModel, name: str) -> SkipFilter:
-    """What was decided and set aside for a projection, as it is now."""
-    letters = model.find_dead_letters(name)
-    return SkipFilter(
-        projection=name,
-        model=model,
-        skipped={skip.position: skip.event_id for skip in model.find_skips(name)},
-        held=frozenset((found.tenant, found.stream) for found in letters if found.holds_stream),
-    )
-
-
-def skip_all(model: ReadModel, skips: Iterable[Skip]) -> None:
-    """Let a model that is built aside pass over events."""
-    with model.transaction():
-        for skip in skips:
-            model.save_skip(skip)

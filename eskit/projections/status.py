@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from eskit.clock import Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, MigrationInvalid, RebuildNeeded
+from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_checkpoint
-from eskit.projections.handling import subscribe
-from eskit.projections.locks import Holder
+from eskit.projections.handling import find_handlers
+from eskit.projections.locks import Holder, lock_of
 from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModels
+from eskit.projections.preparing import check
 from eskit.projections.projection import Projection
 from eskit.projections.records import DeadLetter, Effect, Failure, Phase, ProjectionState
 
@@ -79,23 +81,28 @@ class _Problem:
 
 
 def load_status(
-    log: EventLog, models: ReadModels, projection: Projection, upcasters: Upcasters
+    log: EventLog,
+    models: ReadModels[Any],
+    projection: Projection[Any],
+    upcasters: Upcasters,
+    clock: Clock,
 ) -> ProjectionStatus:
     """Look a projection up; creates nothing and waits for nothing."""
-    state = models.find_state(projection.name)
-    failures = tuple(models.find_failures(projection.name))
-    letters = models.find_dead_letters(projection.name)
-    shadow = models.find_shadow(projection.name)
-    running = models.lock(projection.name, "run").find_holder()
-    rebuilding = models.lock(projection.name, "rebuild").find_holder()
+    state = bookkeeping.find_state(models, projection.name)
+    failures = tuple(bookkeeping.find_failures(models, projection.name))
+    letters = bookkeeping.find_dead_letters(models, projection.name)
+    running = lock_of(models, projection.name, "run").find_holder()
+    rebuilding = lock_of(models, projection.name, "rebuild").find_holder()
     position = state.checkpoint.position if state else 0
-    types = subscribe(projection, upcasters).event_types
+    types = tuple(sorted(find_handlers(projection, upcasters)))
     problem = (
-        _find_hung(projection.name, "runs", running, models.clock)
-        or _find_hung(projection.name, "rebuilds", rebuilding, models.clock)
+        _find_hung(projection.name, "runs", running, clock)
+        or _find_hung(projection.name, "rebuilds", rebuilding, clock)
         or _find_failure(failures, running)
         or _find_mismatch(log, models, projection, state)
-        or _find_waiting(projection.name, letters, models.find_effects(projection.name), running)
+        or _find_waiting(
+            projection.name, letters, bookkeeping.find_effects(models, projection.name), running
+        )
     )
     doing: State = "idle"
     if rebuilding:
@@ -116,12 +123,12 @@ def load_status(
         lag=log.count_events(after=position, event_types=types) if types else 0,
         error=problem.error if problem else "",
         version=projection.version,
-        behind_seconds=_age_of_next(log, types, position, models.clock.now),
+        behind_seconds=_age_of_next(log, types, position, clock.now),
         updated_at=state.updated_at if state else None,
         failures=failures,
         set_aside=len(letters),
-        skipped=len(models.find_skips(projection.name)),
-        rebuild_position=shadow.checkpoint.position if shadow else None,
+        skipped=len(bookkeeping.find_skips(models, projection.name)),
+        rebuild_position=bookkeeping.find_rebuild_position(models, projection.name),
         pause=(state.pause or "") if state else "",
         holder=holder.pid if holder else None,
         rate=running.rate if running else 0.0,
@@ -133,14 +140,19 @@ def load_status(
     )
 
 
-def find_problem(log: EventLog, models: ReadModels, projection: Projection) -> str:
+def find_problem(log: EventLog, models: ReadModels[Any], projection: Projection[Any]) -> str:
     """Why a projection is not well by what is stored of it; empty if it is. Counts nothing."""
     name = projection.name
-    running = models.lock(name, "run").find_holder()
+    running = lock_of(models, name, "run").find_holder()
     problem = (
-        _find_failure(models.find_failures(name), running)
-        or _find_mismatch(log, models, projection, models.find_state(name))
-        or _find_waiting(name, models.find_dead_letters(name), models.find_effects(name), running)
+        _find_failure(bookkeeping.find_failures(models, name), running)
+        or _find_mismatch(log, models, projection, bookkeeping.find_state(models, name))
+        or _find_waiting(
+            name,
+            bookkeeping.find_dead_letters(models, name),
+            bookkeeping.find_effects(models, name),
+            running,
+        )
     )
     return problem.error if problem else ""
 
@@ -182,7 +194,10 @@ def _find_failure(failures: Sequence[Failure], running: Holder | None) -> _Probl
 
 
 def _find_mismatch(
-    log: EventLog, models: ReadModels, projection: Projection, state: ProjectionState | None
+    log: EventLog,
+    models: ReadModels[Any],
+    projection: Projection[Any],
+    state: ProjectionState | None,
 ) -> _Problem | None:
     """Why its rows cannot be gone on with."""
     if state is None:
@@ -196,7 +211,7 @@ def _find_mismatch(
                 f"the code is version {projection.version}",
                 rebuild,
             )
-        models.check(projection)
+        check(models, projection)
     except (CheckpointMismatch, MigrationInvalid) as error:
         return _Problem(error.message, error.hint)
     except RebuildNeeded as error:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Any
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ProjectionFailed
+from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_checkpoint
 from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModels
@@ -19,17 +22,23 @@ class Waiting:
     """Looks at checkpoints when somebody of this process has moved one, else every so often."""
 
     def __init__(
-        self, log: EventLog, models: ReadModels, *, moved: Callable[[], object] = lambda: None
+        self,
+        log: EventLog,
+        models: ReadModels[Any],
+        *,
+        moved: Callable[[], object] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """`moved` is told when somebody of this process has moved a checkpoint."""
         self._log = log
         self._models = models
+        self._clock = clock
         self._tell = moved
         self._moved = threading.Condition()
 
     def has_passed(self, name: str, position: int) -> bool:
         """Whether a projection is there already, and in this log: CheckpointMismatch if not."""
-        state = self._models.find_state(name)
+        state = bookkeeping.find_state(self._models, name)
         if state is None or state.checkpoint.position < position:
             return False
         check_checkpoint(state, self._log)
@@ -41,19 +50,19 @@ class Waiting:
         Raises ProjectionFailed if it stopped before, CheckpointMismatch if it passed the position
         in another log.
         """
-        deadline = self._models.clock.monotonic() + timeout
+        deadline = self._clock.monotonic() + timeout
         while not self.has_passed(name, position):
-            for failure in self._models.find_failures(name):
+            for failure in bookkeeping.find_failures(self._models, name):
                 if failure.phase == "run" and failure.position <= position:
                     raise ProjectionFailed(
                         f"{name} stopped before {failure.position:,}: {failure.error}",
                         hint=f"See why: eskit project status {name}",
                     )
-            remaining = deadline - self._models.clock.monotonic()
+            remaining = deadline - self._clock.monotonic()
             if remaining <= 0:
                 return False
             with self._moved:
-                self._models.clock.wait(self._moved, min(remaining, _POLL))
+                self._clock.wait(self._moved, min(remaining, _POLL))
         return True
 
     def announcing(self, progress: ReportProgress | None) -> ReportProgress:

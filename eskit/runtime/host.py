@@ -20,8 +20,8 @@ from eskit.nats.credentials import Provider
 from eskit.nats.login import Tls
 from eskit.nats.server import EmbeddedNats
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.outages import may_pass
 from eskit.projections.projection import Projection
+from eskit.projections.transient import is_transient
 from eskit.runtime.assembly import (
     Broker,
     EmbeddedServer,
@@ -210,12 +210,12 @@ class Host:
         while not stop.is_set():
             try:
                 reports = self._opened.engine.run_each(
-                    once=False, stay=True, stop=stop, progress=watch.progress, outage=watch.outage
+                    once=False, stay=True, stop=stop, progress=watch.progress, waiting=watch.waiting
                 )
             except EskitError as error:
-                if not may_pass(error):
+                if not is_transient(error):
                     raise
-                watch.outage(error)
+                watch.waiting(error)
                 stop.wait(_BEGIN_AGAIN_AFTER)
             else:
                 self._stopped += [report.error for report in reports if report.error is not None]

@@ -17,7 +17,7 @@ class ProjectionWatch:
     """Hears of what happens to the projections of an engine, and says whether they are well.
 
     `tell` takes a line about them that is no problem, `on_stop` the name of one that has stopped
-    and why, `on_outage` what all of them wait for, or None when they resume; each once.
+    and why, `on_waiting` what all of them wait for, or None when they resume; each once.
     """
 
     def __init__(
@@ -26,13 +26,13 @@ class ProjectionWatch:
         *,
         tell: Callable[[str], None],
         on_stop: Callable[[str, EskitError], None],
-        on_outage: Callable[[EskitError | None], None],
+        on_waiting: Callable[[EskitError | None], None],
     ) -> None:
         self._engine, self._tell = engine, tell
-        self._on_stop, self._on_outage = on_stop, on_outage
+        self._on_stop, self._on_waiting = on_stop, on_waiting
         self._stopped: dict[str, EskitError] = {}
         self._holders: dict[str, int] = {}
-        self._outage: EskitError | None = None
+        self._error: EskitError | None = None
 
     @property
     def holders(self) -> Mapping[str, int]:
@@ -53,23 +53,23 @@ class ProjectionWatch:
             self._holders[name] = progress.holder
             self._tell(f"standing by: process {progress.holder} runs {name}")
             return
-        self.outage(None)
+        self.waiting(None)
         if self._holders.pop(name, None) or stopped is not None:
             self._tell(f"resumed {name} after {progress.position:,}")
 
-    def outage(self, outage: EskitError | None) -> None:
-        """Note that the projections wait, or have resumed."""
-        changed = (outage is None) != (self._outage is None)
-        self._outage = outage
+    def waiting(self, error: EskitError | None) -> None:
+        """Note that the projections wait, or that they have resumed."""
+        changed = (error is None) != (self._error is None)
+        self._error = error
         if changed:
-            self._on_outage(outage)
+            self._on_waiting(error)
 
     def check(self) -> None:
         """Raise why some of them are not well: stopped, waiting, hanging, or to be decided about.
 
         One that another process runs is that process's concern.
         """
-        problems = [str(error) for error in (*self._stopped.values(), self._outage) if error]
+        problems = [str(error) for error in (*self._stopped.values(), self._error) if error]
         problems += [call.text(SYSTEM_CLOCK.now) for call in self._engine.slow_calls()]
         for name, problem in self._engine.problems().items():
             if name not in {*self._holders, *self._stopped}:

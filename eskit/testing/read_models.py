@@ -20,9 +20,9 @@ from google.protobuf.message import Message
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcaster, Upcasters
-from eskit.projections.batches import BatchLimits
 from eskit.projections.database import Database
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits
 from eskit.projections.projection import Projection
 from eskit.store.open import open_store
 

@@ -127,4 +127,6 @@ def test_serve_tells_at_once_that_projections_cannot_write(bank, read_only, laun
 
     assert "bank_read.db" in told[-1]
     with sqlite3.connect(f"file:{bank}/bank_read.db?mode=ro", uri=True) as rows:
-        assert rows.execute("SELECT min(position) FROM eskit_projections").fetchone() == (4,)
+        assert rows.execute(
+            "SELECT min(value ->> 'position') FROM eskit_records WHERE kind = 'state'"
+        ).fetchone() == (4,)

@@ -11,6 +11,7 @@ import pytest
 from eskit import CallOptions
 from eskit.cqrs.clients import InProcessTransport, ReadYourWrites
 from eskit.errors import InvalidArgument, ProjectionBusy
+from eskit.projections.locks import lock_of
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def open_account(bank, running, account: str):
 def stalled(running):
     """Somebody else holds the projections and does not go on."""
     locks = [
-        running.engine._models.lock(projection.name, "run")
+        lock_of(running.engine._models, projection.name, "run")
         for projection in running.app.projections
     ]
     for lock in locks:

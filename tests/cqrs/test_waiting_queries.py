@@ -18,6 +18,7 @@ from eskit.cqrs.options import CallOptions
 from eskit.errors import ProjectionBusy, RequestTimeout
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
+from eskit.projections.locks import lock_of
 
 GET = "account.v1.AccountQueryService/GetAccount"
 DEPOSIT = "account.v1.AccountCommandService/Deposit"
@@ -50,7 +51,7 @@ def running(bank: SimpleNamespace, tmp_path: Any, request: Any) -> Iterator[Runn
 @contextmanager
 def held(running: RunningApp) -> Iterator[None]:
     """Somebody else holds the projections and does not go on."""
-    locks = [running.engine._models.lock(one.name, "run") for one in running.app.projections]
+    locks = [lock_of(running.engine._models, one.name, "run") for one in running.app.projections]
     for lock in locks:
         lock.acquire()
     try:

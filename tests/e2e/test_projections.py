@@ -317,7 +317,11 @@ def test_a_read_model_grows_by_migrations_and_is_rebuilt_where_they_need_history
     assert ran.code == 0
     assert ran.err.endswith("account-balance needs its history: rebuilding it first\n")
     assert rows(project, "account_balance") == [(diana, 10000, "Diana")]
-    applied = [(number, name) for _, number, name, *_ in rows(project, "eskit_migrations")]
+    applied = [
+        (found["number"], found["name"])
+        for kind, _, _, value in rows(project, "eskit_records")
+        if kind == "migration" and (found := json.loads(value))
+    ]
     assert applied == list(enumerate(BALANCE_MIGRATIONS, start=1))
     indexes = "pragma_index_list('account_balance')"
     assert "account_balance_by_owner" in [name for _, name, *_ in rows(project, indexes)]

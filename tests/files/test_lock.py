@@ -13,7 +13,7 @@ import pytest
 from eskit.errors import ProjectionBusy
 from eskit.files.lock import FileLock, is_alive
 from eskit.messaging.lease import FileLease
-from eskit.projections.locks import ProjectionLock
+from eskit.projections.locks import LockFile, ProjectionLock
 
 LOCK = Path("some.lock")
 HOLDING = """
@@ -107,7 +107,7 @@ def stranger():
 
 
 def test_whoever_held_a_lock_before_is_not_named_for_somebody_else(stranger):
-    lock = ProjectionLock(Path("locks"), "counts", "run")
+    lock = ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run")
     with lock:
         assert lock.find_holder().pid == os.getpid()
     stranger("locks/counts.run")
@@ -127,7 +127,9 @@ def test_a_process_that_was_killed_is_not_named_for_somebody_else(stranger):
     stranger("locks/counts.run")
     stranger("log.db.relay")
 
-    assert ProjectionLock(Path("locks"), "counts", "run").find_holder().pid == 0
+    assert (
+        ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run").find_holder().pid == 0
+    )
     assert FileLease(Path("log.db.relay")).find_holder() == 0
 
 
@@ -137,7 +139,9 @@ def test_a_note_that_nobody_can_read_is_of_a_process_that_is_not_known(stranger,
     Path("locks/counts.run").write_text(note)
     stranger("locks/counts.run")
 
-    assert ProjectionLock(Path("locks"), "counts", "run").find_holder().pid == 0
+    assert (
+        ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run").find_holder().pid == 0
+    )
 
 
 def test_a_process_is_alive_until_it_ends():

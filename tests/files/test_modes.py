@@ -17,6 +17,7 @@ from eskit.files.modes import parse_mode
 from eskit.messaging.lease import lease_of
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
+from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
@@ -49,7 +50,7 @@ def make_everything(options=""):
         lease = lease_of(store)
         lease.try_acquire()
         models = open_read_models(f"sqlite:///read.db{options}")
-        with models.lock("counts", "run"), closing(models.open()):
+        with lock_of(models, "counts", "run"), closing(models.open()):
             found |= modes()
         models.close()
     import_log(Path("log.jsonl"), f"sqlite:///copy.db{options}")
@@ -115,8 +116,10 @@ import os, sys
 from eskit import open_store
 from eskit.errors import EskitError
 from eskit.messaging.lease import lease_of
+from eskit.projections.bookkeeping import list_states
+from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
-import eskit.store.sqlite.store, eskit.projections.sqlite.live
+import eskit.store.sqlite.store, eskit.projections.sqlite.read_models
 os.chdir(sys.argv[1])
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(65534)
 
@@ -134,9 +137,9 @@ tell(count)
 for name in sorted(os.listdir()):
     tell(lambda: len(open(name, "rb").read()) > 0)
 models = open_read_models("sqlite:///read.db")
-tell(models.list_states)
-tell(models.lock("counts", "run").find_holder)
-tell(models.lock("counts", "run").acquire)
+tell(lambda: list_states(models))
+tell(lock_of(models, "counts", "run").find_holder)
+tell(lock_of(models, "counts", "run").acquire)
 """
 
 
@@ -169,7 +172,7 @@ def test_another_user_reads_nothing_and_holds_no_lock(shared):
     with open_store("sqlite:///log.db") as store:
         store.append("Account-1", texts("a"), expected_version=ANY)
         models = open_read_models("sqlite:///read.db")
-        with closing(models.open()), models.lock("counts", "run"):
+        with closing(models.open()), lock_of(models, "counts", "run"):
             count, *files, standings, holder, lock = as_another(shared)
         models.close()
 
@@ -187,7 +190,7 @@ def test_a_user_of_the_group_reads_with_a_file_mode_and_writes_nothing(shared):
     with open_store("sqlite:///log.db?file_mode=0640") as store:
         store.append("Account-1", texts("a"), expected_version=ANY)
         models = open_read_models("sqlite:///read.db?file_mode=0640")
-        with closing(models.open()), models.lock("counts", "run"):
+        with closing(models.open()), lock_of(models, "counts", "run"):
             count, *_, standings, holder, lock = as_another(shared, group=os.getgid())
         models.close()
 

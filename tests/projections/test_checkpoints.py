@@ -155,15 +155,15 @@ def test_a_checkpoint_that_cannot_be_read_is_never_taken_for_the_beginning(
     engine = engine_of(counts)
     engine.run()
     connection = sqlite3.connect(tmp_path / "read.db")
-    connection.execute("ALTER TABLE eskit_letters RENAME TO misplaced")
+    connection.execute("ALTER TABLE eskit_records RENAME TO misplaced")
     connection.close()
 
     for work in (engine.run, lambda: engine.rebuild("counts"), engine.status):
-        with pytest.raises(ReadModelUnavailable, match="eskit_letters"):
+        with pytest.raises(ReadModelUnavailable, match="eskit_records"):
             work()
 
     connection = sqlite3.connect(tmp_path / "read.db")
-    connection.execute("ALTER TABLE misplaced RENAME TO eskit_letters")
+    connection.execute("ALTER TABLE misplaced RENAME TO eskit_records")
     connection.close()
     assert engine.run()[0].events == 0
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5,)]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from eskit.projections.sqlite.live import SqliteReadModels
+from eskit.projections.sqlite.read_models import SqliteReadModels
 from eskit.testing.read_model_contract import ReadModelContract
 
 

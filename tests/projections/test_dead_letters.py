@@ -10,7 +10,7 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import InvalidArgument, ProjectionBusy, ProjectionFailed, ServiceError
-from eskit.projections import dead_letters
+from eskit.projections import bookkeeping, dead_letters
 from eskit.projections.policy import FailurePolicy
 from eskit.runtime.projecting import ProjectionWatch
 from tests.projections.conftest import rows, until
@@ -108,7 +108,7 @@ def test_status_is_never_ok_while_something_failed_or_waits(engine_of, keeping, 
 def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping, log):
     engine = engine_of(keeping("set_aside_event"))
     engine.run()
-    watch = ProjectionWatch(engine, tell=print, on_stop=print, on_outage=print)
+    watch = ProjectionWatch(engine, tell=print, on_stop=print, on_waiting=print)
 
     with pytest.raises(ServiceError, match="1 set aside"):
         watch.check()
@@ -120,7 +120,7 @@ def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping
 def test_a_runner_is_not_healthy_while_a_handler_is_tried_again(engine_of, keeping, log):
     projection = keeping(retries=1, first_wait=3_600)
     runner = engine_of(projection)
-    watch = ProjectionWatch(runner, tell=print, on_stop=print, on_outage=print)
+    watch = ProjectionWatch(runner, tell=print, on_stop=print, on_waiting=print)
     stop = threading.Event()
     following = threading.Thread(target=lambda: runner.run_each(once=False, stop=stop))
     following.start()
@@ -137,16 +137,14 @@ def test_a_runner_is_not_healthy_while_a_handler_is_tried_again(engine_of, keepi
 def test_failure_recorded_durably_before_the_cursor_advances(engine_of, keeping, log, monkeypatch):
     engine = engine_of(keeping("set_aside_event"))
     saved = []
-    from eskit.projections.sqlite.readmodel import SqliteReadModel
+    advance = bookkeeping.advance
 
-    advance = SqliteReadModel.advance
-
-    def watched(model, name, *, seen, passed):
-        if passed.position >= 3 and not model.find_dead_letters(name):
+    def watched(model, name, *, before, after, now):
+        if after.position >= 3 and not bookkeeping.find_dead_letters(model, name):
             saved.append("passed without a letter")
-        advance(model, name, seen=seen, passed=passed)
+        advance(model, name, before=before, after=after, now=now)
 
-    monkeypatch.setattr(SqliteReadModel, "advance", watched)
+    monkeypatch.setattr(bookkeeping, "advance", watched)
     engine.run()
 
     # The batch of all five is tried first and undone before it moves anything.

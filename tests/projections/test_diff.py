@@ -311,8 +311,10 @@ def test_what_was_altered_by_hand_is_seen_and_mended(kinds, tmp_path, alteration
 def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, tmp_path):
     change(
         tmp_path,
-        "INSERT INTO eskit_decisions (projection, action, detail, reason, decided_by, decided_at) "
-        "VALUES ('kinds', 'retry', '', '', '', 9000000000000000)",
+        "INSERT INTO eskit_records (kind, projection, key, value) "
+        "VALUES ('decision', 'kinds', '1', "
+        """'{"action": "retry", "detail": "", "reason": "", "decided_by": "", """
+        """"decided_at": 9000000000000000}')""",
     )
     change(tmp_path, "UPDATE seen SET rowid = 77 WHERE position = 2")
 
@@ -326,7 +328,7 @@ def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, tmp_pat
         "CREATE TABLE ESKIT_mine (x);",
         "CREATE TABLE mine (x); CREATE INDEX eskit_index ON mine (x);",
         "CREATE VIEW eskit_view AS SELECT 1;",
-        "DROP TABLE eskit_effects;",
+        "DROP TABLE eskit_records;",
     ],
 )
 def test_a_name_of_eskits_is_refused_by_name(engine_of, tmp_path, sql):

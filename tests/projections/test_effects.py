@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +15,6 @@ import pytest
 from eskit import Projection
 from eskit.errors import InvalidArgument, ProjectionFailed
 from eskit.projections.policy import FailurePolicy
-from eskit.projections.sqlite.readmodel import SqliteReadModel
 from tests.projections.conftest import rows
 from tests.projections.test_following import following
 from tests.support.account_events import Counted
@@ -106,7 +106,7 @@ def test_rebuild_diff_and_dry_run_have_no_effects(engine_of, append, mailing):
     engine.rebuild("mailing")
     engine.diff("mailing")
     append(Counted(key="b"))
-    engine.rehearse()
+    engine.dry_run()
     engine.estimate_rebuild("mailing")
 
     assert SENT == []
@@ -189,18 +189,19 @@ def test_a_function_that_cannot_be_found_again_is_refused(engine_of, append, tmp
     assert "a function of a module" in str(raised.value.__cause__)
 
 
-def test_only_functions_of_the_handlers_package_are_ever_called(engine_of, append, mailing, store):
+def test_only_functions_of_the_handlers_package_are_ever_called(
+    engine_of, append, mailing, tmp_path
+):
     engine = engine_of(mailing)
     append(Counted(key="a"))
     engine.run()
-    model = engine._models.open()
-    assert isinstance(model, SqliteReadModel)
-    model.connection.execute(
-        "UPDATE eskit_effects SET called_at = NULL, function = 'os:system', "
-        """arguments = '{"args": ["false"], "kwargs": {}}'"""
-    )
-    model.connection.commit()
-    model.close()
+    with sqlite3.connect(tmp_path / "read.db") as connection:
+        connection.execute(
+            "UPDATE eskit_records SET kind = 'effect', value = json_set(value, "
+            """'$.function', 'os:system', '$.arguments', '{"args": ["false"], "kwargs": {}}') """
+            "WHERE kind = 'called'"
+        )
+    connection.close()
 
     (report,) = engine.run_each()
 

@@ -267,7 +267,7 @@ def test_a_handler_that_moves_its_own_checkpoint_is_refused(engine_of, append, t
 
     @projection.on(NoteAdded)
     def noted(event, context):
-        context.db.execute("UPDATE eskit_projections SET position = 99")
+        context.db.execute("UPDATE eskit_records SET value = json_set(value, '$.position', 99)")
 
     append(Counted(key="a"), NoteAdded())
 
@@ -359,7 +359,7 @@ def test_what_fails_in_a_dry_run_says_so_and_leaves_no_failure(engine_of, append
     append(Counted(key="a"))
     engine = engine_of(failing(tmp_path, on=1))
 
-    (report,) = engine.rehearse()
+    (report,) = engine.dry_run()
 
     assert report.error.message.startswith("The dry run of fragile stopped before 1")
     assert report.error.hint.endswith("eskit --debug project run --dry-run fragile")

@@ -12,7 +12,7 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
-from eskit.projections.locks import ProjectionLock
+from eskit.projections.locks import LockFile, ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded
 
@@ -244,8 +244,8 @@ def test_waiting_for_a_projection_that_has_failed_raises(engine_of, append):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from eskit.projections.locks import ProjectionLock
-ProjectionLock(Path(sys.argv[1]), "counts", "run").acquire()
+from eskit.projections.locks import LockFile, ProjectionLock
+ProjectionLock(LockFile(Path(sys.argv[1], "counts.run")), "counts", "run").acquire()
 print("held", flush=True)
 time.sleep(60)
 """
@@ -269,7 +269,7 @@ def test_a_lock_is_freed_by_the_death_of_its_holder(engine_of, counts, tmp_path)
 
 
 def test_asking_who_holds_a_lock_never_refuses_it_to_a_runner(tmp_path):
-    lock = ProjectionLock(tmp_path / "locks", "counts", "run")
+    lock = ProjectionLock(LockFile(tmp_path / "locks" / "counts.run"), "counts", "run")
     done = threading.Event()
 
     def ask():
@@ -280,7 +280,7 @@ def test_asking_who_holds_a_lock_never_refuses_it_to_a_runner(tmp_path):
     asking.start()
     try:
         for _ in range(200):
-            with ProjectionLock(tmp_path / "locks", "counts", "run"):
+            with ProjectionLock(LockFile(tmp_path / "locks" / "counts.run"), "counts", "run"):
                 pass
     finally:
         done.set()

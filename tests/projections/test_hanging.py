@@ -18,6 +18,7 @@ import pytest
 from eskit import Projection
 from eskit.clock import SystemClock
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.locks import LockFile, lock_of
 from eskit.projections.opening import open_read_models
 from tests.projections.conftest import until
 from tests.projections.test_following import following
@@ -128,7 +129,7 @@ def test_a_holder_that_gives_no_sign_of_life_is_seen(engine_of, append, hanging,
     append(Counted(key="a"))
     with following(engine):
         assert engine.wait_for("mails", 1, timeout=30)
-        lock = engine._models.lock("mails", "run")
+        lock = lock_of(engine._models, "mails", "run")
         until(lambda: lock.find_holder().beat)
         (soon,), (late,) = looking(5).status(), looking(60).status()
 
@@ -174,7 +175,7 @@ def test_a_holder_that_waits_for_a_read_model_gives_signs_of_life(
         assert engine.wait_for("mails", 1, timeout=30)
         path.rename(path.with_name("away.db"))
         append(Counted(key="b"))
-        lock = open_read_models(read_models).lock("mails", "run")
+        lock = lock_of(open_read_models(read_models), "mails", "run")
         until(lambda: lock.find_holder().outage)
         first = lock.find_holder().beat
         until(lambda: lock.find_holder().beat > first)
@@ -220,7 +221,7 @@ def test_a_stack_that_is_too_long_for_the_note_of_the_holder_is_left_out(tmp_pat
     from eskit.projections.locks import ProjectionLock
     from eskit.slow import SlowCall
 
-    lock = ProjectionLock(tmp_path, "mails", "run")
+    lock = ProjectionLock(LockFile(tmp_path / "mails.run"), "mails", "run")
     with lock:
         slow = SlowCall(what="w", since=SystemClock().now, stack="\u2603" * 10_000)
         lock.tell(rate=1.0, outage="", slow=slow, beats=True)

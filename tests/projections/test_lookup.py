@@ -6,6 +6,7 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import StoreUnavailable
+from eskit.projections.bookkeeping import find_failures
 from eskit.projections.opening import open_read_models
 from tests.support.account_events import Counted, NoteAdded
 
@@ -39,5 +40,5 @@ def test_a_log_that_goes_away_when_a_handler_looks_is_no_failure_of_the_handler(
         engine_of(curious).run()
 
     models = open_read_models(read_models)
-    assert models.find_failures("curious") == []
+    assert find_failures(models, "curious") == []
     models.close()

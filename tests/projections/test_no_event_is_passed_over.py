@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from eskit import ANY, NewEvent, Projection, open_store
 from eskit.clock import SystemClock
-from eskit.projections.batches import Batches, BatchLimits, CheckpointJumped, Stretch
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits, Following
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.records import EventPosition
+from eskit.projections.stretch import CheckpointJumped, Stretch
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded
 
@@ -170,15 +171,15 @@ def test_a_checkpoint_that_would_jump_stops_the_projection_and_moves_nothing(
 ):
     """A loop with a mistake: it hands over a batch that was read after a later event."""
     append(*(Counted(key="a", amount=1) for _ in range(4)))
-    handle = Batches.handle
+    handle = Following.handle
 
-    def mistaken(batches, group, stretch) -> None:
-        (second, *left), [member, *others] = stretch.events[1:], group
-        handle(batches, others, stretch)
+    def mistaken(following, group, stretch) -> None:
+        (second, *left), [run, *others] = stretch.events[1:], group
+        handle(following, others, stretch)
         start = EventPosition(second[0], "of the second")
-        handle(batches, [member], Stretch(start=start, events=left, end=stretch.end))
+        handle(following, [run], Stretch(start=start, events=left, end=stretch.end))
 
-    monkeypatch.setattr(Batches, "handle", mistaken)
+    monkeypatch.setattr(Following, "handle", mistaken)
     engine = engine_of(counts, counting(tmp_path, "others"))
 
     first, second = engine.run_each()

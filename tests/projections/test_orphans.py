@@ -6,6 +6,8 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import InvalidArgument, MigrationInvalid, ProjectionBusy, ProjectionError
+from eskit.projections.bookkeeping import list_decisions
+from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 from eskit.projections.orphans import drop, rename
 from tests.projections.conftest import counting, rows
@@ -78,7 +80,7 @@ def test_a_name_that_has_rows_of_its_own_is_not_taken(engine_of, append, tmp_pat
 
 
 def test_a_projection_that_somebody_runs_is_neither_renamed_nor_dropped(renamed, models):
-    with models.lock("counts", "run"):
+    with lock_of(models, "counts", "run"):
         with pytest.raises(ProjectionBusy):
             rename(models, "counts", "tallies", **WHY)
         with pytest.raises(ProjectionBusy):
@@ -96,6 +98,6 @@ def test_a_dropped_projection_leaves_its_audit_record_and_others(
     tables = rows(engine, "SELECT name FROM sqlite_master WHERE name NOT LIKE 'eskit%'")
     assert not [name for (name,) in tables if "counts" in name]
     assert rows(engine, "SELECT amount FROM other") == [(10,)]
-    assert [made.action for made in models.list_decisions("counts")] == ["pause", "drop"]
+    assert [made.action for made in list_decisions(models, "counts")] == ["pause", "drop"]
     (begun_anew,) = engine_of(renamed).run()
     assert begun_anew.events == 10

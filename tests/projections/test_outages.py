@@ -34,7 +34,7 @@ class Runner:
 
     def _follow(self) -> None:
         try:
-            self.engine.run(once=False, stop=self.stop, outage=self.told.append)
+            self.engine.run(once=False, stop=self.stop, waiting=self.told.append)
         except EskitError as error:
             self.errors.append(error)
 

@@ -21,8 +21,9 @@ from eskit.errors import (
     RebuildNeeded,
 )
 from eskit.operations.erasing import erase
+from eskit.projections.bookkeeping import save_skip
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.locks import ProjectionLock
+from eskit.projections.locks import LockFile, ProjectionLock
 from eskit.projections.opening import open_read_models
 from eskit.projections.records import Skip
 from tests.projections.conftest import counting, rows
@@ -356,7 +357,9 @@ def test_rebuilds_during_steady_appends_show_readers_rows_of_one_moment(
             (seen,) = rows(
                 engine,
                 "SELECT (SELECT SUM(amount) FROM counts), COUNT(*), COUNT(DISTINCT position), "
-                "MAX(position), (SELECT position FROM eskit_projections) FROM counts_seen",
+                "MAX(position), "
+                "(SELECT value ->> 'position' FROM eskit_records WHERE kind = 'state') "
+                "FROM counts_seen",
             )
             if len(set(seen)) != 1:
                 torn.append(seen)
@@ -427,7 +430,9 @@ def test_two_rebuilds_of_one_projection_are_refused(engine_of, append, counts, t
     engine = engine_of(counts)
 
     with (
-        ProjectionLock(tmp_path / "read.db-locks", "counts", "rebuild"),
+        ProjectionLock(
+            LockFile(tmp_path / "read.db-locks" / "counts.rebuild"), "counts", "rebuild"
+        ),
         pytest.raises(ProjectionBusy, match="is rebuilding projection 'counts'"),
     ):
         engine.rebuild("counts")
@@ -551,7 +556,7 @@ def skip(read_models, event) -> None:
         decided_at=event.recorded_at,
     )
     with model.transaction():
-        model.save_skip(decided)
+        save_skip(model, decided)
     model.close()
     models.close()
 

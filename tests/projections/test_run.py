@@ -10,8 +10,8 @@ import pytest
 from eskit import ANY, EventStore, NewEvent, Projection, upcast
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionError, ReadModelUnavailable
-from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits
 from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
 from tests.projections.conftest import counting, rows
@@ -242,7 +242,7 @@ def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
     engine.run()
     with sqlite3.connect(tmp_path / "read.db") as connection:
         connection.execute(
-            "CREATE TRIGGER stuck BEFORE UPDATE ON eskit_projections "
+            "CREATE TRIGGER stuck BEFORE INSERT ON eskit_records "
             "BEGIN SELECT RAISE(ABORT, 'stuck'); END"
         )
     connection.close()

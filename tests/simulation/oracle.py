@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from eskit import RecordedEvent
+from eskit.projections import bookkeeping
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.status import ProjectionStatus
 from tests.simulation.bank import PROJECTIONS, STORED, is_told_of, next_digest, worth
@@ -74,7 +75,7 @@ class Oracle:
 
     def position(self, name: str) -> int:
         """Where the checkpoint of a projection is."""
-        state = self._models.find_state(name)
+        state = bookkeeping.find_state(self._models, name)
         return state.checkpoint.position if state is not None else 0
 
     def is_paused(self, name: str) -> bool:
@@ -156,7 +157,7 @@ class Oracle:
             return
         self._observed = version
         for name, account in self._accounts.items():
-            decisions = self._models.list_decisions(name)
+            decisions = bookkeeping.list_decisions(self._models, name)
             for decision in decisions[account.decisions :]:
                 self._note(name, account, decision.action, decision.detail)
             account.decisions = len(decisions)
@@ -206,7 +207,7 @@ class Oracle:
         account = self._accounts[name]
         if account.paused and position != account.paused_at:
             raise Wrong(f"{name} went from {account.paused_at} to {position} while it was paused")
-        letters = self._models.find_dead_letters(name)
+        letters = bookkeeping.find_dead_letters(self._models, name)
         aside = {letter.position for letter in letters}
         expected = passage.base + [
             event.global_position
@@ -277,7 +278,7 @@ class Oracle:
             for event in events[position:]
             if event.event_type in self._types[name]
         ]
-        letters = self._models.find_dead_letters(name)
+        letters = bookkeeping.find_dead_letters(self._models, name)
         said = (status.position, status.head, status.lag, status.set_aside, status.skipped)
         true = (position, len(events), len(wanted), len(letters), len(account.skips))
         if said != true:
@@ -286,7 +287,7 @@ class Oracle:
             raise Wrong(f"{name}: status says paused {status.pause!r}, it is {account.paused}")
         stopped = [failure for failure in status.failures if failure.phase != "rebuild"]
         failed = status.state == "failed"
-        untold = any(effect.error for effect in self._models.find_effects(name))
+        untold = any(effect.error for effect in bookkeeping.find_effects(self._models, name))
         if failed != bool(stopped or letters or untold) and not (failed and status.failures):
             raise Wrong(f"{name} is {status.state} with {status.failures} and {letters}")
         for failure in status.failures:
@@ -316,7 +317,7 @@ class Oracle:
 
     def has_failures(self, name: str) -> bool:
         """Whether a projection or its rebuild stands before an event."""
-        return bool(self._models.find_failures(name))
+        return bool(bookkeeping.find_failures(self._models, name))
 
     def check_settled(self, status: ProjectionStatus) -> None:
         """All that was ever to be handled is handled, and said to be."""

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any, Literal
 
 from eskit.errors import BrokerUnavailable, ReadModelUnavailable, StoreUnavailable
-from eskit.projections.projection import Projection
 
 When = Literal["before", "after"]
 
@@ -149,7 +148,6 @@ class SimReadModels:
         self._inner = inner
         self._process = process
         self._idle: list[Any] | None = [] if keep else None
-        self.clock = inner.clock
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
@@ -183,7 +181,7 @@ class SimReadModel:
         self._inner = inner
         self._process = process
         self._idle = idle
-        self.clock = inner.clock
+        self._dropped = ""
 
     def close(self) -> None:
         """Close it, or keep it for the next."""
@@ -194,7 +192,7 @@ class SimReadModel:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._inner, name)
-        if not callable(found) or name in {"close", "is_outage"}:
+        if not callable(found) or name in {"close", "is_transient"}:
             return found
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -212,22 +210,25 @@ class SimReadModel:
         with self._changing(self._inner.transaction()):
             yield
 
+    def drop(self, name: str) -> None:
+        self._process.touch("read model")
+        self._inner.drop(name)
+        self._dropped = name
+
     @contextmanager
-    def emptied(self, projection: Projection) -> Iterator[None]:
-        with self._changing(self._inner.emptied(projection), anew=projection.name):
+    def swapping(self, name: str) -> Iterator[None]:
+        with self._changing(self._inner.swapping(name)):
+            self._dropped = name
             yield
 
     @contextmanager
-    def swapping(self, projection: Projection) -> Iterator[Any]:
-        with self._changing(self._inner.swapping(projection), anew=projection.name) as state:
-            yield state
-
-    @contextmanager
-    def _changing(self, inner: Any, *, anew: str = "") -> Iterator[Any]:
+    def _changing(self, inner: Any) -> Iterator[Any]:
         process = self._process
         process.touch("read model")
         outermost = not process.in_transaction
         die_after = False
+        if outermost:
+            self._dropped = ""
         with inner as made:
             process.in_transaction += 1
             try:
@@ -241,8 +242,8 @@ class SimReadModel:
                     die_after = process.crash_at == (process.commits, "after")
             finally:
                 process.in_transaction -= 1
-        if anew:
-            process.on_swapped(anew)
+        if outermost and self._dropped:
+            process.on_swapped(self._dropped)
         if die_after:
             process.die()
         process.touch("read model after commit")

@@ -29,12 +29,12 @@ from eskit.messaging.subscriptions_store import store_bus
 from eskit.operations.erasing import erase
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
-from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
 from eskit.projections.records import DeadLetter
-from eskit.projections.sqlite.live import SqliteReadModels
+from eskit.projections.sqlite.read_models import SqliteReadModels
 from eskit.store.memory.log import MemoryLog
 from eskit.store.memory.store import MemoryStore
 from eskit.store.signal import Signal

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -162,7 +162,7 @@ def run(
     holders: Mapping[str, int] = {}
     with open_engine(session, source, create=True) as engine:
         if dry_run:
-            reports = engine.rehearse(checked)
+            reports = engine.dry_run(checked)
         elif once:
             with stop_on_signal() as stop:
                 reports = run_projections(session, engine, checked, stop)
@@ -364,7 +364,7 @@ def drop(
 
 
 @contextmanager
-def _read_models(session: Session) -> Iterator[ReadModels]:
+def _read_models(session: Session) -> Iterator[ReadModels[Any]]:
     from eskit.projections.opening import open_read_models
 
     models = open_read_models(session.project.read_models)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from eskit.cli.commands.project_text import format_outage
+from eskit.cli.commands.project_text import format_waiting
 from eskit.cli.service_runner import run_services
 from eskit.cli.session import Session
 from eskit.cli.terminal.errors import format_error
@@ -47,7 +47,7 @@ def shown_watch(
         engine,
         tell=tell,
         on_stop=show_stop,
-        on_outage=lambda outage: output.note(*format_outage(outage)),
+        on_waiting=lambda error: output.note(*format_waiting(error)),
     )
 
 
@@ -113,8 +113,8 @@ def run_projections(
             if watch is not None:
                 watch.progress(progress)
 
-        outage = watch.outage if watch is not None else None
-        return list(engine.run_each(names, once=once, stop=stop, progress=tell, outage=outage))
+        waiting = watch.waiting if watch is not None else None
+        return list(engine.run_each(names, once=once, stop=stop, progress=tell, waiting=waiting))
 
 
 def _rebuild_first(

@@ -131,14 +131,14 @@ def format_failure(failure: Failure, *, detailed: bool) -> Iterator[Line]:
         yield ["  the event  ", (event, "command")]
 
 
-def format_outage(outage: EskitError | None) -> Iterator[Line]:
+def format_waiting(error: EskitError | None) -> Iterator[Line]:
     """Why projections wait, or that they have resumed."""
-    if outage is None:
+    if error is None:
         yield [("resumed", "ok"), "  the dependency is available again"]
         return
-    yield from labelled(("waiting", "warning"), outage.message)
-    if outage.hint:
-        yield from labelled(" " * len("waiting"), (outage.hint, "hint"))
+    yield from labelled(("waiting", "warning"), error.message)
+    if error.hint:
+        yield from labelled(" " * len("waiting"), (error.hint, "hint"))
 
 
 def format_reports(

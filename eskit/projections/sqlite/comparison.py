@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eskit.projections.differences import Row, RowDifference, TableDifference
-from eskit.projections.sqlite.sql import query
 from eskit.projections.sqlite.virtual import (
     find_index_problem,
     has_no_rows,
@@ -26,7 +25,7 @@ _ARTICLE = {"index": "an", "table": "a", "trigger": "a", "view": "a"}
 
 
 def compare_tables(
-    connection: sqlite3.Connection, projection: str, *, examples: int
+    connection: sqlite3.Connection, projection: str, *, examples: int, in_order: bool
 ) -> list[TableDifference]:
     """Compare what was built in ``main`` with ``live``; up to so many example rows a table.
 
@@ -40,7 +39,6 @@ def compare_tables(
     }
     parts = _compare_parts(connection, owned)
     live, rebuilt = _tables(connection, _LIVE), _tables(connection, _REBUILT)
-    in_order = not _were_decided_about(connection, projection)
     tables = [
         _compare(connection, table, live, rebuilt, limit=examples, in_order=in_order)
         for table in sorted(rebuilt.keys() | (live.keys() & owned))
@@ -93,12 +91,6 @@ def _parts(connection: sqlite3.Connection, schema: str) -> dict[tuple[str, str],
         for kind, name, table, sql in rows
         if (kind != "table" or has_no_rows(module_of(sql))) and not name.startswith("eskit_")
     }
-
-
-def _were_decided_about(connection: sqlite3.Connection, projection: str) -> bool:
-    """Whether events were handled out of their order since the rows were begun."""
-    (found,) = connection.execute(query("count_reordering"), {"projection": projection}).fetchone()
-    return bool(found)
 
 
 def _words(sql: str) -> list[str]:

@@ -14,7 +14,7 @@ from eskit.clock import Clock
 from eskit.errors import ReadModelUnavailable
 from eskit.files.lock import FileLock
 from eskit.files.modes import PRIVATE, make_if_missing
-from eskit.projections.locks import acquire_lock
+from eskit.projections.locks import take_file_lock
 from eskit.sqlite import forking
 from eskit.sqlite.identity import DatabaseFiles
 from eskit.sqlite.interrupting import InterruptibleConnection
@@ -172,7 +172,7 @@ def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
     )
 
 
-def is_outage(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether an error is the condition of disk, file or memory rather than a wrong statement."""
     if not isinstance(error, sqlite3.Error):
         return False
@@ -206,7 +206,7 @@ class WriteLock:
         So it is when the wait is given up because of `stop`.
         """
         began = self.clock.monotonic()
-        if not acquire_lock(
+        if not take_file_lock(
             self._lock, mode=self._mode, patience=_WRITE_LOCK_TIMEOUT, stop=self._stop.is_set
         ):
             raise ReadModelUnavailable(
@@ -237,7 +237,6 @@ class Transactions:
         self._log = _log_of(path)
         self._lock = lock
         self._guarded = False
-        self._nested = False
         self._long = _LONG_LOG
         self._files = DatabaseFiles(path)
         self._files.opened()
@@ -246,12 +245,15 @@ class Transactions:
 
     @contextmanager
     def write(self) -> Iterator[None]:
-        """Begin, run the block, commit; roll back and raise when the block does."""
-        if self._nested:
+        """Begin, run the block, commit; roll back and raise when the block does.
+
+        Inside another it is a savepoint.
+        """
+        check_not_forked(self._path)
+        if self._guarded:
             with self._savepoint():
                 yield
             return
-        check_not_forked(self._path)
         with self._lock.held():
             self._check_in_place()
             self._begin()
@@ -268,42 +270,11 @@ class Transactions:
             self._checkpoint_long_log()
 
     @contextmanager
-    def rehearse(self) -> Iterator[None]:
-        """Undo all that the block does: write transactions in it are only savepoints."""
-        with self._around():
-            yield
-
-    @contextmanager
-    def whole(self) -> Iterator[None]:
-        """Commit all that the block does at its end, or undo it when the block raises."""
-        with self._around():
-            yield
-            self._commit()
-        self._checkpoint_long_log()
-
-    @contextmanager
-    def _around(self) -> Iterator[None]:
-        check_not_forked(self._path)
-        with self._lock.held():
-            self._check_in_place()
-            self._begin()
-            self._nested = True
-            try:
-                yield
-            finally:
-                self._nested = False
-                self.roll_back()
-
-    @contextmanager
     def _savepoint(self) -> Iterator[None]:
         with translated(self._path):
             self._connection.execute("SAVEPOINT eskit_nested")
         try:
-            self._guarded = True
-            try:
-                yield
-            finally:
-                self._guarded = False
+            yield
             self._release()
         except BaseException:
             if self._connection.in_transaction:

@@ -1,4 +1,4 @@
-"""Exchanging the tables of a projection for those of another file, inside one transaction.
+"""Swapping the tables of a projection for those of another file, inside one transaction.
 
 Readers in any process see the old rows or the new ones. Replacing the file instead would leave
 open readers on the old one, and take the tables of other projections with it.
@@ -12,7 +12,6 @@ import sqlite3
 from dataclasses import dataclass
 
 from eskit.errors import MigrationInvalid, ReadModelUnavailable
-from eskit.projections.sqlite.sql import query
 from eskit.projections.sqlite.virtual import (
     copy_own_tables,
     has_no_rows,
@@ -59,8 +58,7 @@ def swap_tables(connection: sqlite3.Connection, projection: str) -> None:
     else:
         _replace(connection, live, fresh)
     _copy_autoincrement(connection, fresh)
-    for statement in query("swap_bookkeeping").split(";\n"):
-        connection.execute(statement, {"projection": projection})
+    _forget_objects(connection, projection)
     connection.executemany(
         "INSERT OR REPLACE INTO main.eskit_objects (name, projection) VALUES (?, ?)",
         [(found.name, projection) for found in fresh],
@@ -68,15 +66,18 @@ def swap_tables(connection: sqlite3.Connection, projection: str) -> None:
 
 
 def drop_tables(connection: sqlite3.Connection, projection: str) -> None:
-    """Drop everything that the projection's migrations made, and forget that they were applied."""
+    """Drop everything that the projection's migrations made."""
     names = _owned(connection, projection)
     live = [found for found in _objects(connection, "main") if found.name in names]
     for kind in _DROP_ORDER:
         for found in live:
             if found.kind == kind:
                 connection.execute(f"DROP {kind} IF EXISTS main.{quoted(found.name)}")
-    for statement in query("clear_projection").split(";\n"):
-        connection.execute(statement, {"projection": projection})
+    _forget_objects(connection, projection)
+
+
+def _forget_objects(connection: sqlite3.Connection, projection: str) -> None:
+    connection.execute("DELETE FROM main.eskit_objects WHERE projection = ?", (projection,))
 
 
 def _objects(connection: sqlite3.Connection, schema: str) -> list[_Object]:

@@ -1,46 +1,61 @@
-"""Rows built aside, and exchanged for the live ones at once."""
+"""Shadow rows, and swapping them for the live ones at once."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from eskit.errors import MigrationInvalid
+from eskit.projections.bookkeeping import (
+    advance,
+    begin_again,
+    find_dead_letters,
+    find_failures,
+    find_rebuild_position,
+    find_skips,
+    find_state,
+    list_decisions,
+    load_state,
+    save_dead_letter,
+    save_decision,
+    save_failure,
+    save_skip,
+    save_state,
+)
 from eskit.projections.differences import TableDifference
 from eskit.projections.port import LiveReadModel, ReadModels, ShadowReadModel
+from eskit.projections.preparing import prepare
 from eskit.projections.projection import Projection
-from eskit.projections.records import START, EventPosition
+from eskit.projections.rebuild import open_shadow
+from eskit.projections.records import START
 from eskit.testing.read_model_contract.samples import (
+    NOON,
     STORE,
-    Projections,
+    Built,
+    Samples,
+    adopt_built,
     decision,
     event_at,
     failure,
-    handle,
     letter,
-    prepared,
-    put,
-    rows,
     skip,
 )
 
 
-def build(
-    live: LiveReadModel, projection: Projection, *positions: int, code: str = "x"
-) -> EventPosition:
-    """Open what is built aside, handle events in it, and let go of it."""
-    shadow = live.open_shadow(projection, "rebuild", fingerprint=code, store_id=STORE)
-    try:
-        at = shadow.prepare(projection, store_id=STORE).checkpoint
-        for position in positions:
-            at = handle(shadow, projection, position, seen=at)
-    finally:
-        shadow.close()
-    return at
+def _break_off_in_place(
+    live: LiveReadModel[Any], samples: Samples, projection: Projection[Any]
+) -> None:
+    with live.transaction():
+        begin_again(live, projection.name)
+        samples.prepared(live, projection, 3)
+        raise ZeroDivisionError
 
 
-def _break_off_in_place(live: LiveReadModel, projection: Projection) -> None:
-    with live.emptied(projection):
-        prepared(live, projection, 3)
+def _break_off_the_swap(live: LiveReadModel[Any], built: Built) -> None:
+    with live.swapping("counts"):
+        adopt_built(live, built)
         raise ZeroDivisionError
 
 
@@ -48,208 +63,180 @@ class SwapContract:
     """Building shadow, going on with it, swapping, comparing; and what is undone as a whole."""
 
     def test_what_is_built_aside_has_the_same_names_and_leaves_the_live_rows(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
+        self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1, 2)
+        projection = samples.make()
+        samples.prepared(live, projection, 1, 2)
 
-        build(live, projection, 1)
+        samples.build(live, projection, 1)
 
-        assert rows(live.db) == [("row 1", 1), ("row 2", 2)]
-        shadow = models.find_shadow("counts")
-        assert shadow is not None
-        assert shadow.checkpoint == event_at(1)
+        assert samples.rows(live.db) == [("row 1", 1), ("row 2", 2)]
+        assert find_rebuild_position(models, "counts") == 1
 
     def test_the_rows_of_other_projections_are_read_but_not_written_from_aside(
-        self, live: LiveReadModel, projections: Projections
+        self, live: LiveReadModel[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection)
-        prepared(live, projections.make("other"), 1)
-        shadow = live.open_shadow(projection, "rebuild", fingerprint="x", store_id=STORE)
+        projection = samples.make()
+        samples.prepared(live, projection)
+        samples.prepared(live, samples.make("other"), 1)
+        shadow = open_shadow(live, "counts", "rebuild", skips=[])
 
         try:
-            shadow.prepare(projection, store_id=STORE)
-            assert rows(shadow.db, "other") == [("row 1", 1)]
+            prepare(shadow, projection, store_id=STORE, now=NOON)
+            assert samples.rows(shadow.db, "other") == [("row 1", 1)]
             with (
                 pytest.raises(Exception),  # noqa: B017, PT011 - the database's own
                 shadow.transaction(),
             ):
-                put(shadow, "row 2", 2, table="other")
+                samples.put(shadow, 2, table="other")
         finally:
             shadow.close()
 
-        assert rows(live.db, "other") == [("row 1", 1)]
+        assert samples.rows(live.db, "other") == [("row 1", 1)]
 
     def test_an_unfinished_build_goes_on_with_the_same_code_only(
-        self, live: LiveReadModel, projections: Projections
+        self, live: LiveReadModel[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection)
-        build(live, projection, 1)
+        projection = samples.make()
+        samples.prepared(live, projection)
+        samples.build(live, projection, 1)
 
-        went_on = build(live, projection, code="x")
-        began_anew = build(live, projection, code="y")
+        went_on = samples.build(live, projection, code="x")
+        began_anew = samples.build(live, projection, code="y")
 
-        assert (went_on, began_anew) == (event_at(1), START)
+        assert [state.checkpoint for state, _ in (went_on, began_anew)] == [event_at(1), START]
 
-    def test_an_exchange_brings_rows_and_checkpoint_and_ends_failures(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
+    def test_a_swap_brings_rows_and_checkpoint_and_ends_failures(
+        self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1)
-        prepared(live, projections.make("other"), 1)
+        projection = samples.make()
+        samples.prepared(live, projection, 1)
+        samples.prepared(live, samples.make("other"), 1)
         with live.transaction():
-            live.save_failure(failure(2))
-            live.save_dead_letter(letter(2))
-            live.save_skip(skip(2))
-            live.pause("counts", reason="rates are wrong")
-            live.save_decision(decision("pause"))
-        build(live, projection, 1, 3)
+            save_failure(live, failure(2))
+            save_dead_letter(live, letter(2))
+            save_skip(live, skip(2))
+            save_state(live, replace(load_state(live, "counts"), pause="rates are wrong"))
+            save_decision(live, decision("pause"))
+        built = samples.build(live, projection, 1, 3)
 
-        with live.swapping(projection) as state:
-            inside = state.checkpoint
-            live.advance("counts", seen=state.checkpoint, passed=event_at(4))
+        with live.swapping("counts"):
+            adopt_built(live, built)
+            inside = load_state(live, "counts").checkpoint
+            advance(live, "counts", before=inside, after=event_at(4), now=NOON)
             with models.reader() as db:
-                meanwhile = rows(db)
+                meanwhile = samples.rows(db)
         live.discard_shadow("counts", "rebuild")
 
         assert (inside, meanwhile) == (event_at(3), [("row 1", 1)])
-        assert rows(live.db) == [("row 1", 1), ("row 3", 3)]
-        assert rows(live.db, "other") == [("row 1", 1)]
-        exchanged = live.find_state("counts")
-        assert exchanged is not None
-        assert (exchanged.checkpoint, exchanged.pause) == (event_at(4), "rates are wrong")
-        assert live.find_failures("counts") == []
-        assert live.find_dead_letters("counts") == []
-        assert live.find_skips("counts") == [skip(2)]
-        assert models.list_decisions("counts") == [decision("pause")]
-        assert models.find_shadow("counts") is None
+        assert samples.rows(live.db) == [("row 1", 1), ("row 3", 3)]
+        assert samples.rows(live.db, "other") == [("row 1", 1)]
+        swapped = load_state(live, "counts")
+        assert (swapped.checkpoint, swapped.pause) == (event_at(4), "rates are wrong")
+        assert find_failures(live, "counts") == []
+        assert find_dead_letters(live, "counts") == []
+        assert find_skips(live, "counts") == [skip(2)]
+        assert list_decisions(models, "counts") == [decision("pause")]
+        assert find_rebuild_position(models, "counts") is None
 
-    def test_an_exchange_that_breaks_off_changes_nothing(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
+    def test_a_swap_that_is_interrupted_changes_nothing(
+        self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1)
-        before = models.find_state("counts")
-        build(live, projection, 1, 3)
+        projection = samples.make()
+        samples.prepared(live, projection, 1)
+        before = find_state(models, "counts")
+        built = samples.build(live, projection, 1, 3)
 
-        with pytest.raises(ZeroDivisionError), live.swapping(projection):
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            _break_off_the_swap(live, built)
 
-        assert rows(live.db) == [("row 1", 1)]
-        assert models.find_state("counts") == before
-        with live.swapping(projection):
+        assert samples.rows(live.db) == [("row 1", 1)]
+        assert find_state(models, "counts") == before
+        with live.swapping("counts"):
+            adopt_built(live, built)
+        assert samples.rows(live.db) == [("row 1", 1), ("row 3", 3)]
+
+    def test_a_swap_brings_another_schema_and_version(
+        self, live: LiveReadModel[Any], samples: Samples
+    ) -> None:
+        samples.prepared(live, samples.make(), 1)
+        column = samples.tables.add_column("counts", "note")
+        changed = samples.make(version=2, then=f"-- eskit: rebuild\n{column}")
+        built = samples.build(live, changed, 1)
+
+        with live.swapping("counts"):
+            adopt_built(live, built)
+
+        swapped = prepare(live, changed, store_id=STORE, now=NOON)
+        assert (swapped.version, swapped.checkpoint) == (2, event_at(1))
+        assert samples.tables.columns(live.db, "counts") == ["name", "amount", "note"]
+
+    def test_tables_of_another_projection_are_not_swapped(
+        self, live: LiveReadModel[Any], samples: Samples
+    ) -> None:
+        samples.prepared(live, samples.make("other"), 1)
+        thief = samples.make(then=samples.tables.create("other"))
+        samples.build(live, thief)
+
+        with pytest.raises(MigrationInvalid), live.swapping("counts"):
             pass
-        assert rows(live.db) == [("row 1", 1), ("row 3", 3)]
 
-    def test_an_exchange_brings_another_schema_and_version(
-        self, live: LiveReadModel, projections: Projections
+        assert samples.rows(live.db, "other") == [("row 1", 1)]
+
+    def test_live_rows_are_compared_with_shadow_rows(
+        self, live: LiveReadModel[Any], samples: Samples
     ) -> None:
-        prepared(live, projections.make(), 1)
-        changed = projections.make(
-            version=2, then="-- eskit: rebuild\nALTER TABLE counts ADD COLUMN note TEXT;"
-        )
-        shadow = live.open_shadow(changed, "rebuild", fingerprint="x", store_id=STORE)
+        projection = samples.make()
+        samples.prepared(live, projection, 1, 2)
+        shadow = open_shadow(live, "counts", "diff", skips=[])
         try:
-            state = shadow.prepare(changed, store_id=STORE)
-            with shadow.transaction():
-                shadow.db.execute("INSERT INTO counts VALUES ('row 1', 1, 'new')")
-                shadow.advance("counts", seen=state.checkpoint, passed=event_at(1))
-        finally:
-            shadow.close()
-
-        with live.swapping(changed):
-            pass
-
-        exchanged = live.prepare(changed, store_id=STORE)
-        assert (exchanged.version, exchanged.checkpoint) == (2, event_at(1))
-        assert live.db.execute("SELECT note FROM counts").fetchone()[0] == "new"
-
-    def test_tables_of_another_projection_are_not_exchanged(
-        self, live: LiveReadModel, projections: Projections
-    ) -> None:
-        prepared(live, projections.make("other"), 1)
-        thief = projections.make(then="CREATE TABLE other (name TEXT, amount INTEGER);")
-        build(live, thief)
-
-        with pytest.raises(MigrationInvalid), live.swapping(thief):
-            pass
-
-        assert rows(live.db, "other") == [("row 1", 1)]
-
-    def test_live_rows_are_compared_with_those_aside(
-        self, live: LiveReadModel, projections: Projections
-    ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1, 2)
-        shadow = live.open_shadow(projection, "diff", fingerprint="x", store_id=STORE)
-        try:
-            at = shadow.prepare(projection, store_id=STORE).checkpoint
-            equal = [found.differing for found in self._compare(shadow)]
+            at = prepare(shadow, projection, store_id=STORE, now=NOON).checkpoint
+            none_yet = [found.differing for found in self._compare(shadow)]
             for position in (1, 3):
-                at = handle(shadow, projection, position, seen=at)
+                at = samples.handle(shadow, projection, position, before=at)
             (different,) = self._compare(shadow)
-            state = shadow.find_live_state("counts")
+            state = load_state(shadow.live, "counts")
         finally:
             shadow.close()
             live.discard_shadow("counts", "diff")
 
-        assert equal == [2]
+        assert none_yet == [2]
         assert (different.table, different.live_rows, different.rebuilt_rows) == ("counts", 2, 2)
         assert different.differing == 2
         assert [(found.live, found.rebuilt) for found in different.examples] == [
             (None, {"name": "row 3", "amount": 3}),
             ({"name": "row 2", "amount": 2}, None),
         ]
-        assert state is not None
         assert state.checkpoint == event_at(2)
 
-    def test_a_rehearsal_is_undone_as_a_whole(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
-    ) -> None:
-        projection = projections.make()
-        at = prepared(live, projection, 1)
-
-        with live.rehearsing():
-            handle(live, projection, 2, seen=at)
-            inside = rows(live.db)
-            with models.reader() as db:
-                outside = rows(db)
-
-        assert inside == [("row 1", 1), ("row 2", 2)]
-        assert outside == rows(live.db) == [("row 1", 1)]
-        state = live.find_state("counts")
-        assert state is not None
-        assert state.checkpoint == event_at(1)
-
     def test_rows_made_again_in_place_replace_the_others_at_the_end(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
+        self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1, 2)
+        projection = samples.make()
+        samples.prepared(live, projection, 1, 2)
 
-        with live.emptied(projection):
-            prepared(live, projection, 3)
+        with live.transaction():
+            begin_again(live, "counts")
+            samples.prepared(live, projection, 3)
             with models.reader() as db:
-                meanwhile = rows(db)
+                meanwhile = samples.rows(db)
 
         assert meanwhile == [("row 1", 1), ("row 2", 2)]
-        assert rows(live.db) == [("row 3", 3)]
+        assert samples.rows(live.db) == [("row 3", 3)]
 
-    def test_rows_made_again_in_place_are_undone_when_that_breaks_off(
-        self, live: LiveReadModel, models: ReadModels, projections: Projections
+    def test_rows_made_again_in_place_are_undone_when_that_is_interrupted(
+        self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
-        projection = projections.make()
-        prepared(live, projection, 1, 2)
-        before = models.find_state("counts")
+        projection = samples.make()
+        samples.prepared(live, projection, 1, 2)
+        before = find_state(models, "counts")
 
         with pytest.raises(ZeroDivisionError):
-            _break_off_in_place(live, projection)
+            _break_off_in_place(live, samples, projection)
 
-        assert rows(live.db) == [("row 1", 1), ("row 2", 2)]
-        assert models.find_state("counts") == before
+        assert samples.rows(live.db) == [("row 1", 1), ("row 2", 2)]
+        assert find_state(models, "counts") == before
 
-    def _compare(self, shadow: ShadowReadModel) -> list[TableDifference]:
+    def _compare(self, shadow: ShadowReadModel[Any]) -> list[TableDifference]:
         with shadow.transaction():
-            return shadow.compare("counts", examples=5)
+            return shadow.compare("counts", examples=5, in_order=True)

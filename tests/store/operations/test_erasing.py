@@ -11,7 +11,6 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import Command
 from eskit.domain.events import Metadata, NewEvent, erased_metadata, is_erased
 from eskit.domain.streams import ANY
-from eskit.domain.upcasting import Upcasters
 from eskit.errors import EventErased, StoreUnavailable, StreamNotFound
 from eskit.messaging.dead_letters import make_dead_letter
 from eskit.messaging.subscriptions_store import add_dead_letter, list_dead_letters
@@ -19,9 +18,8 @@ from eskit.nats.headers import decode_event, encode_headers
 from eskit.operations.erasing import erase
 from eskit.operations.exporting import export_log
 from eskit.operations.verifying import verify
-from eskit.projections.handling import build_dispatch, handle_all, subscribe
-from eskit.projections.lookup import EventLookup
-from eskit.projections.projection import EventContext, Projection
+from eskit.projections.engine import ProjectionEngine
+from eskit.projections.projection import Projection
 from eskit.sqlite import connections
 from eskit.store.open import open_store
 from eskit.store.progress import no_progress
@@ -185,13 +183,11 @@ def test_projections_pass_over_erased_events():
         store.append("Person-1", texts("gone"), expected_version=ANY)
         store.append("Person-2", texts("", "here"), expected_version=ANY)
         erase(store, ["Person-1"], reason="asked", erased_by="dpo")
-        lookup = EventLookup(store, ["google.protobuf.StringValue"])
-        context = EventContext(None, lookup.load)
-        dispatch = build_dispatch([(subscribe(projection, Upcasters()), context)], Upcasters())
+        engine = ProjectionEngine(store, [projection], "memory://")
+        (report,) = engine.run()
+        engine.close()
 
-        done = handle_all(dispatch, list(store.read_log_rows()), lookup, seconds=10)
-
-    assert (done, handled) == (3, ["", "here"])
+    assert (report.events, handled) == (3, ["", "here"])
 
 
 def test_an_erased_event_is_published_as_erased():

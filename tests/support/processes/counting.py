@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 
 from eskit import open_store
-from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits
 from tests.projections.conftest import counting
 
 

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 from eskit.messaging.log_nats import JetStreamLog
-from eskit.projections.batches import BatchLimits
 from eskit.projections.engine import ProjectionEngine
+from eskit.projections.following import BatchLimits
 from tests.projections.conftest import counting
 
 

@@ -1,9 +1,2 @@
-UPDATE eskit_projections SET name = :new WHERE name = :old;
 UPDATE eskit_objects SET projection = :new WHERE projection = :old;
-UPDATE eskit_migrations SET projection = :new WHERE projection = :old;
-UPDATE eskit_failures SET projection = :new WHERE projection = :old;
-UPDATE eskit_pauses SET projection = :new WHERE projection = :old;
-UPDATE eskit_letters SET projection = :new WHERE projection = :old;
-UPDATE eskit_skips SET projection = :new WHERE projection = :old;
-UPDATE eskit_effects SET projection = :new WHERE projection = :old;
-UPDATE eskit_decisions SET projection = :new WHERE projection = :old
+UPDATE OR REPLACE eskit_records SET projection = :new WHERE projection = :old

@@ -14,13 +14,13 @@ from eskit.errors import (
     StoreUnavailable,
 )
 
-ReportOutage: TypeAlias = Callable[[EskitError | None], None]
+ReportWaiting: TypeAlias = Callable[[EskitError | None], None]
 """Told once why nothing goes on, and None when it does again."""
 
 # A broken stream is looked at again from the checkpoints: these say what is wrong.
-_OUTAGES = (StoreUnavailable, ReadModelUnavailable, BrokerUnavailable, RequestTimeout, LogBroken)
+_TRANSIENT = (StoreUnavailable, ReadModelUnavailable, BrokerUnavailable, RequestTimeout, LogBroken)
 
 
-def may_pass(error: EskitError) -> bool:
+def is_transient(error: EskitError) -> bool:
     """Whether to wait for the store, the read model or NATS to be back; not so for damage."""
-    return isinstance(error, _OUTAGES) and error.code != "READ_MODEL_DAMAGED"
+    return isinstance(error, _TRANSIENT) and error.code != "READ_MODEL_DAMAGED"

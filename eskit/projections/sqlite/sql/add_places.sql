@@ -1,1 +1,0 @@
-ALTER TABLE eskit_projections ADD COLUMN place TEXT NOT NULL DEFAULT ''

@@ -1,1 +1,0 @@
-DELETE FROM eskit_failures WHERE projection = ? AND phase = ?

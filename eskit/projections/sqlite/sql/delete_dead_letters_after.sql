@@ -1,1 +1,0 @@
-DELETE FROM eskit_letters WHERE projection = ? AND position > ?

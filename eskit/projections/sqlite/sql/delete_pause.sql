@@ -1,1 +1,0 @@
-DELETE FROM eskit_pauses WHERE projection = ?

@@ -1,0 +1,1 @@
+DELETE FROM eskit_records WHERE kind = ? AND projection = ? AND key = ?

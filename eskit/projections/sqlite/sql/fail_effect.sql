@@ -1,1 +1,0 @@
-UPDATE eskit_effects SET attempts = ?, error = ? WHERE projection = ? AND event_id = ? AND name = ?

@@ -1,3 +1,0 @@
-DELETE FROM eskit_pauses WHERE projection = :projection;
-DELETE FROM eskit_skips WHERE projection = :projection;
-DELETE FROM eskit_effects WHERE projection = :projection

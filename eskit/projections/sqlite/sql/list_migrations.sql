@@ -1,1 +1,0 @@
-SELECT number, name, checksum FROM eskit_migrations WHERE projection = ? ORDER BY number

@@ -1,2 +1,0 @@
-INSERT INTO eskit_migrations (projection, number, name, checksum, applied_at)
-VALUES (?, ?, ?, ?, ?)

@@ -1,1 +1,0 @@
-INSERT OR REPLACE INTO eskit_pauses (projection, reason) VALUES (?, ?)

@@ -1,0 +1,1 @@
+INSERT OR REPLACE INTO eskit_records (kind, projection, key, value) VALUES (?, ?, ?, ?)
