@@ -26,6 +26,7 @@ from eskit.messaging.subscription import (
 from eskit.messaging.tail import TailRequest
 from eskit.raised import error_line, shortened
 from eskit.slow import SlowCalls
+from eskit.text.quantities import count
 
 _log = logging.getLogger("eskit.bus")
 
@@ -450,8 +451,9 @@ class Subscriber:
                 await self._sleep(HEARTBEAT)
             else:
                 _log.warning(
-                    "Subscription %s: event %d became a dead letter after %d deliveries",
-                    *(self.name, event.global_position, deliveries),
+                    "Subscription %s: event %d became a dead letter after %s",
+                    *(self.name, event.global_position),
+                    count(deliveries, "delivery", "deliveries"),
                 )
                 return
 

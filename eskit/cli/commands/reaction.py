@@ -209,7 +209,7 @@ def _at(status: FollowerStatus) -> str:
 _STATE_STYLES = {"failed": "error", "paused": "warning", "running": "ok"}
 _HEADING = (
     *("", "state", "position", "head", "lag", "oldest"),
-    *("waiting", "dead letters", "holder", "last error"),
+    *("retry", "dead letters", "holder", "last error"),
 )
 _NUMBERS = {*_HEADING[2:-1]}
 
