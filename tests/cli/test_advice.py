@@ -27,7 +27,7 @@ SEVERAL_SERVERS = "nats://127.0.0.1:9,nats://127.0.0.1:19"
 
 def failing_reaction(**changes):
     known = {
-        "name": "send-welcome",
+        "name": "grant-bonus",
         "state": "failed",
         "position": 128_399,
         "head": 128_400,
@@ -110,7 +110,7 @@ def test_serve_says_once_and_at_the_end_what_waits_for_nats(bank, launch):
 
 
 def test_the_status_of_a_reaction_fits_a_terminal_of_80_columns():
-    lines = [plain(line) for line in format_statuses([failing_reaction()], told=True)]
+    lines = [plain(line) for line in format_statuses([failing_reaction()], below=True)]
     again = [plain(line) for line in format_failed([failing_reaction(set_aside=0)])]
 
     assert max(map(width, lines)) <= 80
