@@ -60,7 +60,7 @@ class Roles:
                 )
 
     def __call__(self, call: Call) -> Passage:
-        """Refuse with UNAUTHENTICATED or PERMISSION_DENIED, or go on."""
+        """Refuse with UNAUTHENTICATED or PERMISSION_DENIED, or pass."""
         method, principal = call.method, call.options.principal_id
         allowed = self.allow.get(method.path, self.allow.get(method.service, ()))
         if ANYBODY in allowed:

@@ -169,7 +169,7 @@ class Lane:
         return "; ".join(call.text(now) for call in self._slow.find())
 
     def close(self) -> None:
-        """Take no more; what is at work goes on in threads that end with the process."""
+        """Take no more; running work continues in threads that end with the process."""
         self._closed = True
         self._threads.shutdown()
 

@@ -1,10 +1,10 @@
 """Layers around every request of an app, whichever way it came in.
 
 A middleware is a generator function. It is given a `Call`, yields what the handler is to get, which
-it may change, and goes on with the reply when that is there: ``reply = yield call``. It may refuse
-the call by raising CommandRejected, and what the handler raises is raised where it yields. It
-returns the reply, or nothing to leave it as it is. ``App(middleware=[…])`` runs the first of the
-list outermost; in process, over NATS and for commands of reactions alike.
+it may change, and continues when the reply is there: ``reply = yield call``. It may refuse the call
+by raising CommandRejected. Errors of the handler are raised where it yields. It returns the reply,
+or nothing to leave it unchanged. ``App(middleware=[…])`` runs the first of the list outermost; in
+process, over NATS and for commands of reactions alike.
 
     def only_small(call: Call) -> Passage:
         if call.request.ByteSize() > 1000:

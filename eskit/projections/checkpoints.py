@@ -35,7 +35,7 @@ def check_version(state: ProjectionState, projection: Projection) -> None:
         raise RebuildNeeded(
             f"The rows of {projection.name!r} were made by version {state.version} of the "
             f"projection, the code is version {projection.version}",
-            hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
+            hint=f"Rebuild them: eskit project rebuild {projection.name}",
         )
 
 
@@ -53,7 +53,7 @@ def check_checkpoint(state: ProjectionState, log: EventLog) -> None:
         )
         if problem:
             raise CheckpointMismatch(
-                f"Projection {state.name!r} cannot go on behind {checkpoint.position:,}: {problem}",
+                f"Projection {state.name!r} cannot resume after {checkpoint.position:,}: {problem}",
                 hint="The store has every event: eskit project run --source store, or rebuild "
                 "from there.",
             )
@@ -61,8 +61,8 @@ def check_checkpoint(state: ProjectionState, log: EventLog) -> None:
     problem = "" if checkpoint == START else _find_mismatch(state, log)
     if problem:
         raise CheckpointMismatch(
-            f"Projection {state.name!r} stands at {checkpoint.position:,} of a log that is "
-            f"not this one: {problem}",
+            f"Projection {state.name!r} has a checkpoint at {checkpoint.position:,} of another "
+            f"log: {problem}",
             hint=f"Rebuild the rows if this is the right log: eskit project rebuild {state.name}",
         )
 

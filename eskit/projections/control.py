@@ -1,4 +1,4 @@
-"""What people decide about projections: pause, resume, and where to go on. Each is recorded."""
+"""Decisions about projections: pause, resume, and where to resume. Each is recorded."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def resume(
     with deciding(models, name, reason) as (model, state):
         if state.pause is None:
             raise InvalidArgument(
-                f"Projection {name!r} is not paused", hint="eskit project status shows what is."
+                f"Projection {name!r} is not paused", hint="See its state: eskit project status"
             )
         bookkeeping.save_state(model, replace(state, pause=None))
         record(
@@ -114,7 +114,7 @@ def repair_checkpoints(
     dry_run: bool,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[CheckpointRepair]:
-    """Let projections that followed the log's original go on, where the log has their last event.
+    """Let projections of the log's original resume, if the log has their last event.
 
     Of a copy of their log that is enough: whatever their rows were made of is in it as well.
     """

@@ -44,7 +44,7 @@ class RetryReport:
 
 def list_dead_letters(models: ReadModels[Any], name: str) -> list[DeadLetter]:
     """What waits for a decision, by position: dead letters, and the events that stopped it."""
-    # An event that was set aside, or stopped a run, may have stopped a rebuild as well.
+    # A dead letter, or an event that stopped a run, may have stopped a rebuild as well.
     stopped = map(_stopped_dead_letter, reversed(bookkeeping.find_failures(models, name)))
     each = {
         letter.event_id: letter
@@ -75,7 +75,7 @@ def retry(
     by: str,
     clock: Clock = SYSTEM_CLOCK,
 ) -> RetryReport:
-    """Handle an event that was set aside, then those of its stream that wait behind it, in order.
+    """Handle a dead letter, then the events of its stream that wait behind it, in order.
 
     It is handled now, after later events of other streams. Raises ProjectionFailed, with the
     letter kept, when the handler does again.
@@ -83,12 +83,12 @@ def retry(
     name = projection.name
     if letter.state == "stopped":
         raise InvalidArgument(
-            f"{letter.text} is not set aside: projection {name!r} stands before it",
+            f"{letter.text} is no dead letter: projection {name!r} stopped before it",
             hint=f"Let it try again: eskit project run --once {name}",
         )
     if letter.state == "rebuild stopped":
         raise InvalidArgument(
-            f"{letter.text} is not set aside: the last rebuild of {name!r} stopped before it",
+            f"{letter.text} is no dead letter: the last rebuild of {name!r} stopped before it",
             hint=f"Rebuild it again: eskit project rebuild {name}",
         )
     retry_one = partial(
@@ -117,7 +117,7 @@ def skip(
 ) -> Skip:
     """Never handle an event in its projection, also not in a rebuild.
 
-    What waits behind it goes on waiting until it is retried.
+    Events that wait behind it stay until they are retried.
     """
     name = letter.projection
     decided = Skip(
@@ -216,7 +216,7 @@ def _keep_failed(
     raise ProjectionBusy(
         f"{letter.text} failed again: {failure.error}. It does not wait any more"
         + "".join(f"; {told}" for told in decided[-1:]),
-        hint=f"See what is decided: eskit deadletter list {kept.projection}",
+        hint=f"See the decision: eskit deadletter list {kept.projection}",
     )
 
 

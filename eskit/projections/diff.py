@@ -88,7 +88,7 @@ def load_state(kept: Records, projection: Projection[Any]) -> ProjectionState:
 
 
 def _find_passed_over(kept: Records, name: str) -> list[Skip]:
-    """What the live rows lack by decision: events skipped or set aside."""
+    """What the live rows lack by decision: skipped events and dead letters."""
     letters = [
         Skip(
             projection=name,
@@ -96,7 +96,7 @@ def _find_passed_over(kept: Records, name: str) -> list[Skip]:
             event_id=letter.event_id,
             event_type=letter.event_type,
             stream=letter.stream,
-            reason="set aside",
+            reason="dead letter",
             decided_by="",
             decided_at=letter.since,
         )
@@ -108,7 +108,7 @@ def _find_passed_over(kept: Records, name: str) -> list[Skip]:
 def _refuse_changed(name: str, before: Sequence[Skip], now: Sequence[Skip]) -> None:
     if [skip.event_id for skip in before] != [skip.event_id for skip in now]:
         raise ProjectionBusy(
-            f"Events of {name!r} were set aside or decided about meanwhile",
+            f"Dead letters or skips of {name!r} changed during the comparison",
             hint=f"Compare again: eskit project diff {name}",
         )
 

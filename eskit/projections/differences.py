@@ -42,7 +42,7 @@ class TableDifference:
 class ProjectionDifference:
     """All tables of a projection, compared at one position.
 
-    `passed_over` has the positions of events that are skipped or set aside: they count as not
+    `passed_over` has the positions of events that are skipped or dead letters: they count as not
     handled on both sides.
     """
 

@@ -76,7 +76,7 @@ class Effects:
         return next((effect for _, effect in self._due.values() if effect.error), None)
 
     def call_due(self) -> None:
-        """Call what is due. One that raises is tried again later; the others go on."""
+        """Call what is due. One that raises is tried again later; the others are called."""
         for key, (when, effect) in list(self._due.items()):
             if when > self._clock.monotonic():
                 continue

@@ -87,7 +87,7 @@ class ProjectionEngine(Generic[Db]):
     ) -> list[RunReport]:
         """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
 
-        A projection whose handler raises stops before that event, the others go on; `progress`
+        A projection whose handler raises stops before that event, the others continue; `progress`
         is told at once. Raises at the end ProjectionFailed, RebuildNeeded, CheckpointMismatch or
         MigrationInvalid, for the first that stopped. A paused projection stays where it is; naming
         it raises PROJECTION_PAUSED.
@@ -96,7 +96,7 @@ class ProjectionEngine(Generic[Db]):
         for that one and takes it over when it can; it lets go of one that has stopped, and takes
         it again when somebody has decided about what stopped it. It ends when all have stopped,
         unless it is to `stay`. For a store, a read model or a NATS server that goes away on the way
-        it waits: `waiting` is told why, once, and None when it goes on.
+        it waits: `waiting` is called with the reason, once, and with None when it resumes.
         """
         reports = self.run_each(
             names,
@@ -215,12 +215,12 @@ class ProjectionEngine(Generic[Db]):
         progress: ReportProgress | None = None,
         stop: threading.Event | None = None,
     ) -> RunReport:
-        """Build the rows of a projection anew, and exchange them for the live ones at once.
+        """Rebuild the rows of a projection, and swap them with the live ones at once.
 
         Goes on where an interrupted rebuild was. Raises ProjectionFailed, with the live rows
         untouched, on the first handler error, REBUILD_STOPPED once `stop` is set, and
         ProjectionBusy during another rebuild. `in_place` needs no second file: it makes the rows
-        anew in one long transaction, during which no projection of the file can go on.
+        again in one long transaction, during which no projection of the file can continue.
         """
         (projection,) = self._select([name])
         with ExitStack() as stack:
@@ -243,7 +243,7 @@ class ProjectionEngine(Generic[Db]):
         return report
 
     def needs_rebuild(self, name: str) -> bool:
-        """Whether the code has a version or migration with which its rows cannot go on."""
+        """Whether the code has a version or migration that needs a rebuild."""
         (projection,) = self._select([name])
         try:
             check(self._models, projection)
@@ -316,12 +316,12 @@ class ProjectionEngine(Generic[Db]):
         control.pause(self._models, name, reason=reason, by=by, clock=self._clock)
 
     def resume(self, name: str, *, reason: str, by: str) -> None:
-        """Let a paused projection go on; a waiting runner notices by itself."""
+        """Resume a paused projection; a waiting runner notices by itself."""
         self._select([name])
         control.resume(self._models, name, reason=reason, by=by, clock=self._clock)
 
     def repair_checkpoints(self, *, by: str, dry_run: bool = False) -> list[CheckpointRepair]:
-        """Let projections that followed the original of this log go on, as far as they can.
+        """Let projections that followed the original of this log resume, as far as they can.
 
         Those whose last event the log does not have are told of, and have to be rebuilt.
         """
@@ -333,7 +333,7 @@ class ProjectionEngine(Generic[Db]):
     def set_checkpoint(
         self, name: str, position: int, *, reason: str, by: str, dry_run: bool = False
     ) -> CheckpointChange:
-        """Let a projection go on after another position; 0 is the beginning. The rows stay.
+        """Let a projection resume after another position; 0 is the beginning. The rows stay.
 
         Events passed again have their effect again, events jumped over have none: `dry_run` tells
         how many. Raises InvalidArgument for a position past the head.
@@ -353,7 +353,7 @@ class ProjectionEngine(Generic[Db]):
         )
 
     def dead_letters(self, name: str) -> list[DeadLetter]:
-        """What waits for a decision, by position: set aside, or before which it stopped."""
+        """Events that wait for a decision, by position: dead letters, or one that stopped it."""
         self._select([name])
         return dead_letters.list_dead_letters(self._models, name)
 
@@ -363,7 +363,7 @@ class ProjectionEngine(Generic[Db]):
         return dead_letters.load_dead_letter(self._models, name, event)
 
     def retry_dead_letter(self, letter: DeadLetter, *, reason: str, by: str) -> RetryReport:
-        """Handle an event that was set aside, and what waits behind it in its stream.
+        """Handle a dead letter, and the events that wait behind it in its stream.
 
         Raises ProjectionFailed when the handler does again, and ProjectionBusy when the letter is
         no longer as it was looked up.
@@ -384,7 +384,7 @@ class ProjectionEngine(Generic[Db]):
     def skip_event(self, letter: DeadLetter, *, reason: str, by: str) -> Skip:
         """Never handle an event in its projection, also not in a rebuild; ProjectionBusy as above.
 
-        It may be one that was set aside, or the one before which the projection stopped.
+        It may be a dead letter, or the one before which the projection stopped.
         """
         self._select([letter.projection])
         return dead_letters.skip(self._models, letter, reason=reason, by=by, clock=self._clock)
@@ -530,5 +530,5 @@ class ProjectionEngine(Generic[Db]):
             raise ProjectionError(
                 f"Projection {name!r} is paused: {state.pause}",
                 code="PROJECTION_PAUSED",
-                hint=f"Let it go on: eskit project resume {name}",
+                hint=f"Resume it: eskit project resume {name}",
             )

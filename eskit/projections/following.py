@@ -125,7 +125,7 @@ class Following:
     def begin(self, run: ProjectionRun) -> None:
         """Prepare a read model and compare its checkpoint with the log.
 
-        A projection that cannot go on is stopped with the reason; the others are not held up.
+        A projection that cannot continue stops with the reason; the others continue.
         """
         with self._watching():
             self._begin(run)
@@ -326,7 +326,7 @@ class Following:
         return passed is stretch
 
     def _handle_alone(self, run: ProjectionRun, stretch: Stretch, deadline: float) -> None:
-        """Handle what can be; before an event that fails it stops, unless that is set aside."""
+        """Handle events singly; stop before one that fails, unless it becomes a dead letter."""
         while (raised := self._handle_up_to_failure(run, stretch)) is not None:
             before = stretch.before(raised.event.global_position, self._log)
             left = stretch.after(before)
@@ -352,7 +352,7 @@ class Following:
         return failed
 
     def _fail(self, run: ProjectionRun, raised: HandlerRaised, failing: Stretch) -> bool:
-        """Remember the failure; whether the event was set aside, else stop or try again later.
+        """Remember the failure; True if the event became a dead letter, else stop or try later.
 
         Whatever comes next, the failure is stored before the checkpoint moves past the event.
         """
@@ -430,7 +430,7 @@ class Following:
         return moved
 
     def _advance(self, run: ProjectionRun, passed: Stretch) -> None:
-        """Move the checkpoint over events that were handled, kept back or set aside: no others."""
+        """Move the checkpoint only over events that were handled, skipped or are dead letters."""
         if run.checkpoint != passed.start or passed.end.position < passed.start.position:
             raise CheckpointJumped(run.name, run.checkpoint, passed)
         bookkeeping.advance(

@@ -89,7 +89,7 @@ class ProjectionRun:
 
     @property
     def is_going(self) -> bool:
-        """Whether it goes on now: neither stopped, paused nor waiting, for its turn or to retry."""
+        """Whether it can handle events now: not stopped, not paused, not waiting."""
         waits = not self.held or self.paused or self.retry_at > self.clock.monotonic()
         return self.error is None and not waits
 

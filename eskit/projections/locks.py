@@ -34,7 +34,7 @@ _SILENT_AFTER = 20.0
 class Holder:
     """The process that holds a lock: its id and since when, in seconds since 1970.
 
-    `rate` is how many events a second it has just handled, `outage` why it cannot go on now.
+    `rate` is how many events a second it has just handled, `outage` why it must wait now.
     `slow` is the call that it has been in for too long, since `slow_since`, with its `stack`.
     `beat` is when it last wrote this, by the clock that only goes forward; 0 if it never tells.
     """
@@ -150,7 +150,7 @@ class ProjectionLock:
         who = f"process {holder.pid}" if holder and holder.pid else "another process"
         return ProjectionBusy(
             f"{who[0].upper()}{who[1:]} is {_DOING[self._activity]} projection {self._name!r}",
-            hint=f"It handles what is new by itself: eskit project status {self._name}"
+            hint=f"It handles new events by itself: eskit project status {self._name}"
             if self._activity == "run"
             else "Wait until it has finished, or stop it.",
         )

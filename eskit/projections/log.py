@@ -76,7 +76,7 @@ class Placed(Protocol):
         ...
 
     def find_mismatch(self, store_id: str, position: int, event_id: str, place: str) -> str:
-        """Why nobody can go on behind an event, in a clause; empty if all that follows is there."""
+        """Why no follower can resume after an event, in a clause; empty if one can."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Whole events for those who ask, while handling goes on with what handlers need of them."""
+"""Whole events for those who ask, while handlers get only what they need of them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ class EventLookup:
         if position not in page:
             raise StoreUnavailable(
                 f"The log no longer has an event at {position:,}",
-                hint="Was it restored or exchanged meanwhile? Then rebuild the projection.",
+                hint="Was it restored or replaced? Then rebuild the projection.",
             )
         return page

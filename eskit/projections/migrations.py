@@ -55,7 +55,7 @@ def load_migrations(projection: Projection) -> tuple[Migration, ...]:
     for expected, migration in enumerate(migrations, start=1):
         if migration.number != expected:
             raise MigrationInvalid(
-                f"Migrations of projection {projection.name!r} in {folder} should go on with "
+                f"Migrations of projection {projection.name!r} in {folder} should continue with "
                 f"number {expected}, but the next is {migration.name}",
                 hint="Number migrations from 1, without gaps or duplicates.",
             )
@@ -72,7 +72,7 @@ def find_pending(
 
     Raises RebuildNeeded if there are rows, and one of the pending migrations needs history.
     """
-    rebuild = f"or begin anew: eskit project rebuild {projection.name}"
+    rebuild = f"or rebuild: eskit project rebuild {projection.name}"
     if len(applied) > len(migrations):
         raise MigrationInvalid(
             f"Migration {applied[len(migrations)].name} of projection {projection.name!r} was "
@@ -92,7 +92,7 @@ def find_pending(
             raise RebuildNeeded(
                 f"Migration {migration.name} of projection {projection.name!r} needs the events "
                 "that its rows were made from",
-                hint=f"Make them anew beside the old ones: eskit project rebuild {projection.name}",
+                hint=f"Rebuild them: eskit project rebuild {projection.name}",
             )
     return pending
 

@@ -8,8 +8,8 @@ from typing import Literal, TypeAlias, get_args
 from eskit.errors import InvalidArgument
 
 Then: TypeAlias = Literal["stop", "set_aside_event", "set_aside_stream"]
-"""What comes after the last try: stop before the event, set it aside into a dead letter and go
-on, or set aside all of its stream from there, so that later events of the stream wait in order."""
+"""What comes after the last try: stop before the event, keep it as a dead letter and continue, or
+do that and let later events of its stream wait behind it, in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

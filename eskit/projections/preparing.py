@@ -1,4 +1,4 @@
-"""Whether a projection can go on with its rows, and making its tables if it can."""
+"""Check whether a projection can continue with its rows, and create its tables if it can."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from eskit.projections.records import START, AppliedMigration, ProjectionState
 
 
 def check(kept: Records, projection: Projection[Any]) -> None:
-    """Raise RebuildNeeded or MigrationInvalid if the code cannot go on with the rows there are."""
+    """Raise RebuildNeeded or MigrationInvalid if the code does not fit the existing rows."""
     state = bookkeeping.find_state(kept, projection.name)
     if state is not None:
         check_version(state, projection)

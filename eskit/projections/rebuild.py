@@ -1,6 +1,6 @@
-"""Building rows anew beside the live ones, then swapping the two at once.
+"""Build rows beside the live ones, then swap the two at once.
 
-A rebuild that is killed goes on where it was; one that fails leaves the live rows untouched.
+A killed rebuild resumes; one that fails leaves the live rows untouched.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Rebuild:
         """Empty the rows and make them again, in one long transaction on the live database.
 
         Readers see the old rows until it is done; nobody else can write to the file meanwhile, and
-        what is interrupted begins anew.
+        an interrupted one starts over.
         """
         started = self._clock.monotonic()
         erasures = count_erasures(self._log)
@@ -198,7 +198,7 @@ class Rebuild:
             raise ProjectionError(
                 f"The rebuild of {self._name!r} was stopped at {self._run.checkpoint.position:,}",
                 code="REBUILD_STOPPED",
-                hint=f"It goes on there: eskit project rebuild {self._name}",
+                hint=f"Resume it: eskit project rebuild {self._name}",
             )
 
     def _refuse_other_skips(self, skips: Sequence[Skip]) -> None:
@@ -267,11 +267,11 @@ def open_shadow(
 
 
 def code_fingerprint(projection: Projection[Any], skips: Sequence[Skip] = ()) -> str:
-    """Tells whether an unfinished rebuild may go on: same handlers, migrations and eskit.
+    """Tells whether an unfinished rebuild may resume: same handlers, migrations and eskit.
 
     Taken from the source files of the handlers and of all that is imported of their packages, so
     that what they call counts, and how old events are read. Without a source file nobody can tell,
-    and a rebuild always begins anew.
+    and a rebuild always starts over.
     """
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "

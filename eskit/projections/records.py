@@ -53,7 +53,7 @@ class ProjectionState:
     """What a read model remembers of one projection: its checkpoint and who made its rows.
 
     `pause` is the reason for which it was paused; None while it is not. `has_exceptions` says that
-    events were set aside or skipped.
+    events became dead letters or were skipped.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Failure:
 
 
 DeadLetterState: TypeAlias = Literal["stopped", "rebuild stopped", "failed", "waiting"]
-"""The projection, or its rebuild, stands before it; set aside; behind one that was set aside."""
+"""The projection, or its rebuild, stopped before it; failed; waits behind a failed one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +112,7 @@ class DeadLetter:
     """An event that waits for somebody to decide: a dead letter, or what stopped a projection.
 
     `holds_stream` says that later events of its stream wait behind it. `attempts` is how often it
-    was tried before it was set aside; 0 for one that was not.
+    was tried before it became a dead letter; 0 for one that was not.
     """
 
     projection: str

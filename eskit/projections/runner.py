@@ -212,7 +212,7 @@ class Runner:
     # Locks
 
     def _take_over(self, following: Following) -> None:
-        """Every so often take what others have let go of, and what may go on again."""
+        """Every so often take what other processes have released, and what may resume."""
         now = self._clock.monotonic()
         if now < self._look_at:
             return
@@ -266,7 +266,7 @@ class Runner:
         self._tell(None)
 
     def _tell_waiting(self) -> None:
-        """Tell others why nothing goes on, or that it does."""
+        """Tell others why nothing is handled, or that it is again."""
         for run in self._runs:
             run.rate = 0.0
         self._tell(None)

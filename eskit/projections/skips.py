@@ -41,7 +41,7 @@ class SkipFilter:
 
 
 def load_skip_filter(model: ReadModel[Any], name: str, *, clock: Clock) -> SkipFilter:
-    """What was decided and set aside for a projection, as it is now."""
+    """The decisions and dead letters of a projection, as they are now."""
     letters = bookkeeping.find_dead_letters(model, name)
     return SkipFilter(
         projection=name,

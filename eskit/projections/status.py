@@ -19,6 +19,7 @@ from eskit.projections.port import ReadModels
 from eskit.projections.preparing import check
 from eskit.projections.projection import Projection
 from eskit.projections.records import DeadLetter, Effect, Failure, Phase, ProjectionState
+from eskit.text.quantities import count
 
 State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
 
@@ -39,7 +40,7 @@ class ProjectionStatus:
     `skipped` the events that are never handled because somebody has decided so. `rebuild_position`
     is how far a rebuild has come, running or interrupted, `pause` why it was paused. `holder` is
     the process that runs or rebuilds it, `running` whether one runs it, `rate` how many events a
-    second that has just handled, `outage` what it waits for, if that keeps it from going on, `slow`
+    second that has just handled, `outage` what it waits for, if that keeps it from running, `slow`
     the call that it has been in for too long, with its `stack`. `version` is that of the code.
     """
 
@@ -158,14 +159,13 @@ def find_problem(log: EventLog, models: ReadModels[Any], projection: Projection[
 
 
 def _find_hung(name: str, does: str, holder: Holder | None, clock: Clock) -> _Problem | None:
-    """What keeps the process that runs or rebuilds it from going on."""
+    """What keeps the process that runs or rebuilds it from working."""
     if holder is None:
         return None
     if silent := holder.silent_seconds(clock.monotonic()):
         return _Problem(
             f"process {holder.pid} {does} it and has given no sign of life for {silent:,.0f} s",
-            f"Is it stopped? Let it go on: kill -CONT {holder.pid}. Or end it: kill -9 "
-            f"{holder.pid}",
+            f"Is it stopped? Resume it: kill -CONT {holder.pid}. Or end it: kill -9 {holder.pid}",
             failed=False,
         )
     if holder.slow:
@@ -228,7 +228,7 @@ def _find_waiting(
         behind = len(letters) - failed
         waiting = f" and {behind:,} waiting behind" if behind else ""
         return _Problem(
-            f"{failed:,} set aside{waiting}, the first at {letters[0].position:,}",
+            f"{count(failed, 'dead letter')}{waiting}, the first at {letters[0].position:,}",
             f"See which: eskit deadletter list {name}",
         )
     for effect in effects:

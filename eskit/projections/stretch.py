@@ -53,9 +53,9 @@ class CheckpointJumped(ProjectionError):
 
     def __init__(self, projection: str, stands: EventPosition, stretch: Stretch) -> None:
         super().__init__(
-            f"Projection {projection!r} stands at {stands.position:,} and would have passed "
+            f"Projection {projection!r} is at {stands.position:,} and would have passed "
             f"{stretch.start.position:,} to {stretch.end.position:,}: that is a fault of eskit",
             hint="Report it. No event was skipped, the rows are right up to there; a restart "
-            "goes on from there.",
+            "resumes there.",
         )
         self.projection = projection

@@ -15,7 +15,7 @@ from eskit.errors import (
 )
 
 ReportWaiting: TypeAlias = Callable[[EskitError | None], None]
-"""Told once why nothing goes on, and None when it does again."""
+"""Called once with the reason why nothing is handled, and with None when it is again."""
 
 # A broken stream is looked at again from the checkpoints: these say what is wrong.
 _TRANSIENT = (StoreUnavailable, ReadModelUnavailable, BrokerUnavailable, RequestTimeout, LogBroken)

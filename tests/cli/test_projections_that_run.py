@@ -75,7 +75,7 @@ def test_serve_goes_on_when_the_event_before_which_it_stands_is_skipped(launch, 
     assert (stopped["state"], stopped["running"]) == ("failed", False)
     assert "A process that runs it resumes automatically" in skipped.out
     assert caught_up.code == 1
-    assert "It handles what is new by itself" in caught_up.err
+    assert "It handles new events by itself" in caught_up.err
     assert found.code == 0, found.out
     assert ended.code == 0, ended.err
 

@@ -43,12 +43,12 @@ def restored(tmp_path, read_models):
 def test_a_restored_backup_is_noticed_before_new_events(restored, read_models, tmp_path):
     engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
 
-    with pytest.raises(CheckpointMismatch, match=r"stands at 10 .* ends at 5"):
+    with pytest.raises(CheckpointMismatch, match=r"checkpoint at 10 .* ends at 5"):
         engine.run()
 
     (status,) = engine.status()
     assert status.state == "failed"
-    assert "not this one" in status.error
+    assert "of another log" in status.error
     engine.close()
 
 
@@ -84,7 +84,7 @@ def test_a_query_is_not_answered_from_the_rows_of_a_log_that_was_set_back(
         fill(restored, new)
     engine = ProjectionEngine(restored, [counting(tmp_path)], read_models)
 
-    with pytest.raises(CheckpointMismatch, match="stands at 10 of a log that is not this one"):
+    with pytest.raises(CheckpointMismatch, match="has a checkpoint at 10 of another log"):
         engine.catch_up(["counts"])
     with pytest.raises(CheckpointMismatch):
         engine.wait_for("counts", 3, timeout=1)

@@ -110,7 +110,7 @@ def test_a_runner_is_not_healthy_while_something_is_set_aside(engine_of, keeping
     engine.run()
     watch = ProjectionWatch(engine, tell=print, on_stop=print, on_waiting=print)
 
-    with pytest.raises(ServiceError, match="1 set aside"):
+    with pytest.raises(ServiceError, match="1 dead letter"):
         watch.check()
 
     engine.skip_event(engine.dead_letters(engine.status()[0].name)[0], reason="why", by="me")

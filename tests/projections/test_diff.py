@@ -283,11 +283,11 @@ def found_in(engine):
         ),
         (
             "UPDATE sqlite_sequence SET seq = 99",
-            {"numbered": "goes on counting after 99, not after 5"},
+            {"numbered": "counts on after 99, not after 5"},
         ),
         (
             "DELETE FROM sqlite_sequence",
-            {"numbered": "goes on counting after 0, not after 5"},
+            {"numbered": "counts on after 0, not after 5"},
         ),
         (
             "DROP TABLE keyed; CREATE TABLE keyed (key TEXT, amount)",

@@ -215,7 +215,7 @@ def test_messages_thrown_away_before_they_were_read_stop_it(
     relay()
     jetstream("STREAM.PURGE.ESKIT_EVENTS", {"seq": 6})
 
-    with pytest.raises(CheckpointMismatch, match=r"behind 3: messages 4 to 5 are gone"):
+    with pytest.raises(CheckpointMismatch, match=r"after 3: messages 4 to 5 are gone"):
         engine.run()
 
     (status,) = engine.status()
@@ -233,7 +233,7 @@ def test_a_message_deleted_in_the_middle_stops_it_right_before(
     jetstream("STREAM.MSG.DELETE.ESKIT_EVENTS", {"seq": 4})
     engine = remote(counts)
 
-    with pytest.raises(CheckpointMismatch, match=r"behind 3: message 4 is gone"):
+    with pytest.raises(CheckpointMismatch, match=r"after 3: message 4 is gone"):
         engine.run()
 
     assert rows(engine, "SELECT position FROM counts_seen") == [(1,), (2,), (3,)]
@@ -268,7 +268,7 @@ def test_a_new_projection_needs_a_stream_from_its_first_message_on(
     jetstream("STREAM.PURGE.ESKIT_EVENTS", {"seq": 2})
     engine = remote(counts)
 
-    with pytest.raises(CheckpointMismatch, match="behind 0: message 1 is gone"):
+    with pytest.raises(CheckpointMismatch, match="after 0: message 1 is gone"):
         engine.run()
 
 
@@ -328,7 +328,7 @@ def test_a_message_of_another_store_stops_it_before(
     publish_copy(server, sequence=2, position=9, **headers)
     engine = remote(counts)
 
-    with pytest.raises(CheckpointMismatch, match="behind 3: it has events of store another-store"):
+    with pytest.raises(CheckpointMismatch, match="after 3: it has events of store another-store"):
         engine.run()
 
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(3,)]
@@ -346,7 +346,7 @@ def test_a_message_that_is_no_event_stops_it_before(server, remote, relay, appen
     publish_copy(server, sequence=3, position=4)
     engine = remote(counts)
 
-    with pytest.raises(CheckpointMismatch, match=r"behind 3: .*without the headers of an event"):
+    with pytest.raises(CheckpointMismatch, match=r"after 3: .*without the headers of an event"):
         engine.run()
 
 
@@ -411,7 +411,7 @@ def test_a_projection_ahead_of_the_stream_waits_until_it_is_known_to_be_complete
     engine_of(counts).run()
 
     with pytest.raises(
-        CheckpointMismatch, match="behind 4: stream ESKIT_EVENTS does not have that event"
+        CheckpointMismatch, match="after 4: stream ESKIT_EVENTS does not have that event"
     ):
         remote(counts).run()
 

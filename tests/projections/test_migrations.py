@@ -90,7 +90,7 @@ def test_a_gap_is_refused(engine_of, folder):
     (folder / "1_initial.sql").write_text(FIRST)
     (folder / "3_later.sql").write_text("SELECT 1;")
 
-    error = refused(engine_of, folder, "should go on with number 2, but the next is 3_later")
+    error = refused(engine_of, folder, "should continue with number 2, but the next is 3_later")
 
     assert "projection 'balance'" in error.message
 
@@ -99,7 +99,7 @@ def test_twins_are_refused(engine_of, folder):
     (folder / "1_initial.sql").write_text(FIRST)
     (folder / "01_other.sql").write_text("SELECT 1;")
 
-    refused(engine_of, folder, "should go on with number 2")
+    refused(engine_of, folder, "should continue with number 2")
 
 
 def test_a_file_without_a_number_is_refused(engine_of, folder):

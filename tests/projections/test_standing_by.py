@@ -232,7 +232,7 @@ def test_a_run_that_ends_is_refused_what_another_process_runs(engine_of, append,
         with pytest.raises(EskitError, match="is running projection 'counts'") as refused:
             engine_of(counts).run()
 
-    assert refused.value.hint == "It handles what is new by itself: eskit project status counts"
+    assert refused.value.hint == "It handles new events by itself: eskit project status counts"
 
 
 def test_a_follower_that_is_not_to_stay_ends_when_all_have_stopped(engine_of, append, fragile):

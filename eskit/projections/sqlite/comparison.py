@@ -165,11 +165,9 @@ def _shows_rows(connection: sqlite3.Connection, table: str, module: str) -> bool
 
 
 def _find_sequence_problem(connection: sqlite3.Connection, table: str) -> str:
-    """Whether AUTOINCREMENT goes on at another number."""
+    """Whether AUTOINCREMENT continues at another number."""
     live, rebuilt = (_sequence(connection, schema, table) for schema in (_LIVE, _REBUILT))
-    return (
-        "" if live == rebuilt else f"goes on counting after {live or 0}, not after {rebuilt or 0}"
-    )
+    return "" if live == rebuilt else f"counts on after {live or 0}, not after {rebuilt or 0}"
 
 
 def _sequence(connection: sqlite3.Connection, schema: str, table: str) -> int | None:

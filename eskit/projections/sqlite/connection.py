@@ -85,7 +85,7 @@ def check_not_forked(path: Path) -> None:
 
 
 def _check_beside(path: Path) -> None:
-    """Refuse the last rows of another file, and to make anew what others still use."""
+    """Refuse the last rows of another file, and files that other processes still use."""
     real = Path(os.path.realpath(path))
     wal = find_foreign_wal(real)
     if wal is not None:
@@ -331,7 +331,7 @@ class Transactions:
                 _, frames, moved = self._connection.execute(
                     "PRAGMA main.wal_checkpoint(PASSIVE)"
                 ).fetchone()
-            # While a reader needs the old rows the log goes on growing: try again later.
+            # While a reader needs the old rows the log grows: try again later.
             self._long = _LONG_LOG if frames == moved else size + _LONG_LOG
 
     def _authorize(self, action: int, *_: str | None) -> int:

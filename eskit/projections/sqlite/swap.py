@@ -124,7 +124,7 @@ def _refill(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
 
 
 def _replace(connection: sqlite3.Connection, live: list[_Object], fresh: list[_Object]) -> None:
-    """The schema differs: drop what was there and make everything anew."""
+    """The schema differs: drop the old tables and create everything again."""
     for kind in _DROP_ORDER:
         for found in live:
             if found.kind == kind:
@@ -212,7 +212,7 @@ def _shape(connection: sqlite3.Connection, table: _Object) -> _Shape:
 
 
 def _copy_autoincrement(connection: sqlite3.Connection, fresh: list[_Object]) -> None:
-    """Let AUTOINCREMENT go on where the rows built aside have come to."""
+    """Let AUTOINCREMENT continue after the rebuilt rows."""
     if not any("AUTOINCREMENT" in found.sql.upper() for found in _tables(fresh) if found.sql):
         return
     for table in _tables(fresh):

@@ -51,7 +51,7 @@ def copy_own_tables(
 ) -> None:
     """Give a full-text index that was just made all that another one holds.
 
-    Just made, it has read nothing yet that it would go on believing.
+    A new one has read nothing yet that could be out of date.
     """
     for own in _own_tables(connection, table, module, schema=source):
         connection.execute(f"DELETE FROM {target}.{quoted(own)}")
