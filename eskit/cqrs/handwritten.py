@@ -25,11 +25,11 @@ from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
 
-Handler = Callable[[Any, CommandContext], Any]
+MethodHandler = Callable[[Any, CommandContext], Any]
 
 
 def run_handler(
-    handler: Handler,
+    handler: MethodHandler,
     method: Method,
     request: Message,
     options: CallOptions,
@@ -104,10 +104,10 @@ class _Workspace:
         self._context = context
         self._staged: AnyAggregate | None = None
 
-    def load(self, kind: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
-        repository = self._repository(kind)
+    def load(self, aggregate_class: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
+        repository = self._repository(aggregate_class)
         aggregate = repository.find(aggregate_id, tenant=self._context.tenant)
-        aggregate = aggregate or kind(aggregate_id)
+        aggregate = aggregate or aggregate_class(aggregate_id)
         enter_context(aggregate, self._context)
         return aggregate
 
@@ -138,5 +138,5 @@ class _Workspace:
         self._repository(type(aggregate)).appended(aggregate, result, tenant=self._context.tenant)
         return result.global_position
 
-    def _repository(self, kind: type[AnAggregate]) -> Repository[AnAggregate]:
-        return Repository(self._store, kind, self._upcasters, snapshots=self._snapshots)
+    def _repository(self, aggregate_class: type[AnAggregate]) -> Repository[AnAggregate]:
+        return Repository(self._store, aggregate_class, self._upcasters, snapshots=self._snapshots)

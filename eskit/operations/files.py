@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eskit.store.maintenance import Migration, RestoreReport
+from eskit.store.maintenance import MigrationReport, RestoreReport
 from eskit.store.open import locate
 from eskit.store.progress import ReportProgress, no_progress
 
 
 def migrate(
     url: str, *, dry_run: bool = False, progress: ReportProgress = no_progress
-) -> Migration:
+) -> MigrationReport:
     """Bring the store at `url` to the current schema, with a backup beside it first.
 
     All steps or none are made. Raises SCHEMA_TOO_NEW for a store of a newer eskit,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eskit.operations.importing import ImportReport
     from eskit.operations.verifying import Verification
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.maintenance import BackupReport, Migration, PrunedCommands, RestoreReport
+    from eskit.store.maintenance import BackupReport, MigrationReport, PrunedCommands, RestoreReport
 
 
 def info_object(info: StoreInfo) -> dict[str, object]:
@@ -94,7 +94,7 @@ def pruned_object(pruned: PrunedCommands, *, dry_run: bool) -> dict[str, object]
     }
 
 
-def migration_object(migration: Migration, *, dry_run: bool) -> dict[str, object]:
+def migration_object(migration: MigrationReport, *, dry_run: bool) -> dict[str, object]:
     """From which schema version to which, and where the backup is."""
     backup = str(migration.backup) if migration.backup else None
     return {**asdict(migration), "backup": backup, "dry_run": dry_run}

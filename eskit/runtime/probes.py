@@ -8,7 +8,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 
 from eskit.errors import ServiceError
-from eskit.runtime.runner import Health
+from eskit.runtime.runner import ServiceHealth
 
 _READ_WITHIN = 5.0
 _HEADERS_AT_MOST = 100
@@ -23,7 +23,7 @@ class HealthProbe:
 
     def __init__(
         self,
-        check: Callable[[], Awaitable[Sequence[Health]]],
+        check: Callable[[], Awaitable[Sequence[ServiceHealth]]],
         *,
         host: str = "127.0.0.1",
         port: int = 0,

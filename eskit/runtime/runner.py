@@ -25,7 +25,7 @@ from eskit.runtime.service import Checked, Described, Service, Watched
 
 _log = logging.getLogger("eskit.runner")
 
-State: TypeAlias = Literal["starting", "waiting", "ready", "failed", "stopping", "stopped"]
+ServiceState: TypeAlias = Literal["starting", "waiting", "ready", "failed", "stopping", "stopped"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _HEALTH_WITHIN = 2.0
@@ -42,13 +42,13 @@ class RunnerEvent:
     """
 
     service: str
-    state: State
+    state: ServiceState
     error: str = ""
     hint: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Health:
+class ServiceHealth:
     """Whether a service is well, and if not, what it says; `detail` is what it does."""
 
     service: str
@@ -115,7 +115,7 @@ class Runner:
         if failures:
             raise failures[0]
 
-    async def check_health(self) -> list[Health]:
+    async def check_health(self) -> list[ServiceHealth]:
         """How each service is, in order; one that is not ready yet, or any more, is not healthy."""
         return list(await asyncio.gather(*(self._health_of(service) for service in self._services)))
 
@@ -243,23 +243,23 @@ class Runner:
                 self._tell(service, "stopped")
         return failures
 
-    async def _health_of(self, service: Service) -> Health:
+    async def _health_of(self, service: Service) -> ServiceHealth:
         if service not in self._started:
-            return Health(service=service.name, healthy=False, error="not started")
+            return ServiceHealth(service=service.name, healthy=False, error="not started")
         if service.name in self._failures:
             failure = self._failures[service.name]
-            return Health(service=service.name, healthy=False, error=str(failure))
+            return ServiceHealth(service=service.name, healthy=False, error=str(failure))
         if service.name not in self._ready:
-            return Health(service=service.name, healthy=False, error="not ready yet")
+            return ServiceHealth(service=service.name, healthy=False, error="not ready yet")
         try:
             if isinstance(service, Checked):
                 await _within(_HEALTH_WITHIN, service.check_health())
             detail = service.describe() if isinstance(service, Described) else ""
         except TimeoutError:
-            return Health(service=service.name, healthy=False, error="no answer")
+            return ServiceHealth(service=service.name, healthy=False, error="no answer")
         except Exception as error:  # noqa: BLE001 - whatever it raises is the answer
-            return Health(service=service.name, healthy=False, error=str(error))
-        return Health(service=service.name, healthy=True, detail=detail)
+            return ServiceHealth(service=service.name, healthy=False, error=str(error))
+        return ServiceHealth(service=service.name, healthy=True, detail=detail)
 
     def _failed(self, service: Service, error: BaseException) -> EskitError:
         """Tell of the failure, and give what to raise: a clear sentence in any case."""
@@ -270,7 +270,7 @@ class Runner:
         self._tell(service, "waiting" if waiting else "failed", str(failure), failure.hint)
         return failure
 
-    def _tell(self, service: Service, state: State, error: str = "", hint: str = "") -> None:
+    def _tell(self, service: Service, state: ServiceState, error: str = "", hint: str = "") -> None:
         _log.debug("Service %s is %s %s", service.name, state, error)
         if self._on_event is not None:
             self._on_event(RunnerEvent(service=service.name, state=state, error=error, hint=hint))

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from eskit.clock import Clock
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Migration, RestoreReport
+from eskit.store.maintenance import MigrationReport, RestoreReport
 from eskit.store.progress import ReportProgress
 
 
@@ -41,7 +41,7 @@ class Location(Protocol):
         """Open it; see `open_store`."""
         ...
 
-    def migrate(self, *, dry_run: bool, progress: ReportProgress) -> Migration:
+    def migrate(self, *, dry_run: bool, progress: ReportProgress) -> MigrationReport:
         """Bring it to the current schema; see `eskit.operations.files.migrate`."""
         ...
 

@@ -327,7 +327,7 @@ class LockedView(StoreView, Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Migration:
+class MigrationReport:
     """What was or would be migrated; without a step both versions are the same."""
 
     before: int

@@ -97,7 +97,7 @@ def replay(
         raise StreamNotFound(stream)
     history = _History(
         store=store,
-        kind=aggregate_class,
+        aggregate_class=aggregate_class,
         stream=stream,
         tenant=tenant,
         upcasters=upcasters,
@@ -113,7 +113,7 @@ class _History:
     """The part of a stream that is replayed."""
 
     store: EventStore
-    kind: type[AnyAggregate]
+    aggregate_class: type[AnyAggregate]
     stream: str
     tenant: str
     upcasters: Upcasters | None
@@ -124,7 +124,7 @@ class _History:
 
     def forward(self) -> Iterator[ReplayStep]:
         """The steps in the order of their events."""
-        aggregate = self.kind(id_of(self.stream))
+        aggregate = self.aggregate_class(id_of(self.stream))
         if self.after:
             rows = self.store.read_rows(self.stream, before=self.after + 1, tenant=self.tenant)
             fold(aggregate, rows, self.upcasters, tenant=self.tenant)
@@ -154,8 +154,8 @@ class _History:
         marks = [(0, b"")]
         end = self._fold_with_marks(marks)
         for version, state in reversed(marks):
-            start = self.kind(id_of(self.stream))
-            restore(start, self.kind.__aggregate__.state.FromString(state), version)
+            start = self.aggregate_class(id_of(self.stream))
+            restore(start, self.aggregate_class.__aggregate__.state.FromString(state), version)
             block = list(self.steps(start, before=end + 1))
             yield from (step for step in reversed(block) if step.version > self.after)
             end = version
@@ -164,7 +164,10 @@ class _History:
 
     def _fold_with_marks(self, marks: list[tuple[int, bytes]]) -> int:
         """Add a version and state after every full block; the last version of all."""
-        aggregate, state = self.kind(id_of(self.stream)), self.kind.__aggregate__.state
+        aggregate, state = (
+            self.aggregate_class(id_of(self.stream)),
+            self.aggregate_class.__aggregate__.state,
+        )
         rows = self.store.read_rows(self.stream, before=self.before, tenant=self.tenant)
         latest = self.latest
         if latest is not None:

@@ -152,10 +152,10 @@ class Snapshotter:
 
     def _save(self, due: _Due) -> None:
         """Fold the log up to what is due, from the snapshot before it, and keep the state."""
-        aggregate = due.kind(due.aggregate_id)
+        aggregate = due.aggregate_class(due.aggregate_id)
         earlier = self.start_from(aggregate, tenant=due.tenant, before=due.version)
         if earlier is not None and not confirms(self._store, earlier):
-            aggregate = due.kind(due.aggregate_id)
+            aggregate = due.aggregate_class(due.aggregate_id)
         bounds = {"after": aggregate.version, "before": due.version + 1}
         rows = self._store.read_rows(due.stream, **bounds, tenant=due.tenant)
         fold(aggregate, rows, due.upcasters, tenant=due.tenant)
@@ -172,7 +172,7 @@ class Snapshotter:
 class _Due(NamedTuple):
     """A snapshot that it is time for."""
 
-    kind: type[AnyAggregate]
+    aggregate_class: type[AnyAggregate]
     aggregate_id: str
     version: int
     tenant: str
@@ -180,7 +180,7 @@ class _Due(NamedTuple):
 
     @property
     def stream(self) -> str:
-        return stream_name(self.kind.__aggregate__.name, self.aggregate_id)
+        return stream_name(self.aggregate_class.__aggregate__.name, self.aggregate_id)
 
 
 def take(aggregate: AnyAggregate, *, event_id: str, tenant: str, at: datetime) -> Snapshot:
@@ -202,7 +202,7 @@ def take(aggregate: AnyAggregate, *, event_id: str, tenant: str, at: datetime) -
 
 def create_snapshot(
     store: EventStore,
-    kind: type[AnyAggregate],
+    aggregate_class: type[AnyAggregate],
     aggregate_id: str,
     *,
     upcasters: Upcasters | None = None,
@@ -214,7 +214,7 @@ def create_snapshot(
 
     InvalidArgument for a stream that was erased: it gets no snapshots.
     """
-    aggregate = kind(aggregate_id)
+    aggregate = aggregate_class(aggregate_id)
     stream = stream_of(aggregate)
     fold(aggregate, store.read_rows(stream, tenant=tenant), upcasters, tenant=tenant)
     if not aggregate.version:
@@ -313,30 +313,35 @@ class CheckedSnapshot:
 def check_snapshot(
     store: EventStore,
     snapshot: Snapshot,
-    kind: type[AnyAggregate],
+    aggregate_class: type[AnyAggregate],
     upcasters: Upcasters | None = None,
 ) -> CheckedSnapshot:
     """Fold the events again and compare: that finds a `fold_version` nobody raised."""
-    return CheckedSnapshot(snapshot=snapshot, verdict=_verdict_of(store, snapshot, kind, upcasters))
+    return CheckedSnapshot(
+        snapshot=snapshot, verdict=_verdict_of(store, snapshot, aggregate_class, upcasters)
+    )
 
 
 def _verdict_of(
     store: EventStore,
     snapshot: Snapshot,
-    kind: type[AnyAggregate],
+    aggregate_class: type[AnyAggregate],
     upcasters: Upcasters | None,
 ) -> SnapshotVerdict:
-    state = kind.__aggregate__.state
+    state = aggregate_class.__aggregate__.state
     if not snapshot.readable:
         return "damaged"
-    if (snapshot.schema, snapshot.fold_version) != (state_schema(state), kind.fold_version):
+    if (snapshot.schema, snapshot.fold_version) != (
+        state_schema(state),
+        aggregate_class.fold_version,
+    ):
         return "stale"
     kept = _parse(snapshot, state)
     if kept is None:
         return "damaged"
     if not confirms(store, snapshot):
         return "ahead"
-    folded = kind(id_of(snapshot.stream))
+    folded = aggregate_class(id_of(snapshot.stream))
     rows = store.read_rows(snapshot.stream, before=snapshot.version + 1, tenant=snapshot.tenant)
     fold(folded, rows, upcasters, tenant=snapshot.tenant)
     return "ok" if folded.state == kept else "different"

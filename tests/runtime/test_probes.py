@@ -10,7 +10,7 @@ import pytest
 
 from eskit.errors import ServiceError
 from eskit.runtime.probes import HealthProbe
-from eskit.runtime.runner import Health
+from eskit.runtime.runner import ServiceHealth
 
 
 async def ask(port: int, text: str) -> tuple[int, Any]:
@@ -23,15 +23,18 @@ async def ask(port: int, text: str) -> tuple[int, Any]:
 
 
 async def test_a_probe_tells_healthy_from_unhealthy_and_what_is_wrong() -> None:
-    state = [Health(service="nats", healthy=True), Health(service="relay", healthy=True)]
+    state = [
+        ServiceHealth(service="nats", healthy=True),
+        ServiceHealth(service="relay", healthy=True),
+    ]
 
-    async def check() -> list[Health]:
+    async def check() -> list[ServiceHealth]:
         return state
 
     probe = HealthProbe(check)
     await probe.start()
     well = await ask(probe.port, "GET /health HTTP/1.1")
-    state[1] = Health(service="relay", healthy=False, error="not running")
+    state[1] = ServiceHealth(service="relay", healthy=False, error="not running")
     ill = await ask(probe.port, "GET /health HTTP/1.1")
     live = await ask(probe.port, "GET /live HTTP/1.1")
     elsewhere = await ask(probe.port, "GET /secrets HTTP/1.1")
@@ -51,7 +54,7 @@ async def test_a_probe_tells_healthy_from_unhealthy_and_what_is_wrong() -> None:
 
 
 async def test_a_taken_port_is_a_clear_error() -> None:
-    async def check() -> list[Health]:
+    async def check() -> list[ServiceHealth]:
         return []
 
     first = HealthProbe(check)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from eskit.operations.exporting import ExportReport
     from eskit.operations.importing import ImportReport
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.maintenance import BackupReport, Migration, ReplacedStore, RestoreReport
+    from eskit.store.maintenance import BackupReport, MigrationReport, ReplacedStore, RestoreReport
     from eskit.store.progress import Progress
 
 
@@ -373,7 +373,7 @@ def _next_after_restore(session: Session) -> Iterator[Line]:
         yield "      eskit relay --republish, if events were published"
 
 
-def format_migration(migration: Migration, *, dry_run: bool) -> Iterator[Line]:
+def format_migration(migration: MigrationReport, *, dry_run: bool) -> Iterator[Line]:
     """From which version to which, and where the backup is."""
     if not migration.needed:
         yield f"Nothing to migrate: the schema version is {migration.after}"

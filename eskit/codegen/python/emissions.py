@@ -20,19 +20,19 @@ from eskit.domain.messages import message_type
 from eskit.domain.services import Method
 
 
-def emitted_events(kind: type[AnyAggregate], method: str) -> tuple[str, ...]:
+def emitted_events(aggregate_class: type[AnyAggregate], method: str) -> tuple[str, ...]:
     """The events of the aggregate that a method names, itself or in methods it calls.
 
     In the order of the proto. What is built in functions of other modules is not seen; a method
     without source gives nothing.
     """
-    events = [message_type(event.event) for event in kind.__aggregate__.events]
-    appliers = {event.python_name for event in kind.__aggregate__.events}
+    events = [message_type(event.event) for event in aggregate_class.__aggregate__.events]
+    appliers = {event.python_name for event in aggregate_class.__aggregate__.events}
     named: set[str] = set()
     waiting, seen = [method], set(appliers)
     while waiting:
         name = waiting.pop()
-        function = inspect.unwrap(getattr(kind, name, _nothing))
+        function = inspect.unwrap(getattr(aggregate_class, name, _nothing))
         if name in seen or not isinstance(function, FunctionType):
             continue
         seen.add(name)

@@ -11,7 +11,7 @@ from eskit.clock import Clock
 from eskit.errors import InvalidArgument
 from eskit.sqlite.url import file_mode, sqlite_path, sqlite_url
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Migration, RestoreReport
+from eskit.store.maintenance import MigrationReport, RestoreReport
 from eskit.store.progress import ReportProgress
 from eskit.text.suggestions import find_nearest
 
@@ -55,7 +55,7 @@ class SqliteLocation:
             file_mode=file_mode(self.url),
         )
 
-    def migrate(self, *, dry_run: bool, progress: ReportProgress) -> Migration:
+    def migrate(self, *, dry_run: bool, progress: ReportProgress) -> MigrationReport:
         """Back the file up and change its tables."""
         from eskit.store.sqlite.migrating import migrate_file
 

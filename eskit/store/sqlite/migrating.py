@@ -19,7 +19,7 @@ from eskit.files.atomic import find_leftovers
 from eskit.sqlite.connections import begin_immediate, connect, roll_back
 from eskit.sqlite.errors import translated
 from eskit.sqlite.place import find_status
-from eskit.store.maintenance import Migration
+from eskit.store.maintenance import MigrationReport
 from eskit.store.progress import Progress, ReportProgress
 from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.backup import back_up
@@ -53,7 +53,7 @@ class _UnderWay:
 
 def migrate_file(
     path: Path, url: str, *, dry_run: bool, file_mode: int, progress: ReportProgress
-) -> Migration:
+) -> MigrationReport:
     """Back the file up and run what is missing; go on with what was broken off."""
     if find_status(path, url) is None:
         raise StoreUnavailable(f"There is no store at {url}", hint="Check the path of the store.")
@@ -61,7 +61,7 @@ def migrate_file(
     with translated(url), closing(connect(path, mode="rw")) as connection:
         before = read_version(connection, url)
         if dry_run or before == current_version():
-            return Migration(before=before, after=current_version())
+            return MigrationReport(before=before, after=current_version())
         under_way = _find_under_way(connection)
         if under_way is None:
             origin = read_store_id(connection, url)
@@ -79,7 +79,7 @@ def migrate_file(
         else:
             backup = path.with_name(under_way.backup)
         _Steps(connection, url, backup.name, progress).run()
-    return Migration(before=before, after=current_version(), backup=backup)
+    return MigrationReport(before=before, after=current_version(), backup=backup)
 
 
 class _Steps:
