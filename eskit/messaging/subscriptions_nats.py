@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import json
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -37,7 +38,9 @@ from eskit.nats.jetstream import (
     StoredMessage,
     create_stream,
     find_stream,
+    has_mark,
     last_message,
+    leave_mark,
     list_subjects,
     message_from,
     publish,
@@ -178,6 +181,7 @@ class KeyValueSubscriptions:
         self._scope = scope
         self._replicas = replicas
         self._ready = False
+        self._marked: set[str] = set()
 
     async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
@@ -189,6 +193,11 @@ class KeyValueSubscriptions:
                 hint="Set where it resumes: bus.reset(name, after=…)",
             )
         message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
+        if message is None and await has_mark(self._connection, self._scope, _mark_of(name)):
+            raise PlaceLost(
+                f"The place of subscription {name} is gone from NATS, where it had one",
+                hint="Set where it resumes: bus.reset(name, after=…)",
+            )
         if message is None:
             return SubscriptionState(), 0
         revision = message.sequence
@@ -197,13 +206,20 @@ class KeyValueSubscriptions:
     async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """See Subscriptions."""
         try:
-            return await self._put(
+            saved = await self._put(
                 self._key(name, "progress"), encode_state(progress), {_EXPECTED: str(revision)}
             )
         except JetStreamError as error:
             if error.number == WRONG_LAST_SEQUENCE:
                 raise taken(name) from error
             raise
+        if name not in self._marked:
+            # With the events, so that it outlives the bucket. It may be that they are not there
+            # yet, or that this user may make no durable consumers.
+            with contextlib.suppress(JetStreamError):
+                await leave_mark(self._connection, self._scope, _mark_of(name))
+                self._marked.add(name)
+        return saved
 
     async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - nobody can pause it
         """See Subscriptions."""
@@ -313,6 +329,11 @@ class KeyValueSubscriptions:
                 },
             )
         self._ready = True
+
+
+def _mark_of(name: str) -> str:
+    """The consumer that tells that a subscription has had a place."""
+    return f"eskit-place-{name}"
 
 
 def _decode(message: StoredMessage, name: str) -> Any:

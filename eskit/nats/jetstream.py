@@ -140,6 +140,24 @@ async def delete_reader(connection: Connection, stream: str, name: str) -> None:
             raise
 
 
+async def leave_mark(connection: Connection, stream: str, name: str) -> None:
+    """Make a durable consumer that reads nothing: it is there as long as the stream is."""
+    config = {"name": name, "durable_name": name, "ack_policy": "none", "deliver_policy": "new"}
+    request = {"stream_name": stream, "config": config}
+    await api(connection, f"CONSUMER.CREATE.{stream}.{name}", request)
+
+
+async def has_mark(connection: Connection, stream: str, name: str) -> bool:
+    """Whether somebody has left a mark of that name on a stream."""
+    try:
+        await api(connection, f"CONSUMER.INFO.{stream}.{name}")
+    except JetStreamError as error:
+        if error.number in (_CONSUMER_NOT_FOUND, _STREAM_NOT_FOUND):
+            return False
+        raise
+    return True
+
+
 async def api(
     connection: Connection, verb: str, request: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:

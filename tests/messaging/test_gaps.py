@@ -113,3 +113,37 @@ async def test_a_bucket_that_is_deleted_under_a_subscription_is_named(
 
         with pytest.raises(PlaceLost, match=f"bucket {BUCKET} was deleted"):
             await asyncio.wait_for(running.wait(), 20)
+
+
+async def test_a_bucket_that_was_lost_while_nobody_ran_is_named_and_can_be_replaced(
+    server: EmbeddedNats, store: EventStore
+) -> None:
+    """It would begin at its start, and handle every event once more."""
+    handled: list[int] = []
+
+    async def handle(event) -> None:
+        handled.append(event.global_position)
+
+    async with connected(server.url) as connection:
+        append(store, 2)
+        await publish_all(store, connection)
+        first = await nats_bus(connection, **NAMES).subscribe(Subscription(name="mailer"), handle)
+        await until(lambda: first.position == 2)
+        await first.stop()
+        await delete_stream(connection, f"KV_{BUCKET}")
+        append(store, 1)
+        await publish_all(store, connection)
+
+        bus = nats_bus(connection, **NAMES)
+        second = await bus.subscribe(Subscription(name="mailer"), handle)
+        with pytest.raises(PlaceLost, match="is gone from NATS"):
+            await asyncio.wait_for(second.wait(), 20)
+        other = await bus.subscribe(Subscription(name="other"), print)
+        await until(lambda: other.position == 3)
+        await other.stop()
+        await bus.reset("mailer", after=2)
+        third = await bus.subscribe(Subscription(name="mailer"), handle)
+        await until(lambda: third.position == 3)
+        await third.stop()
+
+    assert handled == [1, 2, 3]
