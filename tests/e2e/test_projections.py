@@ -159,7 +159,7 @@ MIGRATIONS = {
 }
 
 APP = '''
-"""What the service is made of."""
+"""The parts of the service."""
 
 from eskit import App
 

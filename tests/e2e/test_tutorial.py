@@ -72,7 +72,7 @@ class Note(es.NoteAggregate):
 '''
 
 APP = '''
-"""What the service is made of."""
+"""The parts of the service."""
 
 from eskit import App, EventContext, Projection
 from shop.domain.note import Note

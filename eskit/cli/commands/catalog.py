@@ -1,4 +1,4 @@
-"""``eskit catalog``: what the service is made of, and who emits and handles what."""
+"""``eskit catalog``: the parts of the service, and how they are connected."""
 
 from __future__ import annotations
 
