@@ -21,6 +21,7 @@ from tests.benchmarks import (
     projecting,
     reading,
     rebuilding,
+    serving,
     startup,
     streaming,
 )
@@ -35,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "rebuilding": rebuilding.run,
     "projecting": projecting.run,
     "streaming": streaming.run,
+    "serving": serving.run,
 }
 
 

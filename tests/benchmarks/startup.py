@@ -17,15 +17,20 @@ ESKIT = Path(sys.executable).with_name("eskit")
 FLOOR = "python -c 'import typer, rich.console'"
 
 
-def process(*command: str | Path, folder: Path) -> Timed:
-    """A command as a whole process, its output thrown away.
+def kept_modules(folder: Path) -> dict[str, str]:
+    """An environment in which modules are compiled once and kept, as in any installation.
 
-    Modules are compiled once and kept, as in any installation: where the environment forbids
-    that, every run would compile eskit, a checkout, again, but not the floor, an installed
-    package.
+    Where the environment forbids that, every run would compile eskit, a checkout, again, but not
+    the floor, an installed package.
     """
     environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / ".pycache")}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+def process(*command: str | Path, folder: Path) -> Timed:
+    """A command as a whole process, its output thrown away."""
+    environment = kept_modules(folder)
 
     def run() -> None:
         subprocess.run(
