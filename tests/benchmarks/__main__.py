@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tests.benchmarks import (
     appending,
+    checking,
     generating,
     growing,
     projecting,
@@ -37,6 +38,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "projecting": projecting.run,
     "streaming": streaming.run,
     "serving": serving.run,
+    "checking": checking.run,
 }
 
 

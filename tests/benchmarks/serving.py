@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from eskit.nats.server import find_nats_server
+from eskit.nats.server import nats_server_path
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare
 from tests.benchmarks.startup import ESKIT, kept_modules, process
 
@@ -79,7 +79,7 @@ def serving(project: Path) -> Timed:
 
 def starting_server() -> Timed:
     """A bare nats-server with JetStream, from its start until it has told its port."""
-    binary = find_nats_server()
+    binary = nats_server_path()
 
     def run() -> float:
         with tempfile.TemporaryDirectory(prefix="eskit-bench-") as name:

@@ -1,12 +1,16 @@
-"""Reads in pages: each page is one short transaction, none stays open between pages."""
+"""Reads in pages: each page is one short transaction, none stays open between pages.
+
+A page is bounded in rows and in bytes, so that large events do not fill the memory.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from eskit.domain.events import EventRow, FoldRow, LogRow
 from eskit.sqlite.connections import ReaderPool
@@ -16,7 +20,9 @@ from eskit.store.damage import missing_version
 from eskit.store.sqlite.queries import merged, query
 
 _FIRST_PAGE, _LARGEST_PAGE = 64, 1024
+_PAGE_BYTES = 4 * 1024 * 1024
 _MOST_MERGED = 100
+Row = TypeVar("Row", EventRow, FoldRow, LogRow)
 
 
 # Four times as fast as `_make`, which is written in Python; rows are read by the million.
@@ -34,9 +40,22 @@ def page_sizes(limit: int) -> Iterator[int]:
         size = min(size * 4, _LARGEST_PAGE)
 
 
-def event_rows(rows: Iterable[tuple[Any, ...]]) -> list[EventRow]:
-    """Rows of a query that has the columns of EventRow."""
-    return list(map(event_row, rows))
+def _page(
+    cursor: sqlite3.Cursor, row_of: Callable[[tuple[Any, ...]], Row], size: int
+) -> tuple[list[Row], bool]:
+    """Up to so many rows, ending with the one that makes them too large; whether more may come."""
+    page: list[Row] = []
+    left, append = _PAGE_BYTES, page.append
+    with closing(cursor):  # one that is not read to its end keeps its transaction open
+        for row in map(row_of, cursor):
+            append(row)
+            try:
+                left -= len(row.data)  # type: ignore[arg-type]
+            except TypeError:
+                continue  # erased; and a damaged row may hold anything
+            if left < 0:
+                return page, True
+    return page, len(page) == size
 
 
 def read_stream(
@@ -60,10 +79,10 @@ def read_stream(
                 if stream_id is None:
                     return
             parameters = (stream_id, after, before, size, stream, tenant)
-            page = event_rows(connection.execute(statement, parameters))
+            page, more = _page(connection.execute(statement, parameters), event_row, size)
         if page:
             yield page
-        if len(page) < size:
+        if not more:
             return
         if backward:
             before = page[-1].version
@@ -85,13 +104,14 @@ def read_fold_rows(
             if stream_id is None:
                 return
             parameters = (stream_id, after, before, size)
-            page = list(map(_fold_row, connection.execute(query("read_fold_rows"), parameters)))
+            cursor = connection.execute(query("read_fold_rows"), parameters)
+            page, more = _page(cursor, _fold_row, size)
         # Versions only grow, so the last one tells whether all before it are there.
         if page and page[-1].version != after + len(page):
             expected = enumerate(page, start=after + 1)
             raise missing_version(stream, next(v for v, row in expected if row.version != v))
         yield page
-        if len(page) < size:
+        if not more:
             return
         after = page[-1][0]
 
@@ -112,22 +132,21 @@ def read_log(
     tenants_json = json.dumps(list(tenants)) if tenants else None
     for size in page_sizes(limit):
         with translated(url), pool.borrow() as connection:
+            bounds = after, before, size, tenants_json
             if categories or event_types:
-                page = _page_of_kinds(
+                page, more = _page_of_kinds(
                     connection,
-                    (after, before, size, tenants_json),
+                    bounds,
                     backward=backward,
                     categories=categories,
                     event_types=event_types,
                 )
             else:
                 statement = query("read_log_backward" if backward else "read_log")
-                page = event_rows(
-                    connection.execute(statement, (after, before, size, tenants_json))
-                )
+                page, more = _page(connection.execute(statement, bounds), event_row, size)
         if page:
             yield page
-        if len(page) < size:
+        if not more:
             return
         if backward:
             before = page[-1].global_position
@@ -147,10 +166,10 @@ def read_log_rows(
     """Pages of the log forward, with what handling needs."""
     for size in page_sizes(limit):
         with translated(url), pool.borrow() as connection:
-            page = _page_of_rows(connection, (after, before, size), event_types)
+            page, more = _page_of_rows(connection, (after, before, size), event_types)
         if page:
             yield page
-        if len(page) < size:
+        if not more:
             return
         after = page[-1][0]
 
@@ -162,28 +181,31 @@ def _page_of_kinds(
     backward: bool,
     categories: Sequence[str],
     event_types: Sequence[str],
-) -> list[EventRow]:
+) -> tuple[list[EventRow], bool]:
     kinds = _begin_with_kinds(connection, categories, event_types)
     if not kinds:
-        return []
+        return [], False
     if len(kinds) > _MOST_MERGED:
         statement = query("read_kinds_backward" if backward else "read_kinds")
-        return event_rows(connection.execute(statement, (*bounds, json.dumps(kinds))))
-    statement = merged("read_kind", len(kinds), first=5, backward=backward)
-    return event_rows(connection.execute(statement, (*bounds, *kinds)))
+        cursor = connection.execute(statement, (*bounds, json.dumps(kinds)))
+    else:
+        statement = merged("read_kind", len(kinds), first=5, backward=backward)
+        cursor = connection.execute(statement, (*bounds, *kinds))
+    return _page(cursor, event_row, bounds[2])
 
 
 def _page_of_rows(
     connection: sqlite3.Connection, bounds: tuple[int, int, int], event_types: Sequence[str]
-) -> list[LogRow]:
+) -> tuple[list[LogRow], bool]:
     kinds = _begin_with_kinds(connection, (), event_types)
     if not kinds:
-        return []
+        return [], False
     if len(kinds) > _MOST_MERGED:
-        parameters = (*bounds, json.dumps(kinds))
-        return list(map(_log_row, connection.execute(query("read_rows_of_kinds"), parameters)))
-    statement = merged("read_row_of_kind", len(kinds), first=4)
-    return list(map(_log_row, connection.execute(statement, (*bounds, *kinds))))
+        cursor = connection.execute(query("read_rows_of_kinds"), (*bounds, json.dumps(kinds)))
+    else:
+        statement = merged("read_row_of_kind", len(kinds), first=4)
+        cursor = connection.execute(statement, (*bounds, *kinds))
+    return _page(cursor, _log_row, bounds[2])
 
 
 def _begin_with_kinds(
