@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from eskit.domain.events import EventRow, FoldRow, LogRow
 from eskit.sqlite.connections import ReaderPool
 from eskit.sqlite.errors import translated
-from eskit.store.appending import MAX_POSITION
 from eskit.store.damage import missing_version
 from eskit.store.sqlite.queries import merged, query
 
@@ -31,12 +30,11 @@ _fold_row = partial(tuple.__new__, FoldRow)
 _log_row = partial(tuple.__new__, LogRow)
 
 
-def page_sizes(limit: int) -> Iterator[int]:
-    """How many rows to ask for next, until `limit`: few at first, for small streams."""
+def page_sizes() -> Iterator[int]:
+    """How many rows to ask for next: few at first, for small streams."""
     size = _FIRST_PAGE
-    while limit > 0:
-        yield min(size, limit)
-        limit -= size
+    while True:
+        yield size
         size = min(size * 4, _LARGEST_PAGE)
 
 
@@ -72,17 +70,19 @@ def read_stream(
     """Pages of one stream."""
     statement = query("read_stream_backward" if backward else "read_stream")
     stream_id: int | None = None
-    for size in page_sizes(limit):
+    for size in page_sizes():
         with translated(url), pool.borrow() as connection:
             if stream_id is None:
                 stream_id = _stream_id(connection, stream, tenant)
                 if stream_id is None:
                     return
-            parameters = (stream_id, after, before, size, stream, tenant)
-            page, more = _page(connection.execute(statement, parameters), event_row, size)
+            most = min(size, limit)
+            parameters = (stream_id, after, before, most, stream, tenant)
+            page, more = _page(connection.execute(statement, parameters), event_row, most)
+        limit -= len(page)
         if page:
             yield page
-        if not more:
+        if not (more and limit):
             return
         if backward:
             before = page[-1].version
@@ -98,7 +98,7 @@ def read_fold_rows(
     A state that was folded without some of its events would be a wrong one, and nobody would see.
     """
     stream_id: int | None = None
-    for size in page_sizes(MAX_POSITION):
+    for size in page_sizes():
         with translated(url), pool.borrow() as connection:
             stream_id = stream_id or _stream_id(connection, stream, tenant)
             if stream_id is None:
@@ -130,9 +130,10 @@ def read_log(
 ) -> Iterator[list[EventRow]]:
     """Pages of the log, filtered."""
     tenants_json = json.dumps(list(tenants)) if tenants else None
-    for size in page_sizes(limit):
+    for size in page_sizes():
         with translated(url), pool.borrow() as connection:
-            bounds = after, before, size, tenants_json
+            most = min(size, limit)
+            bounds = after, before, most, tenants_json
             if categories or event_types:
                 page, more = _page_of_kinds(
                     connection,
@@ -143,10 +144,11 @@ def read_log(
                 )
             else:
                 statement = query("read_log_backward" if backward else "read_log")
-                page, more = _page(connection.execute(statement, bounds), event_row, size)
+                page, more = _page(connection.execute(statement, bounds), event_row, most)
+        limit -= len(page)
         if page:
             yield page
-        if not more:
+        if not (more and limit):
             return
         if backward:
             before = page[-1].global_position
@@ -164,12 +166,13 @@ def read_log_rows(
     event_types: Sequence[str],
 ) -> Iterator[list[LogRow]]:
     """Pages of the log forward, with what handling needs."""
-    for size in page_sizes(limit):
+    for size in page_sizes():
         with translated(url), pool.borrow() as connection:
-            page, more = _page_of_rows(connection, (after, before, size), event_types)
+            page, more = _page_of_rows(connection, (after, before, min(size, limit)), event_types)
+        limit -= len(page)
         if page:
             yield page
-        if not more:
+        if not (more and limit):
             return
         after = page[-1][0]
 

@@ -454,10 +454,12 @@ class SqliteStore:
 
     def _list_streams(self, prefix: str, limit: int, tenant: str | None) -> Iterator[StreamInfo]:
         last = ("", "")
-        for size in reader.page_sizes(limit):
-            page = self._read_rows("list_streams", (*last, prefix, tenant, size))
+        for size in reader.page_sizes():
+            most = min(size, limit)
+            page = self._read_rows("list_streams", (*last, prefix, tenant, most))
             yield from (self._stream_info(*row) for row in page)
-            if len(page) < size:
+            limit -= len(page)
+            if len(page) < most or not limit:
                 return
             last = page[-1][:2]
 
