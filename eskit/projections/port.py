@@ -69,7 +69,7 @@ class ReadModel(Records, Protocol[Db_co]):
 
     @property
     def db(self) -> Db_co:
-        """What handlers are given; writes belong inside `transaction`."""
+        """What handlers are given, once for all; writes belong inside `transaction`."""
         ...
 
     def transaction(self) -> AbstractContextManager[None]:

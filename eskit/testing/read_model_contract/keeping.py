@@ -109,6 +109,20 @@ class RowContract:
         assert state is not None
         assert state.checkpoint == event_at(2)
 
+    def test_what_handlers_are_given_serves_every_transaction(
+        self, live: LiveReadModel[Any], samples: Samples
+    ) -> None:
+        db = live.db
+        at = samples.prepared(live, samples.make())
+        for position in (1, 2):
+            with live.transaction():
+                samples.tables.insert(db, "counts", f"row {position}", position)
+                after = event_at(position)
+                advance(live, "counts", before=at, after=after, now=NOON)
+            at = after
+
+        assert samples.rows(db) == samples.rows(live.db) == [("row 1", 1), ("row 2", 2)]
+
     def test_rows_and_checkpoint_are_undone_together(
         self, live: LiveReadModel[Any], models: ReadModels[Any], samples: Samples
     ) -> None:
