@@ -36,11 +36,11 @@ from eskit.nats.jetstream import (
     WRONG_LAST_SEQUENCE,
     JetStreamError,
     StoredMessage,
+    create_consumer,
     create_stream,
     find_stream,
-    has_mark,
+    has_consumer,
     last_message,
-    leave_mark,
     list_subjects,
     message_from,
     publish,
@@ -193,7 +193,9 @@ class KeyValueSubscriptions:
                 hint="Set where it resumes: bus.reset(name, after=…)",
             )
         message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
-        if message is None and await has_mark(self._connection, self._scope, _mark_of(name)):
+        if message is None and await has_consumer(
+            self._connection, self._scope, _consumer_of(name)
+        ):
             raise PlaceLost(
                 f"The place of subscription {name} is gone from NATS, where it had one",
                 hint="Set where it resumes: bus.reset(name, after=…)",
@@ -217,7 +219,7 @@ class KeyValueSubscriptions:
             # With the events, so that it outlives the bucket. It may be that they are not there
             # yet, or that this user may make no durable consumers.
             with contextlib.suppress(JetStreamError):
-                await leave_mark(self._connection, self._scope, _mark_of(name))
+                await create_consumer(self._connection, self._scope, _consumer_of(name))
                 self._marked.add(name)
         return saved
 
@@ -331,7 +333,7 @@ class KeyValueSubscriptions:
         self._ready = True
 
 
-def _mark_of(name: str) -> str:
+def _consumer_of(name: str) -> str:
     """The consumer that tells that a subscription has had a place."""
     return f"eskit-place-{name}"
 

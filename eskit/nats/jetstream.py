@@ -140,15 +140,15 @@ async def delete_reader(connection: Connection, stream: str, name: str) -> None:
             raise
 
 
-async def leave_mark(connection: Connection, stream: str, name: str) -> None:
-    """Make a durable consumer that reads nothing: it is there as long as the stream is."""
+async def create_consumer(connection: Connection, stream: str, name: str) -> None:
+    """Create a durable consumer that reads nothing: it exists as long as the stream does."""
     config = {"name": name, "durable_name": name, "ack_policy": "none", "deliver_policy": "new"}
     request = {"stream_name": stream, "config": config}
     await api(connection, f"CONSUMER.CREATE.{stream}.{name}", request)
 
 
-async def has_mark(connection: Connection, stream: str, name: str) -> bool:
-    """Whether somebody has left a mark of that name on a stream."""
+async def has_consumer(connection: Connection, stream: str, name: str) -> bool:
+    """Whether a stream has a durable consumer of that name."""
     try:
         await api(connection, f"CONSUMER.INFO.{stream}.{name}")
     except JetStreamError as error:
