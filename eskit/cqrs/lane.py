@@ -14,7 +14,7 @@ from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar
 
 from google.protobuf.message import Message
 
@@ -56,23 +56,18 @@ class _Asked(Executor):
     """
 
     def __init__(
-        self, method: Method, reply: asyncio.Future[Reply], threads: Executor, slow: SlowCalls
+        self, method: Method, reply: asyncio.Future[Reply], threads: LeavableThreads
     ) -> None:
         self.method = method
         self.reply = reply
         self._threads = threads
-        self._slow = slow
         self._turn = threading.Lock()
 
     def submit(
         self, fn: Callable[_P, _Result], /, *args: _P.args, **kwargs: _P.kwargs
     ) -> Future[_Result]:
         """Do some of its work in a thread."""
-        return self._threads.submit(self._watched, fn, *args, **kwargs)
-
-    def _watched(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        with self._slow.watching(lambda: self.method.path):
-            return function(*arguments, **named)
+        return self._threads.submit_as(self.method.path, fn, *args, **kwargs)
 
     def take_turn(self) -> bool:
         """Whether to begin it: once, for the first who asks."""
@@ -100,7 +95,7 @@ class Lane:
         self._capacity = at_once + waiting
         self._slow = SlowCalls() if hung_after is not None else SlowCalls(after=None)
         self._hung_after = hung_after or 0.0
-        self._threads = LeavableThreads(at_once, name=f"eskit-{kind}")
+        self._threads = LeavableThreads(at_once, name=f"eskit-{kind}", slow=self._slow)
         self._closed = False
         self._present = 0
         self._under_way: set[_Asked] = set()
@@ -129,11 +124,12 @@ class Lane:
         if self._present >= self._capacity:
             self._turned_away_at = loop.time()
             raise LaneFull
-        asked = _Asked(method, loop.create_future(), self._threads, self._slow)
+        asked = _Asked(method, loop.create_future(), self._threads)
         end = SYSTEM_CLOCK.monotonic() + options.timeout
         self._present += 1
         self._under_way.add(asked)
-        asked.submit(copy_context().run, self._begin, loop, asked, app, request, options, end)
+        begin = partial(self._begin, loop, asked, app, request, options, end)
+        self._threads.do(method.path, partial(copy_context().run, begin))
         late = loop.call_later(within, asked.give_up, within)
         try:
             return await asked.reply
@@ -197,7 +193,10 @@ class Lane:
             raise _no_turn(asked.method)
         if left < _NEARLY_ALL * options.timeout:
             options = replace(options, timeout=left)
-        return app.submit(asked.method, request, options, asked)
+        # A command that is alone commits by itself, which wakes no other thread. A query never
+        # waits here: what it waits for may take as long as it likes.
+        waits = self._present == 1 and asked.method.kind == "command"
+        return app.submit(asked.method, request, options, None if waits else asked)
 
     def _tell(  # in any thread
         self, loop: asyncio.AbstractEventLoop, asked: _Asked, answer: Future[Reply]

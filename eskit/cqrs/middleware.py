@@ -71,6 +71,8 @@ def pass_through(
 class _Passing:
     """One call between the layers that it has entered and not left."""
 
+    __slots__ = ("_answer", "_context", "_entered", "_handle")
+
     def __init__(self, handle: Callable[[Call], Future[Reply]]) -> None:
         self._handle = handle
         self._context = copy_context()

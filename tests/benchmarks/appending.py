@@ -7,9 +7,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from google.protobuf.wrappers_pb2 import StringValue
 
@@ -23,6 +25,7 @@ from tests.benchmarks.comparison import Comparison, Target, Timed, compare
 APPENDS = 1_000
 THREADS = 64
 EACH = 40
+SUBMITTED = 3_200
 AT_ONCE = 1_000
 PAYLOAD = "a deposit of fifty euros, as a payload of usual size"
 _STREAMS = count()
@@ -122,12 +125,35 @@ def in_threads(append: Callable[[str], object]) -> Timed:
     return run
 
 
+def submitted_by(threads: int, submit: Callable[[str], Future[Any]]) -> Timed:
+    """`SUBMITTED` appends by so many threads, which wait for none before all are under way."""
+
+    def run() -> float:
+        ready = threading.Barrier(threads + 1)
+
+        def work(stream: str) -> None:
+            ready.wait()
+            answers = [submit(stream) for _ in range(SUBMITTED // threads)]
+            for answer in answers:
+                answer.result()
+
+        with ThreadPoolExecutor(threads) as pool:
+            working = [pool.submit(work, f"Account-{next(_STREAMS)}") for _ in range(threads)]
+            ready.wait()
+            start = time.perf_counter()
+            for future in working:
+                future.result()
+            return time.perf_counter() - start
+
+    return run
+
+
 class BareGroupCommit:
     """A thread that takes what waits, runs it in one transaction and wakes each who waits."""
 
     def __init__(self, path: Path) -> None:
         self._connection = connect(path, "FULL")
-        self._waiting: deque[tuple[str, threading.Lock]] = deque()
+        self._waiting: deque[tuple[str, Callable[[], object]]] = deque()
         self._work = threading.Semaphore(0)
         threading.Thread(target=self._run, daemon=True).start()
 
@@ -135,9 +161,18 @@ class BareGroupCommit:
         """Wait until the next event of the stream is on disk."""
         done = threading.Lock()
         done.acquire()
-        self._waiting.append((stream, done))
-        self._work.release()
+        self._put(stream, done.release)
         done.acquire()
+
+    def submit(self, stream: str) -> Future[None]:
+        """The future of the next event of the stream; it is on disk when the future is done."""
+        done: Future[None] = Future()
+        self._put(stream, partial(done.set_result, None))
+        return done
+
+    def _put(self, stream: str, tell: Callable[[], object]) -> None:
+        self._waiting.append((stream, tell))
+        self._work.release()
 
     def _run(self) -> None:
         while True:
@@ -151,8 +186,8 @@ class BareGroupCommit:
             for stream, _ in batch:
                 insert_next(self._connection, stream)
             self._connection.execute("COMMIT")
-            for _, done in batch:
-                done.release()
+            for _, tell in batch:
+                tell()
 
 
 def shared_store(url: str) -> Callable[[str], object]:
@@ -163,6 +198,16 @@ def shared_store(url: str) -> Callable[[str], object]:
         return store.append(stream, [NewEvent(StringValue(value=PAYLOAD))], expected_version=ANY)
 
     return append
+
+
+def submitting_store(url: str) -> Callable[[str], Future[Any]]:
+    """Submit one event to a stream of one store for all."""
+    store = open_store(url)
+
+    def submit(stream: str) -> Future[Any]:
+        return store.submit(stream, [NewEvent(StringValue(value=PAYLOAD))], expected_version=ANY)
+
+    return submit
 
 
 def many_through_the_store(url: str) -> Timed:
@@ -268,3 +313,13 @@ def run_threads(folder: Path, rounds: int) -> Iterator[Comparison]:
         rounds=rounds,
         count=THREADS * EACH,
     )
+    for threads in (1, 16):
+        yield compare(
+            f"submit one event, durable, {threads} {'threads' if threads > 1 else 'thread'}",
+            submitted_by(threads, submitting_store(f"sqlite:///{folder / f'ours-{threads}.db'}")),
+            floor_name="a thread that commits what waits, and nothing else",
+            floor=submitted_by(threads, BareGroupCommit(folder / f"bare-{threads}.db").submit),
+            target=Target(kind="speed", bound=0.8),
+            rounds=rounds,
+            count=SUBMITTED,
+        )

@@ -1,7 +1,7 @@
 """A service with the least that a command can be, in a process of its own as in real life.
 
-``python -m tests.benchmarks.noting NATS STORE`` says that it is ready and answers until its
-standard input ends.
+``python -m tests.benchmarks.noting NATS STORE [layered]`` says that it is ready and answers until
+its standard input ends; with two middlewares if it is to be layered.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from eskit import App
 from eskit.cqrs.nats import serve_nats
 from eskit.domain.aggregate import Aggregate, AggregateType, EventMethod
 from eskit.domain.services import Method
+from eskit.middleware import log_calls, recover
 from eskit.nats.connection import connected
 
 WRITE = Method(
@@ -51,14 +52,15 @@ class Note(Aggregate[StringValue, Any]):
 
 
 APP = App("notes", aggregates=[Note])
+LAYERED = App("notes", aggregates=[Note], middleware=[recover, log_calls])
 ECHO = "bench.echo"
 """The subject that the same process answers with bare nats-py."""
 
 
 @contextmanager
-def served(url: str, store: str) -> Iterator[None]:
+def served(url: str, store: str, *how: str) -> Iterator[None]:
     """The service answers as long as the block lasts."""
-    command = [sys.executable, "-m", __spec__.name, url, store]
+    command = [sys.executable, "-m", __spec__.name, url, store, *how]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
@@ -66,8 +68,8 @@ def served(url: str, store: str) -> Iterator[None]:
         process.communicate()
 
 
-async def _serve(url: str, store: str) -> None:
-    with APP.open(store) as running:
+async def _serve(url: str, store: str, *how: str) -> None:
+    with (LAYERED if how else APP).open(store) as running:
         async with connected(url) as connection:
             await connection.subscribe(ECHO, cb=_echo)
             services = await serve_nats(running, connection, APP.service_types)

@@ -71,9 +71,29 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
             rounds=rounds,
             count=EVENTS,
         )
+    yield from run_calls(folder, rounds)
+    with (
+        EmbeddedNats(folder / "latency") as server,
+        open_store(f"sqlite:///{folder / 'latency.db'}") as store,
+    ):
+        for way, source in (("through relay and NATS", "nats"), ("from the store", "store")):
+            yield compare(
+                f"append to visible in another process's tail {way}, median",
+                seeing(store, server.url, source),
+                floor_name="nothing",
+                floor=lambda: 0.0,
+                target=Target(kind="extra", bound=0.010),
+                rounds=rounds,
+            )
+
+
+def run_calls(folder: Path, rounds: int) -> Iterator[Comparison]:
+    """Commands to services in other processes, one of them with two middlewares."""
     with (
         EmbeddedNats(folder / "calls") as server,
+        EmbeddedNats(folder / "layered") as layered,
         served(server.url, f"sqlite:///{folder / 'calls.db'}"),
+        served(layered.url, f"sqlite:///{folder / 'layered.db'}", "layered"),
         APP.open(f"sqlite:///{folder / 'in-process.db'}") as running,
     ):
         yield compare(
@@ -94,18 +114,18 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
             rounds=rounds,
             count=CALLS,
         )
-    with (
-        EmbeddedNats(folder / "latency") as server,
-        open_store(f"sqlite:///{folder / 'latency.db'}") as store,
-    ):
-        for way, source in (("through relay and NATS", "nats"), ("from the store", "store")):
+        for bound, floor_name, url, in_flight in (
+            (5.0, "one in flight", layered.url, 1),
+            (0.9, "without middleware", server.url, IN_FLIGHT),
+        ):
             yield compare(
-                f"append to visible in another process's tail {way}, median",
-                seeing(store, server.url, source),
-                floor_name="nothing",
-                floor=lambda: 0.0,
-                target=Target(kind="extra", bound=0.010),
+                f"commands over NATS, {IN_FLIGHT} in flight, two middlewares",
+                calling(layered.url, in_flight=IN_FLIGHT),
+                floor_name=floor_name,
+                floor=calling(url, in_flight=in_flight),
+                target=Target(kind="speed", bound=bound),
                 rounds=rounds,
+                count=CALLS,
             )
 
 

@@ -29,11 +29,11 @@ class Write:
         "_error",
         "_find_result",
         "_latch",
+        "_outcome",
         "_request",
-        "_result",
         "_told",
         "_work",
-        "done",
+        "finished",
         "taken",
         "unresolved",
     )
@@ -44,11 +44,11 @@ class Write:
         self._work = work
         self._request = request
         self._find_result = find_result
-        self._result: Any = None
+        self._outcome: Any = None
         self._error: Exception | None = None
         self._told = False
         self.taken = False
-        self.done = False
+        self.finished = False
         self.unresolved = False
 
     def run(self, transaction: Transaction) -> Any:
@@ -61,29 +61,24 @@ class Write:
 
     def succeed(self, result: Any) -> None:
         """Keep the result, which is committed."""
-        self._result = result
-        self.done = True
+        self._outcome = result
+        self.finished = True
 
     def fail(self, error: Exception) -> None:
         """Keep the error, with which nothing was changed."""
         self._error = error
-        self.done = True
+        self.finished = True
 
     def outcome(self) -> Any:
         """The result, or the error raised."""
         if self._error is not None:
             raise self._error
-        return self._result
+        return self._outcome
 
     def shut(self) -> None:
         """Shut the latch before another thread gets it; who commits for itself needs none."""
         self._latch = allocate_lock()
         self._latch.acquire()
-
-    def take(self) -> bool:
-        """Take it from the queue for good; False if it is no longer wanted."""
-        self.taken = True
-        return True
 
     def tell(self) -> None:
         """Let the caller go on; once."""
@@ -104,10 +99,11 @@ class Write:
             self._latch.acquire(timeout=_LOOK_EVERY)
 
 
-class SubmittedWrite(Write):
-    """Work that nobody waits for: a future has what `finish` makes of its result."""
+class SubmittedWrite(Write, Future[Any]):
+    """Work that nobody waits for, and the future of what `finish` makes of its result.
 
-    __slots__ = ("_finish", "future")
+    One object: two that know of each other would be left to the garbage collector.
+    """
 
     def __init__(
         self,
@@ -115,26 +111,27 @@ class SubmittedWrite(Write):
         request: Any,
         find_result: Work | None,
         finish: Callable[[Any], Any],
+        withdraw: Callable[[Write], bool],
     ) -> None:
-        super().__init__(work, request, find_result)
+        Write.__init__(self, work, request, find_result)
+        Future.__init__(self)
         self._finish = finish
-        self.future: Future[Any] = Future()
+        self._withdraw = withdraw
 
-    def take(self) -> bool:
-        """Take it from the queue for good; False if its future was cancelled before."""
-        self.taken = True
-        return self.future.set_running_or_notify_cancel()
+    def cancel(self) -> bool:
+        """Withdraw it; False if it was taken from the queue."""
+        return self._withdraw(self) and super().cancel()
 
     def tell(self) -> None:
         """Give the future its result or error, and call what was added to it."""
         try:
             if self._error is None:
-                self.future.set_result(self._finish(self._result))
+                self.set_result(self._finish(self._outcome))
             else:
-                self.future.set_exception(self._error)
+                self.set_exception(self._error)
         except BaseException:  # noqa: BLE001 - SystemExit too: it is not this thread that is meant
             _log.exception("A callback failed after its append was committed")
 
     def wait_on(self) -> None:
         """Wait until the future is done."""
-        self.future.exception()
+        self.exception()

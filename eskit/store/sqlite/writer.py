@@ -70,17 +70,16 @@ class Writer:
         self, work: Work, request: Any, find_result: Work | None, finish: Callable[[Any], Any]
     ) -> Future[Any]:
         """Have `work` run as `run` does, without waiting; the future has `finish` of its result."""
-        write = SubmittedWrite(work, request, find_result, finish)
+        write = SubmittedWrite(work, request, find_result, finish, self._queue.withdraw)
         try:
             queued = self._put(write)
         except BaseException:
             self._give_up(write)
             raise
         if not queued:
-            write.take()
             self._commit(write)
             write.tell()
-        return write.future
+        return write
 
     def close(self) -> None:
         """Refuse new work, finish what waits, then close the connection; idempotent."""
@@ -184,7 +183,7 @@ class Writer:
                 self._committer.commit(batch, lambda: queue.take(_MOST_AT_ONCE - len(batch)))
         except BaseException as error:  # noqa: BLE001 - raised where the work came from
             for write in batch:
-                if not write.done:
+                if not write.finished:
                     write.fail(self._unfinished(error))
         return batch
 
@@ -216,12 +215,15 @@ class _Queue:
             self.wake()
 
     def take(self, most: int) -> list[Write]:
-        """The first writes, of those that are still wanted."""
-        if not self.waiting:
+        """The first writes, which can be withdrawn no more."""
+        waiting = self.waiting
+        if not waiting:
             return []
         with self._taking:
-            first = [self.waiting.popleft() for _ in range(min(most, len(self.waiting)))]
-            return [write for write in first if write.take()]
+            taken = [waiting.popleft() for _ in range(min(most, len(waiting)))]
+            for write in taken:
+                write.taken = True
+        return taken
 
     def withdraw(self, write: Write) -> bool:
         """Remove a write unless it was taken, and then return False."""
