@@ -31,6 +31,7 @@ from eskit.messaging import followers, subscriber
 from eskit.messaging.bus import memory_bus
 from eskit.messaging.subscription import SubscriptionState
 from eskit.messaging.subscriptions_store import load_state, save_state
+from eskit.operations.erasing import erase
 from eskit.runtime.assembly import ReactionService
 from eskit.store.memory.store import MemoryStore
 from eskit.store.progress import no_progress
@@ -137,6 +138,25 @@ def test_an_old_event_is_reacted_to_in_its_current_form(bank: SimpleNamespace) -
     types = reaction.subscription(app.upcasters).event_types
 
     assert set(types) == {"account.v1.AccountOpenedEvent", "account.v1.AccountOpenedEventV1"}
+
+
+def test_nothing_is_done_about_an_erased_event(bank: SimpleNamespace) -> None:
+    reaction = bonus_on_opening(bank)
+
+    with app_with(bank, reaction).open("memory://") as running:
+        opened = open_account(bank, running)
+        erase(
+            *(running.store, [opened.stream]),
+            reason="asked for",
+            erased_by="ann",
+            tenant=opened.tenant,
+        )
+        erased = running.store.find_event(opened.global_position)
+        running.react(reaction, erased)
+        head = running.store.head_position()
+
+    assert erased.erased
+    assert head == opened.global_position
 
 
 def set_aside_by(bank: SimpleNamespace, reaction: Reaction) -> Any:
