@@ -40,7 +40,7 @@ from eskit.errors import (
 )
 from eskit.projections.projection import Projection
 from eskit.slow import SLOW_AFTER
-from eskit.store.eventstore import ChecksWriting, EventStore, earlier_position
+from eskit.store.eventstore import EventStore, earlier_position
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
 from eskit.text.suggestions import suggestion
 
@@ -284,7 +284,7 @@ class RunningApp:
     def find_response(self, command: Message, *, command_id: str, tenant: str = "") -> Any:
         """What just this command was answered with under an id; None if it was not."""
         method = self._method_for(command, "command")
-        record = self.store.find_command(command_id, tenant)
+        record = self.store.for_tenant(tenant).find_command(command_id)
         if record is None or record.fingerprint != fingerprint(method.full_name, command):
             return None
         return method.response.FromString(record.response)
@@ -332,8 +332,7 @@ class RunningApp:
 
     def check_store(self) -> None:
         """Raise StoreUnavailable if nothing can be written to the store; changes nothing."""
-        if isinstance(self.store, ChecksWriting):
-            self.store.check_writing()
+        self.store.check_writing()
 
     def _answer(self, executor: Executor | None, call: Call) -> Future[Reply]:
         method, request, options = call.method, call.request, call.options

@@ -174,7 +174,7 @@ class Dispatcher:
         self._take_stream(work)
         try:
             decision = self._decide(work, new=work.creates)
-            submitted = self._append(self._store.submit, work, decision)
+            submitted = self._append(self._store_of(work).submit, work, decision)
         except BaseException as error:
             self._locks.give_back(work.lock)
             if not isinstance(error, Exception):
@@ -216,9 +216,8 @@ class Dispatcher:
         def attempt(*, new: bool = False) -> Reply:
             try:
                 decision = self._decide(work, new=new)
-                return self._appended(
-                    work, decision, self._append(self._store.append, work, decision)
-                )
+                appended = self._append(self._store_of(work).append, work, decision)
+                return self._appended(work, decision, appended)
             except Exception:
                 if first := self._find_first_reply(work):
                     return first
@@ -266,12 +265,15 @@ class Dispatcher:
         """
         if not work.resent:
             return None
-        record = self._store.find_command(work.context.command_id, work.context.tenant)
+        record = self._store_of(work).find_command(work.context.command_id)
         if record is None:
             return None
         if (record.fingerprint, record.stream) != (work.fingerprint, work.stream):
             raise CommandIdReused(record.id, record.stream)
         return first_reply(work.method, record.response, record.global_position)
+
+    def _store_of(self, work: _Work) -> EventStore:
+        return self._store.for_tenant(work.context.tenant)
 
     def _append(
         self, append: Callable[..., Appended], work: _Work, decision: _Decision
@@ -282,12 +284,11 @@ class Dispatcher:
             pending_events(decision.aggregate),
             expected_version=decision.version,
             command=decision.command,
-            tenant=work.context.tenant,
         )
 
     def _decide(self, work: _Work, *, new: bool) -> _Decision:
         repository = self._repositories[work.aggregate]
-        found = None if new else repository.find(work.aggregate_id, tenant=work.context.tenant)
+        found = None if new else repository.for_tenant(work.context.tenant).find(work.aggregate_id)
         aggregate = found or work.aggregate(work.aggregate_id)
         loaded = aggregate.version
         if work.expected_version not in (None, loaded):
@@ -303,7 +304,7 @@ class Dispatcher:
 
     def _appended(self, work: _Work, decision: _Decision, result: AppendResult) -> Reply:
         repository = self._repositories[work.aggregate]
-        repository.appended(decision.aggregate, result, tenant=work.context.tenant)
+        repository.for_tenant(work.context.tenant).appended(decision.aggregate, result)
         if result.already_processed:
             return first_reply(work.method, result.response, result.global_position)
         return Reply(message=decision.response, global_position=result.global_position)

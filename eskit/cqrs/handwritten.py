@@ -51,7 +51,7 @@ def run_handler(
 
     def attempt() -> Reply:
         if options.command_id and (
-            record := store.find_command(context.command_id, context.tenant)
+            record := store.for_tenant(context.tenant).find_command(context.command_id)
         ):
             if record.fingerprint != identity:
                 raise CommandIdReused(record.id, record.stream)
@@ -106,7 +106,7 @@ class _Workspace:
 
     def load(self, aggregate_class: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
         repository = self._repository(aggregate_class)
-        aggregate = repository.find(aggregate_id, tenant=self._context.tenant)
+        aggregate = repository.for_tenant(self._context.tenant).find(aggregate_id)
         aggregate = aggregate or aggregate_class(aggregate_id)
         enter_context(aggregate, self._context)
         return aggregate
@@ -128,14 +128,14 @@ class _Workspace:
         loaded = aggregate.version - len(events)
         if expected_version not in (None, loaded):
             raise VersionConflict(stream_of(aggregate), expected_version, loaded)
-        result = self._store.append(
+        result = self._store.for_tenant(self._context.tenant).append(
             stream_of(aggregate),
             events,
             expected_version=loaded,
             command=command,
-            tenant=self._context.tenant,
         )
-        self._repository(type(aggregate)).appended(aggregate, result, tenant=self._context.tenant)
+        repository = self._repository(type(aggregate)).for_tenant(self._context.tenant)
+        repository.appended(aggregate, result)
         return result.global_position
 
     def _repository(self, aggregate_class: type[AnAggregate]) -> Repository[AnAggregate]:

@@ -69,7 +69,9 @@ class StoreSource:
                 return []
             events = takewhile(
                 lambda event: event.global_position <= up_to,
-                self._store.read_stream(first.stream, after=first.version - 1, tenant=first.tenant),
+                self._store.for_tenant(first.tenant).read_stream(
+                    first.stream, after=first.version - 1
+                ),
             )
             return list(islice(filter(wanted, events), limit))
 

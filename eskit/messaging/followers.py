@@ -337,7 +337,7 @@ def count_forgotten(store: EventStore, name: str, after: int, up_to: int) -> int
             continue
         seen.add(command)
         if is_sent_by(name, metadata.command_id):
-            forgotten += store.find_command(metadata.command_id, event.tenant) is None
+            forgotten += store.for_tenant(event.tenant).find_command(metadata.command_id) is None
     return forgotten
 
 
@@ -365,8 +365,8 @@ def _lag(
         if first is not None:
             waiting += sum(
                 event.global_position <= read and event.event_type in subscription.event_types
-                for event in store.read_stream(
-                    first.stream, after=first.version - 1, tenant=first.tenant
+                for event in store.for_tenant(first.tenant).read_stream(
+                    first.stream, after=first.version - 1
                 )
             )
     return _count(store, subscription, read, head) + waiting

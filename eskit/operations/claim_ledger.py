@@ -9,15 +9,17 @@ import sqlite3
 from collections.abc import Iterator
 
 from eskit.domain.events import EventRow
-from eskit.store.maintenance import HeldClaim
-from eskit.store.restoring import changed_claims
+from eskit.store.adding import run_claims
+from eskit.store.records import ClaimRow
 
 _TABLES = """
 CREATE TABLE claims (
     tenant TEXT, index_name TEXT, value TEXT, stream TEXT,
     PRIMARY KEY (tenant, index_name, value)
 ) WITHOUT ROWID;
-CREATE TABLE corrections (tenant TEXT, index_name TEXT, value TEXT, stream TEXT);
+CREATE TABLE corrections (
+    tenant TEXT, index_name TEXT, value TEXT, stream TEXT, taken INTEGER
+);
 """
 _CACHE_KIB = 16 * 1024
 _FIND = "SELECT stream FROM claims WHERE tenant = ? AND index_name = ? AND value = ?"
@@ -41,26 +43,21 @@ class ClaimLedger:
         """Run the claims of one event; raises ClaimTaken and ValueError for what cannot be."""
         if record.claims is None:
             return
-        for change in changed_claims(
-            record, lambda index, value: self._owner(record.tenant, index, value)
-        ):
-            key = record.tenant, change.index, change.value
-            if change.taken:
-                self._database.execute(_SAVE, (*key, record.stream))
-            else:
-                self._database.execute(_DELETE, key)
+        for claim, taken in run_claims(record, self._owner):
+            self._database.execute(_SAVE if taken else _DELETE, claim if taken else claim[:3])
 
-    def read_claims(self) -> Iterator[HeldClaim]:
+    def read_claims(self) -> Iterator[ClaimRow]:
         """What is held, sorted."""
-        return map(HeldClaim._make, self._database.execute(_HELD))
+        return map(ClaimRow._make, self._database.execute(_HELD))
 
-    def note(self, claim: HeldClaim) -> None:
-        """Remember a correction; an empty stream stands for a value that must be free."""
-        self._database.execute("INSERT INTO corrections VALUES (?, ?, ?, ?)", claim)
+    def note(self, claim: ClaimRow, *, taken: bool) -> None:
+        """Remember a correction: a value that must be the stream's, or must be free."""
+        self._database.execute("INSERT INTO corrections VALUES (?, ?, ?, ?, ?)", (*claim, taken))
 
-    def corrections(self) -> Iterator[HeldClaim]:
+    def corrections(self) -> Iterator[tuple[ClaimRow, bool]]:
         """What was noted."""
-        return map(HeldClaim._make, self._database.execute("SELECT * FROM corrections"))
+        for *claim, taken in self._database.execute("SELECT * FROM corrections"):
+            yield ClaimRow(*claim), bool(taken)
 
     def close(self) -> None:
         """Remove the temporary database."""

@@ -9,10 +9,11 @@ from typing import Literal
 
 from eskit.errors import InvalidArgument, StoreDamaged, StoreUnavailable
 from eskit.operations.claim_ledger import ClaimLedger
-from eskit.store.damage import find_loss
+from eskit.store.corruption import find_loss
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import HeldClaim, StoreView
-from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.port import View
+from eskit.store.records import ClaimRow, Erasure
+from eskit.store.reports import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
 _MOST_LISTED = 1000
@@ -62,7 +63,7 @@ class ClaimsReport:
 
 def check_claims(store: EventStore, *, progress: ReportProgress = no_progress) -> ClaimsReport:
     """Compare the claims of a store with those that its log gives; nothing is changed."""
-    with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
+    with store.view() as view, closing(ClaimLedger()) as ledger:
         _follow(ledger, view, progress)
         return replace(_compare(ledger, view), loss=find_loss(view))
 
@@ -76,20 +77,20 @@ def rebuild_claims(store: EventStore, *, progress: ReportProgress = no_progress)
     """
     for _ in range(_ATTEMPTS):
         with closing(ClaimLedger()) as ledger:
-            with store.maintenance.view() as view:
+            with store.view() as view:
                 _refuse_losses(view)
                 head = _follow(ledger, view, progress)
-                erasures = view.list_erasures()
-            with store.maintenance.lock() as locked:
-                if locked.list_erasures() != erasures:
+                erasures = list(view.rows(Erasure))
+            with store.view(exclusive=True) as locked:
+                if list(locked.rows(Erasure)) != erasures:
                     continue  # what was read of the erased stream no longer counts
                 _follow(ledger, locked, progress, after=head)
                 report = _compare(ledger, locked)
-                for claim in ledger.corrections():
-                    if claim.stream:
-                        locked.put_claim(claim)
+                for claim, taken in ledger.corrections():
+                    if taken:
+                        locked.put([claim])
                     else:
-                        locked.drop_claim(claim)
+                        locked.drop([claim])
                 return report
     raise StoreUnavailable(
         "Streams were erased again and again while claims were rebuilt",
@@ -98,7 +99,7 @@ def rebuild_claims(store: EventStore, *, progress: ReportProgress = no_progress)
 
 
 def find_differences(
-    expected: Iterator[HeldClaim], found: Iterator[HeldClaim]
+    expected: Iterator[ClaimRow], found: Iterator[ClaimRow]
 ) -> Iterator[ClaimDifference]:
     """Merge two sorted sequences of claims and give what differs."""
     want, have = next(expected, None), next(found, None)
@@ -117,7 +118,7 @@ def find_differences(
 
 def _difference(
     kind: Literal["missing", "extra", "owner"],
-    claim: HeldClaim,
+    claim: ClaimRow,
     *,
     expected: str = "",
     found: str = "",
@@ -132,7 +133,7 @@ def _difference(
     )
 
 
-def _refuse_losses(view: StoreView) -> None:
+def _refuse_losses(view: View) -> None:
     if loss := find_loss(view):
         raise StoreDamaged(
             f"Claims cannot be rebuilt from a log that lacks events: {loss}",
@@ -140,11 +141,9 @@ def _refuse_losses(view: StoreView) -> None:
         )
 
 
-def _follow(
-    ledger: ClaimLedger, view: StoreView, progress: ReportProgress, *, after: int = 0
-) -> int:
-    head = view.head_position()
-    for number, record in enumerate(view.read_records(after=after)):
+def _follow(ledger: ClaimLedger, view: View, progress: ReportProgress, *, after: int = 0) -> int:
+    head = view.head()
+    for number, record in enumerate(view.events(after=after)):
         try:
             ledger.add(record)
         except InvalidArgument as error:
@@ -155,29 +154,29 @@ def _follow(
     return head
 
 
-def _texts(held: Iterator[HeldClaim]) -> Iterator[HeldClaim]:
+def _texts(held: Iterator[ClaimRow]) -> Iterator[ClaimRow]:
     for claim in held:
         if not all(isinstance(part, str) for part in claim):
             raise StoreDamaged(f"A held claim is not text: {claim[1:3]}")
         yield claim
 
 
-def _compare(ledger: ClaimLedger, view: StoreView) -> ClaimsReport:
+def _compare(ledger: ClaimLedger, view: View) -> ClaimsReport:
     claims = count = 0
     listed: list[ClaimDifference] = []
 
-    def counted(held: Iterator[HeldClaim]) -> Iterator[HeldClaim]:
+    def counted(held: Iterator[ClaimRow]) -> Iterator[ClaimRow]:
         nonlocal claims
         for claim in held:
             claims += 1
             yield claim
 
-    found = _texts(view.read_claims())
+    found = _texts(view.rows(ClaimRow))
     for difference in find_differences(counted(ledger.read_claims()), found):
         count += 1
-        ledger.note(
-            HeldClaim(difference.tenant, difference.index, difference.value, difference.expected)
-        )
+        key = difference.tenant, difference.index, difference.value
+        stream = difference.expected or difference.found
+        ledger.note(ClaimRow(*key, stream), taken=bool(difference.expected))
         if len(listed) < _MOST_LISTED:
             listed.append(difference)
     return ClaimsReport(claims=claims, count=count, differences=tuple(listed))

@@ -6,16 +6,21 @@ import json
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 
+from eskit.domain.time import from_microseconds
 from eskit.errors import InvalidArgument, RecordChanged, StreamNotFound
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Erasure
-from eskit.store.records import LETTER, Record, position_of_letter
+from eskit.store.records import LETTER, Erasure, Record, position_of_letter
+from eskit.text.unicode import check_text
 
 
 def erase(
-    store: EventStore, streams: Sequence[str], *, reason: str, erased_by: str, tenant: str = ""
+    store: EventStore,
+    streams: Sequence[str],
+    *,
+    reason: str,
+    erased_by: str,
 ) -> list[Erasure]:
-    """Blank streams and clear the store's files of what they said.
+    """Blank streams of the store's tenant and clear its files of what they said.
 
     That is their payloads, claims and command responses, of their metadata the principal and
     the user's own pairs, and what handlers of reactions have said of their events: the error texts
@@ -27,16 +32,27 @@ def erase(
     """
     if not reason.strip():
         raise InvalidArgument("An erasure needs a reason", hint="It is kept as its audit record.")
+    check_text(reason + erased_by, "An erasure")
     for stream in streams:
-        if not store.stream_version(stream, tenant):
+        if not store.stream_version(stream):
             raise StreamNotFound(stream)
-    maintenance = store.maintenance
-    erasures = [
-        maintenance.erase_stream(stream, reason=reason, erased_by=erased_by, tenant=tenant)
-        for stream in streams
-    ]
-    _erase_error_texts(store, {(stream, tenant) for stream in streams})
-    maintenance.scrub()
+    with store.view(exclusive=True) as view:
+        erasures = [
+            view.erase(
+                Erasure(
+                    stream=stream,
+                    tenant=store.tenant,
+                    version=0,
+                    events=0,
+                    erased_at=from_microseconds(store.clock.microseconds()),
+                    erased_by=erased_by,
+                    reason=reason,
+                )
+            )
+            for stream in streams
+        ]
+    _erase_error_texts(store, {(stream, store.tenant) for stream in streams})
+    store.scrub()
     return erasures
 
 

@@ -22,7 +22,7 @@ from eskit.schema.recorded import RecordedSchemas
 from eskit.schema.services import compare_services
 from eskit.schema.unknown_fields import holds_unknown_fields
 from eskit.store.eventstore import EventStore
-from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.reports import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
 _LONGEST_ERROR = 200

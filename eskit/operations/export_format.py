@@ -32,7 +32,7 @@ from eskit.domain.time import from_microseconds, to_microseconds
 from eskit.errors import InvalidArgument, StoreError
 from eskit.schema.recorded import EventSchema, check_schema
 from eskit.store.appending import MAX_POSITION
-from eskit.store.maintenance import CommandRow, Erasure
+from eskit.store.records import CommandRow, Erasure
 from eskit.text.unicode import check_text
 
 FORMAT = 1

@@ -26,10 +26,11 @@ from eskit.operations.export_format import (
     encode_header,
     encode_schema,
 )
-from eskit.store.damage import check_log, readable
+from eskit.store.corruption import check_log, readable
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import Erasure, StoreView
-from eskit.store.progress import Progress, ReportProgress, no_progress
+from eskit.store.port import StreamKey, View
+from eskit.store.records import CommandRow, Erasure
+from eskit.store.reports import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
 
@@ -53,11 +54,10 @@ def export_log(
     target: Path,
     *,
     streams: Sequence[str] = (),
-    tenant: str = "",
     progress: ReportProgress = no_progress,
     file_mode: int = PRIVATE,
 ) -> ExportReport:
-    """Write the log, or some streams of a tenant, as it is at one moment.
+    """Write the log, or some streams of the store's tenant, as it is at one moment.
 
     What is called `target` is complete: until then the file is called ``<target>.partial``, and
     an export of the same store and streams that was interrupted resumes from it. Raises
@@ -65,12 +65,12 @@ def export_log(
     StoreUnavailable when the file cannot be written.
     """
     for stream in streams:
-        if not store.stream_version(stream, tenant):
+        if not store.stream_version(stream):
             raise StreamNotFound(stream, hint="See what there is: eskit stream list")
-    wanted = tuple((stream, tenant) for stream in sorted(set(streams)))
+    wanted = tuple((stream, store.tenant) for stream in sorted(set(streams)))
     with unfinished(target) as partial:
         try:
-            with store.maintenance.view() as view:
+            with store.view() as view:
                 check_log(view, streams=wanted)
                 export = _Export(store, view, wanted, progress)
                 with os.fdopen(open_or_make(partial, mode=file_mode), "r+b") as file:
@@ -93,16 +93,16 @@ class _Export:
     def __init__(
         self,
         store: EventStore,
-        view: StoreView,
-        streams: tuple[tuple[str, str], ...],
+        view: View,
+        streams: tuple[StreamKey, ...],
         progress: ReportProgress,
     ) -> None:
         self._view = view
         self._streams = streams
         self._progress = progress
-        self._header = Header(store_id=store.store_id, head=view.head_position(), streams=streams)
+        self._header = Header(store_id=store.store_id, head=view.head(), streams=streams)
         self._schemas = store.load_schemas()
-        self._erasures = [e for e in view.list_erasures() if self._wants(e)]
+        self._erasures = [e for e in view.rows(Erasure) if self._wants(e)]
         self._hash = hashlib.sha256()
         self._events = self._commands = 0
 
@@ -113,7 +113,7 @@ class _Export:
         if not resumed_after:
             self._header = header
             self._start(file)
-        records = self._view.read_records(after=resumed_after, streams=self._streams)
+        records = self._view.events(after=resumed_after, streams=self._streams)
         for record in readable(records):
             if record.global_position > self._header.head:
                 break
@@ -144,7 +144,7 @@ class _Export:
 
     def _put_commands(self, file: BinaryIO) -> None:
         """Those that led to what is exported, so that none is done again by an import of it."""
-        for command in self._view.read_commands(streams=self._streams):
+        for command in self._view.rows(CommandRow, streams=self._streams):
             if command.global_position <= self._header.head:
                 self._put(file, encode_command(command))
                 self._commands += 1
@@ -211,7 +211,7 @@ class _Export:
         return last.global_position
 
     def _stored(self, position: int) -> EventRow | None:
-        return next(self._view.read_records(after=position - 1), None)
+        return next(self._view.events(after=position - 1), None)
 
     def _wants(self, erasure: Erasure) -> bool:
         return not self._streams or (erasure.stream, erasure.tenant) in self._streams

@@ -1,12 +1,30 @@
-"""Operations on what a store is kept in: bringing it to this eskit's schema, restoring it."""
+"""Operations on what a store is kept in: copies, restoring them, the schema."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from eskit.store.maintenance import MigrationReport, RestoreReport
+from eskit.store.eventstore import EventStore
 from eskit.store.open import locate
-from eskit.store.progress import ReportProgress, no_progress
+from eskit.store.reports import (
+    BackupReport,
+    MigrationReport,
+    ReportProgress,
+    RestoreReport,
+    no_progress,
+)
+
+
+def back_up(
+    store: EventStore, target: Path, *, progress: ReportProgress = no_progress
+) -> BackupReport:
+    """Copy the store as it is at one moment into a new file, and check the copy.
+
+    Writers are not held up. The copy has a store id of its own. Raises TargetExists,
+    StoreUnavailable, and Unsupported for a store that has no files.
+    """
+    with store.view() as view:
+        return view.backup(target, progress=progress)
 
 
 def migrate(

@@ -38,10 +38,10 @@ from eskit.operations.payloads import Payloads
 from eskit.schema.recorded import EventSchema
 from eskit.store.eventstore import EventStore
 from eskit.store.location import Location
-from eskit.store.maintenance import CommandRow, Erasure, LockedView, StoreView
 from eskit.store.open import locate, open_store
-from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.records import EARLIER, REACTIONS
+from eskit.store.port import Check, View
+from eskit.store.records import EARLIER, REACTIONS, Checkpoint, CommandRow, Erasure
+from eskit.store.reports import Progress, ReportProgress, no_progress
 
 Entry = TypeVar("Entry")
 _BATCH = 1000
@@ -92,23 +92,23 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
 
 def _into_empty_store(export: _Export, url: str) -> ImportReport:
     with open_store(url, create=False) as store:
-        with store.maintenance.view() as view:
+        with store.view() as view:
             _check_holds_nothing(view, url)
         _note_earlier_reactions(store, export.header.head)
-        with store.maintenance.lock() as locked:
+        with store.view(exclusive=True) as locked:
             _check_holds_nothing(locked, url)
             for batch in export.batches():
                 _add(locked, batch)
-            locked.add_schemas(export.schemas)
+            locked.put(export.schemas)
             _add_erasures(locked, export.erasures)
             export.check_ids(locked)
             return export.report(store, locked, url)
 
 
-def _check_holds_nothing(view: StoreView, url: str) -> None:
+def _check_holds_nothing(view: View, url: str) -> None:
     if not _holds_nothing(view):
         raise ProjectError(
-            f"{url} is not empty: it has {view.count_events():,} events",
+            f"{url} is not empty: it has {view.count(EventRow):,} events",
             code="TARGET_EXISTS",
             hint="Import into a new store: eskit --store URL store import FILE",
         )
@@ -121,9 +121,9 @@ def _note_earlier_reactions(store: EventStore, head: int) -> None:
         store.save_record(EARLIER, REACTIONS, note, expected_revision=0)
 
 
-def _holds_nothing(view: StoreView) -> bool:
-    commands = next(view.read_commands(), None)
-    return not view.head_position() and not view.list_checkpoints() and commands is None
+def _holds_nothing(view: View) -> bool:
+    commands = next(view.rows(CommandRow), None)
+    return not view.head() and not any(view.rows(Checkpoint)) and commands is None
 
 
 def _into_new_file(export: _Export, location: Location, file: Path) -> ImportReport:
@@ -145,13 +145,13 @@ def _into_file(export: _Export, partial: Path, location: Location) -> ImportRepo
         _check_is_unfinished(store, partial, resumed=resumed_after is not None)
         _note_earlier_reactions(store, export.header.head)
         for batch in export.batches():
-            with store.maintenance.lock() as locked:
+            with store.view(exclusive=True) as locked:
                 _add(locked, batch)
-        with store.maintenance.lock() as locked:
-            locked.add_schemas(export.schemas)
-            if not locked.list_erasures():
+        with store.view(exclusive=True) as locked:
+            locked.put(export.schemas)
+            if not any(locked.rows(Erasure)):
                 _add_erasures(locked, export.erasures)
-        with store.maintenance.view() as view:
+        with store.view() as view:
             export.check_ids(view)
             return export.report(store, view, location.url, resumed_after=resumed_after or 0)
 
@@ -165,9 +165,9 @@ def _resume(export: _Export, partial: Path, url: str) -> int | None:
     if not partial.exists():
         return None
     try:
-        with open_store(url) as store, store.maintenance.view() as view:
-            position = view.head_position()
-            same = all(record == export.next_record() for record in view.read_records())
+        with open_store(url) as store, store.view() as view:
+            position = view.head()
+            same = all(record == export.next_record() for record in view.events())
     except StoreError as error:
         if not isinstance(error, StoreDamaged) and error.code not in _OTHER_SCHEMAS:
             raise
@@ -181,8 +181,8 @@ def _resume(export: _Export, partial: Path, url: str) -> int | None:
 
 def _check_is_unfinished(store: EventStore, partial: Path, *, resumed: bool) -> None:
     """Refuse to add to a store that is anything but an import that has only begun."""
-    with store.maintenance.view() as view:
-        if view.list_checkpoints() or not (resumed or _holds_nothing(view)):
+    with store.view() as view:
+        if any(view.rows(Checkpoint)) or not (resumed or _holds_nothing(view)):
             raise ProjectError(
                 f"{partial} is a store in use, not an unfinished import",
                 code="TARGET_EXISTS",
@@ -257,11 +257,11 @@ class _Export:
             batch.add(record, self._number)
         return batch if batch.lines else None
 
-    def check_ids(self, view: StoreView) -> None:
+    def check_ids(self, view: View) -> None:
         """Raise ExportInvalid for an event whose id an earlier one has."""
-        for event in view.find_repeated_ids():
+        for problem in view.check(Check.REPEATED_IDS):
             raise ExportInvalid(
-                f"The export cannot be imported: {event.text}",
+                f"The export cannot be imported: {problem.text}",
                 hint="An event id is stored once. Move a store that an older eskit took it in with "
                 "store backup and store migrate.",
             )
@@ -283,12 +283,12 @@ class _Export:
                 raise line_invalid(self._number, finding.message)
 
     def report(
-        self, store: EventStore, view: StoreView, url: str, *, resumed_after: int = 0
+        self, store: EventStore, view: View, url: str, *, resumed_after: int = 0
     ) -> ImportReport:
         """What was imported; STORE_NOT_RECOGNISED if the store does not hold just that."""
-        if view.count_events() != self._events:
+        if view.count(EventRow) != self._events:
             raise StoreDamaged(
-                f"{view.count_events():,} events were stored of {self._events:,}",
+                f"{view.count(EventRow):,} events were stored of {self._events:,}",
                 code="STORE_NOT_RECOGNISED",
                 hint="Check the disk, remove the imported file, and import again.",
             )
@@ -359,10 +359,10 @@ class _Batch:
             yield record
 
 
-def _add(locked: LockedView, batch: _Batch) -> None:
+def _add(locked: View, batch: _Batch) -> None:
     try:
-        locked.add_events(batch.one_by_one(batch.events))
-        locked.add_commands(batch.one_by_one(batch.commands))
+        locked.put(batch.one_by_one(batch.events))
+        locked.put(batch.one_by_one(batch.commands))
     except (InvalidArgument, ClaimTaken) as error:
         raise ExportInvalid(
             f"Line {batch.lines[batch.added - 1]} contradicts what comes before it: "
@@ -371,9 +371,9 @@ def _add(locked: LockedView, batch: _Batch) -> None:
         ) from error
 
 
-def _add_erasures(locked: LockedView, erasures: list[Erasure]) -> None:
+def _add_erasures(locked: View, erasures: list[Erasure]) -> None:
     try:
-        locked.add_erasures(erasures)
+        locked.put(erasures)
     except StreamNotFound as error:
         raise ExportInvalid(
             f"The export file is inconsistent: {error.message}", hint=EXPORT_AGAIN

@@ -24,18 +24,18 @@ from eskit.operations.findings import (
 )
 from eskit.operations.payloads import Payloads
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import (
-    ChangedCommand,
-    ChangedEvent,
-    LostCommand,
-    Misfit,
-    RepeatedId,
-    StoreView,
-    VersionGap,
+from eskit.store.port import Check, Problem, View
+from eskit.store.records import (
+    RELAY_CHECKPOINT,
+    RELAY_STREAM_CHECKPOINT,
+    Checkpoint,
+    ClaimRow,
+    CommandRow,
+    Erasure,
+    Snapshot,
+    StreamInfo,
 )
-from eskit.store.progress import Progress, ReportProgress, no_progress
-from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
-from eskit.store.snapshots import Snapshot
+from eskit.store.reports import Progress, ReportProgress, no_progress
 
 _REPORT_EVERY = 1000
 _ID_BYTES = 16
@@ -91,7 +91,7 @@ def verify(
     Payloads are decoded with the message classes that are loaded, else with recorded schemas.
     """
     started = clock.monotonic()
-    with store.maintenance.view() as view, closing(ClaimLedger()) as ledger:
+    with store.view() as view, closing(ClaimLedger()) as ledger:
         check = _Check(store.store_id, view, ledger, progress)
         check.schemas(store)
         check.storage()
@@ -153,7 +153,7 @@ class _Check:
     """The steps of one verification."""
 
     def __init__(
-        self, store_id: str, view: StoreView, ledger: ClaimLedger, progress: ReportProgress
+        self, store_id: str, view: View, ledger: ClaimLedger, progress: ReportProgress
     ) -> None:
         self._store_id = store_id
         self._view = view
@@ -177,24 +177,24 @@ class _Check:
         """The store's own checks below events."""
         self._progress(Progress(name="storage", done=0, total=1))
         with self.findings.reading("the pages of the file"):
-            for problem in self._view.find_damage():
-                self._found("error", "STORAGE_DAMAGED", problem)
+            for problem in self._view.check(Check.STORAGE):
+                self._found("error", "STORAGE_DAMAGED", problem.text)
         with self.findings.reading("the schema of the file"):
-            for problem in self._view.find_missing_parts():
+            for problem in self._view.check(Check.PARTS):
                 hint = "Rebuild it from the log: eskit store export, then eskit store import"
-                self._found("error", "STORAGE_INCOMPLETE", problem, hint=hint)
+                self._found("error", "STORAGE_INCOMPLETE", problem.text, hint=hint)
         self._progress(Progress(name="storage", done=1, total=1))
 
     def values(self) -> None:
         """Every value on its own: whether it can be one."""
         with self.findings.reading("the values"):
-            for misfit in self._view.find_misfits():
-                self._in_stream(misfit, "VALUE_DAMAGED")
+            for problem in self._view.check(Check.VALUES):
+                self._in_stream(problem, "VALUE_DAMAGED")
 
     def erasures(self) -> None:
         """The audit records of erasures."""
         with self.findings.reading("the erasures"):
-            for erasure in self._view.list_erasures():
+            for erasure in self._view.rows(Erasure):
                 self.erasures_seen += 1
                 key = erasure.stream, erasure.tenant
                 self._erased_up_to[key] = max(erasure.version, self._erased_up_to.get(key, 0))
@@ -203,9 +203,9 @@ class _Check:
     def log(self) -> None:
         """Every event once, in order."""
         with self.findings.reading("the log"):
-            head = self._view.head_position()
+            head = self._view.head()
             position = recorded_at = uncheckable = 0
-            for record in self._view.read_records():
+            for record in self._view.events():
                 try:
                     self._check_order(record, position, recorded_at)
                     self._check_record(record)
@@ -219,7 +219,7 @@ class _Check:
                 if self.events % _REPORT_EVERY == 0:
                     self._progress(Progress(name="log", done=position, total=head))
             self._progress(Progress(name="log", done=head, total=head))
-            missing = self._view.count_events() - self.events
+            missing = self._view.count(EventRow) - self.events
             if missing:
                 self._log_is_damaged = True
                 message = f"{missing:,} of the events lack their stream or their type"
@@ -230,26 +230,25 @@ class _Check:
     def checksums(self) -> None:
         """Every event and remembered command against the checksum that was kept beside it."""
         with self.findings.reading("the checksums of events"):
-            for event in self._view.find_changed_events():
-                self._in_stream(event, "EVENT_CHANGED")
+            for problem in self._view.check(Check.EVENTS):
+                self._in_stream(problem, "EVENT_CHANGED")
         with self.findings.reading("the checksums of commands"):
-            for command in self._view.find_changed_commands():
-                self._in_stream(command, "COMMAND_CHANGED")
+            for problem in self._view.check(Check.COMMANDS):
+                self._in_stream(problem, "COMMAND_CHANGED")
 
     def ids(self) -> None:
         """Whether every event has an id of its own."""
         with self.findings.reading("the ids of events"):
-            for event in self._view.find_repeated_ids():
-                self._in_stream(event, "EVENT_ID_REPEATED", hint=_REPEATED, severity="warning")
-            for position in self._view.find_lost_ids():
-                message = f"The event at {position:,} is not found by its id"
-                self._found("error", "EVENT_ID_LOST", message, position=position)
+            for problem in self._view.check(Check.REPEATED_IDS):
+                self._in_stream(problem, "EVENT_ID_REPEATED", hint=_REPEATED, severity="warning")
+            for problem in self._view.check(Check.LOST_IDS):
+                self._in_stream(problem, "EVENT_ID_LOST")
 
     def versions(self) -> None:
         """The versions of every stream."""
         with self.findings.reading("the index of streams"):
-            self.streams = self._view.count_streams()
-            for gap in self._view.find_gaps():
+            self.streams = self._view.count(StreamInfo)
+            for gap in self._view.check(Check.VERSIONS):
                 self._log_is_damaged = True
                 hint = "Events are missing or were moved: restore the store from a backup."
                 self._in_stream(gap, "VERSIONS_NOT_CONTIGUOUS", hint=hint)
@@ -257,10 +256,10 @@ class _Check:
     def commands(self) -> None:
         """Remembered commands against the events they led to."""
         with self.findings.reading("the remembered commands"):
-            for command in self._view.find_lost_commands():
+            for command in self._view.check(Check.LOST_COMMANDS):
                 self._log_is_damaged = True
                 self._in_stream(command, "COMMAND_WITHOUT_EVENT", hint=_LOST)
-            for _ in self._view.read_commands():
+            for _ in self._view.rows(CommandRow):
                 pass  # each can be read
 
     def claims(self) -> None:
@@ -274,7 +273,7 @@ class _Check:
             hint = "The log that tells it is damaged: restore the store from a backup."
         with self.findings.reading("the claims"):
             for difference in find_differences(
-                self._ledger.read_claims(), self._view.read_claims()
+                self._ledger.read_claims(), self._view.rows(ClaimRow)
             ):
                 self.findings.add(
                     Finding(
@@ -286,12 +285,12 @@ class _Check:
                         tenant=difference.tenant,
                     )
                 )
-            self.claims_held = sum(1 for _ in self._view.read_claims())
+            self.claims_held = sum(1 for _ in self._view.rows(ClaimRow))
 
     def snapshots(self, store: EventStore) -> None:
         """Snapshots against the events they were taken after; what they hold is not refolded."""
         with self.findings.reading("the snapshots"):
-            for snapshot in store.snapshots.read():
+            for snapshot in self._view.rows(Snapshot):
                 self.snapshots_seen += 1
                 problem = self._snapshot_problem(store, snapshot)
                 if problem:
@@ -310,7 +309,7 @@ class _Check:
     def checkpoints(self, others: Sequence[Checkpoint]) -> None:
         """Checkpoints against the events they name."""
         with self.findings.reading("the checkpoints"):
-            for checkpoint in self._view.list_checkpoints():
+            for checkpoint in self._view.rows(Checkpoint):
                 if checkpoint.name != RELAY_STREAM_CHECKPOINT:
                     self._check_checkpoint(checkpoint, renewed_by=_renewal(checkpoint.name))
             for checkpoint in others:
@@ -322,7 +321,7 @@ class _Check:
     def _check_checkpoint(self, checkpoint: Checkpoint, *, renewed_by: str) -> None:
         self.checkpoints_seen += 1
         name, position = checkpoint.name, checkpoint.position
-        head = self._view.head_position()
+        head = self._view.head()
         if checkpoint.store_id not in {"", self._store_id}:
             self._found(
                 "warning",
@@ -350,7 +349,7 @@ class _Check:
             )
 
     def _event_id(self, position: int) -> str:
-        for record in self._view.read_records(after=position - 1):
+        for record in self._view.events(after=position - 1):
             return str(UUID(bytes=record.event_id)) if record.global_position == position else ""
         return ""
 
@@ -427,8 +426,8 @@ class _Check:
         """Why the log cannot have led to the snapshot; empty if it can."""
         if not snapshot.readable:
             return "cannot be read"
-        events = store.read_stream(
-            snapshot.stream, after=snapshot.version - 1, limit=1, tenant=snapshot.tenant
+        events = store.for_tenant(snapshot.tenant).read_stream(
+            snapshot.stream, after=snapshot.version - 1, limit=1
         )
         event = next(events, None)
         if event is None:
@@ -440,7 +439,7 @@ class _Check:
 
     def _in_stream(
         self,
-        found: ChangedCommand | ChangedEvent | LostCommand | Misfit | RepeatedId | VersionGap,
+        found: Problem,
         code: str,
         *,
         hint: str = RESTORE,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol, runtime_checkable
 
 from eskit.domain.events import LogRow, RecordedEvent
-
-if TYPE_CHECKING:
-    from eskit.store.maintenance import Maintenance
+from eskit.store.port import View
+from eskit.store.records import Erasure
 
 
 class EventLog(Protocol):
@@ -82,8 +82,8 @@ class Placed(Protocol):
 
 def count_erasures(log: EventLog) -> int:
     """How often streams of a log were erased; 0 for a log that keeps no account of that."""
-    maintenance: Maintenance | None = getattr(log, "maintenance", None)
-    if maintenance is None:
+    view_of: Callable[[], AbstractContextManager[View]] | None = getattr(log, "view", None)
+    if view_of is None:
         return 0
-    with maintenance.view() as view:
-        return len(view.list_erasures())
+    with view_of() as view:
+        return view.count(Erasure)

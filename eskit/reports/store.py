@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from eskit.operations.importing import ImportReport
     from eskit.operations.verifying import Verification
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.maintenance import BackupReport, MigrationReport, PrunedCommands, RestoreReport
+    from eskit.store.reports import BackupReport, MigrationReport, PrunedCommands, RestoreReport
 
 
 def info_object(info: StoreInfo) -> dict[str, object]:

@@ -10,9 +10,8 @@ from eskit.reports.envelope import timestamp
 
 if TYPE_CHECKING:
     from eskit.operations.claims import ClaimsReport
-    from eskit.store.eventstore import EventStore, StreamInfo
-    from eskit.store.maintenance import Erasure, HeldClaim
-    from eskit.store.snapshots import Snapshot
+    from eskit.store.eventstore import EventStore
+    from eskit.store.records import ClaimRow, Erasure, Snapshot, StreamInfo
     from eskit.store.snapshotting import CheckedSnapshot
 
 Erasures: TypeAlias = Mapping[tuple[str, str], Sequence["Erasure"]]
@@ -21,9 +20,11 @@ Erasures: TypeAlias = Mapping[tuple[str, str], Sequence["Erasure"]]
 
 def load_erasures(store: EventStore) -> Erasures:
     """The audit records of erasures by stream and tenant, oldest first."""
+    from eskit.store.records import Erasure  # only what opens a store pays for it
+
     found: dict[tuple[str, str], list[Erasure]] = {}
-    with store.maintenance.view() as view:
-        for erasure in view.list_erasures():
+    with store.view() as view:
+        for erasure in view.rows(Erasure):
             found.setdefault((erasure.stream, erasure.tenant), []).append(erasure)
     return found
 
@@ -51,7 +52,7 @@ def stream_object(stream: StreamInfo, erasures: Erasures) -> dict[str, object]:
     }
 
 
-def claim_object(held: HeldClaim) -> dict[str, object]:
+def claim_object(held: ClaimRow) -> dict[str, object]:
     """One claim."""
     return {
         "index": held.index_name,

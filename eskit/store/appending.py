@@ -8,19 +8,18 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from functools import lru_cache
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol
 
 from eskit.domain.claims import Claim
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.events import EventRow, NewEvent, is_erased
-from eskit.domain.ids import uuid_text
 from eskit.domain.streams import (
     ExpectedVersion,
     category_of,
     check_expected_version,
     check_stream,
-    check_tenant,
     version_matches,
 )
 from eskit.errors import (
@@ -30,7 +29,9 @@ from eskit.errors import (
     InvalidArgument,
     VersionConflict,
 )
-from eskit.store.records import CommandRecord
+from eskit.schema.recorded import EventSchema
+from eskit.store.recording import schemas_behind
+from eskit.store.records import ClaimRow, CommandRow
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
@@ -39,17 +40,12 @@ ClaimKey = tuple[str, str]
 """Index name and value."""
 
 
-PreparedEvent: TypeAlias = tuple[bytes, str, str, tuple[Claim, ...], bytes]
-"""An event in the form that is stored: id as 16 bytes, type, metadata as JSON, claims, payload.
-
-A plain tuple: every append makes one, and a named one takes ten times as long.
-"""
-
-
 class Append(NamedTuple):
-    """One checked call of `append`; `claims` says whether any event has some.
+    """One checked call of `append`.
 
-    `given_ids` says whether any event had its id before it was appended: then it may be stored.
+    `claims` says whether any event has some, `given_ids` whether any had its id before it was
+    appended: then it may be stored. `schemas` are those of its events that may not be stored yet,
+    each with the number of its first event, from 1, in place of a position.
 
     Made for every append, so a tuple: made in half the time.
     """
@@ -59,9 +55,10 @@ class Append(NamedTuple):
     tenant: str
     expected_version: int | ExpectedVersion
     command: Command | None
-    events: tuple[PreparedEvent, ...]
+    events: Sequence[NewEvent]
     claims: bool
     given_ids: bool
+    schemas: tuple[EventSchema, ...] = ()
 
 
 def prepare_append(
@@ -77,26 +74,16 @@ def prepare_append(
         category = _category(stream)
     except TypeError:  # no text, and not even something to look up by
         category = category_of(check_stream(stream))
-    if tenant != "":
-        check_tenant(tenant)
     check_expected_version(expected_version)
-    prepared: list[PreparedEvent] = []
     claims = given_ids = False
     try:
         for event in events:
             if event.known_id:
                 given_ids = True
+            else:
+                event.id_bytes  # noqa: B018 - made now: it tells the time
             if event.claims:
                 claims = True
-            prepared.append(
-                (
-                    event.id_bytes,
-                    event.event_type,
-                    event.metadata_json,
-                    event.claims,
-                    event.data,
-                )
-            )
     except (AttributeError, TypeError):
         raise _no_events(events) from None
     if command is not None and not isinstance(command, Command):
@@ -104,10 +91,8 @@ def prepare_append(
             f"{command!r:.200} is no command", hint="Pass a Command, or none: command=None."
         )
     if given_ids:
-        _check_ids_differ(prepared)
-    return Append(
-        stream, category, tenant, expected_version, command, tuple(prepared), claims, given_ids
-    )
+        _check_ids_differ(events)
+    return Append(stream, category, tenant, expected_version, command, events, claims, given_ids)
 
 
 @lru_cache(maxsize=1024)
@@ -127,23 +112,23 @@ def keep_events(events: Sequence[NewEvent]) -> Sequence[NewEvent]:
 def _no_events(events: Sequence[NewEvent]) -> InvalidArgument:
     wrong: object = events
     with contextlib.suppress(TypeError):
-        kinds: list[object] = list(events)
-        wrong = next((event for event in kinds if not isinstance(event, NewEvent)), events)
+        listed: list[object] = list(events)
+        wrong = next((event for event in listed if not isinstance(event, NewEvent)), events)
     return InvalidArgument(
         f"{wrong!r:.200} cannot be appended",
         hint="Pass a list of events, each made from its message: [NewEvent(message)].",
     )
 
 
-def _check_ids_differ(events: Sequence[PreparedEvent]) -> None:
+def _check_ids_differ(events: Sequence[NewEvent]) -> None:
     seen: set[bytes] = set()
-    for event_id, *_ in events:
-        if event_id in seen:
+    for event in events:
+        if event.known_id in seen:
             raise InvalidArgument(
-                f"Two events of one append have the id {uuid_text(event_id)}",
+                f"Two events of one append have the id {event.event_id}",
                 hint="Make a NewEvent for each, and leave event_id out.",
             )
-        seen.add(event_id)
+        seen.add(event.known_id)
 
 
 def claims_to_json(claims: Sequence[Claim]) -> str | None:
@@ -160,7 +145,7 @@ def check_version(append: Append, actual: int) -> None:
         raise VersionConflict(append.stream, append.expected_version, actual)
 
 
-def first_result(append: Append, command: Command, record: CommandRecord) -> AppendResult:
+def first_result(append: Append, command: Command, record: CommandRow) -> AppendResult:
     """What a repeated command is answered with; CommandIdReused if it is another command."""
     if record.fingerprint != command.fingerprint or record.stream != append.stream:
         raise CommandIdReused(command.id, record.stream)
@@ -181,7 +166,7 @@ def first_append(
     may differ. Of an event that was erased only its place can be compared. Raises EventIdReused
     where an id is that of another event, or of an event that was appended with others.
     """
-    found = [find_event(event_id) for event_id, *_ in append.events]
+    found = [find_event(event.id_bytes) for event in append.events]
     stored = [event for event in found if event is not None]
     if not stored:
         return None
@@ -191,7 +176,7 @@ def first_append(
             other = event or first
             mine = other.tenant == append.tenant
             raise EventIdReused(
-                uuid_text(new[0] if event else append.events[found.index(first)][0]),
+                (new if event else append.events[found.index(first)]).event_id,
                 stream=other.stream if mine else "",
                 position=other.global_position if mine else 0,
             )
@@ -203,17 +188,13 @@ def first_append(
     )
 
 
-def _is(stored: EventRow, new: PreparedEvent, append: Append) -> bool:
-    _, event_type, _, claims, data = new
-    if (stored.stream, stored.tenant, stored.event_type) != (
-        append.stream,
-        append.tenant,
-        event_type,
-    ):
+def _is(stored: EventRow, new: NewEvent, append: Append) -> bool:
+    place = append.stream, append.tenant, new.event_type
+    if (stored.stream, stored.tenant, stored.event_type) != place:
         return False
     if is_erased(stored.metadata):
         return True
-    return (stored.data, stored.claims) == (data, claims_to_json(claims))
+    return (stored.data, stored.claims) == (new.data, claims_to_json(new.claims))
 
 
 def settle_claims(
@@ -225,8 +206,8 @@ def settle_claims(
     ClaimTaken when a value is another stream's at that point of the sequence.
     """
     owners: dict[ClaimKey, str | None] = {}
-    for _, _, _, claims, _ in append.events:
-        for change in claims:
+    for event in append.events:
+        for change in event.claims:
             key = (change.index, change.value)
             owner = owners[key] if key in owners else find_owner(*key)
             if change.operation == "claim":
@@ -237,6 +218,99 @@ def settle_claims(
                 owner = None
             owners[key] = owner
     return {key: owner for key, owner in owners.items() if owner in (None, append.stream)}
+
+
+class Found(Protocol):
+    """What the rules of an append look up in a store while nobody else writes."""
+
+    def find_command(self, tenant: str, command_id: str) -> CommandRow | None:
+        """The record of a command."""
+        ...
+
+    def find_by_id(self, event_id: bytes) -> EventRow | None:
+        """The event that has an id."""
+        ...
+
+    def find_owner(self, tenant: str, index: str, value: str) -> str | None:
+        """The stream that holds a value."""
+        ...
+
+    def last_of(self, stream: str, tenant: str) -> EventRow | None:
+        """The last event of a stream."""
+        ...
+
+    def last(self) -> EventRow | None:
+        """The last event of the log."""
+        ...
+
+
+class Changes(NamedTuple):
+    """What an append comes to: its result, and the rows that a store puts and drops for it."""
+
+    result: AppendResult
+    events: Sequence[EventRow] = ()
+    claims: Sequence[ClaimRow] = ()
+    freed: Sequence[ClaimRow] = ()
+    commands: Sequence[CommandRow] = ()
+    schemas: Sequence[EventSchema] = ()
+
+
+def decide(append: Append, found: Found, now: int) -> Changes:
+    """The rules of an append, for stores that look everything up one by one.
+
+    `now` is in microseconds. Raises CommandIdReused, EventIdReused, VersionConflict, ClaimTaken.
+    """
+    command, tenant, stream = append.command, append.tenant, append.stream
+    if command is not None and (record := found.find_command(tenant, command.id)):
+        return Changes(first_result(append, command, record))
+    if append.given_ids and (first := first_append(append, found.find_by_id)):
+        return Changes(first)
+    last, head = found.last_of(stream, tenant), found.last()
+    version, position = (last.version, last.global_position) if last else (0, 0)
+    check_version(append, version)
+    owners = settle_claims(append, lambda *key: found.find_owner(tenant, *key))
+    before, recorded_at = (head.global_position, head.recorded_at) if head else (0, 0)
+    time = max(now, recorded_at)  # never before the log, however wrong the clock is
+    events = [
+        EventRow(
+            before + number,
+            stream,
+            version + number,
+            event.id_bytes,
+            event.event_type,
+            time,
+            tenant,
+            event.metadata_json,
+            event.data,
+            claims_to_json(event.claims),
+        )
+        for number, event in enumerate(append.events, start=1)
+    ]
+    if events:
+        version, position = events[-1].version, events[-1].global_position
+    response = b"" if command is None else command.response
+    return Changes(
+        AppendResult(version, position, response=response),
+        events,
+        [ClaimRow(tenant, *key, stream) for key, owner in owners.items() if owner],
+        [ClaimRow(tenant, *key, stream) for key, owner in owners.items() if not owner],
+        [
+            CommandRow(tenant, each.id, each.fingerprint, stream, version, position, time, response)
+            for each in (command,)
+            if each is not None
+        ],
+        schemas_behind(append.schemas, before) if events else (),
+    )
+
+
+def completed(run: Callable[[Append], AppendResult], append: Append) -> Future[AppendResult]:
+    """The future of an append that is run at once, for stores whose commits take no time."""
+    future = Future[AppendResult]()
+    try:
+        future.set_result(run(append))
+    except Exception as error:  # noqa: BLE001 - it is raised where the result is asked for
+        future.set_exception(error)
+    return future
 
 
 def check_bounds(after: int, before: int | None, limit: int | None) -> tuple[int, int, int]:

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Protocol
 
 from eskit.clock import Clock
-from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import MigrationReport, RestoreReport
-from eskit.store.progress import ReportProgress
+from eskit.store.port import Storage
+from eskit.store.reports import MigrationReport, ReportProgress, RestoreReport
 
 
 class Location(Protocol):
@@ -37,7 +36,7 @@ class Location(Protocol):
         """The URL of the same kind of store, made in the same way, in another file."""
         ...
 
-    def open(self, *, create: bool, clock: Clock) -> EventStore:
+    def open(self, *, create: bool, clock: Clock) -> Storage:
         """Open it; see `open_store`."""
         ...
 

@@ -29,7 +29,7 @@ def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) ->
     ...     [event.message.value for event in store.read_stream("Note-1")]
     ['hello']
     """
-    return locate(url).open(create=create, clock=clock)
+    return EventStore(locate(url).open(create=create, clock=clock), clock=clock)
 
 
 def locate(url: str) -> Location:
@@ -48,7 +48,7 @@ def find_location(url: str) -> Location | None:
 
         return SqliteLocation(url)
     if scheme == "memory":
-        from eskit.store.memory.location import MemoryLocation
+        from eskit.store.memory import MemoryLocation
 
         return MemoryLocation(url)
     return None

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from collections.abc import Set as AbstractSet
-from typing import TypeAlias
+from dataclasses import replace
 
 from google.protobuf.message import Message
 
 from eskit.domain.events import NewEvent
 from eskit.schema.recorded import EventSchema, schema_of
-
-Kinds: TypeAlias = AbstractSet[type[Message]]
-"""Message classes."""
-
-_NONE: Kinds = frozenset()
 
 
 class SchemaRecorder:
@@ -27,27 +21,29 @@ class SchemaRecorder:
     def __init__(self) -> None:
         self._recorded: set[type[Message]] = set()
 
-    def unrecorded(self, events: Sequence[NewEvent]) -> Kinds:
-        """The classes among `events` whose schema may not be in the store."""
+    def unrecorded(self, events: Sequence[NewEvent]) -> tuple[EventSchema, ...]:
+        """The schemas among `events` that may not be in the store.
+
+        Each has the number of its first event, from 1, as its position: see `schemas_behind`.
+        """
         if len(events) == 1 and type(events[0].message) in self._recorded:
-            return _NONE
-        return {type(event.message) for event in events} - self._recorded
+            return ()
+        new = {type(event.message) for event in events} - self._recorded
+        found: dict[type[Message], EventSchema] = {}
+        for number, event in enumerate(events if new else (), start=1):
+            kind = type(event.message)
+            if kind in new and kind not in found:
+                found[kind] = schema_of(kind, first_position=number)
+        return tuple(found.values())
 
-    def confirm(self, kinds: Kinds) -> None:
-        """Remember classes whose schema is committed."""
-        self._recorded.update(kinds)
+    def confirm(self, events: Sequence[NewEvent]) -> None:
+        """Remember the classes of events whose schemas are committed."""
+        self._recorded.update(type(event.message) for event in events)
 
 
-def schemas_from(
-    events: Sequence[NewEvent], kinds: Kinds, *, first_position: int
-) -> list[EventSchema]:
-    """The schemas of `kinds`, each from its first event on; `events` lie side by side."""
-    found: dict[type[Message], EventSchema] = {}
-    for position, event in enumerate(events, start=first_position):
-        kind = type(event.message)
-        if kind in kinds and kind not in found:
-            found[kind] = schema_of(kind, first_position=position)
-    return list(found.values())
+def schemas_behind(schemas: Sequence[EventSchema], position: int) -> list[EventSchema]:
+    """The schemas of an append whose events follow after a position."""
+    return [replace(schema, first_position=position + schema.first_position) for schema in schemas]
 
 
 def is_news(schema: EventSchema, known: Iterable[EventSchema]) -> bool:

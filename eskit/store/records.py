@@ -1,13 +1,13 @@
-"""What a store keeps beside the log: processed commands, and how far subscriptions are."""
+"""What a store keeps beside events, row by row: commands, claims, and what followers have left."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, NamedTuple
 
-from eskit.domain.commands import first_reaction_id
+from eskit.schema.recorded import EventSchema
 
 RELAY_CHECKPOINT = "relay"
 """The name under which the relay keeps how far it has published."""
@@ -36,16 +36,44 @@ def position_of_letter(key: str) -> int:
     return int(key.rpartition(" ")[2])
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandRecord:
-    """What the store remembers of a processed command."""
+class CommandRow(NamedTuple):
+    """A processed command exactly as it is remembered; `recorded_at` like that of an event."""
 
+    tenant: str
     id: str
     fingerprint: str
     stream: str
     version: int
     global_position: int
+    recorded_at: int
     response: bytes
+
+
+class ClaimRow(NamedTuple):
+    """A unique value and the stream that holds it. Claims sort by tenant, index and value."""
+
+    tenant: str
+    index_name: str
+    value: str
+    stream: str
+
+
+class EventType(NamedTuple):
+    """A type that events of the log have."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamInfo:
+    """One stream in a listing."""
+
+    stream: str
+    tenant: str
+    category: str
+    version: int
+    first_recorded_at: datetime
+    last_recorded_at: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,43 +101,52 @@ class Checkpoint:
     updated_at: datetime
 
 
-def needed_ids(
-    followers: Iterable[tuple[str, str]], letters: Iterable[tuple[str, str]]
-) -> list[tuple[str, str, str]]:
-    """Which ids of commands must not be forgotten: follower, from a first id to before another.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """The audit record of an erased stream: `version` is the last one that was erased.
 
-    They are those of commands that the follower would send again: it has not passed their events,
-    or has set them aside and nobody has decided about them. Of each record there are the key and
-    the value; one that cannot be read says nothing of what was passed.
+    `events` counts what this erasure blanked; those blanked before it are not counted again.
     """
-    passed = {name: _low(value) for name, value in followers}
-    found = [
-        (name, first_reaction_id(name, low + 1), first_reaction_id(name, None))
-        for name, low in passed.items()
-    ]
-    for key, value in letters:
-        name, _, at = key.partition(" ")
-        position = int(at)
-        if json.loads(value)["decision"] is None and position <= passed.get(name, position):
-            behind = first_reaction_id(name, position + 1)
-            found.append((name, first_reaction_id(name, position), behind))
-    return found
+
+    stream: str
+    tenant: str
+    version: int
+    events: int
+    erased_at: datetime
+    erased_by: str
+    reason: str
 
 
-def _low(value: str) -> int:
-    try:
-        return int(json.loads(value)["low"])
-    except (KeyError, TypeError, ValueError):
-        return 0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """The state of a stream after the event that has `version` and `event_id`.
+
+    `schema` identifies the shape of the state and `fold_version` the rules that folded it: only
+    code with the same of both reads the snapshot. `checksum` is that of `state`. One that is not
+    `readable` is a damaged row: stream, tenant and version are all that it tells.
+    """
+
+    stream: str
+    tenant: str
+    version: int
+    event_id: str
+    schema: str
+    fold_version: int
+    created_at: datetime
+    checksum: str
+    state: bytes
+    readable: bool = True
 
 
-def count_needed(
-    command_ids: Iterable[str], needed: Sequence[tuple[str, str, str]]
-) -> dict[str, int]:
-    """How many of the commands each follower needs; without those that need none."""
-    found: dict[str, int] = {}
-    for command_id in command_ids:
-        for name, first, behind in needed:
-            if first <= command_id < behind:
-                found[name] = found.get(name, 0) + 1
-    return found
+KEYS: Mapping[type, Callable[[Any], tuple[Any, ...]]] = {
+    Checkpoint: lambda row: (row.name,),
+    ClaimRow: lambda row: row[:3],
+    CommandRow: lambda row: (row.tenant, row.id),
+    Erasure: lambda row: (row.erased_at, row.stream, row.tenant),
+    EventSchema: lambda row: (row.first_position, row.event_type),
+    EventType: lambda row: row,
+    Record: lambda row: (row.kind, row.key),
+    Snapshot: lambda row: (row.stream, row.tenant, row.version),
+    StreamInfo: lambda row: (row.stream, row.tenant),
+}
+"""By kind, what tells one row from another, and what rows are sorted by."""

@@ -18,8 +18,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.schema.jsonmap import AMessage, to_dict
 from eskit.schema.paths import Shape, is_map, join_path, shape_below
-from eskit.store.damage import missing_version
-from eskit.store.eventstore import EventStore
+from eskit.store.eventstore import EventStore, missing_version
 from eskit.store.repository import microseconds
 
 _BLOCK = 256
@@ -73,7 +72,6 @@ def replay(
     at: datetime | None = None,
     limit: int | None = None,
     backward: bool = False,
-    tenant: str = "",
 ) -> Iterator[ReplayStep]:
     """Fold a stream as the application does, and show every step.
 
@@ -93,13 +91,12 @@ def replay(
             f"There is no version {to_version}", hint="The first event has version 1."
         )
     latest = None if at is None else microseconds(at)
-    if not store.stream_version(stream, tenant):
+    if not store.stream_version(stream):
         raise StreamNotFound(stream)
     history = _History(
         store=store,
         aggregate_class=aggregate_class,
         stream=stream,
-        tenant=tenant,
         upcasters=upcasters,
         after=after,
         before=None if to_version is None else to_version + 1,
@@ -115,7 +112,6 @@ class _History:
     store: EventStore
     aggregate_class: type[AnyAggregate]
     stream: str
-    tenant: str
     upcasters: Upcasters | None
     after: int
     before: int | None
@@ -126,18 +122,16 @@ class _History:
         """The steps in the order of their events."""
         aggregate = self.aggregate_class(id_of(self.stream))
         if self.after:
-            rows = self.store.read_rows(self.stream, before=self.after + 1, tenant=self.tenant)
-            fold(aggregate, rows, self.upcasters, tenant=self.tenant)
+            rows = self.store.read_rows(self.stream, before=self.after + 1)
+            fold(aggregate, rows, self.upcasters, tenant=self.store.tenant)
         yield from self.steps(aggregate)
 
     def steps(self, aggregate: AnyAggregate, *, before: int | None = None) -> Iterator[ReplayStep]:
         """Every step from where the aggregate is, below version `before`."""
         bound = self.before if before is None else before
         state = _copy(aggregate.state)
-        for event in self.store.read_stream(
-            self.stream, after=aggregate.version, before=bound, tenant=self.tenant
-        ):
-            if self.latest is not None and event.row[5] > self.latest:
+        for event in self.store.read_stream(self.stream, after=aggregate.version, before=bound):
+            if self.latest is not None and event.row.recorded_at > self.latest:
                 return
             if event.version != aggregate.version + 1:
                 raise missing_version(self.stream, aggregate.version + 1)
@@ -168,12 +162,12 @@ class _History:
             self.aggregate_class(id_of(self.stream)),
             self.aggregate_class.__aggregate__.state,
         )
-        rows = self.store.read_rows(self.stream, before=self.before, tenant=self.tenant)
+        rows = self.store.read_rows(self.stream, before=self.before)
         latest = self.latest
         if latest is not None:
-            rows = takewhile(lambda row: row[2] <= latest, rows)
+            rows = takewhile(lambda row: row.recorded_at <= latest, rows)
         while block := list(islice(rows, _BLOCK)):
-            fold(aggregate, block, self.upcasters, tenant=self.tenant)
+            fold(aggregate, block, self.upcasters, tenant=self.store.tenant)
             if len(block) == _BLOCK:
                 marks.append((aggregate.version, state.SerializeToString(aggregate.state)))
         return aggregate.version

@@ -26,7 +26,7 @@ AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
 
 
 class Repository(Generic[AnAggregate]):
-    """Loads and saves the aggregates of one class.
+    """Loads and saves the aggregates of one class, those of the store's tenant.
 
     With `snapshots` it loads from the newest one that fits and takes new ones after saving.
     """
@@ -44,11 +44,15 @@ class Repository(Generic[AnAggregate]):
         self._upcasters = upcasters
         self._snapshots = snapshots
 
+    def for_tenant(self, tenant: str) -> Repository[AnAggregate]:
+        """The same for the aggregates of one tenant."""
+        store = self._store.for_tenant(tenant)
+        return Repository(store, self._class, self._upcasters, snapshots=self._snapshots)
+
     def load(
         self,
         aggregate_id: str,
         *,
-        tenant: str = "",
         at_version: int | None = None,
         at: datetime | None = None,
     ) -> AnAggregate:
@@ -60,15 +64,15 @@ class Repository(Generic[AnAggregate]):
         stream = self._stream(aggregate_id)
         if at_version is not None:
             _check_version(at_version)
-        aggregate = self._start(aggregate_id, tenant, at_version, at)
+        aggregate = self._start(aggregate_id, at_version, at)
         before = None if at_version is None else at_version + 1
-        rows = self._store.read_rows(stream, after=aggregate.version, before=before, tenant=tenant)
+        rows = self._store.read_rows(stream, after=aggregate.version, before=before)
         if at is not None:
             latest = microseconds(at)
-            rows = takewhile(lambda row: row[2] <= latest, rows)
-        fold(aggregate, rows, self._upcasters, tenant=tenant)
+            rows = takewhile(lambda row: row.recorded_at <= latest, rows)
+        fold(aggregate, rows, self._upcasters, tenant=self._store.tenant)
         if aggregate.version == 0:
-            raise self._not_found(stream, tenant, at)
+            raise self._not_found(stream, at)
         if at_version is not None and at is None and aggregate.version < at_version:
             raise InvalidArgument(
                 f"{stream} is at version {aggregate.version} and was never at {at_version}",
@@ -80,13 +84,12 @@ class Repository(Generic[AnAggregate]):
         self,
         aggregate_id: str,
         *,
-        tenant: str = "",
         at_version: int | None = None,
         at: datetime | None = None,
     ) -> AnAggregate | None:
         """The same as `load`, or None when there is no event."""
         try:
-            return self.load(aggregate_id, tenant=tenant, at_version=at_version, at=at)
+            return self.load(aggregate_id, at_version=at_version, at=at)
         except StreamNotFound:
             return None
 
@@ -96,7 +99,6 @@ class Repository(Generic[AnAggregate]):
         *,
         command: Command | None = None,
         expected_version: int | ExpectedVersion | None = None,
-        tenant: str = "",
     ) -> AppendResult:
         """Append what the aggregate has emitted; by default at the version it was loaded at.
 
@@ -111,24 +113,23 @@ class Repository(Generic[AnAggregate]):
             events,
             expected_version=loaded if expected_version is None else expected_version,
             command=command,
-            tenant=tenant,
         )
-        self.appended(aggregate, result, tenant=tenant)
+        self.appended(aggregate, result)
         clear_pending(aggregate)
         if result.already_processed or result.version != aggregate.version:
-            self._refresh(aggregate, tenant)
+            self._refresh(aggregate)
         return result
 
-    def appended(self, aggregate: AnAggregate, result: AppendResult, *, tenant: str = "") -> None:
+    def appended(self, aggregate: AnAggregate, result: AppendResult) -> None:
         """Take a snapshot if it is time; for those who append a loaded aggregate's events."""
         if self._snapshots is None or result.already_processed:
             return
         if result.version == aggregate.version:
-            self._snapshots.appended(aggregate, tenant=tenant, upcasters=self._upcasters)
+            self._snapshots.appended(
+                aggregate, tenant=self._store.tenant, upcasters=self._upcasters
+            )
 
-    def _start(
-        self, aggregate_id: str, tenant: str, at_version: int | None, at: datetime | None
-    ) -> AnAggregate:
+    def _start(self, aggregate_id: str, at_version: int | None, at: datetime | None) -> AnAggregate:
         """A fresh aggregate, at a snapshot if there is one to go on from.
 
         For a past time none is used: which snapshot is old enough only its event could tell.
@@ -137,22 +138,22 @@ class Repository(Generic[AnAggregate]):
         if self._snapshots is None or at is not None:
             return aggregate
         before = None if at_version is None else at_version + 1
-        snapshot = self._snapshots.start_from(aggregate, tenant=tenant, before=before)
+        snapshot = self._snapshots.start_from(aggregate, tenant=self._store.tenant, before=before)
         if snapshot is None or confirms(self._store, snapshot):
             return aggregate
         return self._class(aggregate_id)
 
-    def _refresh(self, aggregate: AnAggregate, tenant: str) -> None:
-        stored = self.find(aggregate.id, tenant=tenant) or self._class(aggregate.id)
+    def _refresh(self, aggregate: AnAggregate) -> None:
+        stored = self.find(aggregate.id) or self._class(aggregate.id)
         restore(aggregate, stored.state, stored.version)
 
     def _stream(self, aggregate_id: str) -> str:
         return stream_name(self._class.__aggregate__.name, aggregate_id)
 
-    def _not_found(self, stream: str, tenant: str, at: datetime | None) -> StreamNotFound:
+    def _not_found(self, stream: str, at: datetime | None) -> StreamNotFound:
         if at is None:
             return StreamNotFound(stream)
-        for first in self._store.read_stream(stream, limit=1, tenant=tenant):
+        for first in self._store.read_stream(stream, limit=1):
             return StreamNotFound(
                 stream, hint=f"Its first event was recorded at {first.recorded_at.isoformat()}."
             )

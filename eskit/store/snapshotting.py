@@ -30,7 +30,7 @@ from eskit.domain.streams import id_of, stream_name
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StoreDamaged, StreamNotFound
 from eskit.store.eventstore import EventStore
-from eskit.store.snapshots import Snapshot
+from eskit.store.records import Snapshot
 
 AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
 
@@ -93,12 +93,11 @@ class Snapshotter:
     def _find(self, aggregate: AnyAggregate, *, tenant: str, before: int | None) -> Snapshot | None:
         stream = stream_of(aggregate)
         try:
-            return self._store.snapshots.find(
+            return self._store.for_tenant(tenant).snapshots.find(
                 stream,
                 schema=state_schema(type(aggregate).__aggregate__.state),
                 fold_version=aggregate.fold_version,
                 before=before,
-                tenant=tenant,
             )
         except StoreDamaged as error:
             # The pages of snapshots may be damaged where those of the log are not.
@@ -157,10 +156,10 @@ class Snapshotter:
         if earlier is not None and not confirms(self._store, earlier):
             aggregate = due.aggregate_class(due.aggregate_id)
         bounds = {"after": aggregate.version, "before": due.version + 1}
-        rows = self._store.read_rows(due.stream, **bounds, tenant=due.tenant)
+        rows = self._store.for_tenant(due.tenant).read_rows(due.stream, **bounds)
         fold(aggregate, rows, due.upcasters, tenant=due.tenant)
-        last = self._store.read_stream(
-            due.stream, after=due.version - 1, limit=1, tenant=due.tenant
+        last = self._store.for_tenant(due.tenant).read_stream(
+            due.stream, after=due.version - 1, limit=1
         )
         for event in last:
             snapshot = take(
@@ -207,7 +206,6 @@ def create_snapshot(
     *,
     upcasters: Upcasters | None = None,
     policy: SnapshotPolicy | None = None,
-    tenant: str = "",
     clock: Clock = SYSTEM_CLOCK,
 ) -> Snapshot:
     """Fold every event of an aggregate and keep the state; raises StreamNotFound.
@@ -216,11 +214,11 @@ def create_snapshot(
     """
     aggregate = aggregate_class(aggregate_id)
     stream = stream_of(aggregate)
-    fold(aggregate, store.read_rows(stream, tenant=tenant), upcasters, tenant=tenant)
+    fold(aggregate, store.read_rows(stream), upcasters, tenant=store.tenant)
     if not aggregate.version:
         raise StreamNotFound(stream)
-    last = next(store.read_stream(stream, after=aggregate.version - 1, limit=1, tenant=tenant))
-    snapshot = take(aggregate, event_id=last.event_id, tenant=tenant, at=clock.now)
+    last = next(store.read_stream(stream, after=aggregate.version - 1, limit=1))
+    snapshot = take(aggregate, event_id=last.event_id, tenant=store.tenant, at=clock.now)
     if not store.snapshots.save(snapshot, keep=(policy or _BY_HAND).keep):
         raise InvalidArgument(
             f"{stream} was erased; no snapshot was saved",
@@ -234,8 +232,8 @@ _BY_HAND = SnapshotPolicy(every=1)
 
 def confirms(store: EventStore, snapshot: Snapshot) -> bool:
     """Whether the log has the event that the snapshot was taken after; a warning if not."""
-    for event in store.read_stream(
-        snapshot.stream, after=snapshot.version - 1, limit=1, tenant=snapshot.tenant
+    for event in store.for_tenant(snapshot.tenant).read_stream(
+        snapshot.stream, after=snapshot.version - 1, limit=1
     ):
         if event.event_id == snapshot.event_id:
             return True
@@ -342,6 +340,6 @@ def _verdict_of(
     if not confirms(store, snapshot):
         return "ahead"
     folded = aggregate_class(id_of(snapshot.stream))
-    rows = store.read_rows(snapshot.stream, before=snapshot.version + 1, tenant=snapshot.tenant)
+    rows = store.for_tenant(snapshot.tenant).read_rows(snapshot.stream, before=snapshot.version + 1)
     fold(folded, rows, upcasters, tenant=snapshot.tenant)
     return "ok" if folded.state == kept else "different"

@@ -12,10 +12,12 @@ from eskit.domain.events import EventRow, Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
 from eskit.operations.claims import check_claims, rebuild_claims
+from eskit.operations.erasing import erase
+from eskit.operations.pruning import prune_commands
 from eskit.operations.verifying import verify
 from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import CommandRow, HeldClaim, LockedView
-from eskit.store.records import LETTER, letter_key
+from eskit.store.port import View
+from eskit.store.records import LETTER, ClaimRow, CommandRow, Erasure, StreamInfo, letter_key
 from eskit.testing.promises import promise
 from eskit.testing.store_contract import SettableClock, command, text, texts
 from eskit.testing.store_contract.samples import TEXT, pass_days
@@ -25,18 +27,18 @@ _WHO = Metadata(correlation_id="cor", principal_id="bob", custom={"ip": "10.0.0.
 
 def records(store: EventStore) -> list[EventRow]:
     """The whole log as it is stored."""
-    with store.maintenance.view() as view:
-        return list(view.read_records())
+    with store.view() as view:
+        return list(view.events())
 
 
-def claims(store: EventStore) -> list[HeldClaim]:
+def claims(store: EventStore) -> list[ClaimRow]:
     """All claims, sorted."""
-    with store.maintenance.view() as view:
-        return list(view.read_claims())
+    with store.view() as view:
+        return list(view.rows(ClaimRow))
 
 
-def _drop_and_fail(locked: LockedView, held: HeldClaim) -> None:
-    locked.drop_claim(held)
+def _drop_and_fail(locked: View, held: ClaimRow) -> None:
+    locked.drop([held])
     raise ZeroDivisionError
 
 
@@ -48,21 +50,21 @@ class MaintenanceContract:
     def test_a_view_shows_the_store_as_it_was_when_it_was_opened(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("name", "a"))], expected_version=ANY)
 
-        with store.maintenance.view() as view:
+        with store.view() as view:
             store.append("Account-2", [text("b", claim("name", "b"))], expected_version=ANY)
 
-            assert [record.stream for record in view.read_records()] == ["Account-1"]
-            assert [held.value for held in view.read_claims()] == ["a"]
-            assert (view.count_events(), view.count_streams(), view.head_position()) == (1, 1, 1)
+            assert [record.stream for record in view.events()] == ["Account-1"]
+            assert [held.value for held in view.rows(ClaimRow)] == ["a"]
+            assert (view.count(EventRow), view.count(StreamInfo), view.head()) == (1, 1, 1)
 
     def test_a_view_can_be_narrowed_to_streams_of_a_tenant(self, store: EventStore) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY)
-        store.append("Account-1", texts("b"), expected_version=ANY, tenant="acme")
+        store.for_tenant("acme").append("Account-1", texts("b"), expected_version=ANY)
         store.append("Account-2", texts("c"), expected_version=ANY)
         store.append("Account-1", texts("d"), expected_version=ANY)
 
-        with store.maintenance.view() as view:
-            found = [r.global_position for r in view.read_records(streams=[("Account-1", "")])]
+        with store.view() as view:
+            found = [r.global_position for r in view.events(streams=[("Account-1", "")])]
 
         assert found == [1, 4]
 
@@ -75,12 +77,14 @@ class MaintenanceContract:
         store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
         store.append("Account-1", [text("b", release("name", "x"))], expected_version=ANY)
         store.append("Account-2", [text("c", claim("name", "x"))], expected_version=ANY)
-        store.append("Account-3", [text("d", claim("name", "y"))], expected_version=ANY, tenant="t")
+        store.for_tenant("t").append(
+            "Account-3", [text("d", claim("name", "y"))], expected_version=ANY
+        )
         right = claims(store)
-        with store.maintenance.lock() as locked:
-            locked.put_claim(HeldClaim("", "name", "x", "Account-1"))
-            locked.put_claim(HeldClaim("", "name", "z", "Account-1"))
-            locked.drop_claim(HeldClaim("t", "name", "y", "Account-3"))
+        with store.view(exclusive=True) as locked:
+            locked.put([ClaimRow("", "name", "x", "Account-1")])
+            locked.put([ClaimRow("", "name", "z", "Account-1")])
+            locked.drop([ClaimRow("t", "name", "y", "Account-3")])
 
         checked, rebuilt = check_claims(store), rebuild_claims(store)
 
@@ -96,8 +100,8 @@ class MaintenanceContract:
     def test_a_lock_that_ends_in_an_error_changes_nothing(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
 
-        with pytest.raises(ZeroDivisionError), store.maintenance.lock() as locked:
-            _drop_and_fail(locked, HeldClaim("", "name", "x", "Account-1"))
+        with pytest.raises(ZeroDivisionError), store.view(exclusive=True) as locked:
+            _drop_and_fail(locked, ClaimRow("", "name", "x", "Account-1"))
 
         assert store.find_claim("name", "x") == "Account-1"
 
@@ -112,7 +116,7 @@ class MaintenanceContract:
         store.append("Account-2", texts("other"), expected_version=ANY)
         before = records(store)
 
-        erasure = store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+        (erasure,) = erase(store, ["Account-1"], reason="asked", erased_by="dpo")
 
         first, second, other = store.read_all()
         assert (erasure.events, erasure.version, erasure.erased_at) == (2, 2, clock.now)
@@ -133,26 +137,25 @@ class MaintenanceContract:
         store.append("Account-2", texts("", "other"), expected_version=ANY)
         kept = [event.data for event in store.read_stream("Account-2")]
 
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+        erase(store, ["Account-1"], reason="asked", erased_by="dpo")
 
         assert kept[0] == b""
         assert [data for *_, data in store.read_log_rows()] == [None, *kept]
         assert [data for *_, data in store.read_log_rows(event_types=[TEXT])] == [None, *kept]
 
     def test_an_erasure_is_recorded_once(self, store: EventStore) -> None:
-        store.append("Account-1", texts("a"), expected_version=ANY, tenant="t")
+        store.for_tenant("t").append("Account-1", texts("a"), expected_version=ANY)
 
-        first = store.maintenance.erase_stream("Account-1", reason="r", erased_by="x", tenant="t")
-        again = store.maintenance.erase_stream("Account-1", reason="r", erased_by="y", tenant="t")
-        store.maintenance.scrub()
+        (first,) = erase(store.for_tenant("t"), ["Account-1"], reason="r", erased_by="x")
+        (again,) = erase(store.for_tenant("t"), ["Account-1"], reason="r", erased_by="y")
 
-        with store.maintenance.view() as view:
-            assert view.list_erasures() == [first]
+        with store.view() as view:
+            assert list(view.rows(Erasure)) == [first]
         assert again.events == 0
 
     def test_a_stream_goes_on_after_its_erasure(self, store: EventStore) -> None:
         store.append("Account-1", [text("a", claim("name", "x"))], expected_version=ANY)
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+        erase(store, ["Account-1"], reason="asked", erased_by="dpo")
 
         result = store.append("Account-1", [text("b", claim("name", "x"))], expected_version=1)
 
@@ -164,7 +167,7 @@ class MaintenanceContract:
         store.append("Account-1", texts("a"), expected_version=ANY)
 
         with pytest.raises(StreamNotFound):
-            store.maintenance.erase_stream("Account-1", reason="r", erased_by="x", tenant="other")
+            erase(store.for_tenant("other"), ["Account-1"], reason="r", erased_by="x")
 
     # --- adding recorded events ---
 
@@ -175,8 +178,8 @@ class MaintenanceContract:
             EventRow(10, "Account-1", 2, b"3" * 16, "a.B", 7, "t", "", b"z", None),
         ]
 
-        with store.maintenance.lock() as locked:
-            locked.add_events(wanted)
+        with store.view(exclusive=True) as locked:
+            locked.put(wanted)
 
         assert records(store) == wanted
         assert store.head_position() == 10
@@ -197,8 +200,8 @@ class MaintenanceContract:
     def test_recorded_events_must_follow(self, store: EventStore, wrong: EventRow) -> None:
         first = EventRow(1, "Account-1", 1, b"1" * 16, "a.B", 5, "", "", b"", None)
 
-        with pytest.raises(InvalidArgument), store.maintenance.lock() as locked:
-            locked.add_events([first, wrong])
+        with pytest.raises(InvalidArgument), store.view(exclusive=True) as locked:
+            locked.put([first, wrong])
 
         assert records(store) == []
 
@@ -209,8 +212,8 @@ class MaintenanceContract:
             EventRow(2, "Account-2", 1, b"2" * 16, "a.B", 5, "", "", b"", taken),
         ]
 
-        with pytest.raises(ClaimTaken), store.maintenance.lock() as locked:
-            locked.add_events(events)
+        with pytest.raises(ClaimTaken), store.view(exclusive=True) as locked:
+            locked.put(events)
 
         assert (records(store), claims(store)) == ([], [])
 
@@ -220,12 +223,12 @@ class MaintenanceContract:
         self, store: EventStore, clock: SettableClock
     ) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY, command=command("c2"))
-        store.append("Account-1", [], expected_version=ANY, command=command("c1"), tenant="t")
+        store.for_tenant("t").append("Account-1", [], expected_version=ANY, command=command("c1"))
         store.append("Account-2", [], expected_version=ANY, command=command("c3"))
 
-        with store.maintenance.view() as view:
-            every = list(view.read_commands())
-            some = list(view.read_commands(streams=[("Account-1", "")]))
+        with store.view() as view:
+            every = list(view.rows(CommandRow))
+            some = list(view.rows(CommandRow, streams=[("Account-1", "")]))
 
         now = clock.microseconds()
         assert every == [
@@ -242,26 +245,26 @@ class MaintenanceContract:
         done = CommandRow("", "c1", "Open", "Account-1", 1, 1, clock.microseconds(), b"first")
         empty = CommandRow("t", "c1", "Open", "Account-9", 0, 0, clock.microseconds(), b"none")
         for _ in range(2):
-            with store.maintenance.lock() as locked:
-                locked.add_commands([done, empty])
+            with store.view(exclusive=True) as locked:
+                locked.put([done, empty])
 
         again = store.append("Account-1", texts("b"), expected_version=0, command=command("c1"))
 
         assert (again.already_processed, again.version, again.response) == (True, 1, b"first")
         assert [stream.stream for stream in store.list_streams()] == ["Account-1"]
         pass_days(store, clock, 8)
-        store.maintenance.prune_commands()
+        prune_commands(store)
         assert store.find_command("c1") is None
 
     def test_a_command_cannot_be_further_than_its_stream(self, store: EventStore) -> None:
         store.append("Account-1", texts("a"), expected_version=ANY)
         good = CommandRow("", "c1", "Open", "Account-1", 1, 1, 0, b"")
 
-        with pytest.raises(InvalidArgument), store.maintenance.lock() as locked:
-            locked.add_commands([good, good._replace(id="c2", version=2)])
+        with pytest.raises(InvalidArgument), store.view(exclusive=True) as locked:
+            locked.put([good, good._replace(id="c2", version=2)])
 
-        with store.maintenance.view() as view:
-            assert list(view.read_commands()) == []
+        with store.view() as view:
+            assert list(view.rows(CommandRow)) == []
 
     def test_only_commands_older_than_their_time_to_live_are_pruned(
         self, store: EventStore, clock: SettableClock
@@ -271,13 +274,13 @@ class MaintenanceContract:
         clock.move(seconds=1)
         store.append("Account-1", texts("b"), expected_version=ANY, command=command("new"))
 
-        planned = store.maintenance.prune_commands(dry_run=True)
-        done = store.maintenance.prune_commands()
+        planned = prune_commands(store, dry_run=True)
+        done = prune_commands(store)
 
         assert planned == done
         assert done.commands == 1
         assert done.before == next(store.read_all()).recorded_at + timedelta(seconds=1)
-        assert store.maintenance.prune_commands().commands == 0
+        assert prune_commands(store).commands == 0
         assert store.find_command("new") is not None
 
     @pytest.mark.parametrize("days", [8, 20_000])
@@ -289,7 +292,7 @@ class MaintenanceContract:
         clock.move(days=days)
         store.append("Account-1", texts("b"), expected_version=ANY, command=command("c2"))
 
-        pruned = store.maintenance.prune_commands()
+        pruned = prune_commands(store)
 
         assert (pruned.commands, pruned.before) == (0, None)
         assert store.find_command("c1") is not None
@@ -306,8 +309,8 @@ class MaintenanceContract:
         pass_days(store, clock, 8)
 
         again = store.append("Account-1", texts("a"), expected_version=0, command=command(names[1]))
-        planned = store.maintenance.prune_commands(dry_run=True)
-        done = store.maintenance.prune_commands()
+        planned = prune_commands(store, dry_run=True)
+        done = prune_commands(store)
 
         assert again.already_processed
         assert planned == done
@@ -326,7 +329,7 @@ class MaintenanceContract:
         store.save_record("follower", "welcome", place, expected_revision=0)
         pass_days(store, clock, 8)
 
-        done = store.maintenance.prune_commands()
+        done = prune_commands(store)
 
         assert (done.commands, done.needed) == (1, {"welcome": 1})
         assert store.find_command(name) is not None
@@ -346,8 +349,8 @@ class MaintenanceContract:
             store.save_record(LETTER, key, value, expected_revision=0)
         pass_days(store, clock, 8)
 
-        planned = store.maintenance.prune_commands(dry_run=True)
-        done = store.maintenance.prune_commands()
+        planned = prune_commands(store, dry_run=True)
+        done = prune_commands(store)
 
         assert planned == done
         assert (done.commands, done.needed) == (2, {"welcome": 1})

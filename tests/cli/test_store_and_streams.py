@@ -326,7 +326,7 @@ def test_a_list_that_was_cut_says_so_in_json_as_well(cli, store_url):
 
 def test_a_tenant_without_streams_is_told_who_has_some(cli, store_url):
     with open_store(store_url) as store:
-        store.append("Thing-b1", [NewEvent(AppError())], expected_version=ANY, tenant="acme")
+        store.for_tenant("acme").append("Thing-b1", [NewEvent(AppError())], expected_version=ANY)
 
     def hint(*args):
         ran = cli("stream", "read", *args, "--store", store_url, "--json")

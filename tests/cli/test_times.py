@@ -12,7 +12,7 @@ from eskit import NewEvent
 from eskit.cli.terminal.times import Clock, Times, format_clock, parse_moment
 from eskit.clock import SystemClock
 from eskit.schema.response_pb2 import AppError
-from eskit.store.sqlite.store import SqliteStore
+from tests.support.stores import sqlite_store
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def old_store(tmp_path) -> str:
             self.latest = next(microseconds, self.latest)
             return self.latest
 
-    with SqliteStore(path, f"sqlite:///{path}", clock=Past()) as store:
+    with sqlite_store(path, f"sqlite:///{path}", clock=Past()) as store:
         for version in range(3):
             store.append("Thing-a1", [NewEvent(AppError())], expected_version=version)
     return f"sqlite:///{path}"

@@ -22,7 +22,8 @@ from eskit.domain.events import NewEvent
 from eskit.domain.services import Method
 from eskit.domain.streams import ANY
 from eskit.errors import CommandIdReused, CommandRejected, VersionConflict
-from eskit.store.sqlite.store import SqliteStore
+from eskit.store.repository import Repository
+from tests.support.stores import sqlite_store
 from tests.support.writing import Gate
 
 COUNT = Method(
@@ -98,7 +99,7 @@ def running(
     request: pytest.FixtureRequest, gate: Gate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[RunningApp]:
     monkeypatch.setattr(Tally, "before_deciding", staticmethod(lambda: None))
-    store = SqliteStore(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
+    store = sqlite_store(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
     app = App("tally", aggregates=[Tally], middleware=request.param)
     with store, app.open(store) as running:
         yield running
@@ -179,13 +180,11 @@ def test_a_command_that_another_process_forestalls_is_decided_again(
 def test_what_goes_wrong_after_the_commit_costs_neither_the_answer_nor_a_second_event(
     running: RunningApp, monkeypatch: pytest.MonkeyPatch, ask: Ask
 ) -> None:
-    repository = running._dispatcher._repositories[Tally]
-
     def fail(*_: Any, **__: Any) -> None:
         monkeypatch.undo()
         raise LookupError("no snapshot today")
 
-    monkeypatch.setattr(repository, "appended", fail)
+    monkeypatch.setattr(Repository, "appended", fail)
     reply = ask("t").result(20)
 
     assert reply.already_processed
@@ -245,7 +244,7 @@ def test_middleware_goes_on_in_its_context_when_the_reply_comes_later(
         thread = threading.current_thread().name
         seen.append((thread, span.get(), reply.global_position))
 
-    store = SqliteStore(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
+    store = sqlite_store(tmp_path / "log.db", f"sqlite:///{tmp_path}/log.db", clock=gate)
     app = App("tally", aggregates=[Tally], middleware=[traced])
     with store, app.open(store) as running:
         with writer_held(running, gate):

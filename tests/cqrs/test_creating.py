@@ -15,6 +15,7 @@ from eskit.domain.events import NewEvent
 from eskit.domain.ids import derived_id
 from eskit.domain.services import Method
 from eskit.errors import CommandRejected, VersionConflict
+from eskit.operations.pruning import prune_commands
 
 WRITE = Method(
     service="notes.v1.NoteCommandService",
@@ -90,7 +91,7 @@ def test_sent_again_it_is_answered_as_the_first_time(running: RunningApp) -> Non
 def test_sent_again_when_its_id_is_forgotten_it_meets_what_it_made() -> None:
     with App("notes", aggregates=[Note]).open("sqlite:///notes.db?command_ttl_days=0") as running:
         write(running, command_id="first")
-        running.store.maintenance.prune_commands()
+        prune_commands(running.store)
 
         assert rejection(running, "hello") == "ALREADY_WRITTEN"
         assert running.store.stream_version(FIRST) == 1

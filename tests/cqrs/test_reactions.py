@@ -32,13 +32,16 @@ from eskit.messaging.bus import memory_bus
 from eskit.messaging.subscription import SubscriptionState
 from eskit.messaging.subscriptions_store import load_state, save_state
 from eskit.operations.erasing import erase
+from eskit.operations.files import back_up
+from eskit.operations.pruning import prune_commands
 from eskit.runtime.assembly import ReactionService
-from eskit.store.memory.store import MemoryStore
-from eskit.store.progress import no_progress
+from eskit.store.eventstore import EventStore
 from eskit.store.records import FOLLOWER
+from eskit.store.reports import no_progress
 from eskit.testing.store_contract import SettableClock
 from eskit.testing.store_contract.samples import pass_days
 from tests.support.coded import coded
+from tests.support.stores import memory_store
 
 
 def bonus_on_opening(bank: SimpleNamespace, **options: Any) -> Reaction:
@@ -146,10 +149,10 @@ def test_nothing_is_done_about_an_erased_event(bank: SimpleNamespace) -> None:
     with app_with(bank, reaction).open("memory://") as running:
         opened = open_account(bank, running)
         erase(
-            *(running.store, [opened.stream]),
+            running.store.for_tenant(opened.tenant),
+            [opened.stream],
             reason="asked for",
             erased_by="ann",
-            tenant=opened.tenant,
         )
         erased = running.store.find_event(opened.global_position)
         running.react(reaction, erased)
@@ -417,7 +420,7 @@ async def test_a_backup_has_the_place_of_a_reaction(bank: SimpleNamespace, tmp_p
         async with at_work(running, reaction):
             await asyncio.to_thread(open_account, bank, running)
             await passed(running, "bonus", 2)
-        running.store.maintenance.backup(tmp_path / "copy.db", progress=no_progress)
+        back_up(running.store, tmp_path / "copy.db", progress=no_progress)
 
     with app.open(f"sqlite:///{tmp_path}/copy.db") as running:
         async with at_work(running, reaction):
@@ -515,7 +518,7 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
     reaction, clock = bonus_on_opening(bank), SettableClock()
     app = app_with(bank, reaction)
 
-    with MemoryStore(clock=clock) as store, app.open(store) as running:
+    with memory_store(clock=clock) as store, app.open(store) as running:
         subscription = reaction.subscription(app.upcasters)
         async with at_work(running, reaction):
             await asyncio.to_thread(open_account, bank, running)
@@ -523,7 +526,7 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
             await passed(running, "bonus", 4)
         remembered = followers.plan_reset(store, subscription, 0)
         pass_days(store, clock, 8)
-        store.maintenance.prune_commands()
+        prune_commands(store)
         forgotten = followers.plan_reset(store, subscription, 0)
         forward = followers.plan_reset(store, subscription, 4)
         with pytest.raises(InvalidArgument, match="The log ends at 4"):
@@ -542,14 +545,14 @@ async def test_a_reset_says_what_it_repeats_and_which_commands_are_forgotten(
 class PrunesFirst:
     """A store whose commands somebody prunes right before anything is kept about a follower."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: EventStore) -> None:
         self._store = store
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     def save_record(self, kind: str, key: str, value: str, *, expected_revision: int) -> int:
-        self._store.maintenance.prune_commands()
+        prune_commands(self._store)
         return self._store.save_record(kind, key, value, expected_revision=expected_revision)
 
 
@@ -560,7 +563,7 @@ async def test_commands_that_are_forgotten_during_a_reset_count_as_well(
     reaction, clock = bonus_on_opening(bank), SettableClock()
     app = app_with(bank, reaction)
 
-    with MemoryStore(clock=clock) as store, app.open(store) as running:
+    with memory_store(clock=clock) as store, app.open(store) as running:
         subscription = reaction.subscription(app.upcasters)
         async with at_work(running, reaction):
             await asyncio.to_thread(open_account, bank, running)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from eskit.app import App
-from eskit.store.memory.store import MemoryStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import SnapshotPolicy
+from tests.support.stores import memory_store
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def snapshotting(bank: Any) -> App:
 
 
 def test_commands_take_snapshots_and_load_from_them(snapshotting: App, bank: Any) -> None:
-    with MemoryStore() as store:
+    with memory_store() as store:
         with snapshotting.open(store) as running:
             running.execute(
                 bank.pb.OpenAccountCommand(

@@ -16,11 +16,12 @@ from eskit.errors import InvalidArgument, StoreUnavailable
 from eskit.files.modes import parse_mode
 from eskit.messaging.lease import lease_of
 from eskit.operations.exporting import export_log
+from eskit.operations.files import back_up
 from eskit.operations.importing import import_log
 from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from eskit.testing.store_contract import texts
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
@@ -45,7 +46,7 @@ def make_everything(options=""):
     found = {}
     with open_store(f"sqlite:///log.db{options}") as store:
         store.append("Account-1", texts("a"), expected_version=ANY)
-        store.maintenance.backup(Path("backup.db"), progress=lambda _: found.update(modes()))
+        back_up(store, Path("backup.db"), progress=lambda _: found.update(modes()))
         export_log(store, Path("log.jsonl"), file_mode=parse_mode(options[-4:] or "0600"))
         lease = lease_of(store)
         lease.try_acquire()
@@ -119,7 +120,7 @@ from eskit.messaging.lease import lease_of
 from eskit.projections.bookkeeping import list_states
 from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
-import eskit.store.sqlite.store, eskit.projections.sqlite.read_models
+import eskit.store.sqlite.storage, eskit.projections.sqlite.read_models
 os.chdir(sys.argv[1])
 os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(65534)
 
@@ -209,4 +210,4 @@ def test_a_disk_that_makes_no_file_is_told_of(tmp_path):
     with pytest.raises(StoreUnavailable):
         open_store("sqlite:///no/such/folder/log.db")
     with open_store("sqlite:///log.db") as store, pytest.raises(StoreUnavailable):
-        store.maintenance.backup(Path("no/such/folder/backup.db"), progress=no_progress)
+        back_up(store, Path("no/such/folder/backup.db"), progress=no_progress)

@@ -69,4 +69,6 @@ def append(store: EventStore, count: int, *, streams: int = 5, tenant: str = "")
                 custom={"note": 'ü "quoted" 100%'},
             ),
         )
-        store.append(f"Account-{number % streams}", [event], expected_version=ANY, tenant=tenant)
+        store.for_tenant(tenant).append(
+            f"Account-{number % streams}", [event], expected_version=ANY
+        )

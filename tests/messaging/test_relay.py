@@ -169,7 +169,7 @@ async def test_the_longest_names_and_metadata_that_a_store_takes_can_be_publishe
     )
     tenant = "t" + "." * 62
     new = NewEvent(StringValue(value="a"), metadata=metadata)
-    store.append(stream, [new], expected_version=ANY, tenant=tenant)
+    store.for_tenant(tenant).append(stream, [new], expected_version=ANY)
 
     async with connected(server.url, name="test") as connection:
         report = await nats_relay(store, connection, app_name="bank").run_once()

@@ -18,9 +18,10 @@ from eskit.messaging.subscriptions_nats import KeyValueSubscriptions, nats_bus
 from eskit.nats.connection import Connection, connected
 from eskit.nats.jetstream import message_from
 from eskit.nats.server import EmbeddedNats
+from eskit.operations.files import back_up
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from tests.messaging.conftest import append, until
 from tests.messaging.test_relay import log_of, positions, published, purge, relay_once
 from tests.support.coded import coded
@@ -30,7 +31,7 @@ from tests.support.coded import coded
 def restored(file_store: EventStore, tmp_path: Path) -> Iterator[EventStore]:
     """A backup taken after 4 events; its original has 9."""
     append(file_store, 4)
-    file_store.maintenance.backup(tmp_path / "backup.db", progress=no_progress)
+    back_up(file_store, tmp_path / "backup.db", progress=no_progress)
     append(file_store, 5)
     with open_store(f"sqlite:///{tmp_path}/backup.db") as store:
         yield store
@@ -150,7 +151,7 @@ async def test_a_stream_that_has_aged_out_is_not_gone_on_with_by_a_restored_back
 ) -> None:
     append(file_store, 4)
     await relay_once(file_store, server.url)
-    file_store.maintenance.backup(tmp_path / "backup.db", progress=no_progress)
+    back_up(file_store, tmp_path / "backup.db", progress=no_progress)
     append(file_store, 5)
     await relay_once(file_store, server.url)
     async with connected(server.url) as connection:

@@ -135,7 +135,7 @@ def test_handlers_see_the_event_as_it_was_recorded(remote, relay, store, log_of)
         custom={"a": "ä"},
     )
     event = NewEvent(Counted(key="k", amount=7), metadata=metadata)
-    store.append("Account-ä 1", [event], expected_version=ANY, tenant="acme.de")
+    store.for_tenant("acme.de").append("Account-ä 1", [event], expected_version=ANY)
     relay()
 
     remote(keeping).run()

@@ -6,10 +6,10 @@ import pytest
 
 from eskit import ANY, NewEvent
 from eskit.errors import CheckpointMismatch
-from eskit.operations.files import restore
+from eskit.operations.files import back_up, restore
 from eskit.projections.engine import ProjectionEngine
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 
@@ -28,7 +28,7 @@ def engine(tmp_path, read_models):
         engine = ProjectionEngine(store, projections, read_models)
         append(store, "a", "b")
         engine.run(["early"])
-        store.maintenance.backup(backup, progress=no_progress)
+        back_up(store, backup, progress=no_progress)
         append(store, "c")
         engine.run(["late"])
         engine.close()

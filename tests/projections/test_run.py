@@ -12,7 +12,6 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import ProjectionError, ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.following import BatchLimits
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import (
@@ -25,6 +24,7 @@ from tests.support.account_events import (
     NoteAdded,
 )
 from tests.support.coded import coded
+from tests.support.stores import sqlite_store
 
 
 def count(n: int, *, keys: int = 7) -> list:
@@ -184,7 +184,7 @@ def test_a_rebuild_of_the_account_summary_ends_with_the_same_rows(engine_of, app
 def one_second(tmp_path):
     """A store in which all of 2,500 events were recorded at one moment."""
     path = tmp_path / "second.db"
-    with SqliteStore(path, f"sqlite:///{path}", clock=SettableClock()) as store:
+    with sqlite_store(path, f"sqlite:///{path}", clock=SettableClock()) as store:
         for number in range(5):
             events = [NewEvent(message) for message in count(500)]
             store.append(f"Account-{number}", events, expected_version=ANY)
@@ -213,7 +213,7 @@ def test_more_than_a_thousand_events_of_one_second_are_each_handled_once(
 
 def test_a_clock_that_is_set_back_changes_nothing(read_models, counts, tmp_path):
     clock, path = SettableClock(), tmp_path / "clock.db"
-    with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+    with sqlite_store(path, f"sqlite:///{path}", clock=clock) as store:
         engine = ProjectionEngine(store, [counts], read_models)
         for _ in range(3):
             events = [NewEvent(message) for message in count(10)]
@@ -428,7 +428,7 @@ def test_events_of_all_tenants_arrive_with_their_tenant(engine_of, store):
     projection = Projection("tenants")
     projection.on(NoteAdded)(lambda event, context: seen.append(context.event.tenant))
     for tenant in ("a", "b", ""):
-        store.append("Note-1", [NewEvent(NoteAdded())], expected_version=ANY, tenant=tenant)
+        store.for_tenant(tenant).append("Note-1", [NewEvent(NoteAdded())], expected_version=ANY)
 
     engine_of(projection).run()
 

@@ -110,6 +110,10 @@ class SimStore:
     def store_id(self) -> str:
         return str(self._inner.store_id)
 
+    def for_tenant(self, tenant: str) -> SimStore:
+        """The same process's store of a tenant."""
+        return SimStore(self._inner.for_tenant(tenant), self._process)
+
     def append(self, *args: Any, **kwargs: Any) -> Any:
         return self._commit("append", *args, **kwargs)
 

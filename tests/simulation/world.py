@@ -35,11 +35,9 @@ from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
 from eskit.projections.records import DeadLetter
 from eskit.projections.sqlite.read_models import SqliteReadModels
-from eskit.store.memory.log import MemoryLog
-from eskit.store.memory.store import MemoryStore
-from eskit.store.signal import Signal
+from eskit.store.memory import MemoryLog
+from eskit.store.notifying import AppendNotifier
 from eskit.store.snapshotting import SnapshotPolicy, check_snapshot, create_snapshot
-from eskit.store.sqlite.store import SqliteStore
 from tests.simulation import bank, reacting
 from tests.simulation.bank import PROJECTIONS
 from tests.simulation.broker import Broker, SimPublisher
@@ -50,6 +48,7 @@ from tests.simulation.promises import Promises
 from tests.simulation.reacting import Reacting
 from tests.simulation.schedule import Schedule, Step
 from tests.simulation.wrong import Wrong
+from tests.support.stores import memory_store, sqlite_store
 
 ACCOUNTS = 4
 _MOST_LOOKS = 20_000
@@ -96,7 +95,7 @@ class World:
         self._during: dict[int, list[Step]] = {}
         self._points = self._looks = 0
         self._nested = False
-        self._log = MemoryLog(signal=Signal(self.clock))
+        self._log = MemoryLog(notifier=AppendNotifier(self.clock))
         self._was_away = False
         self._last = 0.0
         self._checks = 0
@@ -120,9 +119,9 @@ class World:
     def open_store(self) -> Any:
         """The store, as another process opens it."""
         if self.config["store"] == "memory":
-            return MemoryStore(log=self._log, clock=self.clock)
+            return memory_store(log=self._log, clock=self.clock)
         path = self.folder / "log.db"
-        return SqliteStore(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
+        return sqlite_store(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
 
     def _open_models(self) -> Any:
         return SqliteReadModels(f"sqlite:///{self.folder}/read.db", clock=self.clock)
@@ -702,7 +701,7 @@ class World:
             return
         export_log(running.store, self.folder / "export")
         import_log(self.folder / "export", f"sqlite:///{self.folder}/imported.db")
-        with SqliteStore(self.folder / "imported.db", "sqlite:///imported.db") as imported:
+        with sqlite_store(self.folder / "imported.db", "sqlite:///imported.db") as imported:
             found = list(imported.read_all())
         for event, stored in zip(found, self.oracle.log(), strict=True):
             erased = self.oracle.is_erased(stored)

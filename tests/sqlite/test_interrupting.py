@@ -58,7 +58,7 @@ with open_store("sqlite:///log.db") as store:
     patient = False
     try:
         if sys.argv[1] == "view":
-            with store.maintenance.view() as view:
+            with store.view() as view:
                 view._connection.create_function("begun", 0, begun)
                 view._connection.execute(FOR_HOURS.format("count(*)")).fetchall()
         else:

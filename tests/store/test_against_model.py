@@ -14,10 +14,12 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import AppendResult, Command
 from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS
 from eskit.errors import ClaimTaken, CommandIdReused, VersionConflict
-from eskit.store.memory.store import MemoryLog, MemoryStore
-from eskit.store.sqlite.store import SqliteStore
+from eskit.operations.erasing import erase
+from eskit.operations.pruning import prune_commands
+from eskit.store.memory import MemoryLog
 from eskit.testing.store_contract import COMMAND_TTL, SettableClock, text
 from eskit.testing.store_contract.samples import snapshot
+from tests.support.stores import memory_store, sqlite_store
 
 STREAMS = st.sampled_from(["Account-1", "Account-2", "Order-1"])
 TENANTS = st.sampled_from(["", "acme"])
@@ -66,12 +68,11 @@ class StoreMachine(RuleBasedStateMachine):
         should = self.expectation(stream, tenant, events, expected, command)
 
         try:
-            outcome = self.store.append(
+            outcome = self.store.for_tenant(tenant).append(
                 stream,
                 [text(f"{len(self.log)}-{i}", *changes) for i, changes in enumerate(events)],
                 expected_version=expected,
                 command=command,
-                tenant=tenant,
             )
         except (VersionConflict, ClaimTaken, CommandIdReused) as error:
             outcome = type(error)
@@ -171,7 +172,7 @@ class StoreMachine(RuleBasedStateMachine):
     def erase(self, data):
         stream, tenant, _ = data.draw(st.sampled_from(self.log))
 
-        self.store.maintenance.erase_stream(stream, reason="asked", erased_by="ann", tenant=tenant)
+        erase(self.store.for_tenant(tenant), [stream], reason="asked", erased_by="ann")
 
         self.erased[stream, tenant] = self.versions[stream, tenant]
         self.snapshots.pop((stream, tenant), None)
@@ -191,7 +192,7 @@ class StoreMachine(RuleBasedStateMachine):
     def prune_commands(self):
         expired = [key for key, record in self.commands.items() if self.is_old(record[0])]
 
-        assert self.store.maintenance.prune_commands().commands == len(expired)
+        assert prune_commands(self.store).commands == len(expired)
 
         for key in expired:
             del self.commands[key]
@@ -229,21 +230,21 @@ class StoreMachine(RuleBasedStateMachine):
         assert positions == sorted(set(positions))
         assert times == sorted(times)
         for (stream, tenant), version in self.versions.items():
-            assert self.store.stream_version(stream, tenant) == version
+            assert self.store.for_tenant(tenant).stream_version(stream) == version
         for (stream, tenant), taken in self.snapshots.items():
             for schema in ("a", "b"):
-                found = self.store.snapshots.find(
-                    stream, schema=schema, fold_version=1, tenant=tenant
-                )
+                snapshots = self.store.for_tenant(tenant).snapshots
+                found = snapshots.find(stream, schema=schema, fold_version=1)
                 newest = max((v for v, known in taken.items() if known == schema), default=None)
                 assert (found and found.version) == newest
         for tenant in ("", "acme"):
             for value in ("x", "y"):
                 owner = self.owners.get((tenant, "name", value))
-                assert self.store.find_claim("name", value, tenant) == owner
+                assert self.store.for_tenant(tenant).find_claim("name", value) == owner
             for command_id in ("c1", "c2", "c3"):
                 known = self.remembered(command_id, tenant) is not None
-                assert (self.store.find_command(command_id, tenant) is not None) == known
+                found = self.store.for_tenant(tenant).find_command(command_id)
+                assert (found is not None) == known
 
     def teardown(self):
         self.store.close()
@@ -255,7 +256,7 @@ class MemoryMachine(StoreMachine):
         super().__init__()
 
     def open(self):
-        return MemoryStore(log=self.memory, clock=self.clock)
+        return memory_store(log=self.memory, clock=self.clock)
 
 
 class SqliteMachine(StoreMachine):
@@ -265,7 +266,7 @@ class SqliteMachine(StoreMachine):
 
     def open(self):
         path = self.folder / "log.db"
-        return SqliteStore(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
+        return sqlite_store(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
 
     def teardown(self):
         super().teardown()

@@ -4,16 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from eskit.store.memory.store import MemoryStore
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import EventStoreContract
 from eskit.testing.store_contract.event_ids import EventIdContract
+from tests.support.stores import memory_store, sqlite_store
 
 
 class TestMemoryStore(EventStoreContract):
     @pytest.fixture
     def store(self, clock):
-        with MemoryStore(clock=clock) as store:
+        with memory_store(clock=clock) as store:
             yield store
 
 
@@ -21,7 +20,7 @@ class TestSqliteStore(EventStoreContract):
     @pytest.fixture
     def store(self, clock, tmp_path):
         path = tmp_path / "log.db"
-        with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+        with sqlite_store(path, f"sqlite:///{path}", clock=clock) as store:
             yield store
 
 
@@ -30,5 +29,5 @@ class TestOwnIdsOfSqlite(EventIdContract):
 
     @pytest.fixture
     def store(self):
-        with SqliteStore(Path("log.db"), "sqlite:///log.db") as store:
+        with sqlite_store(Path("log.db"), "sqlite:///log.db") as store:
             yield store

@@ -7,11 +7,11 @@ import pytest
 from eskit.domain.events import NewEvent
 from eskit.domain.streams import ANY
 from eskit.domain.upcasting import Upcasters, upcast
+from eskit.operations.erasing import erase
 from eskit.operations.evolution import check_evolution
 from eskit.schema.changes import ChangeSeverity
-from eskit.store.memory.store import MemoryStore
-from eskit.store.sqlite.store import SqliteStore
 from tests.support.schema_versions import event, message, parsed
+from tests.support.stores import memory_store, sqlite_store
 
 SENT = "string to = 1; string weight = 2; Way way = 3;"
 WAY = "enum Way { ROAD = 0; AIR = 1; SEA = 2; }"
@@ -26,7 +26,9 @@ def protos(sent=SENT, *, way=WAY, rest=LOST, **options):
 def store(request, tmp_path):
     """Four events: two hold a weight, one goes by sea, one was lost."""
     path = tmp_path / "log.db"
-    opened = MemoryStore() if request.param == "memory" else SqliteStore(path, f"sqlite:///{path}")
+    opened = (
+        memory_store() if request.param == "memory" else sqlite_store(path, f"sqlite:///{path}")
+    )
     body = event("Sent", SENT) + WAY + LOST
     with opened as store:
         for stream, stored in (
@@ -175,7 +177,7 @@ def test_a_step_in_the_middle_of_a_chain_runs(store):
 
 
 def test_erased_events_hold_nothing_that_could_break(store):
-    store.maintenance.erase_stream("P-2", reason="asked for", erased_by="test")
+    erase(store, ["P-2"], reason="asked for", erased_by="test")
 
     found = check_evolution(
         protos(SENT.replace("string weight", "int64 weight")), store=store, decode=True

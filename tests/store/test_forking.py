@@ -7,6 +7,7 @@ import pytest
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
 from eskit.files import descriptors as descriptors_module
+from eskit.operations.pruning import prune_commands
 from eskit.store.open import open_store
 from eskit.testing.store_contract import texts
 from tests.support.forked import forked
@@ -73,12 +74,13 @@ def test_a_process_forked_by_a_forked_process_may_not_open_it_either(store):
 
 
 def test_what_was_taken_from_a_store_before_the_fork_is_refused_after_it(store):
-    maintenance, snapshots = store.maintenance, store.snapshots
+    snapshots, reading = store.snapshots, store.read_all()
 
     uses = [
         lambda: append(store, "lost"),
         store.head_position,
-        maintenance.prune_commands,
+        lambda: prune_commands(store),
+        lambda: next(reading),
         lambda: snapshots.prune(keep=1),
     ]
 

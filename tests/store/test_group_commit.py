@@ -12,9 +12,9 @@ from eskit.domain.claims import claim
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import ClaimTaken, RecordChanged, StoreUnavailable, VersionConflict
 from eskit.store.open import open_store
-from eskit.store.sqlite import store as sqlite_store
-from eskit.store.sqlite.store import SqliteStore
+from eskit.store.sqlite import kept
 from eskit.testing.store_contract import number, text, texts
+from tests.support.stores import sqlite_store
 from tests.support.writing import Gate, LosesAnAnswer, connections_that_write, until
 
 
@@ -31,7 +31,7 @@ def writing(monkeypatch):
 
 @pytest.fixture
 def store(gate, writing, tmp_path):
-    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+    with sqlite_store(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
         yield store
         gate.opened.set()
 
@@ -100,7 +100,7 @@ def test_appends_that_come_while_a_commit_begins_join_it(store, gate, pool, writ
 
 def test_who_comes_while_the_file_is_busy_has_a_wait_of_its_own(tmp_path, pool, gate, writing):
     path = tmp_path / "log.db"
-    with SqliteStore(path, "sqlite:///log.db", busy_timeout=1, clock=gate) as store:
+    with sqlite_store(path, "sqlite:///log.db", busy_timeout=1, clock=gate) as store:
         append(store, "Account-0")
         statements = traced(writing)
         elsewhere = sqlite3.connect(path)
@@ -143,14 +143,14 @@ def test_an_error_is_only_its_callers(store, gate, pool):
 def test_work_that_fails_after_it_wrote_leaves_nothing_and_harms_nobody(
     store, gate, pool, monkeypatch
 ):
-    save_schemas = sqlite_store.save_schemas
+    save_schemas = kept.save_schemas
 
     def fail_halfway(cursor, schemas):
         if any("Int64Value" in schema.event_type for schema in schemas):
             raise LookupError("in the middle")
         save_schemas(cursor, schemas)
 
-    monkeypatch.setattr(sqlite_store, "save_schemas", fail_halfway)
+    monkeypatch.setattr(kept, "save_schemas", fail_halfway)
     held = hold(store, gate, pool)
     before = [pool.submit(append, store, f"Account-{n}", expected=NO_STREAM) for n in range(3)]
     gate.wait_for_callers(3)
@@ -180,7 +180,7 @@ def test_an_error_that_ends_the_transaction_leaves_the_neighbours_alone(
     gate, pool, monkeypatch, tmp_path
 ):
     connections_that_write(monkeypatch, limited)
-    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+    with sqlite_store(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
         held = hold(store, gate, pool)
         before = [pool.submit(append, store, f"Account-{n}") for n in range(3)]
         gate.wait_for_callers(3)
@@ -202,7 +202,7 @@ def test_an_error_that_ends_the_transaction_leaves_the_neighbours_alone(
 def forgetful(gate, monkeypatch, tmp_path):
     """A store, and the connections with which it writes, which can lose an answer."""
     made = connections_that_write(monkeypatch, LosesAnAnswer)
-    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+    with sqlite_store(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
         yield store, made
         gate.opened.set()
 

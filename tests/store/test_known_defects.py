@@ -15,15 +15,15 @@ from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import CommandIdReused, InvalidArgument, StoreUnavailable, VersionConflict
 from eskit.operations.claims import check_claims, rebuild_claims
+from eskit.operations.pruning import prune_commands
 from eskit.projections.engine import ProjectionEngine
-from eskit.store.memory.store import MemoryStore
 from eskit.store.open import open_store
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import SnapshotPolicy, Snapshotter
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 from eskit.testing.store_contract.samples import pass_days
 from tests.support.ledger import Ledger
+from tests.support.stores import memory_store, sqlite_store
 from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
@@ -37,8 +37,8 @@ def clock():
 @pytest.fixture(params=["memory", "sqlite"])
 def store(request, clock):
     kind = {
-        "memory": lambda: MemoryStore(clock=clock),
-        "sqlite": lambda: SqliteStore(Path("log.db"), URL, clock=clock),
+        "memory": lambda: memory_store(clock=clock),
+        "sqlite": lambda: sqlite_store(Path("log.db"), URL, clock=clock),
     }
     with kind[request.param]() as store:
         yield store
@@ -93,7 +93,7 @@ def test_the_cost_of_an_append_does_not_grow_with_the_log(monkeypatch):
 def test_a_forgotten_command_id_runs_again_without_colliding(store, clock):
     store.append("Account-1", texts("a"), expected_version=0, command=command())
     pass_days(store, clock, 8)
-    assert store.maintenance.prune_commands().commands == 1
+    assert prune_commands(store).commands == 1
 
     again = store.append(
         "Account-1", texts("b"), expected_version=1, command=command(response=b"second")
@@ -112,7 +112,7 @@ def test_a_command_is_done_once_although_the_clock_was_corrected(store, clock):
     for _ in range(2):
         again = store.append("Account-1", texts("a"), expected_version=0, command=command())
         assert (again.version, again.already_processed) == (1, True)
-        assert store.maintenance.prune_commands().commands == 0
+        assert prune_commands(store).commands == 0
 
 
 def test_a_command_of_a_machine_that_lost_its_time_is_not_forgotten_before_others(store, clock):
@@ -123,7 +123,7 @@ def test_a_command_of_a_machine_that_lost_its_time_is_not_forgotten_before_other
     clock.move(days=21_915)
     store.append("Account-1", texts("c"), expected_version=2, command=command("c2"))
 
-    store.maintenance.prune_commands()
+    prune_commands(store)
 
     assert store.append("Account-1", [], expected_version=ANY, command=command()).already_processed
 
@@ -282,7 +282,7 @@ def test_every_connection_waits_and_the_writer_takes_the_lock_before_it_reads(mo
         seen = []
         writing[-1].set_trace_callback(seen.append)
         store.append("Account-1", texts("b"), expected_version=1)
-        with store._readers.borrow() as one, store._readers.borrow() as other:
+        with store._storage._readers.borrow() as one, store._storage._readers.borrow() as other:
             settings = [
                 [reader.execute(f"PRAGMA {name}").fetchone()[0] for reader in (one, other)]
                 for name in ("journal_mode", "busy_timeout", "query_only")
@@ -328,5 +328,5 @@ def test_every_time_comes_from_the_one_clock(store, clock):
 
     assert event.recorded_at == checkpoint.updated_at == snapshot.created_at == clock.now
     pass_days(store, clock, 8)
-    assert store.maintenance.prune_commands().commands == 1
+    assert prune_commands(store).commands == 1
     assert store.find_command("c1") is None

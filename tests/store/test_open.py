@@ -7,6 +7,7 @@ import pytest
 from eskit.domain.commands import Command
 from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument, StoreUnavailable
+from eskit.operations.pruning import prune_commands
 from eskit.sqlite.url import absolute_url, sqlite_path, sqlite_url
 from eskit.store.open import open_store
 from eskit.testing.store_contract import texts
@@ -167,7 +168,7 @@ def test_the_time_to_live_of_command_ids_is_an_option():
     with open_store("sqlite:///log.db?command_ttl_days=0") as store:
         store.append("Account-1", [], expected_version=ANY, command=command)
 
-        assert store.maintenance.prune_commands().commands == 1
+        assert prune_commands(store).commands == 1
         assert not store.append(
             "Account-1", [], expected_version=ANY, command=command
         ).already_processed

@@ -14,10 +14,9 @@ from eskit.errors import UnknownEventType, VersionConflict
 from eskit.schema.jsonmap import to_dict
 from eskit.schema.recorded import schema_of
 from eskit.store.decoding import EventDecoder
-from eskit.store.memory.log import MemoryLog
-from eskit.store.memory.store import MemoryStore
-from eskit.store.sqlite.store import SqliteStore
+from eskit.store.memory import MemoryLog
 from tests.support.schema_versions import event, message
+from tests.support.stores import memory_store, sqlite_store
 
 V1 = event("Sent", "string to = 1; int64 grams = 2;")
 V2 = event("Sent", "string to = 1; string weight = 2;")
@@ -31,8 +30,8 @@ def open_store(request, tmp_path):
 
     def open_one():
         if request.param == "memory":
-            return MemoryStore(log=log)
-        return SqliteStore(path, f"sqlite:///{path}")
+            return memory_store(log=log)
+        return sqlite_store(path, f"sqlite:///{path}")
 
     return open_one
 
@@ -152,7 +151,7 @@ def test_a_decoder_that_follows_the_log_learns_new_types_and_new_fields(open_sto
 
 
 def test_a_type_that_the_store_does_not_know_is_unknown_to_its_decoder(open_store):
-    with open_store() as store, MemoryStore() as empty:
+    with open_store() as store, memory_store() as empty:
         send(store, StringValue())
         (stored,) = store.read_all()
 

@@ -6,11 +6,11 @@ import pytest
 
 from eskit.domain.events import NewEvent
 from eskit.errors import InvalidArgument, StreamNotFound
-from eskit.store.memory.store import MemoryStore
 from eskit.store.replay import StateChange, find_changes, replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
 from tests.support.ledger import UPCASTERS, DepositedEvent, Ledger, LimitedEvent, OpenedEventV1
+from tests.support.stores import memory_store
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def clock():
 
 @pytest.fixture
 def store(clock):
-    with MemoryStore(clock=clock) as store:
+    with memory_store(clock=clock) as store:
         for message in (
             OpenedEventV1(name="ann"),
             DepositedEvent(amount=5),

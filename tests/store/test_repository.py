@@ -15,12 +15,12 @@ from eskit.errors import (
     StreamNotFound,
     VersionConflict,
 )
-from eskit.store.memory.store import MemoryStore
 from eskit.store.open import open_store
 from eskit.store.replay import replay
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import SettableClock
 from tests.support.ledger import UPCASTERS, DepositedEvent, Ledger, OpenedEventV1
+from tests.support.stores import memory_store
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def clock():
 
 @pytest.fixture
 def store(clock):
-    with MemoryStore(clock=clock) as store:
+    with memory_store(clock=clock) as store:
         yield store
 
 
@@ -182,7 +182,7 @@ def test_a_stream_that_lacks_an_event_is_not_loaded(lost):
     with open_store("sqlite:///log.db") as store:
         ledgers = Repository(store, Ledger, upcasters=UPCASTERS)
         ledgers.save(opened("l-1", "Ann", *[1] * 99))
-        with store.maintenance.lock() as locked:
+        with store.view(exclusive=True) as locked:
             locked._connection.execute("DELETE FROM events WHERE version = ?", (lost,))
 
         with pytest.raises(StoreDamaged, match=f"Version {lost} of Ledger-l-1 is missing") as found:
@@ -201,10 +201,10 @@ def test_old_events_are_loaded_in_their_current_form(ledgers, store):
 
 
 def test_tenants_have_aggregates_of_their_own(ledgers):
-    ledgers.save(opened("l-1", "Ann"), tenant="acme")
+    ledgers.for_tenant("acme").save(opened("l-1", "Ann"))
 
     assert ledgers.find("l-1") is None
-    assert ledgers.load("l-1", tenant="acme").state.owner == "Ann"
+    assert ledgers.for_tenant("acme").load("l-1").state.owner == "Ann"
 
 
 def test_an_event_method_sees_the_command_behind_a_stored_event(store, clock):
@@ -214,8 +214,8 @@ def test_an_event_method_sees_the_command_behind_a_stored_event(store, clock):
         def on_deposited(self, event):
             seen.append((self.context.tenant, self.context.now))
 
-    store.append("Ledger-l-1", [NewEvent(DepositedEvent())], expected_version=0, tenant="acme")
+    store.for_tenant("acme").append("Ledger-l-1", [NewEvent(DepositedEvent())], expected_version=0)
 
-    Repository(store, Watching).load("l-1", tenant="acme")
+    Repository(store.for_tenant("acme"), Watching).load("l-1")
 
     assert seen == [("acme", clock.now)]

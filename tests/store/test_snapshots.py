@@ -9,9 +9,10 @@ from typing import ClassVar
 
 import pytest
 
+from eskit.domain.events import FoldRow
 from eskit.errors import InvalidArgument, StoreUnavailable
-from eskit.store.memory.snapshots import MemorySnapshots
-from eskit.store.memory.store import MemoryStore
+from eskit.store.eventstore import EventStore
+from eskit.store.memory import MemoryStorage
 from eskit.store.open import open_store
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import (
@@ -27,15 +28,23 @@ from tests.support.ledger import UPCASTERS, Ledger, LedgerState, OpenedEvent
 URL = "sqlite:///log.db"
 
 
-class CountingStore(MemoryStore):
-    """Counts the rows that are read for folding."""
+class CountingStorage(MemoryStorage):
+    """Counts the rows that are read for folding, and keeps no snapshot until it may."""
 
-    rows = 0
+    def __init__(self):
+        super().__init__()
+        self.rows = 0
+        self.may_keep = threading.Event()
+        self.may_keep.set()
 
-    def read_rows(self, *args, **bounds):
-        for row in super().read_rows(*args, **bounds):
-            self.rows += 1
-            yield row
+    def read(self, select, size):
+        page = super().read(select, size)
+        self.rows += len(page) if select.shape is FoldRow else 0
+        return page
+
+    def keep(self, put=(), drop=()):
+        assert self.may_keep.wait(20)
+        return super().keep(put, drop)
 
 
 class Redefined(Ledger):
@@ -54,8 +63,13 @@ class Forgotten(Redefined):
 
 
 @pytest.fixture
-def store():
-    with CountingStore() as store:
+def storage():
+    return CountingStorage()
+
+
+@pytest.fixture
+def store(storage):
+    with EventStore(storage) as store:
         yield store
 
 
@@ -107,23 +121,23 @@ def test_a_snapshot_is_taken_every_so_many_events_and_the_newest_stay(store):
 
 
 @pytest.mark.promise("snapshots-change-nothing")
-def test_a_load_goes_on_from_the_newest_snapshot(store):
+def test_a_load_goes_on_from_the_newest_snapshot(store, storage):
     deposit(store, 23)
-    store.rows = 0
+    storage.rows = 0
 
     ledger = repository(store)[0].load("1")
 
-    assert (ledger.version, ledger.state.balance, store.rows) == (23, 23, 3)
+    assert (ledger.version, ledger.state.balance, storage.rows) == (23, 23, 3)
     assert ledger.state == Repository(store, Ledger).load("1").state
 
 
-def test_a_load_at_a_version_uses_only_what_was_taken_before_it(store):
+def test_a_load_at_a_version_uses_only_what_was_taken_before_it(store, storage):
     deposit(store, 25)
-    store.rows = 0
+    storage.rows = 0
 
     ledger = repository(store)[0].load("1", at_version=17)
 
-    assert (ledger.version, ledger.state.balance, store.rows) == (17, 17, 7)
+    assert (ledger.version, ledger.state.balance, storage.rows) == (17, 17, 7)
 
 
 def test_a_load_at_a_time_folds_every_event(store):
@@ -252,12 +266,14 @@ def test_a_snapshot_that_the_log_does_not_confirm_is_a_warning(caplog, statement
     assert reason in caplog.text
 
 
-def test_a_snapshot_that_cannot_be_saved_is_a_warning_and_no_failure(store, caplog, monkeypatch):
+def test_a_snapshot_that_cannot_be_saved_is_a_warning_and_no_failure(
+    store, storage, caplog, monkeypatch
+):
     deposit(store, 9)
     ledgers, snapshotter = repository(store)
     ledger = ledgers.load("1")
     ledger.deposit(1)
-    monkeypatch.setattr(CountingStore, "snapshots", property(refuse))
+    monkeypatch.setattr(storage, "keep", refuse)
 
     ledgers.save(ledger)
     snapshotter.close()
@@ -266,25 +282,14 @@ def test_a_snapshot_that_cannot_be_saved_is_a_warning_and_no_failure(store, capl
     assert "No snapshot of Ledger-1: no room" in caplog.text
 
 
-def refuse(_store):
+def refuse(*_rows):
     raise StoreUnavailable("no room")
 
 
-class SlowSnapshots(MemorySnapshots):
-    """Saves nothing until it may."""
-
-    allowed = threading.Event()
-
-    def save(self, snapshot, *, keep):
-        assert self.allowed.wait(20)
-        return super().save(snapshot, keep=keep)
-
-
 @pytest.mark.promise("snapshots-delay-no-append")
-def test_an_append_does_not_wait_for_the_snapshot(store, monkeypatch):
+def test_an_append_does_not_wait_for_the_snapshot(store, storage):
     deposit(store, 9)
-    slow = SlowSnapshots(store._log, store._clock, store._check_open)
-    monkeypatch.setattr(CountingStore, "snapshots", slow)
+    storage.may_keep.clear()
     ledgers, snapshotter = repository(store)
     ledger = ledgers.load("1")
     ledger.deposit(1)
@@ -292,7 +297,7 @@ def test_an_append_does_not_wait_for_the_snapshot(store, monkeypatch):
     ledgers.save(ledger)
 
     assert (store.stream_version("Ledger-1"), versions(store)) == (10, [])
-    slow.allowed.set()
+    storage.may_keep.set()
     snapshotter.close()
     assert versions(store) == [10]
 

@@ -13,9 +13,10 @@ import pytest
 from eskit.domain.streams import ANY
 from eskit.errors import ProjectError, StoreUnavailable
 from eskit.operations.exporting import export_log
+from eskit.operations.files import back_up
 from eskit.operations.importing import import_log
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from eskit.testing.store_contract import texts
 from tests.support.coded import coded
 from tests.support.writing import LosesAnAnswer, connections_that_write
@@ -129,7 +130,7 @@ def test_an_operation_on_the_whole_store_makes_nothing_anew(deleted):
         deleted.unlink()
 
         with pytest.raises(StoreUnavailable, match="was deleted or replaced"):
-            store.maintenance.backup(Path("backup.db"), progress=no_progress)
+            back_up(store, Path("backup.db"), progress=no_progress)
 
         assert not deleted.exists()
 
@@ -168,7 +169,7 @@ def test_stores_that_come_and_go_beside_an_open_one_are_no_loss(monkeypatch):
 def killed(appending):
     """A store whose writer was killed, with a backup from before: its last version."""
     with open_store(URL) as store:
-        store.maintenance.backup(Path("backup.db"), progress=no_progress)
+        back_up(store, Path("backup.db"), progress=no_progress)
     last, _ = read_until(appending, "stored")
     kill(appending)
     told = [line.split("\t") for line in appending.stdout]
@@ -203,7 +204,7 @@ def test_a_copy_of_the_file_itself_does_not_get_them_either(killed, tmp_path):
 @pytest.mark.promise("logs-do-not-mix")
 def test_a_file_replaced_under_a_writer_that_dies_is_told_from_its_own(appending):
     with open_store(URL) as store:
-        store.maintenance.backup(Path("backup.db"), progress=no_progress)
+        back_up(store, Path("backup.db"), progress=no_progress)
     Path("backup.db").replace(LOG)
     read_until(appending, "refused")
 
@@ -253,7 +254,7 @@ def test_nothing_is_put_beside_what_another_database_has_left(suffix):
         with pytest.raises(
             ProjectError, check=coded("TARGET_EXISTS"), match=f"copy.db{suffix} remains from"
         ) as refused:
-            store.maintenance.backup(Path("copy.db"), progress=no_progress)
+            back_up(store, Path("copy.db"), progress=no_progress)
         with pytest.raises(
             ProjectError, check=coded("TARGET_EXISTS"), match=f"copy.db{suffix} remains from"
         ):
@@ -261,7 +262,7 @@ def test_nothing_is_put_beside_what_another_database_has_left(suffix):
 
         assert list(Path().glob("copy.db*")) == [left]
         subprocess.run(refused.value.hint.partition(": ")[2].split(), check=True)
-        store.maintenance.backup(Path("copy.db"), progress=no_progress)
+        back_up(store, Path("copy.db"), progress=no_progress)
 
 
 def test_an_older_file_without_a_note_is_opened_with_its_last_events(killed):

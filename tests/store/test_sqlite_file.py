@@ -19,13 +19,16 @@ from eskit.errors import (
     StoreError,
     StoreUnavailable,
 )
+from eskit.operations.erasing import erase
 from eskit.operations.files import migrate
+from eskit.operations.pruning import prune_commands
 from eskit.sqlite.connections import connect
 from eskit.store.open import open_store
+from eskit.store.records import CommandRow
 from eskit.store.sqlite import commits, schema
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import SettableClock, text, texts
 from tests.support.coded import coded
+from tests.support.stores import sqlite_store
 from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
@@ -165,7 +168,7 @@ import os, sys
 from google.protobuf.wrappers_pb2 import StringValue
 from eskit import ANY, NewEvent, open_store
 from eskit.errors import StoreUnavailable
-import eskit.store.sqlite.store
+import eskit.store.sqlite.storage
 if os.getuid() == 0:  # root may write everything: become nobody
     os.setgid(65534); os.setuid(65534)
 url, create = sys.argv[1:]
@@ -276,19 +279,19 @@ def test_the_write_ahead_log_is_moved_while_nobody_else_can_write(monkeypatch):
 
 
 def test_commands_are_pruned_in_short_transactions(stored, monkeypatch):
-    monkeypatch.setattr("eskit.store.sqlite.maintenance._COMMANDS_AT_ONCE", 3)
+    monkeypatch.setattr("eskit.operations.pruning._AT_ONCE", 3)
     clock = SettableClock()
-    with SqliteStore(stored, URL, clock=clock) as store:
+    with sqlite_store(stored, URL, clock=clock) as store:
         for number in range(20):
             command = Command(id=f"c{number}", fingerprint="Open")
             tenant = ("", "acme")[number % 2]
-            store.append("Account-9", [], expected_version=ANY, command=command, tenant=tenant)
+            store.for_tenant(tenant).append("Account-9", [], expected_version=ANY, command=command)
             clock.move(days=1)
 
-        pruned = store.maintenance.prune_commands()
+        pruned = prune_commands(store)
 
-        with store.maintenance.view() as view:
-            left = {command.id for command in view.read_commands()}
+        with store.view() as view:
+            left = {command.id for command in view.rows(CommandRow)}
     assert pruned.commands == 13
     assert left == {f"c{number}" for number in range(13, 20)}
 
@@ -339,9 +342,9 @@ def test_reads_of_many_kinds_give_what_reads_of_few_give(stored, name, monkeypat
         for number in range(3):
             store.append(f"Order-{number}", texts(*"xyz"), expected_version=ANY)
             store.append("Other-1", texts("no"), expected_version=ANY)
-        store.maintenance.erase_stream("Order-1", reason="asked", erased_by="dpo")
+        erase(store, ["Order-1"], reason="asked", erased_by="dpo")
         few = list(read(store))
-        monkeypatch.setattr("eskit.store.sqlite.reader._MOST_MERGED", 0)
+        monkeypatch.setattr("eskit.store.sqlite.read._MOST_MERGED", 0)
 
         assert few == list(read(store))
         assert few
@@ -353,7 +356,7 @@ def test_reads_use_an_index_and_never_sort(stored, name):
     read, index = READS[name]
     statements = []
     with open_store(URL) as store:
-        with store._readers.borrow() as connection:
+        with store._storage._readers.borrow() as connection:
             connection.set_trace_callback(statements.append)
         list(read(store))
 

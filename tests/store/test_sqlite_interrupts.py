@@ -14,8 +14,8 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.store.sqlite import appender, commits, tip, transaction, write, writer
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
+from tests.support.stores import sqlite_store
 from tests.support.writing import Gate
 
 WATCHED = {module.__file__ for module in (appender, commits, tip, transaction, write, writer)}
@@ -63,7 +63,7 @@ def gate():
 @pytest.fixture
 def store(gate, tmp_path):
     url = "sqlite:///log.db"
-    with SqliteStore(tmp_path / "log.db", url, synchronous="NORMAL", clock=gate) as store:
+    with sqlite_store(tmp_path / "log.db", url, synchronous="NORMAL", clock=gate) as store:
         yield store
         gate.opened.set()
 
@@ -217,7 +217,7 @@ def test_an_interrupt_anywhere_in_an_append_that_waits_neither_loses_nor_repeats
 @pytest.mark.promise("interrupts-are-safe")
 def test_a_store_whose_closing_was_interrupted_is_closed_by_closing_it_again(tmp_path):
     for line in count(1):
-        store = SqliteStore(tmp_path / "log.db", "sqlite:///log.db")
+        store = sqlite_store(tmp_path / "log.db", "sqlite:///log.db")
         append(store, "Account-main")
         interrupt = InterruptBefore(line)
         with contextlib.suppress(KeyboardInterrupt), interrupt:

@@ -58,7 +58,7 @@ def test_what_another_process_commits_is_seen_in_its_files(url):
         append(other, "c")
         for name in (FILE, f"{FILE}-wal"):
             os.utime(name, (1, 1))  # what has just changed would count as changed anyway
-        watch = FileWatch(store._path, url)
+        watch = FileWatch(store._storage._path, url)
         assert not watch.changed()
 
         append(other, "d")
@@ -79,7 +79,7 @@ READ = """
 import os, sys
 from eskit import open_store
 from eskit.errors import EskitError
-import eskit.store.sqlite.store
+import eskit.store.sqlite.storage
 if os.getuid() == 0:  # root may write everything: become nobody
     os.setgid(65534); os.setuid(65534)
 try:

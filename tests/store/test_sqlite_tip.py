@@ -12,11 +12,10 @@ from eskit.errors import VersionConflict
 from eskit.operations.exporting import export_log
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.sqlite import store as sqlite_store
-from eskit.store.sqlite import tip
+from eskit.store.sqlite import kept, tip
 from eskit.store.sqlite.schema import current_version
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import number, text, texts, values
+from tests.support.stores import sqlite_store
 from tests.support.writing import connections_that_write
 
 URL = "sqlite:///log.db"
@@ -146,7 +145,7 @@ def test_what_was_rolled_back_is_not_remembered(store, monkeypatch):
         raise LookupError("after its events were inserted")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sqlite_store, "save_schemas", fail)
+        patch.setattr(kept, "save_schemas", fail)
         for stream in ("Account-1", "Order-1"):
             with pytest.raises(LookupError):
                 store.append(stream, [number(1)], expected_version=ANY)
@@ -195,7 +194,7 @@ class InterruptedCursor:
 
 def test_a_transaction_that_an_interrupt_left_open_is_not_remembered(tmp_path, monkeypatch):
     made = connections_that_write(monkeypatch, InterruptedTwice)
-    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db") as store:
+    with sqlite_store(tmp_path / "log.db", "sqlite:///log.db") as store:
         store.append("Account-1", texts("a"), expected_version=0)
         made[-1].armed = ["COMMIT", "ROLLBACK"]
         with pytest.raises(KeyboardInterrupt):
@@ -234,7 +233,7 @@ def test_an_append_to_a_stream_that_should_be_new_looks_by_making_it(writing, st
 
 def test_a_stream_that_should_be_new_and_is_not_is_a_conflict(store):
     store.append("Account-1", texts("a"), expected_version=0)
-    store._tip.forget()
+    store._storage._writer._committer._tip.forget()
 
     with pytest.raises(VersionConflict) as conflict:
         store.append("Account-1", texts("b"), expected_version=0)
@@ -248,7 +247,7 @@ def test_more_streams_than_are_remembered_are_looked_up_again(store, monkeypatch
     for version in range(3):
         for stream in range(5):
             store.append(f"Account-{stream}", texts("a"), expected_version=version)
-            assert len(store._tip._streams) <= 3
+            assert len(store._storage._writer._committer._tip._streams) <= 3
 
     assert {store.stream_version(f"Account-{stream}") for stream in range(5)} == {3}
     assert verify(store).verdict == "ok"

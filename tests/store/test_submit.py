@@ -17,9 +17,10 @@ from eskit.clock import Thread
 from eskit.domain.commands import AppendResult
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable, VersionConflict
+from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
+from tests.support.stores import sqlite_store
 from tests.support.writing import Gate, connections_that_write, until
 
 
@@ -35,8 +36,8 @@ def writing(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def store(gate: Gate, writing: list[Any], tmp_path: Path) -> Iterator[SqliteStore]:
-    with SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
+def store(gate: Gate, writing: list[Any], tmp_path: Path) -> Iterator[EventStore]:
+    with sqlite_store(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store:
         yield store
         gate.opened.set()
 
@@ -47,7 +48,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def submit(store: SqliteStore, stream: str, expected: Any = ANY) -> Future[AppendResult]:
+def submit(store: EventStore, stream: str, expected: Any = ANY) -> Future[AppendResult]:
     return store.submit(stream, texts("a"), expected_version=expected)
 
 
@@ -55,7 +56,7 @@ def versions(submitted: list[Future[AppendResult]]) -> list[int]:
     return [one.result(20).version for one in submitted]
 
 
-def holding(store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor) -> Future[AppendResult]:
+def holding(store: EventStore, gate: Gate, pool: ThreadPoolExecutor) -> Future[AppendResult]:
     """An append of a caller that waits, which holds the writer until the gate opens."""
     gate.shut()
     held = pool.submit(store.append, "Account-held", texts("a"), expected_version=ANY)
@@ -64,7 +65,7 @@ def holding(store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor) -> Future[
 
 
 def test_one_thread_can_have_many_under_way_that_share_a_commit(
-    store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor, writing: list[Any]
+    store: EventStore, gate: Gate, pool: ThreadPoolExecutor, writing: list[Any]
 ) -> None:
     held = holding(store, gate, pool)
     many = [submit(store, "Account-1") for _ in range(50)]
@@ -83,7 +84,7 @@ def test_one_thread_can_have_many_under_way_that_share_a_commit(
 
 @pytest.mark.promise("asynchronous-appends-are-answered-once")
 def test_a_caller_that_waits_goes_on_while_others_are_told(
-    store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
+    store: EventStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     told = threading.Event()
     held = holding(store, gate, pool)
@@ -102,7 +103,7 @@ def test_a_caller_that_waits_goes_on_while_others_are_told(
 
 @pytest.mark.promise("asynchronous-appends-are-answered-once")
 def test_closing_waits_until_all_is_told_and_a_closed_store_takes_no_more(
-    store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
+    store: EventStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     told: list[int] = []
     held = holding(store, gate, pool)
@@ -121,7 +122,7 @@ def test_closing_waits_until_all_is_told_and_a_closed_store_takes_no_more(
         submit(store, "Account-9")
 
 
-def refuses(store: SqliteStore) -> bool:
+def refuses(store: EventStore) -> bool:
     try:
         store.head_position()
     except StoreUnavailable:
@@ -130,7 +131,7 @@ def refuses(store: SqliteStore) -> bool:
 
 
 def test_what_is_cancelled_before_its_turn_is_not_appended(
-    store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
+    store: EventStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     holding(store, gate, pool)
     first, second, third = (submit(store, f"Account-{number}") for number in range(3))
@@ -145,7 +146,7 @@ def test_what_is_cancelled_before_its_turn_is_not_appended(
 
 @pytest.mark.parametrize("error", [LookupError, SystemExit])
 def test_a_callback_that_would_end_the_thread_that_calls_it_is_logged(
-    store: SqliteStore,
+    store: EventStore,
     gate: Gate,
     pool: ThreadPoolExecutor,
     error: type[BaseException],
@@ -165,7 +166,7 @@ def test_a_callback_that_would_end_the_thread_that_calls_it_is_logged(
 
 
 def test_a_callback_may_append_close_and_be_called_while_others_wait(
-    store: SqliteStore, gate: Gate, pool: ThreadPoolExecutor
+    store: EventStore, gate: Gate, pool: ThreadPoolExecutor
 ) -> None:
     appended: list[int] = []
 
@@ -200,7 +201,7 @@ def test_where_no_thread_can_be_started_callers_commit_by_themselves(tmp_path: P
     gate = NoThreads()
     with (
         ThreadPoolExecutor(4) as pool,
-        SqliteStore(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store,
+        sqlite_store(tmp_path / "log.db", "sqlite:///log.db", clock=gate) as store,
     ):
         held = holding(store, gate, pool)
         waits = pool.submit(store.append, "Account-1", texts("a"), expected_version=ANY)
@@ -236,7 +237,7 @@ def test_a_program_that_ends_without_closing_has_appended_all(tmp_path: Path) ->
         assert store.count_events() == 300
 
 
-def test_an_idle_store_has_no_thread(store: SqliteStore) -> None:
+def test_an_idle_store_has_no_thread(store: EventStore) -> None:
     assert submit(store, "Account-1").result(20).version == 1
 
     until(lambda: all(thread.name != "eskit-writer" for thread in threading.enumerate()))
@@ -245,7 +246,7 @@ def test_an_idle_store_has_no_thread(store: SqliteStore) -> None:
 
 
 def test_threads_of_both_kinds_together_lose_nothing_and_nobody_hangs(
-    store: SqliteStore, pool: ThreadPoolExecutor
+    store: EventStore, pool: ThreadPoolExecutor
 ) -> None:
     def leave(number: int) -> list[Future[AppendResult]]:
         return [submit(store, f"Account-{number}") for _ in range(100)]

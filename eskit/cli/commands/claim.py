@@ -19,7 +19,7 @@ from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.operations.claims import ClaimsReport
-    from eskit.store.maintenance import HeldClaim
+    from eskit.store.records import ClaimRow
 
 app = make_app("List and rebuild claims of unique values.")
 
@@ -36,11 +36,13 @@ def list_claims(
     limit: Limit = 100,
 ) -> None:
     """List the values that are held, by tenant, index and value."""
+    from eskit.store.records import ClaimRow
+
     session = session_of(context)
-    with session.open_store() as store, store.maintenance.view() as view:
+    with session.open_store() as store, store.view() as view:
         matching = (
             held
-            for held in view.read_claims()
+            for held in view.rows(ClaimRow)
             if index in {"", held.index_name}
             and stream in {"", held.stream}
             and tenant in {None, held.tenant}
@@ -79,7 +81,7 @@ def rebuild(
         raise typer.Exit(FOUND)
 
 
-def format_claims(claims: Sequence[HeldClaim]) -> Iterator[Line]:
+def format_claims(claims: Sequence[ClaimRow]) -> Iterator[Line]:
     """A claim a line: index, value, holder."""
     if not claims:
         yield "No claims"

@@ -174,12 +174,13 @@ def reset(
 def load_statuses(session: Session, names: Sequence[str] | None) -> list[FollowerStatus]:
     """The status of reactions, in the app's order."""
     from eskit.messaging import followers
+    from eskit.operations.pruning import prune_commands
 
     subscriptions = [_find(session, name) for name in names or _known(session)]
     if not subscriptions:
         return []
     with session.open_store() as store:
-        needed = store.maintenance.prune_commands(dry_run=True).needed
+        needed = prune_commands(store, dry_run=True).needed
         return [followers.load_status(store, each, needed=needed) for each in subscriptions]
 
 

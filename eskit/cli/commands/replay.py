@@ -94,7 +94,7 @@ def replay(
         return
     loaded = session.load_app()
     with session.open_store() as store:
-        version = store.stream_version(stream, tenant)
+        version = store.for_tenant(tenant).stream_version(stream)
         if version == 0:
             refuse_unknown(store, stream, tenant)
         _tell_of_end(session, stream, version, to_version)
@@ -105,7 +105,7 @@ def replay(
             *(method.event for method in kind.__aggregate__.events),
         )
         steps = replay_stream(
-            store,
+            store.for_tenant(tenant),
             kind,
             stream,
             upcasters=loaded.upcasters,
@@ -114,7 +114,6 @@ def replay(
             to_version=to_version,
             at=until,
             backward=backward,
-            tenant=tenant,
         )
         if session.output.as_json:
             for step in steps:
@@ -145,15 +144,15 @@ def show_events(
 ) -> None:
     """Show the events alone, as the store knows them."""
     with session.open_store() as store:
-        version = store.stream_version(stream, tenant)
+        version = store.for_tenant(tenant).stream_version(stream)
         if version == 0:
             refuse_unknown(store, stream, tenant)
         _tell_of_end(session, stream, version, to_version)
         payload_of = payload_reader(session, store)
         before = None if to_version is None else to_version + 1
         backward = times.backward
-        events = store.read_stream(
-            stream, after=after, before=before, backward=backward, tenant=tenant
+        events = store.for_tenant(tenant).read_stream(
+            stream, after=after, before=before, backward=backward
         )
         if at is not None:
             cut = dropwhile if backward else takewhile

@@ -22,7 +22,8 @@ from eskit.reports.streams import checked_object, snapshot_object
 from eskit.text.quantities import count
 
 if TYPE_CHECKING:
-    from eskit.store.snapshots import Snapshot
+    from eskit.store.eventstore import EventStore
+    from eskit.store.records import Snapshot
     from eskit.store.snapshotting import CheckedSnapshot
 
 app = make_app("List, create and check snapshots of aggregates.")
@@ -49,7 +50,7 @@ def list_snapshots(
     """List snapshots by stream and version."""
     session = session_of(context)
     with session.open_store() as store:
-        found = store.snapshots.read(prefix=prefix, tenant=tenant)
+        found = _of(store, tenant).snapshots.read(prefix=prefix)
         shown, more = limited(found, limit, narrower="give a --prefix")
     session.output.result(
         [snapshot_object(snapshot) for snapshot in shown],
@@ -57,6 +58,11 @@ def list_snapshots(
         diagnostics=more,
         cut=True,
     )
+
+
+def _of(store: EventStore, tenant: str | None) -> EventStore:
+    """The store of one tenant, or of all."""
+    return store if tenant is None else store.for_tenant(tenant)
 
 
 @app.command("create", **examples("eskit snapshot create Account-acc-001"))
@@ -75,15 +81,14 @@ def create(
     aggregate = category_of(check_stream(stream))
     loaded = session.load_app()
     with session.open_store() as store:
-        if store.stream_version(stream, tenant) == 0:
+        if store.for_tenant(tenant).stream_version(stream) == 0:
             refuse_unknown(store, stream, tenant)
         made = create_snapshot(
-            store,
+            store.for_tenant(tenant),
             loaded.aggregate(aggregate),
             id_of(stream),
             upcasters=loaded.upcasters,
             policy=loaded.snapshots,
-            tenant=tenant,
         )
     session.output.result(snapshot_object(made), format_snapshots([made], datetime.now(UTC)))
 
@@ -111,7 +116,7 @@ def prune(
     """
     session = session_of(context)
     with session.open_store() as store:
-        deleted = store.snapshots.prune(keep=keep, prefix=prefix, tenant=tenant, dry_run=dry_run)
+        deleted = _of(store, tenant).snapshots.prune(keep=keep, prefix=prefix, dry_run=dry_run)
     verb = "would be deleted" if dry_run else "deleted"
     session.output.result(
         {"deleted": deleted, "dry_run": dry_run}, [f"{count(deleted, 'snapshot')} {verb}"]
@@ -137,7 +142,7 @@ def verify(context: typer.Context, prefix: Prefix = "", tenant: AnyTenant = None
             check_snapshot(
                 store, snapshot, loaded.aggregate(category_of(snapshot.stream)), loaded.upcasters
             )
-            for snapshot in store.snapshots.read(prefix=prefix, tenant=tenant)
+            for snapshot in _of(store, tenant).snapshots.read(prefix=prefix)
         ]
     wrong = [one for one in checked if one.verdict not in {"ok", "stale"}]
     session.output.result(

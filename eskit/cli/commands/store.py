@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     from eskit.operations.exporting import ExportReport
     from eskit.operations.importing import ImportReport
     from eskit.store.eventstore import StoreInfo
-    from eskit.store.maintenance import BackupReport, MigrationReport, ReplacedStore, RestoreReport
-    from eskit.store.progress import Progress
+    from eskit.store.reports import (
+        BackupReport,
+        MigrationReport,
+        Progress,
+        ReplacedStore,
+        RestoreReport,
+    )
 
 
 def _check_new_file(file: Path) -> Path:
@@ -142,10 +147,9 @@ def export(
         session.output.progress() as report,
     ):
         done = export_log(
-            store,
+            store.for_tenant(tenant) if stream else store,
             file,
             streams=stream or (),
-            tenant=tenant,
             progress=drawn(report),
             file_mode=session.file_mode,
         )
@@ -190,13 +194,15 @@ def backup(
     eskit refuses a damaged store. The copy has its own store ID, so projections and the relay
     notice when it replaces the original. To replace the original, use eskit store restore.
     """
+    from eskit.operations.files import back_up
+
     session = session_of(context)
     with (
         explain_interrupt(lambda: f"There is no {file}: begin again"),
         session.open_store() as store,
         session.output.progress() as report,
     ):
-        done = store.maintenance.backup(file, progress=drawn(report))
+        done = back_up(store, file, progress=drawn(report))
     session.output.result(copy_object(done), format_backup(done))
 
 
@@ -254,9 +260,11 @@ def prune(
     without commands, for example after a corrected clock, counts as at most a seventh of the time
     to live.
     """
+    from eskit.operations.pruning import prune_commands
+
     session = session_of(context)
     with session.open_store() as store:
-        pruned = store.maintenance.prune_commands(dry_run=dry_run)
+        pruned = prune_commands(store, dry_run=dry_run)
     before = timestamp_or_none(pruned.before)
     verb = "would be forgotten" if dry_run else "forgotten"
     since = f", recorded before {before}" if before else ": none is old enough"

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from eskit.domain.events import RecordedEvent
-    from eskit.store.eventstore import EventStore, StreamInfo
-    from eskit.store.maintenance import Erasure
+    from eskit.store.eventstore import EventStore
+    from eskit.store.records import Erasure, StreamInfo
 
 app = make_app("List, read and erase event streams.")
 
@@ -70,9 +70,8 @@ def list_streams(
     session = session_of(context)
     with session.open_store() as store:
         erasures = load_erasures(store)
-        streams = store.list_streams(
-            prefix=prefix, limit=None if erased else limit + 1, tenant=tenant
-        )
+        of_tenant = store if tenant is None else store.for_tenant(tenant)
+        streams = of_tenant.list_streams(prefix=prefix, limit=None if erased else limit + 1)
         chosen = (stream for stream in streams if not erased or key_of(stream) in erasures)
         shown, more = limited(chosen, limit, narrower="give a --prefix")
     format_found = format_erased if erased else format_streams
@@ -109,14 +108,14 @@ def read(
     """
     session = session_of(context)
     with session.open_store() as store:
-        version = store.stream_version(stream, tenant)
+        version = store.for_tenant(tenant).stream_version(stream)
         if version == 0:
             refuse_unknown(store, stream, tenant)
         if after >= version:
             session.output.note(f"Nothing after {after:,}: {stream} ends at version {version:,}")
         payload_of = payload_reader(session, store)
-        events = store.read_stream(
-            stream, after=after, limit=limit, backward=backward, tenant=tenant
+        events = store.for_tenant(tenant).read_stream(
+            stream, after=after, limit=limit, backward=backward
         )
         if session.output.as_json:
             for event in events:
@@ -168,7 +167,7 @@ def erase(
         session.open_store() as store,
     ):
         done = erase_streams(
-            store, streams, reason=reason, erased_by=by or getpass.getuser(), tenant=tenant
+            store.for_tenant(tenant), streams, reason=reason, erased_by=by or getpass.getuser()
         )
     session.output.result(
         [erasure_object(erasure) for erasure in done],
@@ -190,10 +189,10 @@ def plan_erasure(store: EventStore, streams: Sequence[str], tenant: str) -> list
     """How many events of each stream would be blanked; StreamNotFound for one that is not there."""
     planned = []
     for stream in streams:
-        version = store.stream_version(stream, tenant)
+        version = store.for_tenant(tenant).stream_version(stream)
         if version == 0:
             refuse_unknown(store, stream, tenant)
-        events = sum(not event.erased for event in store.read_stream(stream, tenant=tenant))
+        events = sum(not event.erased for event in store.for_tenant(tenant).read_stream(stream))
         planned.append(PlannedErasure(stream=stream, tenant=tenant, version=version, events=events))
     return planned
 
@@ -264,7 +263,7 @@ def nearest_hint(store: EventStore, stream: str, tenant: str) -> str:
 def _known_streams(store: EventStore, stream: str, tenant: str) -> list[str]:
     """Streams a misspelt name may have meant: those that begin like it, else any."""
     for prefix in (stream[: len(stream) * 2 // 3], stream.partition("-")[0][:1], ""):
-        infos = store.list_streams(prefix=prefix, limit=_LOOKED_AT, tenant=tenant)
+        infos = store.for_tenant(tenant).list_streams(prefix=prefix, limit=_LOOKED_AT)
         found = [info.stream for info in infos]
         if found:
             return found

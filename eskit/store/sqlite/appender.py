@@ -16,7 +16,7 @@ from eskit.store.appending import (
     first_result,
     settle_claims,
 )
-from eskit.store.records import CommandRecord
+from eskit.store.records import CommandRow
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
 from eskit.store.sqlite.ids import NEAR, find_event, keep_id, tells_time
 from eskit.store.sqlite.keys import add_if_new, add_stream
@@ -91,8 +91,8 @@ def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     """What an append has done if it was committed although its commit failed."""
     if not request.events:
         return None
-    last, *_ = request.events[-1]
-    row = cursor.execute(query("find_stored"), (request.stream, request.tenant, last)).fetchone()
+    key = request.stream, request.tenant, request.events[-1].id_bytes
+    row = cursor.execute(query("find_stored"), key).fetchone()
     if row is None:
         return None
     version, position = row
@@ -100,20 +100,10 @@ def find_stored(cursor: sqlite3.Cursor, request: Append) -> AppendResult | None:
     return AppendResult(version=version, global_position=position, response=response)
 
 
-def find_command(database: Runs, command_id: str, tenant: str) -> CommandRecord | None:
+def find_command(database: Runs, command_id: str, tenant: str) -> CommandRow | None:
     """The record of a command."""
     row = database.execute(query("find_command"), (tenant, command_id)).fetchone()
-    if row is None:
-        return None
-    fingerprint, stream, version, position, response = row
-    return CommandRecord(
-        id=command_id,
-        fingerprint=fingerprint,
-        stream=stream,
-        version=version,
-        global_position=position,
-        response=response,
-    )
+    return None if row is None else CommandRow(tenant, command_id, *row)
 
 
 def find_claim(database: Runs, tenant: str, index: str, value: str) -> str | None:
@@ -138,7 +128,9 @@ def _insert_events(
     recorded_at = max(head_recorded_at, now)
     category, rows = request.category, transaction.rows
     last_type, kind_id, kind_sum = "", 0, 0
-    for event_id, event_type, metadata, claims, data in request.events:
+    for event in request.events:
+        event_id, event_type, data = event.known_id, event.event_type, event.data
+        metadata, claims = event.metadata_json, event.claims
         position += 1
         version += 1
         if event_type != last_type:  # most events of an append are of one type
@@ -166,7 +158,7 @@ def _insert_events(
         request.given_ids
         or int.from_bytes(event_id[:6], "big") > now + NEAR
         # Own ids grow within an append: where the first and the last are near, all are.
-        or int.from_bytes(request.events[0][0][:6], "big") < now - NEAR
+        or int.from_bytes(request.events[0].known_id[:6], "big") < now - NEAR
     ):
         _keep_ids(cursor, request, position, recorded_at)
     tip.advance(request.stream, request.tenant, (stream_id, version, position), recorded_at)
@@ -175,9 +167,9 @@ def _insert_events(
 
 def _keep_ids(cursor: sqlite3.Cursor, request: Append, last: int, recorded_at: int) -> None:
     first = last - len(request.events) + 1
-    for position, (event_id, *_) in enumerate(request.events, start=first):
-        if not tells_time(event_id, recorded_at):
-            keep_id(cursor, event_id, position)
+    for position, event in enumerate(request.events, start=first):
+        if not tells_time(event.known_id, recorded_at):
+            keep_id(cursor, event.known_id, position)
 
 
 def _save_claims(

@@ -11,15 +11,17 @@ from itertools import chain
 from pathlib import Path
 from uuid import uuid4
 
+from eskit.domain.events import EventRow
 from eskit.errors import StoreDamaged, StoreError
 from eskit.files.atomic import put_in_place, remove_database, unfinished
 from eskit.files.modes import make_if_missing
 from eskit.sqlite.connections import begin_reading, connect
 from eskit.sqlite.errors import primary_code, store_error, translated
 from eskit.sqlite.interrupting import let_interrupt
-from eskit.store.damage import check_log, readable
-from eskit.store.maintenance import BackupReport
-from eskit.store.progress import Progress, ReportProgress
+from eskit.store.corruption import check_log, readable
+from eskit.store.port import Check
+from eskit.store.records import CommandRow
+from eskit.store.reports import BackupReport, Progress, ReportProgress
 from eskit.store.sqlite.view import SqliteView
 
 _PAGES = 256
@@ -117,9 +119,9 @@ def _check(copy: SqliteView, original: SqliteView, url: str, *, damaged: bool) -
         if its_own:
             raise StoreDamaged(f"{url} is damaged, so no backup was made: {its_own}")
         raise StoreDamaged(f"The copy is damaged: {problem}", hint=_TRY_AGAIN)
-    head = original.head_position()
-    if copy.head_position() != head:
-        message = f"The copy ends at {copy.head_position():,}, its original at {head:,}"
+    head = original.head()
+    if copy.head() != head:
+        message = f"The copy ends at {copy.head():,}, its original at {head:,}"
         raise StoreDamaged(message, code="STORE_NOT_RECOGNISED", hint=_TRY_AGAIN)
     return head
 
@@ -145,7 +147,7 @@ def _finish(copy: sqlite3.Connection, partial: Path, *, origin: str, head: int) 
         path=partial,
         store_id=store_id,
         origin=origin,
-        events=SqliteView(copy, str(partial)).count_events(),
+        events=SqliteView(copy, str(partial)).count(EventRow),
         head=head,
         bytes=partial.stat().st_size,
     )
@@ -172,10 +174,10 @@ def _report(progress: ReportProgress) -> Callable[[int, int, int], None]:
 def _find_problem(view: SqliteView) -> str:
     """The first thing that is wrong with a store; empty if pages, indexes and events are whole."""
     try:
-        for problem in chain(view.find_damage(), view.find_missing_parts()):
-            return problem
+        for problem in chain(view.check(Check.STORAGE), view.check(Check.PARTS)):
+            return problem.text
         check_log(view)
-        deque(chain(readable(view.read_records()), view.read_commands()), maxlen=0)
+        deque(chain(readable(view.events()), view.rows(CommandRow)), maxlen=0)
     except StoreDamaged as error:
         return str(error.__cause__ or error)  # the message of a cause would name the store again
     return ""

@@ -10,9 +10,8 @@ from urllib.parse import parse_qsl, urlsplit
 from eskit.clock import Clock
 from eskit.errors import InvalidArgument
 from eskit.sqlite.url import file_mode, sqlite_path, sqlite_url
-from eskit.store.eventstore import EventStore
-from eskit.store.maintenance import MigrationReport, RestoreReport
-from eskit.store.progress import ReportProgress
+from eskit.store.port import Storage
+from eskit.store.reports import MigrationReport, ReportProgress, RestoreReport
 from eskit.text.suggestions import find_nearest
 
 _OPTIONS = ("synchronous", "busy_timeout", "command_ttl_days", "file_mode")
@@ -39,12 +38,12 @@ class SqliteLocation:
         """The URL of a file that is made with the same mode."""
         return f"{sqlite_url(file)}?file_mode={file_mode(self.url):04o}"
 
-    def open(self, *, create: bool, clock: Clock) -> EventStore:
+    def open(self, *, create: bool, clock: Clock) -> Storage:
         """Open the file, with what the options of the URL say."""
-        from eskit.store.sqlite.store import SqliteStore
+        from eskit.store.sqlite.storage import SqliteStorage
 
         options = _options(self.url)
-        return SqliteStore(
+        return SqliteStorage(
             self.file,
             self.url,
             create=create,

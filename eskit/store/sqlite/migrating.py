@@ -19,8 +19,7 @@ from eskit.files.atomic import find_leftovers
 from eskit.sqlite.connections import begin_immediate, connect, roll_back
 from eskit.sqlite.errors import translated
 from eskit.sqlite.place import find_status
-from eskit.store.maintenance import MigrationReport
-from eskit.store.progress import Progress, ReportProgress
+from eskit.store.reports import MigrationReport, Progress, ReportProgress
 from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.keys import AFTER_ALL_COMMANDS, BEFORE_ALL_COMMANDS, command_after

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from eskit.clock import SYSTEM_CLOCK
+from eskit.domain.events import EventRow
 from eskit.errors import InvalidArgument, StoreError, StoreUnavailable
 from eskit.files.atomic import making, put_in_place
 from eskit.files.modes import mode_of
@@ -17,8 +18,7 @@ from eskit.sqlite.leftovers import move_note
 from eskit.sqlite.place import find_status, may_not_be_read
 from eskit.sqlite.url import sqlite_url
 from eskit.sqlite.usage import is_in_use, is_locked
-from eskit.store.maintenance import ReplacedStore, RestoreReport
-from eskit.store.progress import ReportProgress
+from eskit.store.reports import ReplacedStore, ReportProgress, RestoreReport
 from eskit.store.sqlite.backup import copy_checked
 from eskit.store.sqlite.leftovers import check_beside
 from eskit.store.sqlite.opening import open_file
@@ -91,7 +91,7 @@ def _look_into(backup: Path) -> tuple[str, int, int]:
             )
             with closing(connect(backup, mode=opened.read_mode)) as connection:
                 view = SqliteView(connection, str(backup))
-                return opened.store_id, view.count_events(), view.head_position()
+                return opened.store_id, view.count(EventRow), view.head()
     except StoreError as error:
         if error.code != "SCHEMA_OUTDATED":
             raise
@@ -127,7 +127,7 @@ def _find_replaced(target: Path, url: str) -> ReplacedStore | None:
         check_beside(target, url, timeout=_TIMEOUT)
         with translated(url), closing(connect(target, mode=mode)) as connection:
             view = SqliteView(connection, url)
-            events, head = view.count_events(), view.head_position()
+            events, head = view.count(EventRow), view.head()
     return ReplacedStore(path=_free_name(target), events=events, head=head)
 
 

@@ -47,9 +47,9 @@ class AppendContract:
         )
         event = text("héllo\x00", metadata=metadata)
 
-        result = store.append("Account-é-1", [event], expected_version=0, tenant="acme")
+        result = store.for_tenant("acme").append("Account-é-1", [event], expected_version=0)
 
-        (stored,) = store.read_stream("Account-é-1", tenant="acme")
+        (stored,) = store.for_tenant("acme").read_stream("Account-é-1")
         assert stored.global_position == result.global_position
         assert stored.stream == "Account-é-1"
         assert stored.version == 1

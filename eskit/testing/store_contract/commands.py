@@ -8,6 +8,7 @@ from eskit.domain.claims import claim
 from eskit.domain.commands import AppendResult
 from eskit.domain.streams import ANY, NO_STREAM
 from eskit.errors import CommandIdReused, InvalidArgument
+from eskit.operations.pruning import prune_commands
 from eskit.store.eventstore import EventStore
 from eskit.testing.promises import promise
 from eskit.testing.store_contract.samples import (
@@ -95,7 +96,7 @@ class CommandContract:
         clock.move(days=30)
         assert store.find_command("c1") is not None
         pass_days(store, clock, COMMAND_TTL.days + 1)
-        store.maintenance.prune_commands()
+        prune_commands(store)
         assert store.find_command("c1") is None
 
         again = store.append(
@@ -114,26 +115,25 @@ class TenantContract:
     @promise("tenants-are-apart")
     def test_tenants_share_nothing(self, store: EventStore) -> None:
         for tenant in ("", "acme", "umbrella"):
-            store.append(
+            store.for_tenant(tenant).append(
                 "Account-1",
                 [text(tenant, claim("email", "a@b"))],
                 expected_version=NO_STREAM,
                 command=command("c1", response=tenant.encode()),
-                tenant=tenant,
             )
 
         for tenant in ("", "acme", "umbrella"):
-            assert values(store.read_stream("Account-1", tenant=tenant)) == [tenant]
-            assert store.stream_version("Account-1", tenant=tenant) == 1
-            assert store.find_claim("email", "a@b", tenant=tenant) == "Account-1"
-            record = store.find_command("c1", tenant=tenant)
+            assert values(store.for_tenant(tenant).read_stream("Account-1")) == [tenant]
+            assert store.for_tenant(tenant).stream_version("Account-1") == 1
+            assert store.for_tenant(tenant).find_claim("email", "a@b") == "Account-1"
+            record = store.for_tenant(tenant).find_command("c1")
             assert record is not None
             assert record.response == tenant.encode()
-        assert store.find_claim("email", "a@b", tenant="nobody") is None
+        assert store.for_tenant("nobody").find_claim("email", "a@b") is None
         assert store.count_events() == 3
 
     def test_a_tenant_with_another_name_is_refused(self, store: EventStore) -> None:
         with pytest.raises(InvalidArgument):
-            store.append("Account-1", texts("a"), expected_version=ANY, tenant="no spaces")
+            store.for_tenant("no spaces").append("Account-1", texts("a"), expected_version=ANY)
         with pytest.raises(InvalidArgument):
-            store.read_stream("Account-1", tenant="-")
+            store.for_tenant("-").read_stream("Account-1")

@@ -10,6 +10,7 @@ import pytest
 from eskit.domain.claims import claim
 from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
+from eskit.operations.erasing import erase
 from eskit.store.eventstore import EventStore
 from eskit.testing.store_contract.samples import (
     COMMAND_TTL,
@@ -59,7 +60,7 @@ class FollowContract:
         store.append("Account-3", [text("x", claim("name", "x"))], expected_version=ANY)
         (kept,) = store.read_stream("Account-3")
         store.snapshots.save(snapshot(kept), keep=1)
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="ann")
+        erase(store, ["Account-1"], reason="asked", erased_by="ann")
 
         info = store.info()
 

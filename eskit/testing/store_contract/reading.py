@@ -93,8 +93,8 @@ class ReadContract:
     ) -> None:
         store.append("Account-1", [text("a"), number(1)], expected_version=ANY)
         store.append("Order-1", [text("b"), number(2)], expected_version=ANY)
-        store.append("Cart-1", texts("c"), expected_version=ANY, tenant="acme")
-        store.append("Account-1", texts("d"), expected_version=ANY, tenant="acme")
+        store.for_tenant("acme").append("Cart-1", texts("c"), expected_version=ANY)
+        store.for_tenant("acme").append("Account-1", texts("d"), expected_version=ANY)
 
         assert values(store.read_all(**filters)) == expected
         assert values(store.read_all(**filters, backward=True)) == expected[::-1]
@@ -121,11 +121,11 @@ class ReadContract:
         )
 
     def test_rows_for_folding_are_those_of_the_events(self, store: EventStore) -> None:
-        store.append("Account-1", texts("a", "b", "c"), expected_version=ANY, tenant="acme")
+        store.for_tenant("acme").append("Account-1", texts("a", "b", "c"), expected_version=ANY)
 
-        rows = list(store.read_rows("Account-1", after=1, tenant="acme"))
+        rows = list(store.for_tenant("acme").read_rows("Account-1", after=1))
 
-        events = list(store.read_stream("Account-1", after=1, tenant="acme"))
+        events = list(store.for_tenant("acme").read_stream("Account-1", after=1))
         assert rows == [FoldRow.of(event.row) for event in events]
         assert [version for version, *_ in rows] == [2, 3]
 
@@ -161,7 +161,7 @@ class ReadContract:
 
     def test_streams_are_listed_by_name(self, store: EventStore, clock: SettableClock) -> None:
         store.append("Account-2", texts("a"), expected_version=ANY)
-        store.append("Account-10", texts("a"), expected_version=ANY, tenant="acme")
+        store.for_tenant("acme").append("Account-10", texts("a"), expected_version=ANY)
         store.append("Order-1", texts("a"), expected_version=ANY)
         opened = clock.now
         clock.move(seconds=1)
@@ -179,5 +179,5 @@ class ReadContract:
         assert listed[1].first_recorded_at == opened
         assert listed[1].last_recorded_at == clock.now
         assert [info.stream for info in store.list_streams(prefix="Account-2")] == ["Account-2"]
-        assert [info.stream for info in store.list_streams(tenant="acme")] == ["Account-10"]
-        assert [info.stream for info in store.list_streams(tenant="", limit=1)] == ["Account-2"]
+        assert [info.stream for info in store.for_tenant("acme").list_streams()] == ["Account-10"]
+        assert [info.stream for info in store.for_tenant("").list_streams(limit=1)] == ["Account-2"]

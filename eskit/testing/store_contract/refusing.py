@@ -115,8 +115,10 @@ class RefusalContract:
             **change,
         }
 
+        tenant = call.pop("tenant", "")
+
         with pytest.raises(InvalidArgument) as refused:
-            store.append(call.pop("stream"), call.pop("events"), **call)
+            store.for_tenant(tenant).append(call.pop("stream"), call.pop("events"), **call)
 
         assert refused.value.hint
         assert store.count_events() == 0

@@ -15,7 +15,7 @@ from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.domain.time import EPOCH, to_microseconds
 from eskit.store.eventstore import EventStore
-from eskit.store.snapshots import Snapshot
+from eskit.store.records import Snapshot
 
 COMMAND_TTL = timedelta(days=7)
 TEXT, NUMBER = "google.protobuf.StringValue", "google.protobuf.Int64Value"

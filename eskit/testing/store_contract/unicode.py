@@ -10,6 +10,7 @@ from eskit.domain.claims import claim
 from eskit.domain.events import Metadata
 from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument
+from eskit.operations.erasing import erase
 from eskit.store.eventstore import EventStore
 from eskit.testing.store_contract.samples import command, text
 
@@ -36,22 +37,20 @@ _USES: dict[str, Callable[[EventStore], object]] = {
     "a stream to fold": lambda store: store.read_rows(f"Account-{_HALF}"),
     "a stream to ask for": lambda store: store.stream_version(f"Account-{_HALF}"),
     "a claim to ask for": lambda store: store.find_claim("email", _HALF),
-    "a tenant of a claim": lambda store: store.find_claim("email", "a@b", tenant=_HALF),
+    "a tenant of a claim": lambda store: store.for_tenant(_HALF).find_claim("email", "a@b"),
     "a command to ask for": lambda store: store.find_command(_HALF),
-    "a tenant of a command": lambda store: store.find_command("c", tenant=_HALF),
+    "a tenant of a command": lambda store: store.for_tenant(_HALF).find_command("c"),
     "streams to list": lambda store: store.list_streams(prefix=_HALF),
-    "a tenant to list": lambda store: store.list_streams(tenant=_HALF),
+    "a tenant to list": lambda store: store.for_tenant(_HALF).list_streams(),
     "a checkpoint to save": lambda store: store.save_checkpoint(_HALF, position=1, event_id=""),
     "a checkpoint to load": lambda store: store.find_checkpoint(_HALF),
     "a snapshot to find": lambda store: store.snapshots.find(_HALF, schema="", fold_version=1),
     "snapshots to list": lambda store: store.snapshots.read(prefix=_HALF),
     "snapshots to prune": lambda store: store.snapshots.prune(keep=0, prefix=_HALF),
-    "a stream to erase": lambda store: store.maintenance.erase_stream(
-        f"Account-{_HALF}", reason="asked", erased_by="ann"
+    "a stream to erase": lambda store: erase(
+        store, [f"Account-{_HALF}"], reason="asked", erased_by="ann"
     ),
-    "a reason to erase": lambda store: store.maintenance.erase_stream(
-        "Account-0", reason=_HALF, erased_by="ann"
-    ),
+    "a reason to erase": lambda store: erase(store, ["Account-0"], reason=_HALF, erased_by="ann"),
 }
 
 

@@ -12,8 +12,8 @@ import threading
 from eskit.clock import SystemClock
 from eskit.domain.streams import ANY
 from eskit.sqlite.url import sqlite_path
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.store_contract import texts
+from tests.support.stores import sqlite_store
 
 TOGETHER = 10
 
@@ -46,7 +46,7 @@ def say(*words: object) -> None:
 def main(url: str) -> None:
     """Append ten at once, and one after them."""
     clock = Clock()
-    store = SqliteStore(sqlite_path(url), url, synchronous="NORMAL", clock=clock)
+    store = sqlite_store(sqlite_path(url), url, synchronous="NORMAL", clock=clock)
     store.submit("Account-first", texts("a"), expected_version=ANY)
     clock.arrived.wait(20)
     many = [

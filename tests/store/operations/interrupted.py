@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eskit import open_store
 from eskit.operations.exporting import export_log
+from eskit.operations.files import back_up
 from eskit.operations.importing import import_log
 
 
@@ -29,7 +30,7 @@ def main(operation: str, after: int, first: str, second: str) -> None:
         if operation == "export":
             export_log(store, Path(second), progress=die_in_time)
         else:
-            store.maintenance.backup(Path(second), progress=die_in_time)
+            back_up(store, Path(second), progress=die_in_time)
 
 
 if __name__ == "__main__":

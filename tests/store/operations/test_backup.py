@@ -13,9 +13,10 @@ import pytest
 
 from eskit.domain.streams import ANY
 from eskit.errors import ProjectError, StoreDamaged, StoreError, StoreUnavailable
+from eskit.operations.files import back_up
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from eskit.testing.maintenance_contract import records
 from eskit.testing.store_contract import texts
 from tests.store.operations.damaging import empty_an_index, overwrite_root
@@ -34,14 +35,10 @@ def store():
         yield store
 
 
-def back_up(store):
-    return store.maintenance.backup(TARGET, progress=no_progress)
-
-
 def test_a_backup_holds_what_the_store_held(store):
     reported = []
 
-    report = store.maintenance.backup(TARGET, progress=reported.append)
+    report = back_up(store, TARGET, progress=reported.append)
 
     assert (report.events, report.head, report.origin) == (5_000, 5_000, store.store_id)
     assert report.bytes == TARGET.stat().st_size
@@ -57,7 +54,7 @@ def test_a_backup_holds_what_the_store_held(store):
 def test_a_restored_backup_is_told_from_its_original(store):
     store.save_checkpoint("relay", position=5_000, event_id=store.find_event(5_000).event_id)
 
-    report = back_up(store)
+    report = back_up(store, TARGET)
 
     with open_store("sqlite:///backup.db") as copy:
         found = verify(copy)
@@ -67,8 +64,8 @@ def test_a_restored_backup_is_told_from_its_original(store):
 
 
 def test_two_backups_are_told_from_each_other(store):
-    first = back_up(store)
-    second = store.maintenance.backup(Path("second.db"), progress=no_progress)
+    first = back_up(store, TARGET)
+    second = back_up(store, Path("second.db"), progress=no_progress)
 
     assert first.store_id != second.store_id
 
@@ -84,7 +81,7 @@ def test_a_backup_is_one_moment_while_others_write(store):
     writer = threading.Thread(target=write)
     writer.start()
     try:
-        report = back_up(store)
+        report = back_up(store, TARGET)
     finally:
         stop.set()
         writer.join()
@@ -101,7 +98,7 @@ def test_nothing_is_overwritten(store):
     TARGET.write_text("mine")
 
     with pytest.raises(ProjectError, check=coded("TARGET_EXISTS")):
-        back_up(store)
+        back_up(store, TARGET)
 
     assert TARGET.read_text() == "mine"
 
@@ -116,10 +113,10 @@ def test_two_backups_at_once_under_one_name_are_refused(store):
             check=coded("TARGET_EXISTS"),
             match=r"Another process is writing backup\.db",
         ):
-            back_up(store)
+            back_up(store, TARGET)
         refused.append(True)
 
-    report = store.maintenance.backup(TARGET, progress=back_up_as_well)
+    report = back_up(store, TARGET, progress=back_up_as_well)
 
     assert refused
     with open_store("sqlite:///backup.db", create=False) as copy:
@@ -134,7 +131,7 @@ def test_a_backup_that_was_killed_is_no_backup_and_can_be_made_again(store, afte
 
     killed = subprocess.run(command, timeout=60, check=False)
     existed = TARGET.exists()
-    report = back_up(store)
+    report = back_up(store, TARGET)
 
     assert (killed.returncode, existed) == (-signal.SIGKILL, False)
     assert report.events == 5_000
@@ -152,7 +149,7 @@ def test_a_damaged_store_gives_no_backup(store):
     Path("log.db").write_bytes(raw)
 
     with open_store(URL) as damaged, pytest.raises(StoreError):
-        back_up(damaged)
+        back_up(damaged, TARGET)
 
     assert not TARGET.exists()
 
@@ -216,7 +213,7 @@ def test_a_store_that_is_damaged_is_named_and_gives_no_backup(store, damage, pro
     damage(Path("log.db"))
 
     with open_store(URL) as damaged, pytest.raises(StoreDamaged) as refused:
-        back_up(damaged)
+        back_up(damaged, TARGET)
 
     assert str(refused.value).startswith("sqlite:///log.db is damaged, so no backup was made: ")
     assert problem in str(refused.value)
@@ -226,7 +223,7 @@ def test_a_store_that_is_damaged_is_named_and_gives_no_backup(store, damage, pro
 
 def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_disk):
     with pytest.raises(StoreUnavailable, match=r"backup\.db\.partial cannot grow"):
-        store.maintenance.backup(small_disk / "backup.db", progress=no_progress)
+        back_up(store, small_disk / "backup.db", progress=no_progress)
 
     assert list(small_disk.iterdir()) == []
     assert verify(store).verdict == "ok"
@@ -234,11 +231,11 @@ def test_a_backup_that_finds_no_room_says_where_and_leaves_nothing(store, small_
 
 def test_a_folder_that_does_not_exist_is_named(store):
     with pytest.raises(StoreUnavailable, match="cannot be written: No such file"):
-        store.maintenance.backup(Path("nowhere/backup.db"), progress=no_progress)
+        back_up(store, Path("nowhere/backup.db"), progress=no_progress)
 
 
 def test_a_restored_backup_is_used_like_any_store(store):
-    back_up(store)
+    back_up(store, TARGET)
     store.append("Account-0", texts("later"), expected_version=ANY)
     store.close()
     for suffix in ("", "-wal", "-shm"):

@@ -8,6 +8,7 @@ from eskit.domain.streams import ANY
 from eskit.errors import ClaimTaken, StoreDamaged
 from eskit.operations.claims import check_claims, rebuild_claims
 from eskit.store.open import open_store
+from eskit.store.records import Erasure
 from eskit.testing.maintenance_contract import claims
 from eskit.testing.store_contract import text
 
@@ -46,10 +47,20 @@ def test_events_that_are_appended_while_claims_are_rebuilt_count(store):
 
 
 def test_a_stream_that_is_erased_while_claims_are_rebuilt_gets_none_back(store):
-    def erase():
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+    def erase_it():
+        erasure = Erasure(
+            stream="Account-1",
+            tenant="",
+            version=0,
+            events=0,
+            erased_at=store.clock.now,
+            erased_by="dpo",
+            reason="asked",
+        )
+        with store.view(exclusive=True) as locked:  # files are not cleared while somebody reads
+            locked.erase(erasure)
 
-    report = rebuild_claims(store, progress=once(erase))
+    report = rebuild_claims(store, progress=once(erase_it))
 
     assert report.count == 0
     assert [held.value for held in claims(store)] == ["y"]
@@ -57,7 +68,7 @@ def test_a_stream_that_is_erased_while_claims_are_rebuilt_gets_none_back(store):
 
 def test_a_log_that_gives_a_value_to_two_streams_is_refused_and_left_alone(store):
     before = claims(store)
-    with store.maintenance.lock() as locked:
+    with store.view(exclusive=True) as locked:
         locked._connection.execute(
             """UPDATE events SET claims = '[["claim","name","x"]]' WHERE global_position = 2"""
         )
@@ -82,7 +93,7 @@ def test_claims_are_not_made_from_a_log_that_lacks_events(store, lost, loss):
     events = [text("c", claim("name", "lost")), text("d")]
     store.append("Account-1", events, expected_version=1, command=command)
     before = claims(store)
-    with store.maintenance.lock() as locked:
+    with store.view(exclusive=True) as locked:
         locked._connection.execute("DELETE FROM events WHERE global_position = ?", (lost,))
 
     checked = check_claims(store)
@@ -96,7 +107,7 @@ def test_claims_are_not_made_from_a_log_that_lacks_events(store, lost, loss):
 
 @pytest.mark.parametrize("written", ["[1]", "{", "5", '[["claim","name",5]]'])
 def test_claims_that_cannot_be_read_are_named(store, written):
-    with store.maintenance.lock() as locked:
+    with store.view(exclusive=True) as locked:
         statement = "UPDATE events SET claims = ? WHERE global_position = 2"
         locked._connection.execute(statement, (written,))
 

@@ -2,10 +2,9 @@
 
 import pytest
 
-from eskit.store.memory.store import MemoryStore
-from eskit.store.sqlite.store import SqliteStore
 from eskit.testing.maintenance_contract import MaintenanceContract
 from eskit.testing.store_contract import SettableClock
+from tests.support.stores import memory_store, sqlite_store
 
 
 @pytest.fixture
@@ -16,7 +15,7 @@ def clock():
 class TestMemory(MaintenanceContract):
     @pytest.fixture
     def store(self, clock):
-        with MemoryStore(clock=clock) as store:
+        with memory_store(clock=clock) as store:
             yield store
 
 
@@ -24,5 +23,5 @@ class TestSqlite(MaintenanceContract):
     @pytest.fixture
     def store(self, tmp_path, clock):
         path = tmp_path / "log.db"
-        with SqliteStore(path, f"sqlite:///{path}", clock=clock) as store:
+        with sqlite_store(path, f"sqlite:///{path}", clock=clock) as store:
             yield store

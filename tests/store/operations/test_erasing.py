@@ -17,13 +17,14 @@ from eskit.messaging.subscriptions_store import add_dead_letter, list_dead_lette
 from eskit.nats.headers import decode_event, encode_headers
 from eskit.operations.erasing import erase
 from eskit.operations.exporting import export_log
+from eskit.operations.files import back_up
 from eskit.operations.verifying import verify
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.projection import Projection
 from eskit.sqlite import connections
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
 from eskit.store.replay import replay
+from eskit.store.reports import no_progress
 from eskit.store.repository import Repository
 from eskit.testing.store_contract import text, texts
 from tests.support.ledger import DepositedEvent, Ledger, OpenedEvent
@@ -42,7 +43,7 @@ def careless(monkeypatch):
         connection.execute("PRAGMA secure_delete = OFF")
         return connection
 
-    for module in ("commits", "maintenance", "erasing"):
+    for module in ("commits", "storage", "erase"):
         monkeypatch.setattr(f"eskit.store.sqlite.{module}.connect", connect)
 
 
@@ -137,7 +138,7 @@ def test_without_room_to_write_the_file_anew_the_rest_is_not_called_done(small_d
         assert "run the erasure again" in left.value.hint
         assert next(store.read_stream("Person-1")).erased
         (small_disk / "hog").unlink()
-        store.maintenance.scrub()
+        store.scrub()
 
     assert PERSON.encode() not in path.read_bytes()
 
@@ -148,7 +149,7 @@ def test_a_backup_and_an_export_of_an_erased_stream_hold_nothing_of_it():
         store.append("Person-1", [text(PERSON, claim("name", PERSON))], expected_version=ANY)
         erase(store, ["Person-1"], reason="asked", erased_by="dpo")
 
-        store.maintenance.backup(Path("backup.db"), progress=no_progress)
+        back_up(store, Path("backup.db"), progress=no_progress)
         export_log(store, Path("log.jsonl"))
 
         assert files_that_hold(PERSON) == []

@@ -22,12 +22,15 @@ from eskit.errors import (
     StreamNotFound,
 )
 from eskit.operations.claims import check_claims
+from eskit.operations.erasing import erase
 from eskit.operations.export_format import ExportInvalid
 from eskit.operations.exporting import export_log
+from eskit.operations.files import back_up
 from eskit.operations.importing import import_log
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.records import CommandRow, Erasure
+from eskit.store.reports import no_progress
 from eskit.store.sqlite.location import SqliteLocation
 from eskit.testing.maintenance_contract import claims, records
 from eskit.testing.store_contract import text, texts
@@ -55,11 +58,11 @@ def fill(store):
     store.append(
         "Account-1", [text("é", claim("name", "☃"), metadata=metadata)], expected_version=0
     )
-    store.append("Account-2", texts("", "\x00"), expected_version=0, tenant="acme")
+    store.for_tenant("acme").append("Account-2", texts("", "\x00"), expected_version=0)
     store.append("Account-1", [text("b", release("name", "☃"))], expected_version=1)
     command = Command(id="c1", fingerprint="Open", response=b"ok")
     store.append("Account-3", [text("c", claim("name", "☃"))], expected_version=0, command=command)
-    store.maintenance.erase_stream("Account-2", reason="asked", erased_by="dpo", tenant="acme")
+    erase(store.for_tenant("acme"), ["Account-2"], reason="asked", erased_by="dpo")
 
 
 def fill_much(store, events=5_000):
@@ -71,13 +74,13 @@ def fill_much(store, events=5_000):
 
 
 def commands(store):
-    with store.maintenance.view() as view:
-        return list(view.read_commands())
+    with store.view() as view:
+        return list(view.rows(CommandRow))
 
 
 def erasures(store):
-    with store.maintenance.view() as view:
-        return view.list_erasures()
+    with store.view() as view:
+        return list(view.rows(Erasure))
 
 
 def run_interrupted(*arguments):
@@ -172,7 +175,7 @@ def test_chosen_streams_bring_their_commands_and_no_others(store):
 def test_what_an_erased_stream_answered_is_not_exported(store):
     command = Command(id="c1", fingerprint="Open", response=b"secret")
     store.append("Account-1", texts("a"), expected_version=0, command=command)
-    store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+    erase(store, ["Account-1"], reason="asked", erased_by="dpo")
 
     export_log(store, EXPORT)
     import_log(EXPORT, COPY)
@@ -219,7 +222,7 @@ def damage(store, statement):
     store.append("Account-1", texts("a", "b"), expected_version=0)
     command = Command(id="c1", fingerprint="Open")
     store.append("Account-1", texts("c"), expected_version=2, command=command)
-    with store.maintenance.lock() as locked:
+    with store.view(exclusive=True) as locked:
         locked._connection.execute(statement)
 
 
@@ -424,7 +427,7 @@ def test_an_export_goes_on_where_it_was_killed(sqlite_store):
 def test_an_export_starts_anew_when_a_stream_was_erased_meanwhile(sqlite_store):
     fill_much(sqlite_store)
     run_interrupted("export", 3, URL, EXPORT)
-    sqlite_store.maintenance.erase_stream("Account-0", reason="asked", erased_by="dpo")
+    erase(sqlite_store, ["Account-0"], reason="asked", erased_by="dpo")
 
     report = export_log(sqlite_store, EXPORT)
     import_log(EXPORT, COPY)
@@ -437,7 +440,7 @@ def test_an_export_starts_anew_when_a_stream_was_erased_meanwhile(sqlite_store):
 def test_the_rest_of_another_export_is_not_gone_on_with(sqlite_store):
     fill_much(sqlite_store)
     run_interrupted("export", 3, URL, EXPORT)
-    sqlite_store.maintenance.backup(Path("other.db"), progress=no_progress)
+    back_up(sqlite_store, Path("other.db"), progress=no_progress)
     with open_store("sqlite:///other.db") as other:
         assert export_log(other, EXPORT).resumed_after == 0
         assert import_log(EXPORT, COPY).origin == other.store_id
@@ -568,6 +571,6 @@ def test_a_full_disk_during_an_export_is_named_and_it_goes_on_later(sqlite_store
 
 def test_backup_of_a_memory_store_points_to_the_export():
     with open_store("memory://") as store, pytest.raises(InvalidArgument) as refused:
-        store.maintenance.backup(Path("b.db"), progress=print)
+        back_up(store, Path("b.db"), progress=print)
 
     assert "store export" in refused.value.hint

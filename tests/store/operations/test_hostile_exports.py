@@ -13,6 +13,7 @@ import pytest
 
 from eskit import ANY, Command, Metadata, NewEvent, claim, open_store
 from eskit.errors import InvalidArgument
+from eskit.operations.erasing import erase
 from eskit.operations.export_format import ExportInvalid
 from eskit.operations.exporting import export_log
 from eskit.operations.importing import import_log
@@ -84,10 +85,8 @@ def lines(tmp_path_factory):
                 expected_version=1,
                 command=Command(id="c1", fingerprint="Open", response=b"ok"),
             )
-            store.append("Account-2", texts("gone"), expected_version=0, tenant="acme")
-            store.maintenance.erase_stream(
-                "Account-2", reason="asked", erased_by="dpo", tenant="acme"
-            )
+            store.for_tenant("acme").append("Account-2", texts("gone"), expected_version=0)
+            erase(store.for_tenant("acme"), ["Account-2"], reason="asked", erased_by="dpo")
             store.append(
                 "Account-3", [NewEvent(text("c").message, event_id=GIVEN)], expected_version=0
             )

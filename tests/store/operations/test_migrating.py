@@ -16,6 +16,7 @@ from eskit.errors import (
     StoreError,
     StoreUnavailable,
 )
+from eskit.operations.erasing import erase
 from eskit.operations.files import migrate
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
@@ -71,7 +72,7 @@ def test_an_older_store_is_migrated_with_a_backup_beside_it(old_store):
         assert values(store.read_all()) == ["a", "b"]
         assert verify(store).verdict == "ok"
         assert store.append("Account-1", texts("c"), expected_version=2).global_position == 3
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo")
+        erase(store, ["Account-1"], reason="asked", erased_by="dpo")
     assert "erasures" not in tables(BACKUP)
     migrate(f"sqlite:///{BACKUP}")
     with open_store(f"sqlite:///{BACKUP}") as kept:
@@ -221,9 +222,9 @@ def test_ids_that_an_older_eskit_took_twice_are_listed_and_never_taken_again(sto
         found = verify(store)
         again = NewEvent(StringValue(value="other"), event_id=str(GIVEN))
         with pytest.raises(EventIdReused):
-            store.append("Account-1", [again], expected_version=ANY, tenant="acme")
+            store.for_tenant("acme").append("Account-1", [again], expected_version=ANY)
         same = NewEvent(StringValue(value="b"), event_id=str(UUID(bytes=uuid_bytes(7))))
-        first = store.append("Account-1", [same], expected_version=ANY, tenant="acme")
+        first = store.for_tenant("acme").append("Account-1", [same], expected_version=ANY)
 
     assert (found.verdict, codes(found)) == ("ok", [("EVENT_ID_REPEATED", 2)])
     assert "has the id of the one at 1" in found.findings[0].message
@@ -260,7 +261,7 @@ def test_what_was_damaged_before_the_migration_keeps_its_mark(store_of_version_5
     assert done.backup.is_file()
     with open_store(URL) as store:
         assert codes(verify(store))[0] == ("EVENT_CHANGED", 9)
-        store.maintenance.erase_stream("Account-1", reason="asked", erased_by="dpo", tenant="acme")
+        erase(store.for_tenant("acme"), ["Account-1"], reason="asked", erased_by="dpo")
         assert ("EVENT_CHANGED", 9) in codes(verify(store))
 
 
@@ -291,7 +292,7 @@ def test_a_migration_that_was_broken_off_is_gone_on_with(store_of_version_5, mon
     assert [path.name for path in Path().glob("*.backup")] == [done.backup.name]
     with open_store(URL) as store:
         assert codes(verify(store)) == [("EVENT_ID_REPEATED", 2)]
-        assert store.find_command("c7", "acme").response == b"answer"
+        assert store.for_tenant("acme").find_command("c7").response == b"answer"
 
 
 @pytest.mark.promise("migrations-resume")

@@ -11,10 +11,10 @@ import pytest
 from eskit.domain.streams import ANY
 from eskit.errors import EskitError, InvalidArgument, StoreUnavailable
 from eskit.files import atomic
-from eskit.operations.files import restore
+from eskit.operations.files import back_up, restore
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.progress import no_progress
+from eskit.store.reports import no_progress
 from eskit.testing.store_contract import texts
 from tests.support.coded import coded
 
@@ -41,7 +41,7 @@ def original():
     """The id of a store with three events; its backup has two."""
     with open_store(URL) as store:
         append(store, "a", "b")
-        store.maintenance.backup(BACKUP, progress=no_progress)
+        back_up(store, BACKUP, progress=no_progress)
         append(store, "c")
         return store.store_id
 

@@ -1,10 +1,10 @@
-SELECT s.name, s.tenant, s.category, last.version, first.recorded_at, last.recorded_at
+SELECT s.name, s.tenant, s.category, last.version, coalesce(first.recorded_at, last.recorded_at), last.recorded_at
 FROM streams AS s
-CROSS JOIN events AS first
-    ON first.stream_id = s.stream_id AND first.version = 1
 CROSS JOIN events AS last
     ON last.stream_id = s.stream_id
     AND last.version = (SELECT max(v.version) FROM events AS v WHERE v.stream_id = s.stream_id)
+LEFT JOIN events AS first
+    ON first.stream_id = s.stream_id AND first.version = 1
 WHERE (s.name, s.tenant) > (?1, ?2)
     AND s.name >= ?3 AND s.name < ?3 || char(0x10FFFF)
     AND (?4 IS NULL OR s.tenant = ?4)

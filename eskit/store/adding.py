@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from eskit.domain.events import EventRow
 from eskit.domain.ids import uuid_text
 from eskit.errors import ClaimTaken, InvalidArgument
-from eskit.store.maintenance import CommandRow
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimChange:
-    """A value that an event takes for its stream, or frees."""
-
-    index: str
-    value: str
-    taken: bool
+from eskit.store.records import ClaimRow, CommandRow
 
 
 def check_follows(record: EventRow, *, position: int, recorded_at: int, version: int) -> None:
@@ -78,19 +68,20 @@ def read_claims(record: EventRow) -> list[tuple[str, str, str]]:
     return found
 
 
-def changed_claims(
-    record: EventRow, find_owner: Callable[[str, str], str | None]
-) -> Iterator[ClaimChange]:
-    """What the claims of an event change, one after another.
+def run_claims(
+    row: EventRow, find_owner: Callable[[str, str, str], str | None]
+) -> Iterator[tuple[ClaimRow, bool]]:
+    """What the claims of an event change, one after another: values, and whether they are taken.
 
-    `find_owner` is asked for each when the change before it has been made. Raises ClaimTaken, and
-    InvalidArgument for what are no claims.
+    `find_owner` is asked for tenant, index and value when the change before it has been made.
+    Raises ClaimTaken, and InvalidArgument for what are no claims.
     """
-    for operation, index, value in read_claims(record):
-        owner = find_owner(index, value)
+    for operation, index, value in read_claims(row):
+        owner = find_owner(row.tenant, index, value)
+        claim = ClaimRow(row.tenant, index, value, row.stream)
         if operation == "claim":
-            if owner not in {None, record.stream}:
+            if owner not in {None, row.stream}:
                 raise ClaimTaken(index, value, str(owner))
-            yield ClaimChange(index=index, value=value, taken=True)
-        elif owner == record.stream:
-            yield ClaimChange(index=index, value=value, taken=False)
+            yield claim, True
+        elif owner == row.stream:
+            yield claim, False

@@ -15,12 +15,6 @@ Span: TypeAlias = tuple[int, int]
 """Times between which commands were recorded, the later one first; microseconds since 1970."""
 
 _GAPS_FOR_ALL = 7
-_SPANS_FOR_ALL = 168
-
-
-def span_width(ttl: int) -> int:
-    """How long a span may be, so that there are not too many of them."""
-    return max(ttl // _SPANS_FOR_ALL, 1)
 
 
 def forgotten_before(now: int, ttl: int, spans: Iterable[Span]) -> int:

@@ -1,4 +1,4 @@
-"""A bell that appends ring, for those in the process that wait for the next event."""
+"""Waking those in the process that wait for the next event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def _always() -> bool:
     return True
 
 
-class Signal:
+class AppendNotifier:
     """Numbers notifications, so that one between a look and a wait is not missed."""
 
     def __init__(self, clock: Clock = SYSTEM_CLOCK) -> None:

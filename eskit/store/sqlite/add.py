@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from eskit.domain.events import EventRow
 from eskit.domain.streams import category_of
 from eskit.domain.time import to_microseconds
 from eskit.errors import StreamNotFound
-from eskit.store.maintenance import CommandRow, Erasure
-from eskit.store.restoring import changed_claims, check_follows, check_has_happened, id_is_taken
+from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
+from eskit.store.records import CommandRow, Erasure
 from eskit.store.sqlite.appender import find_claim
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
 from eskit.store.sqlite.ids import keep_id, tells_time
@@ -87,7 +87,7 @@ def add_commands(connection: sqlite3.Connection, commands: Iterable[CommandRow])
         )
 
 
-def add_erasures(connection: sqlite3.Connection, erasures: Sequence[Erasure]) -> None:
+def add_erasures(connection: sqlite3.Connection, erasures: Iterable[Erasure]) -> None:
     """Add audit records, inside an open write transaction."""
     for erasure in erasures:
         stream_id, version = _stream(connection, erasure.stream, erasure.tenant)
@@ -126,12 +126,11 @@ def _stream(connection: sqlite3.Connection, stream: str, tenant: str) -> tuple[i
 
 
 def _run_claims(connection: sqlite3.Connection, record: EventRow, stream_id: int) -> None:
-    def find_owner(index: str, value: str) -> str | None:
-        return find_claim(connection, record.tenant, index, value)
+    def find_owner(tenant: str, index: str, value: str) -> str | None:
+        return find_claim(connection, tenant, index, value)
 
-    for change in changed_claims(record, find_owner):
-        key = record.tenant, change.index, change.value
-        if change.taken:
-            connection.execute(query("save_claim"), (*key, stream_id))
+    for claim, taken in run_claims(record, find_owner):
+        if taken:
+            connection.execute(query("save_claim"), (*claim[:3], stream_id))
         else:
-            connection.execute(query("delete_claim"), key)
+            connection.execute(query("delete_claim"), claim[:3])

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.domain.events import erased_metadata, is_erased
-from eskit.domain.time import from_microseconds
+from eskit.domain.time import to_microseconds
 from eskit.errors import StoreUnavailable, StreamNotFound
 from eskit.sqlite.connections import connect, wait_while_busy
 from eskit.sqlite.errors import store_error
 from eskit.sqlite.interrupting import let_interrupt, was_interrupted
-from eskit.store.maintenance import Erasure
+from eskit.store.records import Erasure
 from eskit.store.sqlite.checksums import add_functions
 from eskit.store.sqlite.queries import query
 
@@ -21,34 +22,20 @@ _PAGE = 1000
 _PAUSE = 0.05
 
 
-def erase_stream(
-    connection: sqlite3.Connection,
-    stream: str,
-    tenant: str,
-    *,
-    reason: str,
-    erased_by: str,
-    now: int,
-) -> Erasure:
+def erase_stream(connection: sqlite3.Connection, erasure: Erasure) -> Erasure:
     """Blank a stream inside an open write transaction, and record it if there was something."""
-    stream_id, version = _find_stream(connection, stream, tenant)
+    stream_id, version = _find_stream(connection, erasure.stream, erasure.tenant)
     add_functions(connection)
     events = _blank_events(connection, stream_id)
     connection.execute(query("erase_claims"), (stream_id,))
-    connection.execute(query("erase_responses"), (stream_id, stream))
+    connection.execute(query("erase_responses"), (stream_id, erasure.stream))
     connection.execute(query("erase_snapshots"), (stream_id,))
+    done = replace(erasure, version=version, events=events)
     if events:
-        row = (stream_id, version, events, now, erased_by, reason)
+        erased_at = to_microseconds(done.erased_at)
+        row = stream_id, version, events, erased_at, done.erased_by, done.reason
         connection.execute(query("save_erasure"), row)
-    return Erasure(
-        stream=stream,
-        tenant=tenant,
-        version=version,
-        events=events,
-        erased_at=from_microseconds(now),
-        erased_by=erased_by,
-        reason=reason,
-    )
+    return done
 
 
 def scrub(path: Path, url: str, *, timeout: float, clock: Clock) -> None:

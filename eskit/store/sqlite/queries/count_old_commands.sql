@@ -1,1 +1,0 @@
-SELECT count(*) FROM commands WHERE recorded_at < ?1

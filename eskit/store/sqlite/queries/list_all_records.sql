@@ -1,0 +1,1 @@
+SELECT kind, key, value, revision, updated_at FROM records ORDER BY kind, key

@@ -1,0 +1,329 @@
+"""A storage as small as one can be: a list of rows, kept in one JSON file, searched from its start.
+
+It shows what somebody has to write for another database, and that the contract asks for no more.
+"""
+
+import base64
+import json
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from eskit.clock import Clock
+from eskit.domain.commands import AppendResult
+from eskit.domain.events import EventRow, is_erased
+from eskit.domain.ids import uuid_bytes
+from eskit.domain.streams import category_of
+from eskit.domain.time import from_microseconds
+from eskit.errors import StoreUnavailable, StreamNotFound, Unsupported
+from eskit.schema.recorded import EventSchema
+from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
+from eskit.store.appending import Append, completed, decide
+from eskit.store.corruption import find_gaps, find_lost_commands
+from eskit.store.notifying import AppendNotifier
+from eskit.store.port import About, Check, Problem, Select, StreamKey
+from eskit.store.recording import is_news
+from eskit.store.records import (
+    KEYS,
+    Checkpoint,
+    ClaimRow,
+    CommandRow,
+    Erasure,
+    EventType,
+    Record,
+    Snapshot,
+    StreamInfo,
+)
+
+_KEPT = EventRow, Checkpoint, ClaimRow, CommandRow, Erasure, EventSchema, Record, Snapshot
+_KINDS = {kind.__name__: kind for kind in _KEPT}
+
+
+class JsonStorage:
+    """A Storage in one file, for one process."""
+
+    def __init__(self, path: Path, clock: Clock, command_ttl: timedelta) -> None:
+        self._path, self._clock, self._ttl = path, clock, command_ttl
+        self._lock, self._notifier = threading.RLock(), AppendNotifier(clock)
+        self._closed = False
+        if not path.exists():
+            path.write_text(json.dumps({"store_id": str(uuid4()), "rows": []}))
+        stored = json.loads(path.read_text())
+        self._id, self._rows = stored["store_id"], Rows(map(_decode, stored["rows"]))
+
+    def about(self) -> About:
+        return About(url=f"json://{self._path}", store_id=self._id, command_ttl=self._ttl)
+
+    def append(self, append: Append) -> AppendResult:
+        with self._changing() as rows:
+            changes = decide(append, rows, self._clock.microseconds())
+            for row in (*changes.events, *changes.claims, *changes.commands, *changes.schemas):
+                rows.put(row)
+            for row in changes.freed:
+                rows.drop(row)
+        return changes.result
+
+    def submit(self, append: Append) -> Future[AppendResult]:
+        with self._open():
+            return completed(self.append, append)
+
+    def read(self, select: Select[Any], size: int) -> list[Any]:
+        with self._open() as rows:
+            events = rows.events[::-1] if select.backward else rows.events
+            return [select.shape.of(row) for row in events if _is_wanted(row, select)][:size]
+
+    def count(self, select: Select[Any]) -> int:
+        return len(self.read(select._replace(shape=EventRow), select.before))
+
+    def streams(
+        self, after: StreamKey, *, prefix: str, tenant: str | None, size: int
+    ) -> list[StreamInfo]:
+        found = [info for info in self.find(StreamInfo) if info.stream.startswith(prefix)]
+        wanted = (info for info in found if tenant in {None, info.tenant})
+        return [info for info in wanted if (info.stream, info.tenant) > after][:size]
+
+    def find(self, kind: type[Any], *key: str) -> list[Any]:
+        with self._open() as rows:
+            return rows.find(kind, *key)
+
+    def keep(self, put: Sequence[Any] = (), drop: Sequence[Any] = ()) -> bool:
+        with self._changing() as rows:
+            wanted = [(row, row.revision - 1) for row in put if isinstance(row, Record)]
+            wanted += [(row, row.revision) for row in drop if isinstance(row, Record)]
+            for row, revision in wanted:
+                found = rows.find(Record, row.kind, row.key)
+                if (found[0].revision if found else 0) != revision or (row in drop and not found):
+                    return False
+            if not all(rows.may_have(row) for row in put if isinstance(row, Snapshot)):
+                return False
+            for row in put:
+                rows.put(row)
+            for row in drop:
+                rows.drop(row)
+            return True
+
+    def head(self, past: int = -1, timeout: float = 0.0) -> int:
+        def head() -> int:
+            with self._open() as rows:
+                return rows.head()
+
+        self._notifier.wait_until(lambda: head() > past, timeout)
+        return head()
+
+    @contextmanager
+    def view(self, *, exclusive: bool = False) -> Iterator["JsonView"]:
+        if not exclusive:
+            with self._open() as rows:
+                copy = Rows(rows)
+            yield JsonView(copy)
+        else:
+            with self._changing() as rows:
+                yield JsonView(rows)
+
+    def scrub(self) -> None:
+        """Every change writes the file anew."""
+
+    def close(self) -> None:
+        self._closed = True
+        self._notifier.notify()
+
+    @contextmanager
+    def _open(self) -> Iterator["Rows"]:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable(f"{self._path} is closed")
+            yield self._rows
+
+    @contextmanager
+    def _changing(self) -> Iterator["Rows"]:
+        with self._open() as rows:
+            changed = Rows(rows)
+            yield changed
+            encoded = {"store_id": self._id, "rows": [_encode(row) for row in changed]}
+            self._path.write_text(json.dumps(encoded))
+            self._rows = changed
+        self._notifier.notify()
+
+
+class Rows(list[Any]):
+    """Rows of every kind, those of events in the order of the log."""
+
+    @property
+    def events(self) -> list[EventRow]:
+        return [row for row in self if isinstance(row, EventRow)]
+
+    def find(self, kind: type[Any], *key: str) -> list[Any]:
+        rows = [row for row in self if type(row) is kind]
+        if kind is EventType:
+            rows = [EventType(name) for name in {row.event_type for row in self.events}]
+        if kind is StreamInfo:
+            rows = [_info(self.of(*one)) for one in {(r.stream, r.tenant) for r in self.events}]
+        rows = [row for row in rows if KEYS[kind](row)[: len(key)] == key]
+        return sorted(rows, key=KEYS[kind])
+
+    def of(self, stream: str, tenant: str) -> list[EventRow]:
+        return [row for row in self.events if (row.stream, row.tenant) == (stream, tenant)]
+
+    def put(self, row: Any) -> None:
+        if isinstance(row, EventSchema) and not is_news(row, self.find(EventSchema)):
+            return
+        self.drop(row)
+        self.append(row)
+
+    def drop(self, row: Any) -> None:
+        if not isinstance(row, EventRow):
+            key = KEYS[type(row)]
+            self[:] = [r for r in self if type(r) is not type(row) or key(r) != key(row)]
+
+    def may_have(self, row: Snapshot) -> bool:
+        place = row.version, uuid_bytes(row.event_id)
+        erased = {(one.stream, one.tenant) for one in self.find(Erasure)}
+        events = self.of(row.stream, row.tenant)
+        return (row.stream, row.tenant) not in erased and place in [r[2:4] for r in events]
+
+    def head(self) -> int:
+        return max((row.global_position for row in self.events), default=0)
+
+    def find_command(self, tenant: str, command_id: str) -> CommandRow | None:
+        return next(iter(self.find(CommandRow, tenant, command_id)), None)
+
+    def find_by_id(self, event_id: bytes) -> EventRow | None:
+        return next((row for row in self.events if row.event_id == event_id), None)
+
+    def find_owner(self, tenant: str, index: str, value: str) -> str | None:
+        return next((row.stream for row in self.find(ClaimRow, tenant, index, value)), None)
+
+    def last_of(self, stream: str, tenant: str) -> EventRow | None:
+        return next(iter(self.of(stream, tenant)[::-1]), None)
+
+    def last(self) -> EventRow | None:
+        return next(iter(self.events[::-1]), None)
+
+
+class JsonView:
+    """A View of rows that nobody else changes."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+
+    def head(self) -> int:
+        return self._rows.head()
+
+    def count(self, kind: type[Any]) -> int:
+        return len(self._rows.events if kind is EventRow else self._rows.find(kind))
+
+    def events(self, *, after: int = 0, streams: Sequence[StreamKey] = ()) -> Iterator[EventRow]:
+        rows = (row for row in self._rows.events if row.global_position > after)
+        return (row for row in rows if not streams or (row.stream, row.tenant) in streams)
+
+    def rows(self, kind: type[Any], *, streams: Sequence[StreamKey] = ()) -> Iterator[Any]:
+        rows = self._rows.find(kind)
+        return (row for row in rows if not streams or (row.stream, row.tenant) in streams)
+
+    def check(self, what: Check) -> Iterator[Problem]:
+        if what is Check.VERSIONS:
+            return find_gaps(self._rows.events)
+        if what is Check.LOST_COMMANDS:
+            streams = {(row.stream, row.tenant): [] for row in self._rows.events}
+            streams = {key: self._rows.of(*key) for key in streams}
+            return find_lost_commands(self.rows(CommandRow), streams)
+        return iter(())
+
+    def backup(self, target: Path, *, progress: Any) -> Any:
+        raise Unsupported(f"{target} cannot be made: copy the JSON file")
+
+    def put(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            stored = self._rows.of(row.stream, row.tenant) if hasattr(row, "tenant") else []
+            if isinstance(row, EventRow):
+                last = self._rows.last()
+                position, time = (last.global_position, last.recorded_at) if last else (0, 0)
+                version = len(stored)
+                check_follows(row, position=position, recorded_at=time, version=version)
+                if self._rows.find_by_id(row.event_id):
+                    raise id_is_taken(row)
+                for claim, taken in run_claims(row, self._rows.find_owner):
+                    (self._rows.put if taken else self._rows.drop)(claim)
+            elif isinstance(row, CommandRow):
+                led_to = next((r.global_position for r in stored if r.version == row.version), 0)
+                check_has_happened(row, version=len(stored), position=led_to)
+            elif isinstance(row, Erasure) and not stored:
+                raise StreamNotFound(row.stream)
+            self._rows.put(row)
+
+    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
+        for row in rows:
+            self._rows.drop(row)
+
+    def erase(self, erasure: Erasure) -> Erasure:
+        key = erasure.stream, erasure.tenant
+        stored = self._rows.of(*key)
+        if not stored:
+            raise StreamNotFound(erasure.stream)
+        count = sum(not is_erased(row.metadata) for row in stored)
+        gone = ClaimRow, Snapshot
+        left = [r for r in self._rows if type(r) not in gone or (r.stream, r.tenant) != key]
+        self._rows[:] = [_erased(row, key) for row in left]
+        done = replace(erasure, version=stored[-1].version, events=count)
+        if count:
+            self._rows.put(done)
+        return done
+
+
+def _erased(row: Any, key: StreamKey) -> Any:
+    if not isinstance(row, EventRow | CommandRow) or (row.stream, row.tenant) != key:
+        return row
+    return row.erased() if isinstance(row, EventRow) else row._replace(response=b"")
+
+
+def _is_wanted(row: EventRow, select: Select[Any]) -> bool:
+    if select.stream and (row.stream, row.tenant) != (select.stream, select.tenant):
+        return False
+    place = row.version if select.stream else row.global_position
+    return (
+        select.after < place < select.before
+        and (not select.categories or category_of(row.stream) in select.categories)
+        and (not select.event_types or row.event_type in select.event_types)
+        and (not select.tenants or row.tenant in select.tenants)
+    )
+
+
+def _info(rows: Sequence[EventRow]) -> StreamInfo:
+    return StreamInfo(
+        stream=rows[0].stream,
+        tenant=rows[0].tenant,
+        category=category_of(rows[0].stream),
+        version=rows[-1].version,
+        first_recorded_at=from_microseconds(rows[0].recorded_at),
+        last_recorded_at=from_microseconds(rows[-1].recorded_at),
+    )
+
+
+def _encode(row: Any) -> list[Any]:
+    fields = asdict(row) if is_dataclass(row) else row._asdict()
+    return [type(row).__name__, {name: _plain(value) for name, value in fields.items()}]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"bytes": base64.b64encode(value).decode()}
+    return {"time": value.isoformat()} if isinstance(value, datetime) else value
+
+
+def _decode(encoded: list[Any]) -> Any:
+    kind, fields = encoded
+    return _KINDS[kind](**{name: _value(value) for name, value in fields.items()})
+
+
+def _value(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    if "time" in value:
+        return datetime.fromisoformat(value["time"])
+    return base64.b64decode(value["bytes"])
