@@ -19,7 +19,7 @@ from eskit.scaffold.render import render
 from eskit.text.suggestions import find_nearest
 
 _MODULE_USES = (Import("eskit", "EventContext"), Import("eskit", "Projection"))
-_TEST_USES = (Import("eskit", "App"), Import("eskit", "NewEvent"))
+_TEST_USES = (Import("eskit.testing", "projecting"),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
