@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from google.protobuf.message import Message
+
 from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator
+from eskit.cqrs.nats import ChecksStore
+from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
-from eskit.domain.services import ServiceType
+from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError
 from eskit.messaging.relay import RelayStatus
@@ -61,7 +68,7 @@ class Declared(Protocol):
         """The services that it answers."""
 
 
-class Opened(Handles, Reacting, Protocol):
+class Opened(Handles, ChecksStore, Reacting, Protocol):
     """An app, opened over a store and read models."""
 
     @property
@@ -219,3 +226,28 @@ class Host:
                 stop.wait(_BEGIN_AGAIN_AFTER)
             else:
                 self._stopped += [report.error for report in reports if report.error is not None]
+
+
+class ShownCalls:
+    """Answers as the app does, and reports each call: what, how it ended and how long it took."""
+
+    def __init__(self, app: Opened, tell: Callable[[str], None]) -> None:
+        self._app, self._tell = app, tell
+
+    def submit(
+        self, method: Method, request: Message, options: CallOptions, executor: Executor | None
+    ) -> Future[Reply]:
+        """Answer one request."""
+        answer = self._app.submit(method, request, options, executor)
+        answer.add_done_callback(functools.partial(self._show, method, time.perf_counter()))
+        return answer
+
+    def _show(self, method: Method, begun: float, answer: Future[Reply]) -> None:
+        error = answer.exception()
+        outcome = getattr(error, "rejection", "") or type(error).__name__ if error else "ok"
+        milliseconds = (time.perf_counter() - begun) * 1000
+        self._tell(f"{method.path}  {outcome}  {milliseconds:.1f} ms")
+
+    def check_store(self) -> None:
+        """Raise StoreUnavailable if nothing can be written to the store."""
+        self._app.check_store()

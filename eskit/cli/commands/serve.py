@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -27,11 +25,7 @@ from eskit.cli.terminal.wrapping import labelled
 from eskit.reports.payloads import GeneratedTypes, PayloadReader, stored_schemas
 
 if TYPE_CHECKING:
-    from google.protobuf.message import Message
-
     from eskit.app import RunningApp
-    from eskit.cqrs.options import CallOptions, Reply
-    from eskit.domain.services import Method
     from eskit.messaging.relay import RelayStatus
     from eskit.runtime.host import Host, NatsOfProject, Parts
     from eskit.runtime.runner import RunnerEvent
@@ -82,11 +76,12 @@ class Chosen:
 
 def run_app(session: Session, chosen: Chosen) -> None:
     """Run the project's app until a signal comes; raises what a projection failed with."""
-    from eskit.runtime.host import Host
+    from eskit.runtime.host import Host, ShownCalls
 
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
         screen = Screen(session, running)
+        show_call = functools.partial(screen.tell, "call")
         host = Host(
             running,
             _nats_of(session, running.store.store_id),
@@ -94,7 +89,9 @@ def run_app(session: Session, chosen: Chosen) -> None:
             watch=screen.watch,
             on_connection=lambda text: screen.tell("connection", text),
             on_relay=screen.show_relay,
-            answer=ShownCalls(running, screen.tell) if chosen.show else None,
+            answer=ShownCalls(running, functools.partial(screen.tell, "call"))
+            if chosen.show
+            else None,
         )
         asyncio.run(screen.run(host, chosen))
     if host.failures:
@@ -226,28 +223,3 @@ class Screen:
     def _status(self, name: str, state: str, error: str = "") -> Iterator[Line]:
         because = f"  {error}" if error else ""
         yield from labelled((f"{name:<{self._label}}", "name"), state, because)
-
-
-class ShownCalls:
-    """Answers as the app does, and reports each call: what, how it ended and how long it took."""
-
-    def __init__(self, app: RunningApp, tell: Callable[[str, str], None]) -> None:
-        self._app, self._tell = app, tell
-
-    def submit(
-        self, method: Method, request: Message, options: CallOptions, executor: Executor | None
-    ) -> Future[Reply]:
-        """Answer one request."""
-        answer = self._app.submit(method, request, options, executor)
-        answer.add_done_callback(functools.partial(self._show, method, time.perf_counter()))
-        return answer
-
-    def _show(self, method: Method, begun: float, answer: Future[Reply]) -> None:
-        error = answer.exception()
-        outcome = getattr(error, "rejection", "") or type(error).__name__ if error else "ok"
-        milliseconds = (time.perf_counter() - begun) * 1000
-        self._tell("call", f"{method.path}  {outcome}  {milliseconds:.1f} ms")
-
-    def check_store(self) -> None:
-        """Raise StoreUnavailable if nothing can be written to the store."""
-        self._app.check_store()
