@@ -510,7 +510,7 @@ class ProjectionEngine(Generic[Db]):
             run.beat()
         for rebuild, lock in rebuilds:
             slow, beats = rebuild.slow_call, self._slow.after is not None
-            lock.tell(rate=0.0, outage="", slow=slow, beats=beats)
+            lock.tell(rate=0.0, waiting_for="", slow=slow, beats=beats)
 
     def _select(self, names: Sequence[str] | None) -> list[Projection[Db]]:
         if names is None:

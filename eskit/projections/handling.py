@@ -225,7 +225,7 @@ class Handling:
 
     def _is_no_fault(self, error: BaseException) -> bool:
         """Whether not the handler is to blame: the log is away, or somebody pressed Ctrl-C."""
-        return error is self.lookup.outage or is_ctrl_c(error)
+        return error is self.lookup.log_error or is_ctrl_c(error)
 
     def _dispatch(self, group: Sequence[ProjectionRun]) -> Mapping[str, tuple[_Decode, _Calls]]:
         """By event type, how to decode it and whom to call."""

@@ -23,7 +23,7 @@ PATIENCE = 0.2
 """Longer than anybody who only asks `find_holder` keeps a lock."""
 HOLDER_LENGTH = 16_384
 """How long a note of a holder is at most."""
-_LONGEST_OUTAGE = 150
+_LONGEST_REASON = 150
 _LONGEST_STACK = 4_000
 # A holder writes at least so often that it is there; one that has not for longer is stopped.
 _BEAT = 5.0
@@ -34,7 +34,7 @@ _SILENT_AFTER = 20.0
 class Holder:
     """The process that holds a lock: its id and since when, in seconds since 1970.
 
-    `rate` is how many events a second it has just handled, `outage` why it must wait now.
+    `rate` is how many events a second it has just handled, `waiting_for` why it must wait now.
     `slow` is the call that it has been in for too long, since `slow_since`, with its `stack`.
     `beat` is when it last wrote this, by the clock that only goes forward; 0 if it never tells.
     """
@@ -42,7 +42,7 @@ class Holder:
     pid: int
     since: float
     rate: float = 0.0
-    outage: str = ""
+    waiting_for: str = ""
     slow: str = ""
     slow_since: float = 0.0
     stack: str = ""
@@ -101,7 +101,7 @@ class ProjectionLock:
         self.held = True
         return True
 
-    def tell(self, *, rate: float, outage: str, slow: SlowCall | None, beats: bool) -> None:
+    def tell(self, *, rate: float, waiting_for: str, slow: SlowCall | None, beats: bool) -> None:
         """Let others know how the holder gets on; with `beats` also that it is there at all.
 
         Costs nothing most of the time while that stays as it is, and where it is not held.
@@ -110,14 +110,14 @@ class ProjectionLock:
         told = replace(
             before,
             rate=round(rate, 1),
-            outage=outage[:_LONGEST_OUTAGE],
+            waiting_for=waiting_for[:_LONGEST_REASON],
             slow=slow.what if slow else "",
             slow_since=slow.since.timestamp() if slow else 0.0,
             stack=slow.stack[-_LONGEST_STACK:] if slow else "",
         )
         with self._mutex:
             if self.held and (told != before or (beats and now - before.beat > _BEAT)):
-                with suppress(ReadModelUnavailable):  # a full disk is what the outage is about
+                with suppress(ReadModelUnavailable):  # a full disk is what it waits for
                     self._write(replace(told, beat=now if beats else 0.0))
 
     def release(self) -> None:

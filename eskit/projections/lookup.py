@@ -18,14 +18,14 @@ _PAGE = 512
 class EventLookup:
     """Finds events of some types by their position, and reads ahead: who asks will ask again.
 
-    `until` is the last position that is being handled; nothing is read behind it. `outage` is what
-    the log raised last: no fault of the handler that asked. `calling` is the context of the handler
-    that is being called.
+    `until` is the last position that is being handled; nothing is read behind it. `log_error` is
+    what the log raised last: no fault of the handler that asked. `calling` is the context of the
+    handler that is being called.
     """
 
     def __init__(self, log: EventLog, event_types: Iterable[str]) -> None:
         self.until = 0
-        self.outage: EskitError | None = None
+        self.log_error: EskitError | None = None
         self.calling: EventContext | None = None
         self._log = log
         self._types = sorted(set(event_types))
@@ -36,8 +36,8 @@ class EventLookup:
         if position not in self._page:
             try:
                 self._page = self._read(position)
-            except EskitError as outage:
-                self.outage = outage
+            except EskitError as error:
+                self.log_error = error
                 raise
         return self._page[position]
 

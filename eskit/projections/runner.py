@@ -274,11 +274,11 @@ class Runner:
             self._report_waiting(self._waiting_for)
 
     def _tell(self, slow: SlowCall | None) -> None:
-        outage = self._waiting_for.message if self._waiting_for is not None else ""
+        waiting_for = self._waiting_for.message if self._waiting_for is not None else ""
         beats = self._slow.after is not None
         for run in self._runs:
             if run.lock is not None:
-                run.lock.tell(rate=run.rate, outage=outage, slow=slow, beats=beats)
+                run.lock.tell(rate=run.rate, waiting_for=waiting_for, slow=slow, beats=beats)
 
     def _reports(self) -> list[RunReport]:
         """What was done to each projection."""

@@ -40,7 +40,7 @@ class ProjectionStatus:
     `skipped` the events that are never handled because somebody has decided so. `rebuild_position`
     is how far a rebuild has come, running or interrupted, `pause` why it was paused. `holder` is
     the process that runs or rebuilds it, `running` whether one runs it, `rate` how many events a
-    second that has just handled, `outage` what it waits for, if that keeps it from running, `slow`
+    second that has just handled, `waiting_for` what it waits for, if that keeps it from running, `slow`
     the call that it has been in for too long, with its `stack`. `version` is that of the code.
     """
 
@@ -60,7 +60,7 @@ class ProjectionStatus:
     pause: str
     holder: int | None
     rate: float
-    outage: str
+    waiting_for: str
     running: bool
     hint: str
     slow: str
@@ -133,7 +133,7 @@ def load_status(
         pause=(state.pause or "") if state else "",
         holder=holder.pid if holder else None,
         rate=running.rate if running else 0.0,
-        outage=running.outage if running else "",
+        waiting_for=running.waiting_for if running else "",
         running=running is not None,
         hint=problem.hint if problem else "",
         slow=slow.slow if slow else "",
@@ -175,8 +175,8 @@ def _find_hung(name: str, does: str, holder: Holder | None, clock: Clock) -> _Pr
             f"See where it is: eskit project status {name}",
             failed=False,
         )
-    if holder.outage:
-        return _Problem(f"waiting: {holder.outage}", "Wait: it resumes automatically.")
+    if holder.waiting_for:
+        return _Problem(f"waiting: {holder.waiting_for}", "Wait: it resumes automatically.")
     return None
 
 

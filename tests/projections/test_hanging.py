@@ -176,7 +176,7 @@ def test_a_holder_that_waits_for_a_read_model_gives_signs_of_life(
         path.rename(path.with_name("away.db"))
         append(Counted(key="b"))
         lock = lock_of(open_read_models(read_models), "mails", "run")
-        until(lambda: lock.find_holder().outage)
+        until(lambda: lock.find_holder().waiting_for)
         first = lock.find_holder().beat
         until(lambda: lock.find_holder().beat > first)
         path.with_name("away.db").rename(path)
@@ -224,9 +224,9 @@ def test_a_stack_that_is_too_long_for_the_note_of_the_holder_is_left_out(tmp_pat
     lock = ProjectionLock(LockFile(tmp_path / "mails.run"), "mails", "run")
     with lock:
         slow = SlowCall(what="w", since=SystemClock().now, stack="\u2603" * 10_000)
-        lock.tell(rate=1.0, outage="", slow=slow, beats=True)
+        lock.tell(rate=1.0, waiting_for="", slow=slow, beats=True)
         noted = lock.find_holder()
-        lock.tell(rate=1.0, outage="", slow=replace(slow, stack="short"), beats=True)
+        lock.tell(rate=1.0, waiting_for="", slow=replace(slow, stack="short"), beats=True)
         shorter = lock.find_holder()
 
     assert (noted.slow, noted.stack) == ("w", "")
