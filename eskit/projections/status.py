@@ -40,8 +40,8 @@ class ProjectionStatus:
     `skipped` the events that are never handled because somebody has decided so. `rebuild_position`
     is how far a rebuild has come, running or interrupted, `pause` why it was paused. `holder` is
     the process that runs or rebuilds it, `running` whether one runs it, `rate` how many events a
-    second that has just handled, `waiting_for` what it waits for, if that keeps it from running, `slow`
-    the call that it has been in for too long, with its `stack`. `version` is that of the code.
+    second that has just handled, `waiting_for` what keeps it from running now, `slow` the call
+    that it has been in for too long, with its `stack`. `version` is that of the code.
     """
 
     name: str

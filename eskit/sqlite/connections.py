@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias, TypeVar
-from urllib.parse import quote
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import StoreUnavailable
 from eskit.sqlite import forking
 from eskit.sqlite.errors import primary_code
+from eskit.sqlite.url import file_uri
 
 Result = TypeVar("Result")
 Runs: TypeAlias = sqlite3.Connection | sqlite3.Cursor
@@ -31,14 +31,18 @@ def connect(path: Path, *, mode: str) -> sqlite3.Connection:
     StoreUnavailable for a file that was open when this process was forked.
     """
     check_not_forked(path)
-    uri = f"file://{quote(str(path.absolute()))}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(
+        file_uri(path, mode=mode),
+        uri=True,
+        timeout=0,
+        isolation_level=None,
+        check_same_thread=False,
+    )
 
 
 def check_not_forked(path: Path) -> None:
     """Raise StoreUnavailable for a file that was open when this process was forked."""
-    if forking.was_open_at_fork(path):
-        raise StoreUnavailable(f"{path} was open when this process was forked", hint=forking.HINT)
+    forking.refuse_inherited(path, str(path), StoreUnavailable)
 
 
 def begin_immediate(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from eskit.errors import EskitError
 from eskit.files.descriptors import list_descriptors
 
 HINT = (
@@ -18,6 +19,12 @@ HINT = (
 )
 
 _inherited: set[tuple[int, int]] = set()
+
+
+def refuse_inherited(path: Path, what: str, error: type[EskitError]) -> None:
+    """Raise an error about a file that was open when this process was forked."""
+    if was_open_at_fork(path):
+        raise error(f"{what} was open when this process was forked", hint=HINT)
 
 
 def was_open_at_fork(path: Path) -> bool:

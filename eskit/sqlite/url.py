@@ -18,6 +18,11 @@ def is_sqlite(url: str) -> bool:
     return url.startswith("sqlite:")
 
 
+def file_uri(path: Path, *, mode: str) -> str:
+    """The URI by which SQLite opens a file; `mode` is ro, rw or rwc, with more options behind."""
+    return f"file://{quote(str(path.absolute()))}?mode={mode}"
+
+
 def sqlite_path(url: str) -> Path:
     """The file that a ``sqlite://`` URL names; InvalidArgument if it names none."""
     if "#" in url:

@@ -7,10 +7,10 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from urllib.parse import quote
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.files.descriptors import is_open_here
+from eskit.sqlite.url import file_uri
 
 _PAUSE = 0.005
 _SHARED_FIRST, _SHARED_LENGTH = 0x40000002, 510
@@ -40,7 +40,7 @@ def is_in_use(path: Path) -> bool:
     Asked by opening it for oneself alone, which puts what a crash left in the ``-wal`` into it.
     False also where nobody may write to it.
     """
-    uri = f"file://{quote(str(path.absolute()))}?mode=rw"
+    uri = file_uri(path, mode="rw")
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=0, isolation_level=None)) as alone:
             alone.execute("PRAGMA locking_mode = EXCLUSIVE")

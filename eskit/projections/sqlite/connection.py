@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from eskit.clock import Clock
 from eskit.errors import ReadModelUnavailable
@@ -16,9 +15,11 @@ from eskit.files.lock import FileLock
 from eskit.files.modes import PRIVATE, make_if_missing
 from eskit.projections.locks import take_file_lock
 from eskit.sqlite import forking
+from eskit.sqlite.errors import primary_code
 from eskit.sqlite.identity import DatabaseFiles
 from eskit.sqlite.interrupting import InterruptibleConnection
 from eskit.sqlite.leftovers import find_foreign_wal, note_files
+from eskit.sqlite.url import file_uri
 from eskit.sqlite.usage import lost_companion
 
 _WRITE_LOCK_TIMEOUT = 30.0
@@ -78,10 +79,7 @@ def connect(path: Path, *, mode: str, file_mode: int = PRIVATE) -> sqlite3.Conne
 
 def check_not_forked(path: Path) -> None:
     """Refuse a file that was open when this process was forked, and connections from then."""
-    if forking.was_open_at_fork(path):
-        raise ReadModelUnavailable(
-            f"Read model {path} was open when this process was forked", hint=forking.HINT
-        )
+    forking.refuse_inherited(path, f"Read model {path}", ReadModelUnavailable)
 
 
 def _check_beside(path: Path) -> None:
@@ -116,7 +114,7 @@ def _cannot_write_beside(connection: sqlite3.Connection, path: Path) -> bool:
     try:
         connection.execute("SELECT 1 FROM sqlite_master").fetchone()
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & 0xFF in _NOTHING_CAN_BE_WRITTEN:
+        if primary_code(error) in _NOTHING_CAN_BE_WRITTEN:
             return path.exists() and not _log_of(path).exists()
         raise
     return False
@@ -138,11 +136,6 @@ def _prepare_for_writing(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit=0")
 
 
-def file_uri(path: Path, *, mode: str) -> str:
-    """The URI by which SQLite opens a file."""
-    return f"file:{quote(str(path))}?mode={mode}"
-
-
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
     """Turn what SQLite raises into ReadModelUnavailable."""
@@ -154,7 +147,7 @@ def translated(path: Path) -> Iterator[None]:
 
 def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
     """What to say when the file cannot be used."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    code = primary_code(error)
     if code in _DAMAGED:
         return ReadModelUnavailable(
             f"Read model {path} is damaged or not a SQLite file: {error}",
@@ -174,10 +167,7 @@ def unavailable(path: Path, error: sqlite3.Error) -> ReadModelUnavailable:
 
 def is_transient(error: BaseException) -> bool:
     """Whether an error is the condition of disk, file or memory rather than a wrong statement."""
-    if not isinstance(error, sqlite3.Error):
-        return False
-    code: int | None = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in _NOT_TO_BLAME_ON_HANDLERS
+    return isinstance(error, sqlite3.Error) and primary_code(error) in _NOT_TO_BLAME_ON_HANDLERS
 
 
 class WriteLock:

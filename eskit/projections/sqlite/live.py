@@ -11,10 +11,11 @@ from eskit.clock import Clock
 from eskit.errors import ProjectionFailed
 from eskit.files.modes import mode_of
 from eskit.projections.port import Purpose
-from eskit.projections.sqlite.connection import WriteLock, file_uri, translated
+from eskit.projections.sqlite.connection import WriteLock, translated
 from eskit.projections.sqlite.read_model import SqliteReadModel
 from eskit.projections.sqlite.shadow import SqliteShadowReadModel, shadow_path
 from eskit.projections.sqlite.swap import SHADOW, swap_tables
+from eskit.sqlite.url import file_uri
 
 
 class SqliteLiveReadModel(SqliteReadModel):

@@ -14,9 +14,10 @@ from eskit.projections.differences import TableDifference
 from eskit.projections.port import Purpose
 from eskit.projections.records import Kind, Record
 from eskit.projections.sqlite.comparison import compare_tables
-from eskit.projections.sqlite.connection import WriteLock, file_uri, translated
+from eskit.projections.sqlite.connection import WriteLock, translated
 from eskit.projections.sqlite.read_model import SqliteReadModel
 from eskit.projections.sqlite.sql import query
+from eskit.sqlite.url import file_uri
 
 
 class SqliteShadowReadModel(SqliteReadModel):
