@@ -38,7 +38,7 @@ from eskit.projections.log import EventLog, Placed
 from eskit.projections.port import ReadModel
 from eskit.projections.preparing import prepare
 from eskit.projections.progress import Progress, ReportProgress
-from eskit.projections.records import START, EventPosition, Failure, Phase
+from eskit.projections.records import START, EventPosition, Failure, Phase, ProjectionState
 from eskit.projections.skips import failed_dead_letter
 from eskit.projections.stretch import CheckpointJumped, Stretch
 from eskit.projections.transient import is_transient
@@ -194,7 +194,7 @@ class Following:
             run.stop(error, found)
             run.checkpoint = found.checkpoint if found is not None else START
             return
-        run.checkpoint, run.paused = state.checkpoint, state.pause is not None
+        run.checkpoint, run.paused = state.checkpoint, self._is_paused(state)
         run.has_exceptions = state.has_exceptions
         if run.effects is not None:
             run.effects.load()
@@ -424,10 +424,15 @@ class Following:
             run.has_exceptions = state.has_exceptions
             if state.checkpoint != run.checkpoint:
                 run.forget_attempts()
-            if state.checkpoint != run.checkpoint or (state.pause is not None) != run.paused:
-                run.checkpoint, run.paused = state.checkpoint, state.pause is not None
+            paused = self._is_paused(state)
+            if (state.checkpoint, paused) != (run.checkpoint, run.paused):
+                run.checkpoint, run.paused = state.checkpoint, paused
                 moved = True
         return moved
+
+    def _is_paused(self, state: ProjectionState) -> bool:
+        """A pause keeps nobody from building rows anew."""
+        return state.pause is not None and self._work != "rebuild"
 
     def _advance(self, run: ProjectionRun, passed: Stretch) -> None:
         """Move the checkpoint only over events that were handled, skipped or are dead letters."""

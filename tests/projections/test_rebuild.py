@@ -452,6 +452,23 @@ def interrupted(engine_of, counts, append):
     return engine
 
 
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_rebuild_of_a_paused_projection_makes_all_its_rows(engine_of, counts, append, in_place):
+    append(*many(5))
+    engine = engine_of(counts)
+    engine.run()
+    engine.pause("counts", reason="later", by="ann")
+    append(*many(2))
+
+    report = engine.rebuild("counts", in_place=in_place)
+    append(*many(1))
+    (status,) = engine.status()
+
+    assert report.events == 7
+    assert (status.state, status.position, status.lag) == ("paused", 7, 1)
+    assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(7,)]
+
+
 @pytest.mark.promise("rebuilds-resume-safely")
 def test_an_interrupted_rebuild_goes_on_where_it_was(engine_of, counts, append):
     engine = interrupted(engine_of, counts, append)

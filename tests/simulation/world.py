@@ -492,7 +492,11 @@ class World:
         self, process: Process, running: RunningApp, name: str, *, in_place: bool
     ) -> object:
         """The rows of a projection are made anew."""
-        return running.engine.rebuild(name, in_place=in_place).position
+        head = running.engine.head_position()
+        position = running.engine.rebuild(name, in_place=in_place).position
+        if position < head:
+            raise Wrong(f"A rebuild of {name} came to {position} of {head}")
+        return position
 
     def _step_diff(self, process: Process, running: RunningApp, name: str) -> object:
         """The rows of a projection are compared with what its events make."""
