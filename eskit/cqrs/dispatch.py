@@ -38,6 +38,7 @@ from eskit.errors import (
 from eskit.store.eventstore import EventStore
 from eskit.store.repository import Repository
 from eskit.store.snapshotting import Snapshotter
+from eskit.store.state_cache import StateCache
 
 Appended = TypeVar("Appended")
 
@@ -139,8 +140,9 @@ class Dispatcher:
             for aggregate in aggregates
             for method in aggregate.__aggregate__.commands
         }
+        cache = StateCache()
         self._repositories = {
-            aggregate: Repository(store, aggregate, upcasters, snapshots=snapshots)
+            aggregate: Repository(store, aggregate, upcasters, snapshots=snapshots, cache=cache)
             for aggregate in self._aggregates.values()
         }
 

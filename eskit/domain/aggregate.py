@@ -155,14 +155,20 @@ def enter_context(aggregate: AnyAggregate, context: MessageContext | None) -> No
     aggregate._context = context
 
 
-def restore(aggregate: AnyAggregate, state: Message, version: int) -> None:
-    """Put a fresh aggregate at a state that was folded before."""
+def restore(
+    aggregate: AnyAggregate, state: Message, version: int, *, snapshot_version: int | None = None
+) -> None:
+    """Put a fresh aggregate at a state that was folded before, by default at a snapshot.
+
+    `snapshot_version` is that of the snapshot the state was folded from, 0 for none.
+    """
     aggregate.state = state
-    aggregate._version = aggregate._restored_version = version
+    aggregate._version = version
+    aggregate._restored_version = version if snapshot_version is None else snapshot_version
 
 
 def restored_version(aggregate: AnyAggregate) -> int:
-    """The version of the state that `restore` put the aggregate at; 0 if every event was folded."""
+    """The version of the snapshot that the state was folded from; 0 if every event was folded."""
     return aggregate._restored_version
 
 
@@ -172,8 +178,10 @@ def fold(
     upcasters: Upcasters | None = None,
     *,
     tenant: str = "",
-) -> None:
+) -> FoldRow | None:
     """Apply stored events of a tenant's stream, in order, each as its current form.
+
+    Returns the last one, but None if one of them is erased.
 
     This is the one fold: loading, replay, snapshots and their verification all use it. An erased
     event counts as a version and changes nothing.
@@ -182,6 +190,7 @@ def fold(
     """
     appliers = _Appliers(aggregate, upcasters)
     aggregate._tenant = tenant
+    row, whole = None, True
     found = ""  # the event type whose applier it is: long streams are runs of one
     for row in rows:
         aggregate._context = row
@@ -196,8 +205,11 @@ def fold(
                 raise
             except Exception as error:
                 raise FoldFailed(stream_of(aggregate), version, event_type, error) from error
+        else:
+            whole = False
         aggregate._version = version
     aggregate._context = None
+    return row if whole else None
 
 
 def fold_event(

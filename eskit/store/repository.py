@@ -12,15 +12,19 @@ from eskit.domain.aggregate import (
     fold,
     pending_events,
     restore,
+    restored_version,
     stream_of,
 )
 from eskit.domain.commands import AppendResult, Command
+from eskit.domain.events import FoldRow
+from eskit.domain.messages import encode
 from eskit.domain.streams import ExpectedVersion, stream_name
 from eskit.domain.time import to_microseconds
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import InvalidArgument, StreamNotFound
 from eskit.store.eventstore import EventStore
 from eskit.store.snapshotting import Snapshotter, confirms
+from eskit.store.state_cache import LONG, KeptState, StateCache
 
 AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
 
@@ -28,7 +32,8 @@ AnAggregate = TypeVar("AnAggregate", bound=AnyAggregate)
 class Repository(Generic[AnAggregate]):
     """Loads and saves the aggregates of one class, those of the store's tenant.
 
-    With `snapshots` it loads from the newest one that fits and takes new ones after saving.
+    With `snapshots` it loads from the newest one that fits and takes new ones after saving; with
+    `cache` it loads from the state that it folded last.
     """
 
     def __init__(
@@ -38,11 +43,13 @@ class Repository(Generic[AnAggregate]):
         upcasters: Upcasters | None = None,
         *,
         snapshots: Snapshotter | None = None,
+        cache: StateCache | None = None,
     ) -> None:
         self._store = store
         self._class = aggregate_class
         self._upcasters = upcasters
         self._snapshots = snapshots
+        self._cache = cache
 
     def for_tenant(self, tenant: str) -> Repository[AnAggregate]:
         """The same for the aggregates of one tenant."""
@@ -62,6 +69,8 @@ class Repository(Generic[AnAggregate]):
         InvalidArgument for a version that the stream never reached.
         """
         stream = self._stream(aggregate_id)
+        if at_version is None and at is None:
+            return self._load_now(aggregate_id, stream, tenant)
         if at_version is not None:
             _check_version(at_version)
         aggregate = self._start(aggregate_id, at_version, at)
@@ -79,6 +88,49 @@ class Repository(Generic[AnAggregate]):
                 hint=f"Choose a version from 1 to {aggregate.version}.",
             )
         return aggregate
+
+    def _load_now(self, aggregate_id: str, stream: str, tenant: str) -> AnAggregate:
+        """The aggregate as it is, from the state that was folded last if the log still leads to it.
+
+        Only a state that was folded from the log is kept: a command may change the one it has.
+        """
+        found = self._load_cached(aggregate_id, stream, tenant)
+        if found is not None:
+            return found
+        aggregate = self._start(aggregate_id, tenant, None, None)
+        rows = self._store.read_rows(stream, after=aggregate.version, tenant=tenant)
+        last = fold(aggregate, rows, self._upcasters, tenant=tenant)
+        if aggregate.version == 0:
+            raise self._not_found(stream, tenant, None)
+        self._keep(aggregate, last, tenant)
+        return aggregate
+
+    def _load_cached(self, aggregate_id: str, stream: str, tenant: str) -> AnAggregate | None:
+        key = self._class, tenant, stream
+        if self._cache is None or (kept := self._cache.find(key)) is None:
+            return None
+        version = kept.last.version
+        rows = self._store.read_rows(stream, after=version - 1, tenant=tenant)
+        if next(rows, None) != kept.last:  # it was erased, or the stream has another history
+            self._cache.forget(key)
+            return None
+        aggregate = self._class(aggregate_id)
+        state = self._class.__aggregate__.state.FromString(kept.state)
+        restore(aggregate, state, version, snapshot_version=kept.snapshot_version)
+        self._keep(aggregate, fold(aggregate, rows, self._upcasters, tenant=tenant), tenant)
+        return aggregate
+
+    def _keep(self, aggregate: AnAggregate, last: FoldRow | None, tenant: str) -> None:
+        """Keep the state, if something new was folded, enough in all, and nothing erased."""
+        if self._cache is None or last is None or last.version < LONG:
+            return
+        key = self._class, tenant, stream_of(aggregate)
+        try:
+            state = encode(aggregate.state)
+        except InvalidArgument:  # a message that cannot be read again
+            self._cache.forget(key)
+        else:
+            self._cache.keep(key, KeptState(state, last, restored_version(aggregate)))
 
     def find(
         self,

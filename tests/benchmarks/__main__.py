@@ -17,6 +17,7 @@ from rich.table import Table
 from tests.benchmarks import (
     appending,
     checking,
+    commanding,
     generating,
     growing,
     projecting,
@@ -33,6 +34,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "generating": generating.run,
     "appending": appending.run,
     "reading": reading.run,
+    "commanding": commanding.run,
     "growing": growing.run,
     "rebuilding": rebuilding.run,
     "projecting": projecting.run,
