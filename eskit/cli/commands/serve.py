@@ -89,9 +89,7 @@ def run_app(session: Session, chosen: Chosen) -> None:
             watch=screen.watch,
             on_connection=lambda text: screen.tell("connection", text),
             on_relay=screen.show_relay,
-            answer=ShownCalls(running, functools.partial(screen.tell, "call"))
-            if chosen.show
-            else None,
+            answer=ShownCalls(running, show_call) if chosen.show else None,
         )
         asyncio.run(screen.run(host, chosen))
     if host.failures:
