@@ -17,12 +17,12 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from eskit.app import RunningApp
-from eskit.cqrs.lane import Lane
+from eskit.cqrs.lane import Lane, StillRunning
 from eskit.cqrs.nats import NatsServices, NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.responses import OVERLOADED
 from eskit.domain.services import ServiceType
-from eskit.errors import EskitError, RequestTimeout, ServiceError, StoreUnavailable
+from eskit.errors import EskitError, OutOfTime, RequestTimeout, ServiceError, StoreUnavailable
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
 from tests.cqrs.test_nats_services import ASK, ECHO, FakeApp, Served
@@ -283,3 +283,33 @@ async def test_requests_that_were_given_up_while_they_waited_are_never_begun() -
     assert last.message == StringValue(value="last")
     assert begun == ["first", "last"]
     assert lane._present == 0
+
+
+async def test_requests_that_wait_when_a_service_gives_up_are_never_begun() -> None:
+    go_on, begun = threading.Event(), []
+
+    def wait(request: Any) -> Any:
+        begun.append(request.value)
+        go_on.wait(30)
+        return request
+
+    def ask(value: str) -> asyncio.Task[Reply]:
+        options = CallOptions(timeout=60)
+        request = StringValue(value=value)
+        return asyncio.create_task(lane.run(FakeApp(wait), ECHO, request, options, within=60))
+
+    lane = Lane("command", at_once=1, waiting=9)
+    asked = [ask("first")]
+    while not begun:  # noqa: ASYNC110 - by a thread
+        await asyncio.sleep(0.01)
+    asked.append(ask("waits"))
+    await asyncio.sleep(0)  # the task begins
+    assert len(lane.give_up()) == 2
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    go_on.set()
+    last = await ask("last")
+    lane.close()
+
+    assert [type(outcome) for outcome in outcomes] == [StillRunning, OutOfTime]
+    assert last.message == StringValue(value="last")
+    assert begun == ["first", "last"]
