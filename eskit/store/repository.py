@@ -54,7 +54,9 @@ class Repository(Generic[AnAggregate]):
     def for_tenant(self, tenant: str) -> Repository[AnAggregate]:
         """The same for the aggregates of one tenant."""
         store = self._store.for_tenant(tenant)
-        return Repository(store, self._class, self._upcasters, snapshots=self._snapshots)
+        return Repository(
+            store, self._class, self._upcasters, snapshots=self._snapshots, cache=self._cache
+        )
 
     def load(
         self,
@@ -70,7 +72,7 @@ class Repository(Generic[AnAggregate]):
         """
         stream = self._stream(aggregate_id)
         if at_version is None and at is None:
-            return self._load_now(aggregate_id, stream, tenant)
+            return self._load_now(aggregate_id, stream)
         if at_version is not None:
             _check_version(at_version)
         aggregate = self._start(aggregate_id, at_version, at)
@@ -89,42 +91,42 @@ class Repository(Generic[AnAggregate]):
             )
         return aggregate
 
-    def _load_now(self, aggregate_id: str, stream: str, tenant: str) -> AnAggregate:
+    def _load_now(self, aggregate_id: str, stream: str) -> AnAggregate:
         """The aggregate as it is, from the state that was folded last if the log still leads to it.
 
         Only a state that was folded from the log is kept: a command may change the one it has.
         """
-        found = self._load_cached(aggregate_id, stream, tenant)
+        found = self._load_cached(aggregate_id, stream)
         if found is not None:
             return found
-        aggregate = self._start(aggregate_id, tenant, None, None)
-        rows = self._store.read_rows(stream, after=aggregate.version, tenant=tenant)
-        last = fold(aggregate, rows, self._upcasters, tenant=tenant)
+        aggregate = self._start(aggregate_id, None, None)
+        rows = self._store.read_rows(stream, after=aggregate.version)
+        last = fold(aggregate, rows, self._upcasters, tenant=self._store.tenant)
         if aggregate.version == 0:
-            raise self._not_found(stream, tenant, None)
-        self._keep(aggregate, last, tenant)
+            raise self._not_found(stream, None)
+        self._keep(aggregate, last)
         return aggregate
 
-    def _load_cached(self, aggregate_id: str, stream: str, tenant: str) -> AnAggregate | None:
-        key = self._class, tenant, stream
+    def _load_cached(self, aggregate_id: str, stream: str) -> AnAggregate | None:
+        key = self._class, self._store.tenant, stream
         if self._cache is None or (kept := self._cache.find(key)) is None:
             return None
         version = kept.last.version
-        rows = self._store.read_rows(stream, after=version - 1, tenant=tenant)
+        rows = self._store.read_rows(stream, after=version - 1)
         if next(rows, None) != kept.last:  # it was erased, or the stream has another history
             self._cache.forget(key)
             return None
         aggregate = self._class(aggregate_id)
         state = self._class.__aggregate__.state.FromString(kept.state)
         restore(aggregate, state, version, snapshot_version=kept.snapshot_version)
-        self._keep(aggregate, fold(aggregate, rows, self._upcasters, tenant=tenant), tenant)
+        self._keep(aggregate, fold(aggregate, rows, self._upcasters, tenant=self._store.tenant))
         return aggregate
 
-    def _keep(self, aggregate: AnAggregate, last: FoldRow | None, tenant: str) -> None:
+    def _keep(self, aggregate: AnAggregate, last: FoldRow | None) -> None:
         """Keep the state, if something new was folded, enough in all, and nothing erased."""
         if self._cache is None or last is None or last.version < LONG:
             return
-        key = self._class, tenant, stream_of(aggregate)
+        key = self._class, self._store.tenant, stream_of(aggregate)
         try:
             state = encode(aggregate.state)
         except InvalidArgument:  # a message that cannot be read again
