@@ -178,7 +178,7 @@ class App:
         is reported; None reports none.
         """
         from eskit.projections.engine import ProjectionEngine
-        from eskit.projections.opening import beside
+        from eskit.projections.opening import default_read_models_url
         from eskit.store.open import open_store
 
         with ExitStack() as stack:
@@ -190,7 +190,7 @@ class App:
             engine = ProjectionEngine(
                 log,
                 self.projections,
-                read_models or beside(log.url),
+                read_models or default_read_models_url(log.url),
                 upcasters=self.upcasters,
                 clock=clock,
                 slow_after=slow_after,

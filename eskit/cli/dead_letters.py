@@ -18,7 +18,12 @@ from eskit.errors import (
     MessagingError,
     ProjectionError,
 )
-from eskit.reports.dead_letters import Entry, dead_letter_entry, skip_entry, subscription_entry
+from eskit.reports.dead_letters import (
+    DeadLetterEntry,
+    dead_letter_entry,
+    skip_entry,
+    subscription_entry,
+)
 from eskit.text.quantities import count
 from eskit.text.suggestions import suggestion
 
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     from eskit.messaging.dead_letters import DeadLetters
     from eskit.messaging.subscription import DeadLetter, EventHandler
     from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.records import DeadLetter as ProjectionDeadLetter
+    from eskit.projections.records import ProjectionDeadLetter
     from eskit.store.eventstore import EventStore
 
 Result = TypeVar("Result")
@@ -35,26 +40,26 @@ Kept: TypeAlias = Callable[[Callable[["DeadLetters"], Awaitable[Any]]], Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DecisionOutcome:
     """What a decision came to, for --json and for people."""
 
     data: object
     lines: list[Line]
 
 
-class Waiting(Protocol):
+class UndecidedEvent(Protocol):
     """An event that waits for a decision."""
 
     @property
-    def entry(self) -> Entry:
+    def entry(self) -> DeadLetterEntry:
         """How it is shown."""
         ...
 
-    def retry(self, *, reason: str, by: str) -> Outcome:
+    def retry(self, *, reason: str, by: str) -> DecisionOutcome:
         """Handle it now, unless it is not any more what was found."""
         ...
 
-    def skip(self, *, reason: str, by: str) -> Outcome:
+    def skip(self, *, reason: str, by: str) -> DecisionOutcome:
         """Never handle it, unless it is not any more what was found."""
         ...
 
@@ -62,7 +67,7 @@ class Waiting(Protocol):
 @contextmanager
 def find_waiting(
     session: Session, name: str, event: str, *, retry: bool = False
-) -> Iterator[Waiting]:
+) -> Iterator[UndecidedEvent]:
     """What waits in a projection or subscription, by the event's position or id.
 
     Raises PROJECTION_NOT_FOUND for an unknown name, NotFound for an event that does not wait, and
@@ -88,11 +93,11 @@ def find_waiting(
         yield WaitingInSubscription(letter, kept, handler=handler)
 
 
-def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnostic]]:
+def list_entries(session: Session, name: str) -> tuple[list[DeadLetterEntry], list[Diagnostic]]:
     """What waits, then what is skipped, of all or of one; and what could not be looked at."""
     app = session.load_app()
     names = _projections(app)
-    found: list[Entry] = []
+    found: list[DeadLetterEntry] = []
     problems: list[Diagnostic] = []
     if not name or name in names:
         with open_engine(session) as engine:
@@ -120,7 +125,9 @@ def list_entries(session: Session, name: str) -> tuple[list[Entry], list[Diagnos
     return _in_order(found, kept), problems
 
 
-def _in_order(entries: Sequence[Entry], letters: Sequence[DeadLetter]) -> list[Entry]:
+def _in_order(
+    entries: Sequence[DeadLetterEntry], letters: Sequence[DeadLetter]
+) -> list[DeadLetterEntry]:
     """What waits, then what is skipped: that of projections, then that of subscriptions."""
     waiting = [
         subscription_entry(letter, reaction=False)
@@ -137,12 +144,14 @@ class WaitingInProjection:
         self.entry = dead_letter_entry(letter)
         self._engine, self._letter = engine, letter
 
-    def retry(self, *, reason: str, by: str) -> Outcome:
+    def retry(self, *, reason: str, by: str) -> DecisionOutcome:
         """See Waiting; then those of its stream that wait behind it."""
         done = self._engine.retry_dead_letter(self._letter, reason=reason, by=by)
-        return Outcome(data=asdict(done), lines=[_handled(done.name, done.handled, done.left)])
+        return DecisionOutcome(
+            data=asdict(done), lines=[_handled(done.name, done.handled, done.left)]
+        )
 
-    def skip(self, *, reason: str, by: str) -> Outcome:
+    def skip(self, *, reason: str, by: str) -> DecisionOutcome:
         """See Waiting."""
         name = self._letter.projection
         decided = self._engine.skip_event(self._letter, reason=reason, by=by)
@@ -159,7 +168,7 @@ class WaitingInProjection:
         elif behind is not None:
             command = f"eskit deadletter retry {name} {behind.position}"
             lines.append(["Handle the events that it blocked: ", (command, "command")])
-        return Outcome(data=skip_entry(decided).data, lines=lines)
+        return DecisionOutcome(data=skip_entry(decided).data, lines=lines)
 
 
 class WaitingInSubscription:
@@ -174,7 +183,7 @@ class WaitingInSubscription:
         self.entry = subscription_entry(letter, reaction=handler is not None)
         self._letter, self._kept, self._handler = letter, kept, handler
 
-    def retry(self, *, reason: str, by: str) -> Outcome:
+    def retry(self, *, reason: str, by: str) -> DecisionOutcome:
         """See Waiting. Raises DeliveryFailed when the handler raises again."""
         letter, handler = self._letter, self._handler
         name = letter.subscription
@@ -186,15 +195,15 @@ class WaitingInSubscription:
             return len(await letters.waiting(name))
 
         left: int = self._kept(retry_one)
-        return Outcome(
+        return DecisionOutcome(
             data={"name": name, "handled": 1, "left": left}, lines=[_handled(name, 1, left)]
         )
 
-    def skip(self, *, reason: str, by: str) -> Outcome:
+    def skip(self, *, reason: str, by: str) -> DecisionOutcome:
         """See Waiting."""
         letter = self._letter
         decided = self._kept(lambda letters: letters.skip(letter, reason=reason, by=by))
-        return Outcome(
+        return DecisionOutcome(
             data=subscription_entry(decided, reaction=False).data,
             lines=[[(letter.subscription, "name"), f"  skips {letter.text}"]],
         )

@@ -37,7 +37,7 @@ _MAY_BE_EMPTY = frozenset({"--tenant"})
 """Options to which nothing is a value: streams without a tenant have it so."""
 
 
-class Command(TyperCommand):
+class CommandWithExamples(TyperCommand):
     """A command whose help ends with examples, one per line of its epilog."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -65,7 +65,7 @@ class Command(TyperCommand):
         )
 
 
-class StreamingCommand(Command):
+class StreamingCommand(CommandWithExamples):
     """A command that shows one item after another, with --json a line for each.
 
     Every line on stdout is an item then, so a failure goes to stderr, that of its own
@@ -92,7 +92,10 @@ def examples(*lines: str, streaming: bool = False) -> Examples:
 
     With `streaming` it is one that prints an item a line.
     """
-    return {"cls": StreamingCommand if streaming else Command, "epilog": "\n".join(lines)}
+    return {
+        "cls": StreamingCommand if streaming else CommandWithExamples,
+        "epilog": "\n".join(lines),
+    }
 
 
 def _refuse_empty(command: Any, ctx: Any, args: list[str]) -> None:
@@ -162,7 +165,7 @@ class Group(TyperGroup):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class CommandEntry:
     """A command or group that is imported when it is run."""
 
     help: str
@@ -172,7 +175,7 @@ class Entry:
 class LazyGroup(Group):
     """The root: knows its commands from a table, imports the one that is run."""
 
-    table: ClassVar[Mapping[str, Entry]] = {}
+    table: ClassVar[Mapping[str, CommandEntry]] = {}
     package: ClassVar[str]
 
     def __init__(self, **attrs: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
-from eskit.cli.groups import Entry, LazyGroup, shared_options_first
+from eskit.cli.groups import CommandEntry, LazyGroup, shared_options_first
 from eskit.cli.session import Session
 from eskit.cli.terminal.errors import FAILED, report
 from eskit.cli.terminal.hints import Hints, without_login
@@ -24,69 +24,69 @@ class Root(LazyGroup):
 
     package = "eskit.cli.commands"
 
-    table: ClassVar[Mapping[str, Entry]] = {
-        "new": Entry(help="Start a project, or add to one.", panel=_START),
-        "gen": Entry(help="Generate Python from the protos.", panel=_START),
-        "schema": Entry(
+    table: ClassVar[Mapping[str, CommandEntry]] = {
+        "new": CommandEntry(help="Start a project, or add to one.", panel=_START),
+        "gen": CommandEntry(help="Generate Python from the protos.", panel=_START),
+        "schema": CommandEntry(
             help="List schemas, and check changes against stored events.",
             panel=_START,
         ),
-        "catalog": Entry(
+        "catalog": CommandEntry(
             help="Show the parts of the service, and how they are connected.",
             panel=_START,
         ),
-        "demo": Entry(
+        "demo": CommandEntry(
             help="See all of it work, in under a minute.",
             panel=_START,
         ),
-        "stream": Entry(
+        "stream": CommandEntry(
             help="List, read and erase event streams.",
             panel=_STREAMS,
         ),
-        "replay": Entry(
+        "replay": CommandEntry(
             help="Show an aggregate's state after each of its events.",
             panel=_STREAMS,
         ),
-        "tail": Entry(help="Follow events as they happen.", panel=_STREAMS),
-        "store": Entry(
+        "tail": CommandEntry(help="Follow events as they happen.", panel=_STREAMS),
+        "store": CommandEntry(
             help="Create, check, copy and move the event store.",
             panel=_STREAMS,
         ),
-        "snapshot": Entry(
+        "snapshot": CommandEntry(
             help="List, create and check snapshots of aggregates.",
             panel=_STREAMS,
         ),
-        "claim": Entry(
+        "claim": CommandEntry(
             help="List and rebuild claims of unique values.",
             panel=_STREAMS,
         ),
-        "project": Entry(
+        "project": CommandEntry(
             help="Run, watch and rebuild projections.",
             panel=_MODELS,
         ),
-        "reaction": Entry(
+        "reaction": CommandEntry(
             help="Show, pause and reset reactions.",
             panel=_MODELS,
         ),
-        "checkpoint": Entry(
+        "checkpoint": CommandEntry(
             help="How far each follower of the log has come.",
             panel=_MODELS,
         ),
-        "deadletter": Entry(
+        "deadletter": CommandEntry(
             help="Events that were not handled.",
             panel=_MODELS,
         ),
-        "call": Entry(help="Send a command or a query.", panel=_RUN),
-        "dev": Entry(
+        "call": CommandEntry(help="Send a command or a query.", panel=_RUN),
+        "dev": CommandEntry(
             help="Run everything in one terminal, and show events and calls.",
             panel=_RUN,
         ),
-        "serve": Entry(
+        "serve": CommandEntry(
             help="Run services, relay and projections until Ctrl-C.",
             panel=_RUN,
         ),
-        "relay": Entry(help="Publish the log to NATS.", panel=_RUN),
-        "nats": Entry(help="Start the embedded NATS server.", panel=_RUN),
+        "relay": CommandEntry(help="Publish the log to NATS.", panel=_RUN),
+        "nats": CommandEntry(help="Start the embedded NATS server.", panel=_RUN),
     }
 
 

@@ -94,11 +94,15 @@ class Project:
     @property
     def read_models(self) -> str:
         """The URL of the read models; a SQLite path in it is absolute."""
-        from eskit.projections.opening import beside
+        from eskit.projections.opening import default_read_models_url
         from eskit.sqlite.url import absolute_url, with_file_mode
 
         configured = self._text("read_models")
-        url = absolute_url(configured, self.root) if configured else beside(self.store)
+        url = (
+            absolute_url(configured, self.root)
+            if configured
+            else default_read_models_url(self.store)
+        )
         return with_file_mode(url, self._text("file_mode"))
 
     @property

@@ -18,13 +18,13 @@ from eskit.projections.port import ReadModel, ReadModels, Records
 from eskit.projections.records import (
     START,
     AppliedMigration,
-    DeadLetter,
     Decision,
     Effect,
     EventPosition,
     Failure,
     Kind,
     Phase,
+    ProjectionDeadLetter,
     ProjectionState,
     Record,
     Skip,
@@ -32,7 +32,7 @@ from eskit.projections.records import (
 
 Model: TypeAlias = ReadModel[Any]
 """A read model whatever its rows are."""
-Kept = TypeVar("Kept", AppliedMigration, Decision, DeadLetter, Effect, Failure, Skip)
+Kept = TypeVar("Kept", AppliedMigration, Decision, ProjectionDeadLetter, Effect, Failure, Skip)
 
 _DIGITS = 19
 _EXCEPTIONS: tuple[Kind, ...] = ("dead_letter", "skip")
@@ -134,18 +134,18 @@ def clear_failures(model: Model, name: str, *phases: Phase) -> None:
         model.delete("failure", name, phase)
 
 
-def find_dead_letters(kept: Records, name: str) -> list[DeadLetter]:
+def find_dead_letters(kept: Records, name: str) -> list[ProjectionDeadLetter]:
     """The dead letters of a projection, by position."""
-    return _find(DeadLetter, kept, "dead_letter", name)
+    return _find(ProjectionDeadLetter, kept, "dead_letter", name)
 
 
-def save_dead_letter(model: Model, letter: DeadLetter) -> None:
+def save_dead_letter(model: Model, letter: ProjectionDeadLetter) -> None:
     """Keep a dead letter, instead of an earlier one for the event."""
     _save(model, "dead_letter", _at(letter.position), letter)
     _note_exceptions(model, letter.projection, found=True)
 
 
-def delete_dead_letter(model: Model, letter: DeadLetter) -> None:
+def delete_dead_letter(model: Model, letter: ProjectionDeadLetter) -> None:
     """Forget a dead letter that was handled or skipped."""
     model.delete("dead_letter", letter.projection, _at(letter.position))
     _note_exceptions(model, letter.projection, found=has_exceptions(model, letter.projection))

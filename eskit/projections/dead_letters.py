@@ -29,7 +29,7 @@ from eskit.projections.handling import (
 from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModel, ReadModels
 from eskit.projections.projection import Projection
-from eskit.projections.records import DeadLetter, DeadLetterState, Failure, Skip
+from eskit.projections.records import DeadLetterState, Failure, ProjectionDeadLetter, Skip
 from eskit.projections.skips import failed_dead_letter
 
 
@@ -42,7 +42,7 @@ class RetryReport:
     left: int
 
 
-def list_dead_letters(models: ReadModels[Any], name: str) -> list[DeadLetter]:
+def list_dead_letters(models: ReadModels[Any], name: str) -> list[ProjectionDeadLetter]:
     """What waits for a decision, by position: dead letters, and the events that stopped it."""
     # A dead letter, or an event that stopped a run, may have stopped a rebuild as well.
     stopped = map(_stopped_dead_letter, reversed(bookkeeping.find_failures(models, name)))
@@ -53,7 +53,7 @@ def list_dead_letters(models: ReadModels[Any], name: str) -> list[DeadLetter]:
     return sorted(each.values(), key=lambda letter: letter.position)
 
 
-def load_dead_letter(models: ReadModels[Any], name: str, event: str) -> DeadLetter:
+def load_dead_letter(models: ReadModels[Any], name: str, event: str) -> ProjectionDeadLetter:
     """The letter of an event, by its position or id; NotFound if it does not wait."""
     for letter in list_dead_letters(models, name):
         if event.replace(",", "") == str(letter.position) or event == letter.event_id:
@@ -68,7 +68,7 @@ def retry(
     log: EventLog,
     models: ReadModels[Any],
     projection: Projection[Any],
-    letter: DeadLetter,
+    letter: ProjectionDeadLetter,
     *,
     upcasters: Upcasters,
     reason: str,
@@ -109,7 +109,7 @@ def retry(
 
 def skip(
     models: ReadModels[Any],
-    letter: DeadLetter,
+    letter: ProjectionDeadLetter,
     *,
     reason: str,
     by: str,
@@ -145,7 +145,7 @@ def _retry_one(
     log: EventLog,
     models: ReadModels[Any],
     projection: Projection[Any],
-    letter: DeadLetter,
+    letter: ProjectionDeadLetter,
     *,
     upcasters: Upcasters,
     reason: str,
@@ -187,7 +187,7 @@ def _call_effects(models: ReadModels[Any], projection: Projection[Any], *, clock
 
 def _keep_failed(
     models: ReadModels[Any],
-    letter: DeadLetter,
+    letter: ProjectionDeadLetter,
     failure: Failure,
     *,
     reason: str,
@@ -220,7 +220,7 @@ def _keep_failed(
     )
 
 
-def _check_unchanged(model: ReadModel[Any], letter: DeadLetter) -> None:
+def _check_unchanged(model: ReadModel[Any], letter: ProjectionDeadLetter) -> None:
     """Refuse to act on something that is no longer as it was shown."""
     failures = [
         _stopped_dead_letter(failure)
@@ -233,7 +233,7 @@ def _check_unchanged(model: ReadModel[Any], letter: DeadLetter) -> None:
         )
 
 
-def _refuse_overtaking(model: ReadModel[Any], letter: DeadLetter) -> None:
+def _refuse_overtaking(model: ReadModel[Any], letter: ProjectionDeadLetter) -> None:
     for found in bookkeeping.find_dead_letters(model, letter.projection):
         if _same_stream(found, letter) and found.position < letter.position:
             raise InvalidArgument(
@@ -243,7 +243,9 @@ def _refuse_overtaking(model: ReadModel[Any], letter: DeadLetter) -> None:
             )
 
 
-def _next_of_stream(letters: list[DeadLetter], letter: DeadLetter) -> DeadLetter | None:
+def _next_of_stream(
+    letters: list[ProjectionDeadLetter], letter: ProjectionDeadLetter
+) -> ProjectionDeadLetter | None:
     behind = [
         found
         for found in letters
@@ -252,11 +254,11 @@ def _next_of_stream(letters: list[DeadLetter], letter: DeadLetter) -> DeadLetter
     return min(behind, key=lambda found: found.position, default=None)
 
 
-def _same_stream(one: DeadLetter, other: DeadLetter) -> bool:
+def _same_stream(one: ProjectionDeadLetter, other: ProjectionDeadLetter) -> bool:
     return (one.tenant, one.stream) == (other.tenant, other.stream)
 
 
-def _load_event(log: EventLog, letter: DeadLetter) -> RecordedEvent:
+def _load_event(log: EventLog, letter: ProjectionDeadLetter) -> RecordedEvent:
     event = log.find_event(letter.position)
     if event is None or event.event_id != letter.event_id:
         raise StoreUnavailable(
@@ -266,7 +268,7 @@ def _load_event(log: EventLog, letter: DeadLetter) -> RecordedEvent:
     return event
 
 
-def _stopped_dead_letter(failure: Failure) -> DeadLetter:
+def _stopped_dead_letter(failure: Failure) -> ProjectionDeadLetter:
     state: DeadLetterState = "rebuild stopped" if failure.phase == "rebuild" else "stopped"
     return replace(
         failed_dead_letter(failure, tenant="", holds_stream=False, attempts=0), state=state

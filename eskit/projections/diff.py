@@ -15,7 +15,7 @@ from eskit.projections.following import BatchLimits, Following
 from eskit.projections.handling import ProjectionRun, find_handlers
 from eskit.projections.log import EventLog
 from eskit.projections.port import LiveReadModel, Records
-from eskit.projections.progress import ReportProgress
+from eskit.projections.progress import ReportProjectionProgress
 from eskit.projections.projection import Projection
 from eskit.projections.rebuild import open_shadow
 from eskit.projections.records import ProjectionState, Skip
@@ -31,7 +31,7 @@ def compare_with_live(
     *,
     upcasters: Upcasters,
     examples: int,
-    progress: ReportProgress | None,
+    progress: ReportProjectionProgress | None,
     clock: Clock = SYSTEM_CLOCK,
     slow: SlowCalls | None = None,
 ) -> ProjectionDifference:

@@ -29,14 +29,14 @@ from eskit.projections.opening import open_read_models, to_checkpoint
 from eskit.projections.parking import Parking
 from eskit.projections.port import Activity, LiveReadModel, ReadModels
 from eskit.projections.preparing import check
-from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
+from eskit.projections.progress import RebuildEstimate, ReportProjectionProgress, RunReport
 from eskit.projections.projection import Projection
 from eskit.projections.rebuild import Rebuild
-from eskit.projections.records import DeadLetter, Decision, Skip
-from eskit.projections.runner import STOP_LATENCY, Runner
+from eskit.projections.records import Decision, ProjectionDeadLetter, Skip
+from eskit.projections.runner import STOP_LATENCY, ProjectionRunner
 from eskit.projections.status import ProjectionStatus, find_problem, load_status
 from eskit.projections.transient import ReportWaiting
-from eskit.projections.waiting import Waiting
+from eskit.projections.waiting import CheckpointWaiter
 from eskit.slow import SLOW_AFTER, SlowCall, SlowCalls
 from eskit.store.records import Checkpoint
 
@@ -68,9 +68,11 @@ class ProjectionEngine(Generic[Db]):
         self._upcasters = upcasters or Upcasters()
         self._prepared = False
         self._parking = Parking(self._models, clock=clock)
-        self._waiting = Waiting(log, self._models, moved=self._parking.announce, clock=clock)
+        self._waiting = CheckpointWaiter(
+            log, self._models, moved=self._parking.announce, clock=clock
+        )
         self._slow = SlowCalls(after=slow_after, clock=clock, on_tick=self._beat)
-        self._runs: set[Runner] = set()
+        self._runs: set[ProjectionRunner] = set()
         self._rebuilds: dict[Rebuild, ProjectionLock] = {}
         self._mutex = threading.Lock()
 
@@ -82,7 +84,7 @@ class ProjectionEngine(Generic[Db]):
         stay: bool = False,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         waiting: ReportWaiting | None = None,
     ) -> list[RunReport]:
         """Handle what is new: up to the head as it is now, or on and on until `stop` is set.
@@ -120,7 +122,7 @@ class ProjectionEngine(Generic[Db]):
         stay: bool = False,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         waiting: ReportWaiting | None = None,
     ) -> list[RunReport]:
         """The same, but a projection that stopped is reported with its `error`, not raised."""
@@ -212,7 +214,7 @@ class ProjectionEngine(Generic[Db]):
         name: str,
         *,
         in_place: bool = False,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         stop: threading.Event | None = None,
     ) -> RunReport:
         """Rebuild the rows of a projection, and swap them with the live ones at once.
@@ -261,7 +263,7 @@ class ProjectionEngine(Generic[Db]):
             return rebuild.estimate(seconds=seconds)
 
     def diff(
-        self, name: str, *, examples: int = 20, progress: ReportProgress | None = None
+        self, name: str, *, examples: int = 20, progress: ReportProjectionProgress | None = None
     ) -> ProjectionDifference:
         """Do the live rows equal what their events make with the code of today?
 
@@ -352,17 +354,19 @@ class ProjectionEngine(Generic[Db]):
             clock=self._clock,
         )
 
-    def dead_letters(self, name: str) -> list[DeadLetter]:
+    def dead_letters(self, name: str) -> list[ProjectionDeadLetter]:
         """Events that wait for a decision, by position: dead letters, or one that stopped it."""
         self._select([name])
         return dead_letters.list_dead_letters(self._models, name)
 
-    def load_dead_letter(self, name: str, event: str) -> DeadLetter:
+    def load_dead_letter(self, name: str, event: str) -> ProjectionDeadLetter:
         """The letter of an event, by position or id; NotFound if it does not wait."""
         self._select([name])
         return dead_letters.load_dead_letter(self._models, name, event)
 
-    def retry_dead_letter(self, letter: DeadLetter, *, reason: str, by: str) -> RetryReport:
+    def retry_dead_letter(
+        self, letter: ProjectionDeadLetter, *, reason: str, by: str
+    ) -> RetryReport:
         """Handle a dead letter, and the events that wait behind it in its stream.
 
         Raises ProjectionFailed when the handler does again, and ProjectionBusy when the letter is
@@ -381,7 +385,7 @@ class ProjectionEngine(Generic[Db]):
                 clock=self._clock,
             )
 
-    def skip_event(self, letter: DeadLetter, *, reason: str, by: str) -> Skip:
+    def skip_event(self, letter: ProjectionDeadLetter, *, reason: str, by: str) -> Skip:
         """Never handle an event in its projection, also not in a rebuild; ProjectionBusy as above.
 
         It may be a dead letter, or the one before which the projection stopped.
@@ -434,9 +438,9 @@ class ProjectionEngine(Generic[Db]):
         held: bool,
         limits: BatchLimits | None = None,
         stop: threading.Event | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         waiting: ReportWaiting | None = None,
-    ) -> Runner:
+    ) -> ProjectionRunner:
         """A runner whose projections are locked, or are to be; while the stack is open."""
         runs = [self._make_run(projection) for projection in projections]
         for run in runs:
@@ -444,7 +448,7 @@ class ProjectionEngine(Generic[Db]):
                 stack.callback(run.lock.release)
                 if held:
                     run.lock.acquire()
-        runner = Runner(
+        runner = ProjectionRunner(
             self._log,
             self._models,
             runs,
@@ -499,7 +503,7 @@ class ProjectionEngine(Generic[Db]):
         finally:
             live.close()
 
-    def _forget(self, runner: Runner) -> None:
+    def _forget(self, runner: ProjectionRunner) -> None:
         with self._mutex:
             self._runs.discard(runner)
 
@@ -507,7 +511,7 @@ class ProjectionEngine(Generic[Db]):
         with self._mutex:
             runs, rebuilds = list(self._runs), list(self._rebuilds.items())
         for run in runs:
-            run.beat()
+            run.heartbeat()
         for rebuild, lock in rebuilds:
             slow, beats = rebuild.slow_call, self._slow.after is not None
             lock.tell(rate=0.0, waiting_for="", slow=slow, beats=beats)

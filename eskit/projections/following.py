@@ -37,7 +37,7 @@ from eskit.projections.handling import HandlerRaised, Handling, ProjectionRun
 from eskit.projections.log import EventLog, Placed
 from eskit.projections.port import ReadModel
 from eskit.projections.preparing import prepare
-from eskit.projections.progress import Progress, ReportProgress
+from eskit.projections.progress import ProjectionProgress, ReportProjectionProgress
 from eskit.projections.records import START, EventPosition, Failure, Phase, ProjectionState
 from eskit.projections.skips import failed_dead_letter
 from eskit.projections.stretch import CheckpointJumped, Stretch
@@ -70,7 +70,7 @@ class Following:
         clock: Clock = SYSTEM_CLOCK,
         work: Work = "run",
         limits: BatchLimits | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         slow: SlowCalls | None = None,
     ) -> None:
         self.runs = list(runs)
@@ -504,7 +504,7 @@ class Following:
             return
         for run in group:
             self._progress(
-                Progress(
+                ProjectionProgress(
                     name=run.name,
                     events=run.events - self._handled_before[run],
                     position=run.checkpoint.position,

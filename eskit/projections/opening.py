@@ -26,7 +26,7 @@ def open_read_models(url: str, *, clock: Clock = SYSTEM_CLOCK) -> ReadModels[Any
     )
 
 
-def beside(store_url: str) -> str:
+def default_read_models_url(store_url: str) -> str:
     """Where read models lie by default: ``bank_read.db`` beside ``bank.db``, or in memory."""
     location = find_location(store_url)
     return location.read_models if location else "memory://"

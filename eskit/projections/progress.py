@@ -10,7 +10,7 @@ from eskit.errors import EskitError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
+class ProjectionProgress:
     """One projection on its way: `events` handled so far in `seconds`, up to `position`.
 
     `total` is how many events it will have handled at `head`; None while following. `error` says
@@ -75,4 +75,4 @@ class RebuildEstimate:
         return self.events / self.rate if self.rate else 0.0
 
 
-ReportProgress: TypeAlias = Callable[[Progress], None]
+ReportProjectionProgress: TypeAlias = Callable[[ProjectionProgress], None]

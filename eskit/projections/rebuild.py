@@ -27,7 +27,7 @@ from eskit.projections.following import BatchLimits, Following
 from eskit.projections.handling import ProjectionRun, find_handlers, handler_packages
 from eskit.projections.log import EventLog, count_erasures
 from eskit.projections.port import LiveReadModel, Purpose, ReadModel, ShadowReadModel
-from eskit.projections.progress import RebuildEstimate, ReportProgress, RunReport
+from eskit.projections.progress import RebuildEstimate, ReportProjectionProgress, RunReport
 from eskit.projections.projection import Handler, Projection
 from eskit.projections.records import Failure, Record, Skip
 from eskit.slow import SlowCall, SlowCalls
@@ -48,7 +48,7 @@ class Rebuild:
         upcasters: Upcasters,
         clock: Clock = SYSTEM_CLOCK,
         limits: BatchLimits | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         stop: threading.Event | None = None,
         slow: SlowCalls | None = None,
     ) -> None:
@@ -148,7 +148,10 @@ class Rebuild:
         return open_shadow(self._live, self._name, "rebuild", skips=skips, begun=begun)
 
     def _build(
-        self, model: ReadModel[Any], failures: list[Failure], progress: ReportProgress | None
+        self,
+        model: ReadModel[Any],
+        failures: list[Failure],
+        progress: ReportProjectionProgress | None,
     ) -> None:
         """Follow the log into a model until nothing is new; adds the failure that stops it."""
         following = self._follow(model, self._limits, progress=progress)
@@ -171,7 +174,7 @@ class Rebuild:
         limits: BatchLimits,
         *,
         work: Work = "rebuild",
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
     ) -> Following:
         following = Following(
             self._log,

@@ -108,7 +108,7 @@ DeadLetterState: TypeAlias = Literal["stopped", "rebuild stopped", "failed", "wa
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetter:
+class ProjectionDeadLetter:
     """An event that waits for somebody to decide: a dead letter, or what stopped a projection.
 
     `holds_stream` says that later events of its stream wait behind it. `attempts` is how often it

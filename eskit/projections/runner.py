@@ -17,7 +17,7 @@ from eskit.projections.handling import ProjectionRun
 from eskit.projections.locks import PATIENCE
 from eskit.projections.log import EventLog
 from eskit.projections.port import LiveReadModel, ReadModels
-from eskit.projections.progress import ReportProgress, RunReport
+from eskit.projections.progress import ReportProjectionProgress, RunReport
 from eskit.projections.transient import ReportWaiting, is_transient
 from eskit.slow import SlowCall, SlowCalls
 
@@ -32,7 +32,7 @@ class _Undone(Exception):
     """Ends a transaction of which nothing is to be kept."""
 
 
-class Runner:
+class ProjectionRunner:
     """Runs some projections.
 
     The caller holds their locks for `once` and `dry_run`, and lets go of them after `follow`, which
@@ -48,7 +48,7 @@ class Runner:
         upcasters: Upcasters,
         clock: Clock = SYSTEM_CLOCK,
         limits: BatchLimits | None = None,
-        progress: ReportProgress | None = None,
+        progress: ReportProjectionProgress | None = None,
         waiting: ReportWaiting | None = None,
         stop: threading.Event | None = None,
         slow: SlowCalls,
@@ -117,7 +117,7 @@ class Runner:
             error = self._try_again()
         return self._reports()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Tell others that this process is there, and what takes it too long; from any thread."""
         following = self._following
         self._tell(following.slow_call if following is not None else None)

@@ -10,7 +10,7 @@ from eskit.clock import Clock
 from eskit.domain.events import RecordedEvent
 from eskit.projections import bookkeeping
 from eskit.projections.port import ReadModel
-from eskit.projections.records import DeadLetter, Failure
+from eskit.projections.records import Failure, ProjectionDeadLetter
 
 
 @dataclass(slots=True, kw_only=True)
@@ -54,9 +54,9 @@ def load_skip_filter(model: ReadModel[Any], name: str, *, clock: Clock) -> SkipF
 
 def failed_dead_letter(
     failure: Failure, *, tenant: str, holds_stream: bool, attempts: int
-) -> DeadLetter:
+) -> ProjectionDeadLetter:
     """A dead letter for an event whose handler raised."""
-    return DeadLetter(
+    return ProjectionDeadLetter(
         projection=failure.projection,
         state="failed",
         position=failure.position,
@@ -72,9 +72,11 @@ def failed_dead_letter(
     )
 
 
-def waiting_dead_letter(projection: str, event: RecordedEvent, *, at: datetime) -> DeadLetter:
+def waiting_dead_letter(
+    projection: str, event: RecordedEvent, *, at: datetime
+) -> ProjectionDeadLetter:
     """A dead letter for an event behind one of its stream."""
-    return DeadLetter(
+    return ProjectionDeadLetter(
         projection=projection,
         state="waiting",
         position=event.global_position,

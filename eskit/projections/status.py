@@ -18,7 +18,7 @@ from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModels
 from eskit.projections.preparing import check
 from eskit.projections.projection import Projection
-from eskit.projections.records import DeadLetter, Effect, Failure, Phase, ProjectionState
+from eskit.projections.records import Effect, Failure, Phase, ProjectionDeadLetter, ProjectionState
 from eskit.text.quantities import count
 
 State: TypeAlias = Literal["idle", "running", "rebuilding", "paused", "failed"]
@@ -220,7 +220,10 @@ def _find_mismatch(
 
 
 def _find_waiting(
-    name: str, letters: Sequence[DeadLetter], effects: Sequence[Effect], running: Holder | None
+    name: str,
+    letters: Sequence[ProjectionDeadLetter],
+    effects: Sequence[Effect],
+    running: Holder | None,
 ) -> _Problem | None:
     """What waits for a decision, or to be called."""
     if letters:

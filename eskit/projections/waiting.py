@@ -12,13 +12,13 @@ from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_checkpoint
 from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModels
-from eskit.projections.progress import Progress, ReportProgress
+from eskit.projections.progress import ProjectionProgress, ReportProjectionProgress
 
 # Between two looks at a checkpoint that another process moves.
 _POLL = 0.01
 
 
-class Waiting:
+class CheckpointWaiter:
     """Looks at checkpoints when somebody of this process has moved one, else every so often."""
 
     def __init__(
@@ -65,10 +65,10 @@ class Waiting:
                 self._clock.wait(self._moved, min(remaining, _POLL))
         return True
 
-    def announcing(self, progress: ReportProgress | None) -> ReportProgress:
+    def announcing(self, progress: ReportProjectionProgress | None) -> ReportProjectionProgress:
         """Wake who waits whenever a projection comes on, then hand its progress on."""
 
-        def report(step: Progress) -> None:
+        def report(step: ProjectionProgress) -> None:
             self.announce()
             if progress is not None:
                 progress(step)

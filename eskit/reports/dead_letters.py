@@ -11,12 +11,11 @@ from eskit.reports.envelope import timestamp
 
 if TYPE_CHECKING:
     from eskit.messaging.subscription import DeadLetter, DeadLetterDecision
-    from eskit.projections.records import DeadLetter as ProjectionDeadLetter
-    from eskit.projections.records import Skip
+    from eskit.projections.records import ProjectionDeadLetter, Skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class DeadLetterEntry:
     """One event that waits for a decision, or is skipped by one, as every follower shows it.
 
     `data` is the report; `note` the error, or who decided and why; `again` the command
@@ -54,12 +53,12 @@ _AGAIN = {
 """The commands that try again, by the state of an event that is no dead letter."""
 
 
-def dead_letter_entry(letter: ProjectionDeadLetter) -> Entry:
+def dead_letter_entry(letter: ProjectionDeadLetter) -> DeadLetterEntry:
     """An event that waits for a decision about a projection."""
     data = {**asdict(letter), "since": timestamp(letter.since)}
     del data["traceback"]
     which = f"{letter.projection} {letter.position}"
-    return Entry(
+    return DeadLetterEntry(
         follower=letter.projection,
         state=letter.state,
         position=letter.position,
@@ -77,9 +76,9 @@ def dead_letter_entry(letter: ProjectionDeadLetter) -> Entry:
     )
 
 
-def skip_entry(skip: Skip) -> Entry:
+def skip_entry(skip: Skip) -> DeadLetterEntry:
     """A decision that a projection never handles an event."""
-    return Entry(
+    return DeadLetterEntry(
         follower=skip.projection,
         state="skipped",
         position=skip.position,
@@ -92,7 +91,7 @@ def skip_entry(skip: Skip) -> Entry:
     )
 
 
-def subscription_entry(letter: DeadLetter, *, reaction: bool) -> Entry:
+def subscription_entry(letter: DeadLetter, *, reaction: bool) -> DeadLetterEntry:
     """A dead letter of a subscription; only a reaction's is retried from here."""
     event, decision = letter.event, letter.decision
     data = {
@@ -109,7 +108,7 @@ def subscription_entry(letter: DeadLetter, *, reaction: bool) -> Entry:
         **(_decision_object(decision) if decision else {}),
     }
     which = f"{letter.subscription} {event.global_position}"
-    return Entry(
+    return DeadLetterEntry(
         follower=letter.subscription,
         state=decision.action if decision else "failed",
         position=event.global_position,

@@ -10,7 +10,7 @@ from eskit.errors import EskitError, ServiceError
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.progress import Progress
+    from eskit.projections.progress import ProjectionProgress
 
 
 class ProjectionWatch:
@@ -39,7 +39,7 @@ class ProjectionWatch:
         """The processes that run projections while this one stands by, by projection."""
         return self._holders
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: ProjectionProgress) -> None:
         """Note where a projection is: it has stopped, resumed, or is run by another process."""
         name = progress.name
         if progress.error is not None:

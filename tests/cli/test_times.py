@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from eskit import NewEvent
-from eskit.cli.terminal.times import Clock, Times, format_clock, parse_moment
+from eskit.cli.terminal.times import Times, TimeStyle, format_clock, parse_moment
 from eskit.clock import SystemClock
 from eskit.schema.response_pb2 import AppError
 from tests.support.stores import sqlite_store
@@ -104,7 +104,7 @@ def test_events_at_the_same_moment_show_one_kind_of_time_newest_first():
 @pytest.mark.usefixtures("in_new_york")
 def test_a_time_without_an_offset_is_local_as_times_are_shown():
     moment = datetime(2025, 7, 1, 16, 30, tzinfo=UTC)
-    shown = format_clock(moment, None, Clock.TIME)
+    shown = format_clock(moment, None, TimeStyle.TIME)
 
     assert shown == "2025-07-01 12:30:00"
     assert parse_moment(shown) == moment

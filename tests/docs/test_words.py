@@ -22,16 +22,33 @@ PRIVATE = {
     "exchange": "swap",
     "guarded": "has_exceptions",
     "mark": "event_position",
+    "member": "run",
     "memo": "cache",
     "outlet": "publisher",
+    "rehearse": "dry run",
     "standing": "state, verdict",
+    "tally": "statistics",
     "tether": "child_process",
     "ticket": "write",
     "twin": "duplicate",
     "watcher": "supervisor",
 }
 # Each was the name of several things.
-ONE_MEANING = ["Change", "Decision", "Finding", "Migration", "Standing"]
+ONE_MEANING = [
+    "Change",
+    "DeadLetter",
+    "Decision",
+    "Finding",
+    "Handler",
+    "Health",
+    "Migration",
+    "Progress",
+    "ReportProgress",
+    "Runner",
+    "Standing",
+    "Subscription",
+    "Waiting",
+]
 
 
 def public_definitions() -> Iterator[tuple[str, str]]:

@@ -14,11 +14,11 @@ import pytest
 from eskit.projections import bookkeeping
 from eskit.projections.opening import open_read_models
 from eskit.projections.records import (
-    DeadLetter,
     Decision,
     Effect,
     EventPosition,
     Failure,
+    ProjectionDeadLetter,
     ProjectionState,
     Skip,
 )
@@ -84,8 +84,8 @@ def test_everything_that_was_kept_is_kept_as_records(tmp_path, reads_first):
     ]
     held = {"tenant": "acme", "holds_stream": True, "since": NOON}
     assert bookkeeping.find_dead_letters(models, "counts") == [
-        DeadLetter(**at(5), state="failed", attempts=3, **held, **failed),
-        DeadLetter(**at(6), state="waiting", attempts=0, error="", traceback="", **held),
+        ProjectionDeadLetter(**at(5), state="failed", attempts=3, **held, **failed),
+        ProjectionDeadLetter(**at(6), state="waiting", attempts=0, error="", traceback="", **held),
     ]
     assert bookkeeping.find_skips(models, "counts") == [
         Skip(**at(3), reason="booked twice", decided_by="ann", decided_at=NOON)

@@ -10,7 +10,7 @@ import pytest
 from eskit import ANY, NewEvent, open_store
 from eskit.errors import CheckpointMismatch, ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.opening import beside, list_checkpoints, open_read_models
+from eskit.projections.opening import default_read_models_url, list_checkpoints, open_read_models
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 
@@ -184,10 +184,13 @@ def test_listing_checkpoints_creates_no_file(tmp_path):
 
 
 def test_read_models_lie_beside_the_store():
-    assert beside("sqlite:///bank.db") == "sqlite:///bank_read.db"
-    assert beside("sqlite:////var/bank.db?synchronous=normal") == "sqlite:////var/bank_read.db"
-    assert beside("sqlite:///who%3F%231.db") == "sqlite:///who%3F%231_read.db"
-    assert beside("memory://") == "memory://"
+    assert default_read_models_url("sqlite:///bank.db") == "sqlite:///bank_read.db"
+    assert (
+        default_read_models_url("sqlite:////var/bank.db?synchronous=normal")
+        == "sqlite:////var/bank_read.db"
+    )
+    assert default_read_models_url("sqlite:///who%3F%231.db") == "sqlite:///who%3F%231_read.db"
+    assert default_read_models_url("memory://") == "memory://"
 
 
 def test_the_path_of_read_models_is_that_of_their_url(tmp_path):

@@ -33,7 +33,7 @@ from eskit.projections.engine import ProjectionEngine
 from eskit.projections.following import BatchLimits
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
-from eskit.projections.records import DeadLetter
+from eskit.projections.records import ProjectionDeadLetter
 from eskit.projections.sqlite.read_models import SqliteReadModels
 from eskit.store import repository
 from eskit.store.memory import MemoryLog
@@ -448,7 +448,9 @@ class World:
 
     # What operators do.
 
-    def _choose_letter(self, running: RunningApp, name: str, which: int) -> DeadLetter | None:
+    def _choose_letter(
+        self, running: RunningApp, name: str, which: int
+    ) -> ProjectionDeadLetter | None:
         """One that waits in the projection of that name or, if none does, in another."""
         for each in (name, *PROJECTIONS):
             letters = running.engine.dead_letters(each)

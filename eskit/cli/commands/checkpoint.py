@@ -213,7 +213,7 @@ def _described(change: CheckpointChange) -> str:
 
 def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
     """Who has come how far, of the read models and of the store, by name; and in which log."""
-    from eskit.projections.opening import beside
+    from eskit.projections.opening import default_read_models_url
 
     if not reads_store(session):
         with open_engine(session) as engine:
@@ -221,7 +221,9 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
             return engine.checkpoints(), log
     project = session.find_project()
     with session.open_store() as store:
-        return list_checkpoints(store, project.read_models if project else beside(store.url))
+        return list_checkpoints(
+            store, project.read_models if project else default_read_models_url(store.url)
+        )
 
 
 def format_checkpoints(

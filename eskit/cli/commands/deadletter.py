@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from eskit.cli.dead_letters import Waiting, find_waiting, list_entries
+from eskit.cli.dead_letters import UndecidedEvent, find_waiting, list_entries
 from eskit.cli.groups import examples, make_app
 from eskit.cli.options import By, DryRun, Reason, Yes, operator
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span, ago, failure_lines
-from eskit.reports.dead_letters import Entry
+from eskit.reports.dead_letters import DeadLetterEntry
 
 app = make_app("Events that were not handled, and what to do about them.")
 
@@ -109,7 +109,7 @@ def skip(
 
 
 def _is_wanted(
-    session: Session, question: str, letter: Waiting, *, dry_run: bool, yes: bool
+    session: Session, question: str, letter: UndecidedEvent, *, dry_run: bool, yes: bool
 ) -> bool:
     """Whether to continue: not in a dry run, and only after a yes."""
     if dry_run:
@@ -124,7 +124,9 @@ def _is_wanted(
 _STYLES = {"waiting": "warning", "skipped": "dim"}
 
 
-def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> Iterator[Line]:
+def format_entries(
+    entries: Sequence[DeadLetterEntry], now: datetime, *, partly: bool
+) -> Iterator[Line]:
     """An event a line, what may be cut off last; `partly`: not everything could be looked at."""
     if not entries:
         yield "No dead letters of projections" if partly else "No dead letters"
@@ -144,7 +146,7 @@ def format_entries(entries: Sequence[Entry], now: datetime, *, partly: bool) -> 
     yield from columns(rows, right=[2])
 
 
-def format_entry(entry: Entry) -> Iterator[Line]:
+def format_entry(entry: DeadLetterEntry) -> Iterator[Line]:
     """One event with its traceback, and the commands to run next."""
     yield [(entry.follower, "name"), f"  {entry.state}  {entry.text}"]
     yield f"  event id  {entry.event_id}"

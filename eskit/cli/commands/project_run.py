@@ -22,7 +22,7 @@ from eskit.errors import (
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
     from eskit.projections.engine import ProjectionEngine
-    from eskit.projections.progress import Progress, ReportProgress, RunReport
+    from eskit.projections.progress import ProjectionProgress, ReportProjectionProgress, RunReport
     from eskit.runtime.projecting import ProjectionWatch
 
 
@@ -108,7 +108,7 @@ def run_projections(
                 session.output.note(stopped.message)
                 return []
 
-        def tell(progress: Progress) -> None:
+        def tell(progress: ProjectionProgress) -> None:
             forward(progress)
             if watch is not None:
                 watch.progress(progress)
@@ -121,7 +121,7 @@ def _rebuild_first(
     session: Session,
     engine: ProjectionEngine,
     name: str,
-    progress: ReportProgress,
+    progress: ReportProjectionProgress,
     stop: threading.Event,
     *,
     wait: bool,
@@ -149,7 +149,7 @@ def _rebuild_first(
 
 
 def rebuild_one(
-    engine: ProjectionEngine, name: str, *, in_place: bool, progress: ReportProgress
+    engine: ProjectionEngine, name: str, *, in_place: bool, progress: ReportProjectionProgress
 ) -> RunReport:
     """Rebuild one of several projections; what it failed with is reported, not raised."""
     from eskit.projections.progress import RunReport
@@ -170,10 +170,12 @@ def _count_waiting(
     return {status.name: status.lag for status in engine.status(names)}
 
 
-def reporting(report: ProgressReporter, totals: Mapping[str, int] | None = None) -> ReportProgress:
+def reporting(
+    report: ProgressReporter, totals: Mapping[str, int] | None = None
+) -> ReportProjectionProgress:
     """Hand the engine's progress to what draws it, once there is any; of `totals` if known."""
 
-    def forward(progress: Progress) -> None:
+    def forward(progress: ProjectionProgress) -> None:
         if progress.events:
             total = progress.total or (totals or {}).get(progress.name, 0)
             report(progress.name, progress.events, total)

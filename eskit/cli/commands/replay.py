@@ -21,7 +21,7 @@ from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.events import format_heading
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span, width
-from eskit.cli.terminal.times import Clock, ClockOption, Times, parse_moment
+from eskit.cli.terminal.times import ClockOption, Times, TimeStyle, parse_moment
 from eskit.cli.terminal.values import format_value, is_unset, leaves
 from eskit.domain.streams import category_of, check_stream
 from eskit.reports.events import stateless_object, step_object
@@ -63,7 +63,7 @@ def replay(
     backward: Annotated[
         bool, typer.Option("--backward", help="Newest first, from the last version shown back.")
     ] = False,
-    clock: ClockOption = Clock.DELTA,
+    clock: ClockOption = TimeStyle.DELTA,
     tenant: Tenant = "",
     no_state: Annotated[
         bool, typer.Option("--no-state", help="Only the events: needs no application.")

@@ -20,7 +20,7 @@ from eskit.cli.service_runner import LABEL, Health, run_services
 from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.cli.terminal.output import LogToStderr
 from eskit.cli.terminal.text import Line, Span
-from eskit.cli.terminal.times import Clock
+from eskit.cli.terminal.times import TimeStyle
 from eskit.cli.terminal.wrapping import labelled
 from eskit.reports.payloads import GeneratedTypes, PayloadReader, stored_schemas
 
@@ -176,7 +176,7 @@ class Screen:
 
         reader = PayloadReader(stored_schemas(self._running.store), GeneratedTypes(lambda: None))
         prefix: list[Span] = [(f"{'event':<{self._label}}", "name"), "  "]
-        layout, seen = Layout(clock=Clock.TIME, prefix=prefix), Seen()
+        layout, seen = Layout(clock=TimeStyle.TIME, prefix=prefix), Seen()
         request = TailRequest(start="new")
         async with aclosing(tail_store(self._running.store, request)) as events:
             asked = asyncio.ensure_future(stop.wait())

@@ -17,7 +17,7 @@ from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.events import format_fields, format_heading
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, ago
-from eskit.cli.terminal.times import Clock, ClockOption, Times
+from eskit.cli.terminal.times import ClockOption, Times, TimeStyle
 from eskit.errors import StreamNotFound
 from eskit.reports.envelope import limited
 from eskit.reports.events import event_object
@@ -99,7 +99,7 @@ def read(
         int | None, typer.Option(metavar="N", min=1, help="Maximum number of rows.")
     ] = None,
     backward: Annotated[bool, typer.Option("--backward", help="Newest first.")] = False,
-    clock: ClockOption = Clock.DELTA,
+    clock: ClockOption = TimeStyle.DELTA,
     tenant: Tenant = "",
 ) -> None:
     """Show the events of one stream as they are stored.

@@ -19,7 +19,7 @@ from eskit.cli.groups import examples, make_app
 from eskit.cli.session import Session, session_of
 from eskit.cli.terminal.pipe import while_read
 from eskit.cli.terminal.printing import end_line_of_ctrl_c
-from eskit.cli.terminal.times import Clock, ClockOption, parse_moment
+from eskit.cli.terminal.times import ClockOption, TimeStyle, parse_moment
 from eskit.cli.terminal.wrapping import labelled
 from eskit.errors import (
     BrokerUnavailable,
@@ -97,7 +97,7 @@ def tail(
     raw: Annotated[
         bool, typer.Option("--raw", help="Show payloads as they are, in base64.")
     ] = False,
-    clock: ClockOption = Clock.DELTA,
+    clock: ClockOption = TimeStyle.DELTA,
     descriptors: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Decode with a descriptor set of protoc."),

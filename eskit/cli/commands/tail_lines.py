@@ -12,7 +12,7 @@ from zlib import crc32
 from eskit.cli.commands.conditions import pick
 from eskit.cli.terminal.events import format_fields, short_type
 from eskit.cli.terminal.text import Line, Span, padded, width
-from eskit.cli.terminal.times import Clock, format_clock
+from eskit.cli.terminal.times import TimeStyle, format_clock
 from eskit.cli.terminal.values import format_value, leaves
 from eskit.cli.terminal.wrapping import Narrowing
 from eskit.codegen.python.names import snake_case
@@ -79,7 +79,7 @@ class Layout:
     event's type is.
     """
 
-    clock: Clock = Clock.DELTA
+    clock: TimeStyle = TimeStyle.DELTA
     fields: Sequence[str] = ()
     expanded: bool = False
     raw: bool = False

@@ -16,7 +16,7 @@ from eskit.text.quantities import is_duration, parse_duration
 _WITHIN = timedelta(minutes=1)
 
 
-class Clock(StrEnum):
+class TimeStyle(StrEnum):
     """How times are shown."""
 
     DELTA = "delta"
@@ -26,7 +26,7 @@ class Clock(StrEnum):
 
 
 ClockOption = Annotated[
-    Clock,
+    TimeStyle,
     typer.Option(
         "--clock", help="Distance to the event before, local time, exact time in UTC, or age."
     ),
@@ -65,15 +65,15 @@ def format_time(moment: datetime) -> str:
     return f"{here:%Y-%m-%d %H:%M:%S}"
 
 
-def format_clock(moment: datetime, previous: datetime | None, clock: Clock) -> str:
+def format_clock(moment: datetime, previous: datetime | None, clock: TimeStyle) -> str:
     """What the clock shows in a line: in one width, but wider for other days than today."""
-    if clock is Clock.FULL:
+    if clock is TimeStyle.FULL:
         return timestamp(moment)
-    if clock is Clock.AGO:
+    if clock is TimeStyle.AGO:
         return f"{ago(moment, datetime.now(UTC)):>12}"
     time = format_time(moment)
     near = previous is not None and timedelta() <= moment - previous < _WITHIN
-    if clock is Clock.DELTA and near and previous is not None:
+    if clock is TimeStyle.DELTA and near and previous is not None:
         return f"{f'+{(moment - previous).total_seconds():.3f}':>{len(time)}}"
     return time
 
@@ -85,7 +85,7 @@ class Times:
     `backward` the age of each.
     """
 
-    def __init__(self, *, clock: Clock = Clock.DELTA, backward: bool = False) -> None:
+    def __init__(self, *, clock: TimeStyle = TimeStyle.DELTA, backward: bool = False) -> None:
         self.backward = backward
         self._clock = clock
         self._now = datetime.now(UTC)
@@ -94,10 +94,10 @@ class Times:
     def of(self, moment: datetime) -> str:
         """When the next event was recorded."""
         previous, self._previous = self._previous, moment
-        if self._clock is Clock.FULL:
+        if self._clock is TimeStyle.FULL:
             return timestamp(moment)
-        if self._clock is Clock.TIME:
+        if self._clock is TimeStyle.TIME:
             return format_time(moment)
-        if self._clock is Clock.AGO or self.backward or previous is None:
+        if self._clock is TimeStyle.AGO or self.backward or previous is None:
             return ago(moment, self._now)
         return f"+{duration((moment - previous) / timedelta(seconds=1))}"

@@ -12,11 +12,11 @@ from eskit.projections import bookkeeping
 from eskit.projections.port import ReadModel
 from eskit.projections.records import (
     AppliedMigration,
-    DeadLetter,
     Decision,
     Effect,
     EventPosition,
     Failure,
+    ProjectionDeadLetter,
     ProjectionState,
     Skip,
 )
@@ -46,7 +46,7 @@ def read_older_bookkeeping(model: ReadModel[Any], connection: sqlite3.Connection
         bookkeeping.save_decision(model, Decision(**row))
     for row in older["eskit_letters"]:
         holds = bool(row.pop("holds_stream"))
-        bookkeeping.save_dead_letter(model, DeadLetter(**row, holds_stream=holds))
+        bookkeeping.save_dead_letter(model, ProjectionDeadLetter(**row, holds_stream=holds))
     for row in older["eskit_skips"]:
         bookkeeping.save_skip(model, Skip(**row))
     for row in older["eskit_effects"]:

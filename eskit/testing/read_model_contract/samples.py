@@ -16,12 +16,12 @@ from eskit.projections.projection import Projection
 from eskit.projections.rebuild import open_shadow
 from eskit.projections.records import (
     AppliedMigration,
-    DeadLetter,
     Decision,
     Effect,
     EventPosition,
     Failure,
     Phase,
+    ProjectionDeadLetter,
     ProjectionState,
     Skip,
 )
@@ -167,9 +167,9 @@ def failure(position: int, phase: Phase = "run") -> Failure:
     )
 
 
-def letter(position: int, *, error: str = "KeyError: 'eur'") -> DeadLetter:
+def letter(position: int, *, error: str = "KeyError: 'eur'") -> ProjectionDeadLetter:
     """A dead letter."""
-    return DeadLetter(
+    return ProjectionDeadLetter(
         projection="counts",
         state="failed",
         position=position,
