@@ -137,7 +137,7 @@ class SqliteStorage:
     def submit(self, append: Append) -> Future[AppendResult]:
         """Append in the next transaction, and be told of its commit."""
         self._check_usable()
-        return self._writer.submit(self._append, append, _find_appended, _as_it_is)
+        return self._writer.submit(self._append, append, _find_appended)
 
     def _append(self, transaction: Transaction, append: Append) -> AppendResult:
         result = appender.append(transaction, append, now=self._clock.microseconds())
@@ -286,7 +286,3 @@ class SqliteStorage:
 def _find_appended(transaction: Transaction, append: Append) -> AppendResult | None:
     """The result of an append whose commit gave no answer, if it was committed."""
     return appender.find_stored(transaction.cursor, append)
-
-
-def _as_it_is(result: AppendResult) -> AppendResult:
-    return result

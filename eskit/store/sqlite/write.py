@@ -100,7 +100,7 @@ class Write:
 
 
 class SubmittedWrite(Write, Future[Any]):
-    """Work that nobody waits for, and the future of what `finish` makes of its result.
+    """Work that nobody waits for, and the future of its result.
 
     One object: two that know of each other would be left to the garbage collector.
     """
@@ -110,12 +110,10 @@ class SubmittedWrite(Write, Future[Any]):
         work: Work,
         request: Any,
         find_result: Work | None,
-        finish: Callable[[Any], Any],
         withdraw: Callable[[Write], bool],
     ) -> None:
         Write.__init__(self, work, request, find_result)
         Future.__init__(self)
-        self._finish = finish
         self._withdraw = withdraw
 
     def cancel(self) -> bool:
@@ -126,7 +124,7 @@ class SubmittedWrite(Write, Future[Any]):
         """Give the future its result or error, and call what was added to it."""
         try:
             if self._error is None:
-                self.set_result(self._finish(self._outcome))
+                self.set_result(self._outcome)
             else:
                 self.set_exception(self._error)
         except BaseException:  # noqa: BLE001 - SystemExit too: it is not this thread that is meant

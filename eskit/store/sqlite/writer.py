@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -66,11 +65,9 @@ class Writer:
                 raise
         return write.outcome()
 
-    def submit(
-        self, work: Work, request: Any, find_result: Work | None, finish: Callable[[Any], Any]
-    ) -> Future[Any]:
-        """Have `work` run as `run` does, without waiting; the future has `finish` of its result."""
-        write = SubmittedWrite(work, request, find_result, finish, self._queue.withdraw)
+    def submit(self, work: Work, request: Any, find_result: Work | None = None) -> Future[Any]:
+        """Have `work` run as `run` does, without waiting for its result."""
+        write = SubmittedWrite(work, request, find_result, self._queue.withdraw)
         try:
             queued = self._put(write)
         except BaseException:
