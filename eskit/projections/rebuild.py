@@ -12,8 +12,6 @@ import platform
 import sys
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -254,19 +252,32 @@ def open_shadow(
 
     Without `begun` they are always empty.
     """
-    if begun:
-        with suppress(ReadModelUnavailable):  # damaged, or of an older eskit
-            shadow = live.open_shadow(name, purpose)
-            if [record.value for record in shadow.records("build", name)] == [begun]:
-                return shadow
+    shadow = _find_unfinished(live, name, purpose) if begun else None
+    if shadow is not None:
+        found = [record.value for record in shadow.records("build", name)]
+        if found == [begun]:
+            return shadow
+        if found or shadow.records("state", name):  # other code's, or an older eskit's
             shadow.close()
-    live.discard_shadow(name, purpose)
-    shadow = live.open_shadow(name, purpose)
+            shadow = None
+    if shadow is None:
+        live.discard_shadow(name, purpose)
+        shadow = live.open_shadow(name, purpose)
     with shadow.transaction():
         shadow.save(Record("build", name, "", begun or "null"))
         for skip in skips:
             bookkeeping.save_skip(shadow, skip)
     return shadow
+
+
+def _find_unfinished(
+    live: LiveReadModel[Any], name: str, purpose: Purpose
+) -> ShadowReadModel[Any] | None:
+    """Shadow rows as they were left, or new ones; None where they are damaged."""
+    try:
+        return live.open_shadow(name, purpose)
+    except ReadModelUnavailable:
+        return None
 
 
 def code_fingerprint(projection: Projection[Any], skips: Sequence[Skip] = ()) -> str:
@@ -276,9 +287,11 @@ def code_fingerprint(projection: Projection[Any], skips: Sequence[Skip] = ()) ->
     that what they call counts, and how old events are read. Without a source file nobody can tell,
     and a rebuild always starts over.
     """
+    # Not imported: the façade is above this module, and metadata takes 30 ms to load.
+    version: str = sys.modules["eskit"].__version__
     digest = hashlib.sha256(
         f"{projection.name} {projection.version} {sorted(projection.handlers)} "
-        f"{version('eskit')} {platform.python_version()} "
+        f"{version} {platform.python_version()} "
         f"{[skip.event_id for skip in skips]}".encode()
     )
     files = {_source_of(handler) for handler in projection.handlers.values()}

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 _STEPS = 100_000
 """So many instructions of SQLite's machine take about a millisecond."""
+_execute = sqlite3.Cursor.execute
 
 
 def let_interrupt(connection: sqlite3.Connection) -> None:
@@ -105,7 +106,17 @@ class InterruptibleConnection(sqlite3.Connection):
 
     def execute(self, *args: Any) -> InterruptibleCursor:
         """Run a statement."""
-        return self.cursor().execute(*args)
+        # In one step of Python: every statement of every handler comes through here.
+        cursor = InterruptibleCursor(self)
+        if self.row_factory is not None:
+            cursor.row_factory = self.row_factory
+        try:
+            _execute(cursor, *args)
+        except sqlite3.OperationalError as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
+            raise
+        return cursor
 
     def executemany(self, *args: Any) -> InterruptibleCursor:
         """Run a statement for each row."""
