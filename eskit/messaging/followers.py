@@ -78,7 +78,7 @@ def load_status(
 ) -> FollowerStatus:
     """Look a follower up; creates nothing and waits for nothing.
 
-    `needed` is what `Maintenance.prune_commands` counts, which takes its time.
+    `needed` is what `prune_commands` counts, which takes its time.
     """
     name = subscription.name
     now, head = clock.now, store.head_position()

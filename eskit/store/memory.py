@@ -18,29 +18,23 @@ from uuid import uuid4
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow, is_erased
-from eskit.domain.ids import uuid_bytes
-from eskit.domain.streams import category_of
-from eskit.domain.time import from_microseconds
 from eskit.errors import StoreUnavailable, StreamNotFound, Unsupported
 from eskit.schema.recorded import EventSchema
-from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
 from eskit.store.appending import Append, completed, decide
-from eskit.store.corruption import find_gaps, find_lost_commands
 from eskit.store.notifying import AppendNotifier
 from eskit.store.port import About, Check, Kept, Kind, Problem, Select, Shape, Stored, StreamKey
 from eskit.store.recording import is_news
 from eskit.store.records import (
     KEYS,
-    Checkpoint,
     ClaimRow,
     CommandRow,
     Erasure,
     EventType,
-    Record,
     Snapshot,
     StreamInfo,
 )
 from eskit.store.reports import BackupReport, MigrationReport, ReportProgress, RestoreReport
+from eskit.store.rows import add, check, keep, stream_info, wants
 
 Rows = dict[tuple[Any, ...], Any]
 
@@ -92,7 +86,7 @@ class MemoryLog:
     def find(self, kind: type[Kind], *key: str) -> list[Kind]:
         """The rows of a kind whose keys begin with `key`, sorted."""
         if kind is StreamInfo:
-            return [_stream_info(rows) for rows in self._streams(key)]
+            return [stream_info(rows) for rows in self._streams(key)]
         if kind is EventType:
             return [EventType(name) for name in sorted({row.event_type for row in self.rows})]
         rows = self.kept[kind]
@@ -120,6 +114,10 @@ class MemoryLog:
     def index(self, position: int) -> int:
         """Where the first event from a position on is."""
         return bisect_left(self.rows, position, key=_position)
+
+    def of(self, stream: str, tenant: str) -> list[EventRow]:
+        """The events of a stream."""
+        return self.streams.get((stream, tenant), [])
 
     def last_of(self, stream: str, tenant: str) -> EventRow | None:
         """The last event of a stream."""
@@ -180,7 +178,7 @@ class MemoryStorage:
             first = bisect_right(rows, after, key=key)
             last = max(bisect_left(rows, before, key=key), first)
             indices = range(last - 1, first - 1, -1) if select.backward else range(first, last)
-            wanted = (rows[index] for index in indices if _passes(rows[index], select))
+            wanted = (rows[index] for index in indices if wants(select, rows[index]))
             return [shape(row) for row in islice(wanted, size)]
 
     def count(self, select: Select[Any]) -> int:
@@ -197,7 +195,7 @@ class MemoryStorage:
                 for key in log.streams
                 if key > after and key[0].startswith(prefix) and tenant in {None, key[1]}
             )
-            return [_stream_info(log.streams[key]) for key in found[:size]]
+            return [stream_info(log.streams[key]) for key in found[:size]]
 
     def find(self, kind: type[Kind], *key: str) -> list[Kind]:
         """The rows of a kind whose keys begin with `key`."""
@@ -207,15 +205,7 @@ class MemoryStorage:
     def keep(self, put: Sequence[Kept] = (), drop: Sequence[Kept] = ()) -> bool:
         """Look at every row, then put and drop them."""
         with self._open() as log:
-            if not all(_may_put(log, row) for row in put):
-                return False
-            if not all(_may_drop(log, row) for row in drop):
-                return False
-            for row in put:
-                log.put(row)
-            for row in drop:
-                log.drop(row)
-            return True
+            return keep(log, put, drop)
 
     def head(self, past: int = -1, timeout: float = 0.0) -> int:
         """The position of the last event."""
@@ -286,11 +276,7 @@ class MemoryView:
 
     def check(self, what: Check) -> Iterator[Problem]:
         """Memory is not kept for long enough to decay, but an import may have brought anything."""
-        if what is Check.VERSIONS:
-            return find_gaps(self._log.rows)
-        if what is Check.LOST_COMMANDS:
-            return find_lost_commands(self.rows(CommandRow), self._log.streams)
-        return iter(())
+        return check(what, self._log.rows, self._log)
 
     def backup(self, target: Path, *, progress: ReportProgress) -> BackupReport:  # noqa: ARG002
         """Refused: there is no file to copy."""
@@ -301,25 +287,7 @@ class MemoryView:
 
     def put(self, rows: Iterable[Stored]) -> None:
         """Add rows as they are, each after the rules of its kind."""
-        log = self._log
-        for row in rows:
-            if isinstance(row, EventRow):
-                last = log.rows[-1] if log.rows else row._replace(global_position=0)
-                version = len(log.streams.get((row.stream, row.tenant), ()))
-                place = {"position": last.global_position, "recorded_at": last.recorded_at}
-                check_follows(row, **place, version=version)
-                if row.event_id in log.ids:
-                    raise id_is_taken(row)
-                for claim, taken in run_claims(row, log.find_owner):
-                    (log.put if taken else log.drop)(claim)
-            elif isinstance(row, CommandRow):
-                stored = log.streams.get((row.stream, row.tenant), [])
-                known = 0 < row.version <= len(stored)
-                position = stored[row.version - 1].global_position if known else 0
-                check_has_happened(row, version=len(stored), position=position)
-            elif isinstance(row, Erasure) and (row.stream, row.tenant) not in log.streams:
-                raise StreamNotFound(row.stream)
-            log.put(row)
+        add(self._log, rows)
 
     def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
         """Free claims, forget commands."""
@@ -412,42 +380,3 @@ def _position(row: EventRow) -> int:
 
 def _version(row: EventRow) -> int:
     return row.version
-
-
-def _passes(row: EventRow, select: Select[Any]) -> bool:
-    return (
-        (not select.categories or category_of(row.stream) in select.categories)
-        and (not select.event_types or row.event_type in select.event_types)
-        and (not select.tenants or row.tenant in select.tenants)
-    )
-
-
-def _may_put(log: MemoryLog, row: Kept) -> bool:
-    if isinstance(row, Record):
-        found = log.find(Record, row.kind, row.key)
-        return row.revision == (found[0].revision if found else 0) + 1
-    if isinstance(row, Snapshot):
-        key = row.stream, row.tenant
-        place = row.version, uuid_bytes(row.event_id)
-        events = ((event.version, event.event_id) for event in log.streams.get(key, []))
-        erased = any((each.stream, each.tenant) == key for each in log.find(Erasure))
-        return not erased and place in events
-    return isinstance(row, Checkpoint)
-
-
-def _may_drop(log: MemoryLog, row: Kept) -> bool:
-    if not isinstance(row, Record):
-        return True
-    found = log.find(Record, row.kind, row.key)
-    return bool(found) and found[0].revision == row.revision
-
-
-def _stream_info(rows: Sequence[EventRow]) -> StreamInfo:
-    return StreamInfo(
-        stream=rows[0].stream,
-        tenant=rows[0].tenant,
-        category=category_of(rows[0].stream),
-        version=rows[-1].version,
-        first_recorded_at=from_microseconds(rows[0].recorded_at),
-        last_recorded_at=from_microseconds(rows[-1].recorded_at),
-    )

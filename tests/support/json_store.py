@@ -18,31 +18,16 @@ from uuid import uuid4
 from eskit.clock import Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow, is_erased
-from eskit.domain.ids import uuid_bytes
-from eskit.domain.streams import category_of
-from eskit.domain.time import from_microseconds
 from eskit.errors import StoreUnavailable, StreamNotFound, Unsupported
 from eskit.schema.recorded import EventSchema
-from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
 from eskit.store.appending import Append, completed, decide
-from eskit.store.corruption import find_gaps, find_lost_commands
 from eskit.store.notifying import AppendNotifier
 from eskit.store.port import About, Check, Problem, Select, StreamKey
 from eskit.store.recording import is_news
-from eskit.store.records import (
-    KEYS,
-    Checkpoint,
-    ClaimRow,
-    CommandRow,
-    Erasure,
-    EventType,
-    Record,
-    Snapshot,
-    StreamInfo,
-)
+from eskit.store.records import KEYS, ClaimRow, CommandRow, Erasure, EventType, Snapshot, StreamInfo
+from eskit.store.rows import add, check, keep, stream_info, wants
 
-_KEPT = EventRow, Checkpoint, ClaimRow, CommandRow, Erasure, EventSchema, Record, Snapshot
-_KINDS = {kind.__name__: kind for kind in _KEPT}
+_KINDS = {kind.__name__: kind for kind in (EventRow, *KEYS)}
 
 
 class JsonStorage:
@@ -54,8 +39,9 @@ class JsonStorage:
         self._closed = False
         if not path.exists():
             path.write_text(json.dumps({"store_id": str(uuid4()), "rows": []}))
-        stored = json.loads(path.read_text())
-        self._id, self._rows = stored["store_id"], Rows(map(_decode, stored["rows"]))
+        stored = json.loads(path.read_text(), object_hook=_value)
+        self._id = stored["store_id"]
+        self._rows = Rows(_KINDS[kind](**fields) for kind, fields in stored["rows"])
 
     def about(self) -> About:
         return About(url=f"json://{self._path}", store_id=self._id, command_ttl=self._ttl)
@@ -75,8 +61,9 @@ class JsonStorage:
 
     def read(self, select: Select[Any], size: int) -> list[Any]:
         with self._open() as rows:
-            events = rows.events[::-1] if select.backward else rows.events
-            return [select.shape.of(row) for row in events if _is_wanted(row, select)][:size]
+            found = rows.of(select.stream, select.tenant) if select.stream else rows.events
+            events = found[::-1] if select.backward else found
+            return [select.shape.of(row) for row in events if wants(select, row)][:size]
 
     def count(self, select: Select[Any]) -> int:
         return len(self.read(select._replace(shape=EventRow), select.before))
@@ -94,27 +81,13 @@ class JsonStorage:
 
     def keep(self, put: Sequence[Any] = (), drop: Sequence[Any] = ()) -> bool:
         with self._changing() as rows:
-            wanted = [(row, row.revision - 1) for row in put if isinstance(row, Record)]
-            wanted += [(row, row.revision) for row in drop if isinstance(row, Record)]
-            for row, revision in wanted:
-                found = rows.find(Record, row.kind, row.key)
-                if (found[0].revision if found else 0) != revision or (row in drop and not found):
-                    return False
-            if not all(rows.may_have(row) for row in put if isinstance(row, Snapshot)):
-                return False
-            for row in put:
-                rows.put(row)
-            for row in drop:
-                rows.drop(row)
-            return True
+            return keep(rows, put, drop)
 
     def head(self, past: int = -1, timeout: float = 0.0) -> int:
-        def head() -> int:
-            with self._open() as rows:
-                return rows.head()
-
-        self._notifier.wait_until(lambda: head() > past, timeout)
-        return head()
+        if timeout:
+            self._notifier.wait_until(lambda: self.head() > past, timeout)
+        with self._open() as rows:
+            return rows.head()
 
     @contextmanager
     def view(self, *, exclusive: bool = False) -> Iterator["JsonView"]:
@@ -146,7 +119,7 @@ class JsonStorage:
             changed = Rows(rows)
             yield changed
             encoded = {"store_id": self._id, "rows": [_encode(row) for row in changed]}
-            self._path.write_text(json.dumps(encoded))
+            self._path.write_text(json.dumps(encoded, default=_plain))
             self._rows = changed
         self._notifier.notify()
 
@@ -163,7 +136,9 @@ class Rows(list[Any]):
         if kind is EventType:
             rows = [EventType(name) for name in {row.event_type for row in self.events}]
         if kind is StreamInfo:
-            rows = [_info(self.of(*one)) for one in {(r.stream, r.tenant) for r in self.events}]
+            rows = [
+                stream_info(self.of(*one)) for one in {(r.stream, r.tenant) for r in self.events}
+            ]
         rows = [row for row in rows if KEYS[kind](row)[: len(key)] == key]
         return sorted(rows, key=KEYS[kind])
 
@@ -180,12 +155,6 @@ class Rows(list[Any]):
         if not isinstance(row, EventRow):
             key = KEYS[type(row)]
             self[:] = [r for r in self if type(r) is not type(row) or key(r) != key(row)]
-
-    def may_have(self, row: Snapshot) -> bool:
-        place = row.version, uuid_bytes(row.event_id)
-        erased = {(one.stream, one.tenant) for one in self.find(Erasure)}
-        events = self.of(row.stream, row.tenant)
-        return (row.stream, row.tenant) not in erased and place in [r[2:4] for r in events]
 
     def head(self) -> int:
         return max((row.global_position for row in self.events), default=0)
@@ -227,35 +196,13 @@ class JsonView:
         return (row for row in rows if not streams or (row.stream, row.tenant) in streams)
 
     def check(self, what: Check) -> Iterator[Problem]:
-        if what is Check.VERSIONS:
-            return find_gaps(self._rows.events)
-        if what is Check.LOST_COMMANDS:
-            streams = {(row.stream, row.tenant): [] for row in self._rows.events}
-            streams = {key: self._rows.of(*key) for key in streams}
-            return find_lost_commands(self.rows(CommandRow), streams)
-        return iter(())
+        return check(what, self._rows.events, self._rows)
 
     def backup(self, target: Path, *, progress: Any) -> Any:
         raise Unsupported(f"{target} cannot be made: copy the JSON file")
 
     def put(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            stored = self._rows.of(row.stream, row.tenant) if hasattr(row, "tenant") else []
-            if isinstance(row, EventRow):
-                last = self._rows.last()
-                position, time = (last.global_position, last.recorded_at) if last else (0, 0)
-                version = len(stored)
-                check_follows(row, position=position, recorded_at=time, version=version)
-                if self._rows.find_by_id(row.event_id):
-                    raise id_is_taken(row)
-                for claim, taken in run_claims(row, self._rows.find_owner):
-                    (self._rows.put if taken else self._rows.drop)(claim)
-            elif isinstance(row, CommandRow):
-                led_to = next((r.global_position for r in stored if r.version == row.version), 0)
-                check_has_happened(row, version=len(stored), position=led_to)
-            elif isinstance(row, Erasure) and not stored:
-                raise StreamNotFound(row.stream)
-            self._rows.put(row)
+        add(self._rows, rows)
 
     def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
         for row in rows:
@@ -282,48 +229,17 @@ def _erased(row: Any, key: StreamKey) -> Any:
     return row.erased() if isinstance(row, EventRow) else row._replace(response=b"")
 
 
-def _is_wanted(row: EventRow, select: Select[Any]) -> bool:
-    if select.stream and (row.stream, row.tenant) != (select.stream, select.tenant):
-        return False
-    place = row.version if select.stream else row.global_position
-    return (
-        select.after < place < select.before
-        and (not select.categories or category_of(row.stream) in select.categories)
-        and (not select.event_types or row.event_type in select.event_types)
-        and (not select.tenants or row.tenant in select.tenants)
-    )
-
-
-def _info(rows: Sequence[EventRow]) -> StreamInfo:
-    return StreamInfo(
-        stream=rows[0].stream,
-        tenant=rows[0].tenant,
-        category=category_of(rows[0].stream),
-        version=rows[-1].version,
-        first_recorded_at=from_microseconds(rows[0].recorded_at),
-        last_recorded_at=from_microseconds(rows[-1].recorded_at),
-    )
-
-
 def _encode(row: Any) -> list[Any]:
-    fields = asdict(row) if is_dataclass(row) else row._asdict()
-    return [type(row).__name__, {name: _plain(value) for name, value in fields.items()}]
+    return [type(row).__name__, asdict(row) if is_dataclass(row) else row._asdict()]
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return {"bytes": base64.b64encode(value).decode()}
-    return {"time": value.isoformat()} if isinstance(value, datetime) else value
+def _plain(value: bytes | datetime) -> dict[str, str]:
+    if isinstance(value, datetime):
+        return {"time": value.isoformat()}
+    return {"bytes": base64.b64encode(value).decode()}
 
 
-def _decode(encoded: list[Any]) -> Any:
-    kind, fields = encoded
-    return _KINDS[kind](**{name: _value(value) for name, value in fields.items()})
-
-
-def _value(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    if "time" in value:
-        return datetime.fromisoformat(value["time"])
-    return base64.b64decode(value["bytes"])
+def _value(found: dict[str, Any]) -> Any:
+    if "time" in found:
+        return datetime.fromisoformat(found["time"])
+    return base64.b64decode(found["bytes"]) if "bytes" in found else found
