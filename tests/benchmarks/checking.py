@@ -43,7 +43,7 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
     multiply(path)
     for name, arguments in COMMANDS:
         yield Comparison(
-            name=f"peak memory of eskit {name}, {STREAMS:,} streams, events of 10 MB",
+            name=f"eskit {name}, {STREAMS:,} streams, events of 10 MB: memory",
             floor_name="nothing",
             ours=peak_of("--store", url, *arguments),
             floor=0.0,
