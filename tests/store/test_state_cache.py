@@ -53,6 +53,7 @@ def seen(ledger: Ledger) -> tuple[int, int]:
 
 
 @pytest.mark.promise("kept-states-change-nothing")
+@pytest.mark.promise("kept-states-change-nothing")
 def test_only_new_events_are_folded_whoever_appended_them(
     store: EventStore, ledgers: Repository[Counting], tmp_path: Path
 ) -> None:
@@ -69,6 +70,7 @@ def test_only_new_events_are_folded_whoever_appended_them(
 
 
 @pytest.mark.promise("kept-states-change-nothing")
+@pytest.mark.promise("kept-states-change-nothing")
 def test_a_state_that_a_command_has_changed_without_an_event_is_not_kept(
     ledgers: Repository[Counting],
 ) -> None:
@@ -80,6 +82,7 @@ def test_a_state_that_a_command_has_changed_without_an_event_is_not_kept(
 
 @pytest.mark.promise("kept-states-change-nothing")
 @pytest.mark.parametrize("later", [0, 2])
+@pytest.mark.promise("kept-states-change-nothing")
 def test_nothing_of_an_erased_stream_comes_back(
     store: EventStore, ledgers: Repository[Counting], later: int
 ) -> None:
@@ -95,6 +98,7 @@ def test_nothing_of_an_erased_stream_comes_back(
         assert seen(ledger) == (LONG + 1 + later, later)
 
 
+@pytest.mark.promise("kept-states-change-nothing")
 @pytest.mark.promise("kept-states-change-nothing")
 def test_a_state_of_another_history_is_not_used(store: EventStore) -> None:
     deposit(store, LONG)
@@ -131,6 +135,7 @@ def test_short_streams_and_past_versions_are_not_kept(store: EventStore) -> None
     assert cache.find((Ledger, "", STREAM)) is None
 
 
+@pytest.mark.promise("kept-states-change-nothing")
 def test_the_states_used_last_stay_within_the_memory_they_may_take() -> None:
     row = FoldRow(100, "a", 1, "", bytes(1000))
     kept = KeptState(bytes(1000), row, 0)
