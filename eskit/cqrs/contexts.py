@@ -17,7 +17,7 @@ AnAggregate = TypeVar("AnAggregate", bound="AnyAggregate")
 class Workspace(Protocol):
     """Loads the aggregates of one command and takes the one to append."""
 
-    def load(self, kind: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
+    def load(self, aggregate_class: type[AnAggregate], aggregate_id: str, /) -> AnAggregate:
         """The aggregate as it is now."""
         ...
 
@@ -32,9 +32,9 @@ class CommandContext(MessageContext):
 
     workspace: Workspace
 
-    def load(self, kind: type[AnAggregate], aggregate_id: str) -> AnAggregate:
+    def load(self, aggregate_class: type[AnAggregate], aggregate_id: str) -> AnAggregate:
         """The aggregate as it is now; a fresh one at version 0 if it has no event yet."""
-        return self.workspace.load(kind, aggregate_id)
+        return self.workspace.load(aggregate_class, aggregate_id)
 
     def append(self, aggregate: AnyAggregate) -> None:
         """Append what the aggregate emitted when the handler returns, with its response.
