@@ -30,6 +30,7 @@ PRIVATE = {
     "tally": "statistics",
     "tether": "child_process",
     "ticket": "write",
+    "tip": "append_cache",
     "twin": "duplicate",
     "watcher": "supervisor",
 }

@@ -12,7 +12,7 @@ from eskit.errors import VersionConflict
 from eskit.operations.exporting import export_log
 from eskit.operations.verifying import verify
 from eskit.store.open import open_store
-from eskit.store.sqlite import kept, tip
+from eskit.store.sqlite import append_cache, kept
 from eskit.store.sqlite.schema import current_version
 from eskit.testing.store_contract import number, text, texts, values
 from tests.support.stores import sqlite_store
@@ -243,7 +243,7 @@ def test_a_stream_that_should_be_new_and_is_not_is_a_conflict(store):
 
 
 def test_more_streams_than_are_remembered_are_looked_up_again(store, monkeypatch):
-    monkeypatch.setattr(tip, "_MOST_STREAMS", 3)
+    monkeypatch.setattr(append_cache, "_MOST_STREAMS", 3)
     for version in range(3):
         for stream in range(5):
             store.append(f"Account-{stream}", texts("a"), expected_version=version)

@@ -17,11 +17,11 @@ from eskit.store.appending import (
     settle_claims,
 )
 from eskit.store.records import CommandRow
+from eskit.store.sqlite.append_cache import StreamEnd
 from eskit.store.sqlite.checksums import command_checksum, event_checksum, kind_checksum
 from eskit.store.sqlite.ids import NEAR, find_event, keep_id, tells_time
 from eskit.store.sqlite.keys import add_if_new, add_stream
 from eskit.store.sqlite.queries import query
-from eskit.store.sqlite.tip import StreamEnd
 from eskit.store.sqlite.transaction import Transaction
 
 _NEW = (0, NO_STREAM)

@@ -13,7 +13,7 @@ from eskit.sqlite.connections import connect, wait_while_busy
 from eskit.sqlite.errors import store_error
 from eskit.sqlite.leftovers import note_files
 from eskit.sqlite.place import FilePlace, find_status
-from eskit.store.sqlite.tip import Tip
+from eskit.store.sqlite.append_cache import AppendCache
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.write import Write
 
@@ -31,7 +31,7 @@ class Committer:
         path: Path,
         url: str,
         place: FilePlace,
-        tip: Tip,
+        tip: AppendCache,
         *,
         store_id: str,
         synchronous: str,

@@ -36,6 +36,7 @@ from eskit.store.recording import schemas_behind
 from eskit.store.records import StreamInfo
 from eskit.store.reports import BackupReport, ReportProgress
 from eskit.store.sqlite import appender, kept
+from eskit.store.sqlite.append_cache import AppendCache
 from eskit.store.sqlite.backup import back_up
 from eskit.store.sqlite.commits import Committer
 from eskit.store.sqlite.erase import scrub
@@ -43,7 +44,6 @@ from eskit.store.sqlite.opening import open_file
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.read import count_events, read_page
 from eskit.store.sqlite.schema import current_version
-from eskit.store.sqlite.tip import Tip
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.view import SqliteView
 from eskit.store.sqlite.writer import Writer
@@ -104,7 +104,7 @@ class SqliteStorage:
             path,
             url,
             self._place,
-            Tip(),
+            AppendCache(),
             store_id=opened.store_id,
             synchronous=synchronous,
             busy_timeout=busy_timeout,

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from eskit.clock import Clock
 from eskit.sqlite.connections import begin_immediate, roll_back
+from eskit.store.sqlite.append_cache import AppendCache
 from eskit.store.sqlite.queries import query
-from eskit.store.sqlite.tip import Tip
 
 NewRow: TypeAlias = tuple[int, int, int, int, bytes, int, str, str | None, bytes, int]
 """A row of the events table, in the order of ``insert_event.sql``."""
@@ -24,7 +24,7 @@ class Transaction:
 
     __slots__ = ("_connection", "_cursor", "rows", "tip")
 
-    def __init__(self, connection: sqlite3.Connection, tip: Tip) -> None:
+    def __init__(self, connection: sqlite3.Connection, tip: AppendCache) -> None:
         self.tip = tip
         self.rows: list[NewRow] = []
         self._connection = connection

@@ -15,7 +15,7 @@ StreamEnd: TypeAlias = tuple[int, int, int]
 """The end of a stream: its key, and version and position of its last event."""
 
 
-class Tip:
+class AppendCache:
     """The ends of the log and of its streams, and the keys of its kinds.
 
     Right as long as only the connection it is used with commits: `refresh` notices when another
