@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Protocol
 
 from google.protobuf.message import Message
 
+from eskit.clock import SYSTEM_CLOCK
 from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator
 from eskit.cqrs.nats import ChecksStore
@@ -239,13 +239,13 @@ class ShownCalls:
     ) -> Future[Reply]:
         """Answer one request."""
         answer = self._app.submit(method, request, options, executor)
-        answer.add_done_callback(functools.partial(self._show, method, time.perf_counter()))
+        answer.add_done_callback(functools.partial(self._show, method, SYSTEM_CLOCK.monotonic()))
         return answer
 
     def _show(self, method: Method, begun: float, answer: Future[Reply]) -> None:
         error = answer.exception()
         outcome = getattr(error, "rejection", "") or type(error).__name__ if error else "ok"
-        milliseconds = (time.perf_counter() - begun) * 1000
+        milliseconds = (SYSTEM_CLOCK.monotonic() - begun) * 1000
         self._tell(f"{method.path}  {outcome}  {milliseconds:.1f} ms")
 
     def check_store(self) -> None:

@@ -31,6 +31,7 @@ from eskit.errors import (
 )
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
+from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 
 WAYS = ("the app", "a client in process", "a client over NATS")
@@ -231,7 +232,8 @@ async def test_a_handler_that_hangs_keeps_no_client_in_process(queries: Any, tmp
 
 
 async def test_a_query_waits_for_rows_no_longer_than_it_may(queries: Any, tmp_path: Any) -> None:
-    lock = open_read_models(f"sqlite:///{tmp_path}/bank_read.db").lock("account-balance", "run")
+    models = open_read_models(f"sqlite:///{tmp_path}/bank_read.db")
+    lock = lock_of(models, "account-balance", "run")
     async with opened(queries, None, tmp_path, "the app") as calls:  # type: ignore[arg-type]
         with lock:
             error = await asked(timeout=0.3)(queries, calls)
