@@ -53,7 +53,6 @@ def seen(ledger: Ledger) -> tuple[int, int]:
 
 
 @pytest.mark.promise("kept-states-change-nothing")
-@pytest.mark.promise("kept-states-change-nothing")
 def test_only_new_events_are_folded_whoever_appended_them(
     store: EventStore, ledgers: Repository[Counting], tmp_path: Path
 ) -> None:
@@ -70,7 +69,6 @@ def test_only_new_events_are_folded_whoever_appended_them(
 
 
 @pytest.mark.promise("kept-states-change-nothing")
-@pytest.mark.promise("kept-states-change-nothing")
 def test_a_state_that_a_command_has_changed_without_an_event_is_not_kept(
     ledgers: Repository[Counting],
 ) -> None:
@@ -82,7 +80,6 @@ def test_a_state_that_a_command_has_changed_without_an_event_is_not_kept(
 
 @pytest.mark.promise("kept-states-change-nothing")
 @pytest.mark.parametrize("later", [0, 2])
-@pytest.mark.promise("kept-states-change-nothing")
 def test_nothing_of_an_erased_stream_comes_back(
     store: EventStore, ledgers: Repository[Counting], later: int
 ) -> None:
@@ -98,7 +95,6 @@ def test_nothing_of_an_erased_stream_comes_back(
         assert seen(ledger) == (LONG + 1 + later, later)
 
 
-@pytest.mark.promise("kept-states-change-nothing")
 @pytest.mark.promise("kept-states-change-nothing")
 def test_a_state_of_another_history_is_not_used(store: EventStore) -> None:
     deposit(store, LONG)
