@@ -129,7 +129,7 @@ def start(
         commands=tuple(Root.table),
         folder=("-C", directory) if directory != "." else (),
         stores=(
-            *(("--store", store) if store else ()),
+            *(("--store", without_login(store)) if store else ()),
             *(("--nats", without_login(nats)) if nats else ()),
         ),
     )

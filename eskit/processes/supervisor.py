@@ -203,10 +203,10 @@ def wait_for_the_end(server: subprocess.Popen[bytes], parent: int) -> None:
             return
 
 
-def end(server: subprocess.Popen[bytes]) -> None:
-    """TERM, then KILL."""
+def end(server: subprocess.Popen[bytes], first: signal.Signals = signal.SIGTERM) -> None:
+    """TERM, or the signal given, then KILL."""
     if server.poll() is None:
-        server.terminate()
+        server.send_signal(first)
         try:
             server.wait(STOP_WITHIN)
         except subprocess.TimeoutExpired:

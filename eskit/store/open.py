@@ -16,10 +16,11 @@ def open_store(url: str, *, create: bool = True, clock: Clock = SYSTEM_CLOCK) ->
     """Open the event store at `url`; use it as a context manager, or close it.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db``, with ``?synchronous=normal``,
-    ``busy_timeout=SECONDS``, ``command_ttl_days=DAYS`` and ``file_mode=0640`` (mode of a
-    new file, by default 0600); ``memory://`` for a new log and ``memory://NAME`` for one that the
-    process shares by name. With `create` False a missing file
-    raises StoreUnavailable. Raises InvalidArgument for a URL that names no store.
+    ``busy_timeout=SECONDS``, ``command_ttl_days=DAYS`` and ``file_mode=0640``, what a file is made
+    with: 0600 unless you say so. ``postgresql://USER@HOST/DATABASE?schema=NAME``, by default in the
+    schema ``eskit``, with ``command_ttl_days``. ``memory://`` for a new log and ``memory://NAME``
+    for one that the process shares by name. With `create` False a store that is not there raises
+    StoreUnavailable. Raises InvalidArgument for a URL that names no store.
 
     >>> from google.protobuf.wrappers_pb2 import StringValue
     >>> from eskit import NO_STREAM, NewEvent, open_store
@@ -47,6 +48,10 @@ def find_location(url: str) -> Location | None:
         from eskit.store.sqlite.location import SqliteLocation
 
         return SqliteLocation(url)
+    if scheme in {"postgresql", "postgres"}:
+        from eskit.store.postgres.location import PostgresLocation
+
+        return PostgresLocation(url)
     if scheme == "memory":
         from eskit.store.memory import MemoryLocation
 
@@ -58,4 +63,4 @@ def _hint_for(url: str) -> str:
     """The URL of what looks like the path of a file, else what URLs there are."""
     if url and "://" not in url and not url.startswith(("//", "file:")):
         return f"If that is a file: {sqlite_url(Path(url))}"
-    return "Use sqlite:///FILE.db or memory://"
+    return "Use sqlite:///FILE.db, postgresql://HOST/DATABASE or memory://"

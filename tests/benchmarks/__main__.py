@@ -20,6 +20,7 @@ from tests.benchmarks import (
     commanding,
     generating,
     growing,
+    postgres,
     projecting,
     reading,
     rebuilding,
@@ -41,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[Path, int], Iterator[Comparison]]] = {
     "streaming": streaming.run,
     "serving": serving.run,
     "checking": checking.run,
+    "postgres": postgres.run,
 }
 
 

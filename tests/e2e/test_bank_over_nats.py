@@ -14,10 +14,11 @@ ACCOUNT = "acc-sqlite-demo-789"
 
 
 @pytest.fixture
-def served(launch, tmp_path):
+def served(launch, use_store, tmp_path):
     """A fresh bank whose services run in a process of their own."""
     assert eskit("new", "project", "bank", "--template", "bank", cwd=tmp_path).code == 0
     project = tmp_path / "bank"
+    use_store(project)
     assert eskit("gen", cwd=project).code == 0
     process = launch("serve", cwd=project)
     read_until(process, "stop with Ctrl-C")

@@ -29,9 +29,10 @@ def call(project: Path, method: str, *options: str, **fields: str) -> Any:
     return ran.json["data"]
 
 
-def test_read_models_follow_what_is_published(launch, tmp_path):
+def test_read_models_follow_what_is_published(launch, use_store, tmp_path):
     assert eskit("new", "project", "bank", "--template", "bank", cwd=tmp_path).code == 0
     bank = tmp_path / "bank"
+    use_store(bank)
     assert eskit("gen", cwd=bank).code == 0
     process = launch("serve", cwd=bank)
     read_until(process, "stop with Ctrl-C")

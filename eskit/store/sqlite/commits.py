@@ -15,7 +15,7 @@ from eskit.sqlite.leftovers import note_files
 from eskit.sqlite.place import FilePlace, find_status
 from eskit.store.sqlite.append_cache import AppendCache
 from eskit.store.sqlite.transaction import Transaction
-from eskit.store.sqlite.write import Write
+from eskit.store.write import Write
 
 _CHECK_WAL_EVERY = 50
 # As SQLite has it by default. While the WAL still grows to this size a durable append costs half

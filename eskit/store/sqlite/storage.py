@@ -46,7 +46,7 @@ from eskit.store.sqlite.read import count_events, read_page
 from eskit.store.sqlite.schema import current_version
 from eskit.store.sqlite.transaction import Transaction
 from eskit.store.sqlite.view import SqliteView
-from eskit.store.sqlite.writer import Writer
+from eskit.store.writer import Writer
 
 Result = TypeVar("Result")
 _POLL_PAUSES = 0.002, 0.05

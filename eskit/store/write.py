@@ -9,18 +9,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeAlias
 
-from eskit.store.sqlite.transaction import Transaction
-
 _log = logging.getLogger("eskit.store")
 _LOOK_EVERY = 0.05  # seconds
 
-Work: TypeAlias = Callable[[Transaction, Any], Any]
-"""What is to be done for a request in a transaction, which is the writer's; its result."""
+Work: TypeAlias = Callable[[Any, Any], Any]
+"""What is to be done in a transaction, which is the committer's, for a request; its result."""
 
 
 class Write:
     """Work for one request, its outcome, and a latch for the caller that waits for it.
 
+    A committer that knows what to do with a request needs no `work` for it.
     `find_result` looks for the result of an earlier try and returns None if there is none.
     `unresolved` says that an earlier try may have been committed although its commit failed.
     """
@@ -30,19 +29,21 @@ class Write:
         "_find_result",
         "_latch",
         "_outcome",
-        "_request",
         "_told",
         "_work",
         "finished",
+        "request",
         "taken",
         "unresolved",
     )
 
     _latch: Lock
 
-    def __init__(self, work: Work, request: Any = None, find_result: Work | None = None) -> None:
+    def __init__(
+        self, work: Work | None, request: Any = None, find_result: Work | None = None
+    ) -> None:
         self._work = work
-        self._request = request
+        self.request = request
         self._find_result = find_result
         self._outcome: Any = None
         self._error: Exception | None = None
@@ -51,13 +52,13 @@ class Write:
         self.finished = False
         self.unresolved = False
 
-    def run(self, transaction: Transaction) -> Any:
+    def run(self, transaction: Any) -> Any:
         """Do the work, unless an earlier try has done it; returns its result."""
         if self.unresolved and self._find_result is not None:
-            result = self._find_result(transaction, self._request)
+            result = self._find_result(transaction, self.request)
             if result is not None:
                 return result
-        return self._work(transaction, self._request)
+        return self._work(transaction, self.request) if self._work is not None else None
 
     def succeed(self, result: Any) -> None:
         """Keep the result, which is committed."""
@@ -107,7 +108,7 @@ class SubmittedWrite(Write, Future[Any]):
 
     def __init__(
         self,
-        work: Work,
+        work: Work | None,
         request: Any,
         find_result: Work | None,
         withdraw: Callable[[Write], bool],

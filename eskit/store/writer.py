@@ -14,16 +14,31 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, Protocol
 
 from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
-from eskit.store.sqlite.commits import Committer
-from eskit.store.sqlite.write import SubmittedWrite, Work, Write
+from eskit.store.write import SubmittedWrite, Work, Write
 
 _MOST_AT_ONCE = 256
 _LINGER = 0.1  # seconds
+
+
+class Committer(Protocol):
+    """The connection that writes. Used by one thread at a time."""
+
+    def commit(self, batch: list[Write], newcomers: Callable[[], Iterable[Write]] = tuple) -> None:
+        """Finish every write of the batch, to which newcomers are added once it has begun.
+
+        Only an interrupt is raised, with nothing left open: then a batch of one may be committed.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection; idempotent."""
+        ...
 
 
 class Writer:
@@ -44,7 +59,7 @@ class Writer:
         self._closed = False
         self._thread = 0  # the thread that tells others of commits
 
-    def run(self, work: Work, request: Any = None, find_result: Work | None = None) -> Any:
+    def run(self, work: Work | None, request: Any = None, find_result: Work | None = None) -> Any:
         """The result of `work` for `request`, delivered after its transaction is committed.
 
         What it raises is raised here, and then it has changed nothing. `find_result` looks for the
@@ -65,7 +80,9 @@ class Writer:
                 raise
         return write.outcome()
 
-    def submit(self, work: Work, request: Any, find_result: Work | None = None) -> Future[Any]:
+    def submit(
+        self, work: Work | None, request: Any, find_result: Work | None = None
+    ) -> Future[Any]:
         """Have `work` run as `run` does, without waiting for its result."""
         write = SubmittedWrite(work, request, find_result, self._queue.withdraw)
         try:

@@ -1,0 +1,1 @@
+"""What is about PostgreSQL and not about events: connections, errors, a server of one's own."""

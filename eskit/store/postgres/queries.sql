@@ -1,0 +1,284 @@
+-- Every statement of this adapter that is always the same, by name. %s are parameters in order.
+
+-- name: find_head
+SELECT global_position FROM events ORDER BY global_position DESC LIMIT 1
+
+-- name: find_streams_by_key
+SELECT stream_id, name, tenant FROM streams WHERE stream_id = ANY (%s)
+
+-- name: find_types_by_key
+SELECT type_id, event_type FROM event_types WHERE type_id = ANY (%s)
+
+-- name: read_by_ids
+SELECT
+    e.global_position, s.name, e.version, e.event_id, t.event_type, e.recorded_at, s.tenant,
+    e.metadata, e.data, e.claims
+FROM events e JOIN streams s USING (stream_id) JOIN event_types t USING (type_id)
+WHERE e.event_id = ANY (%s)
+
+-- name: count_events
+SELECT count(*) FROM events WHERE global_position > %s AND global_position < %s
+
+-- name: count_events_of_types
+SELECT count(*) FROM events
+WHERE global_position > %s AND global_position < %s
+    AND type_id = ANY (ARRAY(SELECT type_id FROM event_types WHERE event_type = ANY (%s)))
+
+-- name: list_streams
+SELECT s.name, s.tenant, s.category, l.version, f.recorded_at, l.recorded_at
+FROM streams s
+CROSS JOIN LATERAL (
+    SELECT recorded_at FROM events WHERE stream_id = s.stream_id ORDER BY version LIMIT 1
+) f
+CROSS JOIN LATERAL (
+    SELECT version, recorded_at FROM events
+    WHERE stream_id = s.stream_id ORDER BY version DESC LIMIT 1
+) l
+WHERE (s.name, s.tenant) > (%(name)s, %(tenant)s)
+    AND s.name >= %(prefix)s AND starts_with(s.name, %(prefix)s)
+    AND (%(only)s::text IS NULL OR s.tenant = %(only)s)
+ORDER BY s.name, s.tenant
+LIMIT %(size)s
+
+-- name: save_checkpoint
+INSERT INTO checkpoints (name, store_id, position, event_id, updated_at)
+VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (name) DO UPDATE SET
+    store_id = excluded.store_id, position = excluded.position, event_id = excluded.event_id,
+    updated_at = excluded.updated_at
+
+-- name: delete_checkpoint
+DELETE FROM checkpoints WHERE name = %s
+
+-- name: insert_record
+INSERT INTO records (kind, key, value, updated_at, revision) VALUES (%s, %s, %s, %s, 1)
+ON CONFLICT DO NOTHING
+
+-- name: update_record
+UPDATE records SET value = %s, updated_at = %s, revision = revision + 1
+WHERE kind = %s AND key = %s AND revision = %s
+
+-- name: delete_record
+DELETE FROM records WHERE kind = %s AND key = %s AND revision = %s
+
+-- name: save_snapshot
+INSERT INTO snapshots (
+    stream_id, version, event_id, state_schema, fold_version, created_at, checksum, state
+)
+SELECT s.stream_id, e.version, uuid_send(e.event_id), %s, %s, %s, %s, %s
+FROM streams s JOIN events e USING (stream_id)
+WHERE s.name = %s AND s.tenant = %s AND e.version = %s AND e.event_id = %s
+    AND NOT EXISTS (SELECT FROM erasures r WHERE r.stream_id = s.stream_id)
+ON CONFLICT (stream_id, version) DO UPDATE SET
+    event_id = excluded.event_id, state_schema = excluded.state_schema,
+    fold_version = excluded.fold_version, created_at = excluded.created_at,
+    checksum = excluded.checksum, state = excluded.state
+
+-- name: delete_snapshot
+DELETE FROM snapshots n USING streams s
+WHERE n.stream_id = s.stream_id AND s.name = %s AND s.tenant = %s AND n.version = %s
+
+-- name: touch
+UPDATE store SET value = value WHERE key = 'store_id'
+
+-- name: measure
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)
+FROM pg_class c WHERE c.relnamespace = %s::regnamespace AND c.relkind = 'r'
+
+-- name: find_end
+SELECT e.global_position, e.recorded_at FROM events e ORDER BY e.global_position DESC LIMIT 1
+
+-- name: create_incoming
+CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
+    global_position bigint, name text, tenant text, category text, event_type text,
+    version integer, recorded_at bigint, event_id uuid, metadata text, claims text, data bytea
+) ON COMMIT DROP
+
+-- name: copy_incoming
+COPY incoming (
+    global_position, name, tenant, category, event_type, version, recorded_at, event_id, metadata,
+    claims, data
+) FROM STDIN
+
+-- name: add_streams
+INSERT INTO streams (name, tenant, category)
+SELECT DISTINCT name, tenant, category FROM incoming
+ON CONFLICT DO NOTHING
+
+-- name: add_types
+INSERT INTO event_types (category, event_type)
+SELECT DISTINCT category, event_type FROM incoming
+ON CONFLICT DO NOTHING
+
+-- name: add_events
+INSERT INTO events (
+    global_position, stream_id, recorded_at, version, type_id, event_id, checksum, metadata,
+    claims, data
+)
+SELECT
+    i.global_position, s.stream_id, i.recorded_at, i.version, t.type_id, i.event_id,
+    event_checksum(
+        i.tenant, i.name, i.event_type, i.global_position, i.version, i.recorded_at, i.event_id,
+        i.metadata, i.claims, i.data
+    ),
+    i.metadata, i.claims, i.data
+FROM incoming i
+JOIN streams s ON s.name = i.name AND s.tenant = i.tenant
+JOIN event_types t ON t.category = i.category AND t.event_type = i.event_type
+ORDER BY i.global_position
+
+-- name: clear_incoming
+DELETE FROM incoming
+
+-- name: find_known_ids
+SELECT event_id FROM events WHERE event_id = ANY (%s)
+
+-- name: find_stream_ends
+SELECT s.name, s.tenant, l.version, l.global_position
+FROM streams s
+CROSS JOIN LATERAL (
+    SELECT version, global_position FROM events
+    WHERE stream_id = s.stream_id ORDER BY version DESC LIMIT 1
+) l
+WHERE (s.name, s.tenant) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
+
+-- name: find_position
+SELECT e.global_position FROM events e JOIN streams s USING (stream_id)
+WHERE s.name = %s AND s.tenant = %s AND e.version = %s
+
+-- name: find_owner
+SELECT s.name FROM claims c JOIN streams s USING (stream_id)
+WHERE c.tenant = %s AND c.index_name = %s AND c.digest = sha256(convert_to(%s, 'UTF8'))
+
+-- name: save_claim
+INSERT INTO claims (tenant, index_name, digest, value, stream_id)
+SELECT s.tenant, %(index)s, sha256(convert_to(%(value)s, 'UTF8')), %(value)s, s.stream_id
+FROM streams s WHERE s.name = %(stream)s AND s.tenant = %(tenant)s
+ON CONFLICT (tenant, index_name, digest) DO UPDATE SET stream_id = excluded.stream_id
+
+-- name: delete_claim
+DELETE FROM claims c USING streams s
+WHERE c.stream_id = s.stream_id AND c.tenant = %s AND c.index_name = %s
+    AND c.digest = sha256(convert_to(%s, 'UTF8')) AND s.name = %s
+
+-- name: add_stream
+INSERT INTO streams (name, tenant, category) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+
+-- name: save_command
+INSERT INTO commands (
+    tenant, command_id, fingerprint, stream_id, version, global_position, recorded_at, checksum,
+    response
+)
+SELECT
+    s.tenant, %(id)s, %(fingerprint)s, s.stream_id, %(version)s, %(position)s, %(recorded_at)s,
+    command_checksum(
+        s.tenant, %(id)s, %(fingerprint)s, s.name, %(version)s::integer, %(position)s::bigint,
+        %(recorded_at)s::bigint, %(response)s::bytea
+    ),
+    %(response)s
+FROM streams s WHERE s.name = %(stream)s AND s.tenant = %(tenant)s
+ON CONFLICT (tenant, command_id) DO UPDATE SET
+    fingerprint = excluded.fingerprint, stream_id = excluded.stream_id,
+    version = excluded.version, global_position = excluded.global_position,
+    recorded_at = excluded.recorded_at, checksum = excluded.checksum, response = excluded.response
+
+-- name: delete_command
+DELETE FROM commands WHERE tenant = %s AND command_id = %s AND fingerprint = %s AND recorded_at = %s
+
+-- name: add_schema
+INSERT INTO schemas (schema_id, files) VALUES (%s, %s) ON CONFLICT DO NOTHING
+
+-- name: add_event_schema
+INSERT INTO event_schemas (event_type, first_position, schema_id) VALUES (%s, %s, %s)
+ON CONFLICT (event_type, first_position) DO UPDATE SET schema_id = excluded.schema_id
+
+-- name: add_erasure
+INSERT INTO erasures (stream_id, version, events, erased_at, erased_by, reason)
+SELECT s.stream_id, %s, %s, %s, %s, %s FROM streams s
+WHERE s.name = %s AND s.tenant = %s AND EXISTS (SELECT FROM events e WHERE e.stream_id = s.stream_id)
+
+-- name: read_to_erase
+SELECT e.version, e.metadata, e.global_position FROM events e JOIN streams s USING (stream_id)
+WHERE s.name = %s AND s.tenant = %s ORDER BY e.version
+
+-- name: erase_event
+UPDATE events e SET
+    metadata = %(metadata)s, claims = NULL, data = '',
+    checksum = event_checksum(
+        s.tenant, s.name, t.event_type, e.global_position, e.version, e.recorded_at, e.event_id,
+        %(metadata)s, NULL, ''
+    )
+FROM streams s, event_types t
+WHERE s.stream_id = e.stream_id AND t.type_id = e.type_id
+    AND e.global_position = %(position)s
+
+-- name: erase_claims
+DELETE FROM claims c USING streams s
+WHERE c.stream_id = s.stream_id AND s.name = %s AND s.tenant = %s
+
+-- name: erase_responses
+UPDATE commands c SET
+    response = '',
+    checksum = command_checksum(
+        c.tenant, c.command_id, c.fingerprint, s.name, c.version, c.global_position, c.recorded_at,
+        ''
+    )
+FROM streams s WHERE s.stream_id = c.stream_id AND s.name = %s AND s.tenant = %s
+
+-- name: erase_snapshots
+DELETE FROM snapshots n USING streams s
+WHERE n.stream_id = s.stream_id AND s.name = %s AND s.tenant = %s
+
+-- name: find_gaps
+SELECT s.name, s.tenant, g.version, g.global_position, g.previous
+FROM (
+    SELECT
+        stream_id, version, global_position,
+        coalesce(lag(version) OVER (PARTITION BY stream_id ORDER BY global_position), 0) AS previous
+    FROM events
+) g JOIN streams s USING (stream_id)
+WHERE g.version <> g.previous + 1
+ORDER BY g.global_position
+
+-- name: find_lost_commands
+SELECT c.command_id, s.name, s.tenant, c.version, c.global_position
+FROM commands c JOIN streams s USING (stream_id)
+WHERE c.version > 0 AND NOT EXISTS (
+    SELECT FROM events e WHERE e.stream_id = c.stream_id AND e.version = c.version
+)
+ORDER BY c.tenant, c.command_id
+
+-- name: find_changed_events
+SELECT s.name, s.tenant, e.version, e.global_position
+FROM events e JOIN streams s USING (stream_id) JOIN event_types t USING (type_id)
+WHERE e.checksum <> event_checksum(
+    s.tenant, s.name, t.event_type, e.global_position, e.version, e.recorded_at, e.event_id,
+    e.metadata, e.claims, e.data
+)
+ORDER BY e.global_position
+
+-- name: find_changed_commands
+SELECT c.command_id, s.name, s.tenant, c.global_position
+FROM commands c JOIN streams s USING (stream_id)
+WHERE c.checksum <> command_checksum(
+    c.tenant, c.command_id, c.fingerprint, s.name, c.version, c.global_position, c.recorded_at,
+    c.response
+)
+ORDER BY c.tenant, c.command_id
+
+-- name: find_strange_values
+SELECT 'events', v.column_name, e.global_position
+FROM events e
+CROSS JOIN LATERAL (VALUES
+    ('global_position', e.global_position < 1), ('version', e.version < 1),
+    ('recorded_at', e.recorded_at < 0),
+    ('stream_id', NOT EXISTS (SELECT FROM streams s WHERE s.stream_id = e.stream_id)),
+    ('type_id', NOT EXISTS (SELECT FROM event_types t WHERE t.type_id = e.type_id))
+) v (column_name, strange)
+WHERE v.strange
+ORDER BY e.global_position
+
+-- name: list_parts
+SELECT c.relname FROM pg_class c WHERE c.relnamespace = %s::regnamespace
+UNION ALL
+SELECT p.proname FROM pg_proc p WHERE p.pronamespace = %s::regnamespace

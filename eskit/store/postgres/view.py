@@ -1,0 +1,311 @@
+"""All of a store in PostgreSQL at one moment, for operations on it as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import count, groupby
+from pathlib import Path
+from typing import Any, NoReturn
+from uuid import UUID
+
+from psycopg import sql
+
+from eskit.domain.events import EventRow, erased_metadata, is_erased
+from eskit.domain.streams import category_of
+from eskit.domain.time import to_microseconds
+from eskit.errors import StreamNotFound, Unsupported
+from eskit.postgres.connection import Connection
+from eskit.postgres.url import PostgresUrl
+from eskit.schema.recorded import EventSchema
+from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
+from eskit.store.corruption import gap, lost_command
+from eskit.store.port import Check, Kind, Problem, Stored, StreamKey
+from eskit.store.postgres.read import Names, columns, shaped
+from eskit.store.postgres.rows import TABLES
+from eskit.store.postgres.sql import query
+from eskit.store.recording import is_news
+from eskit.store.records import ClaimRow, CommandRow, Erasure, StreamInfo
+from eskit.store.reports import ReportProgress
+
+_PAGE = 1_000
+_numbers = count(1)
+_PARTS = (
+    *("store", "streams", "event_types", "events", "claims", "commands", "checkpoints", "records"),
+    *("erasures", "schemas", "event_schemas", "snapshots", "events_by_stream", "events_by_id"),
+    *("events_by_type", "erasures_by_stream", "append", "event_checksum", "command_checksum"),
+)
+
+
+class PostgresView:
+    """A View in one transaction, which its storage begins and ends."""
+
+    def __init__(self, connection: Connection, names: Names, url: PostgresUrl, schema: str) -> None:
+        self._connection = connection
+        self._names = names
+        self._url = url
+        self._schema = schema
+
+    def head(self) -> int:
+        """The position of the last event; 0 for an empty log."""
+        rows = self._all(query("find_head"))
+        return int(rows[0][0]) if rows else 0
+
+    def count(self, kind: type[Any]) -> int:
+        """How many rows of a kind there are; of EventRow and StreamInfo as well."""
+        if kind is EventRow:
+            return int(self._all(sql.SQL("SELECT count(*) FROM events"))[0][0])
+        if kind is StreamInfo:
+            statement = sql.SQL("SELECT count(DISTINCT stream_id) FROM events")
+            return int(self._all(statement)[0][0])
+        table = TABLES[kind]
+        source = sql.SQL(table.source)
+        return int(self._all(sql.SQL("SELECT count(*) FROM {}").format(source))[0][0])
+
+    def events(self, *, after: int = 0, streams: Sequence[StreamKey] = ()) -> Iterator[EventRow]:
+        """The log in order of positions; only some streams when they are named."""
+        which = sql.SQL("")
+        parameters: list[Any] = [after]
+        if streams:
+            which = sql.SQL(
+                " AND e.stream_id IN (SELECT s.stream_id FROM streams s WHERE (s.name, s.tenant)"
+                " IN (SELECT * FROM unnest(%s::text[], %s::text[])))"
+            )
+            parameters += _split(streams)
+        statement = sql.SQL(
+            "SELECT {} FROM events e WHERE e.global_position > %s{} ORDER BY e.global_position"
+        ).format(columns(EventRow), which)
+        for page in self._pages(statement, parameters):
+            yield from shaped(self._connection, self._names, EventRow, page)
+
+    def rows(self, kind: type[Kind], *, streams: Sequence[StreamKey] = ()) -> Iterator[Kind]:
+        """All rows of a kind, sorted by key; of commands only those of some streams, if named."""
+        table = TABLES[kind]
+        only = bool(streams) and table.stream
+        statement = table.statement(streams=only)
+        for page in self._pages(statement, _split(streams) if only else []):
+            yield from (table.make(*row) for row in page)
+
+    def check(self, what: Check) -> Iterator[Problem]:
+        """What is wrong; PostgreSQL looks after its own storage, and keeps ids unique."""
+        if what is Check.PARTS:
+            yield from self._missing_parts()
+            return
+        found = _CHECKS.get(what)
+        if found is not None:
+            name, problem = found
+            yield from (problem(*row) for row in self._all(query(name)))
+
+    def backup(self, target: Path, *, progress: ReportProgress) -> NoReturn:  # noqa: ARG002
+        """Refused: PostgreSQL has tools of its own for that."""
+        raise Unsupported(
+            f"{self._url.shown} is not backed up as a file",
+            hint="Use pg_dump, or export it: "
+            f"eskit store export {target.with_suffix('.jsonl').name}",
+        )
+
+    def put(self, rows: Iterable[Stored]) -> None:
+        """Add rows as they are, each after the rules of its kind."""
+        for kind, found in groupby(rows, type):
+            if kind is EventRow:
+                self._put_events(found)  # type: ignore[arg-type]
+            else:
+                for row in found:
+                    self._put(row)
+
+    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
+        """Free claims, forget commands; a row that is not as it was is left alone."""
+        for row in rows:
+            if isinstance(row, ClaimRow):
+                self._do(query("delete_claim"), tuple(row))
+            else:
+                key = (row.tenant, row.id, row.fingerprint, row.recorded_at)
+                self._do(query("delete_command"), key)
+
+    def erase(self, erasure: Erasure) -> Erasure:
+        """Blank a stream as the record says, and keep it with the number of events in it."""
+        key = (erasure.stream, erasure.tenant)
+        stored = self._all(query("read_to_erase"), key)
+        if not stored:
+            raise StreamNotFound(erasure.stream)
+        blank = [
+            {"metadata": erased_metadata(metadata), "position": position}
+            for _, metadata, position in stored
+            if not is_erased(metadata)
+        ]
+        with self._connection.cursor() as cursor:
+            cursor.executemany(query("erase_event"), blank)
+        for name in ("erase_claims", "erase_responses", "erase_snapshots"):
+            self._do(query(name), key)
+        done = replace(erasure, version=stored[-1][0], events=len(blank))
+        if blank:
+            self._put(done)
+        return done
+
+    def _put(self, row: Stored) -> None:
+        if isinstance(row, ClaimRow):
+            self._put_claim(row)
+        elif isinstance(row, CommandRow):
+            self._put_command(row)
+        elif isinstance(row, EventSchema):
+            if is_news(row, self.rows(EventSchema)):
+                self._do(query("add_schema"), (row.schema_id, row.files))
+                place = (row.event_type, row.first_position, row.schema_id)
+                self._do(query("add_event_schema"), place)
+        elif isinstance(row, Erasure):
+            time = to_microseconds(row.erased_at)
+            values = (row.version, row.events, time, row.erased_by, row.reason)
+            if not self._do(query("add_erasure"), (*values, row.stream, row.tenant)):
+                raise StreamNotFound(row.stream)
+
+    def _put_events(self, rows: Iterable[EventRow]) -> None:
+        end = self._all(query("find_end"))
+        position, recorded_at = end[0] if end else (0, 0)
+        page: list[EventRow] = []
+        for row in rows:
+            page.append(row)
+            if len(page) == _PAGE:
+                position, recorded_at = self._put_page(page, position, recorded_at)
+                page = []
+        if page:
+            self._put_page(page, position, recorded_at)
+
+    def _put_page(
+        self, page: Sequence[EventRow], position: int, recorded_at: int
+    ) -> tuple[int, int]:
+        keys = sorted({(row.stream, row.tenant) for row in page})
+        ends = self._all(query("find_stream_ends"), _split(keys))
+        versions = {(name, tenant): version for name, tenant, version, _ in ends}
+        for row in page:
+            version = versions.get((row.stream, row.tenant), 0)
+            check_follows(row, position=position, recorded_at=recorded_at, version=version)
+            versions[row.stream, row.tenant] = row.version
+            position, recorded_at = row.global_position, row.recorded_at
+        self._check_ids(page)
+        self._do(query("create_incoming"))
+        with self._connection.cursor() as cursor, cursor.copy(query("copy_incoming")) as copy:
+            copy.set_types(
+                [
+                    *("int8", "text", "text", "text", "text", "int4", "int8", "uuid"),
+                    *("text", "text", "bytea"),
+                ]
+            )
+            for row in page:
+                copy.write_row(
+                    (
+                        *(row.global_position, row.stream, row.tenant, category_of(row.stream)),
+                        *(row.event_type, row.version, row.recorded_at, UUID(bytes=row.event_id)),
+                        *(row.metadata, row.claims, row.data),
+                    )
+                )
+        for name in ("add_streams", "add_types", "add_events", "clear_incoming"):
+            self._do(query(name))
+        for row in page:
+            if row.claims is not None:
+                for claim, taken in run_claims(row, self._find_owner):
+                    if taken:
+                        self._put_claim(claim)
+                    else:
+                        self._do(query("delete_claim"), tuple(claim))
+        return position, recorded_at
+
+    def _check_ids(self, page: Sequence[EventRow]) -> None:
+        seen: set[bytes] = {
+            row[0]
+            for row in self._all(
+                query("find_known_ids"), ([UUID(bytes=row.event_id) for row in page],)
+            )
+        }
+        for row in page:
+            if row.event_id in seen:
+                raise id_is_taken(row)
+            seen.add(row.event_id)
+
+    def _put_claim(self, claim: ClaimRow) -> None:
+        tenant, index, value, stream = claim
+        self._do(query("add_stream"), (stream, tenant, category_of(stream)))
+        values = {"tenant": tenant, "index": index, "value": value, "stream": stream}
+        self._do(query("save_claim"), values)
+
+    def _put_command(self, row: CommandRow) -> None:
+        key = (row.stream, row.tenant)
+        ends = self._all(query("find_stream_ends"), _split([key]))
+        version = ends[0][2] if ends else 0
+        found = self._all(query("find_position"), (*key, row.version))
+        check_has_happened(row, version=version, position=found[0][0] if found else 0)
+        self._do(query("add_stream"), (*key, category_of(row.stream)))
+        values = {
+            "id": row.id,
+            "fingerprint": row.fingerprint,
+            "version": row.version,
+            "position": row.global_position,
+            "recorded_at": row.recorded_at,
+            "response": row.response,
+            "stream": row.stream,
+            "tenant": row.tenant,
+        }
+        self._do(query("save_command"), values)
+
+    def _find_owner(self, tenant: str, index: str, value: str) -> str | None:
+        rows = self._all(query("find_owner"), (tenant, index, value))
+        return str(rows[0][0]) if rows else None
+
+    def _missing_parts(self) -> Iterator[Problem]:
+        found = {name for (name,) in self._all(query("list_parts"), (self._schema, self._schema))}
+        for part in _PARTS:
+            if part not in found:
+                yield Problem(f"{part} is missing in the schema {self._url.schema}")
+
+    def _pages(self, statement: Any, parameters: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
+        with self._connection.cursor(name=_cursor_name(), binary=True) as cursor:
+            cursor.execute(statement, parameters)
+            while page := cursor.fetchmany(_PAGE):
+                yield page
+
+    def _all(self, statement: Any, parameters: Any = ()) -> list[tuple[Any, ...]]:
+        with self._connection.cursor(binary=True) as cursor:
+            return cursor.execute(statement, parameters).fetchall()
+
+    def _do(self, statement: Any, parameters: Any = ()) -> int:
+        return self._connection.execute(statement, parameters).rowcount
+
+
+def _strange_value(table: str, column: str, position: int) -> Problem:
+    text = f"{table}.{column} of the event at {position:,} cannot be what was recorded"
+    return Problem(text, global_position=position)
+
+
+def _changed_event(stream: str, tenant: str, version: int, position: int) -> Problem:
+    text = (
+        f"Version {version} of {stream}, at {position:,}, is not what was recorded: its checksum "
+        "differs"
+    )
+    return Problem(text, stream, tenant, position)
+
+
+def _changed_command(command_id: str, stream: str, tenant: str, position: int) -> Problem:
+    text = (
+        f"What is remembered of command {command_id!r}, on {stream}, is not what was recorded: its "
+        "checksum differs"
+    )
+    return Problem(text, stream, tenant, position)
+
+
+_CHECKS: Mapping[Check, tuple[str, Callable[..., Problem]]] = {
+    Check.VALUES: ("find_strange_values", _strange_value),
+    Check.LOG_VALUES: ("find_strange_values", _strange_value),
+    Check.EVENTS: ("find_changed_events", _changed_event),
+    Check.COMMANDS: ("find_changed_commands", _changed_command),
+    Check.LOST_COMMANDS: ("find_lost_commands", lost_command),
+    Check.VERSIONS: ("find_gaps", gap),
+}
+"""What is looked for with a statement, and what a row of it says."""
+
+
+def _split(streams: Sequence[StreamKey]) -> list[Any]:
+    """Names and tenants, as two arrays."""
+    return [[name for name, _ in streams], [tenant for _, tenant in streams]]
+
+
+def _cursor_name() -> str:
+    return f"eskit_{next(_numbers)}"

@@ -1,0 +1,85 @@
+"""A TCP proxy that cuts connections after a number of bytes, as a network does."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from typing import Self
+
+
+class CuttingProxy:
+    """Forwards to a server on loopback, and cuts the connection that passes the nth byte.
+
+    A cut is abrupt, in the direction in which it happens: the other side may have got everything.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._target = ("127.0.0.1", port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._lock = threading.Lock()
+        self._left: int | None = None
+        self._open: set[socket.socket] = set()
+        self.cuts = 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where clients connect."""
+        return int(self._listener.getsockname()[1])
+
+    def cut_after(self, count: int) -> None:
+        """Cut whoever passes the nth byte from now on, in whichever direction."""
+        with self._lock:
+            self._left = count
+
+    def close(self) -> None:
+        """Stop, and cut everything."""
+        self._listener.close()
+        with self._lock:
+            for each in self._open:
+                each.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self._target)
+            with self._lock:
+                self._open |= {client, server}
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+
+    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                keep = self._spend(len(data))
+                sink.sendall(data[:keep])
+                if keep < len(data):
+                    break
+        for each in (source, sink):
+            with contextlib.suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            self._open -= {source, sink}
+        source.close()
+
+    def _spend(self, count: int) -> int:
+        """How many of so many bytes may pass."""
+        with self._lock:
+            if self._left is None:
+                return count
+            passed = min(self._left, count)
+            self._left -= passed
+            if passed < count:
+                self._left = None
+                self.cuts += 1
+            return passed

@@ -1,0 +1,31 @@
+"""The store in PostgreSQL keeps the published contracts."""
+
+import pytest
+
+from eskit.store.eventstore import EventStore
+from eskit.store.open import locate
+from eskit.testing.maintenance_contract import MaintenanceContract
+from eskit.testing.store_contract import EventStoreContract, SettableClock
+
+
+@pytest.fixture
+def clock():
+    return SettableClock()
+
+
+@pytest.fixture
+def store(clock, store_url):
+    with EventStore(locate(store_url).open(create=True, clock=clock), clock=clock) as store:
+        yield store
+
+
+class TestPostgresStore(EventStoreContract):
+    @pytest.fixture
+    def store(self, store):
+        return store
+
+
+class TestOperationsOnPostgres(MaintenanceContract):
+    @pytest.fixture
+    def store(self, store):
+        return store
