@@ -42,8 +42,8 @@ PUBLIC = {
     "eskit.schema": "to_dict to_json",
     "eskit.store": "EventDecoder Repository",
     "eskit.testing": """
-        Accepted EventStoreContract Given MaintenanceContract NOW Outcome Projected
-        ReadModelContract given projecting
+        Accepted EventStoreContract Given MaintenanceContract NOW Outcome PrivatePostgres
+        Projected ReadModelContract given projecting
     """,
 }
 # Not for people: code that an older eskit has generated imports these.

@@ -1,3 +1,4 @@
+from eskit.postgres.server import PrivatePostgres as PrivatePostgres
 from eskit.testing.maintenance_contract import MaintenanceContract as MaintenanceContract
 from eskit.testing.read_model_contract import ReadModelContract as ReadModelContract
 from eskit.testing.read_models import Projected as Projected

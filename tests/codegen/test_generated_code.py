@@ -17,7 +17,7 @@ from eskit.codegen.python.names import (
     module_parts,
     snake_case,
 )
-from eskit.codegen.reading import includes
+from eskit.codegen.reading import sources
 from eskit.cqrs.services import QueryHandler
 from eskit.domain.aggregate import Aggregate
 from tests.support.trees import generate_example, generate_into, proto, write_protos
@@ -128,7 +128,7 @@ def test_identical_protos_may_be_generated_twice_and_used_side_by_side(tmp_path)
 
 def test_protos_that_an_installed_package_brings_are_imported_from_it(tmp_path, monkeypatch):
     site = write_protos(tmp_path / "site", {"google/type/money.proto": MONEY})
-    monkeypatch.setattr(includes, "installed_protos", lambda: [site])
+    monkeypatch.setattr(sources, "installed_protos", lambda: [site])
     text = proto(
         "paid.v1", 'import "google/type/money.proto";\nmessage P { google.type.Money m = 1; }\n'
     )

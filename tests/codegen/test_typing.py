@@ -26,7 +26,7 @@ from eskit.cqrs.contexts import QueryContext
 from eskit.cqrs.services import ServiceBinding
 from eskit.projections.projection import EventContext, Projection
 from eskit.store.eventstore import EventStore
-from tests.support.stores import memory_store
+from eskit.store.open import open_store
 from eskit.store.repository import Repository
 from eskit.testing import given
 from kinds_project.gen.kinds.v1 import kinds_pb2
@@ -134,7 +134,7 @@ MISUSES = {
     'Account("x").emit(account_pb2.DepositCommand())': "arg-type",
     "balances.on(account_pb2.AccountClosedEvent)(moved)": "arg-type",
     'Account("x").emit(account_pb2.AccountOpenedEventV1())': "arg-type",
-    "Repository(memory_store(), Account).save(Queries())": "arg-type",
+    'Repository(open_store("memory://"), Account).save(Queries())': "arg-type",
 }
 
 

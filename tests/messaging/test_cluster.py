@@ -8,6 +8,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 from nats.errors import NoRespondersError
 
+from eskit.cqrs.answers import answered
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.commands import Command
@@ -168,7 +170,16 @@ async def test_a_node_lost_in_the_middle_of_a_request_leaves_one_event_for_one_c
     handled: list[str] = []
 
     class Slow:
-        def handle(self, _method: Method, request: Message, options: CallOptions) -> Reply:
+        def submit(
+            self,
+            _method: Method,
+            request: Message,
+            options: CallOptions,
+            _executor: Executor | None,
+        ) -> Future[Reply]:
+            return answered(self._write, request, options)
+
+        def _write(self, request: Message, options: CallOptions) -> Reply:
             handled.append(options.command_id)
             time.sleep(0.3)
             result = file_store.append(

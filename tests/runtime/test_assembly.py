@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import Executor, Future
 
 from google.protobuf.wrappers_pb2 import StringValue
 
+from eskit.cqrs.answers import answered
 from eskit.cqrs.nats import NatsTransport
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.domain.events import NewEvent
@@ -39,7 +41,16 @@ class Writer:
     def __init__(self, store: EventStore) -> None:
         self._store = store
 
-    def handle(self, _method: Method, request: StringValue, _options: CallOptions) -> Reply:
+    def submit(
+        self,
+        _method: Method,
+        request: StringValue,
+        _options: CallOptions,
+        _executor: Executor | None,
+    ) -> Future[Reply]:
+        return answered(self._write, request)
+
+    def _write(self, request: StringValue) -> Reply:
         result = self._store.append("Text-1", [NewEvent(request)], expected_version=ANY)
         return Reply(message=request, global_position=result.global_position)
 

@@ -112,7 +112,7 @@ def test_what_is_no_path_either_is_answered_with_the_urls_there_are(url):
     with pytest.raises(InvalidArgument) as refused:
         open_store(url)
 
-    assert refused.value.hint == "Use sqlite:///FILE.db or memory://"
+    assert refused.value.hint == "Use sqlite:///FILE.db, postgresql://HOST/DATABASE or memory://"
 
 
 def test_a_password_in_a_url_is_not_shown():

@@ -13,12 +13,15 @@ from typing import Any, Self
 import pytest
 
 from eskit.domain.streams import ANY
-from eskit.store.sqlite import appender, commits, tip, transaction, write, writer
+from eskit.store import write, writer
+from eskit.store.sqlite import append_cache, appender, commits, transaction
 from eskit.testing.store_contract import texts
 from tests.support.stores import sqlite_store
 from tests.support.writing import Gate
 
-WATCHED = {module.__file__ for module in (appender, commits, tip, transaction, write, writer)}
+WATCHED = {
+    module.__file__ for module in (append_cache, appender, commits, transaction, write, writer)
+}
 
 
 class InterruptBefore:
