@@ -1,8 +1,8 @@
 """Connections to PostgreSQL that keep eskit's promises, and servers that cannot.
 
 Every connection is checked and set before it is used: READ COMMITTED whatever the role's or the
-database's default, the schema as the only search path, keep-alive probes, so that a host that vanished is
-noticed within half a minute.
+database's default, the schema as the only search path, keep-alive probes, so that a host that
+vanished is noticed within half a minute.
 """
 
 from __future__ import annotations
