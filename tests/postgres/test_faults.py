@@ -24,8 +24,10 @@ from eskit.domain.streams import ANY
 from eskit.errors import StoreUnavailable
 from eskit.operations.verifying import verify
 from eskit.postgres.server import PrivatePostgres
+from eskit.postgres.url import parse_url
 from eskit.processes.identity import process_start
 from eskit.store.open import open_store
+from eskit.store.postgres.schema import lock_key
 from tests.postgres.proxy import CuttingProxy
 
 ROUNDS = int(os.environ.get("ESKIT_POSTGRES_ROUNDS", "30"))
@@ -221,3 +223,22 @@ def test_many_processes_that_start_at_once_make_one_store(server):
 
     assert {starter.returncode for starter in starters} == {0}, said
     assert len({out for out, _ in said}) == 1
+
+
+@pytest.mark.promise("interrupts-are-safe")
+def test_an_interrupted_append_leaves_the_store_usable_and_nothing_doubled(store_url):
+    """While it waits for the lock of the store, which another session has."""
+    event = NewEvent(StringValue(value="interrupted"))
+    with open_store(store_url) as store, psycopg.connect(store_url.partition("?")[0]) as other:
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(parse_url(store_url).schema),))
+        interrupter = threading.Timer(0.5, signal.raise_signal, [signal.SIGINT])
+        interrupter.start()
+
+        with pytest.raises(KeyboardInterrupt):
+            store.append("Account-1", [event], expected_version=ANY)
+        interrupter.join()
+        other.rollback()
+        store.append("Account-1", [event], expected_version=ANY)
+        store.append("Account-1", [NewEvent(StringValue(value="next"))], expected_version=ANY)
+
+        assert [found.message.value for found in store.read_all()] == ["interrupted", "next"]

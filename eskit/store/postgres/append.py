@@ -24,6 +24,7 @@ from eskit.errors import (
     CommandIdReused,
     EskitError,
     InvalidArgument,
+    StoreError,
     StoreUnavailable,
     VersionConflict,
 )
@@ -105,18 +106,21 @@ class AppendCommitter:
         while True:
             try:
                 self._send(batch, ambiguous=ambiguous)
+            except StoreUnavailable as error:  # there is no connection
+                problem: StoreError = error
             except psycopg.Error as error:
                 lost = is_lost(error, self._connection) or _tells_of_loss(error)
                 if not lost and error.sqlstate not in _RETRIED:
                     raise
-                ambiguous = ambiguous or (lost and self._connection is not None)
+                problem = store_error(error, self._url)
                 if lost:
+                    ambiguous = True
                     self.close()
-                if self._clock.monotonic() > deadline:
-                    raise self._unknown(error, ambiguous=ambiguous) from error
-                self._clock.sleep(_RETRY_AFTER)
             else:
                 return
+            if self._clock.monotonic() > deadline:
+                raise self._unknown(problem, ambiguous=ambiguous)
+            self._clock.sleep(_RETRY_AFTER)
 
     def _send(self, batch: Sequence[Write], *, ambiguous: bool) -> None:
         if self._connection is None:
@@ -182,12 +186,11 @@ class AppendCommitter:
             rows = cursor.execute(query("read_by_ids"), (ids,)).fetchall()
         return {row[3]: EventRow(*row) for row in rows}
 
-    def _unknown(self, error: psycopg.Error, *, ambiguous: bool) -> StoreUnavailable:
-        cause = store_error(error, self._url)
+    def _unknown(self, problem: StoreError, *, ambiguous: bool) -> StoreError:
         if not ambiguous:
-            return StoreUnavailable(cause.message, hint=cause.hint)
+            return problem
         return StoreUnavailable(
-            f"{self._url} was lost while it committed: {cause.message}",
+            f"The connection was lost during a commit: {problem.message}",
             hint="Append again with the same command id or event ids: nothing is appended twice.",
         )
 

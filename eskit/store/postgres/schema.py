@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 
 from eskit.errors import StoreError, StoreUnavailable
-from eskit.postgres.connection import Connection
+from eskit.postgres.connection import Connection, is_standby
 from eskit.postgres.url import PostgresUrl
 from eskit.store.postgres.sql import functions, migrations
 
@@ -65,7 +65,7 @@ def open_schema(connection: Connection, url: PostgresUrl, *, create: bool) -> st
             code="SCHEMA_OUTDATED",
             hint="Back it up with pg_dump, then run: eskit store migrate",
         )
-    if not version or _find(connection, "functions") != _DIGEST:
+    if not version or (_find(connection, "functions") != _DIGEST and not is_standby(connection)):
         migrate(connection, url)
     return _find(connection, "store_id")
 
