@@ -90,7 +90,7 @@ def stored_metadata(metadata: Metadata) -> str:
 def check_metadata(metadata: Metadata) -> None:
     """Raise InvalidArgument for metadata that is no text, or too long a trace context."""
     texts: list[object] = [metadata]
-    with contextlib.suppress(AttributeError, TypeError):
+    with contextlib.suppress(AttributeError, LookupError, TypeError):
         texts = [*metadata[:4], *metadata.custom, *metadata.custom.values()]
     for text in texts:
         if not isinstance(text, str):

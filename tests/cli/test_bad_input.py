@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -219,7 +220,7 @@ def test_nats_that_cannot_be_reached(bank, command):
 
 
 def test_a_store_written_by_a_newer_eskit(bank):
-    with sqlite3.connect(bank / "bank.db") as database:
+    with closing(sqlite3.connect(bank / "bank.db")) as database, database:
         database.execute("PRAGMA user_version = 9999")
     database.close()
 

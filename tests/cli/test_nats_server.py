@@ -353,7 +353,7 @@ def test_a_project_of_the_first_eskit_goes_on_with_its_stream(launch, bank):
     fixture = Path(__file__).parents[1] / "fixtures" / "bank_published_as_events.tar.gz"
     for left in bank.glob("bank*.db*"):
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    shutil.unpack_archive(fixture, bank)
+    shutil.unpack_archive(fixture, bank, filter="data")
     migrated = eskit("store", "migrate", cwd=bank)
     start_nats(launch, bank)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -20,7 +21,7 @@ def ran(bank):
 
 
 def change_live_row(bank, sql: str) -> None:
-    with sqlite3.connect(bank / "bank_read.db") as connection:
+    with closing(sqlite3.connect(bank / "bank_read.db")) as connection, connection:
         connection.execute(sql)
     connection.close()
 

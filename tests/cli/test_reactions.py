@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import tarfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def test_a_paused_reaction_holds_back_the_commands_that_it_needs(bank, launch):
 def make_old(bank: Path) -> None:
     """Let the time to live of every command be over: one was sent on each day since."""
     day = 24 * 3600 * 1_000_000
-    with sqlite3.connect(bank / "bank.db") as database:
+    with closing(sqlite3.connect(bank / "bank.db")) as database, database:
         database.execute("UPDATE commands SET recorded_at = recorded_at - ?", (60 * day,))
         found = database.execute("SELECT * FROM commands LIMIT 1")
         names = [column for column, *_ in found.description]
@@ -233,7 +234,7 @@ def make_old(bank: Path) -> None:
 
 def forget_commands(bank: Path) -> None:
     """Let no command be remembered."""
-    with sqlite3.connect(bank / "bank.db") as database:
+    with closing(sqlite3.connect(bank / "bank.db")) as database, database:
         database.execute("DELETE FROM commands")
     database.close()
 

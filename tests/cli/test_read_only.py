@@ -8,6 +8,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -126,7 +127,7 @@ def test_serve_tells_at_once_that_projections_cannot_write(bank, read_only, laun
     interrupt(process)
 
     assert "bank_read.db" in told[-1]
-    with sqlite3.connect(f"file:{bank}/bank_read.db?mode=ro", uri=True) as rows:
+    with closing(sqlite3.connect(f"file:{bank}/bank_read.db?mode=ro", uri=True)) as rows, rows:
         assert rows.execute(
             "SELECT min(value ->> 'position') FROM eskit_records WHERE kind = 'state'"
         ).fetchone() == (4,)

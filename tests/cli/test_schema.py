@@ -7,6 +7,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from contextlib import closing
 
 import pytest
 
@@ -52,7 +53,7 @@ def test_stored_events_are_shown_without_generated_code(bank, tmp_path, command)
 
 
 def test_a_type_neither_generated_nor_recorded_is_shown_as_bytes_with_a_reason(bank):
-    with sqlite3.connect(bank / "bank.db") as store:
+    with closing(sqlite3.connect(bank / "bank.db")) as store, store:
         store.execute("DELETE FROM event_schemas")
         store.execute("UPDATE kinds SET event_type = 'lost.v1.' || kind_id")
 
@@ -65,7 +66,7 @@ def test_a_type_neither_generated_nor_recorded_is_shown_as_bytes_with_a_reason(b
 
 
 def test_events_from_before_schemas_were_kept_are_read_with_generated_code(bank):
-    with sqlite3.connect(bank / "bank.db") as store:
+    with closing(sqlite3.connect(bank / "bank.db")) as store, store:
         store.execute("DELETE FROM event_schemas")
 
     ran = eskit("stream", "read", "Account-acc-001", "--json", cwd=bank)

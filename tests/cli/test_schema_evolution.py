@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -204,7 +205,7 @@ def test_a_finding_that_was_accepted_warns_no_more_and_another_one_does(changing
 
 
 def test_events_without_a_recorded_schema_are_not_called_compatible(changing):
-    with sqlite3.connect(changing.folder / "bank.db") as store:
+    with closing(sqlite3.connect(changing.folder / "bank.db")) as store, store:
         store.execute("DELETE FROM event_schemas WHERE event_type = ?", (DEPOSITED,))
     changing.declare("string amount = 2;", "int64 amount = 2;")
 

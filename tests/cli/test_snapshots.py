@@ -1,6 +1,7 @@
 """Snapshots and replays of a bank's accounts from the command line."""
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_a_fold_version_that_nobody_raised_is_found(bank):
 
 def test_a_damaged_snapshot_is_found(bank):
     eskit("snapshot", "create", STREAM, cwd=bank)
-    with sqlite3.connect(bank / "bank.db") as connection:
+    with closing(sqlite3.connect(bank / "bank.db")) as connection, connection:
         connection.execute("UPDATE snapshots SET state = x'00'")
     connection.close()
 
@@ -63,7 +64,7 @@ def test_a_damaged_snapshot_is_found(bank):
 )
 def test_a_row_that_cannot_be_a_snapshot_is_listed_and_found(bank, statement):
     eskit("snapshot", "create", STREAM, cwd=bank)
-    with sqlite3.connect(bank / "bank.db") as connection:
+    with closing(sqlite3.connect(bank / "bank.db")) as connection, connection:
         connection.execute(statement)
     connection.close()
 

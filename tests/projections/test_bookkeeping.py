@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,7 +33,7 @@ ADDED_IN_2 = ("eskit_letters", "eskit_skips", "eskit_effects")
 
 def write(path, *, version: int = 3, then: tuple[str, ...] = ()) -> None:
     """The file as that version of eskit's tables had it."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         connection.executescript(DUMP.read_text(encoding="utf-8"))
         for name in ADDED_IN_2 if version < 2 else ():
             connection.execute(f"DROP TABLE {name}")

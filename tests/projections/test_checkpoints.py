@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -206,7 +207,7 @@ def test_a_file_that_is_not_sqlite_is_refused(engine_of, counts, tmp_path):
 
 def test_a_read_model_of_a_newer_eskit_is_refused(engine_of, append, counts, tmp_path):
     engine_of(counts).run()
-    with sqlite3.connect(tmp_path / "read.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "read.db")) as connection, connection:
         connection.execute("UPDATE eskit_read_model SET value = '99'")
     connection.close()
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -195,7 +196,7 @@ def test_only_functions_of_the_handlers_package_are_ever_called(
     engine = engine_of(mailing)
     append(Counted(key="a"))
     engine.run()
-    with sqlite3.connect(tmp_path / "read.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "read.db")) as connection, connection:
         connection.execute(
             "UPDATE eskit_records SET kind = 'effect', value = json_set(value, "
             """'$.function', 'os:system', '$.arguments', '{"args": ["false"], "kwargs": {}}') """

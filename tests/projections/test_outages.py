@@ -7,7 +7,7 @@ import os
 import socket
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -106,10 +106,11 @@ def test_a_read_model_moved_away_is_waited_for_and_not_made_anew(
 
 
 def test_a_copy_put_in_its_place_is_gone_on_with(started, append, path):
-    with sqlite3.connect(path) as live, sqlite3.connect(path.with_name("copy.db")) as copy:
+    with (
+        closing(sqlite3.connect(path)) as live,
+        closing(sqlite3.connect(path.with_name("copy.db"))) as copy,
+    ):
         live.backup(copy)
-    live.close()
-    copy.close()
     path.with_name("copy.db").replace(path)
     for suffix in ("-wal", "-shm"):
         Path(f"{path}{suffix}").unlink(missing_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -240,7 +241,7 @@ def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
     append(*count(3))
     engine = engine_of(counts)
     engine.run()
-    with sqlite3.connect(tmp_path / "read.db") as connection:
+    with closing(sqlite3.connect(tmp_path / "read.db")) as connection, connection:
         connection.execute(
             "CREATE TRIGGER stuck BEFORE INSERT ON eskit_records "
             "BEGIN SELECT RAISE(ABORT, 'stuck'); END"

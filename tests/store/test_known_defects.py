@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -252,7 +253,7 @@ def test_claims_are_rebuilt_in_the_order_of_positions(store):
 def test_the_schema_version_can_be_asked_for():
     with open_store(URL) as store:
         reported = store.info().schema_version
-    with sqlite3.connect("log.db") as connection:
+    with closing(sqlite3.connect("log.db")) as connection, connection:
         (stored,) = connection.execute("PRAGMA user_version").fetchone()
     connection.close()
 

@@ -3,7 +3,7 @@
 import re
 import shutil
 import sqlite3
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
@@ -58,10 +58,8 @@ def filled(store):
 
 def execute(statement, *parameters):
     """Change the file behind the store's back."""
-    connection = sqlite3.connect(FILE)
-    with connection:
+    with closing(sqlite3.connect(FILE)) as connection, connection:
         connection.execute(statement, parameters)
-    connection.close()
 
 
 def codes(verification):
