@@ -44,8 +44,8 @@ _OTHERS: Mapping[str, str] = {
 def connect(url: PostgresUrl, *, name: str = "eskit") -> Connection:
     """A new connection in autocommit mode, set up; raises StoreUnavailable.
 
-    Behind a pooler that hands a connection to others after each transaction, session settings
-    would be somebody else's: see `is_pooled`, and set what matters in the transaction.
+    The settings are the session's. So `check_server` refuses a pooler, which may give the session
+    to another client.
     """
     with translated(url.shown):
         connection: Connection = psycopg.connect(
@@ -104,6 +104,11 @@ def check_server(connection: Connection, other: Connection, url: PostgresUrl, ke
             raise StoreUnavailable(
                 f"{url.shown} is PostgreSQL {connection.info.server_version // 10_000}",
                 hint="Use PostgreSQL 15 or newer.",
+            )
+        if is_pooled(connection):
+            raise StoreUnavailable(
+                f"{url.shown} is a connection pooler, which may share sessions between clients",
+                hint="Name the PostgreSQL server itself in the URL.",
             )
         if encoding != "UTF8":
             raise StoreUnavailable(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 
@@ -14,7 +15,9 @@ class CuttingProxy:
     A cut is abrupt, in the direction in which it happens: the other side may have got everything.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, rewrite: Callable[[bytes], bytes] = bytes) -> None:
+        """`rewrite` changes what the server says on its way to the client."""
+        self._rewrite = rewrite
         self._target = ("127.0.0.1", port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._lock = threading.Lock()
@@ -55,14 +58,17 @@ class CuttingProxy:
             server = socket.create_connection(self._target)
             with self._lock:
                 self._open |= {client, server}
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pass_on, args=(source, sink), daemon=True).start()
+            for source, sink, change in ((client, server, bytes), (server, client, self._rewrite)):
+                passing = (source, sink, change)
+                threading.Thread(target=self._pass_on, args=passing, daemon=True).start()
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pass_on(
+        self, source: socket.socket, sink: socket.socket, change: Callable[[bytes], bytes]
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 keep = self._spend(len(data))
-                sink.sendall(data[:keep])
+                sink.sendall(change(data[:keep]))
                 if keep < len(data):
                     break
         for each in (source, sink):

@@ -20,8 +20,7 @@ class Listener:
     """A thread that listens while the store is open, and calls `notify` for each notification.
 
     It begins with the first call of `start`. A connection that dies is opened again, and then
-    `notify` is called, for what was missed. Where a server cannot be listened to, such as a standby
-    or one behind a pooler, who waits polls.
+    `notify` is called, for what was missed. A standby cannot be listened to: who waits there polls.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from eskit.clock import Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.time import to_microseconds
 from eskit.errors import StoreUnavailable
-from eskit.postgres.connection import Connection, check_server, connect, is_pooled, is_standby
+from eskit.postgres.connection import Connection, check_server, connect, is_standby
 from eskit.postgres.errors import translated
 from eskit.postgres.pool import Pool
 from eskit.postgres.url import PostgresUrl
@@ -89,7 +89,7 @@ class PostgresStorage:
             check_server(one, other, url, self._lock)
             self._store_id = open_schema(one, url, create=create)
             self._synchronous = _setting(one, "synchronous_commit")
-            return is_pooled(one) or is_standby(one)
+            return is_standby(one)
 
     def about(self) -> About:
         """URL, id, size and settings."""
