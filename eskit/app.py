@@ -323,9 +323,9 @@ class RunningApp:
     ) -> Future[Reply]:
         """Answer one request as `handle` does; the future has the reply, or what is raised.
 
-        Without an executor it is done on return. With one no thread waits for a commit, or for
-        projections that somebody else runs: what comes after that is done in the executor, and
-        the callbacks of the future may be called in the thread that commits.
+        Without an executor the future is done on return. With one, no thread waits for a commit, or
+        for a projection that another process runs: the executor does the rest once that has
+        happened. The thread that commits may call the callbacks of the future.
         """
         call = Call(method=method, request=request, options=options)
         return pass_through(self.app.middleware, partial(self._answer, executor), call)

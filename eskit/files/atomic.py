@@ -16,10 +16,10 @@ LEFTOVERS = ("-wal", "-shm", "-journal")
 
 @contextmanager
 def unfinished(target: Path) -> Iterator[Path]:
-    """The name of a file until it is complete, for one at a time who makes it.
+    """The name of a file until it is complete; one process at a time can write it.
 
-    Raises TARGET_EXISTS if there is a `target`, what SQLite left of one, or somebody else who is
-    making it, and StoreUnavailable where no file can be made.
+    Raises TARGET_EXISTS if `target` exists, if SQLite left files beside it, or if another process
+    writes it, and StoreUnavailable if the file cannot be created.
     """
     check_free(target)
     with making(target) as partial:

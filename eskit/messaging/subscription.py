@@ -229,7 +229,7 @@ class MemorySubscriptions:
         self._progress[name] = (progress, revision + 1)
         return revision + 1
 
-    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - nobody can pause it
+    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - no command pauses it
         """See Subscriptions."""
         return None
 

@@ -223,7 +223,7 @@ class KeyValueSubscriptions:
                 self._marked.add(name)
         return saved
 
-    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - nobody can pause it
+    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - no command pauses it
         """See Subscriptions."""
         return None
 

@@ -145,7 +145,7 @@ class OrderedPublisher:
             if self._next != before:
                 before, since = self._next, asyncio.get_running_loop().time()
             elif self._is_disconnected():
-                raise BrokerUnavailable("NATS went away while publishing")
+                raise BrokerUnavailable("The connection to NATS was lost while publishing")
             elif asyncio.get_running_loop().time() - since > _ACK_TIMEOUT:
                 raise PublishInterrupted("JetStream did not acknowledge in time")
         return done.result()

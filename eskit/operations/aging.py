@@ -1,9 +1,9 @@
 """How old a remembered command is, by clocks that may have been wrong.
 
-A clock that is put right looks like time that has passed: a machine that booted in 1970 would have
-forgotten its commands a moment later, and carried out the next resend twice. So only time in which
-commands were recorded counts in full. A longer stretch without any, which a corrected clock leaves
-behind as well, counts no more than a seventh of the time to live.
+When an operator corrects a clock, time seems to have passed. A machine that booted in 1970 would
+forget its commands a moment later, and would carry out the next resend twice. So eskit counts time
+in full only while it records commands. A longer pause, which a corrected clock also leaves behind,
+counts as at most a seventh of the time to live.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
     """Make the store at `url` what was exported: positions, versions, ids and times are kept.
 
     A file that does not exist yet gets its name when all is in it and agrees with the counts and
-    the checksum of the export; one that was interrupted is gone on with. A store that exists must
+    the checksum of the export; an interrupted import resumes. A store that exists must
     hold nothing, and is filled in one transaction. The store has an id of its own, so that a
     checkpoint of the original is not taken for one of the copy. Raises ExportInvalid,
     TARGET_EXISTS, StoreUnavailable.

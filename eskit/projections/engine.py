@@ -94,7 +94,7 @@ class ProjectionEngine(Generic[Db]):
         MigrationInvalid, for the first that stopped. A paused projection stays where it is; naming
         it raises PROJECTION_PAUSED.
 
-        With `once` raises ProjectionBusy if somebody else runs one of them. Without, it stands by
+        With `once` raises ProjectionBusy if another process runs one of them. Without, it stands by
         for that one and takes it over when it can; it lets go of one that has stopped, and takes
         it again when somebody has decided about what stopped it. It ends when all have stopped,
         unless it is to `stay`. For a store, a read model or a NATS server that goes away on the way
@@ -193,7 +193,7 @@ class ProjectionEngine(Generic[Db]):
                     self.wait_for(projection.name, target, min(remaining, STOP_LATENCY))
 
     def try_catch_up(self, names: Sequence[str], *, until: int) -> bool:
-        """Bring projections to a position; False if somebody else runs one that is not there."""
+        """Bring projections to a position; False if another process runs one that is behind."""
         try:
             self.catch_up(names, until=until, timeout=0)
         except ProjectionBusy:

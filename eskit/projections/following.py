@@ -303,8 +303,8 @@ class Following:
     def _handle_together(self, group: Sequence[ProjectionRun], stretch: Stretch) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
 
-        False if time was too short for all of it, and, with nothing done, if somebody else has
-        moved a checkpoint meanwhile.
+        False if time was too short for all of it, and, with nothing done, if another process
+        has moved a checkpoint meanwhile.
         """
         with self._model.transaction():
             if self._find_moved(group):

@@ -199,7 +199,7 @@ def _find_mismatch(
     projection: Projection[Any],
     state: ProjectionState | None,
 ) -> _Problem | None:
-    """Why its rows cannot be gone on with."""
+    """Why the projection cannot resume from its rows."""
     if state is None:
         return None
     rebuild = f"Rebuild it: eskit project rebuild {projection.name}"

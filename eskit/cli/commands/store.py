@@ -319,7 +319,7 @@ def drawn(report: ProgressReporter) -> Callable[[Progress], None]:
 
 
 def format_export(report: ExportReport) -> Iterator[Line]:
-    """What was written, and from where it was gone on with."""
+    """What the export wrote, and the position after which it resumed."""
     yield [(str(report.path), "name"), f"  {count(report.events, 'event')} up to {report.head:,}"]
     if report.resumed_after:
         yield f"  went on after  {report.resumed_after:,}"

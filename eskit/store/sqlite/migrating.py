@@ -2,7 +2,7 @@
 
 The tables are changed in one transaction. What has to be made anew in every row is done behind
 that, some rows in each transaction; the file keeps its old version until all is done, and a mark
-that says how far it is, so that a migration which was broken off is gone on with.
+that says how far it is, so that an interrupted migration resumes.
 """
 
 from __future__ import annotations
