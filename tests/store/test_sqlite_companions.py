@@ -172,7 +172,7 @@ def killed(appending):
         back_up(store, Path("backup.db"), progress=no_progress)
     last, _ = read_until(appending, "stored")
     kill(appending)
-    told = [line.split("\t") for line in appending.stdout]
+    told = [line.split("\t") for line in appending.stdout if line.endswith("\n")]
     assert WAL.stat().st_size
     return max([last, *(int(version) for _, version in told)])
 
