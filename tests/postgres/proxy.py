@@ -23,6 +23,7 @@ class CuttingProxy:
         self._lock = threading.Lock()
         self._left: int | None = None
         self._open: set[socket.socket] = set()
+        self._silent = threading.Event()
         self.cuts = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -35,6 +36,10 @@ class CuttingProxy:
         """Cut whoever passes the nth byte from now on, in whichever direction."""
         with self._lock:
             self._left = count
+
+    def fall_silent(self) -> None:
+        """Swallow everything from now on, as a network does whose other end has vanished."""
+        self._silent.set()
 
     def close(self) -> None:
         """Stop, and cut everything."""
@@ -67,6 +72,8 @@ class CuttingProxy:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self._silent.is_set():
+                    continue
                 keep = self._spend(len(data))
                 sink.sendall(change(data[:keep]))
                 if keep < len(data):

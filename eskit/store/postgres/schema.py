@@ -15,10 +15,13 @@ from psycopg import sql
 
 from eskit.errors import StoreError, StoreUnavailable
 from eskit.postgres.connection import Connection, is_standby
+from eskit.postgres.lock import holders_script
 from eskit.postgres.url import PostgresUrl
 from eskit.store.postgres.sql import functions, migrations
 
-_DIGEST = hashlib.sha256(json.dumps([*migrations(), functions()]).encode()).hexdigest()
+_DIGEST = hashlib.sha256(
+    json.dumps([*migrations(), functions(), holders_script()]).encode()
+).hexdigest()
 
 
 def lock_key(schema: str) -> int:
@@ -81,6 +84,7 @@ def migrate(connection: Connection, url: PostgresUrl) -> tuple[int, int]:
         for script in migrations()[before:]:
             connection.execute(script)
         connection.execute(functions())
+        connection.execute(holders_script())
         values = {"version": str(current_version()), "functions": _DIGEST}
         if not before:
             values["store_id"] = str(uuid4())

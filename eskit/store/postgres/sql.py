@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import LiteralString
 
+from eskit.postgres.sql import read_script, read_statements
+
 _FOLDER = Path(__file__).parent
-_NAMED = re.compile(r"^-- name: (\w+)\n", re.MULTILINE)
 
 
 def query(name: str) -> LiteralString:
@@ -19,19 +20,15 @@ def query(name: str) -> LiteralString:
 @cache
 def migrations() -> list[LiteralString]:
     """The scripts that make and change the tables, oldest first."""
-    files = sorted((_FOLDER / "migrations").glob("*.sql"))
-    return [file.read_text(encoding="utf-8") for file in files]
+    return [read_script(file) for file in sorted((_FOLDER / "migrations").glob("*.sql"))]
 
 
 @cache
 def functions() -> LiteralString:
     """The script that makes the functions, or replaces them."""
-    return (_FOLDER / "functions.sql").read_text(encoding="utf-8")
+    return read_script(_FOLDER / "functions.sql")
 
 
 @cache
-def _queries() -> dict[str, LiteralString]:
-    text = (_FOLDER / "queries.sql").read_text(encoding="utf-8")
-    _, *parts = _NAMED.split(text)
-    found = zip(parts[::2], parts[1::2], strict=True)
-    return {name: statement.strip() for name, statement in found}
+def _queries() -> Mapping[str, LiteralString]:
+    return read_statements(_FOLDER / "queries.sql")
