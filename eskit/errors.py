@@ -24,7 +24,8 @@ EskitError                     ERROR, DEMO_FAILED, RESPONSE_INVALID
 │   ├── EventErased            EVENT_ERASED: its payload was erased for good
 │   ├── RecordChanged          RECORD_CHANGED: another process has changed the record
 │   ├── ExportInvalid          EXPORT_INVALID: cut short or altered (eskit.operations.export_format)
-│   ├── StoreUnavailable       STORE_UNAVAILABLE: cannot be opened, read or written right now
+│   ├── StoreUnavailable       STORE_UNAVAILABLE: cannot be opened, read or written right now;
+│   │                          STORE_MOVED, COPY_UNFINISHED: a copy is why it takes no appends
 │   └── StoreDamaged           STORE_DAMAGED: it lacks or holds something else than was recorded;
 │                              STORE_NOT_RECOGNISED: no eskit store, or too damaged to tell
 ├── ProjectionError            PROJECTION_ERROR, PROJECTION_NOT_FOUND, PROJECTION_PAUSED,

@@ -30,8 +30,9 @@ from eskit.errors import (
     VersionConflict,
 )
 from eskit.schema.recorded import EventSchema
+from eskit.store.copies import COPY_STATE, refuse_changes
 from eskit.store.recording import schemas_behind
-from eskit.store.records import ClaimRow, CommandRow
+from eskit.store.records import ClaimRow, CommandRow, Record
 
 MAX_POSITION = 2**63 - 1
 """Above every position and version: what stands for "no upper bound"."""
@@ -235,6 +236,10 @@ class Found(Protocol):
         """The stream that holds a value."""
         ...
 
+    def find(self, kind: type[Record], *key: str) -> Sequence[Record]:
+        """The rows of a kind whose keys begin with `key`, sorted."""
+        ...
+
     def last_of(self, stream: str, tenant: str) -> EventRow | None:
         """The last event of a stream."""
         ...
@@ -258,13 +263,15 @@ class Changes(NamedTuple):
 def decide(append: Append, found: Found, now: int) -> Changes:
     """The rules of an append, for stores that look everything up one by one.
 
-    `now` is in microseconds. Raises CommandIdReused, EventIdReused, VersionConflict, ClaimTaken.
+    `now` is in microseconds. Raises CommandIdReused, EventIdReused, VersionConflict, ClaimTaken,
+    and StoreUnavailable for a store that a copy has closed.
     """
     command, tenant, stream = append.command, append.tenant, append.stream
     if command is not None and (record := found.find_command(tenant, command.id)):
         return Changes(first_result(append, command, record))
     if append.given_ids and (first := first_append(append, found.find_by_id)):
         return Changes(first)
+    refuse_changes(found.find(Record, *COPY_STATE))
     last, head = found.last_of(stream, tenant), found.last()
     version, position = (last.version, last.global_position) if last else (0, 0)
     check_version(append, version)

@@ -6,7 +6,7 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -21,6 +21,7 @@ from eskit.domain.time import from_microseconds
 from eskit.errors import InvalidArgument, RecordChanged, StoreDamaged, StoreUnavailable
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import MAX_POSITION, Append, check_bounds, keep_events, prepare_append
+from eskit.store.copies import COPY_STATE, CopyState, read_state, refuse_changes
 from eskit.store.port import PAGE_BYTES, About, Select, Shape, Storage, View
 from eskit.store.recording import SchemaRecorder
 from eskit.store.records import (
@@ -48,7 +49,8 @@ class StoreInfo:
     `first_recorded_at` and `last_recorded_at` are the times of the first and the last event, None
     without events. `commands` counts those that are remembered, expired ones until they are pruned;
     `erasures` the audit records; `bytes` is what the log takes, with what is on its way into it.
-    `settings` is what this process uses it with, named like the options of its URL.
+    `settings` is what this process uses it with, named like the options of its URL. `copy` is what
+    the store is in a copy, None for none.
     """
 
     url: str
@@ -65,6 +67,7 @@ class StoreInfo:
     schema_version: int
     bytes: int
     settings: Mapping[str, str | float]
+    copy: CopyState | None = None
 
 
 @final
@@ -390,6 +393,7 @@ class EventStore:
                     **about.settings,
                     "command_ttl_days": about.command_ttl / timedelta(days=1),
                 },
+                copy=self.find_copy(),
             )
 
     def wait(self, after: int, timeout: float) -> bool:
@@ -399,9 +403,22 @@ class EventStore:
         """
         return self._storage.head(after, timeout) > after
 
-    def view(self, *, exclusive: bool = False) -> AbstractContextManager[View]:
-        """The whole store at one moment, for operations on it; see `View`."""
-        return self._storage.view(exclusive=exclusive)
+    @contextmanager
+    def view(self, *, exclusive: bool = False, copying: bool = False) -> Iterator[View]:
+        """The whole store at one moment, for operations on it; see `View`.
+
+        An exclusive one raises StoreUnavailable where a copy has closed the store, unless it is
+        the copy itself that asks.
+        """
+        with self._storage.view(exclusive=exclusive) as view:
+            if exclusive and not copying:
+                refuse_changes(self._storage.find(Record, *COPY_STATE))
+            yield view
+
+    def find_copy(self) -> CopyState | None:
+        """What the store is in a copy; None for a store that is in none."""
+        found = self._storage.find(Record, *COPY_STATE)
+        return read_state(found[0].value) if found else None
 
     def scrub(self) -> None:
         """Leave nothing of what was erased in free space; see `operations.erasing.erase`."""

@@ -30,6 +30,7 @@ from eskit.store.records import (
     CommandRow,
     Erasure,
     EventType,
+    Record,
     Snapshot,
     StreamInfo,
 )
@@ -65,6 +66,7 @@ class MemoryLog:
             *(copy.rows, copy.streams, copy.ids),
             copy.kept,
         )
+        self.store_id = copy.store_id
 
     def head(self) -> int:
         """The position of the last event; 0 for an empty log."""
@@ -289,11 +291,11 @@ class MemoryView:
         """Add rows as they are, each after the rules of its kind."""
         add(self._log, rows)
 
-    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
-        """Free claims, forget commands."""
+    def drop(self, rows: Iterable[ClaimRow | CommandRow | Record]) -> None:
+        """Drop rows, but no command that was recorded at another time."""
         for row in rows:
             found = self._log.kept[type(row)].get(KEYS[type(row)](row))
-            if found and (isinstance(row, ClaimRow) or found.recorded_at == row.recorded_at):
+            if found and (not isinstance(row, CommandRow) or found.recorded_at == row.recorded_at):
                 self._log.drop(row)
 
     def erase(self, erasure: Erasure) -> Erasure:
@@ -314,10 +316,14 @@ class MemoryView:
                 log.put(command._replace(response=b""))
         for snapshot in log.find(Snapshot, *key):
             log.drop(snapshot)
-        done = replace(erasure, version=stored[-1].version, events=count)
-        if count:
+        done = erasure.of(version=stored[-1].version, events=count)
+        if done.events:
             log.put(done)
         return done
+
+    def adopt(self, store_id: str) -> None:
+        """Give the log another id."""
+        self._log.store_id = store_id
 
 
 class MemoryLocation:

@@ -49,8 +49,8 @@ Kind = TypeVar(
 )
 Kept: TypeAlias = Checkpoint | Record | Snapshot
 """What followers and aggregates keep beside the log."""
-Stored: TypeAlias = EventRow | CommandRow | ClaimRow | EventSchema | Erasure
-"""What an import brings in, and what is repaired."""
+Stored: TypeAlias = EventRow | CommandRow | ClaimRow | EventSchema | Erasure | Checkpoint | Record
+"""What an import or a copy brings in, and what is repaired."""
 StreamKey: TypeAlias = tuple[str, str]
 """Name and tenant of a stream."""
 
@@ -128,7 +128,7 @@ class Storage(Protocol):
         """Append all events, with their claims, schemas and command, or none of them.
 
         The rules are those of `appending.decide`. Raises VersionConflict, ClaimTaken,
-        CommandIdReused, EventIdReused.
+        CommandIdReused, EventIdReused, and StoreUnavailable where a copy has closed the store.
         """
         ...
 
@@ -193,7 +193,7 @@ class Storage(Protocol):
 
 
 class View(Protocol):
-    """A whole store at one moment. The last three are for an exclusive one."""
+    """A whole store at one moment. The last four are for an exclusive one."""
 
     def head(self) -> int:
         """The position of the last event; 0 for an empty log."""
@@ -220,7 +220,7 @@ class View(Protocol):
         ...
 
     def put(self, rows: Iterable[Stored]) -> None:
-        """Add rows as they are; a claim in the place of the one before.
+        """Add rows as they are; a claim, checkpoint or record in the place of the one before.
 
         Events come after all that the log has, and run their claims: raises InvalidArgument for a
         position, version or time that does not follow, and ClaimTaken. So it does for a command
@@ -228,14 +228,19 @@ class View(Protocol):
         """
         ...
 
-    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
-        """Free claims, forget commands, but none that was recorded at another time."""
+    def drop(self, rows: Iterable[ClaimRow | CommandRow | Record]) -> None:
+        """Drop rows, but no command that was recorded at another time."""
         ...
 
     def erase(self, erasure: Erasure) -> Erasure:
         """Blank a stream as the record says, and keep it with the number of events in it.
 
         That is payloads and claims of its events, its values, snapshots and the responses of its
-        commands. Nothing to blank leaves no record. Raises StreamNotFound.
+        commands. Nothing to blank leaves no record. A record that has a number of events already
+        is that of an erasure elsewhere, and is kept as it is. Raises StreamNotFound.
         """
+        ...
+
+    def adopt(self, store_id: str) -> None:
+        """Give the store another id. Who has it open knows the old one until it opens it again."""
         ...

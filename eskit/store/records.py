@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -115,6 +115,13 @@ class Erasure:
     erased_at: datetime
     erased_by: str
     reason: str
+
+    def of(self, *, version: int, events: int) -> Erasure:
+        """The record to keep when so many events up to a version were blanked.
+
+        One that has a number of events already tells of an erasure elsewhere: it stays as it is.
+        """
+        return self if self.events else replace(self, version=version, events=events)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from eskit.domain.time import from_microseconds
 from eskit.errors import StreamNotFound
 from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
 from eskit.store.appending import Found
+from eskit.store.copies import COPY_STATE, refuse_changes
 from eskit.store.corruption import find_gaps, find_lost_commands
 from eskit.store.port import Check, Kept, Kind, Problem, Select, Stored, StreamKey
 from eskit.store.records import CommandRow, Erasure, Record, Snapshot, StreamInfo
@@ -39,6 +40,7 @@ class Rows(Found, Protocol):
 
 def keep(rows: Rows, put: Sequence[Kept], drop: Sequence[Kept]) -> bool:
     """See `Storage.keep`."""
+    refuse_changes(rows.find(Record, *COPY_STATE))
     revisions = [(row, row.revision - 1) for row in put if isinstance(row, Record)]
     revisions += [(row, row.revision) for row in drop if isinstance(row, Record)]
     for record, revision in revisions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Literal
 
 import pytest
 
@@ -10,14 +11,30 @@ from eskit.domain.claims import claim, release
 from eskit.domain.commands import reaction_command_id
 from eskit.domain.events import EventRow, Metadata
 from eskit.domain.streams import ANY
-from eskit.errors import ClaimTaken, EventErased, InvalidArgument, StreamNotFound
+from eskit.errors import (
+    ClaimTaken,
+    EventErased,
+    InvalidArgument,
+    StoreUnavailable,
+    StreamNotFound,
+)
 from eskit.operations.claims import check_claims, rebuild_claims
 from eskit.operations.erasing import erase
 from eskit.operations.pruning import prune_commands
 from eskit.operations.verifying import verify
+from eskit.store.copies import CopyState
 from eskit.store.eventstore import EventStore
 from eskit.store.port import View
-from eskit.store.records import LETTER, ClaimRow, CommandRow, Erasure, StreamInfo, letter_key
+from eskit.store.records import (
+    LETTER,
+    Checkpoint,
+    ClaimRow,
+    CommandRow,
+    Erasure,
+    Record,
+    StreamInfo,
+    letter_key,
+)
 from eskit.testing.promises import promise
 from eskit.testing.store_contract import SettableClock, command, text, texts
 from eskit.testing.store_contract.samples import TEXT, pass_days
@@ -216,6 +233,93 @@ class MaintenanceContract:
             locked.put(events)
 
         assert (records(store), claims(store)) == ([], [])
+
+    # --- copying ---
+
+    @pytest.mark.parametrize("role", ["source", "target", "aborted"])
+    def test_a_store_that_a_copy_has_closed_refuses_every_change(
+        self, store: EventStore, clock: SettableClock, role: Literal["source", "target", "aborted"]
+    ) -> None:
+        store.append("Account-1", texts("a"), expected_version=0, command=command("c1"))
+        state = CopyState(role=role, attempt="1", url="here://", other="there://")
+        with store.view(exclusive=True, copying=True) as locked:
+            locked.put([state.record(clock.now)])
+
+        for change in (
+            lambda: store.append("Account-1", texts("b"), expected_version=ANY),
+            lambda: store.append("Account-2", [], expected_version=ANY, command=command("c2")),
+            lambda: store.submit("Account-1", texts("b"), expected_version=ANY).result(),
+            lambda: store.save_checkpoint("p", position=1, event_id=""),
+            lambda: store.save_record("follower", "p", "{}", expected_revision=0),
+            lambda: rebuild_claims(store),
+            store.check_writing,
+        ):
+            with pytest.raises(StoreUnavailable) as refused:
+                change()
+            assert refused.value.message == f"here:// {state.text}"
+            assert refused.value.code == ("STORE_MOVED" if role == "source" else "COPY_UNFINISHED")
+
+        again = store.append("Account-1", texts("a"), expected_version=0, command=command("c1"))
+        assert again.already_processed
+        assert (store.find_copy(), store.info().copy) == (state, state)
+        assert [event.version for event in store.read_all()] == [1]
+        assert (store.list_checkpoints(), store.find_record("follower", "p")) == ([], None)
+
+    def test_a_store_that_is_open_again_takes_appends(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        state = CopyState(role="source", attempt="1", url="here://", other="there://")
+        with store.view(exclusive=True, copying=True) as locked:
+            locked.put([state.record(clock.now)])
+        with pytest.raises(StoreUnavailable):
+            store.append("Account-1", texts("a"), expected_version=0)
+
+        with store.view(exclusive=True, copying=True) as locked:
+            locked.drop([state.record(clock.now)])
+
+        assert store.append("Account-1", texts("a"), expected_version=0).version == 1
+        assert store.find_copy() is None
+
+    def test_what_followers_keep_is_put_as_it_is(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        place = Checkpoint(
+            name="relay", store_id="other", position=7, event_id="e", updated_at=clock.now
+        )
+        record = Record(
+            kind="follower", key="p", value='{"low": 7}', revision=9, updated_at=clock.now
+        )
+        store.save_record("follower", "p", "{}", expected_revision=0)
+
+        with store.view(exclusive=True) as locked:
+            locked.put([place, record])
+
+        assert store.list_checkpoints() == [place]
+        assert store.find_record("follower", "p") == record
+        with store.view(exclusive=True) as locked:
+            locked.drop([record])
+        assert store.find_record("follower", "p") is None
+
+    def test_an_erasure_elsewhere_is_kept_as_it_is(
+        self, store: EventStore, clock: SettableClock
+    ) -> None:
+        store.append("Account-1", texts("a", "b"), expected_version=0)
+        elsewhere = Erasure(
+            stream="Account-1",
+            tenant="",
+            version=5,
+            events=3,
+            erased_at=clock.now,
+            erased_by="dpo",
+            reason="asked",
+        )
+
+        with store.view(exclusive=True) as locked:
+            locked.erase(elsewhere)
+
+        with store.view() as view:
+            assert list(view.rows(Erasure)) == [elsewhere]
+        assert [event.erased for event in store.read_all()] == [True, True]
 
     # --- commands ---
 

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -217,10 +217,13 @@ class JsonView:
         gone = ClaimRow, Snapshot
         left = [r for r in self._rows if type(r) not in gone or (r.stream, r.tenant) != key]
         self._rows[:] = [_erased(row, key) for row in left]
-        done = replace(erasure, version=stored[-1].version, events=count)
-        if count:
+        done = erasure.of(version=stored[-1].version, events=count)
+        if done.events:
             self._rows.put(done)
         return done
+
+    def adopt(self, store_id: str) -> None:
+        raise Unsupported(f"A JSON file keeps the id that it was made with, not {store_id}")
 
 
 def _erased(row: Any, key: StreamKey) -> Any:

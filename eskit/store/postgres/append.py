@@ -31,6 +31,7 @@ from eskit.errors import (
 from eskit.postgres.connection import Connection
 from eskit.postgres.errors import is_lost, store_error
 from eskit.store.appending import Append, claims_to_json, first_append
+from eskit.store.copies import read_state
 from eskit.store.postgres.sql import query
 from eskit.store.write import Write
 
@@ -170,6 +171,8 @@ class AppendCommitter:
             claims = [claim for event in append.events for claim in event.claims]
             claim = claims[version - 1]
             raise ClaimTaken(claim.index, claim.value, detail)
+        if verdict == "closed":
+            raise read_state(detail).refusal()
         if verdict == "reused" and command is not None:
             raise CommandIdReused(command.id, detail)
         first = first_append(append, self._find_by_id(append).get)

@@ -45,6 +45,7 @@ $$;
 --   conflict   the stream is at `version`
 --   claimed    claim number `version` of the append is held by stream `detail`
 --   stored     an event id of the append is stored already; nothing was done
+--   closed     a copy has closed the store, as `detail` says
 -- A refusal writes nothing, and changes nothing for the other appends.
 CREATE OR REPLACE FUNCTION append(
     lock_key bigint, channel text, given_time bigint,
@@ -80,6 +81,7 @@ DECLARE
     taken integer;
     taken_by text;
     known record;
+    closed text;
 BEGIN
     PERFORM pg_advisory_xact_lock(lock_key);
     -- A statement of its own, so that its snapshot is younger than the lock.
@@ -88,6 +90,8 @@ BEGIN
     head := coalesce(head, 0);
     begun := head;
     moment := greatest(coalesce(head_time, 0), coalesce(given_time, microseconds()));
+
+    SELECT r.value INTO closed FROM records r WHERE r.kind = 'copy' AND r.key = 'state';
 
     FOR i IN 1 .. coalesce(array_length(r_stream, 1), 0) LOOP
         event_start := event_end + 1;
@@ -117,6 +121,11 @@ BEGIN
             SELECT FROM events e WHERE e.event_id = ANY (e_id[event_start:event_end])
         ) THEN
             RETURN QUERY SELECT 'stored', NULL::integer, NULL::bigint, NULL::bytea, NULL::text;
+            CONTINUE;
+        END IF;
+
+        IF closed IS NOT NULL THEN
+            RETURN QUERY SELECT 'closed', NULL::integer, NULL::bigint, NULL::bytea, closed;
             CONTINUE;
         END IF;
 

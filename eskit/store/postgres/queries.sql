@@ -54,6 +54,17 @@ DELETE FROM checkpoints WHERE name = %s
 INSERT INTO records (kind, key, value, updated_at, revision) VALUES (%s, %s, %s, %s, 1)
 ON CONFLICT DO NOTHING
 
+-- name: put_record
+INSERT INTO records (kind, key, value, updated_at, revision) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (kind, key) DO UPDATE SET
+    value = excluded.value, updated_at = excluded.updated_at, revision = excluded.revision
+
+-- name: find_copy_state
+SELECT value FROM records WHERE kind = 'copy' AND key = 'state'
+
+-- name: save_store_id
+UPDATE store SET value = %s WHERE key = 'store_id'
+
 -- name: update_record
 UPDATE records SET value = %s, updated_at = %s, revision = revision + 1
 WHERE kind = %s AND key = %s AND revision = %s

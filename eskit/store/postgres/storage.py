@@ -23,6 +23,7 @@ from eskit.postgres.pool import Pool
 from eskit.postgres.url import PostgresUrl
 from eskit.sqlite.forking import HINT
 from eskit.store.appending import Append
+from eskit.store.copies import read_state
 from eskit.store.notifying import AppendNotifier
 from eskit.store.port import About, Kept, Kind, Select, Shape, StreamKey
 from eskit.store.postgres.append import AppendCommitter
@@ -154,10 +155,15 @@ class PostgresStorage:
         self._check_open()
         with translated(self._url.shown), self._pool.borrow() as connection:
             with connection.transaction() as transaction:
-                changed = [_put(connection, row) for row in put]
+                # Records first, in the order in which an exclusive view locks the tables.
+                ordered = sorted(put, key=lambda row: not isinstance(row, Record))
+                changed = [_put(connection, row) for row in ordered]
                 changed += [_drop(connection, row) for row in drop]
                 if not changed:
                     connection.execute(query("touch"))
+                # Looked at last: from now on whoever closes the store waits for this transaction.
+                for (state,) in connection.execute(query("find_copy_state")):
+                    raise read_state(state).refusal()
                 if not all(changed):
                     raise psycopg.Rollback(transaction)
             return all(changed)
@@ -191,6 +197,7 @@ class PostgresStorage:
         ):
             if exclusive:
                 connection.execute("SELECT pg_advisory_xact_lock(%s)", (self._lock,))
+                connection.execute("LOCK TABLE records, checkpoints IN SHARE ROW EXCLUSIVE MODE")
             else:
                 connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
                 connection.execute("SELECT 1")  # the first statement decides which moment it is

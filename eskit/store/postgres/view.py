@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,7 +24,14 @@ from eskit.store.postgres.read import Names, columns, shaped
 from eskit.store.postgres.rows import TABLES
 from eskit.store.postgres.sql import query
 from eskit.store.recording import is_news
-from eskit.store.records import ClaimRow, CommandRow, Erasure, StreamInfo
+from eskit.store.records import (
+    Checkpoint,
+    ClaimRow,
+    CommandRow,
+    Erasure,
+    Record,
+    StreamInfo,
+)
 from eskit.store.reports import ReportProgress
 
 _PAGE = 1_000
@@ -113,11 +119,13 @@ class PostgresView:
                 for row in found:
                     self._put(row)
 
-    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
-        """Free claims, forget commands; a row that is not as it was is left alone."""
+    def drop(self, rows: Iterable[ClaimRow | CommandRow | Record]) -> None:
+        """Drop rows; one that is not as it was is left alone."""
         for row in rows:
             if isinstance(row, ClaimRow):
                 self._do(query("delete_claim"), tuple(row))
+            elif isinstance(row, Record):
+                self._do(query("delete_record"), (row.kind, row.key, row.revision))
             else:
                 key = (row.tenant, row.id, row.fingerprint, row.recorded_at)
                 self._do(query("delete_command"), key)
@@ -137,10 +145,14 @@ class PostgresView:
             cursor.executemany(query("erase_event"), blank)
         for name in ("erase_claims", "erase_responses", "erase_snapshots"):
             self._do(query(name), key)
-        done = replace(erasure, version=stored[-1][0], events=len(blank))
-        if blank:
+        done = erasure.of(version=stored[-1][0], events=len(blank))
+        if done.events:
             self._put(done)
         return done
+
+    def adopt(self, store_id: str) -> None:
+        """Give the store another id."""
+        self._do(query("save_store_id"), (store_id,))
 
     def _put(self, row: Stored) -> None:
         if isinstance(row, ClaimRow):
@@ -157,6 +169,12 @@ class PostgresView:
             values = (row.version, row.events, time, row.erased_by, row.reason)
             if not self._do(query("add_erasure"), (*values, row.stream, row.tenant)):
                 raise StreamNotFound(row.stream)
+        elif isinstance(row, Checkpoint):
+            passed = (row.name, row.store_id, row.position, row.event_id)
+            self._do(query("save_checkpoint"), (*passed, to_microseconds(row.updated_at)))
+        elif isinstance(row, Record):
+            value = (row.kind, row.key, row.value, to_microseconds(row.updated_at))
+            self._do(query("put_record"), (*value, row.revision))
 
     def _put_events(self, rows: Iterable[EventRow]) -> None:
         end = self._all(query("find_end"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TypeAlias
 
+from eskit.store.copies import COPY_STATE, read_state
 from eskit.store.sqlite.keys import kind_key
 from eskit.store.sqlite.queries import query
 
@@ -25,6 +26,7 @@ class AppendCache:
 
     def __init__(self) -> None:
         self._data_version = 0
+        self._copy: list[str] | None = None
         self._head: tuple[int, int] | None = None
         self._streams: dict[tuple[str, str], StreamEnd] = {}
         self._kinds: dict[tuple[str, str], int] = {}
@@ -40,9 +42,17 @@ class AppendCache:
 
     def forget(self) -> None:
         """Look again the next time."""
+        self._copy = None
         self._head = None
         self._streams.clear()
         self._kinds.clear()
+
+    def check_open(self, cursor: sqlite3.Cursor) -> None:
+        """Raise StoreUnavailable if a copy has closed the store; only other connections do so."""
+        if self._copy is None:
+            self._copy = [row[2] for row in cursor.execute(query("find_record"), COPY_STATE)]
+        for value in self._copy:
+            raise read_state(value).refusal()
 
     def head(self, cursor: sqlite3.Cursor) -> tuple[int, int]:
         """Position and time of the log's last event; zeros if it has none."""

@@ -41,6 +41,7 @@ def append(transaction: Transaction, request: Append, *, now: int) -> AppendResu
             return first_result(request, command, record)
     if request.given_ids and (first := _find_first_append(transaction, request)):
         return first
+    transaction.tip.check_open(cursor)
     stream_id, version, position = _find_stream(transaction, request) or _NO_STREAM
     check_version(request, version)
     owners = _settle_claims(cursor, request) if request.claims else {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from eskit.clock import Clock
@@ -30,10 +29,10 @@ def erase_stream(connection: sqlite3.Connection, erasure: Erasure) -> Erasure:
     connection.execute(query("erase_claims"), (stream_id,))
     connection.execute(query("erase_responses"), (stream_id, erasure.stream))
     connection.execute(query("erase_snapshots"), (stream_id,))
-    done = replace(erasure, version=version, events=events)
-    if events:
+    done = erasure.of(version=version, events=events)
+    if done.events:
         erased_at = to_microseconds(done.erased_at)
-        row = stream_id, version, events, erased_at, done.erased_by, done.reason
+        row = stream_id, done.version, done.events, erased_at, done.erased_by, done.reason
         connection.execute(query("save_erasure"), row)
     return done
 

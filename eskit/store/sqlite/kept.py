@@ -71,11 +71,16 @@ class Refused(Exception):
 def keep(transaction: Transaction, changes: Changes) -> bool:
     """Put and drop rows inside the writer's transaction; Refused where one cannot be changed."""
     put, drop = changes
+    transaction.tip.check_open(transaction.beside_events)
+    # A snapshot is put beside an event, which may be one of this transaction.
+    if any(isinstance(row, Snapshot) for row in put):
+        transaction.finish()
+    cursor = transaction.beside_events
     for row in put:
-        if not _PUT[type(row)](transaction, row):
+        if not _PUT[type(row)](cursor, row):
             raise Refused
     for row in drop:
-        if not _DROP[type(row)](transaction, row):
+        if not _DROP[type(row)](cursor, row):
             raise Refused
     if not put and not drop:
         # It is the number that stands there, but it is written to disk all the same.
@@ -108,6 +113,20 @@ def save_schemas(database: Runs, schemas: Iterable[EventSchema]) -> None:
         database.execute(query("insert_event_schema"), (*key, schema.schema_id))
 
 
+def add_checkpoints(database: Runs, rows: Iterable[Checkpoint]) -> None:
+    """Put checkpoints in the place of those before."""
+    for row in rows:
+        _put_checkpoint(database, row)
+
+
+def add_records(database: Runs, rows: Iterable[Record]) -> None:
+    """Put records as they are, whatever revision they have."""
+    for row in rows:
+        time = to_microseconds(row.updated_at)
+        values = row.kind, row.key, row.value, time, row.revision
+        database.execute(query("save_record"), values)
+
+
 def moment(microseconds: int, url: str) -> datetime:
     """The time that is kept in the store at `url`; StoreDamaged for what cannot be one."""
     try:
@@ -116,27 +135,28 @@ def moment(microseconds: int, url: str) -> datetime:
         raise StoreDamaged(f"{url} is damaged: {microseconds!r} is kept as a time") from error
 
 
-def _put_checkpoint(transaction: Transaction, row: Checkpoint) -> bool:
+def _put_checkpoint(database: Runs, row: Checkpoint) -> bool:
     place = row.name, row.store_id, row.position, row.event_id
     parameters = *place, to_microseconds(row.updated_at)
-    transaction.beside_events.execute(query("save_checkpoint"), parameters)
+    database.execute(query("save_checkpoint"), parameters)
     return True
 
 
-def _put_record(transaction: Transaction, row: Record) -> bool:
+def _put_record(database: Runs, row: Record) -> bool:
     parameters = row.kind, row.key, row.value, to_microseconds(row.updated_at)
-    cursor, before = transaction.beside_events, row.revision - 1
+    before = row.revision - 1
     if before:
-        return cursor.execute(query("update_record"), (*parameters, before)).rowcount > 0
-    return cursor.execute(query("insert_record"), parameters).rowcount > 0
+        return database.execute(query("update_record"), (*parameters, before)).rowcount > 0
+    return database.execute(query("insert_record"), parameters).rowcount > 0
 
 
-def _drop_record(transaction: Transaction, row: Record) -> bool:
+def drop_record(database: Runs, row: Record) -> bool:
+    """Drop a record that has the revision of this one; whether there was one."""
     parameters = row.kind, row.key, row.revision
-    return transaction.beside_events.execute(query("delete_record"), parameters).rowcount > 0
+    return database.execute(query("delete_record"), parameters).rowcount > 0
 
 
-def _put_snapshot(transaction: Transaction, row: Snapshot) -> bool:
+def _put_snapshot(database: Runs, row: Snapshot) -> bool:
     parameters = (
         row.stream,
         row.tenant,
@@ -148,23 +168,22 @@ def _put_snapshot(transaction: Transaction, row: Snapshot) -> bool:
         row.checksum,
         row.state,
     )
-    # It is put beside an event, which may be one of this transaction.
-    return transaction.cursor.execute(query("save_snapshot"), parameters).rowcount > 0
+    return database.execute(query("save_snapshot"), parameters).rowcount > 0
 
 
-def _drop_snapshot(transaction: Transaction, row: Snapshot) -> bool:
+def _drop_snapshot(database: Runs, row: Snapshot) -> bool:
     parameters = row.stream, row.tenant, row.version, row.readable
-    transaction.beside_events.execute(query("delete_snapshot"), parameters)
+    database.execute(query("delete_snapshot"), parameters)
     return True
 
 
-_PUT: dict[type, Callable[[Transaction, Any], bool]] = {
+_PUT: dict[type, Callable[[Runs, Any], bool]] = {
     Checkpoint: _put_checkpoint,
     Record: _put_record,
     Snapshot: _put_snapshot,
 }
-_DROP: dict[type, Callable[[Transaction, Any], bool]] = {
-    Record: _drop_record,
+_DROP: dict[type, Callable[[Runs, Any], bool]] = {
+    Record: drop_record,
     Snapshot: _drop_snapshot,
 }
 

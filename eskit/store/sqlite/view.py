@@ -16,12 +16,27 @@ from eskit.schema.recorded import EventSchema
 from eskit.sqlite.errors import translated
 from eskit.store.corruption import gap, lost_command
 from eskit.store.port import Check, Kind, Problem, Stored, StreamKey
-from eskit.store.records import ClaimRow, CommandRow, Erasure, Snapshot, StreamInfo
+from eskit.store.records import (
+    Checkpoint,
+    ClaimRow,
+    CommandRow,
+    Erasure,
+    Record,
+    Snapshot,
+    StreamInfo,
+)
 from eskit.store.reports import BackupReport, ReportProgress
 from eskit.store.sqlite import checksums, ids
 from eskit.store.sqlite.add import add_commands, add_erasures, add_events
 from eskit.store.sqlite.erase import erase_stream
-from eskit.store.sqlite.kept import find_rows, make_rows, save_schemas
+from eskit.store.sqlite.kept import (
+    add_checkpoints,
+    add_records,
+    drop_record,
+    find_rows,
+    make_rows,
+    save_schemas,
+)
 from eskit.store.sqlite.queries import query
 from eskit.store.sqlite.read import event_row
 from eskit.store.sqlite.schema import find_missing_parts
@@ -111,20 +126,27 @@ class SqliteView:
             for kind, some in groupby(rows, type):
                 _ADD[kind](self._connection, some)
 
-    def drop(self, rows: Iterable[ClaimRow | CommandRow]) -> None:
-        """Free claims, forget commands."""
+    def drop(self, rows: Iterable[ClaimRow | CommandRow | Record]) -> None:
+        """Drop rows, but no command that was recorded at another time."""
         with translated(self._url):
             for row in rows:
                 if isinstance(row, ClaimRow):
                     self._connection.execute(query("delete_claim"), row[:3])
-                else:
+                elif isinstance(row, CommandRow):
                     key = row.tenant, row.id, row.recorded_at
                     self._connection.execute(query("delete_command"), key)
+                else:
+                    drop_record(self._connection, row)
 
     def erase(self, erasure: Erasure) -> Erasure:
         """Blank the rows of the stream, and all that came of them."""
         with translated(self._url):
             return erase_stream(self._connection, erasure)
+
+    def adopt(self, store_id: str) -> None:
+        """Give the store another id."""
+        with translated(self._url):
+            self._connection.execute(query("save_store_id"), (store_id,))
 
     def _storage(self) -> Iterator[Problem]:
         """What SQLite's own checks find: pages, indexes, and rows that refer to nothing."""
@@ -229,4 +251,6 @@ _ADD: dict[type, Callable[[sqlite3.Connection, Any], None]] = {
     ClaimRow: _put_claims,
     EventSchema: save_schemas,
     Erasure: add_erasures,
+    Checkpoint: add_checkpoints,
+    Record: add_records,
 }

@@ -1,0 +1,1 @@
+UPDATE store SET value = ?1 WHERE key = 'store_id'
