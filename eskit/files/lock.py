@@ -36,6 +36,10 @@ class FileLock:
         """Whether the file is open, as it is while the lock is held."""
         return self._file >= 0
 
+    def fileno(self) -> int:
+        """The open file: a process that inherits it holds the lock as long as it lives."""
+        return self._file
+
     def acquire(self, *, patience: float = 0.0, stop: Callable[[], bool] | None = None) -> bool:
         """Take the lock; False if another process has it for so many seconds, or until `stop`.
 

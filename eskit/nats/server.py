@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import secrets
 import select
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -28,7 +26,8 @@ from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import MissingPackage, ServiceError
 from eskit.nats.login import Login, Token, UserPassword
 from eskit.processes import supervisor
-from eskit.processes.identity import process_start
+from eskit.processes.announcement import Announcement, write_private
+from eskit.processes.ports import is_free
 
 ANNOUNCEMENT = Path(".eskit") / "nats.json"
 """Where a server announces itself, relative to the project folder."""
@@ -177,7 +176,7 @@ class EmbeddedNats:
         """
         with self._lock:
             while self.running and self._announced:
-                _withdraw(self._announced.pop(), self.pid)
+                Announcement(self._announced.pop()).withdraw(self.pid)
             self._end_supervisor()
             self._url, self._told, self.pid, self.folder = "", "", 0, None
 
@@ -191,20 +190,11 @@ class EmbeddedNats:
 
         `stop` takes it back.
         """
-        path = project_dir / ANNOUNCEMENT
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        keeper = os.getpid()
-        entry = {
-            "url": self.url,
-            "pid": self.pid,
-            "started": process_start(self.pid),
-            "keeper": keeper,
-            "keeper_started": process_start(keeper),
-        }
-        _write(path, json.dumps(entry))
-        _write(project_dir / _LAST_PORT, str(self._port))
-        self._announced.add(path)
-        return path
+        announcement = Announcement(project_dir / ANNOUNCEMENT)
+        announcement.write(self.url, self.pid)
+        write_private(project_dir / _LAST_PORT, str(self._port))
+        self._announced.add(announcement.path)
+        return announcement.path
 
     def __enter__(self) -> Self:
         return self.start()
@@ -216,7 +206,7 @@ class EmbeddedNats:
         if self._makes_token:
             self._token = secrets.token_urlsafe(32)
         port = self._port
-        if port == -1 and self.likely_port and _is_free(self.likely_port):
+        if port == -1 and self.likely_port and is_free(self.likely_port):
             port = self.likely_port
         login: dict[str, str] = (
             {"token": self._token}
@@ -282,14 +272,12 @@ class EmbeddedNats:
 
 def find_announced(project_dir: Path) -> str | None:
     """The URL of the project's embedded server if one is running now."""
-    entry = _read_announcement(project_dir)
-    return str(entry["url"]) if _is_alive(entry, "pid", "started") else None
+    return Announcement(project_dir / ANNOUNCEMENT).find_url()
 
 
 def find_keeper(project_dir: Path) -> int | None:
     """The process that keeps the project's embedded server, also while that is being restarted."""
-    entry = _read_announcement(project_dir)
-    return int(entry["keeper"]) if _is_alive(entry, "keeper", "keeper_started") else None
+    return Announcement(project_dir / ANNOUNCEMENT).find_keeper()
 
 
 def find_last_port(project_dir: Path) -> int:
@@ -351,22 +339,6 @@ def wait_for_announced(project_dir: Path, timeout: float) -> str | None:
     return url
 
 
-def _read_announcement(project_dir: Path) -> dict[str, Any]:
-    try:
-        entry = json.loads((project_dir / ANNOUNCEMENT).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    return entry if isinstance(entry, dict) and isinstance(entry.get("url"), str) else {}
-
-
-def _is_alive(entry: dict[str, Any], pid: str, started: str) -> bool:
-    """Whether the process in two of the entry's fields runs."""
-    if not isinstance(entry.get(pid), int):
-        return False
-    alive = process_start(entry[pid])
-    return alive is not None and alive == entry.get(started)
-
-
 def _address(url: str) -> tuple[str, int] | None:
     try:
         parts = urlsplit(url if "://" in url else f"nats://{url}")
@@ -376,26 +348,6 @@ def _address(url: str) -> tuple[str, int] | None:
     if host is None:
         return None
     return ("127.0.0.1" if host in _LOCALHOST else host), port
-
-
-def _is_free(port: int) -> bool:
-    """Whether a port of the loopback interface is free."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-        except (OSError, OverflowError):
-            return False
-    return True
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file that only this user can read, in one step."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(text)
-    draft.replace(path)
 
 
 def _spawn_supervisor() -> subprocess.Popen[str]:
@@ -411,10 +363,3 @@ def _spawn_supervisor() -> subprocess.Popen[str]:
 
 def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-
-
-def _withdraw(path: Path, pid: int) -> None:
-    """Remove the announcement unless another server has announced itself since."""
-    with contextlib.suppress(FileNotFoundError, ValueError, KeyError):
-        if json.loads(path.read_text())["pid"] == pid:
-            path.unlink()

@@ -12,26 +12,27 @@ import os
 import pwd
 import secrets
 import shutil
-import socket
 import subprocess
 import tempfile
 import threading
 from importlib import util
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import MissingPackage, ServiceError
+from eskit.files.lock import FileLock
 from eskit.processes.child import tied_to_parent
 from eskit.processes.identity import process_start
+from eskit.processes.ports import free_port, is_free
 
 USER = "eskit"
 _READY_WITHIN = 30.0
 _STOP_WITHIN = 15.0
 _LOOK_EVERY = 0.02
 _LOG = "server.log"
-_STILL_IN_USE = "old server processes"
 _ORPHANS_END_WITHIN = 10.0
+_PORT_TRIES = 3
 _UNPRIVILEGED = ("postgres", "nobody")
 
 
@@ -48,11 +49,14 @@ def find_binaries() -> Path:
 
 
 class PrivatePostgres:
-    """One PostgreSQL server on a free loopback port.
+    """One PostgreSQL server on a loopback port.
 
-    `folder` keeps its databases; without it they live in a temporary folder that goes with the
-    server. `durable=False` is for tests that kill no server: it does not flush. `settings` are
-    those of postgresql.conf.
+    `folder` keeps its databases, and the port it had, which it takes again if that is free; without
+    it they live in a temporary folder that goes with the server. `durable=False` is for tests that
+    kill no server: it does not flush. `settings` are those of postgresql.conf.
+
+    The server inherits a lock on its folder, so there is one server to a folder, and whatever a
+    server that was killed has left behind is out of date as soon as the lock is free.
     """
 
     def __init__(
@@ -88,10 +92,14 @@ class PrivatePostgres:
     @property
     def pid(self) -> int:
         """The postmaster's process id; raises ServiceError while it does not run."""
-        try:
-            return int(self._status.read_text(encoding="utf-8").split()[0])
-        except (OSError, ValueError, IndexError):
-            raise ServiceError("The PostgreSQL server is not running") from None
+        if (found := _read_status(self._status)) is None:
+            raise ServiceError("The PostgreSQL server is not running")
+        return found.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the server's processes are alive."""
+        return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
         """Start the server and return when it accepts connections.
@@ -99,34 +107,24 @@ class PrivatePostgres:
         Raises ServiceError if it does not, and MissingPackage without its binaries.
         """
         with self._lock:
-            if self._process is not None and _is_alive(self._status):
+            if self.running and _is_alive(self._status):
                 return self
             self._end_process()
             binaries = find_binaries()
             if self._folder is None:
                 self._folder = Path(tempfile.mkdtemp(prefix="eskit-postgres-"))
-            self._folder.mkdir(parents=True, exist_ok=True)
-            user = _unprivileged()
-            if user is not None:
-                if not _may_be_entered(self._folder.parent):
-                    raise ServiceError(
-                        f"PostgreSQL runs as no root, and no other user reaches {self._folder}",
-                        hint="Name a folder that others may enter, or run as another user.",
-                    )
-                os.chown(self._folder, *user)
-                binaries = _reachable(binaries, self._folder)
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
-                self._initialise(binaries, user)
-                deadline = SYSTEM_CLOCK.monotonic() + _ORPHANS_END_WITHIN
-                self._launch(binaries, user)
-                while not self._wait_until_ready(patient=SYSTEM_CLOCK.monotonic() < deadline):
-                    self._end_process()
-                    SYSTEM_CLOCK.sleep(_LOOK_EVERY)
-                    self._launch(binaries, user)
+                self._start_in(self._folder, binaries)
             except BaseException:
                 self._end()
                 raise
         return self
+
+    def check_health(self) -> None:
+        """Raise ServiceError unless the server's processes are alive."""
+        if not self.running:
+            raise ServiceError(f"The PostgreSQL server has ended: {self._last_words()}")
 
     def stop(self) -> None:
         """End the server and remove its temporary folder; idempotent."""
@@ -147,37 +145,74 @@ class PrivatePostgres:
     def _status(self) -> Path:
         return self._data / "postmaster.pid"
 
-    def _initialise(self, binaries: Path, user: tuple[int, int] | None) -> None:
+    def _start_in(self, folder: Path, binaries: Path) -> None:
+        user = _unprivileged()
+        if user is not None:
+            if not _may_be_entered(folder.parent):
+                raise ServiceError(
+                    f"PostgreSQL runs as no root, and no other user reaches {folder}",
+                    hint="Name a folder that others may enter, or run as another user.",
+                )
+            os.chown(folder, *user)
+            binaries = _reachable(binaries, folder)
+        lock = FileLock(folder / "lock")
+        try:
+            # Processes of a server that was killed end by themselves, and hold the lock until then.
+            if not lock.acquire(patience=_ORPHANS_END_WITHIN, stop=lambda: _is_ready(self._status)):
+                raise ServiceError(
+                    f"Another process runs the PostgreSQL server of {folder}",
+                    hint="Use that one, or stop it first.",
+                )
+            self._initialise(folder, binaries, user, lock)
+            self._port = self._port or _read_number(folder / "port")
+            for tries_left in reversed(range(_PORT_TRIES)):
+                if not (self._port and is_free(self._port)):
+                    self._port = free_port()
+                self._launch(folder, binaries, user, lock)
+                if self._wait_until_ready(patient=tries_left > 0):
+                    break
+                self._end_process()  # somebody else was faster
+                self._port = 0
+            (folder / "port").write_text(str(self._port), encoding="ascii")
+        finally:
+            lock.close()
+
+    def _initialise(
+        self, folder: Path, binaries: Path, user: tuple[int, int] | None, lock: FileLock
+    ) -> None:
         """Make the cluster; one that is there already keeps its password, beside its data."""
-        assert self._folder is not None  # noqa: S101 - for type checkers
-        kept = self._folder / "password"
-        if kept.exists() and (self._data / "PG_VERSION").exists():
+        kept = folder / "password"
+        if kept.exists() and self._data.exists():
             self._password = kept.read_text(encoding="ascii").strip()
             return
+        if self._data.exists():
+            raise ServiceError(
+                f"{kept} is gone, which had the password of the PostgreSQL server",
+                hint=f"Remove {folder}, with all that it keeps.",
+            )
+        # It gets its name when it is whole: initdb may be killed.
+        draft = folder / "data.new"
+        shutil.rmtree(draft, ignore_errors=True)
         self._password = secrets.token_urlsafe(24)
-        with os.fdopen(os.open(kept, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        kept.unlink(missing_ok=True)
+        with os.fdopen(os.open(kept, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o600), "w") as file:
             file.write(self._password)
         if user is not None:
             os.chown(kept, *user)
-        ran = subprocess.run(
-            [
-                *(str(binaries / "initdb"), "--no-sync", "--pgdata", str(self._data)),
-                *("--username", USER, "--pwfile", str(kept), "--auth", "scram-sha-256"),
-                *("--encoding", "UTF8", "--no-locale"),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=self._folder,
-            **({} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}),  # type: ignore[call-overload]
-        )
-        if ran.returncode:
-            last = (ran.stderr.strip() or ran.stdout.strip()).splitlines()[-1:]
-            raise ServiceError(f"initdb failed: {''.join(last)}")
+        command = [
+            *(str(binaries / "initdb"), "--no-sync", "--pgdata", str(draft)),
+            *("--username", USER, "--pwfile", str(kept), "--auth", "scram-sha-256"),
+            *("--encoding", "UTF8", "--no-locale"),
+        ]
+        self._process = self._spawn(command, folder, user, lock, remove=None)
+        if self._process.wait():
+            raise ServiceError(f"initdb failed: {self._last_words()}")
+        self._end_process()
+        draft.rename(self._data)
 
-    def _launch(self, binaries: Path, user: tuple[int, int] | None) -> None:
-        assert self._folder is not None  # noqa: S101 - for type checkers
-        self._port = self._port or _free_port()
+    def _launch(
+        self, folder: Path, binaries: Path, user: tuple[int, int] | None, lock: FileLock
+    ) -> None:
         settings = {
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",
@@ -187,38 +222,43 @@ class PrivatePostgres:
             **self._settings,
         }
         options = [text for name, value in settings.items() for text in ("-c", f"{name}={value}")]
+        # Of a server that was killed: its pid may be another process's by now.
+        self._status.unlink(missing_ok=True)
         command = [str(binaries / "postgres"), "-D", str(self._data), *options]
-        if not _is_alive(self._status):
-            # Of a server that was killed; its last line would say that it is ready.
-            self._status.unlink(missing_ok=True)
-        with (self._folder / _LOG).open("ab") as log:
-            self._process = subprocess.Popen(
-                tied_to_parent(
-                    command, user=user, stop="INT", remove=None if self._kept else self._folder
-                ),
+        remove = None if self._kept else folder
+        self._process = self._spawn(command, folder, user, lock, remove=remove)
+
+    def _spawn(
+        self,
+        command: list[str],
+        folder: Path,
+        user: tuple[int, int] | None,
+        lock: FileLock,
+        *,
+        remove: Path | None,
+    ) -> subprocess.Popen[bytes]:
+        tied = tied_to_parent(command, user=user, stop="INT", remove=remove, keep=[lock.fileno()])
+        with (folder / _LOG).open("ab") as log:
+            return subprocess.Popen(
+                tied,
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                pass_fds=[lock.fileno()],
                 start_new_session=True,
-                cwd=self._folder,
+                cwd=folder,
             )
 
     def _wait_until_ready(self, *, patient: bool) -> bool:
-        """False where processes of a server that was killed have not ended yet."""
-        assert self._folder is not None  # noqa: S101 - for type checkers
-        assert self._process is not None  # noqa: S101
+        """False where somebody else has taken the port, and another one may be tried."""
         deadline = SYSTEM_CLOCK.monotonic() + _READY_WITHIN
         while SYSTEM_CLOCK.monotonic() < deadline:
-            if self._process.poll() is not None:
-                if patient and _STILL_IN_USE in self._last_words():
+            if not self.running:
+                if patient and not is_free(self._port):
                     return False
                 raise ServiceError(f"PostgreSQL ended at once: {self._last_words()}")
-            try:
-                # The last line of the file is the state of the server.
-                if self._status.read_text(encoding="utf-8").rstrip().endswith("ready"):
-                    return True
-            except OSError:
-                pass
+            if _is_ready(self._status):
+                return True
             SYSTEM_CLOCK.sleep(_LOOK_EVERY)
         raise ServiceError(
             f"PostgreSQL was not ready within {_READY_WITHIN:.0f} s: {self._last_words()}"
@@ -275,18 +315,37 @@ def _may_be_entered(folder: Path) -> bool:
     return all(part.stat().st_mode & 0o001 for part in (folder, *folder.resolve().parents))
 
 
-def _is_alive(status: Path) -> bool:
+class _Status(NamedTuple):
+    """What the postmaster says of itself in its file."""
+
+    pid: int
+    ready: bool
+
+
+def _read_status(file: Path) -> _Status | None:
     try:
-        return process_start(int(status.read_text(encoding="utf-8").split()[0])) is not None
+        text = file.read_text(encoding="utf-8")
+        # The last line is the state of the server.
+        return _Status(int(text.split()[0]), text.rstrip().endswith("ready"))
     except (OSError, ValueError, IndexError):
-        return False
+        return None
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def _is_alive(file: Path) -> bool:
+    status = _read_status(file)
+    return status is not None and process_start(status.pid) is not None
+
+
+def _is_ready(file: Path) -> bool:
+    status = _read_status(file)
+    return status is not None and status.ready and process_start(status.pid) is not None
+
+
+def _read_number(file: Path) -> int:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _unprivileged() -> tuple[int, int] | None:

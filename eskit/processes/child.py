@@ -26,16 +26,20 @@ def tied_to_parent(
     user: tuple[int, int] | None = None,
     stop: str = "TERM",
     remove: Path | None = None,
+    keep: Sequence[int] = (),
 ) -> list[str]:
     """The command line that runs `command` so, as a user and group if they are given.
 
-    `stop` names the signal that ends it, `remove` a folder to be removed when it has ended.
+    `stop` names the signal that ends it, `remove` a folder to be removed when it has ended. The
+    open files in `keep`, which whoever starts the command line passes on, the command inherits: a
+    lock on one of them is held until the last process has ended.
     """
     options = [f"--signal={stop}"]
     if user is not None:
         options.append(f"--user={user[0]}:{user[1]}")
     if remove is not None:
         options.append(f"--remove={remove}")
+    options += [f"--keep={file}" for file in keep]
     return [sys.executable, "-m", __spec__.name, *options, "--", *command]
 
 
@@ -45,6 +49,7 @@ def main() -> int:
     parser.add_argument("--user", default="")
     parser.add_argument("--signal", default="TERM")
     parser.add_argument("--remove", default="")
+    parser.add_argument("--keep", type=int, action="append", default=[])
     parser.add_argument("command", nargs="+")
     options = parser.parse_args()
     user = [int(number) for number in options.user.split(":")] if options.user else None
@@ -62,6 +67,7 @@ def main() -> int:
     child = subprocess.Popen(
         options.command,
         stdin=subprocess.DEVNULL,
+        pass_fds=options.keep,
         preexec_fn=prepare,  # noqa: PLW1509 - one thread
     )
     try:

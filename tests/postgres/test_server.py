@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
 
+from eskit.errors import ServiceError
 from eskit.postgres.server import PrivatePostgres
 from eskit.processes.identity import process_start
 
 PARENT = """
 import sys, time
+from eskit.errors import ServiceError
 from eskit.postgres.server import PrivatePostgres
 server = PrivatePostgres(durable=False).start()
 print(server.pid, server.folder, flush=True)
@@ -110,3 +114,73 @@ def test_the_server_ends_with_a_parent_that_is_killed():
     assert eventually(lambda: process_start(int(pid)) is None)
     assert eventually(lambda: not Path(folder).exists())
     parent.stdout.close()
+
+
+def test_a_pid_file_of_a_server_that_was_killed_is_out_of_date_whoever_has_the_pid_now(folder):
+    kept = folder / "kept"
+    with PrivatePostgres(kept, durable=False) as server:
+        status = (kept / "data" / "postmaster.pid").read_text(encoding="utf-8")
+        pid = str(server.pid)
+    assert status.startswith(f"{pid}\n")
+    (kept / "data" / "postmaster.pid").write_text(status.replace(pid, str(os.getpid()), 1))
+
+    with (
+        PrivatePostgres(kept, durable=False) as server,
+        psycopg.connect(server.url()) as connection,
+    ):
+        answer = connection.execute("SELECT 1").fetchone()
+
+    assert answer == (1,)
+
+
+def test_two_servers_do_not_share_a_folder_and_the_first_goes_on(folder):
+    kept = folder / "kept"
+    with PrivatePostgres(kept, durable=False) as first:
+        with pytest.raises(ServiceError, match="Another process runs") as refused:
+            PrivatePostgres(kept, durable=False).start()
+        with psycopg.connect(first.url()) as connection:
+            answer = connection.execute("SELECT 1").fetchone()
+
+    assert answer == (1,)
+    assert refused.value.hint
+
+
+def test_a_server_takes_the_port_it_had_and_another_one_where_that_is_taken(folder):
+    kept = folder / "kept"
+    with PrivatePostgres(kept, durable=False) as server:
+        port = urlsplit(server.url()).port
+    with PrivatePostgres(kept, durable=False) as server:
+        assert urlsplit(server.url()).port == port
+
+    with (
+        socket.create_server(("127.0.0.1", port)),
+        PrivatePostgres(kept, durable=False) as server,
+        psycopg.connect(server.url()) as connection,
+    ):
+        assert urlsplit(server.url()).port != port
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_what_initdb_had_when_it_was_killed_is_made_again(folder):
+    kept = folder / "kept"
+    (kept / "data.new" / "base").mkdir(parents=True)
+    (kept / "data.new" / "PG_VERSION").write_text("18\n")
+    (kept / "password").write_text("old")
+
+    with (
+        PrivatePostgres(kept, durable=False) as server,
+        psycopg.connect(server.url()) as connection,
+    ):
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_server_that_has_ended_is_not_healthy_and_starts_again(folder):
+    with PrivatePostgres(folder / "kept") as server:
+        server.check_health()
+        os.kill(server.pid, signal.SIGKILL)
+
+        assert eventually(lambda: not server.running)
+        with pytest.raises(ServiceError, match="has ended"):
+            server.check_health()
+        server.start()
+        server.check_health()
