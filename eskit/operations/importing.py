@@ -93,16 +93,16 @@ def import_log(source: Path, url: str, *, progress: ReportProgress = no_progress
 def _into_empty_store(export: _Export, url: str) -> ImportReport:
     with open_store(url, create=False) as store:
         with store.view() as view:
-            _check_holds_nothing(view, url)
+            _check_holds_nothing(view, store.url)
         _note_earlier_reactions(store, export.header.head)
         with store.view(exclusive=True) as locked:
-            _check_holds_nothing(locked, url)
+            _check_holds_nothing(locked, store.url)
             for batch in export.batches():
                 _add(locked, batch)
             locked.put(export.schemas)
             _add_erasures(locked, export.erasures)
             export.check_ids(locked)
-            return export.report(store, locked, url)
+            return export.report(store, locked, store.url)
 
 
 def _check_holds_nothing(view: View, url: str) -> None:

@@ -9,6 +9,7 @@ import psycopg
 
 from eskit.errors import StoreDamaged, StoreError, StoreUnavailable
 
+ROLES_HINT = "Run as a role that may; see which ones may do what: eskit store roles"
 _HINTS: Mapping[str, tuple[str, str]] = {
     "25006": (
         "is read-only",
@@ -17,10 +18,6 @@ _HINTS: Mapping[str, tuple[str, str]] = {
     "28P01": ("refused the password", "Check user and password in the URL, PGPASSWORD or .pgpass."),
     "28000": ("refused the login", "Check user, pg_hba.conf and sslmode."),
     "3D000": ("does not exist", "Create the database: createdb NAME"),
-    "42501": (
-        "does not give its user the rights",
-        "Grant them, or run as the owner: eskit store migrate",
-    ),
     "53100": ("cannot grow: the disk is full", "Free some space on the server and try again."),
     "53200": ("ran out of memory", "Free some memory on the server and try again."),
     "53300": (
@@ -71,6 +68,8 @@ def store_error(error: psycopg.Error, url: str) -> StoreError:
             code="STORE_NOT_RECOGNISED",
             hint="Check the schema in the URL, ?schema=NAME",
         )
+    if code == "42501":
+        return StoreUnavailable(f"{url} does not let its user do that: {message}", hint=ROLES_HINT)
     if code is None:
         return StoreUnavailable(
             f"{url} cannot be reached: {message}", hint="Check that the server is up, and the URL."

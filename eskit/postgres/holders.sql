@@ -6,3 +6,17 @@ CREATE UNLOGGED TABLE IF NOT EXISTS holders (
     note    text    NOT NULL,
     PRIMARY KEY (lock, backend)
 );
+
+-- With the rights of the owner, so that whoever may take a lock can say so.
+CREATE OR REPLACE FUNCTION write_note(lock text, backend integer, note text)
+RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    INSERT INTO holders (lock, backend, note) VALUES ($1, $2, $3)
+    ON CONFLICT (lock, backend) DO UPDATE SET note = excluded.note
+$$;
+
+CREATE OR REPLACE FUNCTION forget_other_notes(lock text, backend integer)
+RETURNS void LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DELETE FROM holders h WHERE h.lock = $1 AND h.backend <> $2
+$$;
+
+REVOKE ALL ON FUNCTION write_note, forget_other_notes FROM PUBLIC;

@@ -12,11 +12,10 @@ SELECT pg_try_advisory_lock(%s)
 SELECT pg_advisory_unlock(%s)
 
 -- name: write_note
-INSERT INTO holders (lock, backend, note) VALUES (%s, %s, %s)
-ON CONFLICT (lock, backend) DO UPDATE SET note = excluded.note
+SELECT write_note(%s::text, %s::integer, %s::text)
 
 -- name: forget_others
-DELETE FROM holders WHERE lock = %s AND backend <> %s
+SELECT forget_other_notes(%s::text, %s::integer)
 
 -- name: find_note
 SELECT coalesce(h.note, '')

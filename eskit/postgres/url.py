@@ -34,6 +34,11 @@ class PostgresUrl:
     options: Mapping[str, str]
 
 
+def is_postgres(url: str) -> bool:
+    """Whether the URL is one of PostgreSQL's, right or wrong."""
+    return url.startswith(("postgresql:", "postgres:"))
+
+
 def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
     """Take a URL apart; `own` names the options that are eskit's.
 

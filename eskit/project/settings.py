@@ -120,6 +120,12 @@ _NAMES: Mapping[str, tuple[Callable[[str], object], str]] = {
 _LONGEST_PREFIX = 255
 
 _USER_IN_URL = re.compile(r"://[^/]*@")
+_PASSWORD_IN_URL = re.compile(r"([?&]\w*password=)[^&#\s]*")
+
+
+def without_secrets(text: str) -> str:
+    """A text without the user and the passwords of a URL in it."""
+    return _PASSWORD_IN_URL.sub(r"\1…", _USER_IN_URL.sub("://…@", text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,7 +147,7 @@ class Setting:
     @property
     def shown(self) -> str:
         """`text` without the user and password that a URL in it may have."""
-        return _USER_IN_URL.sub("://…@", self.text)
+        return without_secrets(self.text)
 
 
 def read_settings(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eskit.cli.commands.store_roles import roles
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import explain_interrupt
 from eskit.cli.options import DryRun, Yes
@@ -294,6 +295,12 @@ def migrate(
     session.output.result(
         migration_object(done, dry_run=dry_run), format_migration(done, dry_run=dry_run)
     )
+
+
+app.command(
+    "roles",
+    **examples("eskit store roles", "eskit store roles --writer app --reader reports | psql bank"),
+)(roles)
 
 
 def _kept(file: Path | None) -> str:

@@ -80,11 +80,11 @@ class Hints:
 
 def without_login(url: str) -> str:
     """The URL as it may be shown: who pastes it writes the user and the password again."""
-    if "@" not in url:
+    if not ("@" in url or "password=" in url):
         return url
-    from eskit.project.settings import Setting
+    from eskit.project.settings import without_secrets
 
-    return Setting(name="", values=(url,), origin="option").shown
+    return without_secrets(url)
 
 
 def _is_about_commands(part: Span) -> bool:

@@ -1,5 +1,6 @@
--- The functions that write. They are replaced when eskit opens the store for the first time after
--- an upgrade, under the lock of the migrations.
+-- The functions that write in daily use. They are replaced when eskit opens the store for the first
+-- time after an upgrade, under the lock of the migrations. They run with the rights of the store's
+-- owner, so that a role that may execute them needs no right to change a table.
 
 CREATE OR REPLACE FUNCTION event_checksum(
     tenant text, stream text, event_type text, global_position bigint, version integer,
@@ -57,7 +58,7 @@ CREATE OR REPLACE FUNCTION append(
     r_schemas integer[], s_type text[], s_id text[], s_files bytea[], s_first integer[]
 ) RETURNS TABLE (
     verdict text, version integer, global_position bigint, response bytea, detail text
-) LANGUAGE plpgsql VOLATILE AS $$
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 #variable_conflict use_column
 DECLARE
     head bigint := 0;
@@ -274,5 +275,89 @@ BEGIN
     IF head > begun THEN
         PERFORM pg_notify(channel, head::text);
     END IF;
+END
+$$;
+
+-- What followers and loaders keep. True where a row was changed, null where it was not.
+
+CREATE OR REPLACE FUNCTION save_checkpoint(
+    checkpoint text, store_id text, place bigint, event_id text, moment bigint
+) RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    INSERT INTO checkpoints (name, store_id, position, event_id, updated_at)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (name) DO UPDATE SET
+        store_id = excluded.store_id, position = excluded.position, event_id = excluded.event_id,
+        updated_at = excluded.updated_at
+    RETURNING true
+$$;
+
+-- True also where there is none: it is not there any more.
+CREATE OR REPLACE FUNCTION delete_checkpoint(checkpoint text)
+RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DELETE FROM checkpoints WHERE name = $1;
+    SELECT true
+$$;
+
+CREATE OR REPLACE FUNCTION insert_record(kind text, key text, value text, moment bigint)
+RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    INSERT INTO records (kind, key, value, updated_at, revision) VALUES ($1, $2, $3, $4, 1)
+    ON CONFLICT DO NOTHING RETURNING true
+$$;
+
+CREATE OR REPLACE FUNCTION update_record(
+    kind text, key text, value text, moment bigint, seen bigint
+) RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    UPDATE records r SET value = $3, updated_at = $4, revision = r.revision + 1
+    WHERE r.kind = $1 AND r.key = $2 AND r.revision = $5 RETURNING true
+$$;
+
+CREATE OR REPLACE FUNCTION delete_record(kind text, key text, seen bigint)
+RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DELETE FROM records r WHERE r.kind = $1 AND r.key = $2 AND r.revision = $3 RETURNING true
+$$;
+
+-- A snapshot of an event that the stream does not have is not kept, nor is one of an erased stream.
+CREATE OR REPLACE FUNCTION save_snapshot(
+    stream text, tenant text, version integer, event_id uuid, state_schema text,
+    fold_version bigint, moment bigint, checksum text, state bytea
+) RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    INSERT INTO snapshots (
+        stream_id, version, event_id, state_schema, fold_version, created_at, checksum, state
+    )
+    SELECT s.stream_id, e.version, uuid_send(e.event_id), $5, $6, $7, $8, $9
+    FROM streams s JOIN events e USING (stream_id)
+    WHERE s.name = $1 AND s.tenant = $2 AND e.version = $3 AND e.event_id = $4
+        AND NOT EXISTS (SELECT FROM erasures r WHERE r.stream_id = s.stream_id)
+    ON CONFLICT (stream_id, version) DO UPDATE SET
+        event_id = excluded.event_id, state_schema = excluded.state_schema,
+        fold_version = excluded.fold_version, created_at = excluded.created_at,
+        checksum = excluded.checksum, state = excluded.state
+    RETURNING true
+$$;
+
+CREATE OR REPLACE FUNCTION delete_snapshot(stream text, tenant text, version integer)
+RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    DELETE FROM snapshots n USING streams s
+    WHERE n.stream_id = s.stream_id AND s.name = $1 AND s.tenant = $2 AND n.version = $3;
+    SELECT true
+$$;
+
+-- Whether something could be written now.
+CREATE OR REPLACE FUNCTION touch()
+RETURNS boolean LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+    UPDATE store SET value = value WHERE key = 'store_id' RETURNING true
+$$;
+
+-- PostgreSQL lets everybody execute a new function. These write with the rights of their owner.
+DO $$
+DECLARE
+    made regprocedure;
+BEGIN
+    FOR made IN
+        SELECT p.oid FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+        WHERE n.nspname = current_schema() AND p.prosecdef
+    LOOP
+        EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC', made);
+    END LOOP;
 END
 $$;

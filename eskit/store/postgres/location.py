@@ -15,7 +15,8 @@ from eskit.store.reports import MigrationReport, ReportProgress, RestoreReport
 if TYPE_CHECKING:
     from eskit.postgres.url import PostgresUrl
 
-_OPTIONS = ("command_ttl_days",)
+OPTIONS = ("command_ttl_days",)
+"""The options of a store's URL that are eskit's own, beside the schema."""
 _DAYS = 7.0
 _LARGEST_NUMBER = 1_000_000
 
@@ -93,7 +94,7 @@ class PostgresLocation:
 
         if find_spec("psycopg") is None:
             raise MissingPackage("PostgreSQL", "psycopg", extra="postgres")
-        return parse_url(self.url, own=_OPTIONS)
+        return parse_url(self.url, own=OPTIONS)
 
     @staticmethod
     def _days(url: PostgresUrl) -> float:

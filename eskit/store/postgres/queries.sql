@@ -41,18 +41,13 @@ ORDER BY s.name, s.tenant
 LIMIT %(size)s
 
 -- name: save_checkpoint
-INSERT INTO checkpoints (name, store_id, position, event_id, updated_at)
-VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (name) DO UPDATE SET
-    store_id = excluded.store_id, position = excluded.position, event_id = excluded.event_id,
-    updated_at = excluded.updated_at
+SELECT save_checkpoint(%s::text, %s::text, %s::bigint, %s::text, %s::bigint)
 
 -- name: delete_checkpoint
-DELETE FROM checkpoints WHERE name = %s
+SELECT delete_checkpoint(%s::text)
 
 -- name: insert_record
-INSERT INTO records (kind, key, value, updated_at, revision) VALUES (%s, %s, %s, %s, 1)
-ON CONFLICT DO NOTHING
+SELECT insert_record(%s::text, %s::text, %s::text, %s::bigint)
 
 -- name: put_record
 INSERT INTO records (kind, key, value, updated_at, revision) VALUES (%s, %s, %s, %s, %s)
@@ -66,31 +61,21 @@ SELECT value FROM records WHERE kind = 'copy' AND key = 'state'
 UPDATE store SET value = %s WHERE key = 'store_id'
 
 -- name: update_record
-UPDATE records SET value = %s, updated_at = %s, revision = revision + 1
-WHERE kind = %s AND key = %s AND revision = %s
+SELECT update_record(%s::text, %s::text, %s::text, %s::bigint, %s::bigint)
 
 -- name: delete_record
-DELETE FROM records WHERE kind = %s AND key = %s AND revision = %s
+SELECT delete_record(%s::text, %s::text, %s::bigint)
 
 -- name: save_snapshot
-INSERT INTO snapshots (
-    stream_id, version, event_id, state_schema, fold_version, created_at, checksum, state
+SELECT save_snapshot(
+    %s::text, %s::text, %s::integer, %s::uuid, %s::text, %s::bigint, %s::bigint, %s::text, %s::bytea
 )
-SELECT s.stream_id, e.version, uuid_send(e.event_id), %s, %s, %s, %s, %s
-FROM streams s JOIN events e USING (stream_id)
-WHERE s.name = %s AND s.tenant = %s AND e.version = %s AND e.event_id = %s
-    AND NOT EXISTS (SELECT FROM erasures r WHERE r.stream_id = s.stream_id)
-ON CONFLICT (stream_id, version) DO UPDATE SET
-    event_id = excluded.event_id, state_schema = excluded.state_schema,
-    fold_version = excluded.fold_version, created_at = excluded.created_at,
-    checksum = excluded.checksum, state = excluded.state
 
 -- name: delete_snapshot
-DELETE FROM snapshots n USING streams s
-WHERE n.stream_id = s.stream_id AND s.name = %s AND s.tenant = %s AND n.version = %s
+SELECT delete_snapshot(%s::text, %s::text, %s::integer)
 
 -- name: touch
-UPDATE store SET value = value WHERE key = 'store_id'
+SELECT touch()
 
 -- name: measure
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)

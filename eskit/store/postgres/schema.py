@@ -15,6 +15,7 @@ from psycopg import sql
 
 from eskit.errors import StoreError, StoreUnavailable
 from eskit.postgres.connection import Connection, is_standby
+from eskit.postgres.errors import ROLES_HINT
 from eskit.postgres.lock import holders_script
 from eskit.postgres.url import PostgresUrl
 from eskit.store.postgres.sql import functions, migrations
@@ -52,6 +53,11 @@ def open_schema(connection: Connection, url: PostgresUrl, *, create: bool) -> st
     version of eskit.
     """
     version = find_version(connection)
+    usable, changeable = _rights(connection, url)
+    if not version and usable is False:
+        raise StoreUnavailable(
+            f"{url.shown} does not let its user into the schema {url.schema}", hint=ROLES_HINT
+        )
     if not version and not create:
         raise StoreUnavailable(
             f"There is no store at {url.shown}", hint="Create it: eskit store init"
@@ -68,8 +74,17 @@ def open_schema(connection: Connection, url: PostgresUrl, *, create: bool) -> st
             code="SCHEMA_OUTDATED",
             hint="Back it up with pg_dump, then run: eskit store migrate",
         )
-    if not version or (_find(connection, "functions") != _DIGEST and not is_standby(connection)):
+    if not version:
         migrate(connection, url)
+    elif _find(connection, "functions") != _DIGEST and not is_standby(connection):
+        if changeable:
+            migrate(connection, url)
+        elif _may_append(connection):
+            raise StoreError(
+                f"{url.shown} has the functions of another eskit, which its user may not replace",
+                code="SCHEMA_OUTDATED",
+                hint="Run as the owner of the store: eskit store migrate",
+            )
     return _find(connection, "store_id")
 
 
@@ -77,9 +92,9 @@ def migrate(connection: Connection, url: PostgresUrl) -> tuple[int, int]:
     """Bring the tables and functions up to date; the version before and after."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(url.schema),))
-        connection.execute(
-            sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(url.schema))
-        )
+        if _rights(connection, url)[0] is None:
+            # Not IF NOT EXISTS, which asks for the right to create one even where there is one.
+            connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(url.schema)))
         before = find_version_inside(connection, url)
         for script in migrations()[before:]:
             connection.execute(script)
@@ -104,6 +119,26 @@ def find_version_inside(connection: Connection, url: PostgresUrl) -> int:
         (sql.Identifier(url.schema, "store").as_string(connection),),
     ).fetchone()
     return find_version(connection) if found and found[0] else 0
+
+
+def _rights(connection: Connection, url: PostgresUrl) -> tuple[bool | None, bool]:
+    """Whether the user may look into the schema, None if there is none, and may change it."""
+    row = connection.execute(
+        "SELECT has_schema_privilege(oid, 'USAGE'), pg_has_role(nspowner, 'USAGE')"
+        " FROM pg_namespace WHERE nspname = %s",
+        (url.schema,),
+    ).fetchone()
+    return row or (None, True)
+
+
+def _may_append(connection: Connection) -> bool:
+    """Whether the user may execute the function `append`, by whatever arguments."""
+    row = connection.execute(
+        "SELECT bool_or(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p"
+        " JOIN pg_namespace n ON n.oid = p.pronamespace"
+        " WHERE n.nspname = current_schema() AND p.proname = 'append'"
+    ).fetchone()
+    return bool(row and row[0])
 
 
 def _find(connection: Connection, key: str) -> str:

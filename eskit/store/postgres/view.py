@@ -40,6 +40,8 @@ _PARTS = (
     *("store", "streams", "event_types", "events", "claims", "commands", "checkpoints", "records"),
     *("erasures", "schemas", "event_schemas", "snapshots", "events_by_stream", "events_by_id"),
     *("events_by_type", "erasures_by_stream", "append", "event_checksum", "command_checksum"),
+    *("save_checkpoint", "delete_checkpoint", "insert_record", "update_record", "delete_record"),
+    *("save_snapshot", "delete_snapshot", "touch", "write_note", "forget_other_notes"),
 )
 
 
