@@ -24,4 +24,9 @@ def server_url() -> Iterator[str]:
 def new_store(server: str) -> str:
     """The URL of a store that is not there yet."""
     mark = "&" if "?" in server else "?"
-    return f"{server}{mark}schema=test_{os.getpid()}_{next(_numbers)}"
+    return f"{server}{mark}schema={new_schema()}"
+
+
+def new_schema() -> str:
+    """A schema that is not there yet."""
+    return f"test_{os.getpid()}_{next(_numbers)}"
