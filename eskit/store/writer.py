@@ -22,7 +22,7 @@ from eskit.clock import Clock
 from eskit.errors import StoreUnavailable
 from eskit.store.write import SubmittedWrite, Work, Write
 
-_MOST_AT_ONCE = 256
+_MOST_AT_ONCE = 512
 _LINGER = 0.1  # seconds
 
 

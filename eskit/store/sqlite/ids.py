@@ -15,7 +15,7 @@ from eskit.domain.events import EventRow
 from eskit.sqlite.connections import Runs
 from eskit.store.sqlite.queries import query
 
-NEAR = 8
+NEAR = 100
 """Milliseconds that an own id may be from the time at which its event was recorded."""
 _OWN_VERSION = 7
 _FIRST_STEP = 4
