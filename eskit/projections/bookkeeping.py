@@ -52,7 +52,16 @@ def find_state(kept: Records, name: str) -> ProjectionState | None:
 
 def load_state(kept: Records, name: str) -> ProjectionState:
     """What is remembered of a projection; ReadModelUnavailable if nothing is."""
-    state = find_state(kept, name)
+    return _known(find_state(kept, name), name)
+
+
+def load_states(kept: Records, names: Sequence[str]) -> list[ProjectionState]:
+    """The same of several at one moment, in one look."""
+    found = {state.name: state for state in list_states(kept)} if names else {}
+    return [_known(found.get(name), name) for name in names]
+
+
+def _known(state: ProjectionState | None, name: str) -> ProjectionState:
     if state is None:
         raise ReadModelUnavailable(
             f"The read model has no checkpoint for projection {name!r}",

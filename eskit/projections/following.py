@@ -151,8 +151,9 @@ class Following:
         """See what was decided meanwhile, such as a pause or its end, and call what is due."""
         with self._watching():
             going = [run for run in self.runs if run.held and run.error is None]
-            for run in going:
-                self._find_moved([run])
+            states = bookkeeping.load_states(self._model, [run.name for run in going])
+            for run, state in zip(going, states, strict=True):
+                self._take_state(run, state)
             for run in (run for run in going if run.error is not None):
                 self.report(run)
             for run in self.runs:
@@ -408,27 +409,27 @@ class Following:
 
         Goes on from where it is now.
         """
-        moved = False
-        for run in group:
-            state = bookkeeping.load_state(self._model, run.name)
-            version = run.projection.version
-            if state.version != version:
-                newer = RebuildNeeded(
-                    f"Projection {run.name!r} was rebuilt as version {state.version}, this "
-                    f"process has version {version}",
-                    hint="Start it again with the new code.",
-                )
-                run.stop(newer, state)
-                moved = True
-                continue
-            run.has_exceptions = state.has_exceptions
-            if state.checkpoint != run.checkpoint:
-                run.forget_attempts()
-            paused = self._is_paused(state)
-            if (state.checkpoint, paused) != (run.checkpoint, run.paused):
-                run.checkpoint, run.paused = state.checkpoint, paused
-                moved = True
-        return moved
+        states = [bookkeeping.load_state(self._model, run.name) for run in group]
+        moved = [self._take_state(run, state) for run, state in zip(group, states, strict=True)]
+        return any(moved)
+
+    def _take_state(self, run: ProjectionRun, state: ProjectionState) -> bool:
+        """Go on as is remembered now; whether that differs from what was read before."""
+        version = run.projection.version
+        if state.version != version:
+            newer = RebuildNeeded(
+                f"Projection {run.name!r} was rebuilt as version {state.version}, this "
+                f"process has version {version}",
+                hint="Start it again with the new code.",
+            )
+            run.stop(newer, state)
+            return True
+        run.has_exceptions = state.has_exceptions
+        if state.checkpoint != run.checkpoint:
+            run.forget_attempts()
+        before = run.checkpoint, run.paused
+        run.checkpoint, run.paused = state.checkpoint, self._is_paused(state)
+        return (run.checkpoint, run.paused) != before
 
     def _is_paused(self, state: ProjectionState) -> bool:
         """A pause keeps nobody from building rows anew."""

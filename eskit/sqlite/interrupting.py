@@ -13,6 +13,7 @@ from typing import Any, Self
 _STEPS = 100_000
 """So many instructions of SQLite's machine take about a millisecond."""
 _execute = sqlite3.Cursor.execute
+_make_cursor = sqlite3.Connection.cursor
 
 
 def let_interrupt(connection: sqlite3.Connection) -> None:
@@ -27,6 +28,8 @@ def was_interrupted(error: BaseException) -> bool:
 
 class InterruptibleCursor(sqlite3.Cursor):
     """Raises KeyboardInterrupt for it, which no handler takes for an error of its own."""
+
+    __slots__ = ()
 
     def execute(self, *args: Any) -> Self:
         """Run a statement."""
@@ -106,10 +109,9 @@ class InterruptibleConnection(sqlite3.Connection):
 
     def execute(self, *args: Any) -> InterruptibleCursor:
         """Run a statement."""
-        # In one step of Python: every statement of every handler comes through here.
-        cursor = InterruptibleCursor(self)
-        if self.row_factory is not None:
-            cursor.row_factory = self.row_factory
+        # In one step of Python: every statement of every handler comes through here. Only the
+        # connection's own way to make a cursor forgets the cursors that are gone.
+        cursor = _make_cursor(self, InterruptibleCursor)
         try:
             _execute(cursor, *args)
         except sqlite3.OperationalError as error:

@@ -1,11 +1,15 @@
 """Ctrl-C inside one statement that SQLite is at work on, and will be for hours."""
 
+import gc
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from eskit.sqlite.interrupting import InterruptibleConnection
 
 PROGRAM = """
 import sys
@@ -93,3 +97,16 @@ def test_ctrl_c_ends_one_long_statement_and_nothing_of_it_is_kept(work, statemen
         process.kill()
         process.communicate()
     assert out.splitlines() == ["interrupted", "[('A',)]"]
+
+
+def test_statements_leave_nothing_behind():
+    connection = sqlite3.connect(":memory:", factory=InterruptibleConnection)
+    connection.execute("SELECT 1")
+    gc.collect()
+    before = len(gc.get_objects())
+
+    for _ in range(10_000):
+        connection.execute("SELECT 1")
+
+    gc.collect()
+    assert len(gc.get_objects()) < before + 1_000

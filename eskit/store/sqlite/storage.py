@@ -49,7 +49,7 @@ from eskit.store.sqlite.view import SqliteView
 from eskit.store.writer import Writer
 
 Result = TypeVar("Result")
-_POLL_PAUSES = 0.002, 0.05
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.002, 0.05
 _LOOK_ANYWAY = 10
 
 
@@ -190,7 +190,15 @@ class SqliteStorage:
         if timeout <= 0:
             is_past()
         else:
-            self._notifier.wait_until(is_past, timeout, poll=_POLL_PAUSES, changed=self._watching())
+            watch, looks = FileWatch(self._path, self._url), itertools.count(1)
+            shortest = _LONGEST_PAUSE if watch.is_quiet else _SHORTEST_PAUSE
+            self._notifier.wait_until(
+                is_past,
+                timeout,
+                poll=(shortest, _LONGEST_PAUSE),
+                # Now and then anyway: at whether the files are there.
+                changed=lambda: watch.changed() or next(looks) % _LOOK_ANYWAY == 0,
+            )
         return found
 
     @contextmanager
@@ -254,11 +262,6 @@ class SqliteStorage:
                 connection.execute("COMMIT")
             finally:
                 roll_back(connection)
-
-    def _watching(self) -> Callable[[], bool]:
-        """Whether a look is worth while; now and then anyway, at whether the files are there."""
-        watch, looks = FileWatch(self._path, self._url), itertools.count(1)
-        return lambda: watch.changed() or next(looks) % _LOOK_ANYWAY == 0
 
     def _size(self, suffix: str) -> int:
         found = find_status(Path(f"{self._path}{suffix}"), self._url)
