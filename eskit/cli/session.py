@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from eskit.cli.terminal.output import Output
-from eskit.errors import BrokerUnavailable, EskitError, ProjectError
+from eskit.errors import BrokerUnavailable, EskitError, ProjectError, StoreUnavailable
 
 if TYPE_CHECKING:
     from eskit.app import App, RunningApp
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from eskit.store.eventstore import EventStore
 
 EMBEDDED = "embedded"
-NATS_FOLDER = "nats"
-"""Where the embedded server keeps its streams, in the project's state."""
 _READINGS = {"gen": "gen_path", "schema_accept": "accepted_changes"}
 """What a project calls the settings that it does not call by their name."""
 
@@ -55,7 +53,10 @@ class Session:
 
     @cached_property
     def project(self) -> Project:
-        """The project of the folder; PROJECT_NOT_FOUND outside of one."""
+        """The project of the folder; PROJECT_NOT_FOUND outside of one.
+
+        While `eskit dev --postgres` runs its events are there, unless another store is named.
+        """
         from eskit.project.layout import load_project
 
         project = load_project(
@@ -63,6 +64,8 @@ class Session:
             environ=os.environ,
             overrides={"store": self._absolute_store(), "nats": self.nats_option},
         )
+        if not self.names_store() and (server := _own_postgres(project)):
+            project = project.on_own_postgres(server)
         if self.debug:
             self._show_settings(project)
         for path in reversed(project.import_paths()):
@@ -147,7 +150,7 @@ class Session:
     def has_used_nats(self) -> bool:
         """Whether there may be something in NATS: not if its embedded server has never run."""
         project = self.project
-        return project.nats != EMBEDDED or (project.state_dir / NATS_FOLDER).exists()
+        return project.nats != EMBEDDED or project.nats_folder.exists()
 
     def nats_login(self) -> tuple[Provider | None, Tls | None]:
         """Who to be for NATS, and how to trust it.
@@ -298,6 +301,23 @@ class Session:
                 for value in [setting.shown or getattr(project, reading) or "none"]
             )
         )
+
+
+def _own_postgres(project: Project) -> str | None:
+    """The URL of the server that `eskit dev --postgres` runs, if it does.
+
+    Raises StoreUnavailable while that starts the server again: the other store is not meant.
+    """
+    from eskit.processes.announcement import Announcement
+
+    announcement = Announcement(project.postgres_announcement)
+    url = announcement.find_url()
+    if url is None and (keeper := announcement.find_keeper()):
+        raise StoreUnavailable(
+            f"Process {keeper} starts the PostgreSQL server of this project again",
+            hint="Try again, or stop that process first.",
+        )
+    return url
 
 
 def session_of(context: typer.Context) -> Session:

@@ -85,6 +85,11 @@ class PrivatePostgres:
         return f"postgresql://{USER}:{self._password}@127.0.0.1:{self._port}/{database}"
 
     @property
+    def address(self) -> str:
+        """Where it is, fit to be shown; empty while it is stopped."""
+        return f"postgresql://127.0.0.1:{self._port}" if self._process is not None else ""
+
+    @property
     def folder(self) -> Path | None:
         """What the server keeps, while it runs or where it was told to."""
         return self._folder

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from eskit.domain.subjects import DEFAULT_NAMES, StreamNames, names_of
 from eskit.errors import EskitError, ProjectError
@@ -18,6 +19,9 @@ from eskit.text.quantities import parse_duration, parse_number, parse_size
 
 if TYPE_CHECKING:
     from eskit.app import App
+
+OWN_POSTGRES = "eskit dev --postgres"
+"""Where settings come from while the project's own PostgreSQL server runs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,6 +201,41 @@ class Project:
     def nats_server_ca(self) -> Path | None:
         """The authority whose certificates the embedded server demands from clients, if any."""
         return self._path("nats_server_ca")
+
+    @property
+    def nats_folder(self) -> Path:
+        """Where the embedded NATS server keeps its streams, which are of one store."""
+        return (self.postgres_folder if self.is_on_own_postgres else self.state_dir) / "nats"
+
+    @property
+    def postgres_folder(self) -> Path:
+        """Where the project's own PostgreSQL server keeps all it has."""
+        return self.state_dir / "postgres"
+
+    @property
+    def postgres_announcement(self) -> Path:
+        """The file that says where that server is while it runs."""
+        return self.state_dir / "postgres.json"
+
+    @property
+    def is_on_own_postgres(self) -> bool:
+        """Whether the events are in that server."""
+        return self.settings["store"].origin == OWN_POSTGRES
+
+    def on_own_postgres(self, server: str) -> Project:
+        """The same project with its events and rows in the server at that URL."""
+        from eskit.postgres.url import DEFAULT_SCHEMA
+        from eskit.sqlite.url import sqlite_url
+
+        places = {
+            "store": f"{server}?{urlencode({'schema': self.package or DEFAULT_SCHEMA})}",
+            "read_models": sqlite_url(self.postgres_folder / "read_models.db"),
+        }
+        changed = {
+            name: Setting(name=name, values=(url,), origin=OWN_POSTGRES)
+            for name, url in places.items()
+        }
+        return replace(self, settings={**self.settings, **changed})
 
     @property
     def state_dir(self) -> Path:

@@ -38,11 +38,14 @@ from eskit.runtime.assembly import (
     ServicesOverNats,
     Settle,
 )
+from eskit.runtime.postgres import OwnPostgres
 from eskit.runtime.projecting import ProjectionWatch
 from eskit.runtime.service import Service, Worker
 from eskit.store.eventstore import EventStore
 
 _BEGIN_AGAIN_AFTER = 1.0
+_SHOWN = (OwnPostgres, EmbeddedServer, ServicesOverNats)
+"""The parts of which more is shown than that they are ready."""
 
 
 class Declared(Protocol):
@@ -115,7 +118,8 @@ class NatsOfProject:
 class Host:
     """The parts of one app as services, in the order in which they start.
 
-    `on_connection` and `on_relay` hear of changes. `answer` takes requests in place of the app.
+    `postgres` is the server that the store is in, if that is the project's own. `on_connection` and
+    `on_relay` hear of changes. `answer` takes requests in place of the app.
     """
 
     def __init__(
@@ -124,12 +128,14 @@ class Host:
         nats: NatsOfProject,
         *,
         parts: Parts,
+        postgres: OwnPostgres | None = None,
         watch: ProjectionWatch,
         on_connection: Callable[[str], None],
         on_relay: Callable[[RelayStatus], None],
         answer: Handles | None = None,
     ) -> None:
         self._opened, self._nats, self._parts, self._watch = opened, nats, parts, watch
+        self._postgres = postgres
         self._on_connection, self._on_relay = on_connection, on_relay
         self._answer = answer or opened
         self._stopped: list[EskitError] = []
@@ -149,14 +155,16 @@ class Host:
         return self._broker is None or self._broker.is_connected
 
     def describe(self, name: str) -> str:
-        """Where NATS is, and which services answer; empty for the other parts."""
+        """Where servers are, and which services answer; empty for the other parts."""
         for service in self.services:
-            if service.name == name and isinstance(service, EmbeddedServer | ServicesOverNats):
+            if service.name == name and isinstance(service, _SHOWN):
                 return service.describe()
         return ""
 
     def _make_services(self) -> Iterator[Service]:
-        """NATS and the connection first, what answers and sends last."""
+        """Servers and the connection first, what answers and sends last."""
+        if self._postgres is not None:
+            yield self._postgres
         parts, store = self._parts, self._opened.store
         reactions = list(self._reactions()) if parts.reactions else []
         places = any(needs_place(store, reaction.subscription) for reaction in reactions)

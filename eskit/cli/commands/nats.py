@@ -14,7 +14,7 @@ import typer
 
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import stop_on_signal
-from eskit.cli.session import EMBEDDED, NATS_FOLDER, Session, session_of
+from eskit.cli.session import EMBEDDED, Session, session_of
 from eskit.errors import InvalidArgument, NotFound, ServiceError
 
 if TYPE_CHECKING:
@@ -173,7 +173,7 @@ def refuse_second_server(project: Project) -> None:
 
 def _nats_folder(project: Project) -> Path:
     """Where the project's embedded server keeps its streams: only this user may look."""
-    folder = project.state_dir / NATS_FOLDER
+    folder = project.nats_folder
     for made in (project.state_dir, folder):
         made.mkdir(mode=0o700, exist_ok=True)
     return folder

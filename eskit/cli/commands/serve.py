@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from eskit.app import RunningApp
     from eskit.messaging.relay import RelayStatus
     from eskit.runtime.host import Host, NatsOfProject, Parts
+    from eskit.runtime.postgres import OwnPostgres
     from eskit.runtime.runner import RunnerEvent
 
 app = make_app()
@@ -67,9 +68,13 @@ def serve(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
-    """Which parts run; with `show` also events and calls are shown as they come."""
+    """Which parts run, and the server that the store is in, if it is the project's own.
+
+    With `show` also events and calls are shown as they come.
+    """
 
     parts: Parts
+    postgres: OwnPostgres | None = None
     health: str | None = None
     show: bool = False
 
@@ -86,6 +91,7 @@ def run_app(session: Session, chosen: Chosen) -> None:
             running,
             _nats_of(session, running.store.store_id),
             parts=chosen.parts,
+            postgres=chosen.postgres,
             watch=screen.watch,
             on_connection=lambda text: screen.tell("connection", text),
             on_relay=screen.show_relay,
