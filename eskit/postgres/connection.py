@@ -2,22 +2,22 @@
 
 Every connection is checked and set before it is used: READ COMMITTED whatever the role's or the
 database's default, the schema as the only search path, keep-alive probes, so that a host that
-vanished is noticed within half a minute.
+vanished is noticed within half a minute. Through a pooler in transaction mode no session stays the
+same, so each transaction brings what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import psycopg
 from psycopg import sql
 
-from eskit.errors import StoreUnavailable
+from eskit.errors import StoreUnavailable, Unsupported
 from eskit.postgres.errors import translated
 from eskit.postgres.url import PostgresUrl
-
-Connection: TypeAlias = psycopg.Connection[tuple[Any, ...]]
 
 OLDEST = 150_000
 """The first version that eskit supports, as the server tells it."""
@@ -28,10 +28,11 @@ _KEEPALIVE: Mapping[str, Any] = {
     "keepalives_interval": 5,
     "keepalives_count": 3,
 }
-_SERVER_KEEPALIVE: Mapping[str, Any] = {
-    "tcp_keepalives_idle": 10,
-    "tcp_keepalives_interval": 5,
-    "tcp_keepalives_count": 3,
+_SESSION: Mapping[str, str] = {
+    "default_transaction_isolation": "read committed",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 _OTHERS: Mapping[str, str] = {
     "CockroachDB": "it has no LISTEN, and its advisory locks did not lock for years",
@@ -41,42 +42,92 @@ _OTHERS: Mapping[str, str] = {
 }
 
 
-def connect(url: PostgresUrl, *, name: str = "eskit") -> Connection:
-    """A new connection in autocommit mode, set up; raises StoreUnavailable.
+class Connection(psycopg.Connection[tuple[Any, ...]]):
+    """A connection to one schema; `pooled` says that a pooler shares out the sessions behind it."""
 
-    The settings are the session's. So `check_server` refuses a pooler, which may give the session
-    to another client.
-    """
+    pooled = False
+    _search_path: sql.Composed
+
+    def settle(self, schema: str) -> None:
+        """See what is at the other end, and have statements use the schema."""
+        (pid,) = self.execute("SELECT pg_backend_pid()").fetchone() or (0,)
+        path = sql.SQL("{}, pg_temp").format(sql.Identifier(schema))
+        self._search_path = sql.SQL("SET LOCAL search_path = {}").format(path)
+        self.pooled = pid != self.info.backend_pid
+        if self.pooled:
+            self.prepare_threshold = None
+            self.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+            return
+        settings = {**_SESSION, "search_path": path.as_string(self)}
+        pairs = [text for pair in settings.items() for text in pair]
+        calls = sql.SQL(", ").join([sql.SQL("set_config(%s, %s, false)")] * len(settings))
+        self.execute(sql.SQL("SELECT {}").format(calls), pairs)
+
+    def check_session(self) -> None:
+        """Raise Unsupported where no session stays this connection's: it would lose its locks."""
+        if self.pooled:
+            raise Unsupported(
+                "No lock can be held through a connection pooler, which shares out its sessions",
+                hint="Name the PostgreSQL server itself in the URL.",
+            )
+
+    @contextlib.contextmanager
+    def transaction(
+        self,
+        savepoint_name: str | None = None,
+        force_rollback: bool = False,  # noqa: FBT001, FBT002 - as psycopg has it
+    ) -> Iterator[psycopg.Transaction]:
+        """A transaction, or a savepoint in one; see `psycopg.Connection.transaction`."""
+        outermost = self.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        with super().transaction(savepoint_name, force_rollback) as transaction:
+            if self.pooled and outermost:
+                self.execute(self._search_path)
+            yield transaction
+
+    @contextlib.contextmanager
+    def in_schema(self) -> Iterator[None]:
+        """Statements of the block find the schema, each in a transaction of its own.
+
+        Through a pooler they are one transaction: its begin goes with the first of them, and its
+        end with the last whose rows are not fetched inside the block.
+        """
+        if not self.pooled:
+            yield
+            return
+        try:
+            with self.pipeline() as pipeline:
+                self.execute("BEGIN ISOLATION LEVEL READ COMMITTED")
+                self.execute(self._search_path)
+                try:
+                    yield
+                except psycopg.Error:
+                    with contextlib.suppress(psycopg.Error):  # of what came behind the failed one
+                        pipeline.sync()
+                    raise
+                self.execute("COMMIT")
+        except BaseException:
+            if not self.closed:
+                self.rollback()
+            raise
+
+
+def connect(url: PostgresUrl, *, name: str = "eskit") -> Connection:
+    """A new connection in autocommit mode, set up; raises StoreUnavailable."""
     with translated(url.shown):
-        connection: Connection = psycopg.connect(
+        connection = Connection.connect(
             url.libpq,
             autocommit=True,
             connect_timeout=_CONNECT_TIMEOUT,
             application_name=name,
+            client_encoding="UTF8",
             **_KEEPALIVE,
         )
         try:
-            settings = {
-                "default_transaction_isolation": "read committed",
-                "client_encoding": "UTF8",
-                **{setting: str(value) for setting, value in _SERVER_KEEPALIVE.items()},
-            }
-            with connection.cursor() as cursor:
-                for setting, value in settings.items():
-                    cursor.execute("SELECT set_config(%s, %s, false)", (setting, value))
-                cursor.execute(
-                    sql.SQL("SET search_path = {}, pg_temp").format(sql.Identifier(url.schema))
-                )
+            connection.settle(url.schema)
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def is_pooled(connection: Connection) -> bool:
-    """Whether a pooler stands between: its process is not the one that connected."""
-    (pid,) = connection.execute("SELECT pg_backend_pid()").fetchone() or (0,)
-    return bool(pid != connection.info.backend_pid)
 
 
 def is_standby(connection: Connection) -> bool:
@@ -104,11 +155,6 @@ def check_server(connection: Connection, other: Connection, url: PostgresUrl, ke
             raise StoreUnavailable(
                 f"{url.shown} is PostgreSQL {connection.info.server_version // 10_000}",
                 hint="Use PostgreSQL 15 or newer.",
-            )
-        if is_pooled(connection):
-            raise StoreUnavailable(
-                f"{url.shown} is a connection pooler, which may share sessions between clients",
-                hint="Name the PostgreSQL server itself in the URL.",
             )
         if encoding != "UTF8":
             raise StoreUnavailable(

@@ -228,6 +228,7 @@ class SessionLock:
 
 
 def _set_up(connection: Connection) -> None:
+    connection.check_session()
     limit = f"{SILENCE * 1000:.0f}"
     connection.execute(_statement("limit_silence"), {"limit": limit})
     if is_standby(connection):

@@ -28,11 +28,12 @@ class Pool:
         """Do work that may be done twice: it is, where a connection was lost since its last use."""
         with self.borrow() as connection:
             try:
-                return work(connection)
+                with connection.in_schema():
+                    return work(connection)
             except psycopg.Error as error:
                 if not is_lost(error, connection):
                     raise
-        with self.borrow(fresh=True) as connection:
+        with self.borrow(fresh=True) as connection, connection.in_schema():
             return work(connection)
 
     @contextmanager

@@ -151,7 +151,7 @@ class PrivatePostgres:
         return self._data / "postmaster.pid"
 
     def _start_in(self, folder: Path, binaries: Path) -> None:
-        user = _unprivileged()
+        user = unprivileged_user()
         if user is not None:
             if not _may_be_entered(folder.parent):
                 raise ServiceError(
@@ -353,7 +353,7 @@ def _read_number(file: Path) -> int:
         return 0
 
 
-def _unprivileged() -> tuple[int, int] | None:
+def unprivileged_user() -> tuple[int, int] | None:
     """User and group for the server when this process is root's; None to keep those it has."""
     if os.geteuid() != 0:
         return None

@@ -6,6 +6,7 @@ from eskit.store.eventstore import EventStore
 from eskit.store.open import locate
 from eskit.testing.maintenance_contract import MaintenanceContract
 from eskit.testing.store_contract import EventStoreContract, SettableClock
+from tests.support.pgbouncer import needs_pgbouncer
 
 
 @pytest.fixture
@@ -29,3 +30,23 @@ class TestOperationsOnPostgres(MaintenanceContract):
     @pytest.fixture
     def store(self, store):
         return store
+
+
+@pytest.fixture
+def pooled_store(clock, pooled_store_url):
+    with EventStore(locate(pooled_store_url).open(create=True, clock=clock), clock=clock) as store:
+        yield store
+
+
+@needs_pgbouncer
+class TestPostgresStoreBehindAPooler(EventStoreContract):
+    @pytest.fixture
+    def store(self, pooled_store):
+        return pooled_store
+
+
+@needs_pgbouncer
+class TestOperationsOnPostgresBehindAPooler(MaintenanceContract):
+    @pytest.fixture
+    def store(self, pooled_store):
+        return pooled_store

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from eskit.operations.files import back_up
 from eskit.postgres.url import parse_url
 from eskit.store.open import locate
 from eskit.store.reports import no_progress
-from tests.postgres.proxy import CuttingProxy
 
 
 def test_a_store_that_is_not_there_is_not_made_unless_asked(store_url):
@@ -151,17 +149,3 @@ def test_what_belongs_to_postgresql_itself_is_refused_with_its_tool(store_url, t
         back_up(store, tmp_path / "copy.db", progress=no_progress)
 
     assert "pg_dump" in refused.value.hint
-
-
-def test_a_pooler_is_refused(store_url):
-    """It tells its clients of other processes than those that serve them."""
-    port = urlsplit(store_url).port
-
-    def with_another_pid(said):
-        return re.sub(rb"(?s)K\0\0\0\x0c....", lambda found: found[0][:5] + b"\0\0\0\1", said)
-
-    with CuttingProxy(port, with_another_pid) as pooler, pytest.raises(StoreUnavailable) as refused:
-        open_store(store_url.replace(f":{port}/", f":{pooler.port}/"))
-
-    assert "pooler" in refused.value.message
-    assert "server itself" in refused.value.hint

@@ -18,7 +18,6 @@ import psycopg
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow
-from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS
 from eskit.errors import (
     ClaimTaken,
     CommandIdReused,
@@ -30,19 +29,13 @@ from eskit.errors import (
 )
 from eskit.postgres.connection import Connection
 from eskit.postgres.errors import is_lost, store_error
-from eskit.store.appending import Append, claims_to_json, first_append
+from eskit.store.appending import Append, first_append
 from eskit.store.copies import read_state
+from eskit.store.postgres.arguments import pack
 from eskit.store.postgres.sql import query
 from eskit.store.write import Write
 
-_EXPECTED = {ANY: -1, STREAM_EXISTS: -2, NO_STREAM: 0}
-_CALL = (
-    "SELECT * FROM append(%b, %b, %b::bigint, %b::text[], %b::text[], %b::text[], %b::integer[],"
-    " %b::text[],"
-    " %b::text[], %b::bytea[], %b::boolean[], %b::integer[], %b::integer[], %b::uuid[], %b::text[],"
-    " %b::text[], %b::text[], %b::bytea[], %b::boolean[], %b::text[], %b::text[], %b::integer[],"
-    " %b::text[], %b::text[], %b::bytea[], %b::integer[])"
-)
+_CALL = f"SELECT * FROM append({', '.join(['%b'] * 15)})"  # noqa: S608 - placeholders only
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
 _LOST_CODES = ("08", "57P")
 _RETRY_AFTER = 0.1
@@ -70,6 +63,7 @@ class AppendCommitter:
         self._committed = committed
         self._clock = clock
         self._connection: Connection | None = None
+        self._cursor: psycopg.Cursor[tuple[Any, ...]]  # one for all calls, which costs less
 
     def commit(self, batch: list[Write], newcomers: Callable[[], Iterable[Write]] = tuple) -> None:
         """Finish every append of the batch, to which newcomers are added before it is sent."""
@@ -126,14 +120,12 @@ class AppendCommitter:
     def _send(self, batch: Sequence[Write], *, ambiguous: bool) -> None:
         if self._connection is None:
             self._connection = self._connect()
-        appends = [write.request for write in batch]
-        with self._connection.cursor(binary=True) as cursor:
-            cursor.execute(
-                _CALL,
-                parameters(self._lock, self._channel, self._now(), appends, look_up=ambiguous),
-                prepare=True,
-            )
-            verdicts = cursor.fetchall()
+            self._cursor = self._connection.cursor(binary=True)
+        arrays = pack([write.request for write in batch], look_up=ambiguous)
+        with self._connection.in_schema():
+            call = (self._lock, self._channel, self._now(), *arrays)
+            self._cursor.execute(_CALL, call, prepare=True)
+        verdicts = self._cursor.fetchall()
         self._committed()
         for write, verdict in zip(batch, verdicts, strict=True):
             try:
@@ -185,7 +177,7 @@ class AppendCommitter:
     def _find_by_id(self, append: Append) -> dict[bytes, EventRow]:
         assert self._connection is not None  # noqa: S101 - it has just answered
         ids = [UUID(bytes=event.id_bytes) for event in append.events]
-        with self._connection.cursor(binary=True) as cursor:
+        with self._connection.cursor(binary=True) as cursor, self._connection.in_schema():
             rows = cursor.execute(query("read_by_ids"), (ids,)).fetchall()
         return {row[3]: EventRow(*row) for row in rows}
 
@@ -196,47 +188,6 @@ class AppendCommitter:
             f"The connection was lost during a commit: {problem.message}",
             hint="Append again with the same command id or event ids: nothing is appended twice.",
         )
-
-
-def parameters(
-    lock: int, channel: str, now: int | None, appends: Sequence[Append], *, look_up: bool
-) -> tuple[Any, ...]:
-    """The arguments of the function `append`; `look_up` says to look for every event id.
-
-    Without `now` the time is the server's.
-    """
-    events = [event for append in appends for event in append.events]
-    claims = [claim for event in events for claim in event.claims]
-    schemas = [schema for append in appends for schema in append.schemas]
-    commands = [append.command for append in appends]
-    return (
-        lock,
-        channel,
-        now,
-        [append.stream for append in appends],
-        [append.tenant for append in appends],
-        [append.category for append in appends],
-        [_expected(append) for append in appends],
-        [None if command is None else command.id for command in commands],
-        [None if command is None else command.fingerprint for command in commands],
-        [None if command is None else command.response for command in commands],
-        [append.given_ids or look_up for append in appends],
-        [len(append.events) for append in appends],
-        [sum(len(event.claims) for event in append.events) for append in appends],
-        [UUID(bytes=event.id_bytes) for event in events],
-        [event.event_type for event in events],
-        [event.metadata_json for event in events],
-        [claims_to_json(event.claims) for event in events],
-        [event.data for event in events],
-        [claim.operation == "claim" for claim in claims],
-        [claim.index for claim in claims],
-        [claim.value for claim in claims],
-        [len(append.schemas) for append in appends],
-        [schema.event_type for schema in schemas],
-        [schema.schema_id for schema in schemas],
-        [schema.files for schema in schemas],
-        [schema.first_position for schema in schemas],
-    )
 
 
 def refused(error: psycopg.Error, url: str) -> EskitError:
@@ -251,10 +202,6 @@ def refused(error: psycopg.Error, url: str) -> EskitError:
             f"Too large for PostgreSQL: {error}", hint="Make names and payloads smaller."
         )
     return store_error(error, url)
-
-
-def _expected(append: Append) -> int:
-    return _EXPECTED.get(append.expected_version, append.expected_version)  # type: ignore[arg-type]
 
 
 def _tells_of_loss(error: psycopg.Error) -> bool:

@@ -2,28 +2,47 @@
 -- time after an upgrade, under the lock of the migrations. They run with the rights of the store's
 -- owner, so that a role that may execute them needs no right to change a table.
 
+-- The first half of a checksum, which eskit makes in checksums.py for what it appends.
+CREATE OR REPLACE FUNCTION content_checksum(content bytea) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT ('x' || encode(substring(sha256(content) FOR 8), 'hex'))::bit(64)::bigint
+$$;
+
+-- The other half: where and when. Shifts, for a product of large numbers is an error.
+CREATE OR REPLACE FUNCTION placed_checksum(
+    content bigint, global_position bigint, version integer, recorded_at bigint
+) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT content # global_position # (version::bigint << 32) # (recorded_at << 12)
+$$;
+
 CREATE OR REPLACE FUNCTION event_checksum(
     tenant text, stream text, event_type text, global_position bigint, version integer,
     recorded_at bigint, event_id uuid, metadata text, claims text, data bytea
-) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT substring(sha256(
-        int8send(global_position) || int4send(version) || int8send(recorded_at)
-        || uuid_send(event_id) || convert_to(
-            tenant || e'\x01' || stream || e'\x01' || event_type || e'\x01' || metadata
-            || e'\x01' || coalesce(claims, ''), 'UTF8'
-        ) || data
-    ) FOR 8)
+) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT placed_checksum(
+        content_checksum(
+            uuid_send(event_id) || convert_to(
+                tenant || e'\x01' || stream || e'\x01' || event_type || e'\x01' || metadata
+                || e'\x01' || coalesce(claims, '') || e'\x01', 'UTF8'
+            ) || data
+        ),
+        global_position, version, recorded_at
+    )
 $$;
 
 CREATE OR REPLACE FUNCTION command_checksum(
     tenant text, command_id text, fingerprint text, stream text, version integer,
     global_position bigint, recorded_at bigint, response bytea
-) RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT substring(sha256(
-        int8send(global_position) || int4send(version) || int8send(recorded_at) || convert_to(
-            tenant || e'\x01' || command_id || e'\x01' || fingerprint || e'\x01' || stream, 'UTF8'
-        ) || response
-    ) FOR 8)
+) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT placed_checksum(
+        content_checksum(
+            convert_to(
+                tenant || e'\x01' || command_id || e'\x01' || fingerprint || e'\x01' || stream
+                || e'\x01', 'UTF8'
+            ) || response
+        ),
+        global_position, version, recorded_at
+    )
 $$;
 
 -- Now, in microseconds since 1970.
@@ -31,11 +50,16 @@ CREATE OR REPLACE FUNCTION microseconds() RETURNS bigint LANGUAGE sql VOLATILE A
     SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint
 $$;
 
--- A group of appends in one transaction and one round trip. Every array named r_ has one element
--- for each append, e_ one for each event, c_ one for each claim, s_ one for each schema that may be
--- new, in order; r_events, r_claims and r_schemas say how many of them belong to each append. An
--- expected version of -1 is any, -2 is that of a stream that exists. s_first is the number of the
--- first event of a schema in its append, from 1.
+-- A group of appends in one transaction and one round trip. Few arrays are faster than many, so each
+-- holds several things of an append (r_), an event (e_), a claim (c_) or a schema that may be new (s_),
+-- in this order:
+--   r_text    stream, tenant, category, command id and fingerprint
+--   r_number  the expected version (-1 is any, -2 that of a stream that exists), whether to look for
+--             its event ids (1), how many events, how many claims, how many schemas are its own
+--   e_text    type, metadata, claims
+--   c_text    claim or release, index, value
+--   s_text    event type, id of the schema
+-- Checksums are first halves. s_first is the number of the first event of a schema in its append.
 --
 -- The time is the server's unless one is given, and never before that of the last event.
 --
@@ -50,12 +74,9 @@ $$;
 -- A refusal writes nothing, and changes nothing for the other appends.
 CREATE OR REPLACE FUNCTION append(
     lock_key bigint, channel text, given_time bigint,
-    r_stream text[], r_tenant text[], r_category text[], r_expected integer[],
-    r_command text[], r_fingerprint text[], r_response bytea[],
-    r_given boolean[], r_events integer[], r_claims integer[],
-    e_id uuid[], e_type text[], e_metadata text[], e_claims text[], e_data bytea[],
-    c_claim boolean[], c_index text[], c_value text[],
-    r_schemas integer[], s_type text[], s_id text[], s_files bytea[], s_first integer[]
+    r_text text[], r_number integer[], r_response bytea[], r_checksum bigint[],
+    e_id uuid[], e_text text[], e_data bytea[], e_checksum bigint[],
+    c_text text[], s_text text[], s_files bytea[], s_first integer[]
 ) RETURNS TABLE (
     verdict text, version integer, global_position bigint, response bytea, detail text
 ) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -65,179 +86,199 @@ DECLARE
     head_time bigint := 0;
     begun bigint;
     moment bigint;
-    event_end integer := 0;
+    the_name text;
+    the_tenant text;
+    the_category text;
+    the_command text;
+    expected integer;
+    event_count integer;
     event_start integer;
-    claim_end integer := 0;
+    event_end integer := 0;
     claim_start integer;
-    schema_end integer := 0;
+    claim_end integer := 0;
     schema_start integer;
-    before bigint;
-    current_schema_id text;
+    schema_end integer := 0;
     the_stream bigint;
     the_version integer;
     the_position bigint;
+    before bigint;
     the_type integer;
     last_type text;
+    last_category text;
     holder bigint;
     taken integer;
-    taken_by text;
+    current_schema_id text;
     known record;
     closed text;
 BEGIN
     PERFORM pg_advisory_xact_lock(lock_key);
     -- A statement of its own, so that its snapshot is younger than the lock.
-    SELECT e.global_position, e.recorded_at INTO head, head_time
-    FROM events e ORDER BY e.global_position DESC LIMIT 1;
-    head := coalesce(head, 0);
+    SELECT
+        (SELECT r.value FROM records r WHERE r.kind = 'copy' AND r.key = 'state'),
+        coalesce(e.global_position, 0), coalesce(e.recorded_at, 0)
+    INTO closed, head, head_time
+    FROM (VALUES (1)) one
+    LEFT JOIN LATERAL (
+        SELECT global_position, recorded_at FROM events ORDER BY global_position DESC LIMIT 1
+    ) e ON true;
     begun := head;
-    moment := greatest(coalesce(head_time, 0), coalesce(given_time, microseconds()));
+    moment := greatest(head_time, coalesce(given_time, microseconds()));
 
-    SELECT r.value INTO closed FROM records r WHERE r.kind = 'copy' AND r.key = 'state';
-
-    FOR i IN 1 .. coalesce(array_length(r_stream, 1), 0) LOOP
+    FOR i IN 1 .. coalesce(array_length(r_response, 1), 0) LOOP
+        the_name := r_text[5 * i - 4];
+        the_tenant := r_text[5 * i - 3];
+        the_category := r_text[5 * i - 2];
+        the_command := r_text[5 * i - 1];
+        expected := r_number[5 * i - 4];
+        event_count := r_number[5 * i - 2];
         event_start := event_end + 1;
-        event_end := event_end + r_events[i];
+        event_end := event_end + event_count;
         claim_start := claim_end + 1;
-        claim_end := claim_end + r_claims[i];
+        claim_end := claim_end + r_number[5 * i - 1];
         schema_start := schema_end + 1;
-        schema_end := schema_end + r_schemas[i];
+        schema_end := schema_end + r_number[5 * i];
+        response := NULL;
+        detail := NULL;
 
-        IF r_command[i] IS NOT NULL THEN
+        IF the_command IS NOT NULL THEN
             SELECT c.fingerprint, s.name, c.version, c.global_position, c.response INTO known
             FROM commands c JOIN streams s USING (stream_id)
-            WHERE c.tenant = r_tenant[i] AND c.command_id = r_command[i];
+            WHERE c.tenant = the_tenant AND c.command_id = the_command;
             IF FOUND THEN
-                IF known.fingerprint = r_fingerprint[i] AND known.name = r_stream[i] THEN
-                    RETURN QUERY SELECT
-                        'repeated', known.version, known.global_position, known.response, NULL::text;
+                IF known.fingerprint = r_text[5 * i] AND known.name = the_name THEN
+                    verdict := 'repeated';
+                    version := known.version;
+                    global_position := known.global_position;
+                    response := known.response;
                 ELSE
-                    RETURN QUERY SELECT
-                        'reused', NULL::integer, NULL::bigint, NULL::bytea, known.name::text;
+                    verdict := 'reused';
+                    detail := known.name;
                 END IF;
+                RETURN NEXT;
                 CONTINUE;
             END IF;
         END IF;
 
-        IF r_given[i] AND EXISTS (
+        IF r_number[5 * i - 3] = 1 AND EXISTS (
             SELECT FROM events e WHERE e.event_id = ANY (e_id[event_start:event_end])
         ) THEN
-            RETURN QUERY SELECT 'stored', NULL::integer, NULL::bigint, NULL::bytea, NULL::text;
+            verdict := 'stored';
+            RETURN NEXT;
             CONTINUE;
         END IF;
 
         IF closed IS NOT NULL THEN
-            RETURN QUERY SELECT 'closed', NULL::integer, NULL::bigint, NULL::bytea, closed;
+            verdict := 'closed';
+            detail := closed;
+            RETURN NEXT;
             CONTINUE;
         END IF;
 
-        the_version := 0;
-        the_position := 0;
-        SELECT s.stream_id INTO the_stream
-        FROM streams s WHERE s.name = r_stream[i] AND s.tenant = r_tenant[i];
-        IF the_stream IS NOT NULL THEN
-            SELECT e.version, e.global_position INTO the_version, the_position
-            FROM events e WHERE e.stream_id = the_stream ORDER BY e.version DESC LIMIT 1;
-            the_version := coalesce(the_version, 0);
-            the_position := coalesce(the_position, 0);
-        END IF;
-        IF r_expected[i] <> -1 AND the_version <> r_expected[i]
-            AND NOT (r_expected[i] = -2 AND the_version > 0) THEN
-            RETURN QUERY SELECT 'conflict', the_version, NULL::bigint, NULL::bytea, NULL::text;
+        SELECT s.stream_id, l.version, l.global_position
+        INTO the_stream, the_version, the_position
+        FROM streams s
+        LEFT JOIN LATERAL (
+            SELECT e.version, e.global_position FROM events e
+            WHERE e.stream_id = s.stream_id ORDER BY e.version DESC LIMIT 1
+        ) l ON true
+        WHERE s.name = the_name AND s.tenant = the_tenant;
+        the_version := coalesce(the_version, 0);
+        the_position := coalesce(the_position, 0);
+        IF expected <> -1 AND the_version <> expected
+            AND NOT (expected = -2 AND the_version > 0) THEN
+            verdict := 'conflict';
+            version := the_version;
+            RETURN NEXT;
             CONTINUE;
         END IF;
-        IF r_command[i] IS NULL AND r_events[i] = 0 THEN
-            RETURN QUERY SELECT 'appended', the_version, the_position, NULL::bytea, NULL::text;
+        verdict := 'appended';
+        IF the_command IS NULL AND event_count = 0 THEN
+            version := the_version;
+            global_position := the_position;
+            RETURN NEXT;
             CONTINUE;
         END IF;
-        IF r_claims[i] = 0 AND the_stream IS NULL THEN
+        IF claim_end < claim_start AND the_stream IS NULL THEN
             INSERT INTO streams (name, tenant, category)
-            VALUES (r_stream[i], r_tenant[i], r_category[i]) RETURNING stream_id INTO the_stream;
-        ELSIF r_claims[i] > 0 THEN
-            taken := NULL;
+            VALUES (the_name, the_tenant, the_category) RETURNING stream_id INTO the_stream;
+        ELSIF claim_end >= claim_start THEN
             -- Undone as a whole when a value is taken: claims run in order, and free one another.
             BEGIN
                 IF the_stream IS NULL THEN
                     INSERT INTO streams (name, tenant, category)
-                    VALUES (r_stream[i], r_tenant[i], r_category[i])
-                    RETURNING stream_id INTO the_stream;
+                    VALUES (the_name, the_tenant, the_category) RETURNING stream_id INTO the_stream;
                 END IF;
                 FOR j IN claim_start .. claim_end LOOP
+                    taken := j - claim_start + 1;
                     SELECT c.stream_id INTO holder FROM claims c
-                    WHERE c.tenant = r_tenant[i] AND c.index_name = c_index[j]
-                        AND c.digest = sha256(convert_to(c_value[j], 'UTF8'));
-                    IF c_claim[j] AND holder IS NULL THEN
-                        INSERT INTO claims (tenant, index_name, digest, value, stream_id)
-                        VALUES (
-                            r_tenant[i], c_index[j], sha256(convert_to(c_value[j], 'UTF8')),
-                            c_value[j], the_stream
-                        );
-                    ELSIF c_claim[j] AND holder <> the_stream THEN
-                        taken := j - claim_start + 1;
-                        SELECT s.name INTO taken_by FROM streams s WHERE s.stream_id = holder;
-                        RAISE EXCEPTION USING ERRCODE = 'ES001';
-                    ELSIF NOT c_claim[j] AND holder = the_stream THEN
+                    WHERE c.tenant = the_tenant AND c.index_name = c_text[3 * j - 1]
+                        AND c.digest = sha256(convert_to(c_text[3 * j], 'UTF8'));
+                    IF c_text[3 * j - 2] = 'claim' THEN
+                        IF holder IS NULL THEN
+                            INSERT INTO claims (tenant, index_name, digest, value, stream_id)
+                            VALUES (
+                                the_tenant, c_text[3 * j - 1],
+                                sha256(convert_to(c_text[3 * j], 'UTF8')), c_text[3 * j], the_stream
+                            );
+                        ELSIF holder <> the_stream THEN
+                            SELECT s.name INTO detail FROM streams s WHERE s.stream_id = holder;
+                            RAISE EXCEPTION USING ERRCODE = 'ES001';
+                        END IF;
+                    ELSIF holder = the_stream THEN
                         DELETE FROM claims c
-                        WHERE c.tenant = r_tenant[i] AND c.index_name = c_index[j]
-                            AND c.digest = sha256(convert_to(c_value[j], 'UTF8'));
+                        WHERE c.tenant = the_tenant AND c.index_name = c_text[3 * j - 1]
+                            AND c.digest = sha256(convert_to(c_text[3 * j], 'UTF8'));
                     END IF;
                 END LOOP;
-            EXCEPTION WHEN SQLSTATE 'ES001' THEN NULL;
-            END;
-            IF taken IS NOT NULL THEN
-                RETURN QUERY SELECT 'claimed', taken, NULL::bigint, NULL::bytea, taken_by;
+            EXCEPTION WHEN SQLSTATE 'ES001' THEN
+                verdict := 'claimed';
+                version := taken;
+                RETURN NEXT;
                 CONTINUE;
-            END IF;
+            END;
         END IF;
 
         before := head;
-        IF r_events[i] > 20 THEN
+        IF event_count > 20 THEN
             INSERT INTO event_types (category, event_type)
-            SELECT DISTINCT r_category[i], u.type FROM unnest(e_type[event_start:event_end]) u (type)
-            ON CONFLICT DO NOTHING;
+            SELECT DISTINCT the_category, e_text[3 * j - 2] FROM generate_series(event_start, event_end) j
+            EXCEPT
+            SELECT category, event_type FROM event_types WHERE category = the_category;
             INSERT INTO events (
-                global_position, stream_id, recorded_at, version, type_id, event_id, checksum,
+                global_position, stream_id, recorded_at, checksum, version, type_id, event_id,
                 metadata, claims, data
             )
             SELECT
-                head + u.nr, the_stream, moment, the_version + u.nr, t.type_id, u.event_id,
-                event_checksum(
-                    r_tenant[i], r_stream[i], u.type, head + u.nr, (the_version + u.nr)::integer,
-                    moment, u.event_id, u.metadata, u.claims, u.data
-                ),
-                u.metadata, u.claims, u.data
-            FROM unnest(
-                e_id[event_start:event_end], e_type[event_start:event_end],
-                e_metadata[event_start:event_end], e_claims[event_start:event_end],
-                e_data[event_start:event_end]
-            ) WITH ORDINALITY u (event_id, type, metadata, claims, data, nr)
-            JOIN event_types t ON t.category = r_category[i] AND t.event_type = u.type;
-            head := head + r_events[i];
-            the_version := the_version + r_events[i];
+                before + n, the_stream, moment,
+                placed_checksum(e_checksum[j], before + n, (the_version + n)::integer, moment),
+                the_version + n, t.type_id, e_id[j], e_text[3 * j - 1], e_text[3 * j], e_data[j]
+            FROM generate_series(event_start, event_end) WITH ORDINALITY g (j, n)
+            JOIN event_types t ON t.category = the_category AND t.event_type = e_text[3 * j - 2];
+            head := head + event_count;
+            the_version := the_version + event_count;
             the_position := head;
-        ELSIF r_events[i] > 0 THEN
-            last_type := NULL;
+        ELSIF event_count > 0 THEN
             FOR j IN event_start .. event_end LOOP
-                IF e_type[j] IS DISTINCT FROM last_type THEN
-                    last_type := e_type[j];
+                IF e_text[3 * j - 2] IS DISTINCT FROM last_type
+                    OR the_category IS DISTINCT FROM last_category THEN
+                    last_type := e_text[3 * j - 2];
+                    last_category := the_category;
                     SELECT t.type_id INTO the_type FROM event_types t
-                    WHERE t.category = r_category[i] AND t.event_type = last_type;
+                    WHERE t.category = the_category AND t.event_type = last_type;
                     IF the_type IS NULL THEN
                         INSERT INTO event_types (category, event_type)
-                        VALUES (r_category[i], last_type) RETURNING type_id INTO the_type;
+                        VALUES (the_category, last_type) RETURNING type_id INTO the_type;
                     END IF;
                 END IF;
                 head := head + 1;
                 the_version := the_version + 1;
                 INSERT INTO events (
-                    global_position, stream_id, recorded_at, version, type_id, event_id, checksum,
+                    global_position, stream_id, recorded_at, checksum, version, type_id, event_id,
                     metadata, claims, data
                 ) VALUES (
-                    head, the_stream, moment, the_version, the_type, e_id[j],
-                    event_checksum(
-                        r_tenant[i], r_stream[i], last_type, head, the_version, moment, e_id[j],
-                        e_metadata[j], e_claims[j], e_data[j]
-                    ),
-                    e_metadata[j], e_claims[j], e_data[j]
+                    head, the_stream, moment,
+                    placed_checksum(e_checksum[j], head, the_version, moment),
+                    the_version, the_type, e_id[j], e_text[3 * j - 1], e_text[3 * j], e_data[j]
                 );
             END LOOP;
             the_position := head;
@@ -245,31 +286,29 @@ BEGIN
 
         FOR j IN schema_start .. schema_end LOOP
             SELECT k.schema_id INTO current_schema_id FROM event_schemas k
-            WHERE k.event_type = s_type[j] AND k.first_position <= before + s_first[j]
+            WHERE k.event_type = s_text[2 * j - 1] AND k.first_position <= before + s_first[j]
             ORDER BY k.first_position DESC LIMIT 1;
-            IF current_schema_id IS DISTINCT FROM s_id[j] THEN
-                INSERT INTO schemas (schema_id, files) VALUES (s_id[j], s_files[j])
+            IF current_schema_id IS DISTINCT FROM s_text[2 * j] THEN
+                INSERT INTO schemas (schema_id, files) VALUES (s_text[2 * j], s_files[j])
                 ON CONFLICT DO NOTHING;
                 INSERT INTO event_schemas (event_type, first_position, schema_id)
-                VALUES (s_type[j], before + s_first[j], s_id[j]);
+                VALUES (s_text[2 * j - 1], before + s_first[j], s_text[2 * j]);
             END IF;
         END LOOP;
 
-        IF r_command[i] IS NOT NULL THEN
+        IF the_command IS NOT NULL THEN
             INSERT INTO commands (
                 tenant, command_id, fingerprint, stream_id, version, global_position, recorded_at,
                 checksum, response
             ) VALUES (
-                r_tenant[i], r_command[i], r_fingerprint[i], the_stream, the_version, the_position,
-                moment,
-                command_checksum(
-                    r_tenant[i], r_command[i], r_fingerprint[i], r_stream[i], the_version,
-                    the_position, moment, r_response[i]
-                ),
+                the_tenant, the_command, r_text[5 * i], the_stream, the_version, the_position,
+                moment, placed_checksum(r_checksum[i], the_position, the_version, moment),
                 r_response[i]
             );
         END IF;
-        RETURN QUERY SELECT 'appended', the_version, the_position, NULL::bytea, NULL::text;
+        version := the_version;
+        global_position := the_position;
+        RETURN NEXT;
     END LOOP;
 
     IF head > begun THEN

@@ -40,10 +40,9 @@ def current_version() -> int:
 def find_version(connection: Connection) -> int:
     """The version of the store's tables; 0 where there is no store."""
     try:
-        row = connection.execute("SELECT value FROM store WHERE key = 'version'").fetchone()
+        return int(_find(connection, "version") or 0)
     except psycopg.errors.UndefinedTable:
         return 0
-    return int(row[0]) if row else 0
 
 
 def open_schema(connection: Connection, url: PostgresUrl, *, create: bool) -> str:
@@ -79,7 +78,7 @@ def open_schema(connection: Connection, url: PostgresUrl, *, create: bool) -> st
     elif _find(connection, "functions") != _DIGEST and not is_standby(connection):
         if changeable:
             migrate(connection, url)
-        elif _may_append(connection):
+        elif _may_append(connection, url):
             raise StoreError(
                 f"{url.shown} has the functions of another eskit, which its user may not replace",
                 code="SCHEMA_OUTDATED",
@@ -95,7 +94,7 @@ def migrate(connection: Connection, url: PostgresUrl) -> tuple[int, int]:
         if _rights(connection, url)[0] is None:
             # Not IF NOT EXISTS, which asks for the right to create one even where there is one.
             connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(url.schema)))
-        before = find_version_inside(connection, url)
+        before = find_version(connection)
         for script in migrations()[before:]:
             connection.execute(script)
         connection.execute(functions())
@@ -112,15 +111,6 @@ def migrate(connection: Connection, url: PostgresUrl) -> tuple[int, int]:
     return before, current_version()
 
 
-def find_version_inside(connection: Connection, url: PostgresUrl) -> int:
-    """The version, asked for so that a transaction survives a table that is not there."""
-    found = connection.execute(
-        "SELECT to_regclass(%s) IS NOT NULL",
-        (sql.Identifier(url.schema, "store").as_string(connection),),
-    ).fetchone()
-    return find_version(connection) if found and found[0] else 0
-
-
 def _rights(connection: Connection, url: PostgresUrl) -> tuple[bool | None, bool]:
     """Whether the user may look into the schema, None if there is none, and may change it."""
     row = connection.execute(
@@ -131,16 +121,18 @@ def _rights(connection: Connection, url: PostgresUrl) -> tuple[bool | None, bool
     return row or (None, True)
 
 
-def _may_append(connection: Connection) -> bool:
+def _may_append(connection: Connection, url: PostgresUrl) -> bool:
     """Whether the user may execute the function `append`, by whatever arguments."""
     row = connection.execute(
         "SELECT bool_or(has_function_privilege(p.oid, 'EXECUTE')) FROM pg_proc p"
         " JOIN pg_namespace n ON n.oid = p.pronamespace"
-        " WHERE n.nspname = current_schema() AND p.proname = 'append'"
+        " WHERE n.nspname = %s AND p.proname = 'append'",
+        (url.schema,),
     ).fetchone()
     return bool(row and row[0])
 
 
 def _find(connection: Connection, key: str) -> str:
-    row = connection.execute("SELECT value FROM store WHERE key = %s", (key,)).fetchone()
+    with connection.transaction():
+        row = connection.execute("SELECT value FROM store WHERE key = %s", (key,)).fetchone()
     return str(row[0]) if row else ""

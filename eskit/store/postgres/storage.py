@@ -11,12 +11,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg
+from psycopg import sql
 from psycopg.types.string import ByteaBinaryLoader
 
 from eskit.clock import Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.time import to_microseconds
 from eskit.errors import StoreUnavailable
+from eskit.postgres.arrays import add_dumpers
 from eskit.postgres.connection import Connection, check_server, connect, is_standby
 from eskit.postgres.errors import ROLES_HINT, translated
 from eskit.postgres.pool import Pool
@@ -39,6 +41,8 @@ from eskit.store.writer import Writer
 Result = TypeVar("Result")
 
 _READERS = 8
+_ERASED = ("events", "claims", "commands", "snapshots")
+"""Tables whose rows an erasure changes or drops."""
 _POLL = (0.02, 0.25)
 _POLL_BESIDE_LISTENER = (1.0, 5.0)
 
@@ -46,7 +50,8 @@ _POLL_BESIDE_LISTENER = (1.0, 5.0)
 class PostgresStorage:
     """A Storage in one schema of a PostgreSQL database; any number of processes use it at once.
 
-    It holds at most ten connections: one that writes, one that listens, and eight that read.
+    It holds at most ten connections: one that writes, one that listens, and eight that read. A
+    standby and a pooler cannot be listened to: who waits for events looks for them.
     """
 
     def __init__(
@@ -62,7 +67,7 @@ class PostgresStorage:
         self._notifier = AppendNotifier(clock)
         self._pool = Pool(self._connect, _READERS)
         try:
-            polls = self._open(create=create)
+            self._open(create=create)
         except BaseException:
             self._pool.close()
             raise
@@ -80,17 +85,19 @@ class PostgresStorage:
             clock,
         )
         self._listener = (
-            None if polls else Listener(self._connect, channel, self._notifier.notify, clock)
+            None
+            if self._pooled or self._standby
+            else Listener(self._connect, channel, self._notifier.notify, clock)
         )
 
-    def _open(self, *, create: bool) -> bool:
-        """Check the server and the schema; whether who waits for events has to poll."""
+    def _open(self, *, create: bool) -> None:
+        """Check the server and the schema, and see what kind of server it is."""
         url = self._url
         with translated(url.shown), self._pool.borrow() as one, self._pool.borrow() as other:
             check_server(one, other, url, self._lock)
             self._store_id = open_schema(one, url, create=create)
             self._synchronous = _setting(one, "synchronous_commit")
-            return is_standby(one)
+            self._pooled, self._standby = one.pooled, is_standby(one)
 
     def about(self) -> About:
         """URL, id, size and settings."""
@@ -101,7 +108,12 @@ class PostgresStorage:
             command_ttl=self._command_ttl,
             schema_version=current_version(),
             bytes=int(size),
-            settings={"schema": self._url.schema, "synchronous_commit": self._synchronous},
+            settings={
+                "schema": self._url.schema,
+                "synchronous_commit": self._synchronous,
+                "server": "standby" if self._standby else "primary",
+                "pooler": "yes" if self._pooled else "no",
+            },
         )
 
     def append(self, append: Append) -> AppendResult:
@@ -215,10 +227,14 @@ class PostgresStorage:
                 skipped.append(diagnostic.message_primary or "")
 
         with translated(self._url.shown), self._pool.borrow() as connection:
+            schema = sql.Identifier(self._url.schema)
+            tables = [sql.SQL("{}.{}").format(schema, sql.Identifier(name)) for name in _ERASED]
             # Of a table that is another's PostgreSQL only says that it leaves it out.
             connection.add_notice_handler(note)
             try:
-                connection.execute("VACUUM (FULL, ANALYZE) events, claims, commands, snapshots")
+                connection.execute(
+                    sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.SQL(", ").join(tables))
+                )
             finally:
                 connection.remove_notice_handler(note)
         if skipped:
@@ -241,6 +257,7 @@ class PostgresStorage:
         connection = connect(self._url)
         # An event id as its 16 bytes, by a loader that is written in C.
         connection.adapters.register_loader("uuid", ByteaBinaryLoader)
+        add_dumpers(connection)
         return connection
 
     def _head(self) -> int:

@@ -42,6 +42,7 @@ _PARTS = (
     *("events_by_type", "erasures_by_stream", "append", "event_checksum", "command_checksum"),
     *("save_checkpoint", "delete_checkpoint", "insert_record", "update_record", "delete_record"),
     *("save_snapshot", "delete_snapshot", "touch", "write_note", "forget_other_notes"),
+    *("content_checksum", "placed_checksum"),
 )
 
 

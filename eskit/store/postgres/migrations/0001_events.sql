@@ -28,10 +28,10 @@ CREATE TABLE events (
     global_position bigint PRIMARY KEY,
     stream_id       bigint  NOT NULL,
     recorded_at     bigint  NOT NULL,
+    checksum        bigint  NOT NULL,
     version         integer NOT NULL,
     type_id         integer NOT NULL,
     event_id        uuid    NOT NULL,
-    checksum        bytea   NOT NULL,
     metadata        text    NOT NULL,
     claims          text,
     data            bytea   NOT NULL
@@ -65,7 +65,7 @@ CREATE TABLE commands (
     version         integer NOT NULL,
     global_position bigint  NOT NULL,
     recorded_at     bigint  NOT NULL,
-    checksum        bytea   NOT NULL,
+    checksum        bigint  NOT NULL,
     response        bytea   NOT NULL,
     PRIMARY KEY (tenant, command_id)
 );
