@@ -1,16 +1,20 @@
-"""pyeventsourcing on a file database, as its own documentation sets it up."""
+"""pyeventsourcing on a file database or PostgreSQL, as its own documentation sets it up."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from uuid import UUID
+from urllib.parse import urlsplit
+from uuid import UUID, uuid4
 
+import psycopg
 from eventsourcing.application import Application
 from eventsourcing.domain import Aggregate, event
-from eventsourcing.persistence import Notification
+from eventsourcing.persistence import Notification, StoredEvent
+from psycopg import sql
 
 from tests.benchmarks.comparison import Timed
 
@@ -37,6 +41,47 @@ class Bank(Application[UUID]):
 def open_bank(path: Path) -> Bank:
     """A bank on a file."""
     return Bank(env={"PERSISTENCE_MODULE": "eventsourcing.sqlite", "SQLITE_DBNAME": str(path)})
+
+
+def open_postgres_bank(url: str, *, functions: bool) -> Bank:
+    """A bank in a schema of its own, whose inserts are statements or a function of the database."""
+    parts = urlsplit(url)
+    schema = f"peer_{'functions' if functions else 'statements'}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    return Bank(
+        env={
+            "PERSISTENCE_MODULE": "eventsourcing.postgres",
+            "POSTGRES_HOST": parts.hostname or "",
+            "POSTGRES_PORT": str(parts.port),
+            "POSTGRES_DBNAME": parts.path[1:],
+            "POSTGRES_USER": parts.username or "",
+            "POSTGRES_PASSWORD": parts.password or "",
+            "POSTGRES_SCHEMA": schema,
+            "POSTGRES_ENABLE_DB_FUNCTIONS": "y" if functions else "n",
+        }
+    )
+
+
+def inserting(bank: Bank, count: int, note: str, *, threads: int = 1) -> Timed:
+    """Insert so many events one by one, in each of some threads a stream of its own."""
+
+    def insert(originator: UUID) -> None:
+        for version in range(1, count + 1):
+            stored = StoredEvent(originator, version, "tests:Account.Deposited", note.encode())
+            bank.recorder.insert_events([stored])
+
+    def run() -> float:
+        originators = [uuid4() for _ in range(threads)]
+        start = time.perf_counter()
+        if threads == 1:
+            insert(originators[0])
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(insert, originators))
+        return time.perf_counter() - start
+
+    return run
 
 
 def saving(bank: Bank, count: int) -> Timed:
@@ -72,12 +117,17 @@ def loading(bank: Bank, account: UUID) -> Timed:
     return run
 
 
-def reading(bank: Bank, count: int) -> Timed:
+def last_position(bank: Bank) -> int:
+    """The position of the last event of the log."""
+    return bank.recorder.max_notification_id() or 0
+
+
+def reading(bank: Bank, count: int, *, after: int = 0) -> Timed:
     """Read the log in pages and decode every event."""
 
     def run() -> float:
         start = time.perf_counter()
-        last, decoded = 0, 0
+        last, decoded = after, 0
         while page := bank.recorder.select_notifications(last + 1, _PAGE):
             for notification in page:
                 bank.mapper.to_domain_event(notification)

@@ -25,6 +25,8 @@ BATCH = 1_000
 SETTINGS = """
 [tool.eskit]
 app = "waiting:app"
+store = "{store}"
+read_models = "sqlite:///waiting_read.db"
 """
 APP = '''
 """Ten projections with nothing to do."""
@@ -49,12 +51,13 @@ def seconds_of(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def idle_share(folder: Path) -> float:
+def idle_share(folder: Path, url: str = "") -> float:
     """The share of a core that ``eskit project run`` takes with ten projections at the head."""
     folder.mkdir()
-    (folder / "pyproject.toml").write_text(SETTINGS)
+    url = url or f"sqlite:///{folder}/waiting.db"
+    (folder / "pyproject.toml").write_text(SETTINGS.format(store=url))
     (folder / "waiting.py").write_text(APP)
-    with open_store(f"sqlite:///{folder}/waiting.db") as store:
+    with open_store(url) as store:
         events = [NewEvent(StringValue(value="x")) for _ in range(BATCH)]
         store.append("Thing-1", events, expected_version=ANY)
     runner = subprocess.Popen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from eskit.errors import InvalidArgument, StoreDamaged, StoreError, StoreUnavail
 from eskit.operations.files import back_up
 from eskit.postgres.url import parse_url
 from eskit.store.open import locate
+from eskit.store.postgres.schema import lock_key
 from eskit.store.reports import no_progress
+from tests.postgres.proxy import CuttingProxy
 
 
 def test_a_store_that_is_not_there_is_not_made_unless_asked(store_url):
@@ -77,10 +80,11 @@ def test_passwords_are_not_shown_wherever_they_stand():
     assert "s3cret" in url.libpq
 
 
-def test_another_isolation_level_as_default_changes_nothing(postgres, store_url):
+def test_another_isolation_level_or_search_path_as_default_changes_nothing(postgres, store_url):
     """Under REPEATABLE READ a call would number events by a snapshot from before its lock."""
     with psycopg.connect(postgres, autocommit=True) as admin:
         admin.execute("ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'")
+        admin.execute("ALTER ROLE CURRENT_USER SET search_path = 'nowhere'")
         try:
             script = (
                 "import sys\n"
@@ -99,6 +103,7 @@ def test_another_isolation_level_as_default_changes_nothing(postgres, store_url)
             codes = [writer.wait(60) for writer in writers]
         finally:
             admin.execute("ALTER ROLE CURRENT_USER RESET default_transaction_isolation")
+            admin.execute("ALTER ROLE CURRENT_USER RESET search_path")
 
     assert codes == [0, 0, 0]
     with open_store(store_url) as store:
@@ -144,8 +149,92 @@ def test_a_nul_in_a_text_is_refused_and_harms_nobody(store_url):
         assert [event.message.value for event in store.read_all()] == ["\0"]
 
 
+def test_what_no_message_to_the_server_holds_is_refused_and_splits_a_group(
+    postgres, store_url, monkeypatch
+):
+    """The server would end the session. The real limit takes more memory than tests have."""
+    monkeypatch.setattr("eskit.store.postgres.append._MOST_BYTES", 10_000)
+    small, large = StringValue(value="x" * 2_000), StringValue(value="x" * 20_000)
+    with open_store(store_url) as store, psycopg.connect(postgres) as other:
+        with pytest.raises(InvalidArgument) as refused:
+            store.append("Account-1", [NewEvent(large)], expected_version=ANY)
+        other.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(parse_url(store_url).schema),))
+        appends = [
+            store.submit(f"Account-{number}", [NewEvent(small)], expected_version=0)
+            for number in range(10)
+        ]
+        other.rollback()
+
+        assert sorted(append.result(30).global_position for append in appends) == list(range(1, 11))
+    assert "Too large for PostgreSQL" in refused.value.message
+
+
 def test_what_belongs_to_postgresql_itself_is_refused_with_its_tool(store_url, tmp_path):
     with open_store(store_url) as store, pytest.raises(Unsupported) as refused:
         back_up(store, tmp_path / "copy.db", progress=no_progress)
 
     assert "pg_dump" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("says", "engine"),
+    [
+        ("CockroachDB 25.2", "CockroachDB"),
+        ("PostgreSQL-YB-2", "YB"),
+        ("Aurora DSQL 1", "Aurora DSQL"),
+    ],
+)
+def test_an_engine_that_cannot_keep_the_order_is_refused_with_the_reason(store_url, says, engine):
+    """A server as real as it gets here, but for what it calls itself."""
+
+    def calls_itself(said):
+        name = rb"PostgreSQL \d\S* on \S+"
+        return re.sub(name, lambda found: says.encode().ljust(len(found[0])), said)
+
+    port = urlsplit(store_url).port
+    with CuttingProxy(port, calls_itself) as proxy, pytest.raises(StoreUnavailable) as refused:
+        open_store(store_url.replace(f":{port}/", f":{proxy.port}/"))
+
+    assert f"is {engine}, which cannot keep eskit's order: " in refused.value.message
+    assert refused.value.hint == "Use PostgreSQL 15 or newer."
+
+
+def test_a_server_whose_locks_do_not_lock_is_refused(store_url):
+    """As those of CockroachDB did not for years."""
+
+    def gives_it_to_both(said):
+        row = rb"(?s)(pg_try_advisory_xact_lock.*D\0\0\0\x0b\0\x01\0\0\0\x01)f"
+        return re.sub(row, rb"\1t", said)
+
+    port = urlsplit(store_url).port
+    with CuttingProxy(port, gives_it_to_both) as proxy, pytest.raises(StoreUnavailable) as refused:
+        open_store(store_url.replace(f":{port}/", f":{proxy.port}/"))
+
+    assert "got past a lock" in refused.value.message
+
+
+def test_a_database_in_another_encoding_is_refused(postgres, store_url):
+    name = f"ascii_{parse_url(store_url).schema}"
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' TEMPLATE template0")
+        try:
+            with pytest.raises(StoreUnavailable) as refused:
+                open_store(urlsplit(store_url)._replace(path=f"/{name}").geturl())
+        finally:
+            admin.execute(f"DROP DATABASE {name}")
+
+    assert "has the encoding SQL_ASCII" in refused.value.message
+    assert "UTF8" in refused.value.hint
+
+
+def test_the_settings_that_durability_hangs_on_are_read_back(postgres, store_url):
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute("ALTER ROLE CURRENT_USER SET synchronous_commit = 'off'")
+        try:
+            with open_store(store_url) as store:
+                settings = store.info().settings
+        finally:
+            admin.execute("ALTER ROLE CURRENT_USER RESET synchronous_commit")
+
+    assert settings["synchronous_commit"] == "off"
+    assert (settings["server"], settings["pooler"]) == ("primary", "no")

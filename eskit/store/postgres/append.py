@@ -37,7 +37,10 @@ from eskit.store.write import Write
 
 _CALL = f"SELECT * FROM append({', '.join(['%b'] * 15)})"  # noqa: S608 - placeholders only
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
+_READ_ONLY = "25006"
 _LOST_CODES = ("08", "57P")
+_MOST_BYTES = 1_000_000_000
+"""The server ends a session that sends a message of 1 GiB."""
 _RETRY_AFTER = 0.1
 _GIVE_UP_AFTER = 10.0
 
@@ -106,6 +109,8 @@ class AppendCommitter:
             except psycopg.Error as error:
                 lost = is_lost(error, self._connection) or _tells_of_loss(error)
                 if not lost and error.sqlstate not in _RETRIED:
+                    if error.sqlstate == _READ_ONLY:  # the next append may find a primary
+                        self.close()
                     raise
                 problem = store_error(error, self._url)
                 if lost:
@@ -122,6 +127,8 @@ class AppendCommitter:
             self._connection = self._connect()
             self._cursor = self._connection.cursor(binary=True)
         arrays = pack([write.request for write in batch], look_up=ambiguous)
+        if sum(map(len, arrays)) > _MOST_BYTES:
+            raise psycopg.errors.ProgramLimitExceeded("more than a message to the server may have")
         with self._connection.in_schema():
             call = (self._lock, self._channel, self._now(), *arrays)
             self._cursor.execute(_CALL, call, prepare=True)
