@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields, replace
+from dataclasses import fields, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, TypeAlias, TypeVar, get_args
 
 from eskit.domain.ids import new_id
@@ -34,6 +35,11 @@ Model: TypeAlias = ReadModel[Any]
 """A read model whatever its rows are."""
 Kept = TypeVar("Kept", AppliedMigration, Decision, ProjectionDeadLetter, Effect, Failure, Skip)
 
+_COLUMNS: dict[type[Any], list[tuple[str, bool]]] = {
+    kept_as: [(field.name, field.type == "datetime") for field in fields(kept_as)]
+    for kept_as in Kept.__constraints__
+}
+"""What is kept of each type, and whether that is a time."""
 _DIGITS = 19
 _EXCEPTIONS: tuple[Kind, ...] = ("dead_letter", "skip")
 
@@ -79,7 +85,11 @@ def find_rebuild_position(models: ReadModels[Any], name: str) -> int | None:
 
 def save_state(model: Model, state: ProjectionState) -> None:
     """Remember a projection."""
-    value = asdict(state.checkpoint) | {
+    at = state.checkpoint
+    value = {
+        "position": at.position,
+        "event_id": at.event_id,
+        "place": at.place,
         "version": state.version,
         "store_id": state.store_id,
         "updated_at": to_microseconds(state.updated_at),
@@ -247,7 +257,7 @@ def clear(model: Model, name: str, *kinds: Kind) -> None:
 
 
 def _find(kept_as: type[Kept], kept: Records, kind: Kind, name: str) -> list[Kept]:
-    columns = [(field.name, field.type == "datetime") for field in fields(kept_as)]
+    columns = _COLUMNS[kept_as]
     found = []
     for record in kept.records(kind, name):
         value: dict[str, Any] = json.loads(record.value) | {"projection": record.projection}
@@ -260,7 +270,7 @@ def _find(kept_as: type[Kept], kept: Records, kind: Kind, name: str) -> list[Kep
 
 
 def _save(model: Model, kind: Kind, key: str, value: Kept) -> None:
-    found = {field.name: getattr(value, field.name) for field in fields(value)}
+    found = {name: getattr(value, name) for name, _ in _COLUMNS[type(value)]}
     projection = found.pop("projection")
     known = {
         name: to_microseconds(each) if isinstance(each, datetime) else each
@@ -269,6 +279,7 @@ def _save(model: Model, kind: Kind, key: str, value: Kept) -> None:
     model.save(Record(kind, projection, key, json.dumps(known)))
 
 
+@lru_cache(maxsize=64)  # of each projection the same is asked for again and again
 def _state(record: Record) -> ProjectionState:
     value: dict[str, Any] = json.loads(record.value)
     return ProjectionState(

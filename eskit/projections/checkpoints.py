@@ -5,7 +5,7 @@ from __future__ import annotations
 from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.ids import uuid_text
 from eskit.errors import CheckpointMismatch, RebuildNeeded
-from eskit.projections.log import EventLog, Placed
+from eskit.projections.log import EventLog, is_placed
 from eskit.projections.projection import Projection
 from eskit.projections.records import START, EventPosition, ProjectionState
 
@@ -18,7 +18,7 @@ def position_of(event: RecordedEvent, log: EventLog) -> EventPosition:
 def position_of_row(row: LogRow, log: EventLog) -> EventPosition:
     """The place of an event by its row."""
     position, event_id, _, _ = row
-    place = log.place_of(position) if isinstance(log, Placed) else ""
+    place = log.place_of(position) if is_placed(log) else ""
     return EventPosition(position, uuid_text(event_id), place)
 
 
@@ -47,7 +47,7 @@ def check_checkpoint(state: ProjectionState, log: EventLog) -> None:
     also known that none is missing behind the checkpoint.
     """
     checkpoint = state.checkpoint
-    if isinstance(log, Placed):
+    if is_placed(log):
         problem = log.find_mismatch(
             state.store_id, checkpoint.position, checkpoint.event_id, checkpoint.place
         )

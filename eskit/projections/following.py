@@ -34,7 +34,7 @@ from eskit.projections.failures import (
     stopped_before,
 )
 from eskit.projections.handling import HandlerRaised, Handling, ProjectionRun
-from eskit.projections.log import EventLog, Placed
+from eskit.projections.log import EventLog, is_placed
 from eskit.projections.port import ReadModel
 from eskit.projections.preparing import prepare
 from eskit.projections.progress import ProjectionProgress, ReportProjectionProgress
@@ -236,7 +236,7 @@ class Following:
         lowest = min((run.checkpoint.position for run in behind), default=0)
         group = [run for run in behind if run.checkpoint.position == lowest]
         ahead = [run.checkpoint for run in behind if run.checkpoint.position > lowest]
-        if isinstance(self._log, Placed):
+        if is_placed(self._log):
             until = min(until, lowest + self._log.stretch)
         return group, min(
             [*ahead, EventPosition(until, "")], key=lambda at: (at.position, not at.event_id)

@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -140,9 +140,9 @@ class ProjectionLock:
 
     def _write(self, holder: Holder) -> None:
         self._told = holder
-        note = json.dumps(asdict(holder))
+        note = _note_of(holder)
         if len(note) > HOLDER_LENGTH:
-            note = json.dumps(asdict(replace(holder, slow=holder.slow[:1_000], stack="")))
+            note = _note_of(replace(holder, slow=holder.slow[:1_000], stack=""))
         self._lock.write(note)
 
     def _busy(self) -> ProjectionBusy:
@@ -223,6 +223,13 @@ def _not_writable(path: Path, error: OSError) -> ReadModelUnavailable:
     )
 
 
+_TOLD = tuple(field.name for field in fields(Holder))
+
+
+def _note_of(holder: Holder) -> str:
+    return json.dumps({name: getattr(holder, name) for name in _TOLD})
+
+
 def _parse_holder(note: str) -> Holder:
     """The holder as it wrote itself; process 0 in the instant before it has.
 
@@ -230,8 +237,7 @@ def _parse_holder(note: str) -> Holder:
     """
     try:
         told: Any = json.loads(note)
-        known = {field.name for field in fields(Holder)}
-        holder = Holder(**{name: value for name, value in told.items() if name in known})
+        holder = Holder(**{name: value for name, value in told.items() if name in _TOLD})
         return holder if is_alive(holder.pid) else Holder(pid=0, since=0.0)
     except (ValueError, TypeError, AttributeError):
         return Holder(pid=0, since=0.0)

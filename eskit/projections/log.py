@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeGuard
 
 from eskit.domain.events import LogRow, RecordedEvent
 from eskit.store.port import View
@@ -61,7 +61,6 @@ class EventLog(Protocol):
         ...
 
 
-@runtime_checkable
 class Placed(Protocol):
     """A log whose events have a place besides their position, by which what is missing shows.
 
@@ -78,6 +77,11 @@ class Placed(Protocol):
     def find_mismatch(self, store_id: str, position: int, event_id: str, place: str) -> str:
         """Why no follower can resume after an event, in a clause; empty if one can."""
         ...
+
+
+def is_placed(log: EventLog) -> TypeGuard[Placed]:
+    """Whether it is such a log."""
+    return hasattr(log, "place_of")
 
 
 def count_erasures(log: EventLog) -> int:

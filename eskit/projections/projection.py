@@ -112,7 +112,7 @@ class Projection(Generic[Db]):
             )
         self.name = name
         self.version = version
-        self.migrations = None if migrations is None else _caller_folder() / migrations
+        self.migrations = None if migrations is None else _absolute(Path(migrations))
         self.on_failure = on_failure or FailurePolicy()
         self.handlers: dict[str, Handler] = {}
 
@@ -175,6 +175,10 @@ class Projection(Generic[Db]):
                 hint="Keep one handler for each event type; it may call several functions.",
             )
         self.handlers[event_type] = handler
+
+
+def _absolute(folder: Path) -> Path:
+    return folder if folder.is_absolute() else _caller_folder() / folder
 
 
 def _caller_folder() -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 from uuid import uuid4
 
 from eskit.clock import SYSTEM_CLOCK, Clock
@@ -53,6 +53,13 @@ class MemoryLog:
     """The positions of events by their ids."""
     kept: dict[type, Rows] = field(default_factory=lambda: defaultdict(dict))
     """By kind and key; see `KEYS`."""
+
+    def __enter__(self) -> Self:
+        self.lock.acquire()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
 
     def copy(self) -> MemoryLog:
         """The same contents in containers of their own."""
@@ -242,12 +249,11 @@ class MemoryStorage:
         self._closed = True
         self._log.notifier.notify()
 
-    @contextmanager
-    def _open(self) -> Iterator[MemoryLog]:
+    def _open(self) -> MemoryLog:
+        """The log, to be locked by `with`."""
         if self._closed:
             raise StoreUnavailable(f"{self._url} is closed", hint="Open the store again.")
-        with self._log.lock:
-            yield self._log
+        return self._log
 
 
 class MemoryView:

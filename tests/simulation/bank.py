@@ -17,10 +17,12 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import CommandRejected
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.projection import EventContext
+from tests.simulation.rows import rows_of
 
 HERE = Path(__file__).parent
 PACKAGE = "tests.simulation.v1"
 PROJECTIONS = ("every", "apart", "held")
+_MIGRATIONS = {name: HERE / "migrations" / name for name in PROJECTIONS}
 _MODULUS = 1_000_003
 
 
@@ -185,7 +187,7 @@ Around = Callable[[str, EventContext, Callable[[], None]], None]
 
 def projection(name: str, policy: FailurePolicy, around: Around) -> Projection:
     """One that keeps each event it handled, in the order in which it did, and totals of them."""
-    made = Projection(name, migrations=HERE / "migrations" / name, on_failure=policy)
+    made = Projection(name, migrations=_MIGRATIONS[name], on_failure=policy)
 
     @made.on(*WANTED[name])
     def handle(event: Any, context: EventContext) -> None:
@@ -200,19 +202,13 @@ def _write(name: str, event: Any, context: EventContext) -> None:
     if context.position % 3 == 0:  # a look at the whole event now and then
         assert (context.event.global_position, context.event.stream) == (context.position, stream)
     amount = worth(event.DESCRIPTOR.full_name, event)
-    row = context.db.execute(
-        f"SELECT events, total, digest FROM {name}_totals WHERE stream = ?", (stream,)
-    ).fetchone()
-    events, total, digest = row or (0, 0, 0)
-    context.db.execute(
-        f"INSERT INTO {name}_handled (position, stream) VALUES (?, ?)", (context.position, stream)
-    )
+    rows = rows_of(context.db)
+    events, total, digest = rows.find_total(name, stream) or (0, 0, 0)
+    rows.add(name, context.position, stream)
     if answering and is_told_of(name, context.position):
         context.once("told", partial(tell, name, context.position))
-    context.db.execute(
-        f"INSERT OR REPLACE INTO {name}_totals (stream, events, total, digest) VALUES (?, ?, ?, ?)",
-        (stream, events + 1, total + amount, next_digest(digest, context.position, amount)),
-    )
+    now = events + 1, total + amount, next_digest(digest, context.position, amount)
+    rows.put_total(name, stream, now)
 
 
 def next_digest(digest: int, position: int, amount: int) -> int:

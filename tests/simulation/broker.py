@@ -66,12 +66,11 @@ class Broker:
         self.kept.clear()
         self.aged = True
 
-    def check(self, events: Sequence[RecordedEvent]) -> None:
-        """The log was published in order, without a gap, and once.
+    def check(self, log: Sequence[tuple[int, str]]) -> None:
+        """The log, given by positions and ids, was published in order, without a gap, and once.
 
         What has aged out may be published again, where nobody knows that it ever was.
         """
-        log = [(event.global_position, event.event_id) for event in events]
         passed = self.refused & self.skipped
         wanted = [row for row in log if row[0] not in passed]
         if not self.aged and self.published != wanted[: len(self.published)]:

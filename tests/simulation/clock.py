@@ -144,11 +144,11 @@ class SimClock:
         return True
 
     def _pass_to_next(self, end: float | None) -> None:
-        due = self._due[0][0] if self._due else None
-        moments = [moment for moment in (end, due) if moment is not None]
-        if not moments or self.elapsed > _LONGEST_RUN:
+        if self._due and (end is None or self._due[0][0] < end):
+            end = self._due[0][0]
+        if end is None or self.elapsed > _LONGEST_RUN:
             raise Stuck("waits for an event that nobody is going to set")
-        self.pass_time(min(moments) - self.elapsed)
+        self.pass_time(end - self.elapsed)
 
 
 class SimLoop(asyncio.BaseEventLoop):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from eskit import RecordedEvent
@@ -14,6 +12,8 @@ from eskit.projections import bookkeeping
 from eskit.projections.differences import ProjectionDifference
 from eskit.projections.status import ProjectionStatus
 from tests.simulation.bank import PROJECTIONS, STORED, is_told_of, next_digest, worth
+from tests.simulation.memory import Memory
+from tests.simulation.rows import RowsInFile
 from tests.simulation.wrong import Wrong
 
 
@@ -53,23 +53,31 @@ class Account:
 class Oracle:
     """Looks at the log and the rows by ways of its own, and at what eskit says of them."""
 
-    def __init__(self, store: Any, models: Any) -> None:
+    def __init__(
+        self,
+        store: Any,
+        models: Any,
+        rows: RowsInFile | Memory,
+        has_grown: Callable[[int], bool] = lambda _length: True,
+    ) -> None:
+        """`has_grown` says whether a look at the log is worth it, which has so many events."""
         self.store = store
         self._models = models
+        self._rows = rows
         self._accounts = {name: Account() for name in PROJECTIONS}
         self._types = STORED
         self._erased: set[int] = set()
         self._called: Counter[tuple[str, int]] = Counter()
         self._events: list[RecordedEvent] = []
-        self._connection: sqlite3.Connection | None = None
+        self._places: list[tuple[int, str]] = []
+        self._has_grown = has_grown
         self.lies: list[str] = []
         self._observed: object = None
         self._checked: object = None
 
     def close(self) -> None:
         """Let go of everything."""
-        if self._connection is not None:
-            self._connection.close()
+        self._rows.close()
         self._models.close()
         self.store.close()
 
@@ -94,8 +102,15 @@ class Oracle:
 
     def log(self) -> list[RecordedEvent]:
         """All events; those since the last look are read."""
-        self._events += self.store.read_all(after=len(self._events))
+        if self._has_grown(len(self._events)):
+            self._events += self.store.read_all(after=len(self._events))
         return self._events
+
+    def places(self) -> list[tuple[int, str]]:
+        """Their positions and ids."""
+        for event in self.log()[len(self._places) :]:
+            self._places.append((event.global_position, event.event_id))
+        return self._places
 
     # What is decided: read in the audit record, right after it was written.
 
@@ -104,7 +119,7 @@ class Oracle:
         account = self._accounts[name]
         account.passage = Passage(without=account.skips | self._erased)
         account.paused_at = self.position(name)
-        account.seen = {position for position, _ in self._rows(name)}
+        account.seen = {position for position, _ in self._rows.rows(name)}
         account.ever |= account.seen
 
     def erased(self, stream: str, *, during: bool) -> None:
@@ -117,7 +132,7 @@ class Oracle:
         self._erased |= new
         for name, account in self._accounts.items():
             passage = account.passage
-            handled = [position for position, _ in self._rows(name)]
+            handled = [position for position, _ in self._rows.rows(name)]
             passage.without |= new.difference(handled[len(passage.base) :])
             if during:
                 passage.unsure |= new
@@ -146,13 +161,13 @@ class Oracle:
         self._called[name, position] += well
         account = self._accounts[name]
         if position not in account.ever:
-            account.ever |= {at for at, _ in self._rows(name)}
+            account.ever |= {at for at, _ in self._rows.rows(name)}
         if position not in account.ever:
             self.lies.append(f"{name} told of {position}, which it has not handled")
 
     def observe(self) -> None:
         """Take note of every decision since the last look."""
-        version = self._version()
+        version = self._rows.version()
         if version == self._observed:
             return
         self._observed = version
@@ -164,7 +179,7 @@ class Oracle:
 
     def _note(self, name: str, account: Account, action: str, detail: str) -> None:
         passage = account.passage
-        handled = [position for position, _ in self._rows(name)]
+        handled = [position for position, _ in self._rows.rows(name)]
         if action in {"pause", "resume"}:
             account.paused = action == "pause"
             account.paused_at = self.position(name)
@@ -195,7 +210,7 @@ class Oracle:
         if self.lies:
             raise Wrong(self.lies[0])
         events = self.log()
-        state = self._version(), len(events)
+        state = self._rows.version(), len(events)
         if state == self._checked:
             return
         for name, account in self._accounts.items():
@@ -216,7 +231,7 @@ class Oracle:
             and event.global_position not in passage.without
             and event.global_position not in aside
         ]
-        rows = self._rows(name)
+        rows = self._rows.rows(name)
         handled = [at for at, _ in rows]
         self._note_passed(name, set(handled))
         expected = [at for at in expected if at not in passage.unsure]
@@ -264,8 +279,8 @@ class Oracle:
             totals[stream] = count + 1, total + amount, next_digest(digest, position, amount)
             if event.stream != stream:
                 raise Wrong(f"{name} handled {position} of {event.stream} as of {stream}")
-        found = self._query(f"SELECT stream, events, total, digest FROM {name}_totals")
-        if {row[0]: tuple(row[1:]) for row in found} != totals:
+        found = self._rows.totals(name)
+        if found != totals:
             raise Wrong(f"{name} has the totals {found}, its events give {totals}")
 
     def check_status(self, status: ProjectionStatus) -> None:
@@ -325,33 +340,3 @@ class Oracle:
             raise Wrong(f"{status.name} does not come to the end: {status}")
         if status.state != "idle" or status.error or status.failures:
             raise Wrong(f"{status.name} is {status.state} in the end: {status.error}")
-
-    # How rows are read.
-
-    def _rows(self, name: str) -> list[tuple[int, str]]:
-        return self._query(f"SELECT position, stream FROM {name}_handled ORDER BY id")
-
-    def _query(self, statement: str) -> list[tuple[Any, ...]]:
-        connection = self._connect()
-        if connection is None:
-            return []
-        try:
-            return connection.execute(statement).fetchall()
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return []
-            raise
-
-    def _version(self) -> int:
-        """Another one whenever anybody has written to the read model; 0 while there is none."""
-        connection = self._connect()
-        if connection is None:
-            return 0
-        (version,) = connection.execute("PRAGMA data_version").fetchone()
-        return int(version)
-
-    def _connect(self) -> sqlite3.Connection | None:
-        path = self._models.path
-        if self._connection is None and Path(path).exists():
-            self._connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-        return self._connection

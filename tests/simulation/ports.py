@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal
 
 from eskit.errors import BrokerUnavailable, ReadModelUnavailable, StoreUnavailable
@@ -99,6 +99,7 @@ class SimStore:
             self._process.touch("store")
             return found(*args, **kwargs)
 
+        self.__dict__[name] = call  # so that this is not asked again
         return call
 
     # A property would be asked for by `isinstance` checks of protocols as well.
@@ -162,6 +163,7 @@ class SimReadModels:
             self._process.touch("read model")
             return found(*args, **kwargs)
 
+        self.__dict__[name] = call  # so that this is not asked again
         return call
 
     def open(self, **kwargs: Any) -> SimReadModel:
@@ -203,16 +205,15 @@ class SimReadModel:
             self._process.touch("read model")
             return found(*args, **kwargs)
 
+        self.__dict__[name] = call  # so that this is not asked again
         return call
 
     def open_shadow(self, *args: Any, **kwargs: Any) -> SimReadModel:
         self._process.touch("read model")
         return SimReadModel(self._inner.open_shadow(*args, **kwargs), self._process)
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        with self._changing(self._inner.transaction()):
-            yield
+    def transaction(self) -> AbstractContextManager[None]:
+        return self._changing(self._inner.transaction())
 
     def drop(self, name: str) -> None:
         self._process.touch("read model")

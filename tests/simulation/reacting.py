@@ -33,6 +33,9 @@ class Reacting:
         self._is_erased = is_erased
         self._subscription = subscription
         self._clock = clock
+        self._seen = 0
+        self._done: Counter[str] = Counter()
+        self._causes: list[RecordedEvent] = []
 
     @property
     def letters(self) -> list[DeadLetter]:
@@ -46,15 +49,11 @@ class Reacting:
 
     def check(self, events: list[Any]) -> None:
         """Nothing was done twice, and nothing passed that was not done."""
-        done = Counter(
-            event.metadata.causation_id for event in events if event.event_type == EFFECT
-        )
+        done = self._count_done(events)
         status = self.status()
         aside = {letter.event.global_position for letter in self.letters}
         unhandled = {attempt.position for attempt in (*status.in_flight, *status.waiting)}
-        for event in events:
-            if event.event_type not in CAUSES:
-                continue
+        for event in self._causes:
             times, position = done[event.event_id], event.global_position
             if times > 1:
                 raise Wrong(f"The reaction to {position} was carried out {times} times")
@@ -71,12 +70,18 @@ class Reacting:
         if status.lag or status.error or status.set_aside or status.state != "idle":
             raise Wrong(f"The reaction does not come to the end: {status}")
         self.check(events)
-        done = {event.metadata.causation_id for event in events if event.event_type == EFFECT}
+        done = self._count_done(events)
         skipped = {letter.event.event_id for letter in self.letters}
-        causes = {
-            event.event_id
-            for event in events
-            if event.event_type in CAUSES and not self._is_erased(event)
-        }
-        if causes - done - skipped:
-            raise Wrong(f"Nothing was done about {sorted(causes - done - skipped)}")
+        causes = {event.event_id for event in self._causes if not self._is_erased(event)}
+        if left := causes - done.keys() - skipped:
+            raise Wrong(f"Nothing was done about {sorted(left)}")
+
+    def _count_done(self, events: list[Any]) -> Counter[str]:
+        """How often each event was reacted to; `events` are those of the last time, and more."""
+        for event in events[self._seen :]:
+            if event.event_type == EFFECT:
+                self._done[event.metadata.causation_id] += 1
+            elif event.event_type in CAUSES:
+                self._causes.append(event)
+        self._seen = len(events)
+        return self._done

@@ -11,9 +11,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from tests.simulation.schedule import Schedule, Step, generate
+from tests.simulation.unchanging import read_once
 from tests.simulation.world import World, world_of
 
-_COLLECT_EVERY = 25
+_COLLECT_EVERY = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,9 @@ class Outcome:
     failure: Failure | None = None
 
 
-def run(schedule: Schedule) -> Outcome:
-    """Carry out a schedule."""
-    with _quiet(), world_of(schedule) as world:
+def run(schedule: Schedule, *, files: bool | None = None) -> Outcome:
+    """Carry out a schedule, with read models in files of SQLite or in memory; see `world_of`."""
+    with _quiet(), read_once(), world_of(schedule, files=files) as world:
         failure = _find_failure(schedule, world)
         digest = hashlib.sha256("\n".join(world.trace).encode()).hexdigest()
     return Outcome(digest, failure)

@@ -37,9 +37,19 @@ def test_every_promise_is_kept_under_many_schedules():
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("files", [True, False], ids=["files", "memory"])
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
-def test_a_schedule_that_once_found_a_fault_finds_none(path):
-    assert run(Schedule.load(path.read_text(encoding="utf-8"))).failure is None
+def test_a_schedule_that_once_found_a_fault_finds_none(path, files):
+    assert run(Schedule.load(path.read_text(encoding="utf-8")), files=files).failure is None
+
+
+def test_a_schedule_runs_alike_with_rows_in_files_of_sqlite_and_in_memory():
+    schedules = [generate(seed) for seed in range(100, 124)]
+    # A store in a file goes by the times that the file system notes: they are not of the world.
+    for schedule in (found for found in schedules if found.config["store"] == "memory"):
+        in_files, in_memory = (run(schedule, files=files) for files in (True, False))
+
+        assert in_files == in_memory, f"seed {schedule.seed}"
 
 
 def test_a_seed_gives_the_same_run_in_every_process():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import tempfile
@@ -43,10 +44,12 @@ from tests.simulation import bank, reacting
 from tests.simulation.bank import PROJECTIONS
 from tests.simulation.broker import Broker, SimPublisher
 from tests.simulation.clock import SimClock, SimLoop, Stuck
+from tests.simulation.memory import Memory, MemoryReadModels
 from tests.simulation.oracle import Oracle
 from tests.simulation.ports import Crash, Process, SimReadModels, SimStore
 from tests.simulation.promises import Promises
 from tests.simulation.reacting import Reacting
+from tests.simulation.rows import RowsInFile, rows_of
 from tests.simulation.schedule import Schedule, Step
 from tests.simulation.wrong import Wrong
 from tests.support.stores import memory_store, sqlite_store
@@ -81,15 +84,20 @@ class HandlerError(Exception):
 
 
 _STATUS_EVERY = 4
+_FILES_EVERY = 11
+"""In one world of so many the read models are files of SQLite."""
 
 
 class World:
     """Carries out the steps of one schedule and keeps account of what they were promised."""
 
-    def __init__(self, schedule: Schedule, folder: Path) -> None:
+    def __init__(self, schedule: Schedule, folder: Path, *, files: bool) -> None:
+        """`files`: the read models are in SQLite, else in memory; every schedule runs alike."""
         self.schedule = schedule
         self.config = schedule.config
         self.folder = folder
+        self.files = files
+        self._read_models = folder / "read.db"
         self.clock = SimClock(tick=self.config["tick"])
         self.trace: list[str] = []
         self.faults: dict[tuple[str, int], Fault] = {}
@@ -100,8 +108,10 @@ class World:
         self._was_away = False
         self._last = 0.0
         self._checks = 0
+        self._memory = Memory()
         store, models = self.open_store(), self._open_models()
-        self.oracle = Oracle(store, models)
+        rows = RowsInFile(self._read_models) if self.files else self._memory
+        self.oracle = Oracle(store, models, rows, self._has_grown)
         self.promises = Promises()
         self.broker = Broker()
         app = self.app(Process("nobody"))
@@ -124,8 +134,14 @@ class World:
         path = self.folder / "log.db"
         return sqlite_store(path, f"sqlite:///{path}", synchronous="NORMAL", clock=self.clock)
 
+    def _has_grown(self, length: int) -> bool:
+        """Whether the log may have more events than that."""
+        return self.config["store"] != "memory" or len(self._log.rows) > length
+
     def _open_models(self) -> Any:
-        return SqliteReadModels(f"sqlite:///{self.folder}/read.db", clock=self.clock)
+        if self.files:
+            return SqliteReadModels(f"sqlite:///{self._read_models}", clock=self.clock)
+        return MemoryReadModels(self._memory, self.clock)
 
     def app(self, process: Process) -> App:
         """The app as a process runs it: its handlers meet the faults of this world."""
@@ -175,9 +191,13 @@ class World:
     # How others come in between.
 
     def _on_wait(self) -> None:
-        self._come_in(not any(p.in_transaction for p, _, _ in self.processes.values()))
+        for process, _, _ in self.processes.values():
+            if process.in_transaction:
+                self._come_in(False)
+                return
+        self._come_in(True)
 
-    def _come_in(self, free: bool) -> None:  # noqa: FBT001 - called back  # noqa: FBT001 - called back
+    def _come_in(self, free: bool) -> None:  # noqa: FBT001 - called back
         """Let another process do what the schedule has for this point, if it can be done here."""
         self._looks += 1
         if self._looks > _MOST_LOOKS:
@@ -218,7 +238,7 @@ class World:
         if fault.kind == "exit":
             raise SystemExit(f"{name} at {context.position}")
         if fault.kind == "constraint":
-            context.db.execute(f"UPDATE {name}_handled SET position = NULL")
+            rows_of(context.db).break_constraint(name)
         raise HandlerError(f"{name} at {context.position}")
 
     def _answer(self, name: str, position: int) -> None:
@@ -279,7 +299,7 @@ class World:
         """What holds at every moment; the status of one projection after the other."""
         self.oracle.observe()
         self.oracle.check_projections()
-        self.broker.check(self.oracle.log())
+        self.broker.check(self.oracle.places())
         if self.config["reaction"]:
             self.reaction.check(self.oracle.log())
         self._checks += 1
@@ -691,7 +711,7 @@ class World:
         published = self._step_relay(process, running, 1000)
         if published != running.engine.head_position():
             raise Wrong(f"The relay comes to {published} only")
-        self.broker.check(self.oracle.log())
+        self.broker.check(self.oracle.places())
 
     def _check_snapshots(self, running: RunningApp) -> None:
         """Each is what the events before it give, and none is left of what was erased."""
@@ -757,16 +777,18 @@ class World:
 
 
 @contextmanager
-def world_of(schedule: Schedule) -> Iterator[World]:
+def world_of(schedule: Schedule, *, files: bool | None = None) -> Iterator[World]:
     """A world in a folder that is gone afterwards."""
-    shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="eskit-sim-", dir=shared if shared.is_dir() else None))
+    if files is None:
+        files = schedule.seed % _FILES_EVERY == 0
+    needed = files or schedule.config["store"] != "memory" or schedule.config.get("exports")
+    folder = _make_folder() if needed else Path(os.devnull)
     state, long = random.getstate(), repository.LONG
     random.seed(schedule.seed)
     if schedule.seed % 2:  # streams are too short here for their states to be kept in memory
         repository.LONG = 2
     try:
-        world = World(schedule, folder)
+        world = World(schedule, folder, files=files)
         try:
             yield world
         finally:
@@ -775,4 +797,11 @@ def world_of(schedule: Schedule) -> Iterator[World]:
     finally:
         random.setstate(state)
         repository.LONG = long
-        shutil.rmtree(folder, ignore_errors=True)
+        if needed:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_folder() -> Path:
+    """In memory, where the machine has such folders."""
+    shared = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="eskit-sim-", dir=shared if shared.is_dir() else None))

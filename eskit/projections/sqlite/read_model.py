@@ -118,14 +118,15 @@ class SqliteReadModel:
 
 def find_schema_version(connection: sqlite3.Connection) -> int | None:
     """The version of eskit's own tables; None where there are none yet."""
-    known = connection.execute(
-        "SELECT 1 FROM main.sqlite_master WHERE name = 'eskit_read_model'"
-    ).fetchone()
-    if not known:
+    try:
+        (version,) = connection.execute(
+            "SELECT value FROM main.eskit_read_model WHERE key = 'schema_version'"
+        ).fetchone()
+    except sqlite3.OperationalError:
+        known = "SELECT 1 FROM main.sqlite_master WHERE name = 'eskit_read_model'"
+        if connection.execute(known).fetchone():
+            raise
         return None
-    (version,) = connection.execute(
-        "SELECT value FROM main.eskit_read_model WHERE key = 'schema_version'"
-    ).fetchone()
     return int(version)
 
 
