@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import LiteralString
 
@@ -15,6 +16,7 @@ def read_script(file: Path) -> LiteralString:
     return file.read_text(encoding="utf-8")
 
 
+@cache
 def read_statements(file: Path) -> Mapping[str, LiteralString]:
     """The statements of a file by name."""
     _, *parts = _NAMED.split(read_script(file))

@@ -18,7 +18,7 @@ from eskit import EventStore, open_store
 from eskit.nats.server import EmbeddedNats
 from eskit.postgres.server import PrivatePostgres
 from eskit.projections.engine import ProjectionEngine
-from tests.benchmarks import peers
+from tests.benchmarks import exchanging, peers
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare, timed
 from tests.benchmarks.contending import (
     INSERT,
@@ -64,6 +64,7 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
         yield from run_reads(store, bare, bank, rounds)
         yield from run_following(server.url(), folder)
         yield from run_services(server.url(), folder, rounds)
+        yield from exchanging.run(server.url(), rounds)
 
 
 def run_single_appends(

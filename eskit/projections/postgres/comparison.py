@@ -19,7 +19,7 @@ from eskit.projections.postgres.tables import (
     declare_other,
     declare_table,
     list_objects,
-    list_owned,
+    list_owners,
     list_sequences,
     quoted,
     same_row,
@@ -54,9 +54,10 @@ def compare_tables(
     were made of the events in the same order, so that sequences have to be at the same number.
     """
     connection.execute("SET LOCAL row_security = off")
-    owned = list_owned(connection, live, projection)
+    owners = list_owners(connection, live)
     made = list_objects(connection, shadow)
-    names = owned | {(found.kind, found.name) for found in made}
+    names = {key for key, owner in owners.items() if owner == projection}
+    names |= {(found.kind, found.name) for found in made}
     kept = [found for found in list_objects(connection, live) if (found.kind, found.name) in names]
     with searching(connection, live):
         is_ = _look(connection, live, kept)

@@ -25,12 +25,11 @@ from eskit.projections.postgres.shadow import shadow_schema
 from eskit.projections.postgres.tables import (
     SchemaObject,
     declare_table,
+    find_owned,
     list_dependents,
     list_objects,
-    list_owned,
     own,
     quoted,
-    refuse_foreign,
     search,
     searching,
 )
@@ -72,7 +71,7 @@ class Exchange:
         Raises MigrationInvalid for a name that is not.
         """
         fresh = list_objects(self.connection, self.shadow)
-        refuse_foreign(self.connection, self.live, self.projection, fresh)
+        find_owned(self.connection, self.live, self.projection, fresh)
         search(self.connection, self.shadow, self.live)
 
     def finish(self, *, stop: threading.Event | None = None, discard: bool = False) -> None:
@@ -85,21 +84,22 @@ class Exchange:
         leave no gap.
         """
         fresh = list_objects(self.connection, self.shadow)
-        refuse_foreign(self.connection, self.live, self.projection, fresh)
-        owned = list_owned(self.connection, self.live, self.projection)
-        found = list_objects(self.connection, self.live)
-        old = [each for each in found if (each.kind, each.name) in owned]
+        old = find_owned(self.connection, self.live, self.projection, fresh)
+        own(self.connection, self.live, self.projection, fresh)
         with _consistent(self.projection):
             self.connection.execute("SET CONSTRAINTS ALL IMMEDIATE")
             needed_by = list_dependents(self.connection, old)
+            if not needed_by:
+                self._copy_rights()
+                self._stop_vacuum([*old, *fresh])
+                self._lock(old, stop)
+                needed_by = list_dependents(self.connection, old)  # others had time meanwhile
             if needed_by:
                 self._exchange_rows(old, fresh, needed_by)
             else:
-                self._copy_rights()
-                self._move(old, fresh, stop)
-        own(self.connection, self.live, self.projection, fresh)
+                self._move(old, fresh)
         if discard:
-            self._drop(self.shadow)
+            self._run(*_drop(self.shadow))
 
     def _exchange_rows(
         self, old: Sequence[SchemaObject], fresh: Sequence[SchemaObject], needed_by: list[str]
@@ -126,26 +126,14 @@ class Exchange:
             )
         refill(self.connection, becomes, live=self.live, shadow=self.shadow)
 
-    def _move(
-        self,
-        old: Sequence[SchemaObject],
-        fresh: Sequence[SchemaObject],
-        stop: threading.Event | None,
-    ) -> None:
-        """Lock, move the old away and the new in, and drop the old."""
-        self._stop_vacuum([*old, *fresh])
-        self._lock(old, stop)
+    def _move(self, old: Sequence[SchemaObject], fresh: Sequence[SchemaObject]) -> None:
+        """Move the old away and the new in, and drop the old."""
         gone = shadow_schema(self.live, self.projection, "gone")
         self._run(
             f"CREATE SCHEMA {quoted(gone)}",
             *(f"ALTER {found.clause} SET SCHEMA {quoted(gone)}" for found in old),
             *(f"ALTER {found.clause} SET SCHEMA {quoted(self.live)}" for found in fresh),
-        )
-        self._drop(gone)
-
-    def _drop(self, schema: str) -> None:
-        self._run(
-            "SET LOCAL client_min_messages = warning", f"DROP SCHEMA {quoted(schema)} CASCADE"
+            *_drop(gone),
         )
 
     def _run(self, *statements: str) -> None:
@@ -239,6 +227,10 @@ def _consistent(projection: str) -> Iterator[None]:
             f"The rows built for {projection!r} are not consistent: {error.diag.message_primary}",
             hint="The live rows are untouched. Mend the handlers, then rebuild again.",
         ) from error
+
+
+def _drop(schema: str) -> tuple[str, str]:
+    return "SET LOCAL client_min_messages = warning", f"DROP SCHEMA {quoted(schema)} CASCADE"
 
 
 def _tables(objects: Iterable[SchemaObject]) -> list[SchemaObject]:

@@ -72,9 +72,10 @@ def list_objects(connection: Connection, schema: str) -> list[SchemaObject]:
     return [SchemaObject(kind, name, identity, *ids) for *ids, kind, name, identity in rows]
 
 
-def list_owned(connection: Connection, live: str, projection: str) -> set[tuple[str, str]]:
-    """Kind and name of what eskit_objects says that a projection has."""
-    return set(_read(connection, "list_owned", {"projection": projection}, live=live))
+def list_owners(connection: Connection, live: str) -> dict[tuple[str, str], str]:
+    """The projection that eskit_objects says something belongs to, by kind and name."""
+    rows = _read(connection, "list_owners", {}, live=live)
+    return {(kind, name): projection for kind, name, projection in rows}
 
 
 def refuse_immovable(projection: str, objects: Iterable[SchemaObject]) -> None:
@@ -88,27 +89,31 @@ def refuse_immovable(projection: str, objects: Iterable[SchemaObject]) -> None:
             )
 
 
-def refuse_foreign(
+def find_owned(
     connection: Connection, live: str, projection: str, fresh: Iterable[SchemaObject]
-) -> None:
-    """Raise MigrationInvalid for a name in use by another projection, or by no projection."""
-    names = {(found.kind, found.name) for found in fresh}
-    foreign = _read(connection, "list_foreign", {"projection": projection}, live=live)
-    for kind, name, owner in foreign:
-        if (kind, name) in names:
+) -> list[SchemaObject]:
+    """What a projection has in the live schema, where `fresh` is to come.
+
+    Raises MigrationInvalid for a name of `fresh` that another projection uses, or no projection.
+    """
+    owners = list_owners(connection, live)
+    found = list_objects(connection, live)
+    there = {(each.kind, each.name) for each in found}
+    for each in fresh:
+        owner = owners.get((each.kind, each.name))
+        if owner not in {None, projection}:
             raise MigrationInvalid(
-                f"{name!r} of projection {projection!r} already belongs to {owner!r}",
+                f"{each.name!r} of projection {projection!r} already belongs to {owner!r}",
                 hint=f"If {owner!r} was renamed: eskit project rename {owner} {projection}. "
                 "If not, give every projection tables of its own.",
             )
-    owned = list_owned(connection, live, projection)
-    for found in list_objects(connection, live):
-        if (found.kind, found.name) in names - owned:
+        if owner is None and (each.kind, each.name) in there:
             raise MigrationInvalid(
-                f"Schema {live!r} has a {found.kind} {found.name!r} already, and no projection "
+                f"Schema {live!r} has a {each.kind} {each.name!r} already, and no projection "
                 "made it",
                 hint="Choose another name, or another schema for the read models: ?schema=NAME",
             )
+    return [each for each in found if owners.get((each.kind, each.name)) == projection]
 
 
 def own(

@@ -24,11 +24,8 @@ WHERE n.nspname = %(schema)s
     )
 ORDER BY 3, 4
 
--- name: list_owned
-SELECT kind, name FROM {live}.eskit_objects WHERE projection = %(projection)s
-
--- name: list_foreign
-SELECT kind, name, projection FROM {live}.eskit_objects WHERE projection <> %(projection)s
+-- name: list_owners
+SELECT kind, name, projection FROM {live}.eskit_objects
 
 -- name: disown
 DELETE FROM {live}.eskit_objects WHERE projection = %(projection)s
