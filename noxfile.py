@@ -162,8 +162,9 @@ def bench(session: nox.Session) -> None:
 def soak(session: nox.Session) -> None:
     """Run 100,000 schedules of the simulation, or --schedules N; or kill processes: kills.
 
-    ``nox -s soak -- kills`` kills writers, projections and relays a thousand times; the usual
-    tests do it thirty times. Further arguments go to the simulation or to pytest.
+    ``nox -s soak -- kills`` kills writers, projections, relays and PostgreSQL servers a thousand
+    times, and follows a million events; the usual tests do it thirty times. Further arguments go
+    to the simulation or to pytest.
     """
     _install(session, "-e", ".[test]")
     if session.posargs[:1] != ["kills"]:
@@ -171,7 +172,9 @@ def soak(session: nox.Session) -> None:
         return
     faults = (
         "tests/store/faults",
+        "tests/postgres/test_faults.py",
         "tests/projections/test_kill.py",
         "tests/messaging/test_faults.py",
     )
-    session.run("pytest", *faults, *session.posargs[1:], env={"ESKIT_TEST_KILLS": "1000"})
+    often = {"ESKIT_TEST_KILLS": "1000", "ESKIT_TEST_EVENTS": "1000000"}
+    session.run("pytest", *faults, *session.posargs[1:], env=often)

@@ -24,7 +24,11 @@ class CuttingProxy:
         self._left: int | None = None
         self._open: set[socket.socket] = set()
         self._silent = threading.Event()
+        self._held = b""
+        self._released = threading.Event()
         self.cuts = 0
+        self.passed = 0
+        """How many bytes have passed, in both directions."""
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -40,6 +44,22 @@ class CuttingProxy:
     def fall_silent(self) -> None:
         """Swallow everything from now on, as a network does whose other end has vanished."""
         self._silent.set()
+
+    def cut_all(self) -> None:
+        """Cut every connection; new ones are welcome."""
+        with self._lock:
+            for each in self._open:
+                with contextlib.suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
+
+    def hold(self, text: bytes) -> None:
+        """Keep the next request with that text until `release`, and cut off who sent it."""
+        self._released.clear()
+        self._held = text
+
+    def release(self) -> None:
+        """Let the server have what was kept."""
+        self._released.set()
 
     def close(self) -> None:
         """Stop, and cut everything."""
@@ -74,6 +94,12 @@ class CuttingProxy:
             while data := source.recv(65536):
                 if self._silent.is_set():
                     continue
+                if self._held and self._held in data:
+                    self._held = b""
+                    source.shutdown(socket.SHUT_RDWR)
+                    self._released.wait()
+                    sink.sendall(data)
+                    break
                 keep = self._spend(len(data))
                 sink.sendall(change(data[:keep]))
                 if keep < len(data):
@@ -88,6 +114,7 @@ class CuttingProxy:
     def _spend(self, count: int) -> int:
         """How many of so many bytes may pass."""
         with self._lock:
+            self.passed += count
             if self._left is None:
                 return count
             passed = min(self._left, count)
