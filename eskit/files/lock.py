@@ -14,8 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from eskit.clock import SYSTEM_CLOCK, Clock
-from eskit.files.modes import PRIVATE, open_or_make
+from eskit.errors import EskitError
+from eskit.files.modes import PRIVATE, make_folder, open_or_make
 
+_NOTE_LENGTH = 16_384
 _SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
 
 
@@ -68,12 +70,6 @@ class FileLock:
         os.pwrite(self._file, note.ljust(length).encode(), 0)
         self._noted_by, self._note_length = os.getpid(), length
 
-    def write_behind(self, offset: int, text: str) -> None:
-        """Say more behind the note, which stays there when the lock is let go; raises OSError."""
-        data = text.encode()
-        os.pwrite(self._file, data, offset)
-        os.ftruncate(self._file, offset + len(data))
-
     def release(self) -> None:
         """Let go, and keep the file open for the next time."""
         fcntl.flock(self._file, fcntl.LOCK_UN)
@@ -119,15 +115,86 @@ class FileLock:
         return (named.st_dev, named.st_ino) == (found.st_dev, found.st_ino)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether there is such a process."""
+class LockFile:
+    """A FileLock as the Lock of `eskit.processes.holding`, with errors of the kind `unavailable`.
+
+    Its file is made if missing, with its folder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        unavailable: type[EskitError],
+        mode: int = PRIVATE,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._lock = FileLock(path, mode=mode, clock=clock)
+        self._unavailable = unavailable
+        self._mode = mode
+
+    def acquire(self, *, patience: float = 0.0) -> bool:
+        """Take the lock of the operating system on the file."""
+        acquired = take_file_lock(
+            self._lock, mode=self._mode, patience=patience, unavailable=self._unavailable
+        )
+        if not acquired:
+            self._lock.close()
+        return acquired
+
+    def release(self) -> None:
+        """Close the file."""
+        self._lock.close()
+
+    def is_held(self) -> bool:
+        """Whether the file is open: the kernel takes no lock away."""
+        return self._lock.is_open
+
+    def write(self, note: str) -> None:
+        """Write into the file."""
+        if self._lock.is_open:
+            try:
+                self._lock.write(note, length=_NOTE_LENGTH)
+            except OSError as error:
+                raise _not_writable(self._lock.path, error, self._unavailable) from error
+
+    def find_note(self) -> str | None:
+        """Read the file, if somebody has it locked."""
+        try:
+            return self._lock.find_note(_NOTE_LENGTH)
+        except PermissionError as error:
+            raise self._unavailable(
+                f"{self._lock.path} may not be read, so eskit cannot tell who is at work there",
+                hint="Ask its owner to do that, or to let you read it: "
+                f"chmod g+r {self._lock.path}",
+            ) from error
+
+
+def take_file_lock(
+    lock: FileLock,
+    *,
+    mode: int,
+    patience: float,
+    unavailable: type[EskitError],
+    stop: Callable[[], bool] | None = None,
+) -> bool:
+    """Take a lock; False if another process has it all the time.
+
+    Its file is made if missing, with its folder; an error of the kind `unavailable` if it cannot.
+    """
     try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except (OSError, OverflowError):
-        return False
-    return pid > 0
+        if not lock.is_open:
+            make_folder(lock.path.parent, mode=mode)
+        return lock.acquire(patience=patience, stop=stop)
+    except OSError as error:
+        raise _not_writable(lock.path, error, unavailable) from error
+
+
+def _not_writable(path: Path, error: OSError, unavailable: type[EskitError]) -> EskitError:
+    return unavailable(
+        f"{path} cannot be written to: {error.strerror}",
+        hint=f"Check permissions and space in {path.parent}. Reading works without.",
+    )
 
 
 def _try(file: int, kind: int) -> bool:

@@ -21,6 +21,7 @@ from eskit.messaging.subscriptions_store import (
     save_state,
 )
 from eskit.messaging.takeover import check_place
+from eskit.processes.holding import Holder
 from eskit.slow import SLOW_AFTER
 from eskit.store.eventstore import EventStore
 from eskit.store.records import FOLLOWER, Checkpoint, Record
@@ -66,7 +67,7 @@ class FollowerStatus:
     skipped: int
     pause: str
     needed: int
-    holder: int | None
+    holder: Holder | None
 
 
 def load_status(

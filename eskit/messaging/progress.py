@@ -10,6 +10,7 @@ from datetime import datetime
 from eskit.domain.ids import new_id
 from eskit.errors import BrokerUnavailable, RequestTimeout, StoreUnavailable, SubscriptionTaken
 from eskit.messaging.subscription import Subscriptions, SubscriptionState, Trouble, taken
+from eskit.processes.holding import host_name
 
 _log = logging.getLogger("eskit.bus")
 
@@ -37,7 +38,7 @@ class SubscriptionProgress:
         self.saving = ""
         self._name = name
         self._subscriptions = subscriptions
-        self._owner = f"{new_id()} {os.getpid()}"
+        self._owner = f"{new_id()} {host_name()} {os.getpid()}"
         self._done: frozenset[int] = frozenset()
         self._deliveries: dict[int, int] = {}
         self._undecided = False

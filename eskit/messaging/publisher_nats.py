@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import EskitError, MessagingError
-from eskit.messaging.lease import lease_of
 from eskit.messaging.publisher import EventUnpublishable, LastEvent, PublishedLog
 from eskit.messaging.relay import Relay, RelayStatus
 from eskit.messaging.stream_settings import StreamSettings
@@ -63,7 +62,7 @@ def nats_relay(
     publisher = JetStreamPublisher(
         connection, settings or StreamSettings(), source=source_of(app_name, store.store_id)
     )
-    return Relay(store, publisher, lease=lease_of(store), on_status=on_status)
+    return Relay(store, publisher, lock=store.lock("relay"), on_status=on_status)
 
 
 class JetStreamPublisher:

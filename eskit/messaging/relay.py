@@ -22,11 +22,12 @@ from typing import TypeVar
 
 from eskit.domain.events import RecordedEvent
 from eskit.errors import BrokerUnavailable, EskitError, MessagingError, RequestTimeout
-from eskit.messaging.lease import Lease, NoLease
+from eskit.messaging.obstacles import keep_obstacle
 from eskit.messaging.publisher import EventUnpublishable, PublishedLog, Publisher
 from eskit.messaging.skips import find_relay_skip
 from eskit.nats.headers import app_of
 from eskit.nats.publishing import PublishInterrupted
+from eskit.processes.holding import Holder, LocalLock, Lock, find_holder
 from eskit.store.eventstore import EventStore
 from eskit.store.records import RELAY_CHECKPOINT, RELAY_STREAM_CHECKPOINT, Checkpoint
 
@@ -55,14 +56,14 @@ class RelayStatus:
 
     `standby` (another relay of the store is active), `connecting`, `publishing`, `idle`, `away`
     (NATS is, see `problem`), `blocked` (by the `problem`, for an operator) or `stopped`.
-    `holder` is the process that is active meanwhile, if it is known.
+    `holder` is the process that is active meanwhile, if there is one.
     """
 
     state: str
     position: int = 0
     published: int = 0
     problem: EskitError | None = None
-    holder: int = 0
+    holder: Holder | None = None
 
     @property
     def error(self) -> str:
@@ -71,7 +72,10 @@ class RelayStatus:
 
 
 class Relay:
-    """Publishes one store's log through one publisher, while it holds the `lease`.
+    """Publishes one store's log through one publisher, while it holds the `lock`.
+
+    The lock keeps two relays from getting in each other's way. That no event is published twice or
+    out of order does not depend on it: the broker checks what stands before each.
 
     `on_status` is called, on the event loop, whenever the state changes.
     """
@@ -91,11 +95,12 @@ class Relay:
         store: EventStore,
         publisher: Publisher,
         *,
-        lease: Lease | None = None,
+        lock: Lock | None = None,
         on_status: Callable[[RelayStatus], None] | None = None,
     ) -> None:
         self._store = store
-        self._lease = lease or NoLease()
+        self._lock = lock or LocalLock({}, "relay")
+        self._told: tuple[str, bool] | None = None
         self._publisher = publisher
         self._on_status = on_status
         self._sequence = 0
@@ -123,9 +128,11 @@ class Relay:
             except EskitError as error:
                 await self._save(work)
                 self._set_status("blocked", error)
+                await self._tell(work)
                 raise
             await self._save(work)
             self._set_status("stopped")
+            await self._tell(work)
         return self._report()
 
     async def run(self, stop: asyncio.Event) -> RelayReport:
@@ -135,7 +142,7 @@ class Relay:
         What else is in its way is in its status: it lets others put it right, and looks again.
         """
         with contextlib.ExitStack() as stack:
-            stack.callback(self._lease.release)
+            stack.callback(self._lock.release)
             work = stack.enter_context(self._worker())
             while not stop.is_set():
                 try:
@@ -144,12 +151,12 @@ class Relay:
                         await self._follow(work, stop)
                         await self._save(work)
                 except EskitError as error:
-                    await self._wait_out(error, stop)
+                    await self._wait_out(error, work, stop)
             if self.status.state != "blocked":
                 self._set_status("stopped")
         return self._report()
 
-    async def _wait_out(self, error: EskitError, stop: asyncio.Event) -> None:
+    async def _wait_out(self, error: EskitError, work: _Work, stop: asyncio.Event) -> None:
         """Say what is in the way, and pause."""
         if not isinstance(error, PublishInterrupted) or self._refused_at != self._last[0]:
             self._refusals, self._refused_at = 0, self._last[0]
@@ -160,10 +167,12 @@ class Relay:
                 error, PublishInterrupted
             ):  # which the next try mends, or this counts
                 self._set_status("away", error)
+                await self._tell(work)
             await _sleep(stop, self._pause(self._failures))
             return
         self._set_status("blocked", error)
-        self._lease.release()  # for who puts it right
+        await self._tell(work)
+        await work(self._lock.release)  # for who puts it right
         await _sleep(stop, self.LOOK_AGAIN)
 
     def _report(self) -> RelayReport:
@@ -207,31 +216,41 @@ class Relay:
         await self._publisher.rewind(shared)
 
     async def _stand_by(self, work: _Work, stop: asyncio.Event) -> bool:
-        """Wait until the lease is ours; False when asked to stop before."""
+        """Wait until the lock is ours; False when asked to stop before."""
         while not stop.is_set():
-            if await work(self._lease.try_acquire):
+            if await work(self._take):
                 return True
-            holder: int | None = await work(self._lease.find_holder)
-            self._set_status("standby", holder=holder or 0)
+            self._set_status("standby", holder=await work(find_holder, self._lock))
             await _sleep(stop, self.STAND_BY)
         return False
 
+    def _take(self) -> bool:
+        """Take the lock, if it is free, and say so; True also if it is held already."""
+        held = self._lock.is_held()
+        if not held and self._lock.acquire():
+            self._told = None
+            self._lock.write(Holder.here().note)
+            held = True
+        return held
+
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """With the lease; RELAY_BUSY when another relay has it."""
-        if not self._lease.try_acquire():
+        """With the lock; RELAY_BUSY when another relay has it."""
+        if not self._take():
+            holder = find_holder(self._lock) or Holder(pid=0)
             raise MessagingError(
-                f"Another relay of this store is running (process {self._lease.find_holder()})",
+                f"Another relay of this store is running ({holder.text})",
                 code="RELAY_BUSY",
                 hint="It publishes every event. Stop it first to replace it.",
             )
         try:
             yield
         finally:
-            self._lease.release()
+            self._lock.release()
 
     async def _follow(self, work: _Work, stop: asyncio.Event) -> None:
-        while not stop.is_set():
+        """Publish what there is and what comes, until asked to stop or the lock is lost."""
+        while not stop.is_set() and self._lock.is_held():
             if await self._publish_batch(work):
                 self._failures = self._refusals = 0
                 self._set_status("publishing")
@@ -242,6 +261,7 @@ class Relay:
                 self._failures = self._refusals = 0
                 self._set_status("idle")
                 await work(self._store.wait, self._last[0], self.POLL)
+            await self._tell(work)
             if asyncio.get_running_loop().time() - self._watched_at > self.WATCH_EVERY:
                 await self._publisher.check()
                 self._watched_at = asyncio.get_running_loop().time()
@@ -314,10 +334,11 @@ class Relay:
             )
         if not same_stream or checkpoint is None:
             # In this order: a crash in between leaves an old stream with a position too small.
-            self._store.save_checkpoint(RELAY_CHECKPOINT, position=place[0], event_id=place[1])
-            self._store.save_checkpoint(
-                RELAY_STREAM_CHECKPOINT, position=state.sequence, event_id=state.created
-            )
+            for name, at, event_id in (
+                (RELAY_CHECKPOINT, *place),
+                (RELAY_STREAM_CHECKPOINT, state.sequence, state.created),
+            ):
+                self._store.save_checkpoint(name, position=at, event_id=event_id, under=self._lock)
         return place
 
     def _own_checkpoint(self) -> Checkpoint | None:
@@ -405,24 +426,40 @@ class Relay:
 
     async def _save(self, work: _Work) -> None:
         position, event_id = self._last
-        if position > self._saved:
+        if position > self._saved and self._lock.is_held():
             await work(
                 functools.partial(
                     self._store.save_checkpoint,
                     RELAY_CHECKPOINT,
                     position=position,
                     event_id=event_id,
+                    under=self._lock,
                 )
             )
             self._saved = position
         self._saved_at = asyncio.get_running_loop().time()
+
+    async def _tell(self, work: _Work) -> None:
+        """Let other processes know what is in the way, and that it no longer is."""
+        problem, blocked = self.status.problem, self.status.state == "blocked"
+        if (told := (self.status.error, blocked)) != self._told:
+            self._told = told
+            await work(functools.partial(self._keep_told, problem, blocked=blocked))
+
+    def _keep_told(self, problem: EskitError | None, *, blocked: bool) -> None:
+        if not self._lock.is_held():
+            return
+        why, hint = (str(problem), problem.hint) if problem is not None else ("", "")
+        with contextlib.suppress(EskitError):  # of a store that is away others hear by themselves
+            self._lock.write(replace(Holder.here(), waiting_for=why, hint=hint).note)
+            keep_obstacle(self._store, problem if blocked else None)
 
     def _pause(self, failures: int) -> float:
         shortest, longest = self.BACKOFF
         return random.uniform(0.5, 1.0) * min(longest, shortest * 2.0 ** min(failures, 10))
 
     def _set_status(
-        self, state: str, problem: EskitError | None = None, *, holder: int = 0
+        self, state: str, problem: EskitError | None = None, *, holder: Holder | None = None
     ) -> None:
         before = self.status
         self.status = RelayStatus(
@@ -434,8 +471,6 @@ class Relay:
         )
         if (state, self.status.error) == (before.state, before.error):
             return
-        if state != "standby":
-            self._lease.report(state, problem)
         if self._on_status is not None:
             self._on_status(self.status)
         elif problem is not None and before.state != state:

@@ -16,6 +16,7 @@ from typing import Literal, Protocol, TypeAlias
 from eskit.domain.events import RecordedEvent
 from eskit.errors import InvalidArgument, SubscriptionTaken
 from eskit.messaging.tail import TailRequest
+from eskit.processes.holding import Holder
 
 EventHandler: TypeAlias = Callable[[RecordedEvent], Awaitable[None] | None]
 """Handles an event: a coroutine function, or a plain one, which runs in a worker thread."""
@@ -95,8 +96,8 @@ class SubscriptionState:
     `done` and `deliveries` are of events behind `position`: those that are handled all the same,
     and those that were tried. Only earlier versions of eskit have left such.
 
-    `owner` is empty when no process runs the subscription, else it ends with a process id, and
-    `heartbeat` changes as long as one does.
+    `owner` is empty when no process runs the subscription, else it ends with a host and a process
+    id, and `heartbeat` changes as long as one does.
     `running` says since when which event is being handled, `trouble` what was raised last.
     """
 
@@ -112,10 +113,10 @@ class SubscriptionState:
     trouble: Trouble | None = None
 
     @property
-    def holder(self) -> int | None:
-        """The process id of the owner, if there is one that says it."""
-        pid = self.owner.rpartition(" ")[2]
-        return int(pid) if pid.isdigit() else None
+    def holder(self) -> Holder | None:
+        """The owner, if there is one that says its process id; an earlier eskit names no host."""
+        _, *host, pid = self.owner.split(" ") if " " in self.owner else ("", "")
+        return Holder(pid=int(pid), host="".join(host)) if pid.isdigit() else None
 
     @property
     def low(self) -> int:

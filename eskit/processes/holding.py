@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol
 
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.processes.identity import is_alive
 
 _LONGEST_NOTE = 16_384
 _LONGEST_CALL = 1_000
+_SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
 _SILENT_AFTER = 20.0
 
 
@@ -45,26 +48,47 @@ class Lock(Protocol):
         ...
 
 
-class NoLock:
-    """The lock of what no other process can open."""
+class LocalLock:
+    """A lock among the threads of this process: `taken` says who has which, with their notes."""
 
-    def acquire(self, *, patience: float = 0.0) -> bool:  # noqa: ARG002 - nobody else has it
-        """True: nobody else can have it."""
+    def __init__(
+        self,
+        taken: dict[str, tuple[LocalLock, str]],
+        name: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._taken, self._name, self._clock = taken, name, clock
+
+    def acquire(self, *, patience: float = 0.0) -> bool:
+        """Look until it is free, or the patience is over."""
+        deadline = 0.0
+        while self._taken.setdefault(self._name, (self, ""))[0] is not self:
+            now = self._clock.monotonic()
+            deadline = deadline or now + patience
+            if now >= deadline:
+                return False
+            self._clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
         return True
 
     def release(self) -> None:
-        """Nothing to do."""
+        """Forget who has it."""
+        if self.is_held():
+            del self._taken[self._name]
 
     def is_held(self) -> bool:
-        """True: nobody else can take it."""
-        return True
+        """Whether it was taken."""
+        return self._taken.get(self._name, (None,))[0] is self
 
     def write(self, note: str) -> None:
-        """Do nothing: nobody asks."""
+        """Remember a note."""
+        if self.is_held():
+            self._taken[self._name] = (self, note)
 
     def find_note(self) -> str | None:
-        """None: nobody else can have it."""
-        return None
+        """The note, if somebody has the lock."""
+        found = self._taken.get(self._name)
+        return None if found is None else found[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +124,9 @@ class Holder:
 
     @property
     def name(self) -> str:
-        """The process id, and the host if that is another one: ``4711 on web-2``."""
+        """The process id, and the host if that is another one: ``4711 on web-2``; may be empty."""
+        if not self.pid:
+            return ""
         return str(self.pid) if self.is_here else f"{self.pid} on {self.host}"
 
     @property
@@ -111,10 +137,10 @@ class Holder:
     @property
     def note(self) -> str:
         """What it writes of itself: JSON."""
-        note = json.dumps(asdict(self))
+        note = json.dumps({name: getattr(self, name) for name in _TOLD})
         if len(note) <= _LONGEST_NOTE:
             return note
-        return json.dumps(asdict(replace(self, slow=self.slow[:_LONGEST_CALL], stack="")))
+        return replace(self, slow=self.slow[:_LONGEST_CALL], stack="").note
 
     def silent_seconds(self, now: float) -> float:
         """For how long it has not been heard of, if that is too long; else 0.
@@ -124,6 +150,9 @@ class Holder:
         """
         silent = now - self.beat if self.beat and self.is_here else 0.0
         return silent if silent > _SILENT_AFTER else 0.0
+
+
+_TOLD = tuple(field.name for field in fields(Holder))
 
 
 def find_holder(lock: Lock) -> Holder | None:
@@ -144,8 +173,7 @@ def _parse(note: str) -> Holder:
     """
     try:
         told: Any = json.loads(note)
-        known = {field.name for field in fields(Holder)}
-        holder = Holder(**{name: value for name, value in told.items() if name in known})
+        holder = Holder(**{name: value for name, value in told.items() if name in _TOLD})
         gone = holder.is_here and not is_alive(holder.pid)
     except (ValueError, TypeError, AttributeError):
         return Holder(pid=0)

@@ -23,6 +23,7 @@ from eskit.errors import (
     ReadModelUnavailable,
     RebuildNeeded,
 )
+from eskit.processes.holding import Holder
 from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_checkpoint, last_position, position_of_row
 from eskit.projections.failures import (
@@ -132,7 +133,7 @@ class Following:
         if run.error is not None:
             self.report(run)
 
-    def report(self, run: ProjectionRun, *, holder: int | None = None) -> None:
+    def report(self, run: ProjectionRun, *, holder: Holder | None = None) -> None:
         """Tell where a projection is now, whether it has stopped, and who runs it instead."""
         self._report([run], run.checkpoint.position, holder=holder)
 
@@ -499,7 +500,7 @@ class Following:
         return f"{position:,}" if event is None else describe_event(event)
 
     def _report(
-        self, group: Sequence[ProjectionRun], until: int, *, holder: int | None = None
+        self, group: Sequence[ProjectionRun], until: int, *, holder: Holder | None = None
     ) -> None:
         if self._progress is None:
             return

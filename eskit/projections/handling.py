@@ -16,6 +16,7 @@ from eskit.domain.events import LogRow, RecordedEvent
 from eskit.domain.messages import message_class
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError, ReadModelUnavailable, UnknownEventType
+from eskit.processes.holding import Holder
 from eskit.projections.effects import Effects
 from eskit.projections.log import EventLog
 from eskit.projections.lookup import EventLookup
@@ -66,7 +67,7 @@ class ProjectionRun:
     retry_at: float = 0.0
     error: EskitError | None = None
     stopped_at: ProjectionState | None = None
-    holder: int | None = None
+    holder: Holder | None = None
     rate: float = 0.0
     context: EventContext[Any] = field(init=False)
     effects: Effects | None = None

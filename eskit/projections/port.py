@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Literal, Protocol, TypeAlias, TypeVar
 
+from eskit.processes.holding import Lock
 from eskit.projections.differences import TableDifference
 from eskit.projections.migrations import Migration
 from eskit.projections.records import Kind, Record
@@ -19,35 +20,6 @@ Activity: TypeAlias = Literal["run", "rebuild", "diff"]
 Purpose: TypeAlias = Literal["rebuild", "diff", "estimate"]
 """What shadow rows are built for."""
 Db_co = TypeVar("Db_co", covariant=True)
-
-
-class Lock(Protocol):
-    """The right to do something with a projection, ended by the death of its holder.
-
-    One thread takes it and lets it go, others may write meanwhile.
-    """
-
-    def acquire(self, *, patience: float) -> bool:
-        """Take it; False if another holder has it for so many seconds.
-
-        Raises ReadModelUnavailable where this process may not take it.
-        """
-        ...
-
-    def release(self) -> None:
-        """Let go; harmless when it is not held."""
-        ...
-
-    def write(self, note: str) -> None:
-        """Let others know something of the holder; ReadModelUnavailable where that is not kept."""
-        ...
-
-    def find_note(self) -> str | None:
-        """What the holder wrote last; None if nobody has the lock.
-
-        Raises ReadModelUnavailable where that may not be known.
-        """
-        ...
 
 
 class Records(Protocol):

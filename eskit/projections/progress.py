@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from eskit.errors import EskitError
+from eskit.processes.holding import Holder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +26,7 @@ class ProjectionProgress:
     seconds: float
     total: int | None = None
     error: EskitError | None = None
-    holder: int | None = None
+    holder: Holder | None = None
 
     @property
     def rate(self) -> float:

@@ -10,6 +10,7 @@ from typing import Any
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, EskitError
+from eskit.processes.holding import Holder
 from eskit.projections import bookkeeping
 from eskit.projections.failures import Work
 from eskit.projections.following import BatchLimits, Following
@@ -239,12 +240,12 @@ class ProjectionRunner:
             if run.lock is not None and run.held and run.error is not None:
                 run.lock.release()
 
-    def _find_new_holder(self, run: ProjectionRun) -> int | None:
+    def _find_new_holder(self, run: ProjectionRun) -> Holder | None:
         """The process that runs a projection instead, once; None if it was told before."""
-        holder = run.lock.find_holder() if run.lock is not None else None
-        found = holder.pid if holder is not None and holder.pid else None
+        found = run.lock.find_holder() if run.lock is not None else None
         before, run.holder = run.holder, found
-        return found if found != before else None
+        known = before.name if before is not None else ""
+        return found if found is not None and found.name not in {"", known} else None
 
     # Telling
 

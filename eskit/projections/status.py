@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeAlias
 from eskit.clock import Clock
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import CheckpointMismatch, MigrationInvalid, RebuildNeeded
+from eskit.processes.holding import Holder
 from eskit.projections import bookkeeping
 from eskit.projections.checkpoints import check_checkpoint
 from eskit.projections.handling import find_handlers
-from eskit.projections.locks import Holder, lock_of
+from eskit.projections.locks import lock_of
 from eskit.projections.log import EventLog
 from eskit.projections.port import ReadModels
 from eskit.projections.preparing import check
@@ -58,7 +59,7 @@ class ProjectionStatus:
     skipped: int
     rebuild_position: int | None
     pause: str
-    holder: int | None
+    holder: Holder | None
     rate: float
     waiting_for: str
     running: bool
@@ -131,7 +132,7 @@ def load_status(
         skipped=len(bookkeeping.find_skips(models, projection.name)),
         rebuild_position=bookkeeping.find_rebuild_position(models, projection.name),
         pause=(state.pause or "") if state else "",
-        holder=holder.pid if holder else None,
+        holder=holder,
         rate=running.rate if running else 0.0,
         waiting_for=running.waiting_for if running else "",
         running=running is not None,
@@ -164,14 +165,14 @@ def _find_hung(name: str, does: str, holder: Holder | None, clock: Clock) -> _Pr
         return None
     if silent := holder.silent_seconds(clock.monotonic()):
         return _Problem(
-            f"process {holder.pid} {does} it and has given no sign of life for {silent:,.0f} s",
+            f"{holder.text} {does} it and has given no sign of life for {silent:,.0f} s",
             f"Is it stopped? Resume it: kill -CONT {holder.pid}. Or end it: kill -9 {holder.pid}",
             failed=False,
         )
     if holder.slow:
         seconds = clock.now.timestamp() - holder.slow_since
         return _Problem(
-            f"{holder.slow} has been running for {seconds:,.0f} s in process {holder.pid}",
+            f"{holder.slow} has been running for {seconds:,.0f} s in {holder.text}",
             f"See where it is: eskit project status {name}",
             failed=False,
         )

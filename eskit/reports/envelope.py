@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from eskit.errors import CommandRejected, Diagnostic, EskitError
+from eskit.processes.holding import Holder
 
 ENVELOPE_VERSION = 1
 Item = TypeVar("Item")
@@ -50,6 +51,14 @@ def error_object(error: EskitError) -> dict[str, object]:
             "details": dict(error.details),
         }
     return {"code": error.code, "message": error.message, "hint": error.hint}
+
+
+def holder_object(holder: Holder | None, name: str = "holder") -> dict[str, object]:
+    """The process that holds something, under a name, and the host that it runs on."""
+    return {
+        name: holder.pid if holder is not None else None,
+        "host": (holder.host or None) if holder is not None else None,
+    }
 
 
 def limited(

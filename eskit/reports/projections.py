@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eskit.errors import Diagnostic, ProjectionFailed
-from eskit.reports.envelope import error_object, timestamp, timestamp_or_none
+from eskit.reports.envelope import error_object, holder_object, timestamp, timestamp_or_none
 from eskit.text.quantities import count
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def status_object(status: ProjectionStatus, *, detailed: bool = False) -> dict[s
         "version": status.version,
         "updated_at": timestamp_or_none(status.updated_at),
         "running": status.running,
-        "holder": status.holder,
+        **holder_object(status.holder),
         "rate": status.rate,
         "pause": status.pause or None,
         "rebuild_position": status.rebuild_position,

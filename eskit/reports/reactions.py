@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from eskit.reports.envelope import timestamp_or_none
+from eskit.reports.envelope import holder_object, timestamp_or_none
 from eskit.text.quantities import count
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def status_object(status: FollowerStatus) -> dict[str, object]:
         "skipped": status.skipped,
         "pause": status.pause or None,
         "needed_commands": status.needed,
-        "holder": status.holder,
+        **holder_object(status.holder),
     }
 
 

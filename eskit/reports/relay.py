@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from eskit.processes.holding import Holder, find_holder
+from eskit.reports.envelope import holder_object
+
 if TYPE_CHECKING:
     from eskit.messaging.relay import RelayReport
     from eskit.messaging.skips import RelaySkip
@@ -24,7 +27,7 @@ class RelayOverview:
     """
 
     state: str
-    holder: int | None
+    holder: Holder | None
     position: int
     head: int
     other_store: bool
@@ -45,22 +48,25 @@ class RelayOverview:
 
 def load_relay(store: EventStore) -> RelayOverview:
     """What the store knows about its relay now."""
-    from eskit.messaging.lease import lease_of
+    from eskit.messaging.obstacles import find_obstacle
     from eskit.messaging.skips import list_relay_skips
     from eskit.store.records import RELAY_CHECKPOINT
 
-    lease = lease_of(store)
-    holder, last = lease.find_holder(), lease.load_report()
+    holder, obstacle = find_holder(store.lock("relay")), find_obstacle(store)
     checkpoint = store.find_checkpoint(RELAY_CHECKPOINT)
-    wrong = last.state in _WRONG and (holder is not None or last.state == "blocked")
+    state, error, hint = "stopped" if holder is None else "running", "", ""
+    if obstacle is not None:
+        state, error, hint = "blocked", obstacle.error, obstacle.hint
+    elif holder is not None and holder.waiting_for:
+        state, error, hint = "away", holder.waiting_for, holder.hint
     return RelayOverview(
-        state=last.state if wrong else "stopped" if holder is None else "running",
+        state=state,
         holder=holder,
         position=checkpoint.position if checkpoint else 0,
         head=store.head_position(),
         other_store=checkpoint is not None and checkpoint.store_id != store.store_id,
-        error=last.error if wrong else "",
-        hint=last.hint if wrong else "",
+        error=error,
+        hint=hint,
         skips=list_relay_skips(store),
     )
 
@@ -69,7 +75,7 @@ def relay_object(overview: RelayOverview) -> dict[str, object]:
     """The relay's state, position and skipped events."""
     return {
         "state": overview.state,
-        "pid": overview.holder,
+        **holder_object(overview.holder, "pid"),
         "position": overview.position,
         "head": overview.head,
         "other_store": overview.other_store,

@@ -276,7 +276,7 @@ class RelayOverNats:
         """What it does, and how far it is."""
         status = self.status
         if status.state == "standby":
-            return f"standing by for process {status.holder}" if status.holder else "standing by"
+            return f"standing by for {status.holder.text}" if status.holder else "standing by"
         behind = self._store.head_position() - status.position
         return f"{status.state} at position {status.position:,}, {max(behind, 0):,} behind"
 

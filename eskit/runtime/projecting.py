@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from eskit.clock import SYSTEM_CLOCK
 from eskit.errors import EskitError, ServiceError
+from eskit.processes.holding import Holder
 
 if TYPE_CHECKING:
     from eskit.projections.engine import ProjectionEngine
@@ -31,11 +32,11 @@ class ProjectionWatch:
         self._engine, self._tell = engine, tell
         self._on_stop, self._on_waiting = on_stop, on_waiting
         self._stopped: dict[str, EskitError] = {}
-        self._holders: dict[str, int] = {}
+        self._holders: dict[str, Holder] = {}
         self._error: EskitError | None = None
 
     @property
-    def holders(self) -> Mapping[str, int]:
+    def holders(self) -> Mapping[str, Holder]:
         """The processes that run projections while this one stands by, by projection."""
         return self._holders
 
@@ -51,7 +52,7 @@ class ProjectionWatch:
         stopped = self._stopped.pop(name, None)
         if progress.holder is not None:
             self._holders[name] = progress.holder
-            self._tell(f"standing by: process {progress.holder} runs {name}")
+            self._tell(f"standing by: {progress.holder.text} runs {name}")
             return
         self.waiting(None)
         if self._holders.pop(name, None) or stopped is not None:

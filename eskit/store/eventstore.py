@@ -19,6 +19,7 @@ from eskit.domain.events import EventRow, FoldRow, LogRow, NewEvent, RecordedEve
 from eskit.domain.streams import ExpectedVersion, check_tenant
 from eskit.domain.time import from_microseconds
 from eskit.errors import InvalidArgument, RecordChanged, StoreDamaged, StoreUnavailable
+from eskit.processes.holding import Lock
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import MAX_POSITION, Append, check_bounds, keep_events, prepare_append
 from eskit.store.copies import COPY_STATE, CopyState, read_state, refuse_changes
@@ -306,8 +307,13 @@ class EventStore:
         check_text(name, "A checkpoint")
         return next(iter(self._storage.find(Checkpoint, name)), None)
 
-    def save_checkpoint(self, name: str, *, position: int, event_id: str) -> None:
-        """Set the checkpoint of a subscription that keeps it with the log."""
+    def save_checkpoint(
+        self, name: str, *, position: int, event_id: str, under: Lock | None = None
+    ) -> None:
+        """Set the checkpoint of a subscription that keeps it with the log.
+
+        Raises StoreUnavailable, and sets nothing, once the lock that it is `under` was lost.
+        """
         check_text(name + event_id, "A checkpoint")
         checkpoint = Checkpoint(
             name=name,
@@ -316,7 +322,11 @@ class EventStore:
             event_id=event_id,
             updated_at=self._now(),
         )
-        self._storage.keep([checkpoint])
+        self._storage.keep([checkpoint], under=under)
+
+    def lock(self, name: str) -> Lock:
+        """A lock, not yet taken, that one at a time has of all who use the store, on any host."""
+        return self._storage.lock(name)
 
     def list_checkpoints(self) -> list[Checkpoint]:
         """The checkpoints kept with the log, by name."""

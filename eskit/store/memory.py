@@ -19,6 +19,7 @@ from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound, Unsupported
+from eskit.processes.holding import LocalLock, Lock
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import Append, completed, decide
 from eskit.store.notifying import AppendNotifier
@@ -53,6 +54,7 @@ class MemoryLog:
     """The positions of events by their ids."""
     kept: dict[type, Rows] = field(default_factory=lambda: defaultdict(dict))
     """By kind and key; see `KEYS`."""
+    locks: dict[str, tuple[LocalLock, str]] = field(default_factory=dict)
 
     def __enter__(self) -> Self:
         self.lock.acquire()
@@ -211,7 +213,13 @@ class MemoryStorage:
         with self._open() as log:
             return log.find(kind, *key)
 
-    def keep(self, put: Sequence[Kept] = (), drop: Sequence[Kept] = ()) -> bool:
+    def keep(
+        self,
+        put: Sequence[Kept] = (),
+        drop: Sequence[Kept] = (),
+        *,
+        under: Lock | None = None,  # noqa: ARG002 - it cannot be lost
+    ) -> bool:
         """Look at every row, then put and drop them."""
         with self._open() as log:
             return keep(log, put, drop)
@@ -224,6 +232,10 @@ class MemoryStorage:
     def _head(self) -> int:
         with self._open() as log:
             return log.head()
+
+    def lock(self, name: str) -> LocalLock:
+        """A lock of the log, among all stores of its name."""
+        return LocalLock(self._log.locks, name)
 
     @contextmanager
     def view(self, *, exclusive: bool = False) -> Iterator[MemoryView]:

@@ -17,6 +17,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeAlias, TypeVar
 
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow, FoldRow, LogRow
+from eskit.processes.holding import Lock
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import MAX_POSITION, Append
 from eskit.store.records import (
@@ -158,13 +159,16 @@ class Storage(Protocol):
         """The rows of a kind whose keys begin with `key`, sorted; see `KEYS` in `records`."""
         ...
 
-    def keep(self, put: Sequence[Kept] = (), drop: Sequence[Kept] = ()) -> bool:
+    def keep(
+        self, put: Sequence[Kept] = (), drop: Sequence[Kept] = (), *, under: Lock | None = None
+    ) -> bool:
         """Put and drop rows, all or none; False for a row that cannot be changed like that.
 
         A checkpoint takes the place of the one before. A record is put in the place of that with
         the revision before, and dropped only with its revision. A snapshot is put only beside the
         event that it was taken after, of a stream that was never erased. With nothing to change
-        it writes something that changes nothing, to see whether that can be done.
+        it writes something that changes nothing, to see whether that can be done. `under` a lock
+        of this store nothing is changed once that was lost: StoreUnavailable.
         """
         ...
 
@@ -172,6 +176,13 @@ class Storage(Protocol):
         """The position of the last event; waits until it is past a position, or time is over.
 
         Appends of this process wake who waits at once, others within a short poll.
+        """
+        ...
+
+    def lock(self, name: str) -> Lock:
+        """A lock, not yet taken, that one at a time has of all who use the store.
+
+        It is over all hosts where the store is.
         """
         ...
 

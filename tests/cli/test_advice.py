@@ -12,6 +12,7 @@ from eskit.cli.commands.relay import format_overview
 from eskit.cli.terminal.text import plain, width
 from eskit.messaging.dead_letters import call_handler, make_dead_letter
 from eskit.messaging.followers import Attempt, FollowerStatus
+from eskit.processes.holding import Holder
 from eskit.reports.relay import RelayOverview
 from tests.support.running import (
     break_deposits,
@@ -42,7 +43,7 @@ def failing_reaction(**changes):
         "skipped": 0,
         "pause": "",
         "needed": 0,
-        "holder": 31_337,
+        "holder": Holder(pid=31_337),
     }
     return FollowerStatus(**(known | changes))
 

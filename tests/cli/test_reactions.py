@@ -16,6 +16,7 @@ import pytest
 from eskit.cli.commands.reaction import format_statuses
 from eskit.cli.terminal.text import plain
 from eskit.messaging.followers import Attempt, FollowerStatus
+from eskit.processes.holding import Holder
 from tests.support.running import eskit, interrupt, open_account, read_until
 
 BEFORE = Path(__file__).parents[1] / "fixtures" / "bank_with_places_in_nats.tar.gz"
@@ -162,7 +163,7 @@ def test_what_a_reaction_waits_after_is_shown_in_full_where_it_is_named():
         skipped=0,
         pause="",
         needed=0,
-        holder=1,
+        holder=Holder(pid=1),
     )
 
     lines = list(format_statuses([status], detailed=True))

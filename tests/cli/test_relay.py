@@ -55,6 +55,7 @@ def test_status_says_whether_a_relay_runs_and_how_far_it_is(launch, bank):
     assert before == {
         "state": "stopped",
         "pid": None,
+        "host": None,
         "position": 0,
         "head": 4,
         "other_store": False,

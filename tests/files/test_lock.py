@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -10,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from eskit.errors import ProjectionBusy
-from eskit.files.lock import FileLock, is_alive
-from eskit.messaging.lease import FileLease
-from eskit.projections.locks import LockFile, ProjectionLock
+from eskit.errors import ProjectionBusy, ReadModelUnavailable
+from eskit.files.lock import FileLock, LockFile
+from eskit.processes.holding import Holder, find_holder
+from eskit.processes.identity import is_alive
+from eskit.projections.locks import ProjectionLock
 
 LOCK = Path("some.lock")
 HOLDING = """
@@ -106,8 +108,13 @@ def stranger():
         os.close(file)
 
 
+def lock_of_counts():
+    file = LockFile(Path("locks/counts.run"), unavailable=ReadModelUnavailable)
+    return ProjectionLock(file, "counts", "run")
+
+
 def test_whoever_held_a_lock_before_is_not_named_for_somebody_else(stranger):
-    lock = ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run")
+    lock = lock_of_counts()
     with lock:
         assert lock.find_holder().pid == os.getpid()
     stranger("locks/counts.run")
@@ -123,14 +130,9 @@ def test_a_process_that_was_killed_is_not_named_for_somebody_else(stranger):
     Path("locks").mkdir()
     note = json.dumps({"pid": dead.pid, "since": 1.0})
     Path("locks/counts.run").write_text(note.ljust(1024))
-    Path("log.db.relay").write_text(str(dead.pid).ljust(20))
     stranger("locks/counts.run")
-    stranger("log.db.relay")
 
-    assert (
-        ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run").find_holder().pid == 0
-    )
-    assert FileLease(Path("log.db.relay")).find_holder() == 0
+    assert lock_of_counts().find_holder().pid == 0
 
 
 @pytest.mark.parametrize("note", ["", "no json", "[]", "{}", '{"pid": "x", "since": null}'])
@@ -139,9 +141,23 @@ def test_a_note_that_nobody_can_read_is_of_a_process_that_is_not_known(stranger,
     Path("locks/counts.run").write_text(note)
     stranger("locks/counts.run")
 
-    assert (
-        ProjectionLock(LockFile(Path("locks/counts.run")), "counts", "run").find_holder().pid == 0
-    )
+    assert lock_of_counts().find_holder().pid == 0
+
+
+def test_a_holder_on_another_host_is_named_with_it_and_not_looked_for_here(monkeypatch):
+    path = Path("locks/counts.run")
+    lock, asked = (LockFile(path, unavailable=ReadModelUnavailable) for _ in range(2))
+    assert lock.acquire()
+    lock.write(Holder(pid=2**22 + 1, host="web-2", beat=1.0).note)
+    holder = find_holder(asked)
+    there = holder.name, holder.text, holder.silent_seconds(10_000.0)
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-2")
+    here = find_holder(asked)
+    lock.release()
+
+    assert there == ("4194305 on web-2", "process 4194305 on web-2", 0.0)
+    assert (here.name, here.text) == ("", "another process")
+    assert Holder(pid=7, host="web-2").text == "process 7"
 
 
 def test_a_process_is_alive_until_it_ends():

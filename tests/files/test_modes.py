@@ -14,7 +14,6 @@ import pytest
 from eskit.domain.streams import ANY
 from eskit.errors import InvalidArgument, StoreUnavailable
 from eskit.files.modes import parse_mode
-from eskit.messaging.lease import lease_of
 from eskit.operations.exporting import export_log
 from eskit.operations.files import back_up
 from eskit.operations.importing import import_log
@@ -48,14 +47,14 @@ def make_everything(options=""):
         store.append("Account-1", texts("a"), expected_version=ANY)
         back_up(store, Path("backup.db"), progress=lambda _: found.update(modes()))
         export_log(store, Path("log.jsonl"), file_mode=parse_mode(options[-4:] or "0600"))
-        lease = lease_of(store)
-        lease.try_acquire()
+        lock = store.lock("relay")
+        lock.acquire()
         models = open_read_models(f"sqlite:///read.db{options}")
         with lock_of(models, "counts", "run"), closing(models.open()):
             found |= modes()
         models.close()
     import_log(Path("log.jsonl"), f"sqlite:///copy.db{options}")
-    lease.release()
+    lock.release()
     return found | modes()
 
 
@@ -116,7 +115,6 @@ AS_ANOTHER = """
 import os, sys
 from eskit import open_store
 from eskit.errors import EskitError
-from eskit.messaging.lease import lease_of
 from eskit.projections.bookkeeping import list_states
 from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models

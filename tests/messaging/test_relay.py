@@ -21,7 +21,6 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit.domain.events import Metadata, NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
 from eskit.errors import BrokerUnavailable, MessagingError
-from eskit.messaging.lease import lease_of
 from eskit.messaging.publisher import EventUnpublishable
 from eskit.messaging.publisher_nats import JetStreamPublisher, nats_relay
 from eskit.messaging.relay import Relay, RelayStatus
@@ -35,6 +34,7 @@ from eskit.nats.headers import source_of
 from eskit.nats.jetstream import last_message
 from eskit.nats.publishing import PublishInterrupted
 from eskit.nats.server import EmbeddedNats
+from eskit.processes.holding import find_holder
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
 from eskit.store.records import RELAY_CHECKPOINT
@@ -82,15 +82,17 @@ def make_relay(
     store: EventStore,
     connection: Connection,
     *,
-    leased: bool = True,
+    locked: bool = True,
     on_status: Callable[[RelayStatus], None] | None = None,
     **settings: Any,
 ) -> Relay:
-    """A relay, also one that does without the lease that keeps a second one away."""
+    """A relay, also one that does without the lock that keeps a second one away."""
     publisher = JetStreamPublisher(
         connection, StreamSettings(**settings), source=source_of("bank", store.store_id)
     )
-    return Relay(store, publisher, lease=lease_of(store) if leased else None, on_status=on_status)
+    return Relay(
+        store, publisher, lock=store.lock("relay") if locked else None, on_status=on_status
+    )
 
 
 @asynccontextmanager
@@ -471,10 +473,10 @@ async def test_two_relays_at_once_publish_every_event_once(
 ) -> None:
     append(file_store, 500)
 
-    # the lease keeps relays apart on one machine only: without it nothing may go wrong either
+    # the lock keeps relays apart on one machine only: without it nothing may go wrong either
     async with (
-        running_relay(file_store, server.url, leased=False),
-        running_relay(file_store, server.url, leased=False),
+        running_relay(file_store, server.url, locked=False),
+        running_relay(file_store, server.url, locked=False),
     ):
         await asyncio.to_thread(append, file_store, 1000)
         messages = await until_published(server.url, file_store)
@@ -506,38 +508,39 @@ async def test_one_relay_is_active_and_a_standby_takes_over(
     assert positions(messages) == log_of(file_store)
 
 
-def test_a_store_has_one_lease_whatever_links_lead_to_it(tmp_path: Path) -> None:
+def test_a_store_has_one_lock_of_its_relay_whatever_links_lead_to_it(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link.db").symlink_to(tmp_path / "folder" / "log.db")
     with (
         open_store(f"sqlite:///{tmp_path}/folder/log.db") as store,
         open_store(f"sqlite:///{tmp_path}/link.db") as linked,
     ):
-        lease = lease_of(store)
-        assert lease.try_acquire()
+        lock = store.lock("relay")
+        assert lock.acquire()
 
-        assert not lease_of(linked).try_acquire()
+        assert not linked.lock("relay").acquire()
 
-        lease.release()
+        lock.release()
 
 
 @pytest.mark.promise("one-relay-is-active")
-async def test_a_killed_relay_leaves_its_lease_to_the_next(
+async def test_a_killed_relay_leaves_its_lock_to_the_next(
     file_store: EventStore, server: EmbeddedNats
 ) -> None:
     child = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", CHILD, file_store.url, server.url)
     )
-    lease = lease_of(file_store)
-    await until(lease.find_holder)
-    holder = lease.find_holder()
+    lock = file_store.lock("relay")
+    await until(lambda: (holder := find_holder(lock)) and holder.pid)
+    holder = find_holder(lock)
     child.kill()
     await child.wait()
 
-    assert holder == child.pid
-    assert lease.find_holder() is None
-    assert lease.try_acquire()
-    lease.release()
+    assert holder is not None
+    assert holder.pid == child.pid
+    assert find_holder(lock) is None
+    assert lock.acquire()
+    lock.release()
 
 
 @pytest.mark.promise("published-once-in-order")
@@ -552,7 +555,7 @@ async def test_a_relay_that_looks_while_another_publishes_leaves_nothing_out(
         looks.append(arguments)
         if len(looks) == 1:  # between one relay's two looks another publishes, and more comes
             append(file_store, 5)
-            await relay_once(file_store, server.url, leased=False)
+            await relay_once(file_store, server.url, locked=False)
             append(file_store, 20)
         return await last_message(*arguments)
 

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from eskit.errors import MigrationInvalid, ReadModelUnavailable
-from eskit.files.lock import FileLock
+from eskit.files.lock import FileLock, LockFile, take_file_lock
 from eskit.projections.differences import RowDifference, TableDifference
-from eskit.projections.locks import LockFile, take_file_lock
 from eskit.projections.migrations import Migration
 from eskit.projections.port import Activity, Purpose
 from eskit.projections.records import Kind, Record
@@ -58,7 +57,7 @@ class JsonReadModel:
     def transaction(self) -> Iterator[None]:
         """Lock the file and read it; write it at the end, or bring back what was there."""
         if not self._depth:
-            take_file_lock(self._lock, mode=0o600, patience=30)
+            take_file_lock(self._lock, mode=0o600, patience=30, unavailable=ReadModelUnavailable)
             self._document = _read(self.path)
         before = deepcopy(self._document)
         self._depth += 1
@@ -215,7 +214,8 @@ class JsonReadModels:
 
     def lock(self, name: str, activity: Activity) -> LockFile:
         """A lock file beside."""
-        return LockFile(Path(f"{self._path}-locks") / f"{name}.{activity}")
+        path = Path(f"{self._path}-locks") / f"{name}.{activity}"
+        return LockFile(path, unavailable=ReadModelUnavailable)
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 import pytest
 
 from eskit import Projection
-from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed
-from eskit.projections.locks import LockFile, ProjectionLock
+from eskit.errors import EskitError, ProjectionBusy, ProjectionFailed, ReadModelUnavailable
+from eskit.files.lock import LockFile
+from eskit.projections.locks import ProjectionLock
 from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted, NoteAdded
 
@@ -123,7 +124,7 @@ def test_a_running_projection_says_so_and_who_runs_it(engine_of, append, counts)
         assert engine.wait_for("counts", 1, timeout=10)
         (status,) = engine.status()
 
-    assert (status.state, status.holder) == ("running", os.getpid())
+    assert (status.state, status.holder.pid) == ("running", os.getpid())
 
 
 def test_a_second_runner_is_refused(engine_of, append, counts):
@@ -244,8 +245,11 @@ def test_waiting_for_a_projection_that_has_failed_raises(engine_of, append):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from eskit.projections.locks import LockFile, ProjectionLock
-ProjectionLock(LockFile(Path(sys.argv[1], "counts.run")), "counts", "run").acquire()
+from eskit.errors import ReadModelUnavailable
+from eskit.files.lock import LockFile
+from eskit.projections.locks import ProjectionLock
+lock = LockFile(Path(sys.argv[1], "counts.run"), unavailable=ReadModelUnavailable)
+ProjectionLock(lock, "counts", "run").acquire()
 print("held", flush=True)
 time.sleep(60)
 """
@@ -269,7 +273,11 @@ def test_a_lock_is_freed_by_the_death_of_its_holder(engine_of, counts, tmp_path)
 
 
 def test_asking_who_holds_a_lock_never_refuses_it_to_a_runner(tmp_path):
-    lock = ProjectionLock(LockFile(tmp_path / "locks" / "counts.run"), "counts", "run")
+    def lock_of_counts():
+        file = LockFile(tmp_path / "locks" / "counts.run", unavailable=ReadModelUnavailable)
+        return ProjectionLock(file, "counts", "run")
+
+    lock = lock_of_counts()
     done = threading.Event()
 
     def ask():
@@ -280,7 +288,7 @@ def test_asking_who_holds_a_lock_never_refuses_it_to_a_runner(tmp_path):
     asking.start()
     try:
         for _ in range(200):
-            with ProjectionLock(LockFile(tmp_path / "locks" / "counts.run"), "counts", "run"):
+            with lock_of_counts():
                 pass
     finally:
         done.set()

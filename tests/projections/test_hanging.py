@@ -17,8 +17,10 @@ import pytest
 
 from eskit import Projection
 from eskit.clock import SystemClock
+from eskit.errors import ReadModelUnavailable
+from eskit.files.lock import LockFile
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.locks import LockFile, lock_of
+from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 from tests.projections.conftest import until
 from tests.projections.test_following import following
@@ -73,7 +75,7 @@ def test_a_handler_that_hangs_is_seen_by_another_process_with_its_event_and_stac
     (after,) = elsewhere.status()
 
     what = "The handler of mails for 1 eskit.tests.ledger.v1.Counted of Account-1"
-    assert (status.state, status.running, status.holder) == ("running", True, os.getpid())
+    assert (status.state, status.running, status.holder.pid) == ("running", True, os.getpid())
     assert status.error.startswith(f"{what} has been running for ")
     assert status.hint == "See where it is: eskit project status mails"
     assert "hang_here" in status.stack
@@ -157,7 +159,7 @@ def test_a_rebuild_that_hangs_is_seen_by_another_process(engine_of, append, hang
     (after,) = elsewhere.status()
 
     what = "The handler of mails for 1 eskit.tests.ledger.v1.Counted of Account-1"
-    assert (status.state, status.running, status.holder) == ("rebuilding", False, os.getpid())
+    assert (status.state, status.running, status.holder.pid) == ("rebuilding", False, os.getpid())
     assert status.error.startswith(f"{what} has been running for ")
     assert "hang_here" in status.stack
     assert (after.state, after.error) == ("idle", "")
@@ -202,7 +204,7 @@ def test_a_process_that_was_stopped_is_seen_until_it_goes_on(store, read_models,
             engine.close()
 
     assert before == ""
-    assert (stopped.state, stopped.holder) == ("running", process.pid)
+    assert (stopped.state, stopped.holder.pid) == ("running", process.pid)
     assert "has given no sign of life for" in stopped.error
     assert f"kill -CONT {process.pid}" in stopped.hint
 
@@ -221,7 +223,8 @@ def test_a_stack_that_is_too_long_for_the_note_of_the_holder_is_left_out(tmp_pat
     from eskit.projections.locks import ProjectionLock
     from eskit.slow import SlowCall
 
-    lock = ProjectionLock(LockFile(tmp_path / "mails.run"), "mails", "run")
+    file = LockFile(tmp_path / "mails.run", unavailable=ReadModelUnavailable)
+    lock = ProjectionLock(file, "mails", "run")
     with lock:
         slow = SlowCall(what="w", since=SystemClock().now, stack="\u2603" * 10_000)
         lock.tell(rate=1.0, waiting_for="", slow=slow, beats=True)

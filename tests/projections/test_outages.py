@@ -93,7 +93,7 @@ def test_a_read_model_moved_away_is_waited_for_and_not_made_anew(
     assert "was deleted or replaced" in started.told[0].message
     assert not path.exists()
     (status,) = started.engine.status()
-    assert (status.state, status.holder) == ("failed", os.getpid())
+    assert (status.state, status.holder.pid) == ("failed", os.getpid())
     assert "was deleted or replaced" in status.error
 
     away.rename(path)

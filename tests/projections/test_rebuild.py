@@ -18,12 +18,14 @@ from eskit.errors import (
     ProjectionBusy,
     ProjectionError,
     ProjectionFailed,
+    ReadModelUnavailable,
     RebuildNeeded,
 )
+from eskit.files.lock import LockFile
 from eskit.operations.erasing import erase
 from eskit.projections.bookkeeping import save_skip
 from eskit.projections.engine import ProjectionEngine
-from eskit.projections.locks import LockFile, ProjectionLock
+from eskit.projections.locks import ProjectionLock
 from eskit.projections.opening import open_read_models
 from eskit.projections.records import Skip
 from tests.projections.conftest import counting, rows
@@ -429,10 +431,9 @@ def test_two_rebuilds_of_one_projection_are_refused(engine_of, append, counts, t
     append(*many(5))
     engine = engine_of(counts)
 
+    path = tmp_path / "read.db-locks" / "counts.rebuild"
     with (
-        ProjectionLock(
-            LockFile(tmp_path / "read.db-locks" / "counts.rebuild"), "counts", "rebuild"
-        ),
+        ProjectionLock(LockFile(path, unavailable=ReadModelUnavailable), "counts", "rebuild"),
         pytest.raises(ProjectionBusy, match="is rebuilding projection 'counts'"),
     ):
         engine.rebuild("counts")

@@ -37,7 +37,7 @@ class Running:
         if progress.error is not None:
             self.stopped.append(progress.error.message)
         if progress.holder is not None:
-            self.stands_by_for.append(progress.holder)
+            self.stands_by_for.append(progress.holder.pid)
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def test_a_follower_takes_over_from_a_process_that_was_killed(
 
     with staying(engine) as running:
         until(lambda: running.stands_by_for)
-        named = engine.status()[0].holder
+        named = engine.status()[0].holder.pid
         process.kill()
         process.wait(30)
         append(Counted(key="a"))

@@ -6,7 +6,6 @@ keeps one moment of them. Processes of one world share a `Memory`, as they would
 
 from __future__ import annotations
 
-import random
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,12 +14,12 @@ from dataclasses import dataclass, field
 
 from eskit.clock import Clock
 from eskit.errors import ReadModelUnavailable
+from eskit.processes.holding import LocalLock
 from eskit.projections.differences import TableDifference
 from eskit.projections.migrations import Migration
 from eskit.projections.port import Activity, Purpose
 from eskit.projections.records import Kind, Record
 
-_SHORTEST_WAIT, _LONGEST_WAIT = 0.0002, 0.005
 _LIVE = ""
 Total = tuple[int, int, int]
 """How many events of a stream were handled, what they come to, and their digest."""
@@ -81,7 +80,7 @@ class Memory:
     def __init__(self) -> None:
         self.contents: dict[str, Contents] = {}
         self.commits = 0
-        self.locks: dict[str, MemoryLock] = {}
+        self.locks: dict[str, tuple[LocalLock, str]] = {}
 
     # What an oracle looks at.
 
@@ -245,43 +244,6 @@ class MemoryReadModel:
         ]
 
 
-class MemoryLock:
-    """See `eskit.projections.port.Lock`."""
-
-    def __init__(self, memory: Memory, key: str, clock: Clock) -> None:
-        self._locks = memory.locks
-        self._key = key
-        self._clock = clock
-        self._note = ""
-
-    def acquire(self, *, patience: float) -> bool:
-        """Take it, or look again every few milliseconds of this world."""
-        deadline = 0.0
-        while self._key in self._locks:
-            now = self._clock.monotonic()
-            deadline = deadline or now + patience
-            if now >= deadline:
-                return False
-            self._clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
-        self._locks[self._key] = self
-        return True
-
-    def release(self) -> None:
-        """Let go, if it is held."""
-        if self._locks.get(self._key) is self:
-            del self._locks[self._key]
-        self._note = ""
-
-    def write(self, note: str) -> None:
-        """Keep the note."""
-        self._note = note
-
-    def find_note(self) -> str | None:
-        """That of the holder."""
-        holder = self._locks.get(self._key)
-        return None if holder is None else holder._note
-
-
 class MemoryReadModels:
     """See `eskit.projections.port.ReadModels`."""
 
@@ -309,9 +271,9 @@ class MemoryReadModels:
         found = self.memory.contents.get(f"rebuild {name}" if shadow else _LIVE)
         return found.find(kind, name, key) if found else []
 
-    def lock(self, name: str, activity: Activity) -> MemoryLock:
+    def lock(self, name: str, activity: Activity) -> LocalLock:
         """One for all processes of this world."""
-        return MemoryLock(self.memory, f"{name} {activity}", self._clock)
+        return LocalLock(self.memory.locks, f"{name} {activity}", clock=self._clock)
 
     def close(self) -> None:
         """There is nothing to let go of."""

@@ -42,9 +42,9 @@ class CountingStorage(MemoryStorage):
         self.rows += len(page) if select.shape is FoldRow else 0
         return page
 
-    def keep(self, put=(), drop=()):
+    def keep(self, put=(), drop=(), *, under=None):
         assert self.may_keep.wait(20)
-        return super().keep(put, drop)
+        return super().keep(put, drop, under=under)
 
 
 class Redefined(Ledger):

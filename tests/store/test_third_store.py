@@ -47,4 +47,4 @@ def test_what_it_holds_is_there_when_it_is_opened_again(store, clock):
 def test_it_is_as_small_as_promised():
     lines = Path(json_store.__file__).read_text().splitlines()
 
-    assert len(lines) < 250
+    assert len(lines) <= 250

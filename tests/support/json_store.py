@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,6 +20,7 @@ from eskit.clock import Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.events import EventRow, is_erased
 from eskit.errors import StoreUnavailable, StreamNotFound, Unsupported
+from eskit.processes.holding import LocalLock
 from eskit.schema.recorded import EventSchema
 from eskit.store.appending import Append, completed, decide
 from eskit.store.notifying import AppendNotifier
@@ -35,8 +37,8 @@ class JsonStorage:
 
     def __init__(self, path: Path, clock: Clock, command_ttl: timedelta) -> None:
         self._path, self._clock, self._ttl = path, clock, command_ttl
-        self._lock, self._notifier = threading.RLock(), AppendNotifier(clock)
-        self._closed = False
+        self._lock, self.lock = threading.RLock(), partial(LocalLock, {})
+        self._notifier, self._closed = AppendNotifier(clock), False
         if not path.exists():
             path.write_text(json.dumps({"store_id": str(uuid4()), "rows": []}))
         stored = json.loads(path.read_text(), object_hook=_value)
@@ -79,7 +81,7 @@ class JsonStorage:
         with self._open() as rows:
             return rows.find(kind, *key)
 
-    def keep(self, put: Sequence[Any] = (), drop: Sequence[Any] = ()) -> bool:
+    def keep(self, put: Any = (), drop: Any = (), *, under: Any = None) -> bool:
         with self._changing() as rows:
             return keep(rows, put, drop)
 

@@ -43,6 +43,7 @@ from eskit.reports.projections import (
 from eskit.text.quantities import count
 
 if TYPE_CHECKING:
+    from eskit.processes.holding import Holder
     from eskit.projections.port import ReadModels
     from eskit.projections.progress import RunReport
     from eskit.projections.status import ProjectionStatus
@@ -159,7 +160,7 @@ def run(
     if not session.load_app().projections:
         session.output.result([], format_statuses([]))
         return
-    holders: Mapping[str, int] = {}
+    holders: Mapping[str, Holder] = {}
     with open_engine(session, source, create=True) as engine:
         if dry_run:
             reports = engine.dry_run(checked)
@@ -178,7 +179,7 @@ def _show_reports(
     *,
     undone: bool = False,
     shown: bool = False,
-    holders: Mapping[str, int] = MappingProxyType({}),
+    holders: Mapping[str, Holder] = MappingProxyType({}),
 ) -> None:
     """What was done; exit 1, each reason named unless it was shown, when a projection stopped."""
     data = [run_object(report) for report in reports]

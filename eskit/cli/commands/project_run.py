@@ -21,6 +21,7 @@ from eskit.errors import (
 
 if TYPE_CHECKING:
     from eskit.cli.terminal.output import Output
+    from eskit.processes.holding import Holder
     from eskit.projections.engine import ProjectionEngine
     from eskit.projections.progress import ProjectionProgress, ReportProjectionProgress, RunReport
     from eskit.runtime.projecting import ProjectionWatch
@@ -53,7 +54,7 @@ def shown_watch(
 
 def follow_projections(
     session: Session, engine: ProjectionEngine, names: Sequence[str] | None, health: str | None
-) -> tuple[list[RunReport], Mapping[str, int]]:
+) -> tuple[list[RunReport], Mapping[str, Holder]]:
     """Run projections until a signal comes, or until none of them is left.
 
     Also which of them other processes have run instead, and where those have brought them.

@@ -13,6 +13,7 @@ from eskit.text.quantities import count
 
 if TYPE_CHECKING:
     from eskit.errors import EskitError
+    from eskit.processes.holding import Holder
     from eskit.projections.differences import ProjectionDifference, Row, TableDifference
     from eskit.projections.progress import RebuildEstimate, RunReport
     from eskit.projections.records import Failure
@@ -46,7 +47,7 @@ def format_statuses(
             f"{status.lag:,}",
             duration(status.behind_seconds),
             f"{status.rate:,.0f}/s" if status.holder else "",
-            str(status.holder or ""),
+            status.holder.name if status.holder else "",
             f"v{status.version}",
             (_remark(status, below), "error" if status.error else ""),
         )
@@ -145,7 +146,7 @@ def format_reports(
     reports: Sequence[RunReport],
     *,
     undone: bool = False,
-    holders: Mapping[str, int] = MappingProxyType({}),
+    holders: Mapping[str, Holder] = MappingProxyType({}),
 ) -> Iterator[Line]:
     """What was done to each projection, or which process runs it instead."""
     yield from columns(
@@ -159,7 +160,7 @@ def format_reports(
                 ("stopped", "error") if report.error else "",
                 (count(report.set_aside, "dead letter"), "error") if report.set_aside else "",
                 f"{report.skipped:,} skipped" if report.skipped else "",
-                f"process {holders[report.name]} runs it" if report.name in holders else "",
+                f"{holders[report.name].text} runs it" if report.name in holders else "",
             )
             for report in reports
         ],

@@ -235,7 +235,7 @@ def format_statuses(
             duration(status.oldest_seconds) if status.lag else "",
             _number(len(status.waiting)),
             _number(status.set_aside),
-            str(status.holder or ""),
+            status.holder.name if status.holder else "",
             "" if status.error and below else _remark(status),
         )
         for status in statuses

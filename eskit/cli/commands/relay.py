@@ -235,7 +235,7 @@ _STATES = {"away": "waiting for NATS", "blocked": "blocked"}
 
 def format_overview(relay: RelayOverview) -> Iterator[Line]:
     """The relay's state, what is in its way, how far it is, and which events it skips."""
-    of = f" in process {relay.holder}" if relay.holder else ""
+    of = f" in {relay.holder.text}" if relay.holder else ""
     yield f"{_STATES.get(relay.state, relay.state)}{of}"
     if relay.error:
         yield from labelled(("error", "error"), relay.error)
@@ -275,7 +275,7 @@ class Narrator:
 def format_relay(status: RelayStatus) -> Iterator[Line]:
     """What a relay does, and what is in its way."""
     if status.state == "standby":
-        of = f" (process {status.holder})" if status.holder else ""
+        of = f" ({status.holder.text})" if status.holder and status.holder.pid else ""
         yield f"standing by  another relay of this store is active{of}"
     elif status.problem is None:
         yield f"up to date  position {status.position:,}"

@@ -11,9 +11,8 @@ from pathlib import Path
 
 from eskit.clock import Clock
 from eskit.errors import ReadModelUnavailable
-from eskit.files.lock import FileLock
+from eskit.files.lock import FileLock, take_file_lock
 from eskit.files.modes import PRIVATE, make_if_missing
-from eskit.projections.locks import take_file_lock
 from eskit.sqlite import forking
 from eskit.sqlite.errors import primary_code
 from eskit.sqlite.identity import DatabaseFiles
@@ -204,7 +203,11 @@ class WriteLock:
         """
         began = self.clock.monotonic()
         if not take_file_lock(
-            self._lock, mode=self._mode, patience=_WRITE_LOCK_TIMEOUT, stop=self._stop.is_set
+            self._lock,
+            mode=self._mode,
+            patience=_WRITE_LOCK_TIMEOUT,
+            unavailable=ReadModelUnavailable,
+            stop=self._stop.is_set,
         ):
             raise ReadModelUnavailable(
                 f"Another process has locked the read model for "

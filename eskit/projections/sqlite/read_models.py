@@ -13,9 +13,9 @@ from typing import TypeVar
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import ReadModelUnavailable
+from eskit.files.lock import LockFile
 from eskit.files.modes import mode_of
 from eskit.projections.database import Database
-from eskit.projections.locks import LockFile
 from eskit.projections.port import Activity
 from eskit.projections.records import Kind, Record
 from eskit.projections.sqlite.connection import (
@@ -101,7 +101,12 @@ class SqliteReadModels:
 
     def lock(self, name: str, activity: Activity) -> LockFile:
         """A lock file in the folder beside the database."""
-        return LockFile(self._locks / f"{name}.{activity}", clock=self._clock, mode=self._mode)
+        return LockFile(
+            self._locks / f"{name}.{activity}",
+            unavailable=ReadModelUnavailable,
+            clock=self._clock,
+            mode=self._mode,
+        )
 
     def close(self) -> None:
         """Close every idle connection, and delete what was only temporary.

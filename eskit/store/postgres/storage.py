@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import UUID
@@ -21,8 +21,10 @@ from eskit.errors import StoreUnavailable
 from eskit.postgres.arrays import add_dumpers
 from eskit.postgres.connection import Connection, check_server, connect, is_standby
 from eskit.postgres.errors import ROLES_HINT, translated
+from eskit.postgres.lock import LockSession, SessionLock
 from eskit.postgres.pool import Pool
 from eskit.postgres.url import PostgresUrl
+from eskit.processes.holding import Lock
 from eskit.sqlite.forking import HINT
 from eskit.store.appending import Append
 from eskit.store.copies import read_state
@@ -50,8 +52,9 @@ _POLL_BESIDE_LISTENER = (1.0, 5.0)
 class PostgresStorage:
     """A Storage in one schema of a PostgreSQL database; any number of processes use it at once.
 
-    It holds at most ten connections: one that writes, one that listens, and eight that read. A
-    standby and a pooler cannot be listened to: who waits for events looks for them.
+    It holds at most eleven connections: one that appends, one that listens, one that has locks, and
+    eight for all else. A standby and a pooler cannot be listened to: who waits for events looks for
+    them.
     """
 
     def __init__(
@@ -71,6 +74,12 @@ class PostgresStorage:
         except BaseException:
             self._pool.close()
             raise
+        self._locks = LockSession(
+            lambda: connect(url, name="eskit lock"),
+            self._pool,
+            schema=url.schema,
+            translated=lambda: translated(url.shown),
+        )
         channel = f"eskit_{self._lock & (2**64 - 1):016x}"
         self._writer = Writer(
             AppendCommitter(
@@ -162,10 +171,12 @@ class PostgresStorage:
         statement = table.statement(key=len(key))
         return [table.make(*row) for row in self._all(statement, key)]
 
-    def keep(self, put: Sequence[Kept] = (), drop: Sequence[Kept] = ()) -> bool:
-        """Put and drop rows, all or none; False for a row that cannot be changed like that."""
+    def keep(
+        self, put: Sequence[Kept] = (), drop: Sequence[Kept] = (), *, under: Lock | None = None
+    ) -> bool:
+        """Put and drop rows, all or none; under a lock on its session, which it ends with."""
         self._check_open()
-        with translated(self._url.shown), self._pool.borrow() as connection:
+        with translated(self._url.shown), self._writing(under) as connection:
             with connection.transaction() as transaction:
                 # Records first, in the order in which an exclusive view locks the tables.
                 ordered = sorted(put, key=lambda row: not isinstance(row, Record))
@@ -197,6 +208,10 @@ class PostgresStorage:
         poll = _POLL_BESIDE_LISTENER if listening else _POLL
         self._notifier.wait_until(is_past, timeout, poll=poll)
         return found
+
+    def lock(self, name: str) -> SessionLock:
+        """A lock of the server, on a session that all locks of this store share."""
+        return self._locks.lock(name)
 
     @contextmanager
     def view(self, *, exclusive: bool = False) -> Iterator[PostgresView]:
@@ -250,6 +265,7 @@ class PostgresStorage:
         if self._listener is not None:
             self._listener.stop()
         self._writer.close()
+        self._locks.close()
         self._pool.close()
         self._notifier.notify()
 
@@ -259,6 +275,11 @@ class PostgresStorage:
         connection.adapters.register_loader("uuid", ByteaBinaryLoader)
         add_dumpers(connection)
         return connection
+
+    def _writing(self, under: Lock | None) -> AbstractContextManager[Connection]:
+        if isinstance(under, SessionLock):
+            return nullcontext(under.connection)
+        return self._pool.borrow()
 
     def _head(self) -> int:
         rows = self._all(query("find_head"), ())

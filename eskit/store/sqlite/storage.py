@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult
 from eskit.errors import StoreUnavailable
-from eskit.files.modes import PRIVATE
+from eskit.files.lock import LockFile
+from eskit.files.modes import PRIVATE, mode_of
+from eskit.processes.holding import Lock
 from eskit.sqlite import forking
 from eskit.sqlite.connections import (
     ReaderPool,
@@ -168,7 +170,13 @@ class SqliteStorage:
         """The rows of a kind by the query for that much of its key."""
         return self._read(lambda reading: list(kept.find_rows(reading, self._url, kind, key)))
 
-    def keep(self, put: Sequence[Kept] = (), drop: Sequence[Kept] = ()) -> bool:
+    def keep(
+        self,
+        put: Sequence[Kept] = (),
+        drop: Sequence[Kept] = (),
+        *,
+        under: Lock | None = None,  # noqa: ARG002 - a lock on a file is not lost
+    ) -> bool:
         """Change rows in the next transaction."""
         self._check_usable()
         try:
@@ -200,6 +208,15 @@ class SqliteStorage:
                 changed=lambda: watch.changed() or next(looks) % _LOOK_ANYWAY == 0,
             )
         return found
+
+    def lock(self, name: str) -> LockFile:
+        """A lock on a file beside the store; the same one, whatever links lead there."""
+        return LockFile(
+            self._path.with_name(f"{self._path.name}.{name}"),
+            unavailable=StoreUnavailable,
+            mode=mode_of(self._path),
+            clock=self._clock,
+        )
 
     @contextmanager
     def view(self, *, exclusive: bool = False) -> Iterator[SqliteView]:

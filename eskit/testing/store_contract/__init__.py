@@ -24,6 +24,7 @@ from eskit.testing.store_contract.claims import ClaimContract
 from eskit.testing.store_contract.commands import CommandContract, TenantContract
 from eskit.testing.store_contract.event_ids import EventIdContract
 from eskit.testing.store_contract.following import FollowContract
+from eskit.testing.store_contract.locks import LockContract
 from eskit.testing.store_contract.ordering import OrderContract
 from eskit.testing.store_contract.reading import ReadContract
 from eskit.testing.store_contract.records import RecordContract
@@ -53,6 +54,7 @@ class EventStoreContract(
     SnapshotContract,
     FollowContract,
     RecordContract,
+    LockContract,
     UnicodeContract,
 ):
     """What every event store promises. Its tests are the specification."""
