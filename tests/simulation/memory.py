@@ -6,6 +6,7 @@ keeps one moment of them. Processes of one world share a `Memory`, as they would
 
 from __future__ import annotations
 
+import random
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from eskit.projections.migrations import Migration
 from eskit.projections.port import Activity, Purpose
 from eskit.projections.records import Kind, Record
 
+_SHORTEST_WAIT, _LONGEST_WAIT, _PATIENCE = 0.0002, 0.005, 30.0
 _LIVE = ""
 Total = tuple[int, int, int]
 """How many events of a stream were handled, what they come to, and their digest."""
@@ -80,6 +82,7 @@ class Memory:
     def __init__(self) -> None:
         self.contents: dict[str, Contents] = {}
         self.commits = 0
+        self.written: set[str] = set()
         self.locks: dict[str, tuple[LocalLock, str]] = {}
 
     # What an oracle looks at.
@@ -138,9 +141,17 @@ class MemoryRows:
 class MemoryReadModel:
     """See `eskit.projections.port.LiveReadModel` and `ShadowReadModel`."""
 
-    def __init__(self, memory: Memory, clock: Clock, at: str = _LIVE) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        clock: Clock,
+        at: str = _LIVE,
+        *,
+        stop: threading.Event | None = None,
+    ) -> None:
         self._memory = memory
         self._clock = clock
+        self._stop = stop or threading.Event()
         self._at = at
         self._own: Contents | None = None
         self.db = MemoryRows(self)
@@ -158,16 +169,31 @@ class MemoryReadModel:
         """A copy that takes the place of the contents at the end; inside another a copy of that."""
         before = self._own
         if before is None:
-            self._clock.monotonic()  # looked at before a lock is taken
+            self._wait_for_turn()
         self._own = self.now.copy()
         try:
             yield
+            if before is None:
+                self._memory.contents[self._at], self._own = self._own, None
+                self._memory.commits += self._at == _LIVE
         except BaseException:
             self._own = before
             raise
-        if before is None:
-            self._memory.contents[self._at], self._own = self._own, None
-            self._memory.commits += self._at == _LIVE
+        finally:
+            if before is None:
+                self._memory.written.discard(self._at)
+
+    def _wait_for_turn(self) -> None:
+        """Begin to write when nobody else does, as at the lock of a file."""
+        began, end = self._clock.monotonic(), 0.0
+        while self._at in self._memory.written:
+            now = self._clock.monotonic()
+            end = end or now + _PATIENCE
+            if now >= end or self._stop.is_set():
+                waited = self._clock.monotonic() - began
+                raise ReadModelUnavailable(f"Another process has written for {waited:.1f} s")
+            self._clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
+        self._memory.written.add(self._at)
 
     def is_transient(self, error: BaseException) -> bool:
         """Nothing is wrong with memory."""
@@ -253,8 +279,7 @@ class MemoryReadModels:
 
     def open(self, *, stop: threading.Event | None = None) -> MemoryReadModel:
         """The live rows."""
-        del stop
-        return MemoryReadModel(self.memory, self._clock)
+        return MemoryReadModel(self.memory, self._clock, stop=stop)
 
     @contextmanager
     def reader(self) -> Iterator[Contents]:

@@ -13,6 +13,7 @@ from tests.simulation.schedule import Schedule, generate
 from tests.simulation.simulate import run
 
 CHECKOUT = Path(__file__).parents[2]
+_WAITS_FOR_A_LOCK = 889
 FOUND = sorted((Path(__file__).parent / "found").glob("*.json"))
 
 
@@ -44,7 +45,7 @@ def test_a_schedule_that_once_found_a_fault_finds_none(path, files):
 
 
 def test_a_schedule_runs_alike_with_rows_in_files_of_sqlite_and_in_memory():
-    schedules = [generate(seed) for seed in range(100, 124)]
+    schedules = [generate(seed) for seed in (*range(100, 124), _WAITS_FOR_A_LOCK)]
     # A store in a file goes by the times that the file system notes: they are not of the world.
     for schedule in (found for found in schedules if found.config["store"] == "memory"):
         in_files, in_memory = (run(schedule, files=files) for files in (True, False))
