@@ -10,6 +10,7 @@ from decimal import Decimal
 import pytest
 
 from eskit.projections.postgres.comparison import compare_tables
+from eskit.projections.postgres.shadow import Fence
 from eskit.projections.postgres.tables import search
 from tests.postgres.test_exchange import Place
 
@@ -49,9 +50,11 @@ def place(postgres):
 
 
 def compare(place, *, examples=5, in_order=True):
+    fence = Fence(place.connection, live=place.live, own=place.shadow)
     with place.connection.transaction():
+        fence.begin()
         search(place.connection, place.shadow, place.live)
-        return compare_tables(
+        found = compare_tables(
             place.connection,
             "counts",
             live=place.live,
@@ -59,6 +62,8 @@ def compare(place, *, examples=5, in_order=True):
             examples=examples,
             in_order=in_order,
         )
+        fence.check("counts")
+    return found
 
 
 def found_in(place, **options):

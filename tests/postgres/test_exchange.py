@@ -605,6 +605,16 @@ def test_the_last_events_of_an_exchange_may_write_records_but_no_tables_of_other
         write_fenced(connection, fence, "DELETE FROM other")
 
 
+def test_what_a_transaction_wrote_before_the_fence_is_no_concern_of_it(place):
+    place.make("CREATE SEQUENCE numbers")
+    fence = Fence(place.connection, live=place.live, own=place.shadow)
+
+    with place.connection.transaction():
+        place.connection.execute("SELECT nextval('numbers')")
+        fence.begin()
+        fence.check("counts")
+
+
 def test_shadow_rows_are_discarded_however_they_were_left(place):
     for _ in range(2):
         discard_shadow(place.connection, place.live, "counts", "rebuild")

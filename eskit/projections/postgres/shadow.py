@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from psycopg import sql
 
@@ -58,13 +58,15 @@ class Fence:
         self._own = own
         self._records = records
         self._relations: dict[int, str] = {}
+        self._written_before: set[int] = set()
 
     def begin(self) -> None:
-        """Remember what is there; first in the transaction."""
+        """Remember what is there, and what the transaction has written before."""
         rows = self._connection.execute(
             read_statements(_STATEMENTS)["list_relations"], {"live": self._live}
         )
         self._relations = dict(rows.fetchall())
+        self._written_before = {oid for oid, *_ in self._list_written()}
 
     def check(self, projection: str) -> None:
         """Raise ProjectionFailed if something outside was written; last in the transaction."""
@@ -77,9 +79,10 @@ class Fence:
             )
 
     def _find_written(self) -> list[str]:
-        rows = self._connection.execute(read_statements(_STATEMENTS)["list_written"]).fetchall()
         found = set()
-        for oid, schema, name in rows:
+        for oid, schema, name in self._list_written():
+            if oid in self._written_before:
+                continue
             if schema is None:  # dropped: of the live ones, or one that it made itself
                 found.add(self._relations.get(oid, ""))
             elif schema == self._live and self._records and name.startswith("eskit_"):
@@ -87,3 +90,6 @@ class Fence:
             elif schema != self._own:
                 found.add(name if schema == self._live else f"{schema}.{name}")
         return sorted(found - {""})
+
+    def _list_written(self) -> list[tuple[Any, ...]]:
+        return self._connection.execute(read_statements(_STATEMENTS)["list_written"]).fetchall()

@@ -184,7 +184,16 @@ def same_row(table: Table, one: str, other: str, columns: Sequence[str] | None =
 def list_sequences(connection: Connection, schema: str) -> dict[str, tuple[str, int | None]]:
     """Each sequence with the table it counts for, if any, and the last number it gave."""
     rows = _read(connection, "list_sequences", {"schema": quoted(schema)})
-    return {name: (table, last) for name, table, last in rows}
+    return {name: (table, _last_number(connection, schema, name)) for name, table in rows}
+
+
+def _last_number(connection: Connection, schema: str, sequence: str) -> int | None:
+    # pg_sequence_last_value would lock it as nextval does, and look like one to a Fence.
+    ((last,),) = connection.execute(
+        "SELECT CASE WHEN is_called THEN last_value END "  # noqa: S608 - quoted names
+        f"FROM {quoted(schema)}.{quoted(sequence)}".encode()
+    ).fetchall()
+    return None if last is None else int(last)
 
 
 @contextmanager

@@ -112,7 +112,7 @@ FROM pg_type t WHERE t.oid = %(object)s
 
 -- name: list_sequences
 -- Those that stand by themselves, and those of columns, with the table they belong to.
-SELECT c.relname, coalesce(t.relname, ''), pg_sequence_last_value(c.oid)
+SELECT c.relname, coalesce(t.relname, '')
 FROM pg_class c
 LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
     AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
