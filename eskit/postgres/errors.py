@@ -42,6 +42,26 @@ _HINTS: Mapping[str, tuple[str, str]] = {
         "Use pgbouncer 1.21 or newer, or name the server itself.",
     ),
 }
+_UNTRUSTED = (
+    "cannot be trusted",
+    "Check sslmode and sslrootcert, and that the certificate is for the host in the URL.",
+)
+_REFUSALS: Mapping[str, tuple[str, str]] = {
+    "too many clients already": _HINTS["53300"],
+    "too many connections": _HINTS["53300"],
+    "connection slots are reserved": _HINTS["53300"],
+    "password authentication failed": _HINTS["28P01"],
+    "no password supplied": _HINTS["28P01"],
+    "no pg_hba.conf entry": _HINTS["28000"],
+    "is starting up": _HINTS["57P03"],
+    "is shutting down": _HINTS["57P03"],
+    "certificate verify failed": _UNTRUSTED,
+    "does not match host name": _UNTRUSTED,
+    "root certificate file": _UNTRUSTED,
+    "server does not support SSL": _UNTRUSTED,
+}
+"""What a refused connection says, which has no SQLSTATE; a server may say it in its language."""
+_FULL = ("File too large", "Disk quota exceeded", "No space left on device")
 _DAMAGED = ("XX001", "XX002")
 _ANOTHER_SCHEMA = ("3F000", "42P01", "42703", "42883")
 
@@ -71,9 +91,14 @@ def store_error(error: psycopg.Error, url: str) -> StoreError:
     if code == "42501":
         return StoreUnavailable(f"{url} does not let its user do that: {message}", hint=ROLES_HINT)
     if code is None:
+        for text, (what, hint) in _REFUSALS.items():
+            if text in message:
+                return StoreUnavailable(f"{url} {what}: {message}", hint=hint)
         return StoreUnavailable(
             f"{url} cannot be reached: {message}", hint="Check that the server is up, and the URL."
         )
+    if code in {"XX000", "58030"} and any(text in message for text in _FULL):
+        code = "53100"  # a limit of the server's user or of its files
     what, hint = _HINTS.get(code, (f"cannot be used: {message} ({code})", ""))
     return StoreUnavailable(f"{url} {what}", hint=hint)
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 from eskit.errors import InvalidArgument
 from eskit.text.suggestions import suggestion
 
 DEFAULT_SCHEMA = "eskit"
 _MAX_NAME = 63
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BAD_PORT = re.compile(r":(?!\d*$)[^:\]]*$")
+_UNREADABLE = "A URL of PostgreSQL cannot be read: a bracket, a port or an escape in it is wrong"
+_EXAMPLE = "For example postgresql://ann@db.example.com:5432/bank; in a password write % as %25."
 _LIBPQ = frozenset(
     {
         *("application_name", "channel_binding", "connect_timeout", "gssencmode", "host"),
@@ -45,10 +50,10 @@ def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
     What the URL does not say libpq takes from ``PG*`` variables, a service file and ``.pgpass``.
     Raises InvalidArgument for an option that neither knows, and for a schema that has no name.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     mine: dict[str, str] = {}
     theirs: list[tuple[str, str]] = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    for name, value in _pairs(parts):
         if name == "schema" or name in own:
             mine[name] = value
         elif name in _LIBPQ:
@@ -64,22 +69,39 @@ def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
             f"schema={schema} names no schema",
             hint=f"A schema has a name of 1 to {_MAX_NAME} bytes, for example ?schema=bank",
         )
-    query = urlencode(theirs)
     return PostgresUrl(
-        libpq=parts._replace(query=query).geturl(),
-        shown=_without_secrets(url),
+        libpq=_joined(parts, parts.netloc, urlencode(theirs, quote_via=quote)),
+        shown=_shown(parts),
         schema=schema,
         options=mine,
     )
 
 
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    shown = [
-        (name, "***" if "password" in name else value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-    ]
+def _split(url: str) -> SplitResult:
+    """The parts of a URL; what is wrong with one is said without it, for it has a password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidArgument(_UNREADABLE, hint=_EXAMPLE) from None
+    hosts = parts.netloc.rpartition("@")[2].split(",")
+    if _BAD_ESCAPE.search(url) or any(_BAD_PORT.search(host) for host in hosts):
+        raise InvalidArgument(_UNREADABLE, hint=_EXAMPLE)
+    return parts
+
+
+def _pairs(parts: SplitResult) -> list[tuple[str, str]]:
+    """The options. A plus is a plus for libpq, and no blank."""
+    return parse_qsl(parts.query.replace("+", "%2B"), keep_blank_values=True)
+
+
+def _shown(parts: SplitResult) -> str:
+    shown = [(name, "***" if "password" in name else value) for name, value in _pairs(parts)]
     login, at, place = parts.netloc.rpartition("@")
     user, colon, _ = login.partition(":")
     netloc = f"{user}{':***' if colon else ''}{at}{place}"
-    return parts._replace(netloc=netloc, query=urlencode(shown, safe="*/")).geturl()
+    return _joined(parts, netloc, urlencode(shown, safe="*/", quote_via=quote))
+
+
+def _joined(parts: SplitResult, netloc: str, query: str) -> str:
+    """A URL; that of a server that something else names keeps its two slashes."""
+    return f"{parts.scheme}://{netloc}{parts.path}{'?' if query else ''}{query}"

@@ -75,7 +75,10 @@ def absolute_url(url: str, folder: Path) -> str:
 
 def without_secrets(url: str) -> str:
     """The URL with stars for a user and a password in it."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # nobody knows what is what in it
+        return f"{url.partition(':')[0]}:***"
     if "@" not in parts.netloc:
         return url
     return parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]).geturl()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import InvalidArgument
@@ -43,7 +42,7 @@ def locate(url: str) -> Location:
 
 def find_location(url: str) -> Location | None:
     """The same, None for a URL of something else; InvalidArgument for one that is wrong."""
-    scheme = urlsplit(url).scheme
+    scheme = url.partition(":")[0].lower()
     if scheme == "sqlite":
         from eskit.store.sqlite.location import SqliteLocation
 
