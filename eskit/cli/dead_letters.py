@@ -80,11 +80,11 @@ def find_waiting(
         return
     reaction = next((found for found in app.reactions if found.name == name), None)
     if reaction is None:
-        _check_subscription(session, app, name)
-        letter = _in_nats(session, lambda letters: letters.load(name, event))
-        if retry:
-            raise _not_here(name)
-        yield WaitingInSubscription(letter, functools.partial(_in_nats, session))
+        with _kept_letters(session, app, name) as kept:
+            letter = kept(lambda letters: letters.load(name, event))
+            if retry:
+                raise _not_here(name)
+            yield WaitingInSubscription(letter, kept)
         return
     with session.open_app(create=False) as running:
         kept = functools.partial(_in_store, running.store)
@@ -105,24 +105,36 @@ def list_entries(session: Session, name: str) -> tuple[list[DeadLetterEntry], li
                 found += map(dead_letter_entry, engine.dead_letters(each))
                 found += map(skip_entry, engine.skips(each))
     kept: list[DeadLetter] = []
-    reactions = [reaction.name for reaction in app.reactions if name in ("", reaction.name)]
-    if reactions:
+    of_log = [reaction.name for reaction in app.reactions]
+    if name in of_log or session.store_exists():
         with session.open_store() as store:
-            kept += _in_store(store, lambda letters: _look(letters, reactions))
-    if name in (*names, *reactions):
+            of_log += _others(app, store)
+            kept += _in_store(store, lambda letters: _look(letters, [name] if name else None))
+    if name in (*names, *of_log):
         return _in_order(found, kept), problems
     if name:
         _check_subscription(session, app, name)
     if name or session.has_used_nats():
         try:
             others = _in_nats(session, lambda letters: _look(letters, [name] if name else None))
-            known = {reaction.name for reaction in app.reactions}
-            kept += [each for each in others if each.subscription not in known]
+            kept += [each for each in others if each.subscription not in of_log]
         except MessagingError as error:
             if name:
                 raise
             problems.append(_not_looked_at(error))
     return _in_order(found, kept), problems
+
+
+@contextmanager
+def _kept_letters(session: Session, app: App, name: str) -> Iterator[Kept]:
+    """The dead letters where a subscription of another program keeps them."""
+    if session.store_exists():
+        with session.open_store() as store:
+            if name in _others(app, store):
+                yield functools.partial(_in_store, store)
+                return
+    _check_subscription(session, app, name)
+    yield functools.partial(_in_nats, session)
 
 
 def _in_order(
@@ -213,6 +225,14 @@ def _projections(app: App) -> list[str]:
     return [projection.name for projection in app.projections]
 
 
+def _others(app: App, store: EventStore) -> list[str]:
+    """The subscriptions of other programs that keep their progress with the log."""
+    from eskit.messaging.followers import find_others
+
+    reactions = [reaction.name for reaction in app.reactions]
+    return [subscription.name for subscription in find_others(store, reactions)]
+
+
 def _check_subscription(session: Session, app: App, name: str) -> None:
     """Raise PROJECTION_NOT_FOUND unless there is a subscription of that name."""
     known = [*_projections(app), *(reaction.name for reaction in app.reactions)]
@@ -247,12 +267,12 @@ def _in_nats(session: Session, work: Callable[[DeadLetters], Awaitable[Result]])
     from eskit.messaging.dead_letters import DeadLetters
     from eskit.messaging.subscriptions_nats import KeyValueSubscriptions
 
-    async def run() -> Result:
-        async with session.connect_nats("eskit deadletter") as connection:
-            stream, _ = await session.settle_names(connection)
-            return await work(DeadLetters(KeyValueSubscriptions(connection, scope=stream)))
-
-    return asyncio.run(run())
+    return session.in_nats(
+        "eskit deadletter",
+        lambda connection, names: work(
+            DeadLetters(KeyValueSubscriptions(connection, scope=names.stream))
+        ),
+    )
 
 
 def _handled(name: str, handled: int, left: int) -> Line:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from eskit.project.layout import Project
     from eskit.store.eventstore import EventStore
 
+Result = TypeVar("Result")
 EMBEDDED = "embedded"
 _READINGS = {"gen": "gen_path", "schema_accept": "accepted_changes"}
 """What a project calls the settings that it does not call by their name."""
@@ -196,6 +197,18 @@ class Session:
 
         credentials, tls = self.nats_login()
         return connected(self.nats_url(), name=name, credentials=credentials, tls=tls)
+
+    def in_nats(
+        self, name: str, work: Callable[[Connection, StreamNames], Awaitable[Result]]
+    ) -> Result:
+        """Work over a connection, with the names of the app's stream as they hold there."""
+        import asyncio
+
+        async def run() -> Result:
+            async with self.connect_nats(name) as connection:
+                return await work(connection, await self.settle_names(connection))
+
+        return asyncio.run(run())
 
     async def find_place(self, name: str, *, store_id: str) -> FormerPlace | None:
         """How far a reaction was that kept its place in NATS; see `takeover.find_place`."""

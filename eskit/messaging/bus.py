@@ -7,6 +7,7 @@ business: what is appended to the store is published, by nobody else than the re
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from datetime import datetime
 from itertools import islice, takewhile
@@ -14,7 +15,7 @@ from typing import Literal
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import CheckpointMismatch, PlaceLost
+from eskit.errors import CheckpointMismatch, PlaceLost, SubscriptionTaken
 from eskit.messaging.dead_letters import DeadLetters
 from eskit.messaging.subscriber import EventSource, Subscriber
 from eskit.messaging.subscription import (
@@ -169,16 +170,35 @@ class EventBus:
         subscriber.start()
         return subscriber
 
+    async def pause(self, name: str, *, reason: str, by: str = "") -> None:
+        """Keep a subscription where it is until it is resumed, also over restarts.
+
+        A process that runs it finishes what it is handling. Raises InvalidArgument without a
+        reason, and for one that is paused.
+        """
+        await self._subscriptions.pause(name, reason=reason, by=by, clock=self._clock)
+
+    async def resume(self, name: str, *, reason: str, by: str = "") -> None:
+        """Resume a paused subscription, in whatever process runs it.
+
+        Raises InvalidArgument without a reason, NotFound if it is not paused.
+        """
+        await self._subscriptions.resume(name, reason=reason, by=by, clock=self._clock)
+
     async def reset(self, name: str, *, after: int) -> None:
-        """Let a subscription resume after another position; a running one must be started again.
+        """Let a subscription resume after another position, also one that runs.
 
         Every event behind it is handled, also one that was before.
         """
-        try:
-            _, revision = await self._subscriptions.load(name)
-        except PlaceLost as error:
-            revision = error.revision
-        await self._subscriptions.save(name, SubscriptionState(position=after), revision=revision)
+        while True:
+            try:
+                progress, revision = await self._subscriptions.load(name)
+            except PlaceLost as error:
+                progress, revision = SubscriptionState(), error.revision
+            place = SubscriptionState(position=after, follows=progress.follows)
+            with contextlib.suppress(SubscriptionTaken):  # its owner has saved meanwhile
+                await self._subscriptions.save(name, place, revision=revision)
+                return
 
 
 def memory_bus(store: EventStore) -> EventBus:

@@ -9,7 +9,13 @@ from datetime import datetime
 
 from eskit.domain.ids import new_id
 from eskit.errors import BrokerUnavailable, RequestTimeout, StoreUnavailable, SubscriptionTaken
-from eskit.messaging.subscription import Subscriptions, SubscriptionState, Trouble, taken
+from eskit.messaging.subscription import (
+    Subscription,
+    Subscriptions,
+    SubscriptionState,
+    Trouble,
+    taken,
+)
 from eskit.processes.holding import host_name
 
 _log = logging.getLogger("eskit.bus")
@@ -27,7 +33,7 @@ class SubscriptionProgress:
     saved last; `saving` says what keeps it from being saved, empty if nothing does.
     """
 
-    def __init__(self, name: str, subscriptions: Subscriptions) -> None:
+    def __init__(self, subscription: Subscription, subscriptions: Subscriptions) -> None:
         self.read: int | None = None
         self.event_id = ""
         self.store_id = ""
@@ -36,7 +42,8 @@ class SubscriptionProgress:
         self.trouble: Trouble | None = None
         self.revision = 0
         self.saving = ""
-        self._name = name
+        self._name = subscription.name
+        self._subscription = subscription
         self._subscriptions = subscriptions
         self._owner = f"{new_id()} {host_name()} {os.getpid()}"
         self._done: frozenset[int] = frozenset()
@@ -99,9 +106,10 @@ class SubscriptionProgress:
                 if self._undecided:
                     await self._find_revision()
                 self._undecided = True
+                self._heartbeat += 1
                 try:
                     self.revision = await self._subscriptions.save(
-                        self._name, self._progress(owner), revision=self.revision
+                        self._name, self._state(owner), revision=self.revision
                     )
                     self._undecided = False
                 except SubscriptionTaken:
@@ -125,8 +133,12 @@ class SubscriptionProgress:
             raise taken(self._name)
         self.revision, self._undecided = revision, False
 
-    def _progress(self, owner: str) -> SubscriptionState:
-        self._heartbeat += 1
+    @property
+    def state(self) -> SubscriptionState:
+        """What there is to save now."""
+        return self._state(self._owner)
+
+    def _state(self, owner: str) -> SubscriptionState:
         return SubscriptionState(
             position=self.read,
             store_id=self.store_id,
@@ -138,4 +150,5 @@ class SubscriptionProgress:
             heartbeat=self._heartbeat,
             running=dict(self.running) if owner else {},
             trouble=self.trouble,
+            follows=self._subscription,
         )

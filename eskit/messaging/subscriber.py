@@ -12,8 +12,9 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
-from eskit.errors import DeliveryFailed, LogBroken, SubscriptionTaken
+from eskit.errors import DeliveryFailed, LogBroken, ServiceError, SubscriptionTaken
 from eskit.messaging.dead_letters import call_handler, make_dead_letter
+from eskit.messaging.follower_status import find_problem
 from eskit.messaging.lane import StreamLane
 from eskit.messaging.progress import AWAY, SubscriptionProgress
 from eskit.messaging.subscription import (
@@ -112,11 +113,22 @@ class Subscriber:
         self._subscriptions = subscriptions
         self._clock = clock
         self._slow = slow or SlowCalls(clock=clock)
-        self._progress = SubscriptionProgress(subscription.name, subscriptions)
+        self._limit = max(1, subscription.max_waiting // subscription.max_concurrent)
+        self._batch = max(self._limit, min(_READ_AGAIN, subscription.max_waiting // 2))
+        self._alone = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._asked_to_stop = False
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have nothing in hand."""
+        subscription = self._subscription
+        self._progress = SubscriptionProgress(subscription, self._subscriptions)
         self._request = subscription.request(None)
         self._stopping = asyncio.Event()
+        if self._asked_to_stop:
+            self._stopping.set()
         self._resumed = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._lanes: dict[tuple[str, str], StreamLane] = {}
         self._lane_ended = asyncio.Event()
         self._broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -124,10 +136,7 @@ class Subscriber:
         self._in_hand = 0
         self._room = asyncio.Semaphore(subscription.max_waiting)
         self._workers = asyncio.Semaphore(subscription.max_concurrent)
-        self._limit = max(1, subscription.max_waiting // subscription.max_concurrent)
-        self._batch = max(self._limit, min(_READ_AGAIN, subscription.max_waiting // 2))
         self._quarantine = 0
-        self._alone = asyncio.Lock()
 
     @property
     def position(self) -> int | None:
@@ -153,6 +162,7 @@ class Subscriber:
 
         A handler that takes too long is abandoned: its event counts as not handled.
         """
+        self._asked_to_stop = True
         self._stopping.set()
         if self._task is not None:
             with contextlib.suppress(SubscriptionTaken):
@@ -163,14 +173,51 @@ class Subscriber:
         if self._task is not None:
             await asyncio.shield(self._task)
 
+    async def check_health(self) -> None:
+        """Raise ServiceError when something is not well, as its status says it.
+
+        It has ended, its progress cannot be saved, a handler hangs, an event is tried again, or
+        dead letters wait.
+        """
+        if self._task is None or self._task.done():
+            raise ServiceError(f"Subscription {self.name} is not running")
+        if self.saving:
+            raise ServiceError(f"Subscription {self.name} cannot save: {self.saving}")
+        try:
+            letters = await self._subscriptions.list_dead_letters(self.name)
+        except AWAY as error:
+            raise ServiceError(f"Subscription {self.name} cannot be looked at: {error}") from error
+        if problem := find_problem(self._progress.state, letters, self._clock.now):
+            raise ServiceError(f"Subscription {self.name}: {problem}")
+
+    def describe(self) -> str:
+        """Whether it runs, stands by, or is paused."""
+        return self.state
+
     async def _run(self) -> None:
         """Take the subscription, follow it until asked to stop, give it back."""
-        self.state = "standby"
         try:
-            if await self._take_patiently():
-                await self._work()
+            self.state = "standby"
+            while await self._take_patiently():
+                try:
+                    await self._work()
+                except SubscriptionTaken:
+                    if self._asked_to_stop or not await self._was_reset():
+                        raise
+                else:
+                    break
+                _log.warning("Subscription %s was reset: it begins again", self.name)
+                self.state = "standby"
+                self._prepare()
         finally:
             self.state = "stopped"
+
+    async def _was_reset(self) -> bool:
+        """Whether no process owns it any more, as after a reset by an operator."""
+        with contextlib.suppress(*AWAY):
+            progress, _ = await self._subscriptions.load(self.name)
+            return not progress.owner and progress.position is not None
+        return False
 
     async def _work(self) -> None:
         self.state = "running"
@@ -204,6 +251,8 @@ class Subscriber:
             )
         for task in left:
             task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=HEARTBEAT)
         return not left
 
     async def _take_patiently(self) -> bool:

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
+from eskit.clock import Clock
 from eskit.domain.events import RecordedEvent
 from eskit.errors import InvalidArgument, SubscriptionTaken
+from eskit.messaging.pauses import new_pause, new_resume, not_paused, paused_already
 from eskit.messaging.tail import TailRequest
 from eskit.processes.holding import Holder
 
@@ -99,6 +101,7 @@ class SubscriptionState:
     `owner` is empty when no process runs the subscription, else it ends with a host and a process
     id, and `heartbeat` changes as long as one does.
     `running` says since when which event is being handled, `trouble` what was raised last.
+    `follows` is what it asked for when a process ran it last; None if an earlier eskit did.
     """
 
     position: int | None = None
@@ -111,6 +114,7 @@ class SubscriptionState:
     heartbeat: int = 0
     running: Mapping[int, datetime] = field(default_factory=dict)
     trouble: Trouble | None = None
+    follows: Subscription | None = None
 
     @property
     def holder(self) -> Holder | None:
@@ -131,6 +135,7 @@ class SubscriptionState:
             done=frozenset(done for done in self.done if done <= position),
             deliveries={at: n for at, n in self.deliveries.items() if at <= position},
             heartbeat=self.heartbeat + 1,
+            follows=self.follows,
         )
 
 
@@ -192,6 +197,20 @@ class Subscriptions(Protocol):
         """Why the subscription is paused; None if it is not."""
         ...
 
+    async def pause(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """Keep it where it is until it is resumed, also over restarts.
+
+        Raises InvalidArgument without a reason, and for one that is paused.
+        """
+        ...
+
+    async def resume(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """End the pause, which stays on record.
+
+        Raises InvalidArgument without a reason, NotFound if it is not paused.
+        """
+        ...
+
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """Set an event aside; once more replaces the former, unless that was skipped."""
         ...
@@ -218,6 +237,7 @@ class MemorySubscriptions:
     def __init__(self) -> None:
         self._progress: dict[str, tuple[SubscriptionState, int]] = {}
         self._letters: dict[tuple[str, int], DeadLetter] = {}
+        self._pauses: dict[str, str] = {}
 
     async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
@@ -230,9 +250,22 @@ class MemorySubscriptions:
         self._progress[name] = (progress, revision + 1)
         return revision + 1
 
-    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - no command pauses it
+    async def find_pause(self, name: str) -> str | None:
         """See Subscriptions."""
-        return None
+        return self._pauses.get(name)
+
+    async def pause(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        new_pause(reason=reason, by=by, clock=clock)
+        if name in self._pauses:
+            raise paused_already(name, self._pauses[name])
+        self._pauses[name] = reason
+
+    async def resume(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        new_resume(reason=reason, by=by, clock=clock)
+        if self._pauses.pop(name, None) is None:
+            raise not_paused(name)
 
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""

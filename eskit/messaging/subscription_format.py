@@ -7,7 +7,12 @@ from datetime import datetime
 from typing import Any
 
 from eskit.errors import PlaceLost
-from eskit.messaging.subscription import DeadLetterDecision, SubscriptionState, Trouble
+from eskit.messaging.subscription import (
+    DeadLetterDecision,
+    Subscription,
+    SubscriptionState,
+    Trouble,
+)
 
 
 def encode_state(progress: SubscriptionState) -> dict[str, Any]:
@@ -24,6 +29,7 @@ def encode_state(progress: SubscriptionState) -> dict[str, Any]:
         "beat": progress.heartbeat,
         "running": {str(at): since.isoformat() for at, since in progress.running.items()},
         "trouble": _encode_trouble(progress.trouble),
+        "follows": _encode_follows(progress.follows),
     }
 
 
@@ -44,6 +50,7 @@ def decode_state(name: str, pairs: Any, *, revision: int) -> SubscriptionState:
                 for at, since in pairs.get("running", {}).items()
             },
             trouble=_decode_trouble(pairs.get("trouble")),
+            follows=_decode_follows(name, pairs.get("follows")),
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise unreadable(name, revision) from error
@@ -97,6 +104,35 @@ def _decode_trouble(pairs: Any) -> Trouble | None:
         position=int(pairs["position"]),
         error=str(pairs["error"]),
         at=datetime.fromisoformat(pairs["at"]),
+    )
+
+
+def _encode_follows(follows: Subscription | None) -> dict[str, Any] | None:
+    if follows is None:
+        return None
+    start = follows.start
+    return {
+        "start": start.isoformat() if isinstance(start, datetime) else start,
+        "event_types": list(follows.event_types),
+        "aggregates": list(follows.aggregates),
+        "stream": follows.stream,
+        "tenants": list(follows.tenants),
+    }
+
+
+def _decode_follows(name: str, pairs: Any) -> Subscription | None:
+    if not pairs:
+        return None
+    start = pairs["start"]
+    if isinstance(start, str) and start not in {"first", "new"}:
+        start = datetime.fromisoformat(start)
+    return Subscription(
+        name=name,
+        start=start,
+        event_types=pairs["event_types"],
+        aggregates=pairs["aggregates"],
+        stream=pairs["stream"],
+        tenants=pairs["tenants"],
     )
 
 

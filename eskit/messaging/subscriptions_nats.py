@@ -1,25 +1,24 @@
 """A bus over JetStream: events from the relay's stream, progress in a key-value bucket.
 
 The bucket is an ordinary NATS key-value bucket (``nats kv`` can look at it): keys
-``<subscription>.progress`` and ``<subscription>.dead.<position>``, values JSON.
+``<stream>.<subscription>.progress``, ``….pauses`` and ``….dead.<position>``, values JSON.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import json
-import math
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 
-from eskit.domain.events import RecordedEvent
+from eskit.clock import Clock
 from eskit.domain.subjects import DEFAULT_NAMES
-from eskit.errors import BrokerUnavailable, LogBroken, PlaceLost, SubscriptionTaken
+from eskit.errors import PlaceLost, SubscriptionTaken
 from eskit.messaging.bus import EventBus
+from eskit.messaging.jetstream_source import JetStreamSource
+from eskit.messaging.pauses import new_pause, new_resume, not_paused, paused_already
 from eskit.messaging.subscription import DeadLetter, SubscriptionState, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
     decode_decision,
@@ -28,11 +27,10 @@ from eskit.messaging.subscription_format import (
     encode_state,
     unreadable,
 )
-from eskit.messaging.tail import TailRequest
-from eskit.messaging.tail_nats import first_sequence, last_position, tail_nats
 from eskit.nats.connection import Connection
-from eskit.nats.headers import decode_event, encode_headers, filter_subjects
+from eskit.nats.headers import decode_event, encode_headers
 from eskit.nats.jetstream import (
+    STREAM_NOT_FOUND,
     WRONG_LAST_SEQUENCE,
     JetStreamError,
     StoredMessage,
@@ -41,15 +39,16 @@ from eskit.nats.jetstream import (
     find_stream,
     has_consumer,
     last_message,
+    list_consumers,
     list_subjects,
-    message_from,
     publish,
 )
 
 BUCKET = "eskit-subscriptions"
 _STREAM = f"KV_{BUCKET}"
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_LOOK_EVERY = 10.0
+_MARK = "eskit-place-"
+"""What the name of the consumer begins with that tells that a subscription has had a place."""
 
 
 def nats_bus(
@@ -69,110 +68,6 @@ def nats_bus(
     return EventBus(source, kept)
 
 
-class JetStreamSource:
-    """Follows the relay's stream; for processes without the store."""
-
-    def __init__(self, connection: Connection, *, stream: str, prefix: str) -> None:
-        self._connection = connection
-        self._stream, self._prefix = stream, prefix
-        self._looked = -math.inf
-
-    async def start_position(self, start: Literal["first", "new"] | int | datetime) -> int | None:
-        """Behind which position a first run begins; of a time only the tail knows."""
-        if isinstance(start, datetime):
-            return None
-        if start != "new":
-            return start if isinstance(start, int) else 0
-        state = await find_stream(self._connection, self._stream)
-        return 0 if state is None else await last_position(self._connection, state)
-
-    async def check(self, name: str, progress: SubscriptionState) -> str:  # noqa: ARG002 - the stream says it all
-        """Raise LogBroken when events are gone that were not handled."""
-        if progress.position:
-            await self._first_behind(progress.position)
-        return ""
-
-    def follow(self, request: TailRequest) -> AsyncGenerator[RecordedEvent, None]:
-        """From JetStream, over restarts."""
-        return tail_nats(self._connection, request, stream=self._stream, prefix=self._prefix)
-
-    async def read_again(
-        self,
-        position: int,
-        *,
-        up_to: int,
-        limit: int,
-        wanted: Callable[[RecordedEvent], bool] = lambda _: True,
-    ) -> Sequence[RecordedEvent]:
-        """The event at a position and those behind it in its stream."""
-        state = await find_stream(self._connection, self._stream)
-        if state is None:
-            raise BrokerUnavailable(f"There is no stream {self._stream} yet")
-        sequence = await first_sequence(
-            self._connection, state, lambda event: event.global_position >= position
-        )
-        message = await message_from(self._connection, self._stream, sequence)
-        first = decode_event(message.headers, message.data) if message is not None else None
-        if first is None or first.global_position != position:
-            return []
-        request = TailRequest(
-            after=position - 1, follow=False, stream=first.stream, tenants=(first.tenant,)
-        )
-        found: list[RecordedEvent] = []
-        async with aclosing(self.follow(request)) as events:
-            async for event in events:
-                if event.global_position > up_to or len(found) == limit:
-                    break
-                if wanted(event):
-                    found.append(event)
-        return found
-
-    async def advance(self, request: TailRequest, position: int) -> tuple[int, str]:
-        """Up to which position nothing that is wanted lies behind this one; looks now and then."""
-        now = asyncio.get_running_loop().time()
-        if now - self._looked < _LOOK_EVERY:
-            return position, ""
-        self._looked = now
-        state = await find_stream(self._connection, self._stream)
-        if state is None or not state.messages:
-            return position, ""
-        sequence = await self._first_behind(position)
-        subjects = filter_subjects(
-            self._prefix,
-            aggregates=request.categories,
-            event_types=request.full_types,
-            tenants=request.tenants,
-        )
-        for subject in subjects or (">",):
-            message = await message_from(self._connection, self._stream, sequence, subject)
-            if message is not None and message.sequence <= state.last_sequence:
-                return position, ""
-        last = await message_from(self._connection, self._stream, state.last_sequence)
-        if last is None or last.sequence != state.last_sequence:
-            return position, ""
-        event = decode_event(last.headers, last.data)
-        return max(position, event.global_position), event.event_id
-
-    async def _first_behind(self, position: int) -> int:
-        """The sequence of the first event behind a position; LogBroken if some are gone there."""
-        state = await find_stream(self._connection, self._stream)
-        if state is None:
-            return 1
-        sequence = await first_sequence(
-            self._connection, state, lambda event: event.global_position > position
-        )
-        if 1 < sequence == state.first_sequence and state.messages:
-            message = await message_from(self._connection, self._stream, sequence)
-            first = decode_event(message.headers, message.data) if message is not None else None
-            if first is not None and first.global_position > position + 1:
-                raise LogBroken(
-                    f"Stream {self._stream} begins at {first.global_position:,}: events after "
-                    f"{position:,} are gone, and were not handled",
-                    position=position,
-                )
-        return sequence
-
-
 class KeyValueSubscriptions:
     """Progress and dead letters of the subscriptions of one stream, in a key-value bucket."""
 
@@ -180,33 +75,42 @@ class KeyValueSubscriptions:
         self._connection = connection
         self._scope = scope
         self._replicas = replicas
-        self._ready = False
+        self._ready = self._seen = False
         self._marked: set[str] = set()
 
     async def load(self, name: str) -> tuple[SubscriptionState, int]:
         """See Subscriptions."""
-        if not self._ready:
-            await self._create_bucket()
-        elif await find_stream(self._connection, _STREAM) is None:
-            raise PlaceLost(
-                f"The bucket {BUCKET} was deleted from NATS: eskit cannot tell how far {name} is",
-                hint="Set where it resumes: bus.reset(name, after=…)",
-            )
-        message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
-        if message is None and await has_consumer(
-            self._connection, self._scope, _consumer_of(name)
-        ):
-            raise PlaceLost(
-                f"The place of subscription {name} is gone from NATS, where it had one",
-                hint="Set where it resumes: bus.reset(name, after=…)",
-            )
+        message = await self.find_progress(name)
         if message is None:
             return SubscriptionState(), 0
         revision = message.sequence
         return decode_state(name, _decode(message, name), revision=revision), revision
 
+    async def find_progress(self, name: str) -> StoredMessage | None:
+        """What is kept of the progress; PlaceLost where it was and is not any more.
+
+        Looking creates no bucket.
+        """
+        message = None
+        if await find_stream(self._connection, _STREAM) is not None:
+            self._seen = True
+            message = await last_message(self._connection, _STREAM, self._key(name, "progress"))
+        elif self._seen:
+            self._ready = False
+            raise PlaceLost(
+                f"The bucket {BUCKET} was deleted from NATS: eskit cannot tell how far {name} is",
+                hint=_set_place(name),
+            )
+        if message is None and await has_consumer(self._connection, self._scope, _MARK + name):
+            raise PlaceLost(
+                f"The place of subscription {name} is gone from NATS, where it had one",
+                hint=_set_place(name),
+            )
+        return message
+
     async def save(self, name: str, progress: SubscriptionState, *, revision: int) -> int:
         """See Subscriptions."""
+        await self._create_bucket()
         try:
             saved = await self._put(
                 self._key(name, "progress"), encode_state(progress), {_EXPECTED: str(revision)}
@@ -219,13 +123,74 @@ class KeyValueSubscriptions:
             # With the events, so that it outlives the bucket. It may be that they are not there
             # yet, or that this user may make no durable consumers.
             with contextlib.suppress(JetStreamError):
-                await create_consumer(self._connection, self._scope, _consumer_of(name))
+                await create_consumer(self._connection, self._scope, _MARK + name)
                 self._marked.add(name)
         return saved
 
-    async def find_pause(self, name: str) -> str | None:  # noqa: ARG002 - no command pauses it
+    async def find_pause(self, name: str) -> str | None:
         """See Subscriptions."""
-        return None
+        pauses, _ = await self._load_pauses(name)
+        return _pause_reason(pauses)
+
+    async def pause(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        pause = new_pause(reason=reason, by=by, clock=clock)
+        while True:
+            pauses, revision = await self._load_pauses(name)
+            if (paused := _pause_reason(pauses)) is not None:
+                raise paused_already(name, paused)
+            if await self._save_pauses(name, [*pauses, pause], revision):
+                return
+
+    async def resume(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        ended = new_resume(reason=reason, by=by, clock=clock)
+        while True:
+            pauses, revision = await self._load_pauses(name)
+            if _pause_reason(pauses) is None:
+                raise not_paused(name)
+            now = [*pauses[:-1], {**pauses[-1], "resumed": ended}]
+            if await self._save_pauses(name, now, revision):
+                return
+
+    async def list_pauses(self, name: str) -> list[Mapping[str, Any]]:
+        """The subscription's pauses, oldest first; `resumed` says when and why one has ended."""
+        pauses, _ = await self._load_pauses(name)
+        return pauses
+
+    async def _load_pauses(self, name: str) -> tuple[list[Mapping[str, Any]], int]:
+        try:
+            message = await last_message(self._connection, _STREAM, self._key(name, "pauses"))
+        except JetStreamError as error:
+            if error.number != STREAM_NOT_FOUND:
+                raise
+            message = None
+        if message is None:
+            return [], 0
+        return list(_decode(message, name)), message.sequence
+
+    async def _save_pauses(
+        self, name: str, pauses: Sequence[Mapping[str, Any]], revision: int
+    ) -> bool:
+        """Whether it was saved: not if they have changed meanwhile."""
+        await self._create_bucket()
+        expected = {_EXPECTED: str(revision)}
+        try:
+            await self._put(self._key(name, "pauses"), pauses, expected)
+        except JetStreamError as error:
+            if error.number == WRONG_LAST_SEQUENCE:
+                return False
+            raise
+        return True
+
+    async def list_followers(self) -> list[str]:
+        """The subscriptions of which there is anything, also a place that was lost; sorted."""
+        subjects = await self._subjects(self._key("*", ">"))
+        consumers = await list_consumers(self._connection, self._scope)
+        return sorted(
+            {subject.split(".")[3] for subject in subjects}
+            | {name.removeprefix(_MARK) for name in consumers if name.startswith(_MARK)}
+        )
 
     async def list_places(self) -> list[str] | None:
         """The subscriptions that have a progress; None without a bucket."""
@@ -237,8 +202,7 @@ class KeyValueSubscriptions:
     async def rewind(self, position: int) -> None:
         """Let every subscription resume after a position that it has passed.
 
-        For a log that is no longer the same behind it. Whoever is at work on one meets
-        SubscriptionTaken, and must be started again.
+        For a log that is no longer the same behind it. Whoever is at work on one begins again.
         """
         for subject in await self._subjects(self._key("*", "progress")):
             await self._rewind(subject.split(".")[-2], position)
@@ -307,7 +271,7 @@ class KeyValueSubscriptions:
     def _key(self, name: str, what: str) -> str:
         return f"$KV.{BUCKET}.{self._scope}.{name}.{what}"
 
-    async def _put(self, key: str, pairs: dict[str, Any], headers: dict[str, str]) -> int:
+    async def _put(self, key: str, pairs: Any, headers: dict[str, str]) -> int:
         return await publish(self._connection, key, json.dumps(pairs).encode(), headers)
 
     async def _create_bucket(self) -> None:
@@ -330,12 +294,14 @@ class KeyValueSubscriptions:
                     "num_replicas": events.config["num_replicas"] if events else self._replicas,
                 },
             )
-        self._ready = True
+        self._ready = self._seen = True
 
 
-def _consumer_of(name: str) -> str:
-    """The consumer that tells that a subscription has had a place."""
-    return f"eskit-place-{name}"
+def _set_place(name: str) -> str:
+    return (
+        f"Set where it resumes: eskit reaction reset {name} --after POSITION|now; "
+        "in a program of your own: bus.reset(name, after=…)"
+    )
 
 
 def _decode(message: StoredMessage, name: str) -> Any:
@@ -343,6 +309,12 @@ def _decode(message: StoredMessage, name: str) -> Any:
         return json.loads(message.data)
     except ValueError as error:
         raise unreadable(name, message.sequence) from error
+
+
+def _pause_reason(pauses: Sequence[Mapping[str, Any]]) -> str | None:
+    if not pauses or "resumed" in pauses[-1]:
+        return None
+    return str(pauses[-1]["reason"])
 
 
 def _pairs_of_letter(letter: DeadLetter) -> dict[str, Any]:

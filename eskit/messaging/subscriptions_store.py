@@ -6,13 +6,16 @@ They are records of the store: a backup has them, and they are as safe as the ev
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, TypeVar
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.errors import RecordChanged
 from eskit.messaging.bus import EventBus, StoreSource
+from eskit.messaging.pauses import new_pause, new_resume, not_paused, paused_already
 from eskit.messaging.subscription import DeadLetter, SubscriptionState, decided_meanwhile, taken
 from eskit.messaging.subscription_format import (
     decode_decision,
@@ -25,6 +28,7 @@ from eskit.store.eventstore import EventStore
 from eskit.store.records import FOLLOWER, LETTER, Record, letter_key
 
 PAUSE = "pause"
+ENDED_PAUSE = "ended pause"
 Result = TypeVar("Result")
 
 
@@ -49,8 +53,15 @@ class StoreSubscriptions:
 
     async def find_pause(self, name: str) -> str | None:
         """See Subscriptions."""
-        found = await asyncio.to_thread(self._store.find_record, PAUSE, name)
-        return None if found is None else str(json.loads(found.value)["reason"])
+        return await asyncio.to_thread(find_pause, self._store, name)
+
+    async def pause(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        await asyncio.to_thread(pause, self._store, name, reason=reason, by=by, clock=clock)
+
+    async def resume(self, name: str, *, reason: str, by: str, clock: Clock) -> None:
+        """See Subscriptions."""
+        await asyncio.to_thread(resume, self._store, name, reason=reason, by=by, clock=clock)
 
     async def add_dead_letter(self, letter: DeadLetter) -> None:
         """See Subscriptions."""
@@ -96,6 +107,46 @@ def save_state(store: EventStore, name: str, progress: SubscriptionState, *, rev
         )
     except RecordChanged as error:
         raise taken(name) from error
+
+
+def find_pause(store: EventStore, name: str) -> str | None:
+    """Why a follower is paused; None if it is not."""
+    record = store.find_record(PAUSE, name)
+    return None if record is None else str(json.loads(record.value)["reason"])
+
+
+def pause(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:
+    """Keep a follower where it is until it is resumed; InvalidArgument if it is paused."""
+    value = json.dumps(new_pause(reason=reason, by=by, clock=clock))
+    try:
+        store.save_record(PAUSE, name, value, expected_revision=0)
+    except RecordChanged as error:
+        raise paused_already(name, find_pause(store, name)) from error
+
+
+def resume(store: EventStore, name: str, *, reason: str, by: str, clock: Clock) -> None:
+    """Resume a paused follower; NotFound if it is not paused.
+
+    The pause stays on record, see `list_pauses`. Raises InvalidArgument without a reason.
+    """
+    ended = new_resume(reason=reason, by=by, clock=clock)
+    record = store.find_record(PAUSE, name)
+    if record is None:
+        raise not_paused(name)
+    begun = json.loads(record.value)
+    audit = json.dumps({"name": name, **begun, "resumed": ended})
+    with contextlib.suppress(RecordChanged):  # an attempt that ended here kept it already
+        store.save_record(ENDED_PAUSE, f"{name} {begun['at']}", audit, expected_revision=0)
+    store.delete_record(PAUSE, name, expected_revision=record.revision)
+
+
+def list_pauses(store: EventStore, name: str) -> list[Mapping[str, Any]]:
+    """The audit records of a follower's pauses that have ended, oldest first.
+
+    Each has `reason`, `by` and `at` of the pause, and the same of its end under `resumed`.
+    """
+    kept = [json.loads(record.value) for record in store.list_records(ENDED_PAUSE)]
+    return [pause for pause in kept if pause["name"] == name]
 
 
 def add_dead_letter(store: EventStore, letter: DeadLetter) -> None:

@@ -82,6 +82,17 @@ class TailRequest:
         filters = self.stream, self.aggregates, self.tenants, self.event_types, self.correlation_id
         return not any((*filters, self.where, self.since, self.until))
 
+    @property
+    def by_type_only(self) -> bool:
+        """Whether full event types say which events match, or all do."""
+        return self.by_subject and not (self.aggregates or self.tenants)
+
+    @property
+    def by_subject(self) -> bool:
+        """Whether full event types, aggregates and tenants say which events match, or all do."""
+        others = self.stream, self.correlation_id, self.where, self.since, self.until
+        return not any(others) and len(self.full_types) == len(self.event_types)
+
     def _is_wanted_type(self, event_type: str) -> bool:
         return any(is_of_type(event_type, name) for name in self.event_types)
 

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from eskit.errors import BrokerUnavailable, MessagingError
@@ -18,7 +19,7 @@ from eskit.nats.headers import header_lines
 
 WRONG_LAST_SEQUENCE = 10071
 SUBJECTS_OVERLAP = 10065
-_STREAM_NOT_FOUND = 10059
+STREAM_NOT_FOUND = 10059
 _MESSAGE_NOT_FOUND = 10037
 _CONSUMER_NOT_FOUND = 10014
 _UNAVAILABLE = 503
@@ -37,7 +38,10 @@ class JetStreamError(MessagingError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamState:
-    """A JetStream stream as the server describes it; `created` tells it from a later namesake."""
+    """A JetStream stream as the server describes it; `created` tells it from a later namesake.
+
+    `at` is when that was, by the server's clock; None from one that does not say it (before 2.10).
+    """
 
     name: str
     created: str
@@ -45,16 +49,18 @@ class StreamState:
     first_sequence: int
     last_sequence: int
     config: Mapping[str, Any]
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
-    """A message as the stream keeps it."""
+    """A message as the stream keeps it, since `stored_at` by the server's clock."""
 
     sequence: int
     subject: str
     headers: Mapping[str, str]
     data: bytes
+    stored_at: datetime
 
 
 async def find_stream(connection: Connection, name: str) -> StreamState | None:
@@ -62,7 +68,7 @@ async def find_stream(connection: Connection, name: str) -> StreamState | None:
     try:
         return _state(await api(connection, f"STREAM.INFO.{name}"))
     except JetStreamError as error:
-        if error.number == _STREAM_NOT_FOUND:
+        if error.number == STREAM_NOT_FOUND:
             return None
         raise
 
@@ -136,7 +142,7 @@ async def delete_reader(connection: Connection, stream: str, name: str) -> None:
     try:
         await api(connection, f"CONSUMER.DELETE.{stream}.{name}")
     except JetStreamError as error:
-        if error.number not in (_CONSUMER_NOT_FOUND, _STREAM_NOT_FOUND):
+        if error.number not in (_CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
             raise
 
 
@@ -147,12 +153,27 @@ async def create_consumer(connection: Connection, stream: str, name: str) -> Non
     await api(connection, f"CONSUMER.CREATE.{stream}.{name}", request)
 
 
+async def list_consumers(connection: Connection, stream: str) -> list[str]:
+    """The names of a stream's consumers; none of a stream that is not there."""
+    names: list[str] = []
+    while True:
+        try:
+            page = await api(connection, f"CONSUMER.NAMES.{stream}", {"offset": len(names)})
+        except JetStreamError as error:
+            if error.number == STREAM_NOT_FOUND:
+                return []
+            raise
+        names += page["consumers"] or ()
+        if not page["consumers"] or len(names) >= page["total"]:
+            return names
+
+
 async def has_consumer(connection: Connection, stream: str, name: str) -> bool:
     """Whether a stream has a durable consumer of that name."""
     try:
         await api(connection, f"CONSUMER.INFO.{stream}.{name}")
     except JetStreamError as error:
-        if error.number in (_CONSUMER_NOT_FOUND, _STREAM_NOT_FOUND):
+        if error.number in (_CONSUMER_NOT_FOUND, STREAM_NOT_FOUND):
             return False
         raise
     return True
@@ -200,6 +221,7 @@ async def _find_message(
         subject=str(message["subject"]),
         headers=dict(header_lines(raw)),
         data=base64.b64decode(message.get("data", "")),
+        stored_at=datetime.fromisoformat(message["time"]),
     )
 
 
@@ -212,4 +234,5 @@ def _state(answer: Mapping[str, Any]) -> StreamState:
         first_sequence=int(state["first_seq"]),
         last_sequence=int(state["last_seq"]),
         config=answer["config"],
+        at=datetime.fromisoformat(answer["ts"]) if "ts" in answer else None,
     )

@@ -11,7 +11,7 @@ from eskit.cli.commands.reaction import format_failed, format_statuses
 from eskit.cli.commands.relay import format_overview
 from eskit.cli.terminal.text import plain, width
 from eskit.messaging.dead_letters import call_handler, make_dead_letter
-from eskit.messaging.followers import Attempt, FollowerStatus
+from eskit.messaging.follower_status import Attempt, FollowerStatus
 from eskit.processes.holding import Holder
 from eskit.reports.relay import RelayOverview
 from tests.support.running import (

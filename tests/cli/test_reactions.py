@@ -15,7 +15,7 @@ import pytest
 
 from eskit.cli.commands.reaction import format_statuses
 from eskit.cli.terminal.text import plain
-from eskit.messaging.followers import Attempt, FollowerStatus
+from eskit.messaging.follower_status import Attempt, FollowerStatus
 from eskit.processes.holding import Holder
 from tests.support.running import eskit, interrupt, open_account, read_until
 
@@ -187,6 +187,17 @@ def test_a_failing_reaction_is_red_wherever_it_is_looked_at(bank, launch):
     assert "2 dead letters, the first at 1" in named.out
     assert "eskit deadletter list welcome" in named.out
     assert named.code == 1
+
+
+def test_reactions_that_nobody_runs_are_a_warning(bank):
+    shown = eskit("reaction", "status", cwd=bank)
+    as_json = eskit("reaction", "list", "--json", cwd=bank).json
+
+    assert shown.code == 0
+    assert "no process runs it" in shown.out
+    assert "welcome: 2 events behind, and no process runs it" in shown.err
+    assert "eskit serve" in shown.err
+    assert [each["code"] for each in as_json["diagnostics"]] == ["REACTION_NOT_RUN"]
 
 
 def test_a_paused_reaction_holds_back_the_commands_that_it_needs(bank, launch):

@@ -27,10 +27,16 @@ from eskit.errors import (
     ProjectError,
     ServiceError,
 )
-from eskit.messaging import followers, subscriber
+from eskit.messaging import follower_status, followers, subscriber
 from eskit.messaging.bus import memory_bus
 from eskit.messaging.subscription import SubscriptionState
-from eskit.messaging.subscriptions_store import load_state, save_state
+from eskit.messaging.subscriptions_store import (
+    list_pauses,
+    load_state,
+    pause,
+    resume,
+    save_state,
+)
 from eskit.operations.erasing import erase
 from eskit.operations.files import back_up
 from eskit.operations.pruning import prune_commands
@@ -317,7 +323,7 @@ async def test_a_paused_reaction_waits_and_says_so(bank: SimpleNamespace) -> Non
 
     with app_with(bank, reaction).open("memory://") as running:
         store, subscription = running.store, reaction.subscription(running.app.upcasters)
-        followers.pause(store, "bonus", reason="wrong amount", by="ann", clock=SYSTEM_CLOCK)
+        pause(store, "bonus", reason="wrong amount", by="ann", clock=SYSTEM_CLOCK)
         async with at_work(running, reaction) as (service,):
             await asyncio.to_thread(open_account, bank, running)
             async with asyncio.timeout(30):
@@ -326,14 +332,14 @@ async def test_a_paused_reaction_waits_and_says_so(bank: SimpleNamespace) -> Non
             await asyncio.sleep(0.2)
             paused = followers.load_status(store, subscription)
             with pytest.raises(InvalidArgument, match="paused already: wrong amount"):
-                followers.pause(store, "bonus", reason="too", by="bob", clock=SYSTEM_CLOCK)
+                pause(store, "bonus", reason="too", by="bob", clock=SYSTEM_CLOCK)
             with pytest.raises(InvalidArgument, match="needs a reason"):
-                followers.resume(store, "bonus", reason=" ", by="bob", clock=SYSTEM_CLOCK)
-            followers.resume(store, "bonus", reason="right now", by="bob", clock=SYSTEM_CLOCK)
+                resume(store, "bonus", reason=" ", by="bob", clock=SYSTEM_CLOCK)
+            resume(store, "bonus", reason="right now", by="bob", clock=SYSTEM_CLOCK)
             await reach(running, 2)
         with pytest.raises(NotFound, match="is not paused"):
-            followers.resume(store, "bonus", reason="again", by="bob", clock=SYSTEM_CLOCK)
-        (kept,) = followers.list_pauses(store, "bonus")
+            resume(store, "bonus", reason="again", by="bob", clock=SYSTEM_CLOCK)
+        (kept,) = list_pauses(store, "bonus")
 
     assert (paused.state, paused.pause, paused.lag, paused.head) == ("paused", "wrong amount", 1, 1)
     assert (kept["reason"], kept["by"]) == ("wrong amount", "ann")
@@ -344,7 +350,7 @@ async def test_a_hanging_reaction_is_seen_and_ends_all_the_same(
     bank: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subscriber, "STOP_WITHIN", 0.1)
-    monkeypatch.setattr(followers, "SLOW_AFTER", 0.0)
+    monkeypatch.setattr(follower_status, "SLOW_AFTER", 0.0)
     reaction, never = Reaction("hangs", start="first"), threading.Event()
 
     @reaction.on(bank.pb.AccountOpenedEvent)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -16,7 +17,14 @@ from google.protobuf.wrappers_pb2 import Int32Value
 
 from eskit.domain.events import NewEvent, RecordedEvent
 from eskit.domain.streams import ANY
-from eskit.errors import DeliveryFailed, InvalidArgument, NotFound, SubscriptionTaken
+from eskit.errors import (
+    DeliveryFailed,
+    InvalidArgument,
+    NotFound,
+    ServiceError,
+    SubscriptionTaken,
+)
+from eskit.messaging import follower_status
 from eskit.messaging import subscriber as subscriber_module
 from eskit.messaging.bus import EventBus, memory_bus
 from eskit.messaging.publisher_nats import nats_relay
@@ -25,7 +33,7 @@ from eskit.messaging.subscriptions_nats import nats_bus
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.nats.connection import connected
 from eskit.store.eventstore import EventStore
-from tests.messaging.conftest import append
+from tests.messaging.conftest import append, until
 
 
 class Seen:
@@ -639,20 +647,106 @@ async def test_a_skipped_event_that_comes_again_stays_skipped(
     assert seen.attempts == [1, 2, 1, 2]
 
 
-async def test_a_reset_of_a_running_subscription_ends_it(open_bus: Made, store: EventStore) -> None:
+async def test_a_running_subscription_resumes_where_it_is_reset_to(
+    open_bus: Made, store: EventStore
+) -> None:
     append(store, 5, streams=1)
-    first, second = Seen(), Seen()
+    seen = Seen()
 
     async with open_bus() as bus:
-        running = await bus.subscribe(Subscription(name="test"), first)
-        await first.until(5)
-        await bus.reset("test", after=3)
-        with pytest.raises(SubscriptionTaken):
-            await asyncio.wait_for(running.wait(), 10)
-        async with following(bus, second):
-            await second.until(2)
+        async with following(bus, seen) as running:
+            await seen.until(5)
+            await bus.reset("test", after=3)
+            await seen.until(7)
+            await running.check_health()
+            append(store, 1, streams=1)
+            await seen.until(8)
+        assert running.state == "stopped"
 
-    assert second.positions == [4, 5]
+    assert seen.positions == [1, 2, 3, 4, 5, 4, 5, 6]
+
+
+async def test_a_reset_lets_go_of_an_event_that_is_tried_again(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 4, streams=1)
+    seen = Seen(failing={3: 1})
+
+    async with open_bus() as bus, following(bus, seen, backoff=(3600.0,)):
+        await seen.until(2)
+        await bus.reset("test", after=1)
+        await seen.until(5)
+
+    assert seen.positions == [1, 2, 2, 3, 4]
+
+
+async def test_a_paused_subscription_waits_over_restarts_and_events_in_hand_wait_too(
+    open_bus: Made, store: EventStore
+) -> None:
+    append(store, 3, streams=1)
+    first, second = Seen(), Seen()
+
+    async def pause_at_two(event: RecordedEvent) -> None:
+        await first(event)
+        if event.global_position == 2:
+            await bus.pause("test", reason="wrong amounts", by="ann")
+            await until(lambda: paused.state == "paused")
+
+    async with open_bus() as bus:
+        async with following(bus, pause_at_two) as paused:
+            await first.until(2)
+            await until(lambda: paused.state == "paused")
+            append(store, 2, streams=1)
+            await asyncio.sleep(0.2)
+            with pytest.raises(InvalidArgument, match="paused already: wrong amounts"):
+                await bus.pause("test", reason="too")
+        async with following(bus, second) as again:
+            await until(lambda: again.state == "paused")
+            await asyncio.sleep(0.2)
+            assert (first.positions, second.positions) == ([1, 2], [])
+            await bus.resume("test", reason="right now")
+            await second.until(3)
+        with pytest.raises(NotFound, match="is not paused"):
+            await bus.resume("test", reason="again")
+        with pytest.raises(InvalidArgument, match="needs a reason"):
+            await bus.pause("test", reason=" ")
+
+    assert second.positions == [3, 4, 5]
+
+
+async def test_what_is_not_well_with_a_running_subscription_is_told(
+    open_bus: Made, store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append(store, 3, streams=3)
+    never = asyncio.Event()
+    begun = asyncio.Event()
+
+    async def handle(event: RecordedEvent) -> None:
+        if event.global_position == 1:
+            begun.set()
+            await never.wait()
+        raise RuntimeError(f"no {event.global_position}")
+
+    async def told(pattern: str) -> None:
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await subscriber.check_health()
+                except ServiceError as error:
+                    if re.search(pattern, error.message):
+                        return
+                await asyncio.sleep(0.01)
+
+    async with open_bus() as bus:
+        async with following(bus, handle, max_deliveries=2, backoff=(3600.0,)) as subscriber:
+            await told(r"trying again to handle (\d): RuntimeError: no \1$")
+            await begun.wait()
+            monkeypatch.setattr(follower_status, "SLOW_AFTER", 0.0)
+            await told("has been handling 1 for")
+            never.set()
+        async with following(bus, handle, max_deliveries=2) as subscriber:
+            await told("3 dead letters, the first at 1")
+        await told("is not running")
 
 
 async def test_an_endless_error_is_cut_and_its_length_told(

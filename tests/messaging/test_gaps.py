@@ -59,7 +59,7 @@ async def test_events_that_are_gone_before_they_were_handled_are_an_error(
 async def test_an_interest_in_little_takes_no_aged_out_event_for_a_gap(
     server: EmbeddedNats, store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eskit.messaging.subscriptions_nats._LOOK_EVERY", 0.0)
+    monkeypatch.setattr("eskit.messaging.jetstream_source._LOOK_EVERY", 0.0)
 
     async with connected(server.url) as connection:
         bus = nats_bus(connection, **NAMES)

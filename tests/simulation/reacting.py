@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from eskit import RecordedEvent
-from eskit.messaging.followers import FollowerStatus, load_status
+from eskit.messaging.follower_status import FollowerStatus
+from eskit.messaging.followers import load_status
 from eskit.messaging.subscription import DeadLetter, Subscription
 from eskit.messaging.subscriptions_store import list_dead_letters
 from eskit.store.eventstore import EventStore

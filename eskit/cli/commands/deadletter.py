@@ -35,7 +35,7 @@ def list_dead_letters(
 
     An event has failed, waits behind a failed one of its stream (waiting), or is the one before
     which a projection or its rebuild stopped (stopped). eskit keeps those of reactions with the
-    log, and those of subscriptions of other programs in NATS.
+    log, and those of subscriptions of other programs with the log or in NATS.
     """
     session = session_of(context)
     entries, problems = list_entries(session, name)

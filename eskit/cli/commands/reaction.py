@@ -1,4 +1,4 @@
-"""``eskit reaction``: where reactions stand, and pausing, resuming and resetting them."""
+"""``eskit reaction``: where reactions and subscriptions are; pausing and resetting them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eskit.cli.followers import find_follower, load_statuses
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import stop_on_signal
 from eskit.cli.options import By, DryRun, Reason, Yes, operator
@@ -15,33 +16,40 @@ from eskit.cli.terminal.errors import FAILED
 from eskit.cli.terminal.tables import columns
 from eskit.cli.terminal.text import Line, Span, duration
 from eskit.cli.terminal.wrapping import labelled
-from eskit.clock import SYSTEM_CLOCK
-from eskit.errors import NotFound
 from eskit.reports.envelope import timestamp
-from eskit.reports.reactions import failed_error, reset_object, status_object
+from eskit.reports.reactions import failed_error, find_abandoned, reset_object, status_object
 from eskit.text.quantities import count
-from eskit.text.suggestions import suggestion
 
 if TYPE_CHECKING:
-    from eskit.messaging.followers import FollowerStatus, Reset
-    from eskit.messaging.subscription import Subscription
+    from eskit.messaging.follower_status import FollowerStatus, Reset
 
-app = make_app("Show, pause and reset reactions.")
+app = make_app("Show, pause and reset reactions and subscriptions.")
 
 Names = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NAME]...", help="Reactions; without names all.", show_default=False),
+    typer.Argument(
+        metavar="[NAME]...",
+        help="Reactions or subscriptions; without names all.",
+        show_default=False,
+    ),
 ]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A reaction.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A reaction or subscription.")]
 
 
 @app.command("list", **examples("eskit reaction list", "eskit reaction list --json"))
 def list_reactions(context: typer.Context) -> None:
-    """List the app's reactions, their state and how far each is."""
+    """List reactions and subscriptions, their state and how far each is.
+
+    They are the app's reactions and the subscriptions of other programs, which keep their progress
+    with the log or in NATS.
+    """
     session = session_of(context)
-    statuses = load_statuses(session, None)
+    statuses, problems = load_statuses(session, ())
     session.output.result(
-        [status_object(status) for status in statuses], format_statuses(statuses), cut=True
+        [status_object(status) for status in statuses],
+        format_statuses(statuses),
+        cut=True,
+        diagnostics=[*problems, *find_abandoned(statuses)],
     )
 
 
@@ -61,21 +69,28 @@ def status(
         float, typer.Option(metavar="SECONDS", min=0.1, help="How often, with --watch.")
     ] = 1.0,
 ) -> None:
-    """Show state, position and lag of reactions; exit 1 when one has failed.
+    """Show state, position and lag of reactions and subscriptions; exit 1 when one has failed.
 
-    A reaction has failed if it cannot continue, tries an event again, has dead letters, or its
-    handler hangs. Lag counts its unhandled events. Needed counts commands that eskit keeps beyond
-    their time to live, because the reaction may send them again.
+    It has failed if it cannot continue, tries an event again, has dead letters, or its handler
+    hangs. Lag counts its unhandled events; of a subscription in NATS those that the relay has
+    published. Needed counts commands that eskit keeps beyond their time to live, because the
+    reaction may send them again.
     """
     session = session_of(context)
     if watch:
-        _watch(session, names, every)
+        _watch(session, names or (), every)
         return
-    statuses = load_statuses(session, names)
+    statuses, problems = load_statuses(session, names or ())
     data = [status_object(each) for each in statuses]
     failed = [each for each in statuses if each.error]
+    diagnostics = [*problems, *find_abandoned(statuses)]
     if not failed:
-        session.output.result(data, format_statuses(statuses, detailed=bool(names)), cut=True)
+        session.output.result(
+            data,
+            format_statuses(statuses, detailed=bool(names)),
+            cut=True,
+            diagnostics=diagnostics,
+        )
         return
     session.output.failure(
         data,
@@ -88,41 +103,36 @@ def status(
     raise typer.Exit(FAILED)
 
 
-def _watch(session: Session, names: Sequence[str] | None, every: float) -> None:
+def _watch(session: Session, names: Sequence[str], every: float) -> None:
     session.output.streaming = True
     with stop_on_signal() as stop, session.output.watching() as show:
         while not stop.is_set():
-            statuses = load_statuses(session, names)
-            show([status_object(each) for each in statuses], format_statuses(statuses))
+            statuses, problems = load_statuses(session, names)
+            lines = [*format_statuses(statuses), *(problem.message for problem in problems)]
+            show([status_object(each) for each in statuses], lines)
             stop.wait(every)
 
 
 @app.command("pause", **examples("eskit reaction pause welcome --reason 'wrong amounts'"))
 def pause(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
-    """Keep a reaction where it is until it is resumed, also over restarts.
+    """Keep a reaction or subscription where it is until it is resumed, also over restarts.
 
     The process that runs it finishes the current event.
     """
-    from eskit.messaging import followers
-
     session = session_of(context)
-    subscription = _find(session, name)
-    with session.open_store() as store:
-        followers.pause(store, name, reason=reason, by=operator(by), clock=SYSTEM_CLOCK)
-        now = followers.load_status(store, subscription)
+    with find_follower(session, name) as follower:
+        follower.pause(reason=reason, by=operator(by))
+        now = follower.status()
     session.output.result(status_object(now), [[(name, "name"), f"  paused at {_at(now)}"]])
 
 
 @app.command("resume", **examples("eskit reaction resume welcome --reason 'amounts corrected'"))
 def resume(context: typer.Context, name: Name, reason: Reason, by: By = "") -> None:
-    """Resume a paused reaction; the process that runs it notices automatically."""
-    from eskit.messaging import followers
-
+    """Resume a paused reaction or subscription; the process that runs it notices automatically."""
     session = session_of(context)
-    subscription = _find(session, name)
-    with session.open_store() as store:
-        followers.resume(store, name, reason=reason, by=operator(by), clock=SYSTEM_CLOCK)
-        now = followers.load_status(store, subscription)
+    with find_follower(session, name) as follower:
+        follower.resume(reason=reason, by=operator(by))
+        now = follower.status()
     resumed = f"  resumed at {_at(now)}, {count(now.lag, 'event')} behind"
     session.output.result(status_object(now), [[(name, "name"), resumed]])
 
@@ -147,53 +157,27 @@ def reset(
     dry_run: DryRun = False,
     yes: Yes = False,
 ) -> None:
-    """Set the position after which a reaction resumes: look with --dry-run first.
+    """Set where a reaction or subscription resumes, also while it runs: see --dry-run first.
 
-    The reaction handles the events in between again, or never. A command that it sent for one of
+    It handles the events in between again, or never. A command that a reaction sent for one of
     them does not run twice while the store remembers its id; if the store has forgotten one, add
     --again.
     """
-    from eskit.messaging import followers
+    from eskit.messaging.followers import check_forgotten
 
     session = session_of(context)
-    subscription = _find(session, name)
-    with session.open_store() as store:
-        place = store.head_position() if after == "now" else _position(after)
-        planned = followers.plan_reset(store, subscription, place)
+    with find_follower(session, name) as follower:
+        place = follower.head() if after == "now" else _position(after)
+        planned = follower.plan_reset(place)
         if not dry_run:
             if not again:
-                followers.check_forgotten(planned)
+                check_forgotten(planned)
             if not yes:
                 session.output.confirm(f"{describe_reset(planned)}. Do it?")
-            planned = followers.reset(store, subscription, place, again=again)
+            planned = follower.reset(place, again=again)
     session.output.result(
         reset_object(planned, done=not dry_run), format_reset(planned, done=not dry_run)
     )
-
-
-def load_statuses(session: Session, names: Sequence[str] | None) -> list[FollowerStatus]:
-    """The status of reactions, in the app's order."""
-    from eskit.messaging import followers
-    from eskit.operations.pruning import prune_commands
-
-    subscriptions = [_find(session, name) for name in names or _known(session)]
-    if not subscriptions:
-        return []
-    with session.open_store() as store:
-        needed = prune_commands(store, dry_run=True).needed
-        return [followers.load_status(store, each, needed=needed) for each in subscriptions]
-
-
-def _known(session: Session) -> list[str]:
-    return [reaction.name for reaction in session.load_app().reactions]
-
-
-def _find(session: Session, name: str) -> Subscription:
-    loaded = session.load_app()
-    for reaction in loaded.reactions:
-        if reaction.name == name:
-            return reaction.subscription(loaded.upcasters)
-    raise NotFound(f"No reaction {name!r}", hint=suggestion(name, _known(session), "Reactions"))
 
 
 def _position(text: str) -> int:
@@ -209,25 +193,27 @@ def _at(status: FollowerStatus) -> str:
 
 _STATE_STYLES = {"failed": "error", "paused": "warning", "running": "ok"}
 _HEADING = (
-    *("", "state", "position", "head", "lag", "oldest"),
+    *("", "kind", "state", "position", "head", "lag", "oldest"),
     *("retry", "dead letters", "holder", "last error"),
 )
-_NUMBERS = {*_HEADING[2:-1]}
+_NUMBERS = {*_HEADING[3:-1]}
 
 
 def format_statuses(
     statuses: Sequence[FollowerStatus], *, detailed: bool = False, below: bool = False
 ) -> Iterator[Line]:
-    """A reaction a line, below a heading; without the columns that have nothing to say.
+    """A follower a line, below a heading; without the columns that have nothing to say.
 
     With `below` errors are left out: what follows shows them in full.
     """
     if not statuses:
-        yield "No reactions in this app"
+        yield "No reactions, and no subscriptions"
         return
+    mixed = any(status.kind != "reaction" for status in statuses)
     rows: list[tuple[Span, ...]] = [
         (
             (status.name, "name"),
+            _kind(status) if mixed else "",
             (status.state, _STATE_STYLES.get(status.state, "")),
             f"{status.position:,}" if status.position is not None else "",
             f"{status.head:,}",
@@ -271,11 +257,17 @@ def _remark(status: FollowerStatus) -> Span:
         return status.error.partition("\n")[0], "error"
     if status.pause:
         return f"paused: {status.pause}"
+    if status.abandoned and not status.trouble:
+        return "no process runs it", "warning"
     return status.trouble.partition("\n")[0], "warning"
 
 
+def _kind(status: FollowerStatus) -> str:
+    return f"{status.kind} in NATS" if status.kept_in == "nats" else status.kind
+
+
 def format_failed(failed: Sequence[FollowerStatus]) -> Iterator[Line]:
-    """For each reaction that failed what happened, and the commands to run next."""
+    """For each follower that failed what happened, and the commands to run next."""
     for status in failed:
         yield ""
         yield from labelled((status.name, "name"), status.error)
@@ -291,11 +283,12 @@ def format_failed(failed: Sequence[FollowerStatus]) -> Iterator[Line]:
 def describe_reset(reset: Reset) -> str:
     """What a reset does, in a line."""
     before = f"{reset.before:,}" if reset.before is not None else "an unknown place"
-    effect = "no event is reacted to again or skipped"
+    handled = "reacted to" if reset.kind == "reaction" else "handled"
+    effect = f"no event is {handled} again or skipped"
     if reset.again:
-        effect = f"{count(reset.again, 'event')} reacted to again"
+        effect = f"{count(reset.again, 'event')} {handled} again"
     elif reset.skipped:
-        effect = f"{count(reset.skipped, 'event')} never reacted to"
+        effect = f"{count(reset.skipped, 'event')} never {handled}"
     line = f"{reset.name} from {before} to {reset.after:,}: {effect}"
     if reset.forgotten:
         line += f"; {count(reset.forgotten, 'command')} forgotten, and carried out twice"
