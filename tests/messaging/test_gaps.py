@@ -47,7 +47,7 @@ async def test_events_that_are_gone_before_they_were_handled_are_an_error(
 
         second = await bus.subscribe(Subscription(name="mailer"), handle)
         with pytest.raises(LogBroken, match="begins at 5: events after 2 are gone"):
-            await asyncio.wait_for(second.wait(), 20)
+            await asyncio.wait_for(second.wait(), 60)
         await bus.reset("mailer", after=4)
         third = await bus.subscribe(Subscription(name="mailer"), handle)
         await until(lambda: len(handled) == 3)
@@ -93,7 +93,7 @@ async def test_garbage_in_place_of_the_progress_is_named_and_can_be_replaced(
 
         second = await bus.subscribe(Subscription(name="mailer"), print)
         with pytest.raises(PlaceLost, match="cannot be read"):
-            await asyncio.wait_for(second.wait(), 20)
+            await asyncio.wait_for(second.wait(), 60)
         await bus.reset("mailer", after=1)
         third = await bus.subscribe(Subscription(name="mailer"), print)
         await until(lambda: third.state == "running")
@@ -112,7 +112,7 @@ async def test_a_bucket_that_is_deleted_under_a_subscription_is_named(
         await delete_stream(connection, f"KV_{BUCKET}")
 
         with pytest.raises(PlaceLost, match=f"bucket {BUCKET} was deleted"):
-            await asyncio.wait_for(running.wait(), 20)
+            await asyncio.wait_for(running.wait(), 60)
 
 
 async def test_a_bucket_that_was_lost_while_nobody_ran_is_named_and_can_be_replaced(
@@ -137,7 +137,7 @@ async def test_a_bucket_that_was_lost_while_nobody_ran_is_named_and_can_be_repla
         bus = nats_bus(connection, **NAMES)
         second = await bus.subscribe(Subscription(name="mailer"), handle)
         with pytest.raises(PlaceLost, match="is gone from NATS"):
-            await asyncio.wait_for(second.wait(), 20)
+            await asyncio.wait_for(second.wait(), 60)
         other = await bus.subscribe(Subscription(name="other"), print)
         await until(lambda: other.position == 3)
         await other.stop()
