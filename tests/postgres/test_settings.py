@@ -181,7 +181,7 @@ WRONG = [
     "postgresql://ann:{secret}%zz@127.0.0.1:1/bank",
     "postgresql://ann:{secret}@127.0.0.1:1/bank?command_ttl_days=x",
     "postgres://ann:{secret}@127.0.0.1:1/bank",
-    "postgresq://ann:{secret}@127.0.0.1:1/bank",
+    "postgre://ann:{secret}@127.0.0.1:1/bank",
 ]
 
 
