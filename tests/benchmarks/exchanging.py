@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import psycopg
 
-from eskit.projections.postgres.exchange import GATE, Exchange
 from eskit.projections.postgres.shadow import shadow_schema
+from eskit.projections.postgres.swap import GATE, Swap
 from eskit.projections.postgres.tables import list_objects, own
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare, timed
 
@@ -109,9 +109,9 @@ def read(connection: psycopg.Connection) -> None:
         connection.execute(f"SELECT * FROM {_LIVE}.balances WHERE account = 'account 7'").fetchall()
 
 
-def build(connection: psycopg.Connection) -> Exchange:
+def build(connection: psycopg.Connection) -> Swap:
     """New rows beside the live ones, ready to be exchanged."""
     connection.execute(_TABLE.format(_SHADOW, ROWS))
-    work = Exchange(connection=connection, live=_LIVE, shadow=_SHADOW, projection="balances")
+    work = Swap(connection=connection, live=_LIVE, shadow=_SHADOW, projection="balances")
     work.analyze()
     return work

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 
 from eskit.errors import MigrationInvalid, ProjectionBusy, ProjectionFailed
-from eskit.projections.postgres.exchange import Exchange
 from eskit.projections.postgres.shadow import Fence, discard_shadow, shadow_schema
+from eskit.projections.postgres.swap import Swap
 from eskit.projections.postgres.tables import list_objects, own, quoted, search
 from tests.support.postgres import new_schema
 
@@ -60,7 +60,7 @@ class Place:
     def exchange(self, *statements, **options):
         """Put the shadow tables in the place of the live ones; `statements` come last."""
         connection = self.connect()
-        work = Exchange(
+        work = Swap(
             connection=connection,
             live=self.live,
             shadow=self.shadow,
@@ -209,7 +209,7 @@ def test_a_reader_that_began_before_an_exchange_sees_all_old_rows(place):
 def test_a_reader_that_begins_during_an_exchange_sees_all_new_rows(place):
     place.make(COUNTS, "INSERT INTO counts VALUES ('old', 1)")
     place.build(COUNTS, "INSERT INTO counts VALUES ('new', 2)")
-    work = Exchange(
+    work = Swap(
         connection=place.connect(), live=place.live, shadow=place.shadow, projection="counts"
     )
     seen = []
@@ -271,7 +271,7 @@ def test_an_exchange_for_which_readers_leave_no_gap_names_them_and_can_be_repeat
 def test_a_failure_after_the_exchange_leaves_the_old_tables(place):
     place.make(COUNTS, "INSERT INTO counts VALUES ('old', 1)")
     place.build(COUNTS, "INSERT INTO counts VALUES ('new', 2)")
-    work = Exchange(
+    work = Swap(
         connection=place.connection, live=place.live, shadow=place.shadow, projection="counts"
     )
 

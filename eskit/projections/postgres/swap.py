@@ -37,7 +37,7 @@ from eskit.projections.postgres.tables import (
 GATE = "eskit_gate"
 """The table of the live schema that readers lock in ACCESS SHARE mode before anything else."""
 
-_STATEMENTS = Path(__file__).with_name("exchange.sql")
+_STATEMENTS = Path(__file__).with_name("swap.sql")
 # Below PostgreSQL's deadlock_timeout of a second, or readers could be chosen as its victims.
 _LOCK_TIMEOUT = "100ms"
 _AUTOVACUUM_GIVES_WAY = "15s"
@@ -46,7 +46,7 @@ _PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
+class Swap:
     """The exchange of one projection, in a transaction of the caller's.
 
     `live` and `shadow` are schemas. Between `begin` and `finish`, which comes last before the
@@ -75,7 +75,7 @@ class Exchange:
         search(self.connection, self.shadow, self.live)
 
     def finish(self, *, stop: threading.Event | None = None, discard: bool = False) -> None:
-        """Exchange the tables; nobody waits before this, and until the commit readers do.
+        """Swap the tables; nobody waits before this, and until the commit readers do.
 
         `discard` drops the shadow schema with it.
 
