@@ -6,7 +6,7 @@ psycopg makes an array item by item, which takes longer than the server needs fo
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from psycopg.abc import AdaptContext
@@ -19,23 +19,38 @@ _SIZES = [size.to_bytes(4, "big") for size in range(4096)]
 
 
 class Packed(bytes):
-    """An array that is ready to be sent; `item` and `oid` are the types of items and array."""
+    """An array that is ready to be sent; `item` and `oid` are the types of items and array.
+
+    `size` is how many bytes every item has, 0 where they differ.
+    """
 
     __slots__ = ()
 
     item: ClassVar[int]
     oid: ClassVar[int]
+    size: ClassVar[int] = 0
 
     @classmethod
     def of(cls, items: Sequence[bytes | None]) -> Packed:
         """The array of items in their binary forms; None is NULL."""
-        if not items:
+        if cls.size and None not in items:
+            return cls.joined(len(items), [_SIZES[cls.size].join([b"", *items])])  # type: ignore[list-item]
+        return cls.joined(len(items), map(sized, items))
+
+    @classmethod
+    def joined(cls, count: int, parts: Iterable[bytes]) -> Packed:
+        """The array of so many items, each `sized`; a part may have several."""
+        if not count:
             return cls(_HEADER.pack(0, 0, cls.item, 0, 0)[:12])
-        count, first = len(items), items[0]
-        header = _HEADER.pack(1, 1, cls.item, count, 1)
-        if count > 1 and items.count(first) == count:  # types, metadata and claims are often alike
-            return cls(header + (_NULL if first is None else _sized(first)) * count)
-        return cls(header + b"".join([_NULL if item is None else _sized(item) for item in items]))
+        return cls(_HEADER.pack(1, 1, cls.item, count, 1) + b"".join(parts))
+
+
+def sized(item: bytes | None) -> bytes:
+    """An item behind its size; None is NULL."""
+    if item is None:
+        return _NULL
+    size = len(item)
+    return (_SIZES[size] if size < len(_SIZES) else size.to_bytes(4, "big")) + item
 
 
 class Texts(Packed):
@@ -53,19 +68,19 @@ class Blobs(Packed):
 class Uuids(Packed):
     """An array of UUIDs, of 16 bytes each."""
 
-    item, oid = 2950, 2951
+    item, oid, size = 2950, 2951, 16
 
 
 class BigIntegers(Packed):
     """An array of bigint, of 8 bytes each."""
 
-    item, oid = 20, 1016
+    item, oid, size = 20, 1016, 8
 
 
 class Integers(Packed):
     """An array of integer."""
 
-    item, oid = 23, 1007
+    item, oid, size = 23, 1007, 4
 
     @classmethod
     def of_ints(cls, numbers: Sequence[int]) -> Packed:
@@ -91,8 +106,3 @@ def _dumper(kind: type[Packed]) -> type[Dumper]:
 
 
 _DUMPERS = {kind: _dumper(kind) for kind in (Texts, Blobs, Uuids, BigIntegers, Integers)}
-
-
-def _sized(item: bytes) -> bytes:
-    size = len(item)
-    return (_SIZES[size] if size < len(_SIZES) else size.to_bytes(4, "big")) + item

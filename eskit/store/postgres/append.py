@@ -35,7 +35,7 @@ from eskit.store.postgres.arguments import pack
 from eskit.store.postgres.sql import query
 from eskit.store.write import Write
 
-_CALL = f"SELECT * FROM append({', '.join(['%b'] * 15)})"  # noqa: S608 - placeholders only
+_CALL = f"SELECT * FROM append({', '.join(['%b'] * 17)})"  # noqa: S608 - placeholders only
 _RETRIED = frozenset({"40001", "40P01", "55P03"})
 _READ_ONLY = "25006"
 _LOST_CODES = ("08", "57P")

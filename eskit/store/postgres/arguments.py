@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eskit.domain.streams import ANY, NO_STREAM, STREAM_EXISTS
-from eskit.postgres.arrays import BigIntegers, Blobs, Integers, Packed, Texts, Uuids
+from eskit.postgres.arrays import BigIntegers, Blobs, Integers, Packed, Texts, Uuids, sized
 from eskit.store.appending import Append, claims_to_json
-from eskit.store.postgres.checksums import command_content, event_content
+from eskit.store.postgres.checksums import command_content, event_content, kind_of
 
 _EXPECTED = {ANY: -1, STREAM_EXISTS: -2, NO_STREAM: 0}
+_NEITHER = sized(b"") + sized(None)
+"""Empty metadata, and no claims: as most events have them."""
 
 
 def pack(appends: Sequence[Append], *, look_up: bool) -> tuple[Packed, ...]:
@@ -54,24 +56,39 @@ def _pack_appends(appends: Sequence[Append], *, look_up: bool) -> tuple[Packed, 
 
 
 def _pack_events(appends: Sequence[Append]) -> tuple[Packed, ...]:
+    kinds: dict[tuple[str, str], int] = {}
+    numbers: list[int] = []
     ids: list[bytes] = []
-    texts: list[bytes | None] = []
+    texts: list[bytes] = []
     payloads: list[bytes] = []
     checksums: list[bytes] = []
     for append in appends:
-        stream, tenant = append.stream, append.tenant
+        stream, tenant, category = append.stream, append.tenant, append.category
+        last_type, number, kind = "", 0, b""
         for event in append.events:
-            event_id, data, event_type = event.id_bytes, event.data, event.event_type
-            metadata, claims = event.metadata_json.encode(), None
-            if event.claims:
+            event_id, data, metadata, claims = event.id_bytes, event.data, b"", b""
+            if event.event_type != last_type:  # most events of an append are of one type
+                last_type = event.event_type
+                number = kinds.setdefault((category, last_type), len(kinds) + 1)
+                kind = kind_of(tenant, stream, last_type)
+            if event.metadata_json or event.claims:
+                metadata = event.metadata_json.encode()
                 claims = (claims_to_json(event.claims) or "").encode()
+                texts.append(sized(metadata) + sized(claims or None))
+            else:
+                texts.append(_NEITHER)
+            numbers.append(number)
             ids.append(event_id)
-            texts += (event_type.encode(), metadata, claims)
             payloads.append(data)
-            checksums.append(
-                event_content(tenant, stream, event_type, event_id, metadata, claims or b"", data)
-            )
-    return Uuids.of(ids), Texts.of(texts), Blobs.of(payloads), BigIntegers.of(checksums)
+            checksums.append(event_content(kind, event_id, metadata, claims, data))
+    return (
+        Texts.of([text.encode() for names in kinds for text in names]),
+        Integers.of_ints(numbers),
+        Uuids.of(ids),
+        Texts.joined(2 * len(ids), texts),
+        Blobs.of(payloads),
+        BigIntegers.of(checksums),
+    )
 
 
 def _pack_claims(appends: Sequence[Append]) -> Packed:

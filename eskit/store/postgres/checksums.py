@@ -11,17 +11,15 @@ from hashlib import sha256
 _SIZE = 8
 
 
+def kind_of(tenant: str, stream: str, event_type: str) -> bytes:
+    """What the content of all events of a type in a stream has in common."""
+    return f"{tenant}\1{stream}\1{event_type}\1".encode()
+
+
 def event_content(
-    tenant: str,
-    stream: str,
-    event_type: str,
-    event_id: bytes,
-    metadata: bytes,
-    claims: bytes,
-    data: bytes,
+    kind: bytes, event_id: bytes, metadata: bytes, claims: bytes, data: bytes
 ) -> bytes:
     """The first half of the checksum of an event, as the bytes of a bigint."""
-    kind = f"{tenant}\1{stream}\1{event_type}\1".encode()
     return sha256(b"%b%b%b\1%b\1%b" % (event_id, kind, metadata, claims, data)).digest()[:_SIZE]
 
 

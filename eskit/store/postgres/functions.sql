@@ -51,12 +51,13 @@ CREATE OR REPLACE FUNCTION microseconds() RETURNS bigint LANGUAGE sql VOLATILE A
 $$;
 
 -- A group of appends in one transaction and one round trip. Few arrays are faster than many, so each
--- holds several things of an append (r_), an event (e_), a claim (c_) or a schema that may be new (s_),
--- in this order:
+-- holds several things of an append (r_), a type of its events (k_), an event (e_), a claim (c_) or a
+-- schema that may be new (s_), in this order:
 --   r_text    stream, tenant, category, command id and fingerprint
 --   r_number  the expected version (-1 is any, -2 that of a stream that exists), whether to look for
 --             its event ids (1), how many events, how many claims, how many schemas are its own
---   e_text    type, metadata, claims
+--   k_text    category, event type: each once in a group; e_kind is the number of the event's
+--   e_text    metadata, claims
 --   c_text    claim or release, index, value
 --   s_text    event type, id of the schema
 -- Checksums are first halves. s_first is the number of the first event of a schema in its append.
@@ -74,12 +75,14 @@ $$;
 -- A refusal writes nothing, and changes nothing for the other appends.
 CREATE OR REPLACE FUNCTION append(
     lock_key bigint, channel text, given_time bigint,
-    r_text text[], r_number integer[], r_response bytea[], r_checksum bigint[],
-    e_id uuid[], e_text text[], e_data bytea[], e_checksum bigint[],
+    r_text text[], r_number integer[], r_response bytea[], r_checksum bigint[], k_text text[],
+    e_kind integer[], e_id uuid[], e_text text[], e_data bytea[], e_checksum bigint[],
     c_text text[], s_text text[], s_files bytea[], s_first integer[]
 ) RETURNS TABLE (
     verdict text, version integer, global_position bigint, response bytea, detail text
-) LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path FROM CURRENT AS $$
+) LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+-- A plan for given values has the arrays in it, where looking up an item goes through all before it.
+SET search_path FROM CURRENT SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     head bigint := 0;
@@ -102,9 +105,8 @@ DECLARE
     the_version integer;
     the_position bigint;
     before bigint;
-    the_type integer;
-    last_type text;
-    last_category text;
+    kinds integer[];
+    the_kind integer;
     holder bigint;
     taken integer;
     current_schema_id text;
@@ -131,7 +133,7 @@ BEGIN
         the_command := r_text[5 * i - 1];
         expected := r_number[5 * i - 4];
         event_count := r_number[5 * i - 2];
-        event_start := event_end + 1;
+        event_start := event_end;
         event_end := event_end + event_count;
         claim_start := claim_end + 1;
         claim_end := claim_end + r_number[5 * i - 1];
@@ -160,7 +162,7 @@ BEGIN
         END IF;
 
         IF r_number[5 * i - 3] = 1 AND EXISTS (
-            SELECT FROM events e WHERE e.event_id = ANY (e_id[event_start:event_end])
+            SELECT FROM events e WHERE e.event_id = ANY (e_id[event_start + 1:event_end])
         ) THEN
             verdict := 'stored';
             RETURN NEXT;
@@ -239,48 +241,31 @@ BEGIN
         END IF;
 
         before := head;
-        IF event_count > 20 THEN
-            INSERT INTO event_types (category, event_type)
-            SELECT DISTINCT the_category, e_text[3 * j - 2] FROM generate_series(event_start, event_end) j
-            EXCEPT
-            SELECT category, event_type FROM event_types WHERE category = the_category;
+        IF event_count > 0 THEN
+            IF kinds IS NULL THEN
+                FOR j IN 1 .. array_length(k_text, 1) / 2 LOOP
+                    SELECT t.type_id INTO the_kind FROM event_types t
+                    WHERE t.category = k_text[2 * j - 1] AND t.event_type = k_text[2 * j];
+                    IF the_kind IS NULL THEN
+                        INSERT INTO event_types (category, event_type)
+                        VALUES (k_text[2 * j - 1], k_text[2 * j]) RETURNING type_id INTO the_kind;
+                    END IF;
+                    kinds[j] := the_kind;
+                END LOOP;
+            END IF;
             INSERT INTO events (
                 global_position, stream_id, recorded_at, checksum, version, type_id, event_id,
                 metadata, claims, data
             )
             SELECT
                 before + n, the_stream, moment,
-                placed_checksum(e_checksum[j], before + n, (the_version + n)::integer, moment),
-                the_version + n, t.type_id, e_id[j], e_text[3 * j - 1], e_text[3 * j], e_data[j]
-            FROM generate_series(event_start, event_end) WITH ORDINALITY g (j, n)
-            JOIN event_types t ON t.category = the_category AND t.event_type = e_text[3 * j - 2];
+                placed_checksum(e_checksum[event_start + n], before + n, the_version + n, moment),
+                the_version + n, kinds[e_kind[event_start + n]], e_id[event_start + n],
+                e_text[2 * (event_start + n) - 1], e_text[2 * (event_start + n)],
+                e_data[event_start + n]
+            FROM generate_series(1, event_count) n;
             head := head + event_count;
             the_version := the_version + event_count;
-            the_position := head;
-        ELSIF event_count > 0 THEN
-            FOR j IN event_start .. event_end LOOP
-                IF e_text[3 * j - 2] IS DISTINCT FROM last_type
-                    OR the_category IS DISTINCT FROM last_category THEN
-                    last_type := e_text[3 * j - 2];
-                    last_category := the_category;
-                    SELECT t.type_id INTO the_type FROM event_types t
-                    WHERE t.category = the_category AND t.event_type = last_type;
-                    IF the_type IS NULL THEN
-                        INSERT INTO event_types (category, event_type)
-                        VALUES (the_category, last_type) RETURNING type_id INTO the_type;
-                    END IF;
-                END IF;
-                head := head + 1;
-                the_version := the_version + 1;
-                INSERT INTO events (
-                    global_position, stream_id, recorded_at, checksum, version, type_id, event_id,
-                    metadata, claims, data
-                ) VALUES (
-                    head, the_stream, moment,
-                    placed_checksum(e_checksum[j], head, the_version, moment),
-                    the_version, the_type, e_id[j], e_text[3 * j - 1], e_text[3 * j], e_data[j]
-                );
-            END LOOP;
             the_position := head;
         END IF;
 
