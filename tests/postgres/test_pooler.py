@@ -13,9 +13,6 @@ from google.protobuf.wrappers_pb2 import StringValue
 from eskit import ANY, NewEvent, claim, open_store
 from eskit.errors import InvalidArgument, Unsupported
 from eskit.postgres.connection import connect
-from eskit.postgres.errors import translated
-from eskit.postgres.lock import LockSession
-from eskit.postgres.pool import Pool
 from eskit.postgres.url import parse_url
 from tests.postgres.test_faults import WRITER, Writers, check
 from tests.support.pgbouncer import needs_pgbouncer, pooled
@@ -120,16 +117,8 @@ def test_terminated_sessions_behind_the_pooler_cost_no_append(postgres, pooled_s
 
 
 def test_no_lock_is_held_through_a_pooler(pooled_store_url):
-    url = parse_url(pooled_store_url)
-    pool = Pool(lambda: connect(url), 2)
-    session = LockSession(
-        lambda: connect(url), pool, schema=url.schema, translated=lambda: translated(url.shown)
-    )
-
-    with pytest.raises(Unsupported) as refused:
-        session.lock("relay").acquire()
-    session.close()
-    pool.close()
+    with open_store(pooled_store_url) as store, pytest.raises(Unsupported) as refused:
+        store.lock("relay").acquire()
 
     assert "pooler" in refused.value.message
     assert refused.value.hint.startswith("Name the PostgreSQL server itself")

@@ -157,8 +157,8 @@ def _compose(shape: type[Any], of_a_stream: bool, backward: bool, *filters: str)
             " CROSS JOIN LATERAL (SELECT * FROM events e"
             " WHERE (e.type_id, e.global_position) > (k.type_id, %(after)s)"
             " AND (e.type_id, e.global_position) < (k.type_id, %(before)s){tenants}"
-            " ORDER BY e.type_id {direction}, e.global_position {direction} LIMIT %(size)s) e{types}"
-            " ORDER BY e.global_position {direction} LIMIT %(size)s"
+            " ORDER BY e.type_id {direction}, e.global_position {direction} LIMIT %(size)s) e"
+            "{types} ORDER BY e.global_position {direction} LIMIT %(size)s"
         ).format(
             columns=columns,
             types=types,
