@@ -1,6 +1,7 @@
 from eskit.cqrs.clients import InProcessTransport as InProcessTransport
 from eskit.cqrs.clients import ReadYourWrites as ReadYourWrites
 from eskit.cqrs.clients import Transport as Transport
+from eskit.cqrs.grpc.transport import GrpcTransport as GrpcTransport
 from eskit.cqrs.nats import NatsTransport as NatsTransport
 from eskit.cqrs.options import CallOptions as CallOptions
 from eskit.cqrs.options import Reply as Reply

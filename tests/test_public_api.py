@@ -28,8 +28,8 @@ PUBLIC = {
         RecordedEvent RunningApp STREAM_EXISTS SnapshotPolicy claim open_store release upcast
     """,
     "eskit.clients": """
-        CallOptions Chain Connection Environment File InProcessTransport Jwt Login NKey
-        NatsTransport Provider ReadYourWrites Reply Static Tls Token Transport UserPassword
+        CallOptions Chain Connection Environment File GrpcTransport InProcessTransport Jwt Login
+        NKey NatsTransport Provider ReadYourWrites Reply Static Tls Token Transport UserPassword
         connected
     """,
     "eskit.messaging": """

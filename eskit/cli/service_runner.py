@@ -25,11 +25,12 @@ def parse_address(text: str) -> tuple[str, int]:
     """Host and port of ``[HOST:]PORT``; wrong usage if they are none."""
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdigit() and int(port) in _PORTS):
-        raise typer.BadParameter(f"{text!r} is neither PORT nor HOST:PORT", param_hint="--health")
+        raise typer.BadParameter(f"{text!r} is neither PORT nor HOST:PORT")
     return host.removeprefix("[").removesuffix("]") or "127.0.0.1", int(port)
 
 
-def _check_address(text: str | None) -> str | None:
+def check_address(text: str | None) -> str | None:
+    """The value of an option that takes an address, if it is one."""
     if text is not None:
         parse_address(text)
     return text
@@ -39,7 +40,7 @@ Health = Annotated[
     str | None,
     typer.Option(
         metavar="[HOST:]PORT",
-        callback=_check_address,
+        callback=check_address,
         help="Answer GET /health and /live there; port 0: a free one. "
         "HOST is by default 127.0.0.1.",
     ),

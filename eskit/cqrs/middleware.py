@@ -30,7 +30,13 @@ from google.protobuf.message import Message
 from eskit.clock import SYSTEM_CLOCK
 from eskit.cqrs.answers import answered, as_error, settle
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.responses import INTERNAL_ERROR, VERDICTS, as_rejection, as_unavailable
+from eskit.cqrs.responses import (
+    INTERNAL_ERROR,
+    VALIDATION_FAILED,
+    VERDICTS,
+    as_rejection,
+    as_unavailable,
+)
 from eskit.domain.ids import new_id
 from eskit.domain.services import Method
 from eskit.errors import CallFailed, CommandRejected, EskitError, InvalidArgument, OutOfTime
@@ -222,7 +228,7 @@ def validate(checks: Mapping[type[Message], Callable[[Any], Mapping[str, str]]])
         problems = dict(checking(call.request)) if checking is not None else {}
         if problems:
             raise CommandRejected(
-                "VALIDATION_FAILED",
+                VALIDATION_FAILED,
                 "; ".join(f"{name}: {problem}" for name, problem in problems.items()),
                 solution=f"Correct {', '.join(problems)}.",
                 details=problems,

@@ -6,9 +6,8 @@ import asyncio
 import functools
 import logging
 import random
-from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from google.protobuf.message import DecodeError, Message
 
@@ -16,11 +15,9 @@ from eskit.cqrs import wire
 from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.clients import with_command_id
-from eskit.cqrs.deadline import unanswered, with_time_to_answer
-from eskit.cqrs.lane import Lane, LaneClosed, LaneFull, StillRunning
-from eskit.cqrs.middleware import as_told, internal_error
+from eskit.cqrs.deadline import unanswered
 from eskit.cqrs.options import CallOptions, Reply
-from eskit.cqrs.refusals import Refusals
+from eskit.cqrs.requests import Failure, Requests, failed
 from eskit.cqrs.responses import (
     HANDLER_TIMEOUT,
     INTERNAL_ERROR,
@@ -29,25 +26,19 @@ from eskit.cqrs.responses import (
     OVERLOADED,
     REQUEST_TOO_LARGE,
     UNAVAILABLE,
-    as_rejection,
-    failure,
     success,
     unpack,
 )
-from eskit.domain.messages import encode, message_type
+from eskit.domain.messages import encode
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES, RESERVED
 from eskit.errors import (
     BrokerUnavailable,
     CallFailed,
-    CommandRejected,
-    EskitError,
     InvalidArgument,
-    OutOfTime,
     ProjectError,
     RequestTimeout,
 )
-from eskit.leavable import LeavableThreads
 from eskit.nats.connection import Connection, broker_errors
 from eskit.nats.inbox import Inbox, Replies, is_from_nobody
 from eskit.nats.micro import ERROR_HEADER, Answer, Endpoint, MicroService
@@ -69,56 +60,23 @@ _FAILURE_CODES = {
     INTERNAL_ERROR: 500,
     **dict.fromkeys(UNAVAILABLE, 503),
 }
-_REMARKS_AT_MOST = 20
-
-
-@runtime_checkable
-class ChecksStore(Protocol):
-    """What serves may also say whether its store can be written."""
-
-    def check_store(self) -> None:
-        """Raise StoreUnavailable if it cannot."""
-        ...
 
 
 class NatsServices:
-    """Answers the methods of services over one connection: a micro service for each.
-
-    Of commands and of queries at most `max_concurrent` run at once, in worker threads, and at most
-    `max_waiting` wait for their turn; any more are answered OVERLOADED. A request that has not been
-    answered within `timeout` seconds, or within the caller's deadline, is answered HANDLER_TIMEOUT;
-    its handler runs on, and keeps its place until it is done. Larger requests than `max_request`
-    bytes are refused. Callers learn the code of a rejection, and that of a store or read model
-    that cannot answer now; of a fault only an id, under which the log has the rest.
-    """
+    """Answers the methods of services over one connection: a micro service for each."""
 
     def __init__(
         self,
-        app: Handles,
+        requests: Requests,
         connection: Connection,
         services: Sequence[ServiceType],
         *,
-        max_concurrent: int = 64,
-        max_waiting: int = 1024,
-        timeout: float = 30.0,
-        max_request: int = 1024 * 1024,
-        authenticate: Authenticator = nobody,
         prefix: str = DEFAULT_NAMES.prefix,
         version: str = "0.1.0",
     ) -> None:
         self.name = "services"
-        self._app = app
-        self._check_store = app.check_store if isinstance(app, ChecksStore) else None
+        self._requests = requests
         self._connection = connection
-        self._timeout = timeout
-        self._max_request = max_request
-        self._authenticate = authenticate
-        self._lanes = {
-            kind: Lane(kind, at_once=max_concurrent, waiting=max_waiting, hung_after=timeout)
-            for kind in ("command", "query")
-        }
-        self._refusals = Refusals()
-        self._remarks: set[str] = set()
         self._served = [service.name for service in services]
         self._services = [self._make(service, version, prefix) for service in services]
 
@@ -138,36 +96,17 @@ class NatsServices:
 
         Those that take longer are answered HANDLER_TIMEOUT.
         """
-        give_up = self._give_up
+        give_up = self._requests.give_up
         await asyncio.gather(*(service.stop(within, give_up=give_up) for service in self._services))
-        for lane in self._lanes.values():
-            lane.close()
-
-    def _give_up(self) -> None:
-        given_up = Counter(
-            method.path for lane in self._lanes.values() for method in lane.give_up()
-        )
-        for path, count in given_up.items():
-            _log.warning("Stopped while %d of %s were at work or waited", count, path)
+        self._requests.close()
 
     async def check_health(self) -> None:
-        """Raise why requests are not answered: the store is away, handlers hang, or too many come.
-
-        A store that was away is asked again.
-        """
-        for lane in self._lanes.values():
-            lane.check_health()
-        if self._refusals.of_the_store is None:
-            return
-        if self._check_store is None:
-            raise self._refusals.of_the_store
-        with LeavableThreads(1, name="eskit-check") as threads:
-            await asyncio.get_running_loop().run_in_executor(threads, self._check_store)
-        self._refusals.store_is_back()
+        """Raise why requests are not answered; see `Requests`."""
+        await self._requests.check_health()
 
     def describe(self) -> str:
         """Which handlers take longer than they should; empty if none does."""
-        return "; ".join(filter(None, (lane.describe() for lane in self._lanes.values())))
+        return self._requests.describe()
 
     def _make(self, service: ServiceType, version: str, prefix: str) -> MicroService:
         of_events = tuple(dict.fromkeys((prefix, *RESERVED)))
@@ -193,89 +132,21 @@ class NatsServices:
     async def _respond(self, method: Method, message: Msg) -> Answer:
         """The answer to one request, whatever it is and whatever happens."""
         try:
-            request, options, within = self._read(method, message)
-            lane = self._lanes[method.kind]
-            reply = await lane.run(self._app, method, request, options, within=within)
-            answer = self._succeeded(reply)
-        except _Refused as refusal:
-            return refusal.answer
-        except LaneFull:
-            return _failed(OVERLOADED, "Too many requests at once", solution="Try again later.")
-        except LaneClosed:
-            return _failed(OVERLOADED, "The service is shutting down", solution="Try again later.")
-        except StillRunning as running:
-            return _failed(HANDLER_TIMEOUT, running.told.message, solution=running.told.hint)
+            headers = wire.Headers(message.headers)
+            reply = await self._requests.answer(method, message.data, headers)
+            return self._succeeded(reply)
         except Exception as error:  # noqa: BLE001 - the border: whatever is raised, the server lives
-            return self._answer_to(method, error)
-        self._refusals.answered(method, reply)
-        return answer
-
-    def _read(self, method: Method, message: Msg) -> tuple[Message, CallOptions, float]:
-        """The request, its options, and how long its sender waits.
-
-        The endpoint alone decides which type it has.
-        """
-        if len(message.data) > self._max_request:
-            raise _Refused(
-                REQUEST_TOO_LARGE,
-                f"{len(message.data)} bytes are more than the {self._max_request} allowed",
-            )
-        headers = wire.Headers(message.headers)
-        self._remark(headers.check_names())
-        expected = message_type(method.request)
-        claimed = headers.get(wire.MESSAGE_TYPE, expected)
-        if claimed != expected:
-            raise _Refused(INVALID_MESSAGE_TYPE, f"{method.path} takes {expected}")
-        try:
-            request = method.request.FromString(message.data)
-        except DecodeError:
-            raise _Refused(INVALID_REQUEST, f"The body is not a {expected}") from None
-        principal_id = self._authenticate(method, headers)
-        within = wire.time_to_wait(headers, self._timeout)
-        in_time = with_time_to_answer(within)
-        options = wire.call_options(headers, principal_id=principal_id, timeout=in_time)
-        return request, options, within
-
-    def _remark(self, remarks: Sequence[str]) -> None:
-        """Say once in the log what is odd about the headers of requests."""
-        for remark in remarks:
-            if remark not in self._remarks and len(self._remarks) < _REMARKS_AT_MOST:
-                self._remarks.add(remark)
-                _log.warning("%s", remark)
-
-    def _answer_to(self, method: Method, error: Exception) -> Answer:
-        """A verdict goes to the caller as it is; of a fault the caller gets an id."""
-        try:
-            return self._answer_that(method, error)
-        except Exception as fault:  # noqa: BLE001 - what was raised may say nothing that can be sent
-            told = internal_error(method, fault)
-            return _failed(told.reason, told.message, solution=told.hint)
-
-    def _answer_that(self, method: Method, error: Exception) -> Answer:
-        told = as_told(method, error)
-        rejection = as_rejection(told)
-        if rejection is not None:
-            return _rejection_answer(rejection)
-        if told.code in UNAVAILABLE:
-            # A middleware may already have put what may be told in place of what was raised.
-            raised = (one for one in (error.__cause__, error) if isinstance(one, type(told)))
-            self._refusals.add(method, next(raised, told))
-        return _failed(_code_of(told), told.message, solution=told.hint)
+            return _answer_of(self._requests.explain(method, error))
 
     def _succeeded(self, reply: Reply) -> Answer:
         try:
             data = success(reply.message).SerializeToString()
         except InvalidArgument as error:
-            return _failed(
-                INTERNAL_ERROR,
-                f"The response cannot be sent: {error.message}",
-                solution=error.hint,
-            )
+            return _failed(f"The response cannot be sent: {error.message}", error.hint)
         if len(data) + _HEADERS_AT_MOST > self._connection.max_payload:
             return _failed(
-                INTERNAL_ERROR,
                 f"The response has {len(data)} bytes, more than the NATS server takes",
-                solution="Ask for less, or raise max_payload in the server's configuration.",
+                "Ask for less, or raise max_payload in the server's configuration.",
             )
         headers = {wire.GLOBAL_POSITION: str(reply.global_position)}
         if reply.already_processed:
@@ -295,16 +166,14 @@ async def serve_nats(
     prefix: str = DEFAULT_NAMES.prefix,
 ) -> NatsServices:
     """Start answering the services' methods; call `stop` on the result to end."""
-    served = NatsServices(
+    requests = Requests(
         app,
-        connection,
-        services,
         max_concurrent=max_concurrent,
         max_waiting=max_waiting,
         timeout=timeout,
         authenticate=authenticate,
-        prefix=prefix,
     )
+    served = NatsServices(requests, connection, services, prefix=prefix)
     await served.start()
     return served
 
@@ -372,44 +241,15 @@ class NatsTransport:
         replies.under_way += 1
 
 
-class _Refused(Exception):
-    """A request that never reaches a handler."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.answer = _failed(code, message)
+def _failed(message: str, solution: str) -> Answer:
+    return _answer_of(failed(INTERNAL_ERROR, message, solution=solution))
 
 
-def _failed(code: str, message: str, *, solution: str = "") -> Answer:
-    response = failure(code, message, solution=solution)
-    return _failure_answer(response, code, _FAILURE_CODES[code])
-
-
-def _failure_answer(response: Response, error: str, code: int) -> Answer:
-    return Answer(data=response.SerializeToString(), error=error, error_code=code)
-
-
-def _code_of(error: EskitError) -> str:
-    """How a failure of the service is called on the wire."""
-    match error:
-        case InvalidArgument():
-            return INVALID_REQUEST
-        case OutOfTime():
-            return HANDLER_TIMEOUT
-        case CallFailed():
-            return error.reason
-    return error.code
-
-
-def _rejection_answer(rejection: CommandRejected) -> Answer:
-    response = failure(
-        rejection.rejection,
-        rejection.message,
-        solution=rejection.solution,
-        details=rejection.details,
-    )
-    name = rejection.rejection if rejection.rejection.isascii() else "REJECTED"
-    return _failure_answer(response, " ".join(name.split()), _REJECTED)
+def _answer_of(failure: Failure) -> Answer:
+    code, name = _FAILURE_CODES.get(failure.code, _REJECTED), failure.code
+    if failure.rejected:
+        code, name = _REJECTED, " ".join(name.split()) if name.isascii() else "REJECTED"
+    return Answer(data=failure.response.SerializeToString(), error=name, error_code=code)
 
 
 async def _first_reply(method: Method, replies: Replies, *, within: float) -> Reply | None:

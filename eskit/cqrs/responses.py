@@ -42,6 +42,7 @@ REQUEST_TOO_LARGE = "REQUEST_TOO_LARGE"
 OVERLOADED = "OVERLOADED"
 HANDLER_TIMEOUT = "HANDLER_TIMEOUT"
 INTERNAL_ERROR = "INTERNAL_ERROR"
+VALIDATION_FAILED = "VALIDATION_FAILED"
 
 _UNAVAILABLE: tuple[tuple[type[EskitError], str, str], ...] = (
     (StoreUnavailable, "", "The event store cannot be used now; nothing was changed"),
@@ -163,7 +164,7 @@ def unpack(response: Response, expected: type[Message]) -> Message:
     service and for an answer that is not an `expected`.
     """
     if not response.success:
-        raise _raised_there(response.error)
+        raise raised_there(response.error)
     message = expected()
     if not response.data.Unpack(message):
         raise CallFailed(
@@ -175,7 +176,7 @@ def unpack(response: Response, expected: type[Message]) -> Message:
     return message
 
 
-def _raised_there(error: AppError) -> EskitError:
+def raised_there(error: AppError) -> EskitError:
     """The error that the service was told of in these words."""
     code = error.code or "UNKNOWN"
     message = error.message or "The operation failed without an error message"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -54,10 +54,10 @@ class Headers(Mapping[str, str]):
 
     __slots__ = ("_by_name", "_twice")
 
-    def __init__(self, headers: Mapping[str, str] | None) -> None:
+    def __init__(self, headers: Mapping[str, str] | Iterable[tuple[str, str]] | None) -> None:
         self._by_name: dict[str, tuple[str, str]] = {}
         self._twice = ""
-        for name, value in (headers or {}).items():
+        for name, value in headers.items() if isinstance(headers, Mapping) else headers or ():
             _, first = self._by_name.setdefault(name.lower(), (name, value))
             if first != value:
                 self._twice = name

@@ -11,14 +11,17 @@ import contextlib
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator, nobody
 from eskit.cqrs.nats import NatsServices
 from eskit.cqrs.reactions import Reaction
+from eskit.cqrs.requests import Requests
 from eskit.domain.events import RecordedEvent
 from eskit.domain.services import ServiceType
 from eskit.domain.subjects import DEFAULT_NAMES
@@ -26,6 +29,7 @@ from eskit.domain.upcasting import Upcasters
 from eskit.errors import (
     BrokerUnavailable,
     EskitError,
+    MissingPackage,
     RequestTimeout,
     ServiceError,
     SubscriptionTaken,
@@ -43,6 +47,9 @@ from eskit.nats.login import Tls
 from eskit.nats.server import EmbeddedNats, find_announced, find_last_port, without_login
 from eskit.runtime.service import Loop
 from eskit.store.eventstore import EventStore
+
+if TYPE_CHECKING:
+    from eskit.cqrs.grpc.services import GrpcServices, ServerTls
 
 _log = logging.getLogger("eskit.bus")
 _LOOK_EVERY = 0.2
@@ -143,10 +150,9 @@ class ServicesOverNats:
     async def start(self) -> None:
         """Answer requests from now on."""
         self._served = NatsServices(
-            self._app,
+            Requests(self._app, authenticate=self._authenticate),
             self._broker.connection,
             self._service_types,
-            authenticate=self._authenticate,
             prefix=self._prefix,
         )
         await self._served.start()
@@ -165,6 +171,88 @@ class ServicesOverNats:
         """Which services they are, and which handlers take longer than they should."""
         slow = self._served.describe() if self._served is not None else ""
         return "; ".join(filter(None, (", ".join(self.service_names), slow)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GrpcPlace:
+    """Where to answer over gRPC: a host, a port, 0 for a free one, and files with PEM for TLS.
+
+    With `clients`, only clients whose certificate is signed by one of these get in.
+    """
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+    clients: Path | None = None
+
+
+class ServicesOverGrpc:
+    """A service that answers an app's methods over gRPC."""
+
+    def __init__(
+        self,
+        app: Handles,
+        services: Sequence[ServiceType],
+        place: GrpcPlace,
+        *,
+        app_name: str,
+        authenticate: Authenticator = nobody,
+    ) -> None:
+        """Raises MissingPackage without the extra."""
+        if find_spec("grpc_health") is None or find_spec("grpc_reflection") is None:
+            raise MissingPackage("gRPC", "grpcio-reflection", extra="grpc")
+        self.name = "grpc"
+        self._app, self._service_types, self._place = app, tuple(services), place
+        self._app_name, self._authenticate = app_name, authenticate
+        self._served: GrpcServices | None = None
+
+    async def start(self) -> None:
+        """Answer requests from now on."""
+        from eskit.cqrs.grpc.services import GrpcServices
+
+        self._served = GrpcServices(
+            Requests(self._app, authenticate=self._authenticate),
+            self._service_types,
+            app_name=self._app_name,
+            host=self._place.host,
+            port=self._place.port,
+            tls=_load_tls(self._place),
+        )
+        await self._served.start()
+
+    async def stop(self) -> None:
+        """Take no more requests, and let those under way finish."""
+        if self._served is not None:
+            await self._served.stop()
+
+    async def check_health(self) -> None:
+        """Raise why requests are not answered: the store is away, handlers hang, too many come."""
+        if self._served is not None:
+            await self._served.check_health()
+
+    def describe(self) -> str:
+        """Where it answers, and which handlers take longer than they should."""
+        if self._served is None:
+            return ""
+        return "; ".join(filter(None, (self._served.url, self._served.describe())))
+
+
+def _load_tls(place: GrpcPlace) -> ServerTls | None:
+    from eskit.cqrs.grpc.services import ServerTls
+
+    if place.certificate is None or place.key is None:
+        return None
+    try:
+        return ServerTls(
+            certificate=place.certificate.read_bytes(),
+            key=place.key.read_bytes(),
+            clients=place.clients.read_bytes() if place.clients is not None else None,
+        )
+    except OSError as error:
+        raise ServiceError(
+            f"{error.filename} cannot be read: {error.strerror}", hint="Check its path and mode."
+        ) from error
 
 
 class EmbeddedServer:

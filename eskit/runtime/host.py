@@ -15,9 +15,9 @@ from google.protobuf.message import Message
 from eskit.clock import SYSTEM_CLOCK
 from eskit.cqrs.answers import Handles
 from eskit.cqrs.authorisation import Authenticator
-from eskit.cqrs.nats import ChecksStore
 from eskit.cqrs.options import CallOptions, Reply
 from eskit.cqrs.reactions import Reaction
+from eskit.cqrs.requests import ChecksStore
 from eskit.domain.services import Method, ServiceType
 from eskit.domain.upcasting import Upcasters
 from eskit.errors import EskitError
@@ -32,9 +32,11 @@ from eskit.projections.transient import is_transient
 from eskit.runtime.assembly import (
     Broker,
     EmbeddedServer,
+    GrpcPlace,
     Reacting,
     ReactionService,
     RelayOverNats,
+    ServicesOverGrpc,
     ServicesOverNats,
     Settle,
 )
@@ -44,7 +46,7 @@ from eskit.runtime.service import Service, Worker
 from eskit.store.eventstore import EventStore
 
 _BEGIN_AGAIN_AFTER = 1.0
-_SHOWN = (OwnPostgres, EmbeddedServer, ServicesOverNats)
+_SHOWN = (OwnPostgres, EmbeddedServer, ServicesOverGrpc, ServicesOverNats)
 """The parts of which more is shown than that they are ready."""
 
 
@@ -89,9 +91,10 @@ class Opened(Handles, ChecksStore, Reacting, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """Which parts of an app run."""
+    """Which parts of an app run; services also over gRPC where that has a place."""
 
     services: bool = True
+    grpc: GrpcPlace | None = None
     relay: bool = True
     projections: bool = True
     reactions: bool = True
@@ -175,6 +178,15 @@ class Host:
             yield Worker("projections", self._project, check=watch.check, describe=watch.describe)
         if self._broker is not None:
             yield from self._over_nats(self._broker)
+        if parts.services and parts.grpc is not None:
+            app = self._opened.app
+            yield ServicesOverGrpc(
+                self._answer,
+                app.service_types,
+                parts.grpc,
+                app_name=app.name,
+                authenticate=app.authenticate,
+            )
         yield from reactions
 
     def _connection(self) -> Iterator[Service]:

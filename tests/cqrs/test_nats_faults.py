@@ -17,7 +17,8 @@ from eskit.errors import BrokerUnavailable
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
-from tests.cqrs.test_nats_services import ECHO, SERVICES, FakeApp, Served
+from tests.cqrs.test_nats_services import ECHO, SERVICES, Served
+from tests.support.answering import FakeApp
 
 MEBIBYTE = 1024 * 1024
 GROWTH_AT_MOST = 300 * MEBIBYTE

@@ -23,7 +23,6 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int64Value, StringValue
 
 from eskit.app import App
-from eskit.cqrs.answers import answered
 from eskit.cqrs.authorisation import claimed_principal
 from eskit.cqrs.middleware import Call, Middleware, pass_through, recover
 from eskit.cqrs.nats import NatsTransport, serve_nats
@@ -49,6 +48,7 @@ from eskit.errors import (
 from eskit.nats.connection import Connection, connected
 from eskit.nats.server import EmbeddedNats
 from eskit.schema.response_pb2 import Response
+from tests.support.answering import FakeApp
 from tests.support.coded import coded
 
 TOKEN = "of-the-test"  # noqa: S105 - of servers of the test
@@ -73,24 +73,6 @@ SERVICES = [
     ServiceType(name=ECHO.service, methods=(ECHO,)),
     ServiceType(name=ASK.service, methods=(ASK,)),
 ]
-
-
-class FakeApp:
-    """Answers with what a test says, and remembers what it was asked."""
-
-    def __init__(self, answer: Callable[[Any], Any] = lambda request: request) -> None:
-        self.answer = answer
-        self.calls: list[tuple[Method, Any, CallOptions]] = []
-
-    def submit(
-        self,
-        method: Method,
-        request: Message,
-        options: CallOptions,
-        executor: Executor | None = None,
-    ) -> Future[Reply]:
-        self.calls.append((method, request, options))
-        return answered(lambda: Reply(message=self.answer(request), global_position=7))
 
 
 async def settle(connection: Connection) -> None:

@@ -1,4 +1,4 @@
-"""What a call raises does not depend on the way it takes: in process, by a client, over NATS."""
+"""What a call raises does not depend on the way it takes: in process, over NATS or over gRPC."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 
 from eskit.app import App, RunningApp
 from eskit.cqrs.clients import InProcessTransport
+from eskit.cqrs.grpc.services import GrpcServices
+from eskit.cqrs.grpc.transport import GrpcTransport
 from eskit.cqrs.nats import NatsTransport, serve_nats
 from eskit.cqrs.options import CallOptions
+from eskit.cqrs.requests import Requests
 from eskit.domain.events import NewEvent
 from eskit.errors import (
     CallFailed,
@@ -34,7 +38,7 @@ from eskit.nats.server import EmbeddedNats
 from eskit.projections.locks import lock_of
 from eskit.projections.opening import open_read_models
 
-WAYS = ("the app", "a client in process", "a client over NATS")
+WAYS = ("the app", "a client in process", "a client over NATS", "a client over gRPC")
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +78,12 @@ async def opened(bank: Any, server: EmbeddedNats, path: Any, way: str) -> AsyncI
             yield Calls(running, running)
         elif way == "a client in process":
             yield Calls(running, InProcessTransport(running))
+        elif way == "a client over gRPC":
+            served = GrpcServices(Requests(running), app.service_types, app_name="bank")
+            await served.start()
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{served.port}") as channel:
+                yield Calls(running, GrpcTransport(channel))
+            await served.stop()
         else:
             async with (
                 connected(server.url) as serving,
@@ -177,13 +187,13 @@ async def test_what_is_raised_does_not_depend_on_the_way(
         async with opened(queries, server, folder, way) as calls:
             raised.append(await provoke(queries, calls))
 
-    assert [isinstance(error, expected) for error in raised] == [True] * 3, raised
+    assert [isinstance(error, expected) for error in raised] == [True] * len(WAYS), raised
     assert expected is RequestTimeout or len({error.code for error in raised}) == 1
     told = [(error.rejection, error.details) for error in raised if hasattr(error, "rejection")]
-    assert len(told) in {0, 3}
+    assert len(told) in {0, len(WAYS)}
     assert all(one == told[0] for one in told)
     if expected in {VersionConflict, ClaimTaken, CommandIdReused}:
-        assert vars(raised[0]) == vars(raised[1]) == vars(raised[2])
+        assert all(vars(error) == vars(raised[0]) for error in raised)
 
 
 @pytest.mark.parametrize("amount", ["broken", "leave"])

@@ -25,7 +25,8 @@ from eskit.domain.services import ServiceType
 from eskit.errors import EskitError, OutOfTime, RequestTimeout, ServiceError, StoreUnavailable
 from eskit.nats.connection import connected
 from eskit.nats.server import EmbeddedNats
-from tests.cqrs.test_nats_services import ASK, ECHO, FakeApp, Served
+from tests.cqrs.test_nats_services import ASK, ECHO, Served
+from tests.support.answering import FakeApp
 
 DEPOSIT = "account.v1.AccountCommandService/Deposit"
 
@@ -148,7 +149,7 @@ async def test_a_handler_that_hangs_is_named_with_its_stack_and_the_rest_is_answ
         return request
 
     async with Served(FakeApp(wait), server.url, timeout=0.2) as served:
-        for lane in served.server._lanes.values():
+        for lane in served.server._requests._lanes.values():
             lane._slow.after = 0.1
         once = NatsTransport(served.client, attempts=1)
         with pytest.raises(RequestTimeout):
@@ -246,7 +247,7 @@ async def test_who_waits_for_a_handler_that_hangs_is_told_when_the_service_stops
         at_work = asyncio.create_task(served.raw(b""))
         await asyncio.to_thread(begun.wait, 20)
         waiting = asyncio.create_task(served.raw(b""))
-        while served.server._lanes["command"]._present < 2:  # noqa: ASYNC110 - by the loop
+        while served.server._requests._lanes["command"]._present < 2:  # noqa: ASYNC110 - by the loop
             await asyncio.sleep(0.01)
         await served.server.stop(within=0.1)
         answers = await asyncio.gather(at_work, waiting)

@@ -14,6 +14,15 @@ import typer
 
 from eskit.cli.commands.nats import embedded_server
 from eskit.cli.commands.project_run import shown_watch
+from eskit.cli.commands.serve_grpc import (
+    Grpc,
+    Insecure,
+    TlsCertificate,
+    TlsClients,
+    TlsKey,
+    check_exposure,
+    grpc_place,
+)
 from eskit.cli.commands.tail_lines import Layout, Seen
 from eskit.cli.groups import examples, make_app
 from eskit.cli.service_runner import LABEL, Health, run_services
@@ -39,7 +48,14 @@ _WIDEST = 32
 """A longer name of a part pushes what follows it."""
 
 
-@app.command(**examples("eskit serve", "eskit serve --no-relay --no-projections", streaming=True))
+@app.command(
+    **examples(
+        "eskit serve",
+        "eskit serve --no-relay --no-projections",
+        "eskit serve --grpc 50051",
+        streaming=True,
+    )
+)
 def serve(
     context: typer.Context,
     services: Annotated[
@@ -54,6 +70,11 @@ def serve(
     reactions: Annotated[
         bool, typer.Option("--reactions/--no-reactions", help="Send commands on events.")
     ] = True,
+    grpc: Grpc = None,
+    tls_certificate: TlsCertificate = None,
+    tls_key: TlsKey = None,
+    tls_clients: TlsClients = None,
+    insecure: Insecure = False,
     health: Health = None,
 ) -> None:
     """Run services, relay, projections and reactions until Ctrl-C.
@@ -62,18 +83,25 @@ def serve(
     """
     from eskit.runtime.host import Parts
 
-    parts = Parts(services=services, relay=relay, projections=projections, reactions=reactions)
-    run_app(session_of(context), Chosen(parts=parts, health=health))
+    parts = Parts(
+        services=services,
+        grpc=grpc_place(grpc, tls_certificate, tls_key, tls_clients),
+        relay=relay,
+        projections=projections,
+        reactions=reactions,
+    )
+    run_app(session_of(context), Chosen(parts=parts, insecure=insecure, health=health))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chosen:
     """Which parts run, and the server that the store is in, if it is the project's own.
 
-    With `show` also events and calls are shown as they come.
+    `insecure` opens gRPC to everybody. With `show` also events and calls are shown as they come.
     """
 
     parts: Parts
+    insecure: bool = False
     postgres: OwnPostgres | None = None
     health: str | None = None
     show: bool = False
@@ -85,6 +113,7 @@ def run_app(session: Session, chosen: Chosen) -> None:
 
     logging.getLogger("eskit").addHandler(LogToStderr())
     with session.open_app() as running:
+        check_exposure(chosen.parts.grpc, running.app, insecure=chosen.insecure)
         screen = Screen(session, running)
         show_call = functools.partial(screen.tell, "call")
         host = Host(
