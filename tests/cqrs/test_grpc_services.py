@@ -95,7 +95,7 @@ async def test_metadata_says_what_headers_say_over_nats() -> None:
         metadata = (
             ("command-id", "c-1"),
             ("tenant-id", "acme"),
-            ("correlation-id", "caf%C3%A9"),
+            ("correlation-id", "M%C3%BCller"),
             ("expected-version", "3"),
             ("at-least-position", "12"),
             ("traceparent", "00-1-2-01"),
@@ -104,7 +104,7 @@ async def test_metadata_says_what_headers_say_over_nats() -> None:
 
     ((method, _, options),) = app.calls
     assert method is ECHO
-    assert (options.command_id, options.tenant, options.correlation_id) == ("c-1", "acme", "café")
+    assert (options.command_id, options.tenant, options.correlation_id) == ("c-1", "acme", "Müller")
     assert (options.expected_version, options.at_least) == (3, 12)
     assert options.traceparent == "00-1-2-01"
     assert 5 < options.timeout < 9
