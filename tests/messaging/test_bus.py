@@ -436,6 +436,7 @@ async def test_a_slow_subscriber_holds_a_bounded_number_of_events(
         await seen(event)
 
     async with open_bus() as bus, following(bus, slow, max_waiting=10) as subscriber:
+        await until(lambda: subscriber.unfinished == 10)
         await asyncio.sleep(0.3)
         assert subscriber.unfinished == 10
         go_on.set()
