@@ -72,6 +72,14 @@ def test_options_of_libpq_pass_and_others_are_refused_with_the_nearest():
     assert "schema" in refused.value.hint
 
 
+def test_a_url_without_a_host_leaves_it_to_libpq():
+    url = parse_url("postgresql:///bank?schema=x&sslmode=require")
+
+    assert url.libpq == "postgresql:///bank?sslmode=require"
+    assert url.shown == "postgresql:///bank?schema=x&sslmode=require"
+    assert parse_url("postgresql:///?schema=x").libpq == "postgresql:///"
+
+
 def test_passwords_are_not_shown_wherever_they_stand():
     url = parse_url("postgresql://ann:s3cret@h/db?sslpassword=s3cret&schema=bank")
 

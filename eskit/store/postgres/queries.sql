@@ -98,13 +98,15 @@ COPY incoming (
 
 -- name: add_streams
 INSERT INTO streams (name, tenant, category)
-SELECT DISTINCT name, tenant, category FROM incoming
-ON CONFLICT DO NOTHING
+SELECT DISTINCT i.name, i.tenant, i.category FROM incoming i
+WHERE NOT EXISTS (SELECT FROM streams s WHERE s.name = i.name AND s.tenant = i.tenant)
 
 -- name: add_types
 INSERT INTO event_types (category, event_type)
-SELECT DISTINCT category, event_type FROM incoming
-ON CONFLICT DO NOTHING
+SELECT DISTINCT i.category, i.event_type FROM incoming i
+WHERE NOT EXISTS (
+    SELECT FROM event_types t WHERE t.category = i.category AND t.event_type = i.event_type
+)
 
 -- name: add_events
 INSERT INTO events (
@@ -124,55 +126,76 @@ JOIN event_types t ON t.category = i.category AND t.event_type = i.event_type
 ORDER BY i.global_position
 
 -- name: clear_incoming
-DELETE FROM incoming
+TRUNCATE incoming
 
 -- name: find_known_ids
 SELECT event_id FROM events WHERE event_id = ANY (%s)
 
 -- name: find_stream_ends
 SELECT s.name, s.tenant, l.version, l.global_position
-FROM streams s
+FROM unnest(%s::text[], %s::text[]) w (name, tenant)
+JOIN streams s ON s.name = w.name AND s.tenant = w.tenant
 CROSS JOIN LATERAL (
-    SELECT version, global_position FROM events
-    WHERE stream_id = s.stream_id ORDER BY version DESC LIMIT 1
+    SELECT version, global_position FROM events e
+    WHERE e.stream_id = s.stream_id ORDER BY version DESC LIMIT 1
 ) l
-WHERE (s.name, s.tenant) IN (SELECT * FROM unnest(%s::text[], %s::text[]))
 
--- name: find_position
-SELECT e.global_position FROM events e JOIN streams s USING (stream_id)
-WHERE s.name = %s AND s.tenant = %s AND e.version = %s
+-- name: find_positions
+SELECT s.name, s.tenant, e.version, e.global_position
+FROM unnest(%s::text[], %s::text[], %s::integer[]) w (name, tenant, version)
+JOIN streams s ON s.name = w.name AND s.tenant = w.tenant
+JOIN events e ON e.stream_id = s.stream_id AND e.version = w.version
 
 -- name: find_owner
 SELECT s.name FROM claims c JOIN streams s USING (stream_id)
 WHERE c.tenant = %s AND c.index_name = %s AND c.digest = sha256(convert_to(%s, 'UTF8'))
 
--- name: save_claim
+-- name: find_owners
+SELECT w.tenant, w.index_name, w.value, s.name
+FROM unnest(%s::text[], %s::text[], %s::text[]) w (tenant, index_name, value)
+JOIN claims c ON c.tenant = w.tenant AND c.index_name = w.index_name
+    AND c.digest = sha256(convert_to(w.value, 'UTF8'))
+JOIN streams s USING (stream_id)
+
+-- name: save_claims
 INSERT INTO claims (tenant, index_name, digest, value, stream_id)
-SELECT s.tenant, %(index)s, sha256(convert_to(%(value)s, 'UTF8')), %(value)s, s.stream_id
-FROM streams s WHERE s.name = %(stream)s AND s.tenant = %(tenant)s
+SELECT s.tenant, w.index_name, sha256(convert_to(w.value, 'UTF8')), w.value, s.stream_id
+FROM unnest(%s::text[], %s::text[], %s::text[], %s::text[]) w (tenant, index_name, value, stream)
+JOIN streams s ON s.name = w.stream AND s.tenant = w.tenant
 ON CONFLICT (tenant, index_name, digest) DO UPDATE SET stream_id = excluded.stream_id
+
+-- name: free_claims
+DELETE FROM claims c
+USING unnest(%s::text[], %s::text[], %s::text[]) w (tenant, index_name, value)
+WHERE c.tenant = w.tenant AND c.index_name = w.index_name
+    AND c.digest = sha256(convert_to(w.value, 'UTF8'))
 
 -- name: delete_claim
 DELETE FROM claims c USING streams s
 WHERE c.stream_id = s.stream_id AND c.tenant = %s AND c.index_name = %s
     AND c.digest = sha256(convert_to(%s, 'UTF8')) AND s.name = %s
 
--- name: add_stream
-INSERT INTO streams (name, tenant, category) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING
+-- name: add_named_streams
+INSERT INTO streams (name, tenant, category)
+SELECT * FROM unnest(%s::text[], %s::text[], %s::text[]) w (name, tenant, category)
+WHERE NOT EXISTS (SELECT FROM streams s WHERE s.name = w.name AND s.tenant = w.tenant)
 
--- name: save_command
+-- name: save_commands
 INSERT INTO commands (
     tenant, command_id, fingerprint, stream_id, version, global_position, recorded_at, checksum,
     response
 )
 SELECT
-    s.tenant, %(id)s, %(fingerprint)s, s.stream_id, %(version)s, %(position)s, %(recorded_at)s,
+    s.tenant, w.id, w.fingerprint, s.stream_id, w.version, w.position, w.recorded_at,
     command_checksum(
-        s.tenant, %(id)s, %(fingerprint)s, s.name, %(version)s::integer, %(position)s::bigint,
-        %(recorded_at)s::bigint, %(response)s::bytea
+        s.tenant, w.id, w.fingerprint, s.name, w.version, w.position, w.recorded_at, w.response
     ),
-    %(response)s
-FROM streams s WHERE s.name = %(stream)s AND s.tenant = %(tenant)s
+    w.response
+FROM unnest(
+    %s::text[], %s::text[], %s::text[], %s::text[], %s::integer[], %s::bigint[], %s::bigint[],
+    %s::bytea[]
+) w (tenant, id, fingerprint, stream, version, position, recorded_at, response)
+JOIN streams s ON s.name = w.stream AND s.tenant = w.tenant
 ON CONFLICT (tenant, command_id) DO UPDATE SET
     fingerprint = excluded.fingerprint, stream_id = excluded.stream_id,
     version = excluded.version, global_position = excluded.global_position,

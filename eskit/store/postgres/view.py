@@ -6,20 +6,20 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, NoReturn
-from uuid import UUID
 
+import psycopg
 from psycopg import sql
 
 from eskit.domain.events import EventRow, erased_metadata, is_erased
-from eskit.domain.streams import category_of
 from eskit.domain.time import to_microseconds
 from eskit.errors import StreamNotFound, Unsupported
 from eskit.postgres.connection import Connection
 from eskit.postgres.url import PostgresUrl
 from eskit.schema.recorded import EventSchema
-from eskit.store.adding import check_follows, check_has_happened, id_is_taken, run_claims
 from eskit.store.corruption import gap, lost_command
 from eskit.store.port import Check, Kind, Problem, Stored, StreamKey
+from eskit.store.postgres.add import add_claims, add_commands, add_events
+from eskit.store.postgres.append import refused
 from eskit.store.postgres.read import Names, columns, shaped
 from eskit.store.postgres.rows import TABLES
 from eskit.store.postgres.sql import query
@@ -115,12 +115,15 @@ class PostgresView:
 
     def put(self, rows: Iterable[Stored]) -> None:
         """Add rows as they are, each after the rules of its kind."""
-        for kind, found in groupby(rows, type):
-            if kind is EventRow:
-                self._put_events(found)  # type: ignore[arg-type]
-            else:
-                for row in found:
-                    self._put(row)
+        try:
+            for kind, found in groupby(rows, type):
+                if kind in _ADD:
+                    _ADD[kind](self._connection, found)
+                else:
+                    for row in found:
+                        self._put(row)
+        except psycopg.DataError as error:
+            raise refused(error, self._url.shown) from error
 
     def drop(self, rows: Iterable[ClaimRow | CommandRow | Record]) -> None:
         """Drop rows; one that is not as it was is left alone."""
@@ -158,11 +161,7 @@ class PostgresView:
         self._do(query("save_store_id"), (store_id,))
 
     def _put(self, row: Stored) -> None:
-        if isinstance(row, ClaimRow):
-            self._put_claim(row)
-        elif isinstance(row, CommandRow):
-            self._put_command(row)
-        elif isinstance(row, EventSchema):
+        if isinstance(row, EventSchema):
             if is_news(row, self.rows(EventSchema)):
                 self._do(query("add_schema"), (row.schema_id, row.files))
                 place = (row.event_type, row.first_position, row.schema_id)
@@ -178,98 +177,6 @@ class PostgresView:
         elif isinstance(row, Record):
             value = (row.kind, row.key, row.value, to_microseconds(row.updated_at))
             self._do(query("put_record"), (*value, row.revision))
-
-    def _put_events(self, rows: Iterable[EventRow]) -> None:
-        end = self._all(query("find_end"))
-        position, recorded_at = end[0] if end else (0, 0)
-        page: list[EventRow] = []
-        for row in rows:
-            page.append(row)
-            if len(page) == _PAGE:
-                position, recorded_at = self._put_page(page, position, recorded_at)
-                page = []
-        if page:
-            self._put_page(page, position, recorded_at)
-
-    def _put_page(
-        self, page: Sequence[EventRow], position: int, recorded_at: int
-    ) -> tuple[int, int]:
-        keys = sorted({(row.stream, row.tenant) for row in page})
-        ends = self._all(query("find_stream_ends"), _split(keys))
-        versions = {(name, tenant): version for name, tenant, version, _ in ends}
-        for row in page:
-            version = versions.get((row.stream, row.tenant), 0)
-            check_follows(row, position=position, recorded_at=recorded_at, version=version)
-            versions[row.stream, row.tenant] = row.version
-            position, recorded_at = row.global_position, row.recorded_at
-        self._check_ids(page)
-        self._do(query("create_incoming"))
-        with self._connection.cursor() as cursor, cursor.copy(query("copy_incoming")) as copy:
-            copy.set_types(
-                [
-                    *("int8", "text", "text", "text", "text", "int4", "int8", "uuid"),
-                    *("text", "text", "bytea"),
-                ]
-            )
-            for row in page:
-                copy.write_row(
-                    (
-                        *(row.global_position, row.stream, row.tenant, category_of(row.stream)),
-                        *(row.event_type, row.version, row.recorded_at, UUID(bytes=row.event_id)),
-                        *(row.metadata, row.claims, row.data),
-                    )
-                )
-        for name in ("add_streams", "add_types", "add_events", "clear_incoming"):
-            self._do(query(name))
-        for row in page:
-            if row.claims is not None:
-                for claim, taken in run_claims(row, self._find_owner):
-                    if taken:
-                        self._put_claim(claim)
-                    else:
-                        self._do(query("delete_claim"), tuple(claim))
-        return position, recorded_at
-
-    def _check_ids(self, page: Sequence[EventRow]) -> None:
-        seen: set[bytes] = {
-            row[0]
-            for row in self._all(
-                query("find_known_ids"), ([UUID(bytes=row.event_id) for row in page],)
-            )
-        }
-        for row in page:
-            if row.event_id in seen:
-                raise id_is_taken(row)
-            seen.add(row.event_id)
-
-    def _put_claim(self, claim: ClaimRow) -> None:
-        tenant, index, value, stream = claim
-        self._do(query("add_stream"), (stream, tenant, category_of(stream)))
-        values = {"tenant": tenant, "index": index, "value": value, "stream": stream}
-        self._do(query("save_claim"), values)
-
-    def _put_command(self, row: CommandRow) -> None:
-        key = (row.stream, row.tenant)
-        ends = self._all(query("find_stream_ends"), _split([key]))
-        version = ends[0][2] if ends else 0
-        found = self._all(query("find_position"), (*key, row.version))
-        check_has_happened(row, version=version, position=found[0][0] if found else 0)
-        self._do(query("add_stream"), (*key, category_of(row.stream)))
-        values = {
-            "id": row.id,
-            "fingerprint": row.fingerprint,
-            "version": row.version,
-            "position": row.global_position,
-            "recorded_at": row.recorded_at,
-            "response": row.response,
-            "stream": row.stream,
-            "tenant": row.tenant,
-        }
-        self._do(query("save_command"), values)
-
-    def _find_owner(self, tenant: str, index: str, value: str) -> str | None:
-        rows = self._all(query("find_owner"), (tenant, index, value))
-        return str(rows[0][0]) if rows else None
 
     def _missing_parts(self) -> Iterator[Problem]:
         found = {name for (name,) in self._all(query("list_parts"), (self._schema, self._schema))}
@@ -321,6 +228,14 @@ _CHECKS: Mapping[Check, tuple[str, Callable[..., Problem]]] = {
     Check.VERSIONS: ("find_gaps", gap),
 }
 """What is looked for with a statement, and what a row of it says."""
+
+
+_ADD: Mapping[type, Callable[[Connection, Any], None]] = {
+    EventRow: add_events,
+    CommandRow: add_commands,
+    ClaimRow: add_claims,
+}
+"""What is added in sets."""
 
 
 def _split(streams: Sequence[StreamKey]) -> list[Any]:
