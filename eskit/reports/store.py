@@ -11,6 +11,7 @@ from eskit.errors import Diagnostic
 from eskit.reports.envelope import timestamp_or_none
 
 if TYPE_CHECKING:
+    from eskit.operations.copying import AbortReport, CopyReport
     from eskit.operations.exporting import ExportReport
     from eskit.operations.importing import ImportReport
     from eskit.operations.verifying import Verification
@@ -71,6 +72,16 @@ def copy_object(report: ExportReport | BackupReport) -> dict[str, object]:
 
 def import_object(report: ImportReport) -> dict[str, object]:
     """What was read from an export."""
+    return asdict(report)
+
+
+def moved_object(report: CopyReport) -> dict[str, object]:
+    """What was copied into another store, and whether that took its place."""
+    return asdict(report)
+
+
+def abort_object(report: AbortReport) -> dict[str, object]:
+    """A copy that was given up."""
     return asdict(report)
 
 

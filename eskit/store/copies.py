@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from shlex import quote
 from typing import Literal
 
 from eskit.errors import StoreUnavailable
@@ -50,10 +51,10 @@ class CopyState:
         if self.role == "source":
             return (
                 "Use the new store, or make this one writable again: "
-                f"eskit store copy {self.url} {self.other} --abort"
+                f"eskit store copy {quote(self.url)} {quote(self.other)} --abort"
             )
         verb = "Finish" if self.role == "target" else "Copy it again"
-        return f"{verb}: eskit store copy {self.other} {self.url} --finish"
+        return f"{verb}: eskit store copy {quote(self.other)} {quote(self.url)} --finish"
 
     def record(self, now: datetime) -> Record:
         """The record that says so."""

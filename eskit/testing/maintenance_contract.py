@@ -237,6 +237,7 @@ class MaintenanceContract:
     # --- copying ---
 
     @pytest.mark.parametrize("role", ["source", "target", "aborted"])
+    @promise("one-of-two-is-open")
     def test_a_store_that_a_copy_has_closed_refuses_every_change(
         self, store: EventStore, clock: SettableClock, role: Literal["source", "target", "aborted"]
     ) -> None:
@@ -265,6 +266,7 @@ class MaintenanceContract:
         assert [event.version for event in store.read_all()] == [1]
         assert (store.list_checkpoints(), store.find_record("follower", "p")) == ([], None)
 
+    @promise("one-of-two-is-open")
     def test_a_store_that_is_open_again_takes_appends(
         self, store: EventStore, clock: SettableClock
     ) -> None:

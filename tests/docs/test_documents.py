@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import psycopg
 import pytest
 
 from eskit.project.settings import DEFAULTS
 from tests.docs.document import read_steps, run_document
+from tests.support.postgres import server_url
 
 CHECKOUT = Path(__file__).parents[2]
 DOCUMENTS = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 LINKED = [*DOCUMENTS, CHECKOUT / "CONTRIBUTING.md", CHECKOUT / "CHANGELOG.md"]
 
 
+postgres = pytest.fixture(scope="session")(server_url)
+"""The URL of a PostgreSQL server."""
+
+
+@pytest.fixture
+def database(postgres):
+    """The variables that name an empty database, for documents that name none in their URLs."""
+    name, parts = f"docs_{os.getpid()}", urlsplit(postgres)
+    with psycopg.connect(postgres, autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name}")
+        yield {
+            "PGHOST": parts.hostname or "",
+            "PGPORT": str(parts.port or 5432),
+            "PGUSER": unquote(parts.username or ""),
+            "PGPASSWORD": unquote(parts.password or ""),
+            "PGDATABASE": name,
+        }
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.mark.docs
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_what_a_document_shows_is_what_happens(document, tmp_path):
-    run_document(document, tmp_path)
+def test_what_a_document_shows_is_what_happens(document, tmp_path, request):
+    needs_server = "postgresql:///" in document.read_text(encoding="utf-8")
+    variables = request.getfixturevalue("database") if needs_server else {}
+
+    run_document(document, tmp_path, environment=variables)
 
 
 def test_the_readme_has_two_set_up_commands_of_one_line():

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from eskit.cli.commands.store_copy import copy, format_state
 from eskit.cli.commands.store_roles import roles
 from eskit.cli.groups import examples, make_app
 from eskit.cli.interrupts import explain_interrupt
@@ -248,6 +249,16 @@ def restore(
     )
 
 
+app.command(
+    "copy",
+    **examples(
+        "eskit store copy sqlite:///bank.db postgresql://db.example.com/bank",
+        "eskit store copy sqlite:///bank.db postgresql://db.example.com/bank --finish",
+        "eskit store copy sqlite:///bank.db postgresql://db.example.com/bank --abort",
+    ),
+)(copy)
+
+
 @app.command("prune", **examples("eskit store prune --dry-run", "eskit store prune"))
 def prune(
     context: typer.Context,
@@ -420,5 +431,7 @@ def format_info(info: StoreInfo, now: datetime) -> Iterator[Line]:
         yield f"  first event  {ago(info.first_recorded_at, now)}"
         yield f"  last event   {ago(info.last_recorded_at, now)}"
     yield f"  store id  {info.store_id}"
+    if info.copy is not None:
+        yield format_state(info.copy)
     for name, value in info.settings.items():
         yield f"  {name}={value:g}" if isinstance(value, float) else f"  {name}={value}"
