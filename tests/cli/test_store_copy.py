@@ -66,7 +66,7 @@ def test_a_moved_store_is_named_where_something_would_change_it(cli, store_url, 
     assert refused.code == 1
     assert refused.json["error"]["code"] == "STORE_MOVED"
     assert f"was moved to {target_url} and is read-only" in refused.json["error"]["message"]
-    assert f"eskit store copy {store_url} {target_url} --abort" in refused.json["error"]["hint"]
+    assert f"store copy {store_url} {target_url} --abort" in refused.json["error"]["hint"]
 
 
 def test_a_finished_copy_is_not_given_up(cli, store_url, target_url):
