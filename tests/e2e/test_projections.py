@@ -7,7 +7,7 @@ import sqlite3
 
 import pytest
 
-from tests.support.running import eskit
+from tests.support.running import configure, eskit
 
 SUBSCRIPTION = {
     "state": """
@@ -181,10 +181,12 @@ SUBSCRIPTIONS = "subscription.v1.SubscriptionCommandService"
 
 
 @pytest.fixture
-def project(tmp_path):
-    """A bank with subscriptions, whose proto package lies in three files."""
+def project(tmp_path, use_store):
+    """A bank with subscriptions, whose proto package lies in three files, and rows in a file."""
     assert eskit("new", "project", "bank", "--template", "bank", cwd=tmp_path).code == 0
     bank = tmp_path / "bank"
+    use_store(bank)
+    configure(bank, read_models="sqlite:///bank_read.db")
     folder = bank / "proto" / "subscription" / "v1"
     folder.mkdir(parents=True)
     for name, text in SUBSCRIPTION.items():

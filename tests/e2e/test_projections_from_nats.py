@@ -12,6 +12,7 @@ import pytest
 from tests.support.running import (
     DEPOSIT,
     WITHDRAW,
+    configure,
     eskit,
     interrupt,
     launcher,
@@ -25,9 +26,11 @@ CAROL = "acc-carol-001"
 
 
 @pytest.fixture
-def bank(tmp_path):
+def bank(tmp_path, use_store):
     assert eskit("new", "project", "bank", "--template", "bank", cwd=tmp_path).code == 0
     bank = tmp_path / "bank"
+    use_store(bank)
+    configure(bank, read_models="sqlite:///bank_read.db")
     generated = eskit("gen", cwd=bank)
     assert generated.code == 0, generated.err
     return bank
@@ -46,6 +49,7 @@ def branch(bank, office, tmp_path):
     """A copy of the project that has never seen the store, and how to run eskit in it."""
     branch = tmp_path / "branch"
     shutil.copytree(bank, branch, ignore=shutil.ignore_patterns("*.db*", ".eskit"))
+    configure(branch, store="sqlite:///bank.db")  # which is not there
 
     def run(*words):
         return eskit(*words, cwd=branch, env={"ESKIT_NATS": office})
