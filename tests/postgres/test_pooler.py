@@ -35,7 +35,9 @@ def test_processes_append_in_one_order_whatever_the_sessions_are_set_to(postgres
     """Under REPEATABLE READ a call would number events by a snapshot from before its lock."""
     each = 60
     with psycopg.connect(postgres, autocommit=True) as admin:
-        admin.execute("ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'serializable'")
+        admin.execute(
+            "ALTER ROLE CURRENT_USER SET default_transaction_isolation = 'repeatable read'"
+        )
         admin.execute("ALTER ROLE CURRENT_USER SET search_path = 'pg_catalog'")
         try:
             # A pooler of its own, whose sessions begin with these settings.
@@ -80,12 +82,15 @@ def settings(connection):
 
 def test_appends_of_others_are_noticed_by_looking(postgres, pooled_store_url):
     direct = f"{postgres}?{pooled_store_url.partition('?')[2]}"
+    before = set(threading.enumerate())
     with open_store(pooled_store_url) as store, open_store(direct) as other:
         late = threading.Timer(0.3, lambda: other.append("A-1", [named("a")], expected_version=ANY))
         late.start()
 
         assert store.wait(0, 30)
         late.join()
+        begun = set(threading.enumerate()) - before
+        assert not any(thread.name == "eskit-listener" for thread in begun)
 
 
 def test_an_append_that_is_refused_leaves_the_connection_usable(pooled_store_url):
