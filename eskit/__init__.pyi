@@ -18,6 +18,7 @@ from eskit.domain.streams import NO_STREAM as NO_STREAM
 from eskit.domain.streams import STREAM_EXISTS as STREAM_EXISTS
 from eskit.domain.upcasting import upcast as upcast
 from eskit.projections.policy import FailurePolicy as FailurePolicy
+from eskit.projections.postgres.database import PostgresDatabase as PostgresDatabase
 from eskit.projections.projection import EventContext as EventContext
 from eskit.projections.projection import Projection as Projection
 from eskit.store.eventstore import EventStore as EventStore

@@ -173,9 +173,9 @@ class App:
     ) -> Iterator[RunningApp]:
         """Open the app over a store and its read models, each by URL or already open.
 
-        `read_models` is by default a file beside that of the store: ``bank.db`` and
-        ``bank_read.db``. A handler of a projection that has not returned after `slow_after` seconds
-        is reported; None reports none.
+        `read_models` lie by default beside the store: ``bank_read.db`` for ``bank.db``, schema
+        ``bank_read`` for schema ``bank``. A handler of a projection that has not returned after
+        `slow_after` seconds is reported; None reports none.
         """
         from eskit.projections.engine import ProjectionEngine
         from eskit.projections.opening import default_read_models_url

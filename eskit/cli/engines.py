@@ -70,7 +70,12 @@ def open_engine(
 
 
 def _has_read_models(session: Session) -> bool:
+    from eskit.postgres.url import is_postgres
+    from eskit.projections.opening import list_checkpoints
     from eskit.sqlite.url import find_path
 
-    path = find_path(session.project.read_models)
+    url = session.project.read_models
+    if is_postgres(url):
+        return bool(list_checkpoints(url))
+    path = find_path(url)
     return path is None or path.exists()

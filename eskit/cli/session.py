@@ -305,13 +305,18 @@ class Session:
         return absolute_url(self.store_option, self.directory.resolve())
 
     def _show_settings(self, project: Project) -> None:
+        from eskit.project.settings import without_secrets
+
         self.output.note(f"project  {project.root}")
         self.output.note(
             *(
                 f"  {name} = {value}  ({setting.origin})"
                 for name, setting in project.settings.items()
                 for reading in [_READINGS.get(name, name)]
-                for value in [setting.shown or getattr(project, reading) or "none"]
+                # A default may be made of another setting, and have its password.
+                for value in [
+                    setting.shown or without_secrets(str(getattr(project, reading) or "none"))
+                ]
             )
         )
 

@@ -148,17 +148,19 @@ class LockSession:
         return bool(answer)
 
     def _keep(self, connection: Connection) -> None:
-        """Say something every so often, as long as that is answered."""
+        """Say something every so often, as long as that is answered; then close it."""
         while not self._closed.is_set():
             began = self.clock.monotonic()
             heard = _says(connection, self.clock)
             if self._connection is not connection:
-                return
+                break
             if not heard:
                 self._lose(connection)
-                return
+                break
             self._heard = began
             self.clock.wait(self._closed, _BEAT)
+        with connection.lock:  # whoever waits for an answer on it was woken
+            connection.close()
 
     def _lose(self, connection: Connection) -> None:
         """Hold nothing any more that this connection had."""

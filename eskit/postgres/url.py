@@ -44,8 +44,8 @@ def is_postgres(url: str) -> bool:
     return url.startswith(("postgresql:", "postgres:"))
 
 
-def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
-    """Take a URL apart; `own` names the options that are eskit's.
+def parse_url(url: str, *, own: Sequence[str] = (), schema: str = DEFAULT_SCHEMA) -> PostgresUrl:
+    """Take a URL apart; `own` names the options that are eskit's, `schema` is that by default.
 
     What the URL does not say libpq takes from ``PG*`` variables, a service file and ``.pgpass``.
     Raises InvalidArgument for an option that neither knows, and for a schema that has no name.
@@ -63,7 +63,7 @@ def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
                 f"Unknown option {name!r} in a PostgreSQL URL",
                 hint=suggestion(name, ("schema", *own, *sorted(_LIBPQ)), "options"),
             )
-    schema = mine.pop("schema", DEFAULT_SCHEMA)
+    schema = mine.pop("schema", schema)
     if not schema or len(schema.encode()) > _MAX_NAME or "\0" in schema:
         raise InvalidArgument(
             f"schema={schema} names no schema",
@@ -75,6 +75,13 @@ def parse_url(url: str, *, own: Sequence[str] = ()) -> PostgresUrl:
         schema=schema,
         options=mine,
     )
+
+
+def with_schema(url: str, schema: str, *, without: Sequence[str] = ()) -> str:
+    """The URL of another schema of the same database, without some options."""
+    parts = _split(url)
+    kept = [(name, value) for name, value in _pairs(parts) if name not in {"schema", *without}]
+    return _joined(parts, parts.netloc, urlencode([*kept, ("schema", schema)], quote_via=quote))
 
 
 def _split(url: str) -> SplitResult:

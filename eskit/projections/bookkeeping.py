@@ -15,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, get_args
 from eskit.domain.ids import new_id
 from eskit.domain.time import from_microseconds, to_microseconds
 from eskit.errors import ReadModelUnavailable
-from eskit.projections.port import ReadModel, ReadModels, Records
+from eskit.projections.port import LiveReadModel, ReadModel, ReadModels, Records
 from eskit.projections.records import (
     START,
     AppliedMigration,
@@ -33,6 +33,7 @@ from eskit.projections.records import (
 
 Model: TypeAlias = ReadModel[Any]
 """A read model whatever its rows are."""
+Live: TypeAlias = LiveReadModel[Any]
 Kept = TypeVar("Kept", AppliedMigration, Decision, ProjectionDeadLetter, Effect, Failure, Skip)
 
 _COLUMNS: dict[type[Any], list[tuple[str, bool]]] = {
@@ -222,7 +223,7 @@ def save_decision(model: Model, decision: Decision) -> None:
     _save(model, "decision", new_id(), decision)  # ids sort as they were made
 
 
-def begin_again(model: Model, name: str) -> None:
+def begin_again(model: Live, name: str) -> None:
     """Drop the rows of a projection and what stopped it; a pause and skips last."""
     model.drop(name)
     clear(model, name, "migration", "failure", "dead_letter")
@@ -243,7 +244,7 @@ def adopt(model: Model, built: ProjectionState, migrations: Sequence[AppliedMigr
     save_state(model, replace(built, pause=pause, has_exceptions=has_exceptions(model, name)))
 
 
-def forget(model: Model, name: str) -> None:
+def forget(model: Live, name: str) -> None:
     """Drop the rows of a projection and all that is kept of it, but not the audit record."""
     model.drop(name)
     clear(model, name, *(kind for kind in get_args(Kind) if kind != "decision"))

@@ -164,7 +164,7 @@ def _retry_one(
             handling = Handling(log, model, [run], upcasters=upcasters, effects=True, clock=clock)
             row = LogRow.of(event.row)
             if run.wants(row):
-                handling.call([run], [row], seconds=float("inf"))
+                handling.call([run], [row], seconds=float("inf"), singly=True)
             bookkeeping.delete_dead_letter(model, letter)
             record(model, name, "retry", letter.text, reason=reason, by=by, clock=clock)
     except HandlerRaised as raised:

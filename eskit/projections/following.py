@@ -302,7 +302,9 @@ class Following:
         except CheckpointJumped as fault:
             self._stop_at_fault(group, stretch, fault)
 
-    def _handle_together(self, group: Sequence[ProjectionRun], stretch: Stretch) -> bool:
+    def _handle_together(
+        self, group: Sequence[ProjectionRun], stretch: Stretch, *, singly: bool = False
+    ) -> bool:
         """One batch in one transaction; HandlerRaised, and nothing done, if a handler does.
 
         False if time was too short for all of it, and, with nothing done, if another process
@@ -311,7 +313,9 @@ class Following:
         with self._model.transaction():
             if self._find_moved(group):
                 return False
-            done = self._handling.call(group, stretch.events, seconds=self._limits.seconds)
+            done = self._handling.call(
+                group, stretch.events, seconds=self._limits.seconds, singly=singly
+            )
             passed = stretch.first(done, self._log)
             for run in group:
                 self._advance(run, passed)
@@ -347,7 +351,8 @@ class Following:
         failed: HandlerRaised | None = None
         while stretch.start != stretch.end:
             try:
-                return failed if self._handle_together([run], stretch) else None
+                together = self._handle_together([run], stretch, singly=True)
+                return failed if together else None
             except HandlerRaised as raised:
                 failed = raised
                 stretch = stretch.before(raised.event.global_position, self._log)

@@ -137,13 +137,19 @@ class Handling:
             run.context = EventContext(model.db, self.lookup.load, once)
 
     def call(
-        self, group: Sequence[ProjectionRun], rows: Sequence[LogRow], *, seconds: float
+        self,
+        group: Sequence[ProjectionRun],
+        rows: Sequence[LogRow],
+        *,
+        seconds: float,
+        singly: bool = False,
     ) -> int:
         """Call the handlers of the events in order, for about `seconds`; how many events that was.
 
         An erased event counts and is passed over: there is nothing left to handle. So does one
         that is skipped. Part of the caller's transaction: raises HandlerRaised on the first that
         does not go well, and ReadModelUnavailable if the handler only met a full disk or the like.
+        Only `singly` it is surely that event: else a read model may have put statements off.
         """
         for run in group:
             if run.effects is not None:
@@ -156,9 +162,11 @@ class Handling:
         filtered = any(run.skip_filter is not None for run in group)
         self.lookup.until = rows[-1][0] if rows else 0
         try:
-            if filtered:
-                return self._call_filtered(group, rows, seconds)
-            return self._call_all(group, rows, seconds)
+            call = self._call_filtered if filtered else self._call_all
+            done = call(group, rows, seconds, singly=singly)
+            if done:
+                self._flush(rows[done - 1][0])
+            return done
         except HandlerRaised as raised:
             if self._model.is_transient(raised.error):
                 raise ReadModelUnavailable(
@@ -170,7 +178,12 @@ class Handling:
             self.lookup.calling = None
 
     def _call_all(
-        self, group: Sequence[ProjectionRun], rows: Sequence[LogRow], seconds: float
+        self,
+        group: Sequence[ProjectionRun],
+        rows: Sequence[LogRow],
+        seconds: float,
+        *,
+        singly: bool,
     ) -> int:
         lookup, dispatch = self.lookup, self._dispatch(group)
         deadline = self._clock.monotonic() + seconds
@@ -186,6 +199,8 @@ class Handling:
                         context.position = position
                         lookup.calling = context
                         handler(message, context)
+                    if singly:
+                        self._model.flush()
                 if self._clock.monotonic() > deadline:
                     return min(start + _SLICE, len(rows))
         except BaseException as error:
@@ -195,7 +210,12 @@ class Handling:
         return len(rows)
 
     def _call_filtered(
-        self, group: Sequence[ProjectionRun], rows: Sequence[LogRow], seconds: float
+        self,
+        group: Sequence[ProjectionRun],
+        rows: Sequence[LogRow],
+        seconds: float,
+        *,
+        singly: bool,
     ) -> int:
         dispatch = self._dispatch(group)
         deadline = self._clock.monotonic() + seconds
@@ -210,6 +230,8 @@ class Handling:
                 for run in wanting:
                     self.lookup.calling = run.context
                     run.handlers[event_type](message, run.context)
+                if singly:
+                    self._model.flush()
             except BaseException as error:
                 if self._is_no_fault(error):
                     raise
@@ -217,6 +239,13 @@ class Handling:
             if self._clock.monotonic() > deadline:
                 return done
         return len(rows)
+
+    def _flush(self, position: int) -> None:
+        """Run what handlers have put off up to the event at a position."""
+        try:
+            self._model.flush()
+        except Exception as error:
+            raise HandlerRaised(self.lookup.load(position), error) from error
 
     def _is_let_through(self, run: ProjectionRun, position: int, event_type: str) -> bool:
         if event_type not in run.handlers:

@@ -52,6 +52,10 @@ class ReadModel(Records, Protocol[Db_co]):
         """
         ...
 
+    def flush(self) -> None:
+        """Run what `db` has put off, if it puts anything off; raises what that raises."""
+        ...
+
     def is_transient(self, error: BaseException) -> bool:
         """Whether an error that a handler raised is the database's condition, not the handler's."""
         ...
@@ -69,10 +73,6 @@ class ReadModel(Records, Protocol[Db_co]):
 
         Raises MigrationInvalid for one that does not run, or makes what no rebuild can make again.
         """
-        ...
-
-    def drop(self, name: str) -> None:
-        """Delete what the migrations of a projection made; part of the transaction."""
         ...
 
     def rename(self, old: str, new: str) -> None:
@@ -109,6 +109,10 @@ class LiveReadModel(ReadModel[Db_co], Protocol[Db_co]):
 
     def open_shadow(self, name: str, purpose: Purpose) -> ShadowReadModel[Db_co]:
         """The shadow rows of a projection: those of an unfinished build, or none yet."""
+        ...
+
+    def drop(self, name: str) -> None:
+        """Delete what the migrations of a projection made; part of the transaction."""
         ...
 
     def discard_shadow(self, name: str, purpose: Purpose) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from eskit import ANY, EventStore, NewEvent, Projection, open_store
+from eskit.postgres.connection import connect
+from eskit.postgres.url import is_postgres, parse_url
 from eskit.projections.engine import ProjectionEngine
+from tests.support.postgres import new_store, server_url
 
 Append = Callable[..., None]
 MakeEngine = Callable[..., ProjectionEngine]
@@ -31,8 +36,22 @@ def append(store: EventStore) -> Append:
     return append
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what uses `read_models` in both databases, unless it is about a SQLite file."""
+    if "read_models" in metafunc.fixturenames:
+        about_files = metafunc.definition.get_closest_marker("sqlite_only") is not None
+        kinds = ["sqlite"] if about_files else ["sqlite", "postgres"]
+        metafunc.parametrize("read_models", kinds, indirect=True)
+
+
+postgres = pytest.fixture(scope="session")(server_url)
+
+
 @pytest.fixture
-def read_models(tmp_path: Path) -> str:
+def read_models(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a place for read models that is not there yet."""
+    if request.param == "postgres":
+        return new_store(request.getfixturevalue("postgres"))
     return f"sqlite:///{tmp_path}/read.db"
 
 
@@ -70,14 +89,31 @@ def counting(folder: Path, name: str = "counts", *, version: int = 1) -> Project
 
     @projection.on(Counted)
     def counted(event, context) -> None:
-        context.db.execute(
+        execute(
+            context.db,
             f"INSERT INTO {table} VALUES (?, ?) "  # noqa: S608
-            "ON CONFLICT (key) DO UPDATE SET amount = amount + excluded.amount",
-            (event.key, event.amount),
+            f"ON CONFLICT (key) DO UPDATE SET amount = {table}.amount + excluded.amount",
+            event.key,
+            event.amount,
         )
-        context.db.execute(f"INSERT INTO {table}_seen VALUES (?)", (context.event.global_position,))  # noqa: S608
+        execute(context.db, f"INSERT INTO {table}_seen VALUES (?)", context.event.global_position)  # noqa: S608
 
     return projection
+
+
+def execute(db, sql: str, *parameters):
+    """Run a statement, whose parameters are ?, in the words of whichever database it is."""
+    return db.execute(sql if hasattr(db, "conn") else sql.replace("?", "%s"), parameters)
+
+
+def alter(read_models: str, sql: str) -> None:
+    """Do something to a read model behind eskit's back."""
+    if not is_postgres(read_models):
+        with closing(sqlite3.connect(read_models.removeprefix("sqlite:///"))) as file, file:
+            file.execute(sql)
+        return
+    with connect(parse_url(read_models)) as connection:
+        connection.execute(sql)
 
 
 def rows(engine: ProjectionEngine, sql: str) -> list[tuple]:

@@ -73,6 +73,9 @@ class JsonReadModel:
             if not self._depth:
                 self._lock.release()
 
+    def flush(self) -> None:
+        """Nothing is put off."""
+
     def is_transient(self, error: BaseException) -> bool:
         """Whether the disk is to blame."""
         return isinstance(error, OSError)

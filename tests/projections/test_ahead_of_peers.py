@@ -72,6 +72,7 @@ def test_rebuild_takes_no_transaction_for_each_event(engine_of, append, tmp_path
     assert len(batches) < 40  # one, unless this machine is stalled for seconds
 
 
+@pytest.mark.sqlite_only
 def test_rebuild_of_one_projection_is_side_by_side_and_leaves_the_others(
     engine_of, append, tmp_path
 ):

@@ -27,6 +27,7 @@ from tests.projections.conftest import counting, rows
 from tests.support.account_events import Counted
 
 DUMP = Path(__file__).with_name("read-model-3.sql")
+pytestmark = pytest.mark.sqlite_only
 NOON = datetime(2024, 2, 29, 12, tzinfo=UTC)
 ADDED_IN_2 = ("eskit_letters", "eskit_skips", "eskit_effects")
 

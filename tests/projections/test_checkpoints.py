@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
-from contextlib import closing
 
 import pytest
 
@@ -12,7 +10,7 @@ from eskit import ANY, NewEvent, open_store
 from eskit.errors import CheckpointMismatch, ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.opening import default_read_models_url, list_checkpoints, open_read_models
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import alter, counting, rows
 from tests.support.account_events import Counted
 
 
@@ -150,22 +148,18 @@ def test_others_run_when_one_does_not_fit(restored, read_models, tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_read_is_never_taken_for_the_beginning(
-    store, engine_of, counts, tmp_path
+    store, engine_of, counts, read_models
 ):
     fill(store, 5)
     engine = engine_of(counts)
     engine.run()
-    connection = sqlite3.connect(tmp_path / "read.db")
-    connection.execute("ALTER TABLE eskit_records RENAME TO misplaced")
-    connection.close()
+    alter(read_models, "ALTER TABLE eskit_records RENAME TO misplaced")
 
     for work in (engine.run, lambda: engine.rebuild("counts"), engine.status):
         with pytest.raises(ReadModelUnavailable, match="eskit_records"):
             work()
 
-    connection = sqlite3.connect(tmp_path / "read.db")
-    connection.execute("ALTER TABLE misplaced RENAME TO eskit_records")
-    connection.close()
+    alter(read_models, "ALTER TABLE misplaced RENAME TO eskit_records")
     assert engine.run()[0].events == 0
     assert rows(engine, "SELECT COUNT(*) FROM counts_seen") == [(5,)]
 
@@ -198,6 +192,7 @@ def test_the_path_of_read_models_is_that_of_their_url(tmp_path):
     assert open_read_models("sqlite:///who%3F.db").path == tmp_path / "who?.db"
 
 
+@pytest.mark.sqlite_only
 def test_a_file_that_is_not_sqlite_is_refused(engine_of, counts, tmp_path):
     (tmp_path / "read.db").write_text("dear diary, this is not a database at all")
 
@@ -205,11 +200,9 @@ def test_a_file_that_is_not_sqlite_is_refused(engine_of, counts, tmp_path):
         engine_of(counts).run()
 
 
-def test_a_read_model_of_a_newer_eskit_is_refused(engine_of, append, counts, tmp_path):
+def test_a_read_model_of_a_newer_eskit_is_refused(engine_of, append, counts, read_models):
     engine_of(counts).run()
-    with closing(sqlite3.connect(tmp_path / "read.db")) as connection, connection:
-        connection.execute("UPDATE eskit_read_model SET value = '99'")
-    connection.close()
+    alter(read_models, "UPDATE eskit_read_model SET value = '99'")
 
     with pytest.raises(ReadModelUnavailable, match="newer eskit"):
         engine_of(counts).run()

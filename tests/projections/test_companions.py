@@ -19,6 +19,8 @@ models = open_read_models(sys.argv[1])
 models.open().close()
 """
 
+pytestmark = pytest.mark.sqlite_only
+
 
 @pytest.fixture
 def beside(tmp_path):

@@ -9,12 +9,23 @@ from eskit.testing.read_model_contract import ReadModelContract
 from eskit.testing.read_model_contract.samples import Tables as SqlTables
 from tests.projections.json_read_model import JsonReadModels, Tables
 from tests.support.account_events import Counted
+from tests.support.postgres import new_store
 
 
 class TestSqliteReadModels(ReadModelContract):
     @pytest.fixture(params=["sqlite:///{}/read.db", "memory://"], ids=["file", "memory"])
     def models(self, request, tmp_path):
         models = SqliteReadModels(request.param.format(tmp_path))
+        yield models
+        models.close()
+
+
+class TestPostgresReadModels(ReadModelContract):
+    @pytest.fixture
+    def models(self, postgres):
+        from eskit.projections.opening import open_read_models
+
+        models = open_read_models(new_store(postgres))
         yield models
         models.close()
 

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from pathlib import Path
 
 import pytest
 
 from eskit import Projection
 from eskit.errors import MigrationInvalid, ProjectionFailed, ReadModelUnavailable, RebuildNeeded
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import alter, counting, execute, rows
 from tests.support.account_events import Counted
-
-
-def change(tmp_path: Path, sql: str) -> None:
-    connection = sqlite3.connect(tmp_path / "read.db")
-    with connection:
-        connection.execute(sql)
-    connection.close()
 
 
 @pytest.fixture
@@ -44,8 +35,8 @@ def test_rows_that_following_made_are_the_ones_a_rebuild_makes(engine):
     ]
 
 
-def test_a_wrong_row_is_shown_as_it_is_and_as_it_should_be(engine, tmp_path):
-    change(tmp_path, "UPDATE counts SET amount = 0 WHERE key = 'k1'")
+def test_a_wrong_row_is_shown_as_it_is_and_as_it_should_be(engine, read_models):
+    alter(read_models, "UPDATE counts SET amount = 0 WHERE key = 'k1'")
 
     table = differences(engine)["counts"]
 
@@ -55,8 +46,8 @@ def test_a_wrong_row_is_shown_as_it_is_and_as_it_should_be(engine, tmp_path):
     assert row.rebuilt == {"key": "k1", "amount": sum(range(1, 50, 5))}
 
 
-def test_a_missing_row_and_one_too_many_are_told_apart(engine, tmp_path):
-    change(tmp_path, "UPDATE counts SET key = 'kx' WHERE key = 'k1'")
+def test_a_missing_row_and_one_too_many_are_told_apart(engine, read_models):
+    alter(read_models, "UPDATE counts SET key = 'kx' WHERE key = 'k1'")
 
     table = differences(engine)["counts"]
 
@@ -66,8 +57,8 @@ def test_a_missing_row_and_one_too_many_are_told_apart(engine, tmp_path):
     assert (surplus.live["key"], surplus.rebuilt) == ("kx", None)
 
 
-def test_rows_without_a_key_are_counted(engine, tmp_path):
-    change(tmp_path, "INSERT INTO counts_seen VALUES (7)")
+def test_rows_without_a_key_are_counted(engine, read_models):
+    alter(read_models, "INSERT INTO counts_seen VALUES (7)")
 
     table = differences(engine)["counts_seen"]
 
@@ -75,7 +66,8 @@ def test_rows_without_a_key_are_counted(engine, tmp_path):
     assert (table.live_rows, table.rebuilt_rows) == (51, 50)
 
 
-def test_null_equals_null_and_case_matters(engine_of, append, tmp_path):
+@pytest.mark.sqlite_only
+def test_null_equals_null_and_case_matters(engine_of, append, tmp_path, read_models):
     folder = tmp_path / "words"
     folder.mkdir()
     (folder / "1_words.sql").write_text(
@@ -85,21 +77,21 @@ def test_null_equals_null_and_case_matters(engine_of, append, tmp_path):
 
     @words.on(Counted)
     def counted(event, context):
-        context.db.execute("INSERT INTO words (word) VALUES (?)", (event.key,))
+        execute(context.db, "INSERT INTO words (word) VALUES (?)", event.key)
 
     append(Counted(key="one"))
     engine = engine_of(words)
     engine.run()
     assert engine.diff("words").equal
-    change(tmp_path, "UPDATE words SET word = 'ONE'")
+    alter(read_models, "UPDATE words SET word = 'ONE'")
 
     (table,) = engine.diff("words").tables
 
     assert table.examples[0].live["word"] == "ONE"
 
 
-def test_examples_are_bounded_and_the_count_is_not(engine, tmp_path):
-    change(tmp_path, "UPDATE counts SET amount = -1")
+def test_examples_are_bounded_and_the_count_is_not(engine, read_models):
+    alter(read_models, "UPDATE counts SET amount = -1")
 
     (table, _) = engine.diff("counts", examples=2).tables
 
@@ -111,10 +103,12 @@ def test_a_changed_handler_shows_as_drift(engine, engine_of, counts):
 
     @doubling.on(Counted)
     def counted(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "INSERT INTO counts VALUES (?, ?) "
-            "ON CONFLICT DO UPDATE SET amount = amount + excluded.amount",
-            (event.key, event.amount * 2),
+            "ON CONFLICT (key) DO UPDATE SET amount = counts.amount + excluded.amount",
+            event.key,
+            event.amount * 2,
         )
 
     difference = engine_of(doubling).diff("counts")
@@ -125,14 +119,14 @@ def test_a_changed_handler_shows_as_drift(engine, engine_of, counts):
     ]
 
 
-def test_a_table_with_other_columns_says_so(engine, tmp_path):
-    change(tmp_path, "ALTER TABLE counts ADD COLUMN note TEXT")
+def test_a_table_with_other_columns_says_so(engine, read_models):
+    alter(read_models, "ALTER TABLE counts ADD COLUMN note TEXT")
 
     assert differences(engine)["counts"].problem == "has other columns"
 
 
-def test_a_table_that_is_gone_says_so(engine, tmp_path):
-    change(tmp_path, "DROP TABLE counts_seen")
+def test_a_table_that_is_gone_says_so(engine, read_models):
+    alter(read_models, "DROP TABLE counts_seen")
 
     assert differences(engine)["counts_seen"].problem == "is missing"
 
@@ -159,8 +153,8 @@ def test_rows_that_move_on_during_the_comparison_are_compared_where_they_are(eng
     assert (difference.position, difference.events) == (52, 52)
 
 
-def test_nothing_is_changed_and_nothing_is_left(engine, tmp_path):
-    change(tmp_path, "UPDATE counts SET amount = 0")
+def test_nothing_is_changed_and_nothing_is_left(engine, tmp_path, read_models):
+    alter(read_models, "UPDATE counts SET amount = 0")
     before = engine.checkpoints()
 
     engine.diff("counts")
@@ -228,8 +222,8 @@ def kinds(engine_of, append, tmp_path):
 
     @projection.on(Counted)
     def counted(event, context):
-        context.db.execute("INSERT INTO keyed VALUES (?, ?)", (event.key, event.amount))
-        context.db.execute("INSERT INTO seen VALUES (?)", (context.event.global_position,))
+        execute(context.db, "INSERT INTO keyed VALUES (?, ?)", event.key, event.amount)
+        execute(context.db, "INSERT INTO seen VALUES (?)", context.event.global_position)
 
     append(*(Counted(key=f"k{number}", amount=number) for number in range(5)))
     engine = engine_of(projection)
@@ -245,6 +239,7 @@ def found_in(engine):
     }
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize(
     ("alteration", "found"),
     [
@@ -296,11 +291,11 @@ def found_in(engine):
     ],
 )
 @pytest.mark.promise("search-is-rebuilt")
-def test_what_was_altered_by_hand_is_seen_and_mended(kinds, tmp_path, alteration, found):
+def test_what_was_altered_by_hand_is_seen_and_mended(kinds, read_models, alteration, found):
     assert found_in(kinds) == {}
 
     for statement in re.split(r"; (?=CREATE|INSERT)", alteration):
-        change(tmp_path, statement)
+        alter(read_models, statement)
 
     assert found_in(kinds) == found
     if "another" not in found:
@@ -308,15 +303,16 @@ def test_what_was_altered_by_hand_is_seen_and_mended(kinds, tmp_path, alteration
         assert found_in(kinds) == {}
 
 
-def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, tmp_path):
-    change(
-        tmp_path,
+@pytest.mark.sqlite_only
+def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, read_models):
+    alter(
+        read_models,
         "INSERT INTO eskit_records (kind, projection, key, value) "
         "VALUES ('decision', 'kinds', '1', "
         """'{"action": "retry", "detail": "", "reason": "", "decided_by": "", """
         """"decided_at": 9000000000000000}')""",
     )
-    change(tmp_path, "UPDATE seen SET rowid = 77 WHERE position = 2")
+    alter(read_models, "UPDATE seen SET rowid = 77 WHERE position = 2")
 
     assert found_in(kinds) == {}
 
@@ -324,9 +320,9 @@ def test_rows_that_a_retry_put_in_another_order_are_no_difference(kinds, tmp_pat
 @pytest.mark.parametrize(
     "sql",
     [
-        "CREATE TABLE eskit_mine (x);",
-        "CREATE TABLE ESKIT_mine (x);",
-        "CREATE TABLE mine (x); CREATE INDEX eskit_index ON mine (x);",
+        "CREATE TABLE eskit_mine (x INTEGER);",
+        "CREATE TABLE ESKIT_mine (x INTEGER);",
+        "CREATE TABLE mine (x INTEGER); CREATE INDEX eskit_index ON mine (x);",
         "CREATE VIEW eskit_view AS SELECT 1;",
         "DROP TABLE eskit_records;",
     ],
@@ -340,14 +336,14 @@ def test_a_name_of_eskits_is_refused_by_name(engine_of, tmp_path, sql):
         engine_of(Projection("mine", migrations=folder)).run()
 
     assert "Choose another name" in refused.value.hint
-    (folder / "1_mine.sql").write_text("CREATE TABLE mine (x);")
+    (folder / "1_mine.sql").write_text("CREATE TABLE mine (x INTEGER);")
     engine_of(Projection("mine", migrations=folder)).run()
 
 
 def test_a_name_of_eskits_that_was_applied_before_can_be_given_up(engine_of, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / "1_mine.sql").write_text("CREATE TABLE eskit_mine (x);")
+    (folder / "1_mine.sql").write_text("CREATE TABLE eskit_mine (x INTEGER);")
     (folder / "2_mine.sql").write_text("ALTER TABLE eskit_mine RENAME TO mine;")
 
     engine = engine_of(Projection("mine", migrations=folder))

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import functools
+import json
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eskit import Projection
 from eskit.errors import InvalidArgument, ProjectionFailed
+from eskit.projections.opening import open_read_models
 from eskit.projections.policy import FailurePolicy
-from tests.projections.conftest import rows
+from tests.projections.conftest import execute, rows
 from tests.projections.test_following import following
 from tests.support.account_events import Counted
 
@@ -65,7 +67,7 @@ def declare(folder, on_failure: FailurePolicy | None = None) -> Projection:
     @projection.on(Counted)
     def counted(event, context):
         context.once("mail", functools.partial(send, event.key))
-        context.db.execute("INSERT INTO mailing VALUES (?)", (event.key,))
+        execute(context.db, "INSERT INTO mailing VALUES (?)", event.key)
         if event.amount == 13:
             raise ValueError("no")
 
@@ -191,18 +193,19 @@ def test_a_function_that_cannot_be_found_again_is_refused(engine_of, append, tmp
 
 
 def test_only_functions_of_the_handlers_package_are_ever_called(
-    engine_of, append, mailing, tmp_path
+    engine_of, append, mailing, read_models
 ):
     engine = engine_of(mailing)
     append(Counted(key="a"))
     engine.run()
-    with closing(sqlite3.connect(tmp_path / "read.db")) as connection, connection:
-        connection.execute(
-            "UPDATE eskit_records SET kind = 'effect', value = json_set(value, "
-            """'$.function', 'os:system', '$.arguments', '{"args": ["false"], "kwargs": {}}') """
-            "WHERE kind = 'called'"
-        )
-    connection.close()
+    with closing(open_read_models(read_models)) as models, closing(models.open()) as model:
+        (called,) = model.records("called", "mailing")
+        value = json.loads(called.value) | {
+            "function": "os:system",
+            "arguments": '{"args": ["false"], "kwargs": {}}',
+        }
+        with model.transaction():
+            model.save(replace(called, kind="effect", value=json.dumps(value)))
 
     (report,) = engine.run_each()
 

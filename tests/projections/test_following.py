@@ -255,6 +255,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.sqlite_only
 def test_a_lock_is_freed_by_the_death_of_its_holder(engine_of, counts, tmp_path):
     holder = subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(tmp_path / "read.db-locks")],

@@ -10,6 +10,8 @@ from eskit.projections.opening import open_read_models
 from tests.support.account_events import Counted
 from tests.support.forked import forked
 
+pytestmark = pytest.mark.sqlite_only
+
 
 @pytest.fixture
 def models(engine_of, append, counts, read_models):

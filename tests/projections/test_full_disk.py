@@ -11,6 +11,8 @@ from eskit.projections.engine import ProjectionEngine
 from tests.projections.conftest import rows
 from tests.support.account_events import Counted
 
+pytestmark = pytest.mark.sqlite_only
+
 
 @pytest.mark.parametrize("in_place", [False, True], ids=["beside", "in place"])
 def test_a_rebuild_without_room_leaves_the_live_rows_and_works_when_there_is(

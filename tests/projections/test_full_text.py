@@ -36,6 +36,8 @@ KINDS = {
 }
 FOXES = "SELECT rowid FROM notes WHERE notes MATCH 'fox' ORDER BY rowid"
 
+pytestmark = pytest.mark.sqlite_only
+
 
 def searching(folder, sql, *, name="search"):
     migrations = folder / f"migrations-{name}"

@@ -165,6 +165,7 @@ def test_a_rebuild_that_hangs_is_seen_by_another_process(engine_of, append, hang
     assert (after.state, after.error) == ("idle", "")
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.promise("hangs-are-visible")
 def test_a_holder_that_waits_for_a_read_model_gives_signs_of_life(
     engine_of, append, hanging, read_models
@@ -184,6 +185,7 @@ def test_a_holder_that_waits_for_a_read_model_gives_signs_of_life(
         path.with_name("away.db").rename(path)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.promise("hangs-are-visible")
 def test_a_process_that_was_stopped_is_seen_until_it_goes_on(store, read_models, append):
     """After a real SIGSTOP, by the clock that both share."""

@@ -22,10 +22,10 @@ CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def children(tmp_path):
+def children(tmp_path, read_models):
     """Starts a child that runs or rebuilds; gives its process id."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.support.processes.counting", str(tmp_path)],
+        [sys.executable, "-m", "tests.support.processes.counting", str(tmp_path), read_models],
         cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -6,7 +6,7 @@ import pytest
 
 from eskit import Projection
 from eskit.errors import MigrationInvalid, RebuildNeeded
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import counting, execute, rows
 from tests.support.account_events import Counted
 
 
@@ -22,7 +22,7 @@ def balance(folder, *, version: int = 1) -> Projection:
 
     @projection.on(Counted)
     def counted(event, context):
-        context.db.execute("INSERT INTO balance (id) VALUES (?)", (event.key,))
+        execute(context.db, "INSERT INTO balance (id) VALUES (?)", event.key)
 
     return projection
 
@@ -41,7 +41,8 @@ def test_migrations_run_in_the_order_of_their_numbers(engine_of, folder):
 
     engine.run()
 
-    columns = [row[1] for row in rows(engine, "PRAGMA table_info(balance)")]
+    with engine.reader() as db:
+        columns = [column[0] for column in db.execute("SELECT * FROM balance").description]
     assert columns == ["id", *(f"c{number}" for number in range(2, 12))]
 
 
@@ -58,6 +59,7 @@ def test_a_new_migration_keeps_the_rows(engine_of, append, folder):
     assert rows(engine, "SELECT * FROM balance") == [("a", "x"), ("b", "x")]
 
 
+@pytest.mark.sqlite_only
 def test_triggers_strings_and_comments_may_hold_semicolons(engine_of, folder):
     (folder / "1_initial.sql").write_text(
         """
@@ -152,11 +154,14 @@ def test_a_migration_that_fails_leaves_nothing(engine_of, folder):
     (folder / "1_initial.sql").write_text(FIRST + "CREATE TABLE second (id TEXT);")
     (folder / "2_wrong.sql").write_text("CREATE TABLE third (id TEXT); SELECT * FROM nowhere;")
 
-    error = refused(engine_of, folder, "2_wrong .* does not run: no such table: nowhere")
+    error = refused(engine_of, folder, "2_wrong .* does not run: .*nowhere")
 
     assert "nothing of it was applied" in error.hint
     engine = engine_of(balance(folder))
-    assert rows(engine, "SELECT name FROM sqlite_master WHERE name IN ('balance', 'third')") == []
+    engine.prepare()
+    for table in ("balance", "third"):
+        with pytest.raises(Exception, match=table):
+            rows(engine, f"SELECT * FROM {table}")  # noqa: S608
 
 
 def test_a_migration_cannot_commit(engine_of, folder):
@@ -187,7 +192,7 @@ def test_two_projections_with_one_table_are_refused(engine_of, tmp_path):
     one, two = counting(tmp_path, "one"), counting(tmp_path, "two")
     two.migrations = one.migrations
 
-    with pytest.raises(MigrationInvalid, match="table one already exists"):
+    with pytest.raises(MigrationInvalid, match=r"one.* already exists"):
         engine_of(one, two).run()
     with pytest.raises(MigrationInvalid, match="already belongs to 'one'"):
         engine_of(one, two).rebuild("two")

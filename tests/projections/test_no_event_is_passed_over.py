@@ -19,7 +19,7 @@ from eskit.projections.following import BatchLimits, Following
 from eskit.projections.policy import FailurePolicy
 from eskit.projections.records import EventPosition
 from eskit.projections.stretch import CheckpointJumped, Stretch
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import counting, execute, rows
 from tests.support.account_events import Counted, NoteAdded
 
 FOR_EVER = 10**9
@@ -78,7 +78,7 @@ def failing(name: str, plan: Plan) -> Projection:
     def handle(_event, context) -> None:
         position = context.event.global_position
         context.db.execute(f"CREATE TABLE IF NOT EXISTS {name} (position INTEGER)")
-        context.db.execute(f"INSERT INTO {name} VALUES (?)", (position,))  # noqa: S608
+        execute(context.db, f"INSERT INTO {name} VALUES (?)", position)  # noqa: S608
         if left.get(position, 0) > 0:
             left[position] -= 1
             raise ValueError(position)

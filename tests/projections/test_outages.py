@@ -58,6 +58,9 @@ def running(engine: ProjectionEngine):
         assert not runner.thread.is_alive()
 
 
+pytestmark = pytest.mark.sqlite_only
+
+
 @pytest.fixture
 def path(read_models) -> Path:
     return Path(read_models.removeprefix("sqlite:///"))

@@ -14,7 +14,7 @@ from eskit.errors import ProjectionError, ReadModelUnavailable
 from eskit.projections.engine import ProjectionEngine
 from eskit.projections.following import BatchLimits
 from eskit.testing.store_contract import SettableClock
-from tests.projections.conftest import counting, rows
+from tests.projections.conftest import counting, execute, rows
 from tests.support.account_events import (
     AccountClosed,
     AccountOpened,
@@ -50,39 +50,47 @@ def test_a_projection_over_several_aggregates_tells_one_story(engine_of, append,
 
     @activity.on(AccountOpened)
     def opened(event, context):
-        context.db["customer_activity"].insert(
-            {
-                "customer_id": f"customer-{event.owner_name}",
-                "account_id": event.account_id,
-                "account_balance": event.opening_amount,
-                "account_status": "OPEN",
-                "last_activity_type": "account_opened",
-                "last_activity_at": event.timestamp,
-            }
+        execute(
+            context.db,
+            "INSERT INTO customer_activity (customer_id, account_id, account_balance, "
+            "account_status, last_activity_type, last_activity_at) "
+            "VALUES (?, ?, ?, 'OPEN', 'account_opened', ?)",
+            f"customer-{event.owner_name}",
+            event.account_id,
+            event.opening_amount,
+            event.timestamp,
         )
 
     @activity.on(MoneyDeposited)
     def deposited(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "UPDATE customer_activity SET account_balance = ?, last_activity_type = 'deposit', "
             "total_deposits = total_deposits + 1, last_activity_at = ? WHERE account_id = ?",
-            (event.new_balance, event.timestamp, event.account_id),
+            event.new_balance,
+            event.timestamp,
+            event.account_id,
         )
 
     @activity.on(MoneyWithdrawn)
     def withdrawn(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "UPDATE customer_activity SET account_balance = ?, last_activity_type = 'withdrawal', "
             "total_withdrawals = total_withdrawals + 1, last_activity_at = ? WHERE account_id = ?",
-            (event.new_balance, event.timestamp, event.account_id),
+            event.new_balance,
+            event.timestamp,
+            event.account_id,
         )
 
     @activity.on(AccountClosed)
     def closed(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "UPDATE customer_activity SET account_status = 'CLOSED', last_activity_at = ?, "
             "last_activity_type = 'account_closed' WHERE account_id = ?",
-            (event.timestamp, event.account_id),
+            event.timestamp,
+            event.account_id,
         )
 
     @activity.on(NoteAdded)
@@ -131,30 +139,34 @@ def account_summary(folder) -> Projection:
 
     @summary.on(AccountOpened)
     def opened(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "INSERT INTO account_summary VALUES (?, ?, ?, 'OPEN', 0, ?, ?)",
-            (
-                event.account_id,
-                event.owner_name,
-                event.opening_amount,
-                event.timestamp,
-                event.timestamp,
-            ),
+            event.account_id,
+            event.owner_name,
+            event.opening_amount,
+            event.timestamp,
+            event.timestamp,
         )
 
     @summary.on(MoneyDeposited, MoneyWithdrawn)
     def moved(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "UPDATE account_summary SET balance = ?, transaction_count = transaction_count + 1, "
             "updated_at = ? WHERE account_id = ?",
-            (event.new_balance, event.timestamp, event.account_id),
+            event.new_balance,
+            event.timestamp,
+            event.account_id,
         )
 
     @summary.on(AccountClosed)
     def closed(event, context):
-        context.db.execute(
+        execute(
+            context.db,
             "UPDATE account_summary SET status = 'CLOSED', updated_at = ? WHERE account_id = ?",
-            (event.timestamp, event.account_id),
+            event.timestamp,
+            event.account_id,
         )
 
     return summary
@@ -233,6 +245,7 @@ def test_a_clock_that_is_set_back_changes_nothing(read_models, counts, tmp_path)
         engine.close()
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.promise("projections-are-exactly-once")
 def test_a_checkpoint_that_cannot_be_written_takes_its_rows_with_it(
     engine_of, append, counts, tmp_path
@@ -450,13 +463,14 @@ def test_the_memory_store_and_memory_read_models_work_alike(tmp_path):
         engine.close()
 
 
+@pytest.mark.sqlite_only
 def test_handlers_use_sqlite_utils_and_raw_sql_in_one_transaction(engine_of, append, tmp_path):
     projection = Projection("mixed")
 
     @projection.on(Counted)
     def counted(event, context):
         context.db["totals"].upsert({"key": event.key, "amount": event.amount}, pk="key")
-        context.db.execute("UPDATE totals SET amount = amount * 10 WHERE key = ?", (event.key,))
+        execute(context.db, "UPDATE totals SET amount = amount * 10 WHERE key = ?", event.key)
 
     append(Counted(key="a", amount=1), Counted(key="a", amount=2))
     engine = engine_of(projection)
@@ -497,6 +511,7 @@ def test_progress_tells_how_far_it_is(engine_of, store: EventStore, append, coun
     assert all(p.rate > 0 for p in told)
 
 
+@pytest.mark.sqlite_only
 @pytest.mark.parametrize("file", ["read.db", "elsewhere/read.db"])
 def test_the_write_ahead_log_of_a_read_model_stays_short(engine_of, append, tmp_path, file):
     if not (path := tmp_path / file).parent.exists():

@@ -204,6 +204,7 @@ def test_followers_of_old_and_new_code_hand_a_projection_over_at_its_rebuild(
     assert keys(newer) == ["a", "b"]
 
 
+@pytest.mark.sqlite_only
 def test_two_followers_that_both_fail_try_once_each_and_then_rest(engine_of, append, tmp_path):
     one, two = Fragile(tmp_path), Fragile(tmp_path)
     append(Counted(key="bad"))

@@ -53,6 +53,9 @@ class SqliteReadModel:
         """The only write transaction on the file, of all processes; a savepoint inside another."""
         return self._transactions.write()
 
+    def flush(self) -> None:
+        """Nothing: SQLite runs every statement at once."""
+
     def is_transient(self, error: BaseException) -> bool:
         """Whether SQLite reports a condition of disk, file or memory."""
         return is_transient(error)

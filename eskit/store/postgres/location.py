@@ -31,8 +31,10 @@ class PostgresLocation:
 
     @property
     def read_models(self) -> str:
-        """A SQLite file: read models are not kept in PostgreSQL."""
-        return f"sqlite:///{self._parsed().schema}_read.db"
+        """A schema beside the store's: ``bank_read`` for ``bank``."""
+        from eskit.postgres.url import with_schema
+
+        return with_schema(self.url, f"{self._parsed().schema}_read", without=OPTIONS)
 
     def exists(self) -> bool:
         """Whether the database is there and has a store in the schema."""

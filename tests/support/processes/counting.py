@@ -1,4 +1,4 @@
-"""Children that run or rebuild a projection until they are killed: `python … FOLDER`.
+"""Children that run or rebuild a projection until they are killed: `python … FOLDER URL`.
 
 For each line on stdin, a verb, one child is forked; it says its process id when it begins. Forked,
 because starting Python takes longer than what is to be interrupted.
@@ -17,9 +17,9 @@ from eskit.projections.following import BatchLimits
 from tests.projections.conftest import counting
 
 
-def work(verb: str, folder: Path) -> None:
+def work(verb: str, folder: Path, read_models: str) -> None:
     with open_store(f"sqlite:///{folder}/log.db") as store:
-        engine = ProjectionEngine(store, [counting(folder)], f"sqlite:///{folder}/read.db")
+        engine = ProjectionEngine(store, [counting(folder)], read_models)
         sys.stdout.write(f"{os.getpid()}\n")
         sys.stdout.flush()
         if verb == "run":
@@ -28,11 +28,11 @@ def work(verb: str, folder: Path) -> None:
             engine.rebuild("counts", in_place=verb == "rebuild in place")
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, read_models: str) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         if not os.fork():
-            work(line.strip(), folder)
+            work(line.strip(), folder, read_models)
 
 
-main(Path(sys.argv[1]))
+main(Path(sys.argv[1]), sys.argv[2])
