@@ -29,7 +29,7 @@ from eskit.messaging.subscription import Subscription
 from eskit.messaging.subscriptions_nats import BUCKET, KeyValueSubscriptions, nats_bus
 from eskit.messaging.subscriptions_store import store_bus
 from eskit.nats.connection import Connection, connected
-from eskit.nats.jetstream import api, delete_stream, publish
+from eskit.nats.jetstream import api, delete_stream, find_stream, publish
 from eskit.nats.server import EmbeddedNats
 from eskit.processes.holding import Holder
 from eskit.store.eventstore import EventStore
@@ -93,6 +93,8 @@ async def test_a_subscription_is_listed_while_it_runs_is_paused_and_is_stopped(
     async with connected(server.url) as connection:
         followers = NatsFollowers(connection, NAMES)
         before = await followers.names()
+        unknown = await followers.load_status("mailer")
+        created = await find_stream(connection, f"KV_{BUCKET}")
         await publish_all(store, connection)
         async with subscribed(connection, lambda event: None):
             running = await once(connection, lambda s: s.position == 3 and s.state == "running")
@@ -109,6 +111,7 @@ async def test_a_subscription_is_listed_while_it_runs_is_paused_and_is_stopped(
         (pause,) = await KeyValueSubscriptions(connection, scope=NAMES.stream).list_pauses("mailer")
 
     assert (before, names) == ([], ["mailer"])
+    assert (unknown.state, unknown.position, created) == ("idle", None, None)
     assert (running.kind, running.kept_in) == ("subscription", "nats")
     assert (running.head, running.lag, running.holder) == (3, 0, HERE)
     assert (paused.state, paused.pause, paused.position) == ("paused", "wrong amounts", 3)
