@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -9,6 +10,7 @@ from eskit.errors import InvalidArgument
 from eskit.files.modes import PRIVATE, parse_mode
 
 _PREFIX = "sqlite:///"
+_PASSWORD = re.compile(r"([?&]\w*password=)[^&#]*")
 _QUOTED = {ord(character): quote(character) for character in "%?#\t\n\r"}
 """What means something in a URL, or is dropped from one; the rest stays as people write it."""
 
@@ -74,7 +76,8 @@ def absolute_url(url: str, folder: Path) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """The URL with stars for a user and a password in it."""
+    """The URL with stars for a user and passwords in it."""
+    url = _PASSWORD.sub(r"\1***", url)
     try:
         parts = urlsplit(url)
     except ValueError:  # nobody knows what is what in it

@@ -226,6 +226,18 @@ def test_a_reader_sees_what_a_writer_appends(owner, writer, reader):
         assert reading.head_position() == 4
 
 
+def test_a_writer_has_locks_and_says_who_it_is_to_whoever_reads(owner, writer, reader):
+    fill(owner)
+    with open_store(writer) as writing, open_store(reader) as reading:
+        lock = writing.lock("relay")
+
+        assert lock.acquire()
+        lock.write("a writer")
+
+        assert reading.lock("relay").find_note() == "a writer"
+        lock.release()
+
+
 STATEMENTS = [
     "INSERT INTO events SELECT * FROM events",
     "UPDATE events SET data = ''",

@@ -182,6 +182,7 @@ WRONG = [
     "postgresql://ann:{secret}@127.0.0.1:1/bank?command_ttl_days=x",
     "postgres://ann:{secret}@127.0.0.1:1/bank",
     "postgre://ann:{secret}@127.0.0.1:1/bank",
+    "postgre://ann@127.0.0.1:1/bank?password={secret}",
 ]
 
 
@@ -217,6 +218,9 @@ COMMANDS = [
     ["store", "export", "all.jsonl"],
     ["store", "import", "all.jsonl", "--debug"],
     ["store", "roles"],
+    ["store", "copy", "sqlite:///there.db", "{url}", "--debug"],
+    ["store", "copy", "{url}", "sqlite:///here.db", "--json"],
+    ["store", "copy", "{url}", "sqlite:///here.db", "--abort", "--debug"],
     ["stream", "list", "--json"],
     ["stream", "read", "Account-9"],
     ["stream", "erase", "Account-9", "--reason", "r", "--yes"],
@@ -239,7 +243,8 @@ def test_no_command_shows_a_password(store_url, tmp_path, capsys):
 
     for command in COMMANDS:
         for options in ([], ["--store", wrong]):
-            codes.add(main([*command, *options]))
+            place = options[-1] if options else store_url
+            codes.add(main([word.format(url=place) for word in command] + options))
             said = capsys.readouterr()
             shown += said.out + said.err
 
