@@ -195,6 +195,9 @@ class MemoryReadModel:
             self._clock.sleep(random.uniform(_SHORTEST_WAIT, _LONGEST_WAIT))
         self._memory.written.add(self._at)
 
+    def flush(self) -> None:
+        """Nothing is put off."""
+
     def is_transient(self, error: BaseException) -> bool:
         """Nothing is wrong with memory."""
         del error
