@@ -18,7 +18,11 @@ from eskit.projections.handling import ProjectionRun
 from eskit.projections.locks import PATIENCE
 from eskit.projections.log import EventLog
 from eskit.projections.port import LiveReadModel, ReadModels
-from eskit.projections.progress import ReportProjectionProgress, RunReport
+from eskit.projections.progress import (
+    ProjectionProgress,
+    ReportProjectionProgress,
+    RunReport,
+)
 from eskit.projections.transient import ReportWaiting, is_transient
 from eskit.slow import SlowCall, SlowCalls
 
@@ -68,7 +72,7 @@ class ProjectionRunner:
         self._started = self._told_at = clock.monotonic()
         self._told_events = dict.fromkeys(self._runs, 0)
         self._look_at = 0.0
-        self._stay = False
+        self._stay = self._lets_go = False
         self._waiting_for: EskitError | None = None
         self._pause = _SHORTEST_PAUSE
 
@@ -106,7 +110,7 @@ class ProjectionRunner:
         beginning. Once begun it waits for a store, a read model or a NATS server that is away, and
         raises only when one of them is damaged or another.
         """
-        self._stay = stay
+        self._stay, self._lets_go = stay, True
         for run in self._runs:
             if run.lock is not None:
                 run.lock.try_acquire(patience=PATIENCE)
@@ -134,7 +138,6 @@ class ProjectionRunner:
                 more = following.step(head)
                 self._recover()
                 self._tell_rates()
-                self._let_go()
                 self._take_over(following)
                 if not more:
                     self._log.wait(head, _pause_before(following.seconds_to_retry))
@@ -203,7 +206,7 @@ class ProjectionRunner:
             upcasters=self._upcasters,
             clock=self._clock,
             limits=self._limits,
-            progress=self._progress,
+            progress=self._hear,
             work=work,
             slow=self._slow,
         )
@@ -248,6 +251,13 @@ class ProjectionRunner:
         return found if found is not None and found.name not in {"", known} else None
 
     # Telling
+
+    def _hear(self, progress: ProjectionProgress) -> None:
+        """Pass on what is told: who hears that one has stopped can run or rebuild it at once."""
+        if self._lets_go:
+            self._let_go()
+        if self._progress is not None:
+            self._progress(progress)
 
     def _tell_going(self, following: Following, runs: Sequence[ProjectionRun]) -> None:
         for run in runs:
