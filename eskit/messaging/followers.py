@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 
-from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.events import RecordedEvent
 from eskit.errors import CheckpointMismatch, InvalidArgument, PlaceLost, RecordChanged
 from eskit.messaging.bus import check_state, start_position
@@ -38,14 +37,13 @@ def load_status(
     *,
     needed: Mapping[str, int] | None = None,
     kind: FollowerKind = "reaction",
-    clock: Clock = SYSTEM_CLOCK,
 ) -> FollowerStatus:
     """Look a follower up; creates nothing and waits for nothing.
 
     `needed` is what `prune_commands` counts, which takes its time.
     """
     name = subscription.name
-    now = clock.now
+    now = store.now
     record = store.find_record(FOLLOWER, name)
     problem, progress = "", SubscriptionState()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 from datetime import datetime
 
@@ -50,6 +51,7 @@ class SubscriptionProgress:
         self._deliveries: dict[int, int] = {}
         self._undecided = False
         self._heartbeat = 0
+        self._saved_at = -math.inf
         self._lock = asyncio.Lock()
 
     @property
@@ -66,6 +68,10 @@ class SubscriptionProgress:
         self.trouble = progress.trouble
         self._done, self._deliveries = progress.done, dict(progress.deliveries)
         return progress
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether nothing was saved for so long, so that another process may be the owner."""
+        return asyncio.get_running_loop().time() - self._saved_at >= seconds
 
     def was_handled(self, position: int) -> bool:
         """Whether the event was handled before those in front of it, by an earlier eskit."""
@@ -102,6 +108,7 @@ class SubscriptionProgress:
 
     async def _save(self, owner: str) -> bool:
         async with self._lock:
+            began = asyncio.get_running_loop().time()
             try:
                 if self._undecided:
                     await self._find_revision()
@@ -111,7 +118,7 @@ class SubscriptionProgress:
                     self.revision = await self._subscriptions.save(
                         self._name, self._state(owner), revision=self.revision
                     )
-                    self._undecided = False
+                    self._undecided, self._saved_at = False, began
                 except SubscriptionTaken:
                     # Or an earlier save of our own, sent before a reconnect, has only now arrived.
                     await self._find_revision()

@@ -33,7 +33,7 @@ _log = logging.getLogger("eskit.bus")
 
 HEARTBEAT = 1.0
 """How often a running subscription saves, in seconds."""
-LEASE = 5.0
+LEASE = 4.0
 """How long an owner may be silent before another process takes over."""
 QUARANTINE = 1000
 """How many events are handled one by one after an owner went silent: one of them may be why."""
@@ -271,35 +271,36 @@ class Subscriber:
     async def _take(self) -> bool:
         """Become the owner once there is no other; False if asked to stop before."""
         standing = self._progress
+        while not self._stopping.is_set():
+            progress = await self._until_free()
+            if self._stopping.is_set():
+                break
+            standing.store_id = await self._source.check(self.name, progress)
+            if standing.read is None:
+                standing.read = await self._source.start_position(self._subscription.start)
+            await self._open_lanes()
+            with contextlib.suppress(SubscriptionTaken):  # another was faster: stand by for that
+                await standing.save()
+                return True
+        return False
+
+    async def _until_free(self) -> SubscriptionState:
+        """Wait until the owner has given the subscription back, is silent, or we are to stop."""
+        standing, loop = self._progress, asyncio.get_running_loop()
         progress = await standing.load()
-        while progress.owner and not self._stopping.is_set():
-            before = standing.revision
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LEASE):
-                    await self._until_free()
+        seen, since = standing.revision, loop.time()
+        while progress.owner and not await _pause(self._stopping, LEASE / 10):
             progress = await standing.load()
-            if standing.revision == before:
+            if standing.revision != seen:
+                seen, since = standing.revision, loop.time()
+            elif loop.time() - since >= LEASE:
                 self._quarantine = QUARANTINE
                 break
-        if self._stopping.is_set():
-            return False
-        standing.store_id = await self._source.check(self.name, progress)
-        if standing.read is None:
-            standing.read = await self._source.start_position(self._subscription.start)
-        await self._open_lanes()
-        await standing.save()
-        return True
-
-    async def _until_free(self) -> None:
-        """Return when the owner has given the subscription back, or we are to stop."""
-        while not self._stopping.is_set():
-            progress, _ = await self._subscriptions.load(self.name)
-            if not progress.owner:
-                return
-            await _pause(self._stopping, LEASE / 10)
+        return progress
 
     async def _open_lanes(self) -> None:
         """Go on where the owner before has left events of some streams unhandled."""
+        self._lanes.clear()
         for position in sorted(self._progress.unhandled):
             found = await self._source.read_again(position, up_to=position, limit=1)
             if not found:
@@ -478,6 +479,8 @@ class Subscriber:
 
     async def _call(self, event: RecordedEvent) -> None:
         await self._until_resumed()
+        if self._progress.is_silent(LEASE):  # this process stood still: another may be the owner
+            await self._save_patiently()
         if self._stopping.is_set():
             raise _Stopped
         running, position = self._progress.running, event.global_position
@@ -492,6 +495,8 @@ class Subscriber:
     async def _bury(self, event: RecordedEvent, error: Exception, deliveries: int) -> None:
         """Set the event aside."""
         letter = make_dead_letter(self.name, event, error, deliveries)
+        if self._progress.is_silent(LEASE):
+            await self._save_patiently()
         while True:
             try:
                 await self._subscriptions.add_dead_letter(letter)

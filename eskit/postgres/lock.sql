@@ -12,14 +12,14 @@ SELECT pg_try_advisory_lock(%s)
 SELECT pg_advisory_unlock(%s)
 
 -- name: write_note
-SELECT write_note(%s::text, %s::integer, %s::text)
+SELECT eskit_write_note(%s::text, %s::integer, %s::text)
 
 -- name: forget_others
-SELECT forget_other_notes(%s::text, %s::integer)
+SELECT eskit_forget_notes(%s::text, %s::integer)
 
 -- name: find_note
 SELECT coalesce(h.note, '')
-FROM pg_locks l LEFT JOIN holders h ON h.lock = %(lock)s AND h.backend = l.pid
+FROM pg_locks l LEFT JOIN eskit_holders h ON h.lock = %(lock)s AND h.backend = l.pid
 WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
     AND l.classid = (%(key)s::bigint >> 32 & 4294967295)::oid
     AND l.objid = (%(key)s::bigint & 4294967295)::oid

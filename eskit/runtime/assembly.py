@@ -473,9 +473,7 @@ class ReactionService:
             raise ServiceError(f"{self.name} is not running")
         if self._subscriber is not None and self._subscriber.saving:
             raise ServiceError(f"it cannot be saved how far it is: {self._subscriber.saving}")
-        status = await asyncio.to_thread(
-            load_status, self._store, self.subscription, clock=self._clock
-        )
+        status = await asyncio.to_thread(load_status, self._store, self.subscription)
         if status.error:
             raise ServiceError(status.error)
 

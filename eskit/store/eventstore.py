@@ -320,9 +320,14 @@ class EventStore:
             store_id=self.store_id,
             position=position,
             event_id=event_id,
-            updated_at=self._now(),
+            updated_at=self.now,
         )
         self._storage.keep([checkpoint], under=under)
+
+    @property
+    def now(self) -> datetime:
+        """What time it is by the clock that events and records are dated with."""
+        return from_microseconds(self._storage.microseconds())
 
     def lock(self, name: str) -> Lock:
         """A lock, not yet taken, that one at a time has of all who use the store, on any host."""
@@ -356,7 +361,7 @@ class EventStore:
             raise RecordChanged(kind, key)
 
     def _record(self, kind: str, key: str, value: str, revision: int) -> Record:
-        now = self._now()
+        now = self.now
         return Record(kind=kind, key=key, value=value, revision=revision, updated_at=now)
 
     def list_records(self, kind: str) -> list[Record]:
@@ -453,9 +458,6 @@ class EventStore:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _now(self) -> datetime:
-        return from_microseconds(self.clock.microseconds())
 
     def _stream(
         self,

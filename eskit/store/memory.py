@@ -233,6 +233,10 @@ class MemoryStorage:
         with self._open() as log:
             return log.head()
 
+    def microseconds(self) -> int:
+        """The time of the clock."""
+        return self._clock.microseconds()
+
     def lock(self, name: str) -> LocalLock:
         """A lock of the log, among all stores of its name."""
         return LocalLock(self._log.locks, name)

@@ -179,6 +179,10 @@ class Storage(Protocol):
         """
         ...
 
+    def microseconds(self) -> int:
+        """What time it is, since 1970, by the clock of whoever keeps the log."""
+        ...
+
     def lock(self, name: str) -> Lock:
         """A lock, not yet taken, that one at a time has of all who use the store.
 

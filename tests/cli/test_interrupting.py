@@ -165,7 +165,7 @@ def test_a_second_serve_says_at_once_who_runs_the_projections_and_waits(launch, 
     read_until(first, "up; stop with Ctrl-C")
 
     second = launch("serve", cwd=bank)
-    told = read_until(second, "standing by: process")
+    told = read_until(second, "runs account-balance")
     helper = launch("serve", "--no-projections", "--no-relay", cwd=bank)
     read_until(helper, "up; stop with Ctrl-C")
 

@@ -108,7 +108,7 @@ def test_a_relay_of_serve_that_takes_over_says_where_it_goes_on(launch, bank):
     read_until(first, "stop with Ctrl-C")
     head = eskit("relay", "--status", "--json", cwd=bank).json["data"]["head"]
     second = launch(*only, cwd=bank)
-    read_until(second, "another relay of this store is active")
+    read_until(second, "relays this store")
 
     interrupt(first)
     lines = read_until(second, "resumed at position")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -148,7 +149,10 @@ async def test_client_and_service_go_on_after_the_server_restarts(tmp_path: Path
                 ends = (served.client, served.serving)
                 while not all(end.is_connected for end in ends):  # noqa: ASYNC110 - by nats-py
                     await asyncio.sleep(0.02)
-                after = await served.call("after")
+                after = None
+                while after is None:  # until the server knows the service again
+                    with contextlib.suppress(BrokerUnavailable):
+                        after = await served.call("after")
 
     assert before.message == StringValue(value="before")
     assert after.message == StringValue(value="after")

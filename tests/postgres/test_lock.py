@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from eskit.clock import SystemClock
 from eskit.errors import StoreUnavailable
 from eskit.postgres.connection import connect
 from eskit.postgres.errors import translated
@@ -20,6 +21,7 @@ from eskit.postgres.lock import SILENCE, LockSession, holders_script
 from eskit.postgres.pool import Pool
 from eskit.postgres.url import parse_url
 from eskit.processes.holding import Holder, find_holder
+from eskit.store.open import open_store
 from tests.postgres.proxy import CuttingProxy
 
 PATIENCE = 60
@@ -210,6 +212,38 @@ def test_a_holder_whose_session_is_terminated_has_lost_its_lock(url, session):
     assert lock.find_note() is None
     assert lock.acquire(patience=PATIENCE)
     assert lock.is_held()
+
+
+@pytest.mark.promise("one-holder-over-hosts")
+def test_a_place_is_not_saved_under_a_lock_that_was_lost(store_url):
+    with open_store(store_url) as store, connect(parse_url(store_url)) as admin:
+        lock = store.lock("relay")
+        assert lock.acquire()
+        store.save_checkpoint("relay", position=2, event_id="b", under=lock)
+        connection = lock.connection
+        admin.execute("SELECT pg_terminate_backend(%s)", (connection.info.backend_pid,))
+
+        with pytest.raises(StoreUnavailable):  # also before the holder has noticed
+            store.save_checkpoint("relay", position=1, event_id="a", under=lock)
+        until(lambda: not lock.is_held())
+        with pytest.raises(StoreUnavailable, match="was lost"):
+            store.save_checkpoint("relay", position=1, event_id="a", under=lock)
+
+        assert store.find_checkpoint("relay").position == 2
+
+
+def test_places_are_dated_by_the_clock_of_the_server(store_url, monkeypatch):
+    """That of this host is an hour fast."""
+    with open_store(store_url) as store, connect(parse_url(store_url)) as admin:
+        fast = time.time_ns() // 1000 + 3_600_000_000
+        monkeypatch.setattr(SystemClock, "microseconds", lambda _: fast)
+
+        store.save_record("follower", "welcome", "{}", expected_revision=0)
+        store.save_checkpoint("relay", position=1, event_id="a")
+        (now,) = admin.execute("SELECT clock_timestamp()").fetchone()
+
+        record = store.find_record("follower", "welcome")
+        assert record.updated_at <= store.find_checkpoint("relay").updated_at <= now <= store.now
 
 
 @pytest.mark.promise("one-holder-over-hosts")

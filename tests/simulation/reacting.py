@@ -46,7 +46,7 @@ class Reacting:
 
     def status(self) -> FollowerStatus:
         """What is said of it."""
-        return load_status(self._store, self._subscription, clock=self._clock)
+        return load_status(self._store, self._subscription)
 
     def check(self, events: list[Any]) -> None:
         """Nothing was done twice, and nothing passed that was not done."""

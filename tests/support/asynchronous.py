@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import Any
 
-LIMIT = 90
+LIMIT = 240.0
 
 
 def pytest_pyfunc_call(pyfuncitem: Any) -> bool | None:

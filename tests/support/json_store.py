@@ -36,7 +36,7 @@ class JsonStorage:
     """A Storage in one file, for one process."""
 
     def __init__(self, path: Path, clock: Clock, command_ttl: timedelta) -> None:
-        self._path, self._clock, self._ttl = path, clock, command_ttl
+        self._path, self.microseconds, self._ttl = path, clock.microseconds, command_ttl
         self._lock, self.lock = threading.RLock(), partial(LocalLock, {})
         self._notifier, self._closed = AppendNotifier(clock), False
         if not path.exists():
@@ -50,7 +50,7 @@ class JsonStorage:
 
     def append(self, append: Append) -> AppendResult:
         with self._changing() as rows:
-            changes = decide(append, rows, self._clock.microseconds())
+            changes = decide(append, rows, self.microseconds())
             for row in (*changes.events, *changes.claims, *changes.commands, *changes.schemas):
                 rows.put(row)
             for row in changes.freed:

@@ -31,6 +31,7 @@ from eskit.cli.terminal.output import LogToStderr
 from eskit.cli.terminal.text import Line, Span
 from eskit.cli.terminal.times import TimeStyle
 from eskit.cli.terminal.wrapping import labelled
+from eskit.processes.holding import Holder
 from eskit.reports.payloads import GeneratedTypes, PayloadReader, stored_schemas
 
 if TYPE_CHECKING:
@@ -239,7 +240,8 @@ class Screen:
             self.tell("relay", f"blocked: {status.error}")
             self._hint(status.problem.hint)
         elif status.state == "standby":
-            self.tell("relay", "standing by: another relay of this store is active")
+            holder = status.holder or Holder(pid=0)
+            self.tell("relay", f"standing by: {holder.text} relays this store")
         elif status.state != "stopped" and before[0] in {"away", "blocked", "standby"}:
             self.tell("relay", f"resumed at position {status.position:,}")
 

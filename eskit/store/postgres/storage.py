@@ -14,7 +14,7 @@ import psycopg
 from psycopg import sql
 from psycopg.types.string import ByteaBinaryLoader
 
-from eskit.clock import Clock
+from eskit.clock import SYSTEM_CLOCK, Clock
 from eskit.domain.commands import AppendResult
 from eskit.domain.time import to_microseconds
 from eskit.errors import StoreUnavailable
@@ -63,6 +63,7 @@ class PostgresStorage:
         """Open the store, or create it; raises StoreUnavailable."""
         self._url = url
         self._command_ttl = command_ttl
+        self._clock = clock
         self._process = os.getpid()
         self._closed = False
         self._lock = lock_key(url.schema)
@@ -208,6 +209,12 @@ class PostgresStorage:
         poll = _POLL_BESIDE_LISTENER if listening else _POLL
         self._notifier.wait_until(is_past, timeout, poll=poll)
         return found
+
+    def microseconds(self) -> int:
+        """The time of the server, which is one for all hosts; unless the clock is another one."""
+        if self._clock is not SYSTEM_CLOCK:
+            return self._clock.microseconds()
+        return int(self._one("SELECT microseconds()", ())[0])
 
     def lock(self, name: str) -> SessionLock:
         """A lock of the server, on a session that all locks of this store share."""

@@ -41,7 +41,7 @@ _PARTS = (
     *("erasures", "schemas", "event_schemas", "snapshots", "events_by_stream", "events_by_id"),
     *("events_by_type", "erasures_by_stream", "append", "event_checksum", "command_checksum"),
     *("save_checkpoint", "delete_checkpoint", "insert_record", "update_record", "delete_record"),
-    *("save_snapshot", "delete_snapshot", "touch", "write_note", "forget_other_notes"),
+    *("save_snapshot", "delete_snapshot", "touch", "eskit_write_note", "eskit_forget_notes"),
     *("content_checksum", "placed_checksum"),
 )
 

@@ -209,6 +209,10 @@ class SqliteStorage:
             )
         return found
 
+    def microseconds(self) -> int:
+        """The time of the clock."""
+        return self._clock.microseconds()
+
     def lock(self, name: str) -> LockFile:
         """A lock on a file beside the store; the same one, whatever links lead there."""
         return LockFile(
