@@ -530,7 +530,9 @@ def test_a_claim_that_postgresql_cannot_keep_is_named(new_url):
 def test_what_is_erased_between_two_copies_is_erased_in_the_copy(pair, tmp_path, monkeypatch):
     source_url, target_url = pair
     monkeypatch.setattr(log_copy, "_BATCH", 2)
-    with open_store(source_url) as source:
+    # While the target is open, what was written into its WAL stays there.
+    with open_store(source_url) as source, open_store(target_url) as target:
+        assert target.head_position() == 0
         fill(source)
         source.append(
             "Account-3",
@@ -548,11 +550,11 @@ def test_what_is_erased_between_two_copies_is_erased_in_the_copy(pair, tmp_path,
 
         copy_store(source_url, target_url, finish=True)
 
-        with open_store(target_url) as target:
-            assert contents(target) == contents(source)
-            assert verify(target).findings == ()
-    for file in tmp_path.glob("[0-9]*.db*"):
-        assert b"confidential" not in file.read_bytes()
+        with open_store(target_url) as opened:
+            assert contents(opened) == contents(source)
+            assert verify(opened).findings == ()
+        for file in tmp_path.glob("[0-9]*.db*"):
+            assert b"confidential" not in file.read_bytes(), file
 
 
 @there_and_back
