@@ -69,7 +69,7 @@ class PostgresLiveReadModel(PostgresReadModel):
         with translated(self._url.shown):
             swap.analyze()
         with self.transaction():
-            self._lock(name)
+            self._lock(name, put_back=False)  # those of the live rows will be gone
             self._transactions.flush()
             with translated(self._url.shown):
                 swap.begin()
@@ -79,7 +79,7 @@ class PostgresLiveReadModel(PostgresReadModel):
             with translated(self._url.shown):
                 fence.check(name)
                 swap.finish()
-        self._transactions.statements.forget_prepared()
+            self._changed()
 
     def _ending(self) -> None:
         """Exchange what was dropped, unless that was undone."""
@@ -91,7 +91,7 @@ class PostgresLiveReadModel(PostgresReadModel):
                 found = self._connection.execute("SELECT to_regnamespace(%s)", (quoted(place),))
                 if found.fetchone() != (None,):
                     self._swap(name, place).finish(discard=True)
-            self._transactions.statements.forget_prepared()
+            self._changed()
 
     def _swap(self, name: str, shadow: str) -> Swap:
         return Swap(

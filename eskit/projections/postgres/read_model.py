@@ -13,6 +13,7 @@ from eskit.postgres.url import PostgresUrl
 from eskit.projections.migrations import Migration
 from eskit.projections.postgres.database import PostgresDatabase
 from eskit.projections.postgres.migrations import apply_migrations
+from eskit.projections.postgres.sequences import Sequences
 from eskit.projections.postgres.session import (
     NOTHING_THERE,
     Transactions,
@@ -45,8 +46,9 @@ class PostgresReadModel:
         self._schema = schema
         self._let_go = let_go
         self._transactions = Transactions(
-            connection, url.shown, begin=begin, begun=self._begun, ending=self._ending
+            connection, url.shown, begin=begin, begun=self._begin, ending=self._end
         )
+        self._sequences = Sequences(self._transactions.statements, schema)
         try:
             with translated(url.shown):
                 ensure_bookkeeping(connection, url, schema)
@@ -97,7 +99,7 @@ class PostgresReadModel:
         self._transactions.flush()
         with translated(self._url.shown):
             apply_migrations(self._connection, self._schema, name, migrations)
-        self._transactions.statements.forget_prepared()
+        self._changed()
 
     def rename(self, old: str, new: str) -> None:
         """Write the new name into eskit's own tables."""
@@ -118,8 +120,24 @@ class PostgresReadModel:
     def _ending(self) -> None:
         """Called at its end."""
 
-    def _lock(self, name: str) -> None:
-        self._transactions.lock(f"eskit read model {self._schema} {name}")
+    def _begin(self) -> None:
+        self._sequences.begin()
+        self._begun()
+
+    def _end(self) -> None:
+        self._ending()
+        with translated(self._url.shown):
+            self._sequences.note()
+
+    def _changed(self) -> None:
+        """Look again at tables that were made or exchanged."""
+        self._transactions.statements.forget_prepared()
+        self._sequences.forget()
+
+    def _lock(self, name: str, *, put_back: bool = True) -> None:
+        if self._transactions.lock(f"eskit read model {self._schema} {name}"):
+            with translated(self._url.shown):
+                self._sequences.take(name, put_back=put_back)
 
     def _add(self, name: str, *parameters: Any) -> None:
         with translated(self._url.shown):

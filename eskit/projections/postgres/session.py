@@ -134,11 +134,16 @@ class Transactions:
         """Whether one was begun."""
         return self._depth > 0
 
-    def lock(self, name: str) -> None:
-        """Keep others from what is locked by this name until the transaction ends."""
-        if self._depth and name not in self._locked:
-            self.statements.add("SELECT pg_advisory_xact_lock(%s)", (_key(name),))
-            self._locked |= {name}
+    def lock(self, name: str) -> bool:
+        """Keep others from what is locked by this name until the transaction ends.
+
+        False if it is locked already, or outside of a transaction.
+        """
+        if not self._depth or name in self._locked:
+            return False
+        self.statements.add("SELECT pg_advisory_xact_lock(%s)", (_key(name),))
+        self._locked |= {name}
+        return True
 
     def flush(self) -> None:
         """Run what was put off; ReadModelUnavailable where that is not the statements' fault."""
