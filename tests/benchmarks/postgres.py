@@ -20,7 +20,7 @@ from eskit.domain.messages import message_class
 from eskit.nats.server import EmbeddedNats
 from eskit.postgres.server import PrivatePostgres
 from eskit.projections.engine import ProjectionEngine
-from tests.benchmarks import exchanging, peers
+from tests.benchmarks import exchanging, peers, rebuilding
 from tests.benchmarks.comparison import Comparison, Target, Timed, compare, timed
 from tests.benchmarks.contending import (
     INSERT,
@@ -65,6 +65,7 @@ def run(folder: Path, rounds: int) -> Iterator[Comparison]:
         yield from run_reads(store, bare, bank, rounds)
         yield from run_following(server.url(), folder)
         yield from run_services(server.url(), folder, rounds)
+        yield rebuilding.run_on_postgres(server.url(), folder, rounds)
         yield from exchanging.run(server.url(), rounds)
 
 
