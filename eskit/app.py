@@ -74,7 +74,7 @@ class App:
         *,
         aggregates: Sequence[type[AnyAggregate]] = (),
         queries: Sequence[type[Any]] = (),
-        projections: Sequence[Projection] = (),
+        projections: Sequence[Projection[Any]] = (),
         upcasters: Sequence[Upcaster] = (),
         services: Sequence[ServiceBinding] = (),
         snapshots: SnapshotPolicy | None = None,
@@ -190,7 +190,8 @@ class App:
             engine = ProjectionEngine(
                 log,
                 self.projections,
-                read_models or default_read_models_url(log.url),
+                read_models
+                or default_read_models_url(store if isinstance(store, str) else log.url),
                 upcasters=self.upcasters,
                 clock=clock,
                 slow_after=slow_after,

@@ -1,7 +1,7 @@
 from eskit.cqrs.clients import Client as Client
 from eskit.cqrs.clients import Transport as Transport
 from eskit.cqrs.contexts import CommandContext as CommandContext
-from eskit.cqrs.contexts import QueryContext as QueryContext
+from eskit.cqrs.declared import QueryContext as QueryContext
 from eskit.cqrs.options import CallOptions as CallOptions
 from eskit.cqrs.services import QueryHandler as QueryHandler
 from eskit.cqrs.services import ServiceBinding as ServiceBinding

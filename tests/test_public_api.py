@@ -154,6 +154,7 @@ DOCUMENTED = [
 _FROM = re.compile(
     r"^\s*(?:[>$.]+ )?from (?P<module>eskit[\w.]*) import (?P<names>\([^)]*\)|[^\n]*)", re.MULTILINE
 )
+_JINJA = re.compile(r"\{%.*?%\}")
 _IMPORT = re.compile(r"^\s*(?:[>$.]+ )?import (?P<module>eskit[\w.]*)", re.MULTILINE)
 
 
@@ -171,7 +172,7 @@ def test_nothing_documented_lies_deeper_than_a_facade():
     found = [
         (path.relative_to(CHECKOUT), module, name)
         for path in DOCUMENTED
-        for module, name in imports_of_eskit(path.read_text(encoding="utf-8"))
+        for module, name in imports_of_eskit(_JINJA.sub("", path.read_text(encoding="utf-8")))
     ]
 
     assert len(found) > 50

@@ -18,7 +18,7 @@ class QueryHandler(Protocol):
     """Base of generated query handlers."""
 
     __service__: ClassVar[ServiceType]
-    reads: ClassVar[Sequence[Projection]] = ()
+    reads: ClassVar[Sequence[Projection[Any]]] = ()
     """Projections that must be caught up for the answers to be true."""
 
 
@@ -27,7 +27,7 @@ class ServiceBinding(NamedTuple):
 
     service: ServiceType
     handlers: Mapping[str, Callable[[Any, Any], Any]]
-    reads: Sequence[Projection] = ()
+    reads: Sequence[Projection[Any]] = ()
 
     def handler(self, method: Method) -> Callable[[Any, Any], Any]:
         """What answers one of the service's methods."""

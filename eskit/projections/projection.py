@@ -184,7 +184,8 @@ def _absolute(folder: Path) -> Path:
 def _caller_folder() -> Path:
     """The folder of the module that is making a projection; the current one in a console."""
     frame = inspect.currentframe()
-    while frame is not None and frame.f_globals.get("__name__") == __name__:
+    # Projection[PostgresDatabase](…) is called by the module typing.
+    while frame is not None and frame.f_globals.get("__name__") in {__name__, "typing"}:
         frame = frame.f_back
     file = frame.f_globals.get("__file__") if frame is not None else None
     return Path(file).resolve().parent if file else Path.cwd()

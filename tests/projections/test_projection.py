@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eskit import Projection
+from eskit import PostgresDatabase, Projection
 from eskit.errors import InvalidArgument
 from tests.support.account_events import Counted, MoneyDeposited, NoteAdded
 
@@ -70,8 +70,10 @@ def test_on_without_an_event_is_refused():
 
 def test_migrations_are_relative_to_the_module_that_makes_the_projection():
     projection = Projection("counts", migrations="migrations/counts")
+    typed = Projection[PostgresDatabase]("counts", migrations="migrations/counts")
 
     assert projection.migrations == Path(__file__).parent / "migrations" / "counts"
+    assert typed.migrations == projection.migrations
 
 
 def test_declaring_a_projection_loads_no_database():

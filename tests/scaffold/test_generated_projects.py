@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from eskit.codegen.generate import generate
 from eskit.project.layout import Project, load_project
 from eskit.resources import templates_dir
 from eskit.scaffold.aggregate import new_aggregate
+from eskit.scaffold.database import DATABASES
 from eskit.scaffold.project import new_project, project_templates
 from eskit.scaffold.projection import new_projection
 from eskit.schema.loading import needed_protobuf
@@ -26,8 +28,8 @@ CHECKS = {
 }
 
 
-def create(folder: Path, name: str, *, template: str) -> Project:
-    new_project(name, target=folder / name, template=template).apply()
+def create(folder: Path, name: str, *, template: str, database: str = "sqlite") -> Project:
+    new_project(name, target=folder / name, template=template, database=database).apply()
     return load_project(folder / name)
 
 
@@ -48,9 +50,15 @@ def assert_passes(project: Project, check: str) -> None:
     assert done.returncode == 0, f"{check}:\n{done.stdout}{done.stderr}"
 
 
-@pytest.fixture(scope="module", params=project_templates())
+@pytest.fixture(
+    scope="module",
+    params=itertools.product(project_templates(), DATABASES),
+    ids=" on ".join,
+)
 def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    project = create(tmp_path_factory.mktemp("new"), "corner-shop", template=request.param)
+    template, database = request.param
+    folder = tmp_path_factory.mktemp("new")
+    project = create(folder, "corner-shop", template=template, database=database)
     generate_code(project)
     return project
 
@@ -76,15 +84,17 @@ def test_a_new_project_requires_the_protobuf_that_its_generated_code_demands(
 @pytest.fixture(
     scope="module",
     params=[
-        ("account/v1/account", ["MoneyDeposited", "MoneyWithdrawn"]),
-        ("subscription/v1/state", ["SubscriptionCreated", "AccountOpened"]),
+        ("account/v1/account", ["MoneyDeposited", "MoneyWithdrawn"], "sqlite"),
+        ("subscription/v1/state", ["SubscriptionCreated", "AccountOpened"], "sqlite"),
+        ("subscription/v1/state", ["SubscriptionCreated", "AccountOpened"], "postgres"),
     ],
-    ids=["one file", "several files"],
+    ids=["one file", "several files", "on postgres"],
 )
 def grown(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A blank project with a new aggregate and a new projection."""
-    proto, events = request.param
-    project = create(tmp_path_factory.mktemp("new"), "corner-shop", template="blank")
+    proto, events, database = request.param
+    folder = tmp_path_factory.mktemp("new")
+    project = create(folder, "corner-shop", template="blank", database=database)
     for example in ("bank", "subscription"):
         protos = templates_dir() / "project" / example / "proto"
         shutil.copytree(protos, project.root / "proto", dirs_exist_ok=True)
@@ -99,9 +109,11 @@ def test_a_project_with_a_new_aggregate_and_projection_passes(grown: Project, ch
     assert_passes(grown, check)
 
 
-def test_the_longest_name_breaks_no_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", DATABASES)
+def test_the_longest_name_breaks_no_line(tmp_path: Path, database: str) -> None:
     for template in project_templates():
-        project = create(tmp_path, f"{template}-{'x' * (39 - len(template))}", template=template)
+        name = f"{template}-{'x' * (39 - len(template))}"
+        project = create(tmp_path, name, template=template, database=database)
 
         assert_passes(project, "ruff check")
         assert_passes(project, "ruff format")

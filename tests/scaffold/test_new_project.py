@@ -9,6 +9,7 @@ import pytest
 
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import load_project
+from eskit.scaffold.database import DATABASES, database_of
 from eskit.scaffold.project import new_project, project_templates
 from tests.support.coded import coded
 
@@ -26,20 +27,26 @@ def test_the_templates_are_those_there_are() -> None:
     assert project_templates() == ["bank", "blank", "subscription"]
 
 
+@pytest.mark.parametrize("database", DATABASES)
 @pytest.mark.parametrize("template", project_templates())
-def test_every_planned_file_says_what_it_is_for(tmp_path: Path, template: str) -> None:
-    plan = new_project("shop", target=tmp_path / "shop", template=template)
+def test_every_planned_file_says_what_it_is_for(
+    tmp_path: Path, template: str, database: str
+) -> None:
+    plan = new_project("shop", target=tmp_path / "shop", template=template, database=database)
 
     assert [file.path for file in plan.files if not file.description] == []
     assert not (tmp_path / "shop").exists()
 
 
-def test_no_file_of_a_template_is_left_unrendered(tmp_path: Path) -> None:
+@pytest.mark.parametrize("database", DATABASES)
+def test_no_file_of_a_template_is_left_unrendered(tmp_path: Path, database: str) -> None:
     for template in project_templates():
-        plan = new_project("my-shop", target=tmp_path / "shop", template=template)
+        target = tmp_path / "shop"
+        plan = new_project("my-shop", target=target, template=template, database=database)
 
         for file in plan.files:
             assert b"{{" not in file.content
+            assert b"{%" not in file.content
             assert "{" not in str(file.path)
             assert file.path.suffix != ".jinja"
 
@@ -53,6 +60,25 @@ def test_a_name_with_dashes_is_a_folder_and_a_package(tmp_path: Path) -> None:
     assert project.gen_path == tmp_path / "my-shop" / "my_shop" / "gen"
     assert project.store == f"sqlite:///{tmp_path}/my-shop/my_shop.db"
     assert (tmp_path / "my-shop" / "my_shop" / "app.py").is_file()
+
+
+def test_a_project_on_postgres_names_a_database_of_its_own_and_is_tried_there(
+    tmp_path: Path,
+) -> None:
+    new_project("my-shop", target=tmp_path / "my-shop", database="postgres").apply()
+
+    project = load_project(tmp_path / "my-shop")
+
+    assert project.store == "postgresql://localhost/my_shop"
+    assert database_of(project.read_models) == "postgres"
+    assert "eskit dev --postgres" in (tmp_path / "my-shop" / "README.md").read_text()
+
+
+def test_an_unknown_database_is_named_with_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(InvalidArgument, match="'db2'") as refused:
+        new_project("shop", target=tmp_path / "shop", database="db2")
+
+    assert refused.value.hint == "Databases here: postgres, sqlite."
 
 
 def test_copier_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from eskit.errors import InvalidArgument, NotFound, ProjectError
 from eskit.project.layout import Project
+from eskit.project.settings import Setting
 from eskit.scaffold.projection import new_projection
 from tests.scaffold.parcels import create_parcels
 from tests.support.coded import coded
@@ -29,6 +31,34 @@ def test_a_projection_gets_a_module_a_migration_and_a_test(project: Project) -> 
     ]
     assert "projections=[sent_parcels]" in "\n".join(plan.next_steps)
     assert not (project.root / "post").exists()
+
+
+def test_in_a_project_whose_read_models_are_in_postgres_it_is_written_for_that(
+    project: Project,
+) -> None:
+    url = Setting(name="read_models", values=("postgresql://localhost/post",), origin="option")
+    on_postgres = replace(project, settings={**project.settings, "read_models": url})
+
+    plan = new_projection(on_postgres, "sent-parcels", events=["ParcelSentEvent"])
+
+    files = {file.path.name: file.content.decode() for file in plan.files}
+    assert 'Projection[PostgresDatabase]("sent-parcels"' in files["sent_parcels.py"]
+    assert "VALUES (%s, %s, %s, %s)" in files["sent_parcels.py"]
+    assert "version BIGINT NOT NULL" in files["001_events.sql"]
+    assert "WITHOUT ROWID" not in files["001_events.sql"]
+    assert "read_models=database" in files["test_sent_parcels.py"]
+    assert "PrivatePostgres" in files["conftest.py"]
+
+
+def test_what_tests_share_is_left_as_it_is(project: Project) -> None:
+    url = Setting(name="store", values=("postgresql://localhost/post",), origin="option")
+    on_postgres = replace(project, settings={**project.settings, "store": url})
+    (project.root / "tests").mkdir()
+    (project.root / "tests" / "conftest.py").touch()
+
+    plan = new_projection(on_postgres, "sent-parcels", events=["ParcelSentEvent"])
+
+    assert "conftest.py" not in [file.path.name for file in plan.files]
 
 
 @pytest.mark.parametrize("name", ["ParcelSent", "ParcelSentEvent", "parcel.v1.ParcelSentEvent"])

@@ -30,6 +30,15 @@ def test_no_events_make_no_rows(tmp_path):
     projecting(counting(tmp_path)).expect("SELECT * FROM counts")
 
 
+def test_read_models_that_are_named_are_emptied_each_time(tmp_path):
+    kept = f"sqlite:///{tmp_path}/read.db"
+
+    for _ in range(2):
+        projected = projecting(counting(tmp_path), Counted(key="a", amount=1), read_models=kept)
+
+        projected.expect("SELECT key, amount FROM counts", ("a", 1))
+
+
 def test_events_may_name_their_stream():
     projection = Projection("streams")
 

@@ -221,9 +221,8 @@ def load_checkpoints(session: Session) -> tuple[list[Checkpoint], Log]:
             return engine.checkpoints(), log
     project = session.find_project()
     with session.open_store() as store:
-        return list_checkpoints(
-            store, project.read_models if project else default_read_models_url(store.url)
-        )
+        models = project.read_models if project else default_read_models_url(session.store_url)
+        return list_checkpoints(store, models)
 
 
 def format_checkpoints(

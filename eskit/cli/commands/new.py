@@ -27,7 +27,11 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the plan, write no
 
 @app.command(
     "project",
-    **examples("eskit new project shop", "eskit new project bank --template bank --dry-run"),
+    **examples(
+        "eskit new project shop",
+        "eskit new project bank --template bank --dry-run",
+        "eskit new project bank --template bank --database postgres",
+    ),
 )
 def new_project(
     context: typer.Context,
@@ -35,6 +39,9 @@ def new_project(
     template: Annotated[
         str, typer.Option(metavar="T", help="What to start from: blank, bank or subscription.")
     ] = "blank",
+    database: Annotated[
+        str, typer.Option(metavar="D", help="Where events and rows go: sqlite or postgres.")
+    ] = "sqlite",
     dry_run: DryRun = False,
 ) -> None:
     """Create a folder with a new project in it. Nothing that exists is touched."""
@@ -42,7 +49,9 @@ def new_project(
 
     session = session_of(context)
     target = Path(name)
-    plan = plan_project(target.name, target=session.directory / target, template=template)
+    plan = plan_project(
+        target.name, target=session.directory / target, template=template, database=database
+    )
     carry_out(session, plan, dry_run=dry_run)
 
 
