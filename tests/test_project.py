@@ -249,3 +249,16 @@ def test_a_project_without_an_app_says_so(tmp_path: Path) -> None:
 
     with pytest.raises(ProjectError, check=coded("PROJECT_INVALID"), match="names no app"):
         load_app(load_project(tmp_path))
+
+
+def test_a_server_of_its_own_has_the_rows_of_a_project_for_postgresql(tmp_path):
+    (tmp_path / "eskit.toml").write_text('app = "bank.app:app"\nstore = "postgresql://h/db"\n')
+    server = "postgresql://eskit:pw@127.0.0.1:1/postgres"
+
+    ours = load_project(tmp_path).on_own_postgres(server)
+    (tmp_path / "eskit.toml").write_text('app = "bank.app:app"\nstore = "sqlite:///bank.db"\n')
+    in_files = load_project(tmp_path).on_own_postgres(server)
+
+    assert ours.store == in_files.store == f"{server}?schema=bank"
+    assert ours.read_models == f"{server}?schema=bank_read"
+    assert in_files.read_models.endswith("/.eskit/postgres/read_models.db")

@@ -223,13 +223,21 @@ class Project:
         return self.settings["store"].origin == OWN_POSTGRES
 
     def on_own_postgres(self, server: str) -> Project:
-        """The same project with its events and rows in the server at that URL."""
-        from eskit.postgres.url import DEFAULT_SCHEMA
+        """The same project with its events in the server at that URL.
+
+        Its rows are there, too, if its projections are written for PostgreSQL.
+        """
+        from eskit.postgres.url import DEFAULT_SCHEMA, is_postgres
         from eskit.sqlite.url import sqlite_url
 
+        schema = self.package or DEFAULT_SCHEMA
+        file = sqlite_url(self.postgres_folder / "read_models.db")
+        in_server = is_postgres(self._text("read_models") or self._text("store"))
         places = {
-            "store": f"{server}?{urlencode({'schema': self.package or DEFAULT_SCHEMA})}",
-            "read_models": sqlite_url(self.postgres_folder / "read_models.db"),
+            "store": f"{server}?{urlencode({'schema': schema})}",
+            "read_models": f"{server}?{urlencode({'schema': f'{schema}_read'})}"
+            if in_server
+            else file,
         }
         changed = {
             name: Setting(name=name, values=(url,), origin=OWN_POSTGRES)
