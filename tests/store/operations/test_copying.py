@@ -169,6 +169,8 @@ def test_a_store_is_moved_there_and_back_again(pair, new_url, here):
 @pytest.mark.promise("copies-miss-nothing")
 def test_what_four_threads_append_meanwhile_is_in_the_copy_once(pair, monkeypatch):
     source_url, target_url = pair
+    if source_url.startswith("sqlite"):
+        source_url += "?busy_timeout=60"  # the machine may be slow
     monkeypatch.setattr(log_copy, "_BATCH", 100)
     acknowledged, refused = [], []
 
