@@ -13,6 +13,7 @@ from google.protobuf.wrappers_pb2 import BytesValue
 from eskit.domain.events import NewEvent
 from eskit.store.eventstore import EventStore
 from eskit.store.open import open_store
+from tests.support.postgres import new_store, server_url
 
 EVENTS, SIZE = 40, 1_000_000
 STREAM = "Film-1"
@@ -30,10 +31,18 @@ READS: dict[str, Callable[[EventStore], Iterable[Any]]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventStore]:
+postgres = pytest.fixture(scope="session")(server_url)
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[EventStore]:
     path: Path = tmp_path_factory.mktemp("large") / "log.db"
-    with open_store(f"sqlite:///{path}?synchronous=normal") as store:
+    url = f"sqlite:///{path}?synchronous=normal"
+    if request.param == "postgres":
+        url = new_store(request.getfixturevalue("postgres"))
+    with open_store(url) as store:
         for version in range(EVENTS):
             event = NewEvent(BytesValue(value=bytes(SIZE)))
             store.append(STREAM, [event], expected_version=version)

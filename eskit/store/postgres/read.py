@@ -11,7 +11,7 @@ from psycopg import sql
 
 from eskit.domain.events import EventRow, FoldRow, LogRow, is_erased
 from eskit.postgres.connection import Connection
-from eskit.store.port import Select, Shape, StreamKey
+from eskit.store.port import PAGE_BYTES, Select, Shape, StreamKey
 from eskit.store.postgres.sql import query
 
 _REMEMBERED = 10_000
@@ -166,4 +166,22 @@ def _compose(shape: type[Any], of_a_stream: bool, backward: bool, *filters: str)
             tenants=tenants,
             direction=direction,
         )
-    return statement.as_bytes()
+    # As many rows as one that takes their payloads past the limit of a page.
+    key = sql.SQL("version" if of_a_stream else "global_position")
+    names = [sql.SQL(column.split(".")[-1]) for column in columns.as_string(None).split(", ")]
+    return (
+        sql.SQL(
+            "SELECT {names} FROM (SELECT *, sum(octet_length(data)) OVER"
+            " (ORDER BY {key} {direction} ROWS UNBOUNDED PRECEDING) - octet_length(data)"
+            " AS bytes_before FROM ({page}) p) p WHERE bytes_before <= {most}"
+            " ORDER BY {key} {direction}"
+        )
+        .format(
+            names=sql.SQL(", ").join(names),
+            key=key,
+            direction=direction,
+            page=statement,
+            most=sql.Literal(PAGE_BYTES),
+        )
+        .as_bytes()
+    )
