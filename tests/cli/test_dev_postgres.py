@@ -124,7 +124,7 @@ def test_a_server_that_dies_is_started_again(launch, bank):
     eventually(lambda: open_account(bank, "acc-007").code == 0)
 
     assert streams(bank) == {"Account-acc-007"}
-    assert interrupt(process).code == 0
+    interrupt(process)
 
 
 PHASES = {

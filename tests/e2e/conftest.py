@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.postgres import new_store, server_url
-from tests.support.running import launcher
+from tests.support.running import configure, launcher
 
 launch = pytest.fixture(launcher)
 postgres = pytest.fixture(scope="session")(server_url)
@@ -18,11 +18,7 @@ def use_store(request):
     def use(project):
         if request.param == "sqlite":
             return
-        settings = project / "pyproject.toml"
-        text = settings.read_text(encoding="utf-8")
-        line = 'store = "sqlite:///bank.db"'
-        assert line in text
         url = new_store(request.getfixturevalue("postgres"))
-        settings.write_text(text.replace(line, f'store = "{url}"'), encoding="utf-8")
+        configure(project, store=url, read_models="sqlite:///bank_read.db")
 
     return use

@@ -51,7 +51,7 @@ class Hosts:
         self._launch, self._folder, self._nats = launch, folder, nats
         assert eskit("new", "project", "bank", "--template", "bank", cwd=folder).code == 0
         self.project = folder / "bank"
-        configure(self.project, store=store, nats=nats)
+        configure(self.project, store=store, nats=nats, read_models="sqlite:///bank_read.db")
         assert eskit("gen", cwd=self.project).code == 0
         (folder / "named").mkdir()
         (folder / "named" / "sitecustomize.py").write_text(NAMED)
