@@ -238,12 +238,12 @@ async def relay_until_it_would_save(batches):
     store = open_store(sys.argv[1])
     relay = nats_relay(store, await open_nats(sys.argv[2]), app_name="bank")
     relay.BATCH, relay.SAVE_EVERY = 7, 0.0
-    def save_or_die(name, *, position, event_id):
+    def save_or_die(name, *, position, event_id, under):
         nonlocal batches
         batches -= position > 0
         if batches < 0:
             os.kill(os.getpid(), signal.SIGKILL)
-        return save(name, position=position, event_id=event_id)
+        return save(name, position=position, event_id=event_id, under=under)
     save, store.save_checkpoint = store.save_checkpoint, save_or_die
     await relay.run(asyncio.Event())
 

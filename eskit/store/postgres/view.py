@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count, groupby
 from pathlib import Path
@@ -185,10 +186,15 @@ class PostgresView:
                 yield Problem(f"{part} is missing in the schema {self._url.schema}")
 
     def _pages(self, statement: Any, parameters: Sequence[Any]) -> Iterator[list[tuple[Any, ...]]]:
-        with self._connection.cursor(name=_cursor_name(), binary=True) as cursor:
+        cursor = self._connection.cursor(name=_cursor_name(), binary=True)
+        try:
             cursor.execute(statement, parameters)
             while page := cursor.fetchmany(_PAGE):
                 yield page
+        finally:
+            for _ in range(2):  # the first time fails where the connection is lost, the second not
+                with contextlib.suppress(psycopg.Error):
+                    cursor.close()
 
     def _all(self, statement: Any, parameters: Any = ()) -> list[tuple[Any, ...]]:
         with self._connection.cursor(binary=True) as cursor:
