@@ -32,6 +32,9 @@ Connection: TypeAlias = Client
 """A connection to NATS."""
 
 _log = logging.getLogger("eskit.nats")
+# nats-py tells whoever connects what goes wrong. Where nobody has set logging up it prints besides
+# a traceback of its own for a flush that Ctrl-C has cancelled.
+logging.getLogger("nats").addHandler(logging.NullHandler())
 _SCHEMES = ("nats", "tls", "ws", "wss")
 _CONNECT_TIMEOUT = 2
 _FIRST_TRIES = 1
