@@ -21,7 +21,13 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from eskit.domain.events import RecordedEvent
-from eskit.errors import BrokerUnavailable, EskitError, MessagingError, RequestTimeout
+from eskit.errors import (
+    BrokerUnavailable,
+    EskitError,
+    MessagingError,
+    RequestTimeout,
+    StoreUnavailable,
+)
 from eskit.messaging.obstacles import keep_obstacle
 from eskit.messaging.publisher import EventUnpublishable, PublishedLog, Publisher
 from eskit.messaging.skips import find_relay_skip
@@ -55,7 +61,8 @@ class RelayStatus:
     """What a relay is doing.
 
     `standby` (another relay of the store is active), `connecting`, `publishing`, `idle`, `away`
-    (NATS is, see `problem`), `blocked` (by the `problem`, for an operator) or `stopped`.
+    (NATS or the store is, see `problem`), `blocked` (by the `problem`, for an operator) or
+    `stopped`.
     `holder` is the process that is active meanwhile, if there is one.
     """
 
@@ -69,6 +76,11 @@ class RelayStatus:
     def error(self) -> str:
         """The problem in a sentence; empty if there is none."""
         return str(self.problem) if self.problem is not None else ""
+
+    @property
+    def waits_for(self) -> str:
+        """What a relay waits for that is `away`."""
+        return "the store" if isinstance(self.problem, StoreUnavailable) else "NATS"
 
 
 class Relay:
@@ -168,6 +180,8 @@ class Relay:
             ):  # which the next try mends, or this counts
                 self._set_status("away", error)
                 await self._tell(work)
+            if isinstance(error, StoreUnavailable):
+                await work(self._lock.release)  # for who puts it right
             await _sleep(stop, self._pause(self._failures))
             return
         self._set_status("blocked", error)
@@ -487,6 +501,8 @@ class Relay:
 
 def _may_pass(error: EskitError) -> bool:
     """Whether an error goes away by itself."""
+    if isinstance(error, StoreUnavailable):  # with a code of its own it waits for an operator
+        return error.code == StoreUnavailable.code
     return isinstance(error, BrokerUnavailable | RequestTimeout | PublishInterrupted)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -40,6 +43,15 @@ def pid_of_server(bank):
     file = bank / ".eskit" / "postgres" / "data" / "postmaster.pid"
     eventually(lambda: file.exists() and file.read_text().split())
     return int(file.read_text().split()[0])
+
+
+def is_well(health):
+    """Whether every part works, also those that have begun again."""
+    try:
+        with urllib.request.urlopen(health, timeout=30) as answer:  # noqa: S310 - from eskit itself
+            return answer.status == 200
+    except urllib.error.HTTPError:
+        return False
 
 
 def streams(bank):
@@ -114,17 +126,18 @@ def test_a_second_one_is_refused_and_a_plain_one_shares_the_server(launch, bank)
 
 
 def test_a_server_that_dies_is_started_again(launch, bank):
-    process = launch("dev", "--postgres", cwd=bank)
-    read_until(process, UP)
+    process = launch("dev", "--postgres", "--health", "0", cwd=bank)
+    (health,) = re.findall(r"http://\S+/health", "".join(read_until(process, UP)))
     pid = pid_of_server(bank)
 
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: process_start(pid) is None)
     eventually(lambda: pid_of_server(bank) != pid and process_start(pid_of_server(bank)))
     eventually(lambda: open_account(bank, "acc-007").code == 0)
+    eventually(lambda: is_well(health))
 
     assert streams(bank) == {"Account-acc-007"}
-    interrupt(process)
+    assert interrupt(process).code == 0
 
 
 PHASES = {

@@ -280,6 +280,7 @@ def format_relay(status: RelayStatus) -> Iterator[Line]:
     elif status.problem is None:
         yield f"up to date  position {status.position:,}"
     elif status.state == "away":
-        yield from labelled("waiting for NATS", f"position {status.position:,}  {status.error}")
+        waiting = f"waiting for {status.waits_for}"
+        yield from labelled(waiting, f"position {status.position:,}  {status.error}")
     else:
         yield from format_error(status.problem)

@@ -235,7 +235,7 @@ class Screen:
         before, self._relay_shown = self._relay_shown, (status.state, status.error)
         if status.state == "away":
             if before[0] != "away":
-                self.tell("relay", f"waiting for NATS: {status.error}")
+                self.tell("relay", f"waiting for {status.waits_for}: {status.error}")
         elif status.state == "blocked" and status.problem is not None:
             self.tell("relay", f"blocked: {status.error}")
             self._hint(status.problem.hint)
