@@ -174,7 +174,7 @@ def _refuse_unfinished(source: EventStore) -> None:
 
 def _finish(source: EventStore, target: EventStore, log: LogCopy) -> None:
     log.scrub()
-    log.catch_up()  # the less is left, the shorter nobody can append
+    log.catch_up()  # while it finishes, both stores refuse appends: leave it little
     _close(source, log)
     with _read_only(source):
         log.catch_up()

@@ -176,7 +176,7 @@ class PrivatePostgres:
                 self._launch(folder, binaries, user, lock)
                 if self._wait_until_ready(patient=tries_left > 0):
                     break
-                self._end_process()  # somebody else was faster
+                self._end_process()  # another process took the port first
                 self._port = 0
             (folder / "port").write_text(str(self._port), encoding="ascii")
         finally:
@@ -255,7 +255,7 @@ class PrivatePostgres:
             )
 
     def _wait_until_ready(self, *, patient: bool) -> bool:
-        """False where somebody else has taken the port, and another one may be tried."""
+        """Wait for the server; False if another process took the port and eskit may try another."""
         deadline = SYSTEM_CLOCK.monotonic() + _READY_WITHIN
         while SYSTEM_CLOCK.monotonic() < deadline:
             if not self.running:

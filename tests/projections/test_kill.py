@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from eskit import ANY, NewEvent
+from eskit.projections.database import Database
 from tests.support.account_events import Counted
 
 ROUNDS = int(os.environ.get("ESKIT_TEST_KILLS", "30"))
@@ -59,7 +60,9 @@ class Fold:
             state = "SELECT value FROM eskit_records WHERE kind = 'state'"
             position = json.loads(db.execute(state).fetchone()[0])["position"]
             amounts = dict(db.execute("SELECT * FROM counts").fetchall())
-            seen = db.execute("SELECT position FROM counts_seen ORDER BY position").fetchall()
+            # In the order in which they were written, where the database keeps that.
+            order = "rowid" if isinstance(db, Database) else "position"
+            seen = db.execute(f"SELECT position FROM counts_seen ORDER BY {order}").fetchall()  # noqa: S608
         after = self._positions[-1] if self._positions else 0
         for event in self._store.read_all(after=after, before=position + 1):
             self._amounts[event.message.key] += event.message.amount
